@@ -1,0 +1,17 @@
+//! Reverie renders DeepDreams as a service.
+//!
+//! ```text
+//! http ──► jobs, objects ◄── worker ──► render ──► graph ◄── import ◄── models
+//!                                          └──► picture      (spec is read by all)
+//! ```
+//!
+//! Imports point one way: nothing imports [`http`], and only [`render`] knows libtorch.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod fields;
+pub mod graph;
+pub mod import;
+pub mod models;
+pub mod picture;
+pub mod render;
+pub mod spec;

@@ -1,0 +1,238 @@
+//! The seam to the heavy engine: encoded bytes and a spec go in, an encoded dream comes out.
+//!
+//! libtorch lives on one OS thread of its own per device, behind a bounded channel. Nothing outside
+//! `render/` sees a tensor, nothing inside knows about jobs or HTTP. A full channel is a typed refusal
+//! rather than a wait, so the caller decides what to do about it.
+
+mod device;
+mod engine;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError},
+    },
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::{
+    graph::{ShapeError, UnknownLayer},
+    models::Model,
+    picture::PictureError,
+    spec::DreamSpec,
+};
+use engine::Engine;
+
+/// How far a render has come; also the `progress` of a job in the API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Share of the whole work done, 0 to 1, weighted by the pixels of each octave.
+    pub fraction: f64,
+    /// Octave at work, counted from 1.
+    pub octave: u32,
+    /// Octaves in this render: fewer than the spec's where the image is small.
+    pub octaves: u32,
+    /// Finished gradient steps of this octave.
+    pub iteration: u32,
+    /// Gradient steps per octave.
+    pub iterations: u32,
+    /// Objective before the last step: the mean over tiles, weighted by their pixels.
+    pub score: f64,
+}
+
+/// Tells a running render to stop; checked between tiles.
+#[derive(Clone, Debug, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    /// Asks the render to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether someone asked.
+    pub fn is_canceled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One dream to render.
+pub struct RenderRequest {
+    /// The model named by the spec.
+    pub model: Arc<Model>,
+    /// What to dream.
+    pub spec: DreamSpec,
+    /// The input image as a file (PNG, JPEG, …).
+    pub input: Bytes,
+    /// Called on the render thread after every gradient step; must be quick.
+    pub on_progress: Box<dyn FnMut(Progress) + Send>,
+    /// Stops the render.
+    pub cancel: CancelFlag,
+}
+
+/// A finished dream.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The image file, in the spec's format.
+    pub image: Vec<u8>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Objective of the finished dream.
+    pub score: f64,
+    /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
+    pub render_seconds: f64,
+}
+
+/// Why a dream was not rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The input cannot be decoded or the result not encoded.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The image does not fit a layer of the objective.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A layer of the spec is not in the model: the spec was resolved against another one.
+    #[error(transparent)]
+    Layer(#[from] UnknownLayer),
+    /// The gradient is not finite any more; `octave` and `iteration` count from 1.
+    #[error("the gradient stopped being finite in octave {octave}, iteration {iteration}; try a smaller step")]
+    NotFinite {
+        /// Octave at work.
+        octave: u32,
+        /// Gradient step at work.
+        iteration: u32,
+    },
+    /// The request was canceled.
+    #[error("the render was canceled")]
+    Canceled,
+    /// Every place in the renderer's queue is taken.
+    #[error("the renderer is busy")]
+    Busy,
+    /// The render thread has ended.
+    #[error("the renderer has stopped")]
+    Stopped,
+    /// The device asked for is not there.
+    #[error("there is no device \"{wanted}\"; available are {available}")]
+    Device {
+        /// As given.
+        wanted: String,
+        /// Comma-separated list.
+        available: String,
+    },
+    /// libtorch failed, for example out of memory.
+    #[error("libtorch: {0}")]
+    Engine(String),
+}
+
+impl RenderError {
+    /// Whether another attempt at the same request must fail in the same way.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Picture(_) | Self::Shape(_) | Self::Layer(_) | Self::NotFinite { .. } | Self::Canceled => true,
+            Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) => false,
+        }
+    }
+}
+
+impl From<tch::TchError> for RenderError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+/// How a renderer is set up.
+#[derive(Clone, Debug)]
+pub struct RenderOptions {
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// CPU threads for libtorch; 0 means one per core that this process may use.
+    pub threads: usize,
+    /// Renders that may wait besides the one at work.
+    pub queue: usize,
+    /// Largest input in pixels.
+    pub max_pixels: u64,
+}
+
+/// A handle to one render thread. Clones share the thread; it ends with the last handle.
+#[derive(Clone)]
+pub struct Renderer {
+    tasks: SyncSender<Task>,
+    device: String,
+}
+
+/// A request on its way to the thread, with the span it belongs to.
+struct Task {
+    request: RenderRequest,
+    reply: oneshot::Sender<Result<Rendered, RenderError>>,
+    span: tracing::Span,
+}
+
+impl Renderer {
+    /// Starts the render thread on the device that `options` name.
+    ///
+    /// # Errors
+    /// [`RenderError::Device`] for a device that is not there, [`RenderError::Engine`] when the thread
+    /// cannot be started.
+    pub fn start(options: &RenderOptions) -> Result<Self, RenderError> {
+        let device = device::select(&options.device)?;
+        device::set_threads(options.threads);
+        let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(options.queue);
+        let max_pixels = options.max_pixels;
+        std::thread::Builder::new()
+            .name("render".into())
+            .spawn(move || serve(&inbox, device, max_pixels))
+            .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
+        Ok(Self { tasks, device: device::name(device) })
+    }
+
+    /// Hands a request over without waiting; the receiver yields the outcome.
+    ///
+    /// # Errors
+    /// [`RenderError::Busy`] when the channel is full, [`RenderError::Stopped`] when the thread is gone.
+    pub fn submit(
+        &self,
+        request: RenderRequest,
+    ) -> Result<oneshot::Receiver<Result<Rendered, RenderError>>, RenderError> {
+        let (reply, outcome) = oneshot::channel();
+        let task = Task { request, reply, span: tracing::Span::current() };
+        match self.tasks.try_send(task) {
+            Ok(()) => Ok(outcome),
+            Err(TrySendError::Full(_)) => Err(RenderError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(RenderError::Stopped),
+        }
+    }
+
+    /// The device in use: `cpu` or `cuda:N`.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+}
+
+/// The render thread: one request after another until the last handle is dropped.
+fn serve(inbox: &Receiver<Task>, device: tch::Device, max_pixels: u64) {
+    let mut engine = Engine::new(device);
+    while let Ok(Task { request, reply, span }) = inbox.recv() {
+        let _entered = span.enter();
+        // A panic inside a dependency must cost one render, not the thread.
+        let outcome = catch_unwind(AssertUnwindSafe(|| engine.render(request, max_pixels))).unwrap_or_else(|panic| {
+            engine = Engine::new(device);
+            Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
+        });
+        // Nobody listens any more where the worker has given the job up; the result is of no use then.
+        let _ = reply.send(outcome);
+    }
+}
+
+/// The text of a panic, where it has one.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,152 @@
+//! What to dream: the one description shared by the command line, the API, stored jobs and the renderer.
+//!
+//! A [`DreamSpec`] is always complete: presets and the model's defaults have been filled in by
+//! [`resolve`](request::resolve). The same spec, input, model and device kind give the same bytes.
+
+mod request;
+
+use serde::{Deserialize, Serialize};
+
+pub use request::{MAX_SEED, resolve, resolve_objectives};
+
+/// A named set of defaults from the article. Every field can be overridden.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// Octaves with detail carried over, the gradient divided by its mean magnitude.
+    Deepdream,
+    /// Octaves with detail carried over, the gradient Laplacian-normalised: the service's default.
+    #[default]
+    DeepdreamLapnorm,
+}
+
+/// How a gradient is scaled before it is added to the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalization {
+    /// Divided by its mean magnitude: `g / (mean|g| + 1e-7)`.
+    MeanAbs,
+    /// Divided by its standard deviation: `g / (std(g) + 1e-8)`.
+    Std,
+    /// Every level of a Laplacian pyramid divided by its root mean square.
+    Laplacian,
+}
+
+/// How an image is cut into tiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tiling {
+    /// Near-equal tiles no larger than the tile size: every pixel gets a gradient in every iteration.
+    #[default]
+    Even,
+    /// The article's walk: full tiles, and a remainder of up to half a tile is skipped.
+    Article,
+}
+
+/// Arithmetic of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Chosen by the program; today always [`Precision::Fp32`].
+    #[default]
+    Auto,
+    /// 32-bit floats: the reference.
+    Fp32,
+    /// bfloat16 weights and activations; the image and its gradient stay in 32 bits.
+    Bf16,
+}
+
+/// File format of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Lossless.
+    #[default]
+    Png,
+    /// Smaller; quality 92.
+    Jpeg,
+}
+
+impl Format {
+    /// Media type for `Content-Type`.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Format::Png => "image/png",
+            Format::Jpeg => "image/jpeg",
+        }
+    }
+
+    /// Usual file name extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Png => "png",
+            Format::Jpeg => "jpg",
+        }
+    }
+}
+
+/// What an objective maximises in its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectiveKind {
+    /// Mean activation.
+    Mean,
+    /// Mean squared activation.
+    L2,
+    /// One class of a classifier layer, summed over positions.
+    Class,
+}
+
+/// One term of the sum that the dream maximises.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// What is measured.
+    pub kind: ObjectiveKind,
+    /// Where: a layer of the model.
+    pub layer: String,
+    /// Which channels, sorted and unique; empty means all. Unused by [`ObjectiveKind::Class`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<u32>,
+    /// Which class, counted from 0; only for [`ObjectiveKind::Class`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u32>,
+    /// Factor in the sum; negative values minimise.
+    pub weight: f64,
+}
+
+/// Everything that determines a dream, besides the input image and the model's weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DreamSpec {
+    /// Model id from the catalogue.
+    pub model: String,
+    /// Where the defaults came from.
+    pub preset: Preset,
+    /// What to maximise; at least one.
+    pub objectives: Vec<Objective>,
+    /// Number of scales.
+    pub octaves: u32,
+    /// Ratio of neighbouring scales, above 1.
+    pub octave_scale: f64,
+    /// Gradient steps per octave.
+    pub iterations: u32,
+    /// Step length in units of the normalised gradient.
+    pub step: f64,
+    /// Scaling of the gradient.
+    pub normalization: Normalization,
+    /// Number of splits for [`Normalization::Laplacian`].
+    pub laplacian_levels: u32,
+    /// Largest edge of a tile in pixels.
+    pub tile_size: u32,
+    /// How tiles are laid.
+    pub tiling: Tiling,
+    /// Whether the tiles' origin moves at random in each iteration.
+    pub jitter: bool,
+    /// Seed of every random choice (ChaCha8).
+    pub seed: u64,
+    /// Arithmetic of the network.
+    pub precision: Precision,
+    /// File format of the result.
+    pub format: Format,
+}

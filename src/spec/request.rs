@@ -1,0 +1,147 @@
+//! From what a person wrote to a complete [`DreamSpec`], with every mistake reported at once.
+
+use serde_json::Value;
+
+use super::{DreamSpec, Format, Normalization, Objective, ObjectiveKind, Precision, Preset, Tiling};
+use crate::{
+    fields::{FieldError, Fields},
+    models::{Catalogue, Model},
+};
+
+/// Largest seed: the largest integer that every JSON reader keeps exact (RFC 8259, section 6).
+pub const MAX_SEED: u64 = (1 << 53) - 1;
+
+/// Terms in one objective; more than that is a mistake rather than a wish.
+const MAX_OBJECTIVES: usize = 16;
+
+/// Reads a partial spec (every field optional), fills in preset and model defaults, and checks layers,
+/// channels and classes against the model. `pointer` is where `value` stands in its document.
+///
+/// # Errors
+/// Every mistake, each with its JSON pointer.
+pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<DreamSpec, Vec<FieldError>> {
+    let mut fields = Fields::new(pointer, value);
+    let id = fields.take::<String>("model").unwrap_or_else(|| catalogue.default_id().to_owned());
+    let model = catalogue.get(&id);
+    if model.is_none() {
+        fields.error("model", format!("there is no model \"{id}\"; available are {}", catalogue.ids().join(", ")));
+    }
+    let preset = fields.take::<Preset>("preset").unwrap_or_default();
+    let normalization = match preset {
+        Preset::Deepdream => Normalization::MeanAbs,
+        Preset::DeepdreamLapnorm => Normalization::Laplacian,
+    };
+    let objectives_pointer = fields.at("objectives");
+    let objectives = fields.raw("objectives");
+    let spec = DreamSpec {
+        model: id,
+        preset,
+        objectives: Vec::new(),
+        octaves: fields.number("octaves", 1, 16).unwrap_or(4),
+        octave_scale: fields.number("octave_scale", 1.05, 4.0).unwrap_or(1.4),
+        iterations: fields.number("iterations", 1, 1000).unwrap_or(10),
+        step: fields.number("step", 0.001, 100.0).unwrap_or(1.5),
+        normalization: fields.take("normalization").unwrap_or(normalization),
+        laplacian_levels: fields.number("laplacian_levels", 1, 12).unwrap_or(4),
+        tile_size: fields.number("tile_size", 64, 2048).unwrap_or(512),
+        tiling: fields.take::<Tiling>("tiling").unwrap_or_default(),
+        jitter: fields.take("jitter").unwrap_or(true),
+        seed: fields.number("seed", 0, MAX_SEED).unwrap_or(0),
+        precision: fields.take::<Precision>("precision").unwrap_or_default(),
+        format: fields.take::<Format>("format").unwrap_or_default(),
+    };
+    let objectives = match model {
+        Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
+            fields.extend(errors);
+            Vec::new()
+        }),
+        None => Vec::new(),
+    };
+    let errors = fields.finish();
+    if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
+}
+
+/// Reads the list of objectives for `model`; absent means the model's default.
+///
+/// # Errors
+/// Every mistake, each with its JSON pointer.
+pub fn resolve_objectives(
+    pointer: &str,
+    value: Option<Value>,
+    model: &Model,
+) -> Result<Vec<Objective>, Vec<FieldError>> {
+    let list = match value {
+        None => return Ok(vec![model.default_objective()]),
+        Some(Value::Array(list)) if (1..=MAX_OBJECTIVES).contains(&list.len()) => list,
+        Some(_) => {
+            let detail = format!("must be an array of 1 to {MAX_OBJECTIVES} objectives");
+            return Err(vec![FieldError::new(pointer, detail)]);
+        }
+    };
+    let mut objectives = Vec::with_capacity(list.len());
+    let mut errors = Vec::new();
+    for (index, value) in list.into_iter().enumerate() {
+        let mut fields = Fields::new(&format!("{pointer}/{index}"), value);
+        let objective = read_objective(&mut fields, model);
+        errors.extend(fields.finish());
+        objectives.push(objective);
+    }
+    if errors.is_empty() { Ok(objectives) } else { Err(errors) }
+}
+
+/// One objective; what is wrong with it is noted in `fields`.
+fn read_objective(fields: &mut Fields, model: &Model) -> Objective {
+    let kind = fields.take::<ObjectiveKind>("kind").unwrap_or(ObjectiveKind::L2);
+    let layer = fields.take::<String>("layer");
+    let channels = fields.take::<Vec<u32>>("channels").unwrap_or_default();
+    let class = fields.take::<u32>("class");
+    let weight = fields.number("weight", -1000.0, 1000.0).unwrap_or(1.0);
+    let layer = match (layer, kind) {
+        (Some(layer), _) => layer,
+        (None, ObjectiveKind::Class) => model.class_layer.clone().unwrap_or_else(|| {
+            fields.error("kind", format!("model \"{}\" has no class layer; name one in \"layer\"", model.id));
+            String::new()
+        }),
+        (None, _) => model.default_objective().layer,
+    };
+    let mut objective = Objective { kind, layer, channels, class, weight };
+    objective.channels.sort_unstable();
+    objective.channels.dedup();
+    check_objective(fields, &objective, model);
+    objective
+}
+
+fn check_objective(fields: &mut Fields, objective: &Objective, model: &Model) {
+    if objective.weight == 0.0 {
+        fields.error("weight", "must not be 0");
+    }
+    if objective.layer.is_empty() {
+        return;
+    }
+    let width = match model.network.find(&objective.layer) {
+        Ok(id) => model.network.channels(id) as u32,
+        Err(unknown) => {
+            fields.error("layer", format!("model \"{}\": {unknown}", model.id));
+            return;
+        }
+    };
+    let layer = &objective.layer;
+    match (objective.kind, objective.class) {
+        (ObjectiveKind::Class, None) => {
+            fields.error("class", format!("is needed; layer \"{layer}\" has classes 0 to {}", width - 1));
+        }
+        (ObjectiveKind::Class, Some(class)) if class >= width => {
+            fields.error("class", format!("{class} is not in layer \"{layer}\", which has classes 0 to {}", width - 1));
+        }
+        (ObjectiveKind::Mean | ObjectiveKind::L2, Some(_)) => {
+            fields.error("class", "belongs to objectives of kind \"class\" only");
+        }
+        _ => {}
+    }
+    if objective.kind == ObjectiveKind::Class && !objective.channels.is_empty() {
+        fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
+    }
+    if let Some(channel) = objective.channels.iter().find(|&&channel| channel >= width) {
+        fields.error("channels", format!("{channel} is not in layer \"{layer}\", which has channels 0 to {}", width - 1));
+    }
+}
