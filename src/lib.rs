@@ -8,6 +8,7 @@
 //! Imports point one way: nothing imports [`http`], and only [`render`] knows libtorch.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cli;
 pub mod fields;
 pub mod graph;
 pub mod import;

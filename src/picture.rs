@@ -90,7 +90,11 @@ pub struct Picture {
 pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
     let (decoder, format, _) = open(bytes, max_pixels)?;
     let (width, height) = decoder.dimensions();
-    Ok(Header { width, height, media_type: format.to_mime_type() })
+    Ok(Header {
+        width,
+        height,
+        media_type: format.to_mime_type(),
+    })
 }
 
 /// Decodes the first frame, applies EXIF orientation and drops other metadata.
@@ -100,18 +104,40 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
     let (mut decoder, _, name) = open(bytes, max_pixels)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
+    let mut image =
+        DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
     image.apply_orientation(orientation);
-    let alpha = image.color().has_alpha().then(|| image.to_luma_alpha8().pixels().map(|pixel| pixel.0[1]).collect());
+    let alpha = image.color().has_alpha().then(|| {
+        image
+            .to_luma_alpha8()
+            .pixels()
+            .map(|pixel| pixel.0[1])
+            .collect()
+    });
     let (width, height) = (image.width(), image.height());
     let deep = image.color().bytes_per_pixel() / image.color().channel_count() > 1;
     let rgb = if deep {
         // 16-bit and float files keep their depth: 65535 / 257 = 255.
-        image.into_rgb16().into_raw().into_iter().map(|value| f32::from(value) / 257.0).collect()
+        image
+            .into_rgb16()
+            .into_raw()
+            .into_iter()
+            .map(|value| f32::from(value) / 257.0)
+            .collect()
     } else {
-        image.into_rgb8().into_raw().into_iter().map(f32::from).collect()
+        image
+            .into_rgb8()
+            .into_raw()
+            .into_iter()
+            .map(f32::from)
+            .collect()
     };
-    Ok(Picture { width, height, rgb, alpha })
+    Ok(Picture {
+        width,
+        height,
+        rgb,
+        alpha,
+    })
 }
 
 impl Picture {
@@ -132,7 +158,12 @@ impl Picture {
                     rgba.extend_from_slice(colour);
                     rgba.push(opacity);
                 }
-                PngEncoder::new(&mut file).write_image(&rgba, width, height, ExtendedColorType::Rgba8)
+                PngEncoder::new(&mut file).write_image(
+                    &rgba,
+                    width,
+                    height,
+                    ExtendedColorType::Rgba8,
+                )
             }
             (Format::Png, None) => {
                 let rgb: Vec<u8> = rgb.collect();
@@ -154,20 +185,33 @@ fn open(
     bytes: &[u8],
     max_pixels: u64,
 ) -> Result<(impl ImageDecoder + '_, ImageFormat, &'static str), PictureError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| PictureError::UnknownFormat)?;
-    let known = reader.format().and_then(|format| FORMATS.iter().find(|(known, _)| *known == format));
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|_| PictureError::UnknownFormat)?;
+    let known = reader
+        .format()
+        .and_then(|format| FORMATS.iter().find(|(known, _)| *known == format));
     let &(format, name) = known.ok_or(PictureError::UnknownFormat)?;
-    let decoder = reader.into_decoder().map_err(|error| undecodable(name, &error))?;
+    let decoder = reader
+        .into_decoder()
+        .map_err(|error| undecodable(name, &error))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(PictureError::Empty);
     }
     if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(PictureError::TooLarge { width, height, max_pixels });
+        return Err(PictureError::TooLarge {
+            width,
+            height,
+            max_pixels,
+        });
     }
     Ok((decoder, format, name))
 }
 
 fn undecodable(format: &'static str, error: &image::ImageError) -> PictureError {
-    PictureError::Undecodable { format, reason: error.to_string() }
+    PictureError::Undecodable {
+        format,
+        reason: error.to_string(),
+    }
 }

@@ -60,7 +60,10 @@ pub(super) fn widths(nodes: &[Node]) -> Result<Vec<Width>, GraphError> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (index, input) in node.inputs.iter().enumerate() {
             let width = (input.0 < position).then(|| widths[input.0]);
-            inputs.push(width.ok_or_else(|| GraphError::Order { node: node.name.clone(), index })?);
+            inputs.push(width.ok_or_else(|| GraphError::Order {
+                node: node.name.clone(),
+                index,
+            })?);
         }
         let width = width(&node.op, &inputs).map_err(|problem| GraphError::Node {
             node: node.name.clone(),
@@ -80,14 +83,25 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             positive("channels", *channels)?;
             Ok(Width::Map(*channels))
         }
-        Op::Conv2d { weight, bias, stride, dilation, groups, .. } => {
+        Op::Conv2d {
+            weight,
+            bias,
+            stride,
+            dilation,
+            groups,
+            ..
+        } => {
             let channels = map(inputs)?;
             conv_width(channels, weight, bias.as_ref(), *stride, *dilation, *groups)
         }
         Op::BiasAdd { bias } => {
             let input = one(inputs)?;
             if bias.shape != [input.channels()] {
-                return Err(format!("bias has shape {:?}, the input needs [{}]", bias.shape, input.channels()));
+                return Err(format!(
+                    "bias has shape {:?}, the input needs [{}]",
+                    bias.shape,
+                    input.channels()
+                ));
             }
             Ok(input)
         }
@@ -98,9 +112,13 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             }
             map(inputs).map(Width::Map)
         }
-        Op::Lrn { bias, alpha, beta, .. } => {
+        Op::Lrn {
+            bias, alpha, beta, ..
+        } => {
             if ![*bias, *alpha, *beta].iter().all(|value| value.is_finite()) {
-                return Err(format!("bias {bias}, alpha {alpha} and beta {beta} must be finite"));
+                return Err(format!(
+                    "bias {bias}, alpha {alpha} and beta {beta} must be finite"
+                ));
             }
             map(inputs).map(Width::Map)
         }
@@ -108,13 +126,19 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             if inputs.is_empty() {
                 return Err("has no inputs to join".into());
             }
-            let channels = inputs.iter().map(|input| map(&[*input])).sum::<Result<usize, _>>()?;
+            let channels = inputs
+                .iter()
+                .map(|input| map(&[*input]))
+                .sum::<Result<usize, _>>()?;
             Ok(Width::Map(channels))
         }
         Op::Add => {
             arity(inputs, 2)?;
             if inputs[0] != inputs[1] {
-                return Err(format!("adds {} to {}; both must be alike", inputs[0], inputs[1]));
+                return Err(format!(
+                    "adds {} to {}; both must be alike",
+                    inputs[0], inputs[1]
+                ));
             }
             Ok(inputs[0])
         }
@@ -125,7 +149,9 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             Ok(Width::Rows(*features))
         }
         Op::MatMul { weight } => match (one(inputs)?, &weight.shape[..]) {
-            (Width::Rows(features), &[rows, columns]) if rows == features && columns > 0 => Ok(Width::Rows(columns)),
+            (Width::Rows(features), &[rows, columns]) if rows == features && columns > 0 => {
+                Ok(Width::Rows(columns))
+            }
             (input, shape) => Err(format!("multiplies {input} by a weight of shape {shape:?}")),
         },
     }
@@ -143,7 +169,10 @@ fn conv_width(
         positive("strides, dilations and groups", extent)?;
     }
     let &[out, inner, kernel_h, kernel_w] = &weight.shape[..] else {
-        return Err(format!("weight has shape {:?}, needs [out, in, height, width]", weight.shape));
+        return Err(format!(
+            "weight has shape {:?}, needs [out, in, height, width]",
+            weight.shape
+        ));
     };
     for extent in [out, inner, kernel_h, kernel_w] {
         positive("weight extents", extent)?;
@@ -155,13 +184,19 @@ fn conv_width(
         ));
     }
     match bias {
-        Some(bias) if bias.shape != [out] => Err(format!("bias has shape {:?}, needs [{out}]", bias.shape)),
+        Some(bias) if bias.shape != [out] => {
+            Err(format!("bias has shape {:?}, needs [{out}]", bias.shape))
+        }
         _ => Ok(Width::Map(out)),
     }
 }
 
 fn arity(inputs: &[Width], expected: usize) -> Result<(), String> {
-    if inputs.len() == expected { Ok(()) } else { Err(format!("has {} inputs, needs {expected}", inputs.len())) }
+    if inputs.len() == expected {
+        Ok(())
+    } else {
+        Err(format!("has {} inputs, needs {expected}", inputs.len()))
+    }
 }
 
 fn one(inputs: &[Width]) -> Result<Width, String> {
@@ -177,5 +212,9 @@ fn map(inputs: &[Width]) -> Result<usize, String> {
 }
 
 fn positive(what: &str, value: usize) -> Result<(), String> {
-    if value > 0 { Ok(()) } else { Err(format!("{what} must be at least 1")) }
+    if value > 0 {
+        Ok(())
+    } else {
+        Err(format!("{what} must be at least 1"))
+    }
 }

@@ -32,7 +32,9 @@ impl Array {
     /// Wraps `data`; `None` when the number of values is not the product of `shape`.
     pub fn new(shape: Vec<usize>, data: impl Into<Arc<[f32]>>) -> Option<Self> {
         let data = data.into();
-        let expected = shape.iter().try_fold(1usize, |total, &extent| total.checked_mul(extent))?;
+        let expected = shape
+            .iter()
+            .try_fold(1usize, |total, &extent| total.checked_mul(extent))?;
         (expected == data.len()).then_some(Self { shape, data })
     }
 }
@@ -202,7 +204,12 @@ impl Network {
     pub fn new(nodes: Vec<Node>) -> Result<Self, GraphError> {
         let (by_name, input) = check::index(&nodes)?;
         let widths = check::widths(&nodes)?;
-        Ok(Self { nodes, by_name, input, widths })
+        Ok(Self {
+            nodes,
+            by_name,
+            input,
+            widths,
+        })
     }
 
     /// All nodes in topological order.
@@ -225,12 +232,20 @@ impl Network {
     /// # Errors
     /// [`UnknownLayer`] with the names closest to `name`.
     pub fn find(&self, name: &str) -> Result<NodeId, UnknownLayer> {
-        self.by_name.get(name).copied().ok_or_else(|| UnknownLayer::new(name, &self.nodes))
+        self.by_name
+            .get(name)
+            .copied()
+            .ok_or_else(|| UnknownLayer::new(name, &self.nodes))
     }
 
     /// Number of channels (or features) that a layer puts out, whatever the input size.
     pub fn channels(&self, id: NodeId) -> usize {
         self.widths[id.0].channels()
+    }
+
+    /// Whether a layer puts out a feature map rather than rows.
+    pub fn is_map(&self, id: NodeId) -> bool {
+        matches!(self.widths[id.0], shape::Width::Map(_))
     }
 
     /// Which nodes have to run to obtain `wanted`; indexed like [`Network::nodes`].
@@ -262,14 +277,27 @@ pub struct UnknownLayer {
 
 impl UnknownLayer {
     fn new(name: &str, nodes: &[Node]) -> Self {
-        let mut scored: Vec<(f64, &str)> =
-            nodes.iter().map(|node| (strsim::jaro_winkler(name, &node.name), node.name.as_str())).collect();
+        let mut scored: Vec<(f64, &str)> = nodes
+            .iter()
+            .map(|node| (strsim::jaro_winkler(name, &node.name), node.name.as_str()))
+            .collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let nearest = scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect();
-        Self { name: name.to_owned(), nearest }
+        let nearest = scored
+            .into_iter()
+            .take(3)
+            .map(|(_, name)| name.to_owned())
+            .collect();
+        Self {
+            name: name.to_owned(),
+            nearest,
+        }
     }
 
     fn hint(&self) -> String {
-        if self.nearest.is_empty() { String::new() } else { format!("; the closest are {}", self.nearest.join(", ")) }
+        if self.nearest.is_empty() {
+            String::new()
+        } else {
+            format!("; the closest are {}", self.nearest.join(", "))
+        }
     }
 }

@@ -55,7 +55,11 @@ impl Shape {
     /// Number of values.
     pub fn len(self) -> usize {
         match self {
-            Shape::Map { channels, height, width } => channels * height * width,
+            Shape::Map {
+                channels,
+                height,
+                width,
+            } => channels * height * width,
             Shape::Rows { rows, features } => rows * features,
         }
     }
@@ -68,7 +72,9 @@ impl Shape {
 
 /// A layer cannot be computed for an image of this size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("an image of {width}×{height} pixels is too small for layer \"{node}\" or does not fit it: {problem}")]
+#[error(
+    "an image of {width}×{height} pixels is too small for layer \"{node}\" or does not fit it: {problem}"
+)]
 pub struct ShapeError {
     /// The layer that does not fit.
     pub node: String,
@@ -100,11 +106,25 @@ impl Network {
     ///
     /// # Errors
     /// [`ShapeError`] when the image is too small for one of the needed layers.
-    pub fn shapes(&self, wanted: &[NodeId], height: usize, width: usize) -> Result<Vec<Option<Shape>>, ShapeError> {
+    pub fn shapes(
+        &self,
+        wanted: &[NodeId],
+        height: usize,
+        width: usize,
+    ) -> Result<Vec<Option<Shape>>, ShapeError> {
         let mut shapes = vec![None; self.nodes.len()];
-        for (index, _) in self.needed(wanted).into_iter().enumerate().filter(|(_, needed)| *needed) {
+        for (index, _) in self
+            .needed(wanted)
+            .into_iter()
+            .enumerate()
+            .filter(|(_, needed)| *needed)
+        {
             let node = &self.nodes[index];
-            let inputs: Vec<Shape> = node.inputs.iter().filter_map(|input| shapes[input.0]).collect();
+            let inputs: Vec<Shape> = node
+                .inputs
+                .iter()
+                .filter_map(|input| shapes[input.0])
+                .collect();
             let shape = shape(&node.op, &inputs, height, width).map_err(|problem| ShapeError {
                 node: node.name.clone(),
                 height,
@@ -120,7 +140,8 @@ impl Network {
     pub fn layers(&self) -> Vec<LayerInfo> {
         let mut fields: Vec<Option<Field>> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let inputs: Vec<Option<Field>> = node.inputs.iter().map(|input| fields[input.0]).collect();
+            let inputs: Vec<Option<Field>> =
+                node.inputs.iter().map(|input| fields[input.0]).collect();
             fields.push(field(&node.op, &inputs));
         }
         let described = self.nodes.iter().zip(fields).enumerate();
@@ -140,27 +161,68 @@ impl Network {
 /// Output shape of one checked operation; the caller's network has passed [`super::check`].
 fn shape(op: &Op, inputs: &[Shape], height: usize, width: usize) -> Result<Shape, String> {
     match (op, inputs) {
-        (Op::Input { channels }, _) if height > 0 && width > 0 => Ok(Shape::Map { channels: *channels, height, width }),
+        (Op::Input { channels }, _) if height > 0 && width > 0 => Ok(Shape::Map {
+            channels: *channels,
+            height,
+            width,
+        }),
         (Op::Input { .. }, _) => Err("it has no pixels".into()),
-        (Op::Conv2d { weight, stride, dilation, padding, .. }, [Shape::Map { height, width, .. }]) => {
+        (
+            Op::Conv2d {
+                weight,
+                stride,
+                dilation,
+                padding,
+                ..
+            },
+            [Shape::Map { height, width, .. }],
+        ) => {
             let extent = |axis: usize| (weight.shape[2 + axis] - 1) * dilation[axis] + 1;
-            let (height, width) = window([*height, *width], [extent(0), extent(1)], *stride, *padding)?;
-            Ok(Shape::Map { channels: weight.shape[0], height, width })
+            let (height, width) =
+                window([*height, *width], [extent(0), extent(1)], *stride, *padding)?;
+            Ok(Shape::Map {
+                channels: weight.shape[0],
+                height,
+                width,
+            })
         }
-        (Op::MaxPool(pool) | Op::AvgPool(pool), [Shape::Map { channels, height, width }]) => {
-            let (height, width) = window([*height, *width], pool.kernel, pool.stride, pool.padding)?;
-            Ok(Shape::Map { channels: *channels, height, width })
+        (
+            Op::MaxPool(pool) | Op::AvgPool(pool),
+            [
+                Shape::Map {
+                    channels,
+                    height,
+                    width,
+                },
+            ],
+        ) => {
+            let (height, width) =
+                window([*height, *width], pool.kernel, pool.stride, pool.padding)?;
+            Ok(Shape::Map {
+                channels: *channels,
+                height,
+                width,
+            })
         }
         (Op::Concat, maps) => concat(maps),
         (Op::Add, [a, b]) if a != b => Err(format!("adds {a:?} to {b:?}")),
-        (Op::SpatialMean, [Shape::Map { channels, .. }]) => Ok(Shape::Rows { rows: 1, features: *channels }),
+        (Op::SpatialMean, [Shape::Map { channels, .. }]) => Ok(Shape::Rows {
+            rows: 1,
+            features: *channels,
+        }),
         (Op::Flatten { features }, [input]) => match input.len() {
-            values if values % features == 0 => Ok(Shape::Rows { rows: values / features, features: *features }),
-            values => Err(format!("{values} values do not divide into rows of {features}")),
+            values if values % features == 0 => Ok(Shape::Rows {
+                rows: values / features,
+                features: *features,
+            }),
+            values => Err(format!(
+                "{values} values do not divide into rows of {features}"
+            )),
         },
-        (Op::MatMul { weight }, [Shape::Rows { rows, .. }]) => {
-            Ok(Shape::Rows { rows: *rows, features: weight.shape[1] })
-        }
+        (Op::MatMul { weight }, [Shape::Rows { rows, .. }]) => Ok(Shape::Rows {
+            rows: *rows,
+            features: weight.shape[1],
+        }),
         (_, [first, ..]) => Ok(*first),
         (_, []) => Err("it has no input".into()),
     }
@@ -173,8 +235,15 @@ fn window(
     padding: Padding,
 ) -> Result<(usize, usize), String> {
     let fit = |n, axis: usize| {
-        let out = padding.resolve(n, kernel[axis], stride[axis]).map(|(out, _, _)| out);
-        out.ok_or_else(|| format!("a {}×{} window does not fit {height}×{width} positions", kernel[0], kernel[1]))
+        let out = padding
+            .resolve(n, kernel[axis], stride[axis])
+            .map(|(out, _, _)| out);
+        out.ok_or_else(|| {
+            format!(
+                "a {}×{} window does not fit {height}×{width} positions",
+                kernel[0], kernel[1]
+            )
+        })
     };
     Ok((fit(height, 0)?, fit(width, 1)?))
 }
@@ -182,17 +251,30 @@ fn window(
 fn concat(maps: &[Shape]) -> Result<Shape, String> {
     let mut joined: Option<(usize, usize, usize)> = None;
     for map in maps {
-        let Shape::Map { channels, height, width } = *map else {
+        let Shape::Map {
+            channels,
+            height,
+            width,
+        } = *map
+        else {
             return Err("joins something that is not a map".into());
         };
         joined = match joined {
             None => Some((channels, height, width)),
             Some((sum, h, w)) if (h, w) == (height, width) => Some((sum + channels, h, w)),
-            Some((_, h, w)) => return Err(format!("joins maps of {h}×{w} and {height}×{width} positions")),
+            Some((_, h, w)) => {
+                return Err(format!(
+                    "joins maps of {h}×{w} and {height}×{width} positions"
+                ));
+            }
         };
     }
     let (channels, height, width) = joined.ok_or("has no inputs to join")?;
-    Ok(Shape::Map { channels, height, width })
+    Ok(Shape::Map {
+        channels,
+        height,
+        width,
+    })
 }
 
 /// Receptive field along the taller axis: what one position sees, and the distance to its neighbour.
@@ -206,21 +288,35 @@ struct Field {
 /// (Araujo et al., "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
 fn field(op: &Op, inputs: &[Option<Field>]) -> Option<Field> {
     let widest = || {
-        inputs.iter().copied().collect::<Option<Vec<Field>>>()?.into_iter().max_by_key(|field| field.size)
+        inputs
+            .iter()
+            .copied()
+            .collect::<Option<Vec<Field>>>()?
+            .into_iter()
+            .max_by_key(|field| field.size)
     };
     let slide = |kernel: usize, stride: usize| {
         let input = widest()?;
-        Some(Field { size: input.size + (kernel - 1) * input.stride, stride: input.stride * stride })
+        Some(Field {
+            size: input.size + (kernel - 1) * input.stride,
+            stride: input.stride * stride,
+        })
     };
     match op {
         Op::Input { .. } => Some(Field { size: 1, stride: 1 }),
-        Op::Conv2d { weight, stride, dilation, .. } => {
+        Op::Conv2d {
+            weight,
+            stride,
+            dilation,
+            ..
+        } => {
             let extent = |axis: usize| (weight.shape[2 + axis] - 1) * dilation[axis] + 1;
             slide(extent(0).max(extent(1)), stride[0].max(stride[1]))
         }
-        Op::MaxPool(window) | Op::AvgPool(window) => {
-            slide(window.kernel[0].max(window.kernel[1]), window.stride[0].max(window.stride[1]))
-        }
+        Op::MaxPool(window) | Op::AvgPool(window) => slide(
+            window.kernel[0].max(window.kernel[1]),
+            window.stride[0].max(window.stride[1]),
+        ),
         Op::SpatialMean | Op::Flatten { .. } | Op::MatMul { .. } => None,
         _ => widest(),
     }

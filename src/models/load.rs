@@ -32,3 +32,11 @@ pub fn load_file(_path: &Path) -> Result<Model, ModelError> {
 pub fn load_dir(_path: &Path) -> Result<Catalogue, ModelError> {
     unimplemented!()
 }
+
+/// Loads by id.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn load_id(_folder: &Path, _id: &str) -> Result<Model, ModelError> {
+    unimplemented!()
+}

@@ -5,7 +5,7 @@ mod load;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-pub use load::{ModelError, load_dir, load_file};
+pub use load::{ModelError, load_dir, load_file, load_id};
 
 use crate::{
     graph::Network,
@@ -90,6 +90,8 @@ impl Catalogue {
     /// [`DEFAULT_MODEL`] if it is there, else the first; empty only for an empty catalogue.
     pub fn default_id(&self) -> &str {
         let first = || self.models.keys().next().map_or("", String::as_str);
-        self.models.get_key_value(DEFAULT_MODEL).map_or_else(first, |(id, _)| id.as_str())
+        self.models
+            .get_key_value(DEFAULT_MODEL)
+            .map_or_else(first, |(id, _)| id.as_str())
     }
 }

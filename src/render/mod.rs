@@ -5,7 +5,16 @@
 //! rather than a wait, so the caller decides what to do about it.
 
 mod device;
+mod dream;
 mod engine;
+mod exec;
+mod laplacian;
+mod objective;
+mod pyramid;
+#[cfg(test)]
+mod tests;
+mod tiles;
+pub mod verify;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -103,7 +112,9 @@ pub enum RenderError {
     #[error(transparent)]
     Layer(#[from] UnknownLayer),
     /// The gradient is not finite any more; `octave` and `iteration` count from 1.
-    #[error("the gradient stopped being finite in octave {octave}, iteration {iteration}; try a smaller step")]
+    #[error(
+        "the gradient stopped being finite in octave {octave}, iteration {iteration}; try a smaller step"
+    )]
     NotFinite {
         /// Octave at work.
         octave: u32,
@@ -136,7 +147,11 @@ impl RenderError {
     /// Whether another attempt at the same request must fail in the same way.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Picture(_) | Self::Shape(_) | Self::Layer(_) | Self::NotFinite { .. } | Self::Canceled => true,
+            Self::Picture(_)
+            | Self::Shape(_)
+            | Self::Layer(_)
+            | Self::NotFinite { .. }
+            | Self::Canceled => true,
             Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) => false,
         }
     }
@@ -189,8 +204,13 @@ impl Renderer {
         std::thread::Builder::new()
             .name("render".into())
             .spawn(move || serve(&inbox, device, max_pixels))
-            .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
-        Ok(Self { tasks, device: device::name(device) })
+            .map_err(|error| {
+                RenderError::Engine(format!("the render thread cannot be started: {error}"))
+            })?;
+        Ok(Self {
+            tasks,
+            device: device::name(device),
+        })
     }
 
     /// Hands a request over without waiting; the receiver yields the outcome.
@@ -202,7 +222,11 @@ impl Renderer {
         request: RenderRequest,
     ) -> Result<oneshot::Receiver<Result<Rendered, RenderError>>, RenderError> {
         let (reply, outcome) = oneshot::channel();
-        let task = Task { request, reply, span: tracing::Span::current() };
+        let task = Task {
+            request,
+            reply,
+            span: tracing::Span::current(),
+        };
         match self.tasks.try_send(task) {
             Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_)) => Err(RenderError::Busy),
@@ -219,13 +243,22 @@ impl Renderer {
 /// The render thread: one request after another until the last handle is dropped.
 fn serve(inbox: &Receiver<Task>, device: tch::Device, max_pixels: u64) {
     let mut engine = Engine::new(device);
-    while let Ok(Task { request, reply, span }) = inbox.recv() {
+    while let Ok(Task {
+        request,
+        reply,
+        span,
+    }) = inbox.recv()
+    {
         let _entered = span.enter();
         // A panic inside a dependency must cost one render, not the thread.
-        let outcome = catch_unwind(AssertUnwindSafe(|| engine.render(request, max_pixels))).unwrap_or_else(|panic| {
-            engine = Engine::new(device);
-            Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
-        });
+        let outcome = catch_unwind(AssertUnwindSafe(|| engine.render(request, max_pixels)))
+            .unwrap_or_else(|panic| {
+                engine = Engine::new(device);
+                Err(RenderError::Engine(format!(
+                    "panicked: {}",
+                    panic_message(panic.as_ref())
+                )))
+            });
         // Nobody listens any more where the worker has given the job up; the result is of no use then.
         let _ = reply.send(outcome);
     }
@@ -234,5 +267,6 @@ fn serve(inbox: &Receiver<Task>, device: tch::Device, max_pixels: u64) {
 /// The text of a panic, where it has one.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

@@ -44,7 +44,7 @@ pub enum Tiling {
 }
 
 /// Arithmetic of the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Chosen by the program; today always [`Precision::Fp32`].

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{DreamSpec, Format, Normalization, Objective, ObjectiveKind, Precision, Preset, Tiling};
+use super::{
+    DreamSpec, Format, Normalization, Objective, ObjectiveKind, Precision, Preset, Tiling,
+};
 use crate::{
     fields::{FieldError, Fields},
     models::{Catalogue, Model},
@@ -19,12 +21,24 @@ const MAX_OBJECTIVES: usize = 16;
 ///
 /// # Errors
 /// Every mistake, each with its JSON pointer.
-pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<DreamSpec, Vec<FieldError>> {
+pub fn resolve(
+    pointer: &str,
+    value: Value,
+    catalogue: &Catalogue,
+) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
-    let id = fields.take::<String>("model").unwrap_or_else(|| catalogue.default_id().to_owned());
+    let id = fields
+        .take::<String>("model")
+        .unwrap_or_else(|| catalogue.default_id().to_owned());
     let model = catalogue.get(&id);
     if model.is_none() {
-        fields.error("model", format!("there is no model \"{id}\"; available are {}", catalogue.ids().join(", ")));
+        fields.error(
+            "model",
+            format!(
+                "there is no model \"{id}\"; available are {}",
+                catalogue.ids().join(", ")
+            ),
+        );
     }
     let preset = fields.take::<Preset>("preset").unwrap_or_default();
     let normalization = match preset {
@@ -51,14 +65,20 @@ pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<Dre
         format: fields.take::<Format>("format").unwrap_or_default(),
     };
     let objectives = match model {
-        Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
-            fields.extend(errors);
-            Vec::new()
-        }),
+        Some(model) => {
+            resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
+                fields.extend(errors);
+                Vec::new()
+            })
+        }
         None => Vec::new(),
     };
     let errors = fields.finish();
-    if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(DreamSpec { objectives, ..spec })
+    } else {
+        Err(errors)
+    }
 }
 
 /// Reads the list of objectives for `model`; absent means the model's default.
@@ -86,12 +106,18 @@ pub fn resolve_objectives(
         errors.extend(fields.finish());
         objectives.push(objective);
     }
-    if errors.is_empty() { Ok(objectives) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(objectives)
+    } else {
+        Err(errors)
+    }
 }
 
 /// One objective; what is wrong with it is noted in `fields`.
 fn read_objective(fields: &mut Fields, model: &Model) -> Objective {
-    let kind = fields.take::<ObjectiveKind>("kind").unwrap_or(ObjectiveKind::L2);
+    let kind = fields
+        .take::<ObjectiveKind>("kind")
+        .unwrap_or(ObjectiveKind::L2);
     let layer = fields.take::<String>("layer");
     let channels = fields.take::<Vec<u32>>("channels").unwrap_or_default();
     let class = fields.take::<u32>("class");
@@ -99,12 +125,24 @@ fn read_objective(fields: &mut Fields, model: &Model) -> Objective {
     let layer = match (layer, kind) {
         (Some(layer), _) => layer,
         (None, ObjectiveKind::Class) => model.class_layer.clone().unwrap_or_else(|| {
-            fields.error("kind", format!("model \"{}\" has no class layer; name one in \"layer\"", model.id));
+            fields.error(
+                "kind",
+                format!(
+                    "model \"{}\" has no class layer; name one in \"layer\"",
+                    model.id
+                ),
+            );
             String::new()
         }),
         (None, _) => model.default_objective().layer,
     };
-    let mut objective = Objective { kind, layer, channels, class, weight };
+    let mut objective = Objective {
+        kind,
+        layer,
+        channels,
+        class,
+        weight,
+    };
     objective.channels.sort_unstable();
     objective.channels.dedup();
     check_objective(fields, &objective, model);
@@ -128,10 +166,22 @@ fn check_objective(fields: &mut Fields, objective: &Objective, model: &Model) {
     let layer = &objective.layer;
     match (objective.kind, objective.class) {
         (ObjectiveKind::Class, None) => {
-            fields.error("class", format!("is needed; layer \"{layer}\" has classes 0 to {}", width - 1));
+            fields.error(
+                "class",
+                format!(
+                    "is needed; layer \"{layer}\" has classes 0 to {}",
+                    width - 1
+                ),
+            );
         }
         (ObjectiveKind::Class, Some(class)) if class >= width => {
-            fields.error("class", format!("{class} is not in layer \"{layer}\", which has classes 0 to {}", width - 1));
+            fields.error(
+                "class",
+                format!(
+                    "{class} is not in layer \"{layer}\", which has classes 0 to {}",
+                    width - 1
+                ),
+            );
         }
         (ObjectiveKind::Mean | ObjectiveKind::L2, Some(_)) => {
             fields.error("class", "belongs to objectives of kind \"class\" only");
@@ -139,9 +189,18 @@ fn check_objective(fields: &mut Fields, objective: &Objective, model: &Model) {
         _ => {}
     }
     if objective.kind == ObjectiveKind::Class && !objective.channels.is_empty() {
-        fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
+        fields.error(
+            "channels",
+            "belong to objectives of kind \"mean\" and \"l2\" only",
+        );
     }
     if let Some(channel) = objective.channels.iter().find(|&&channel| channel >= width) {
-        fields.error("channels", format!("{channel} is not in layer \"{layer}\", which has channels 0 to {}", width - 1));
+        fields.error(
+            "channels",
+            format!(
+                "{channel} is not in layer \"{layer}\", which has channels 0 to {}",
+                width - 1
+            ),
+        );
     }
 }

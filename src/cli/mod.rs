@@ -1,0 +1,44 @@
+//! The command line: what can be asked, and how failures are told.
+
+mod models;
+mod progress;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Dreams on photographs with neural networks, on the command line or as a service.
+#[derive(Debug, Parser)]
+#[command(name = "reverie", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Dream on one image.
+    Render(Box<render::Args>),
+    /// Look at models and check them.
+    #[command(subcommand)]
+    Models(models::Command),
+}
+
+/// Runs what `cli` asks for; failures are printed to stderr.
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Render(args) => render::run(*args),
+        Command::Models(command) => models::run(command),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Any failure, told in one message; its parts say what was wrong and what is allowed.
+type Failure = Box<dyn std::error::Error + Send + Sync>;

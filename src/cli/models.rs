@@ -1,0 +1,163 @@
+//! `reverie models`: which models there are, what their layers are called, and whether they compute what
+//! they should.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use super::Failure;
+use crate::{
+    models::{self, Model},
+    render::verify::{self, Check, Quantity},
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List the models in the models folder.
+    List(Folder),
+    /// List a model's layers.
+    Layers {
+        /// A model's id, or a model file.
+        model: String,
+        /// One JSON object per layer and line instead of a table.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Compare a model with reference values, layer by layer.
+    Verify {
+        /// A model's id, or a model file.
+        model: String,
+        /// A NumPy .npz file with the input and what is expected; can be repeated.
+        #[arg(long = "reference", required = true, value_name = "FILE.npz")]
+        references: Vec<PathBuf>,
+        /// auto, cpu or cuda:N.
+        #[arg(long, default_value = "auto")]
+        device: String,
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Folder {
+    /// Folder with the model files.
+    #[arg(
+        long,
+        env = "REVERIE__MODELS__DIR",
+        default_value = "models",
+        value_name = "DIR"
+    )]
+    models_dir: PathBuf,
+}
+
+/// Runs the command.
+pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::List(folder) => list(&folder.models_dir),
+        Command::Layers {
+            model,
+            json,
+            folder,
+        } => layers(&load(&model, &folder.models_dir)?, json),
+        Command::Verify {
+            model,
+            references,
+            device,
+            folder,
+        } => verify(
+            &Arc::new(load(&model, &folder.models_dir)?),
+            &references,
+            &device,
+        ),
+    }
+}
+
+/// Loads a model by file, where `model` is one, or by id from `folder`.
+pub(super) fn load(model: &str, folder: &Path) -> Result<Model, Failure> {
+    let path = Path::new(model);
+    if path.is_file() || path.components().count() > 1 {
+        return Ok(models::load_file(path)?);
+    }
+    Ok(models::load_id(folder, model)?)
+}
+
+fn list(folder: &Path) -> Result<ExitCode, Failure> {
+    for model in models::load_dir(folder)?.iter() {
+        let layers = model.network.layers().len();
+        println!(
+            "{:<20} {layers:>4} layers  sha256 {}  {}",
+            model.id,
+            &model.sha256[..12],
+            model.description
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
+    let layers = model.network.layers();
+    if json {
+        for layer in &layers {
+            println!("{}", serde_json::to_string(layer)?);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let convolutions = layers.iter().filter(|layer| layer.kind == "conv2d").count();
+    println!(
+        "{}: {} layers, {convolutions} of them convolutions",
+        model.id,
+        layers.len()
+    );
+    println!(
+        "{:<48} {:<12} {:>8} {:>6} {:>15}",
+        "name", "kind", "channels", "stride", "receptive field"
+    );
+    for layer in &layers {
+        let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
+        let (stride, field) = (number(layer.stride), number(layer.receptive_field));
+        println!(
+            "{:<48} {:<12} {:>8} {stride:>6} {field:>15}",
+            layer.name, layer.kind, layer.channels
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(model: &Arc<Model>, references: &[PathBuf], device: &str) -> Result<ExitCode, Failure> {
+    let mut failed = 0;
+    for reference in references {
+        println!("{}", reference.display());
+        for check in verify::verify(model, reference, device)? {
+            println!("  {}", line(&check));
+            failed += usize::from(!check.passed());
+        }
+    }
+    if failed > 0 {
+        eprintln!(
+            "error: {failed} value(s) of {} are out of tolerance",
+            model.id
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(check: &Check) -> String {
+    let what = match check.quantity {
+        Quantity::Activation => "activation",
+        Quantity::Gradient => "gradient",
+        Quantity::Score => "score",
+    };
+    let cosine = check
+        .cosine
+        .map_or(String::new(), |cosine| format!("  cosine {cosine:.6}"));
+    let verdict = if check.passed() { "ok" } else { "FAILED" };
+    format!(
+        "{verdict:<6} {:<44} {what:<10} {:.1e} of {:.0e}{cosine}",
+        check.name, check.error, check.tolerance
+    )
+}

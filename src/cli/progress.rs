@@ -1,0 +1,32 @@
+//! The progress bar of a render: octave, iteration, score and time left, on a terminal only.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::render::Progress;
+
+/// Steps of the bar; fine enough to move with every iteration.
+const STEPS: u64 = 1000;
+
+/// A bar on stderr; invisible where stderr is no terminal (indicatif checks).
+pub(super) fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(STEPS);
+    let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// Moves the bar on.
+pub(super) fn show(bar: &ProgressBar, progress: &Progress) {
+    let Progress {
+        fraction,
+        octave,
+        octaves,
+        iteration,
+        iterations,
+        score,
+    } = progress;
+    bar.set_position((fraction * STEPS as f64) as u64);
+    bar.set_message(format!(
+        "octave {octave}/{octaves}  iteration {iteration}/{iterations}  score {score:.4}"
+    ));
+}

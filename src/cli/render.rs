@@ -1,0 +1,316 @@
+//! `reverie render`: one image in, one dream out.
+//!
+//! Options become the same JSON that the API takes, so both are checked by the same code and a spec file
+//! can be mixed with options; an option wins over the file.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
+
+use super::{Failure, models, progress};
+use crate::{
+    fields::FieldError,
+    models::Catalogue,
+    render::{CancelFlag, RenderOptions, RenderRequest, Rendered, Renderer},
+    spec::{self, DreamSpec, Format},
+};
+
+/// Largest input that the command line takes, in pixels: 10,000 × 10,000.
+const MAX_PIXELS: u64 = 100_000_000;
+
+/// Options of `reverie render`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF).
+    input: PathBuf,
+    /// Where to write the dream; the ending (.png, .jpg, .jpeg) chooses the format.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    #[command(flatten)]
+    dream: DreamArgs,
+    /// A spec as the API takes it; options given beside it win.
+    #[arg(long, value_name = "FILE.json")]
+    spec: Option<PathBuf>,
+    /// auto, cpu or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// CPU threads; 0 means one per core.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Folder with the model files.
+    #[arg(
+        long,
+        env = "REVERIE__MODELS__DIR",
+        default_value = "models",
+        value_name = "DIR"
+    )]
+    models_dir: PathBuf,
+    /// End with one line of JSON that describes the result.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to dream; everything left out comes from the preset and the model.
+#[derive(Debug, clap::Args)]
+struct DreamArgs {
+    /// A model's id, or a model file.
+    #[arg(long, value_name = "ID|FILE")]
+    model: Option<String>,
+    /// Layer to maximise.
+    #[arg(long)]
+    layer: Option<String>,
+    /// Only this channel of the layer; can be repeated.
+    #[arg(long = "channel", value_name = "C")]
+    channels: Vec<u32>,
+    /// mean, l2 or class.
+    #[arg(long)]
+    objective: Option<String>,
+    /// Class to maximise, counted from 0.
+    #[arg(long, value_name = "K")]
+    class: Option<u32>,
+    /// deepdream or deepdream-lapnorm.
+    #[arg(long)]
+    preset: Option<String>,
+    /// Gradient steps per octave.
+    #[arg(long, value_name = "N")]
+    iterations: Option<u64>,
+    /// Step length.
+    #[arg(long, value_name = "S")]
+    step: Option<f64>,
+    /// Number of scales.
+    #[arg(long, value_name = "N")]
+    octaves: Option<u64>,
+    /// Ratio of neighbouring scales.
+    #[arg(long, value_name = "R")]
+    octave_scale: Option<f64>,
+    /// Largest edge of a tile in pixels.
+    #[arg(long, value_name = "T")]
+    tile_size: Option<u64>,
+    /// even (covers every pixel) or article.
+    #[arg(long)]
+    tiling: Option<String>,
+    /// mean-abs, std or laplacian.
+    #[arg(long)]
+    normalization: Option<String>,
+    /// Levels of the Laplacian normalisation.
+    #[arg(long, value_name = "N")]
+    laplacian_levels: Option<u64>,
+    /// Keep the tiles where they are.
+    #[arg(long)]
+    no_jitter: bool,
+    /// Seed of every random choice.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// fp32, bf16 or auto.
+    #[arg(long)]
+    precision: Option<String>,
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
+    let format = output_format(&args.output)?;
+    let input =
+        fs::read(&args.input).map_err(|error| format!("{}: {error}", args.input.display()))?;
+    let mut fields = match &args.spec {
+        Some(path) => read_spec(path)?,
+        None => Map::new(),
+    };
+    args.dream.overlay(&mut fields);
+    let model = match fields.get("model").and_then(Value::as_str) {
+        Some(model) => models::load(model, &args.models_dir)?,
+        None => models::load(crate::models::DEFAULT_MODEL, &args.models_dir)?,
+    };
+    fields.insert("model".into(), model.id.clone().into());
+    fields.insert("format".into(), json!(format));
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(model);
+    let spec = spec::resolve("", Value::Object(fields), &catalogue).map_err(mistakes)?;
+    let rendered = render(&args, input, spec.clone(), &catalogue)?;
+    write_whole(&args.output, &rendered.image)?;
+    if args.json {
+        let Rendered {
+            width,
+            height,
+            score,
+            render_seconds,
+            ..
+        } = rendered;
+        let output = args.output.display().to_string();
+        println!(
+            "{}",
+            json!({ "output": output, "width": width, "height": height, "score": score,
+                    "render_seconds": render_seconds, "spec": spec })
+        );
+    } else {
+        eprintln!(
+            "{} ({:.1} s, score {:.4})",
+            args.output.display(),
+            rendered.render_seconds,
+            rendered.score
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Renders on a thread of its own while this one waits.
+fn render(
+    args: &Args,
+    input: Vec<u8>,
+    spec: DreamSpec,
+    catalogue: &Catalogue,
+) -> Result<Rendered, Failure> {
+    let model = catalogue.get(&spec.model).ok_or("the model is gone")?;
+    let options = RenderOptions {
+        device: args.device.clone(),
+        threads: args.threads,
+        queue: 1,
+        max_pixels: MAX_PIXELS,
+    };
+    let renderer = Renderer::start(&options)?;
+    let bar = progress::bar();
+    let shown = bar.clone();
+    let outcome = renderer.submit(RenderRequest {
+        model: model.clone(),
+        spec,
+        input: input.into(),
+        on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
+        cancel: CancelFlag::default(),
+    })?;
+    let rendered = outcome
+        .blocking_recv()
+        .map_err(|_| "the renderer has stopped")?;
+    bar.finish_and_clear();
+    Ok(rendered?)
+}
+
+impl DreamArgs {
+    /// Writes the given options over the fields of a spec.
+    fn overlay(&self, fields: &mut Map<String, Value>) {
+        let given = [
+            ("model", self.model.as_ref().map(|value| json!(value))),
+            ("preset", self.preset.as_ref().map(|value| json!(value))),
+            ("iterations", self.iterations.map(|value| json!(value))),
+            ("step", self.step.map(|value| json!(value))),
+            ("octaves", self.octaves.map(|value| json!(value))),
+            ("octave_scale", self.octave_scale.map(|value| json!(value))),
+            ("tile_size", self.tile_size.map(|value| json!(value))),
+            ("tiling", self.tiling.as_ref().map(|value| json!(value))),
+            (
+                "normalization",
+                self.normalization.as_ref().map(|value| json!(value)),
+            ),
+            (
+                "laplacian_levels",
+                self.laplacian_levels.map(|value| json!(value)),
+            ),
+            ("jitter", self.no_jitter.then(|| json!(false))),
+            ("seed", self.seed.map(|value| json!(value))),
+            (
+                "precision",
+                self.precision.as_ref().map(|value| json!(value)),
+            ),
+            (
+                "objectives",
+                self.objective().map(|objective| json!([objective])),
+            ),
+        ];
+        for (name, value) in given {
+            if let Some(value) = value {
+                fields.insert(name.into(), value);
+            }
+        }
+    }
+
+    /// The objective that the options describe. Its kind follows from the others where it is not given: a
+    /// class means `class`, channels mean `mean`, as in the article; a layer alone means `l2`.
+    fn objective(&self) -> Option<Map<String, Value>> {
+        let kind = match (&self.objective, self.class, &self.channels[..], &self.layer) {
+            (Some(kind), ..) => kind.as_str(),
+            (None, Some(_), ..) => "class",
+            (None, None, [_, ..], _) => "mean",
+            (None, None, [], Some(_)) => "l2",
+            (None, None, [], None) => return None,
+        };
+        let mut objective = Map::from_iter([("kind".to_owned(), json!(kind))]);
+        if let Some(layer) = &self.layer {
+            objective.insert("layer".into(), json!(layer));
+        }
+        if !self.channels.is_empty() {
+            objective.insert("channels".into(), json!(self.channels));
+        }
+        if let Some(class) = self.class {
+            objective.insert("class".into(), json!(class));
+        }
+        Some(objective)
+    }
+}
+
+fn output_format(path: &Path) -> Result<Format, Failure> {
+    let ending = path
+        .extension()
+        .and_then(|ending| ending.to_str())
+        .unwrap_or("")
+        .to_ascii_lowercase();
+    match ending.as_str() {
+        "png" => Ok(Format::Png),
+        "jpg" | "jpeg" => Ok(Format::Jpeg),
+        _ => Err(format!(
+            "{}: the output must end in .png, .jpg or .jpeg",
+            path.display()
+        )
+        .into()),
+    }
+}
+
+fn read_spec(path: &Path) -> Result<Map<String, Value>, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let spec =
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    match spec {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(format!("{}: a spec is a JSON object", path.display()).into()),
+    }
+}
+
+/// All mistakes in one message, a line each.
+fn mistakes(errors: Vec<FieldError>) -> Failure {
+    let lines: Vec<String> = errors
+        .iter()
+        .map(|error| {
+            format!(
+                "{}: {}",
+                error.pointer.trim_start_matches('/'),
+                error.detail
+            )
+        })
+        .collect();
+    lines.join("\n       ").into()
+}
+
+/// Writes a file whole or not at all: a temporary file beside it is renamed when complete.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| format!("{}: {error}", path.display());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    // Temporary files are private; a picture gets the permissions of any new file.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path).map_or(0o644, |old| old.permissions().mode());
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(fail)?;
+    }
+    file.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The scalar that a dream climbs, and its gradient with respect to a tile of the image.
+
+use tch::{Kind, Tensor};
+
+use super::{RenderError, exec::Executor};
+use crate::{
+    graph::NodeId,
+    spec::{Objective, ObjectiveKind},
+};
+
+/// A spec's objectives, bound to the nodes of a network.
+pub(super) struct Goal {
+    terms: Vec<Term>,
+    layers: Vec<NodeId>,
+}
+
+struct Term {
+    kind: ObjectiveKind,
+    weight: f64,
+    /// Channels or the class, `[n]` int64 on the device; `None` means all channels.
+    channels: Option<Tensor>,
+}
+
+impl Goal {
+    /// Looks the layers up and moves the channel lists to the image's device.
+    pub(super) fn new(
+        executor: &Executor,
+        objectives: &[Objective],
+        device: tch::Device,
+    ) -> Result<Self, RenderError> {
+        let mut terms = Vec::with_capacity(objectives.len());
+        let mut layers = Vec::with_capacity(objectives.len());
+        for objective in objectives {
+            layers.push(executor.network().find(&objective.layer)?);
+            let wanted: Vec<i64> = match objective.class {
+                Some(class) => vec![i64::from(class)],
+                None => objective
+                    .channels
+                    .iter()
+                    .map(|&channel| i64::from(channel))
+                    .collect(),
+            };
+            let channels = if wanted.is_empty() {
+                None
+            } else {
+                Some(Tensor::f_from_slice(&wanted)?.f_to_device(device)?)
+            };
+            terms.push(Term {
+                kind: objective.kind,
+                weight: objective.weight,
+                channels,
+            });
+        }
+        Ok(Self { terms, layers })
+    }
+
+    /// Weighted sum of all terms for one tile, `[1, 3, H, W]` in 0–255; a scalar tensor.
+    pub(super) fn score(&self, executor: &Executor, tile: &Tensor) -> Result<Tensor, RenderError> {
+        let activations = executor.forward(tile, &self.layers)?;
+        let mut sum: Option<Tensor> = None;
+        for (term, activation) in self.terms.iter().zip(&activations) {
+            let value = term.value(activation)?.f_mul_scalar(term.weight)?;
+            sum = Some(match sum {
+                Some(sum) => sum.f_add(&value)?,
+                None => value,
+            });
+        }
+        sum.ok_or_else(|| RenderError::Engine("a spec without objectives".into()))
+    }
+
+    /// Score of one tile and its gradient, `[1, 3, H, W]` float32.
+    pub(super) fn gradient(
+        &self,
+        executor: &Executor,
+        tile: &Tensor,
+    ) -> Result<(f64, Tensor), RenderError> {
+        // A leaf of its own: gradients of earlier steps must not be reachable from it.
+        let tile = tile.f_detach()?.f_contiguous()?.f_set_requires_grad(true)?;
+        let score = self.score(executor, &tile)?;
+        let gradient = Tensor::f_run_backward(&[&score], &[&tile], false, false)?.pop();
+        let gradient =
+            gradient.ok_or_else(|| RenderError::Engine("libtorch returned no gradient".into()))?;
+        Ok((score.f_double_value(&[])?, gradient))
+    }
+}
+
+impl Term {
+    /// A scalar in float32 or better.
+    fn value(&self, activation: &Tensor) -> Result<Tensor, RenderError> {
+        let picked = match &self.channels {
+            Some(channels) => activation.f_index_select(1, channels)?,
+            None => activation.shallow_clone(),
+        };
+        // Sums over a layer need more digits than bfloat16 has.
+        let picked = if picked.f_kind()? == Kind::BFloat16 {
+            picked.f_to_kind(Kind::Float)?
+        } else {
+            picked
+        };
+        Ok(match self.kind {
+            ObjectiveKind::Mean => picked.f_mean(None::<Kind>)?,
+            ObjectiveKind::L2 => picked.f_square()?.f_mean(None::<Kind>)?,
+            ObjectiveKind::Class => picked.f_sum(None::<Kind>)?,
+        })
+    }
+}

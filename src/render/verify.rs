@@ -1,0 +1,309 @@
+//! The import certificate: runs a model on a reference input and compares every layer and gradient with
+//! values that another program computed.
+//!
+//! A reference is a NumPy `.npz` file of float32 arrays: `input` is `[H, W, 3]` in 0–255; a layer's name
+//! holds its activations, `[H, W, C]` or `[features]`; `NAME__every_8th_channel` only the channels 0, 8,
+//! 16, …; `l2_LAYER` (or `LAYER_l2`), `mean_LAYER`, `channelN` and `classN_logit`, with or without `grad_`
+//! in front, hold the gradient of that objective, `[H, W, 3]`; `score_` in front of one its value.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use tch::{Kind, Tensor};
+
+use super::{RenderError, device, engine::to_tensor, exec::Executor, objective::Goal};
+use crate::{
+    models::Model,
+    spec::{Objective, ObjectiveKind},
+};
+
+/// Largest allowed `max |Δ| / max |reference|` of an activation, and relative error of a score.
+pub const ACTIVATION_TOLERANCE: f64 = 1e-4;
+/// Largest allowed `‖Δ‖ / ‖reference‖` of a gradient.
+pub const GRADIENT_TOLERANCE: f64 = 1e-3;
+/// Smallest allowed cosine between a gradient and its reference.
+pub const GRADIENT_COSINE: f64 = 0.9999;
+
+/// Values in one array of a reference; more is taken for a damaged header.
+const MAX_VALUES: u64 = 1 << 28;
+
+/// Why a reference could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file is no reference.
+    #[error("{file}: {problem}")]
+    Reference {
+        /// The file.
+        file: String,
+        /// What was found and what is allowed.
+        problem: String,
+    },
+    /// The model did not run.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+impl From<tch::TchError> for VerifyError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Render(error.into())
+    }
+}
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// A layer's output.
+    Activation,
+    /// The derivative of an objective with respect to the input.
+    Gradient,
+    /// The value of an objective.
+    Score,
+}
+
+/// One line of the certificate.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Name in the reference.
+    pub name: String,
+    /// What was compared.
+    pub quantity: Quantity,
+    /// The error, as the tolerance of its quantity defines it.
+    pub error: f64,
+    /// What is allowed.
+    pub tolerance: f64,
+    /// Direction of a gradient against its reference.
+    pub cosine: Option<f64>,
+}
+
+impl Check {
+    /// Whether the model agrees with the reference here.
+    pub fn passed(&self) -> bool {
+        self.error <= self.tolerance && self.cosine.is_none_or(|cosine| cosine >= GRADIENT_COSINE)
+    }
+}
+
+/// An array of a reference file.
+struct Values {
+    shape: Vec<u64>,
+    data: Vec<f32>,
+}
+
+/// Compares `model` with everything that `reference` holds, in float32.
+///
+/// # Errors
+/// [`VerifyError::Reference`] for an unreadable file or an entry that names neither a layer nor an
+/// objective of the model; [`VerifyError::Render`] when the model does not run.
+pub fn verify(
+    model: &Arc<Model>,
+    reference: &Path,
+    device: &str,
+) -> Result<Vec<Check>, VerifyError> {
+    let file = reference.display().to_string();
+    let refuse = |problem: String| VerifyError::Reference {
+        file: file.clone(),
+        problem,
+    };
+    let mut entries = read(reference).map_err(refuse)?;
+    let input = entries
+        .remove("input")
+        .ok_or_else(|| refuse("has no array \"input\"".into()))?;
+    let &[height, width, 3] = &input.shape[..] else {
+        return Err(refuse(format!(
+            "\"input\" has shape {:?}, needs [height, width, 3]",
+            input.shape
+        )));
+    };
+    let device = device::select(device)?;
+    let executor = Executor::new(Arc::clone(model), device, Kind::Float)?;
+    // read() has bounded the number of values, so both extents fit.
+    let image = to_tensor(&input.data, height as u32, width as u32, device)?;
+    let mut checks = Vec::with_capacity(entries.len());
+    for (name, expected) in entries {
+        let check = compare(&executor, model, &image, &name, &expected)?;
+        checks.push(check.map_err(|problem| refuse(format!("\"{name}\" {problem}")))?);
+    }
+    Ok(checks)
+}
+
+/// One entry; the inner error says what is wrong with the entry itself.
+fn compare(
+    executor: &Executor,
+    model: &Model,
+    image: &Tensor,
+    name: &str,
+    expected: &Values,
+) -> Result<Result<Check, String>, VerifyError> {
+    let check = |quantity, tolerance, error, cosine| Check {
+        name: name.to_owned(),
+        quantity,
+        error,
+        tolerance,
+        cosine,
+    };
+    let (layer, every) = match name.split_once("__every_") {
+        Some((layer, rest)) => (
+            layer,
+            rest.trim_end_matches("th_channel").parse().unwrap_or(1),
+        ),
+        None => (name, 1),
+    };
+    if let Ok(id) = model.network.find(layer) {
+        let mut actual = executor.forward(image, &[id])?;
+        let actual = actual.pop().map(|map| {
+            if map.dim() == 4 {
+                map.f_permute([0, 2, 3, 1])
+            } else {
+                Ok(map)
+            }
+        });
+        let actual = actual.ok_or_else(|| RenderError::Engine("no activation".into()))??;
+        let actual = actual.f_slice(-1, 0, None, every)?;
+        return Ok(difference(&actual, expected)?.map(|errors| {
+            check(
+                Quantity::Activation,
+                ACTIVATION_TOLERANCE,
+                errors.max_ratio,
+                None,
+            )
+        }));
+    }
+    let (objective_name, is_score) = match name.strip_prefix("score_") {
+        Some(rest) => (rest, true),
+        None => (name.strip_prefix("grad_").unwrap_or(name), false),
+    };
+    let Some(objective) = objective(objective_name, model) else {
+        return Ok(Err(
+            "names neither a layer nor an objective of this model".into()
+        ));
+    };
+    let goal = Goal::new(executor, &[objective], image.device())?;
+    let (score, gradient) = goal.gradient(executor, image)?;
+    Ok(if is_score {
+        let reference = f64::from(expected.data.first().copied().unwrap_or(f32::NAN));
+        let error = (score - reference).abs() / reference.abs().max(f64::MIN_POSITIVE);
+        Ok(check(Quantity::Score, ACTIVATION_TOLERANCE, error, None))
+    } else {
+        difference(&gradient.f_permute([0, 2, 3, 1])?, expected)?.map(|errors| {
+            check(
+                Quantity::Gradient,
+                GRADIENT_TOLERANCE,
+                errors.norm_ratio,
+                Some(errors.cosine),
+            )
+        })
+    })
+}
+
+/// The objective behind a name such as `l2_mixed4c`, `block10_l2`, `channel139` or `class291_logit`.
+fn objective(name: &str, model: &Model) -> Option<Objective> {
+    let known = |layer: &str| model.network.find(layer).is_ok().then(|| layer.to_owned());
+    let number = |text: &str| text.parse::<u32>().ok();
+    let (kind, layer, channels, class) =
+        if let Some(channel) = name.strip_prefix("channel").and_then(number) {
+            (
+                ObjectiveKind::Mean,
+                model.channel_layer.clone(),
+                vec![channel],
+                None,
+            )
+        } else if let Some(class) = name
+            .strip_prefix("class")
+            .and_then(|rest| number(rest.strip_suffix("_logit")?))
+        {
+            (
+                ObjectiveKind::Class,
+                model.class_layer.clone()?,
+                Vec::new(),
+                Some(class),
+            )
+        } else if let Some(layer) = name
+            .strip_prefix("l2_")
+            .or_else(|| name.strip_suffix("_l2"))
+            .and_then(known)
+        {
+            (ObjectiveKind::L2, layer, Vec::new(), None)
+        } else {
+            (
+                ObjectiveKind::Mean,
+                name.strip_prefix("mean_").and_then(known)?,
+                Vec::new(),
+                None,
+            )
+        };
+    Some(Objective {
+        kind,
+        layer,
+        channels,
+        class,
+        weight: 1.0,
+    })
+}
+
+/// How far two arrays are apart.
+struct Errors {
+    max_ratio: f64,
+    norm_ratio: f64,
+    cosine: f64,
+}
+
+/// Compares a tensor whose first extent is 1 with a reference that lacks this dimension.
+fn difference(actual: &Tensor, expected: &Values) -> Result<Result<Errors, String>, VerifyError> {
+    let shape: Vec<u64> = actual
+        .size()
+        .iter()
+        .skip(1)
+        .map(|&extent| extent as u64)
+        .collect();
+    if shape != expected.shape || actual.size().first() != Some(&1) {
+        return Ok(Err(format!(
+            "has shape {:?}; the model's is {shape:?}",
+            expected.shape
+        )));
+    }
+    let actual = actual
+        .f_to_device(tch::Device::Cpu)?
+        .f_contiguous()?
+        .f_reshape([-1])?
+        .f_to_kind(Kind::Double)?;
+    let expected = Tensor::f_from_slice(&expected.data)?.f_to_kind(Kind::Double)?;
+    let difference = actual.f_sub(&expected)?;
+    let value = |tensor: Tensor| tensor.f_double_value(&[]);
+    let [norm, expected_norm] = [value(actual.f_norm()?)?, value(expected.f_norm()?)?];
+    Ok(Ok(Errors {
+        max_ratio: value(difference.f_abs()?.f_max()?)? / value(expected.f_abs()?.f_max()?)?,
+        norm_ratio: value(difference.f_norm()?)? / expected_norm,
+        cosine: value(actual.f_dot(&expected)?)? / (norm * expected_norm),
+    }))
+}
+
+/// Reads all arrays of an `.npz` file.
+fn read(path: &Path) -> Result<BTreeMap<String, Values>, String> {
+    let mut archive = npyz::npz::NpzArchive::open(path).map_err(|error| error.to_string())?;
+    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut arrays = BTreeMap::new();
+    for name in names {
+        let in_array = |problem: String| format!("array \"{name}\": {problem}");
+        let array = archive
+            .by_name(&name)
+            .map_err(|error| in_array(error.to_string()))?;
+        let array = array.ok_or_else(|| in_array("is missing".into()))?;
+        if array.order() != npyz::Order::C {
+            return Err(in_array(
+                "is stored in Fortran order; C order is needed".into(),
+            ));
+        }
+        let shape = array.shape().to_vec();
+        let count = shape
+            .iter()
+            .try_fold(1u64, |product, &extent| product.checked_mul(extent));
+        if count.is_none_or(|count| count == 0 || count > MAX_VALUES) {
+            return Err(in_array(format!(
+                "has shape {shape:?}; 1 to {MAX_VALUES} values are allowed"
+            )));
+        }
+        let data = array
+            .into_vec::<f32>()
+            .map_err(|error| in_array(error.to_string()))?;
+        arrays.insert(name, Values { shape, data });
+    }
+    Ok(arrays)
+}

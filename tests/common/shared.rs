@@ -1,0 +1,24 @@
+//! Where the large reference data lies: `$REVERIE_SHARED`, or `../shared` beside the checkout. It is not part
+//! of the repository, so its absence skips a test by name, except in continuous integration.
+
+use std::path::{Path, PathBuf};
+
+/// `path` inside the reference data; `None` (and a line that names `test`) where the data is missing.
+///
+/// # Panics
+/// Where it is missing and `CI` is set: there nothing may be skipped.
+pub fn shared(test: &str, path: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let root = std::env::var_os("REVERIE_SHARED").map_or_else(beside, PathBuf::from);
+    let full = root.join(path);
+    if full.exists() {
+        return Some(full);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{test} needs {}",
+        full.display()
+    );
+    println!("skipped: {test}: {} is missing", full.display());
+    None
+}
