@@ -4,6 +4,8 @@
 //! [`resolve`](request::resolve). The same spec, input, model and device kind give the same bytes.
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
