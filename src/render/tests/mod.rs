@@ -7,7 +7,8 @@ mod references;
 use tch::Tensor;
 
 use crate::spec::{
-    DreamSpec, Format, Normalization, Objective, ObjectiveKind, Precision, Preset, Tiling,
+    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset,
+    Tiling,
 };
 
 /// `max |Δ| / max |expected|`.
@@ -34,6 +35,7 @@ fn spec(objective: Objective) -> DreamSpec {
         objectives: vec![objective],
         octaves: 2,
         octave_scale: 1.4,
+        octave_mode: OctaveMode::CarryDetail,
         iterations: 2,
         step: 1.5,
         normalization: Normalization::MeanAbs,

@@ -13,7 +13,7 @@ use super::{
         exec::Executor,
         laplacian::Laplacian,
         objective::Goal,
-        pyramid::{Pyramid, merge, octave_sizes},
+        pyramid::{Octaves, octave_sizes},
         tiles::Walk,
     },
     max_ratio, objective, spec,
@@ -40,15 +40,37 @@ fn laplacian_normalisation_of_any_size_is_finite() {
 }
 
 #[test]
-fn a_pyramid_reassembles_the_image() {
+fn octaves_reassemble_the_image() {
     for (height, width) in [(97, 131), (64, 200), (3, 5), (1, 1)] {
         let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
-        let Pyramid { base, details } = Pyramid::split(&image, 4, 1.4).unwrap();
-        let whole = details
-            .iter()
-            .fold(base, |image, detail| merge(&image, detail).unwrap());
+        let octaves = Octaves::carry_detail(&image, 4, 1.4).unwrap();
+        let pixels = octaves.pixels().unwrap();
+        assert_eq!(pixels.last(), Some(&(height * width)));
+        let start = octaves.base.shallow_clone();
+        let whole = (1..pixels.len()).fold(start, |image, octave| {
+            octaves.advance(octave, &image).unwrap()
+        });
         assert!(max_ratio(&whole, &image) <= 1e-5);
     }
+}
+
+#[test]
+fn enlarging_stops_at_the_limit() {
+    let image = Tensor::zeros([1, 3, 100, 150], (Kind::Float, Device::Cpu));
+    let octaves = Octaves::enlarge(&image, 3, 1.4, 60_000).unwrap();
+    assert_eq!(octaves.pixels().unwrap(), [100 * 150, 140 * 210, 196 * 294]);
+    let error = Octaves::enlarge(&image, 4, 1.4, 60_000).err().unwrap();
+    assert!(
+        matches!(
+            error,
+            RenderError::TooLarge {
+                width: 411,
+                height: 274,
+                max_pixels: 60_000
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -189,7 +211,7 @@ fn equal_seeds_give_equal_dreams_and_others_do_not() {
             cancel: &cancel,
         };
         let mut fractions = Vec::new();
-        let dreamed = dream(&walk, &spec, &image, &mut |progress| {
+        let dreamed = dream(&walk, &spec, &image, u64::MAX, &mut |progress| {
             fractions.push(progress.fraction)
         })
         .unwrap();
@@ -215,7 +237,7 @@ fn a_canceled_walk_stops() {
         cancel: &cancel,
     };
     let image = Tensor::rand([1, 3, 40, 40], (Kind::Float, Device::Cpu));
-    let outcome = dream(&walk, &spec, &image, &mut |progress| {
+    let outcome = dream(&walk, &spec, &image, u64::MAX, &mut |progress| {
         assert_eq!(progress.iteration, 1);
         cancel.cancel();
     });

@@ -3,6 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use super::{
@@ -10,11 +11,11 @@ use super::{
         CancelFlag, dream::dream, exec::Executor, laplacian::Laplacian, objective::Goal,
         pyramid::resize, tiles::Walk, verify,
     },
-    max_ratio, objective, spec,
+    max_ratio, objective,
 };
 use crate::{
-    models::{self, Model},
-    spec::{DreamSpec, Normalization, ObjectiveKind, Tiling},
+    models::{self, Catalogue, Model},
+    spec::{self, ObjectiveKind, Tiling},
 };
 
 #[path = "../../../tests/common/shared.rs"]
@@ -204,64 +205,69 @@ fn tiled_gradients_match_the_article() {
 }
 
 #[test]
-fn short_runs_match_the_article() {
-    let test = "short_runs_match_the_article";
+fn short_runs_of_every_preset_match_the_article() {
+    let test = "short_runs_of_every_preset_match_the_article";
     let Some(model) = bvlc(test) else { return };
     let arrays = arrays(&shared(test, "references/bvlc_inception_graph/short_runs.npz").unwrap());
     let executor = Executor::new(model, Device::Cpu, Kind::Float).unwrap();
-    let l2 = objective(ObjectiveKind::L2, "mixed4c", &[]);
-    let channel = objective(
-        ObjectiveKind::Mean,
-        "mixed4d_3x3_bottleneck_pre_relu",
-        &[139],
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(
+        models::load_file(&shared(test, "models/bvlc_inception_graph.pb").unwrap()).unwrap(),
     );
-    for (name, start, objective, normalization, step, octaves, iterations) in [
+    let l2 = json!([{"kind": "l2", "layer": "mixed4c"}]);
+    let layer = "mixed4d_3x3_bottleneck_pre_relu";
+    let channel = json!([{"kind": "mean", "layer": layer, "channels": [139]}]);
+    for (name, start, preset, objectives, octaves, iterations) in [
+        ("naive_iter3_step1", "noise", "naive", &channel, 1, 3),
         (
-            "naive_iter3_step1",
+            "multiscale_octaves2_iter2_step1_scale1.4",
             "noise",
+            "multiscale",
             &channel,
-            Normalization::Std,
-            1.0,
-            1,
-            3,
+            2,
+            2,
+        ),
+        (
+            "lapnorm_octaves2_iter2_step1_scale1.4",
+            "noise",
+            "lapnorm",
+            &channel,
+            2,
+            2,
         ),
         (
             "deepdream_octaves2_iter2_step1.5_scale1.4",
             "photo",
+            "deepdream",
             &l2,
-            Normalization::MeanAbs,
-            1.5,
             2,
             2,
         ),
         (
             "deepdream_lapnorm_octaves2_iter2_step1.5_scale1.4",
             "photo",
+            "deepdream-lapnorm",
             &l2,
-            Normalization::Laplacian,
-            1.5,
             2,
             2,
         ),
     ] {
-        let spec = DreamSpec {
-            normalization,
-            step,
-            octaves,
-            iterations,
-            jitter: false,
-            ..spec(objective.clone())
-        };
+        let wanted = json!({
+            "preset": preset, "objectives": objectives, "octaves": octaves, "iterations": iterations,
+            "jitter": false,
+        });
+        let spec = spec::resolve("", wanted, &catalogue).unwrap();
         let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
         let cancel = CancelFlag::default();
+        let tile = i64::from(spec.tile_size);
         let walk = Walk {
             executor: &executor,
             goal: &goal,
-            tile: 512,
+            tile,
             tiling: spec.tiling,
             cancel: &cancel,
         };
-        let actual = dream(&walk, &spec, &arrays[start], &mut |_| {}).unwrap();
+        let actual = dream(&walk, &spec, &arrays[start], u64::MAX, &mut |_| {}).unwrap();
         let psnr = psnr(&actual, &arrays[name]);
         assert!(psnr >= 45.0, "{name}: {psnr} dB");
     }
