@@ -9,10 +9,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod fields;
 pub mod graph;
 pub mod import;
+pub mod jobs;
 pub mod models;
+pub mod objects;
 pub mod picture;
 pub mod render;
 pub mod spec;
