@@ -20,3 +20,4 @@ pub mod objects;
 pub mod picture;
 pub mod render;
 pub mod spec;
+pub mod worker;
