@@ -1,6 +1,7 @@
 //! The HTTP side: the router, and what every request passes through. One file per group of endpoints; only
 //! [`error`] knows how an error becomes a response.
 
+mod body;
 pub mod error;
 mod extract;
 mod health;

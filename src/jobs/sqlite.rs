@@ -5,15 +5,15 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod row;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
     migrate::Migrator,
-    sqlite::{
-        SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-    },
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use uuid::Uuid;
 
@@ -156,7 +156,7 @@ impl SqliteQueue {
             .fetch_optional(&mut *transaction)
             .await?
             .ok_or(QueueError::LeaseLost)?;
-        let next = facts(&row)?.next(event, self.options.max_attempts)?;
+        let next = row::facts(&row)?.next(event, self.options.max_attempts)?;
         if next.state == JobState::Queued && matches!(event, Event::Failed { .. }) {
             extras.not_before = Some(self.now() + retry_delay(next.attempt));
         }
@@ -188,7 +188,7 @@ impl SqliteQueue {
         let result = extras
             .finished
             .as_ref()
-            .map(|finished| json(id, &finished.result))
+            .map(|finished| row::json(id, &finished.result))
             .transpose()?;
         sqlx::query(MOVE)
             .bind(id.to_string())
@@ -196,8 +196,12 @@ impl SqliteQueue {
             .bind(next.attempt)
             .bind(next.cancel_requested)
             .bind(extras.not_before.unwrap_or(now).as_millis())
-            .bind(progress.map(|progress| json(id, &progress)).transpose()?)
-            .bind(error.map(|error| json(id, &error)).transpose()?)
+            .bind(
+                progress
+                    .map(|progress| row::json(id, &progress))
+                    .transpose()?,
+            )
+            .bind(error.map(|error| row::json(id, &error)).transpose()?)
             .bind(result)
             .bind(extras.finished.map(|finished| finished.render_seconds))
             .bind(now.as_millis())
@@ -213,7 +217,7 @@ impl JobQueue for SqliteQueue {
         let mut connection = self.writer.acquire().await?;
         let inserted = sqlx::query(ENQUEUE)
             .bind(job.id.to_string())
-            .bind(json(job.id, &job.spec)?)
+            .bind(row::json(job.id, &job.spec)?)
             .bind(self.now().as_millis())
             .bind(self.options.capacity)
             .execute(&mut *connection)
@@ -242,7 +246,7 @@ impl JobQueue for SqliteQueue {
             .fetch_optional(&self.writer)
             .await?;
         let Some(row) = claimed else { return Ok(None) };
-        let job = job(&row)?;
+        let job = row::job(&row)?;
         let lease = Lease { job: job.id, token };
         Ok(Some(Claim { job, lease }))
     }
@@ -255,7 +259,7 @@ impl JobQueue for SqliteQueue {
             .bind((now + self.options.lease).as_millis())
             .bind(
                 progress
-                    .map(|progress| json(lease.job, &progress))
+                    .map(|progress| row::json(lease.job, &progress))
                     .transpose()?,
             )
             .bind(now.as_millis())
@@ -318,7 +322,7 @@ impl JobQueue for SqliteQueue {
         let lost = lost.bind(which == Rescue::All).bind(self.now().as_millis());
         let mut rescued = Vec::new();
         for row in lost.fetch_all(&mut *transaction).await? {
-            let (id, lost) = (job_id(&row)?, facts(&row)?);
+            let (id, lost) = (row::job_id(&row)?, row::facts(&row)?);
             let next = lost.next(Event::LeaseExpired, self.options.max_attempts)?;
             let error = Some(JobError::attempts_exhausted(lost.attempt));
             let extras = Extras {
@@ -343,7 +347,7 @@ impl JobQueue for SqliteQueue {
         let mut counts = Counts::default();
         for row in rows.fetch_all(&self.readers).await? {
             let jobs = row.try_get::<i64, _>("jobs")?.unsigned_abs();
-            match state(&row)? {
+            match row::state(&row)? {
                 JobState::Queued => counts.queued = jobs,
                 JobState::Running => counts.running = jobs,
                 JobState::Succeeded => counts.succeeded = jobs,
@@ -380,78 +384,5 @@ async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, Que
         .bind(id.to_string())
         .fetch_optional(connection)
         .await?;
-    job(&row.ok_or(QueueError::NotFound(id))?)
-}
-
-fn job(row: &SqliteRow) -> Result<Job, QueueError> {
-    let facts = facts(row)?;
-    let time = |column: &str| -> Result<Option<Timestamp>, sqlx::Error> {
-        Ok(row
-            .try_get::<Option<i64>, _>(column)?
-            .map(Timestamp::from_millis))
-    };
-    Ok(Job {
-        id: job_id(row)?,
-        state: facts.state,
-        version: row.try_get::<i64, _>("version")?.unsigned_abs(),
-        spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "it has no spec"))?,
-        attempt: facts.attempt,
-        cancel_requested: facts.cancel_requested,
-        queue_position: row
-            .try_get::<Option<i64>, _>("queue_position")?
-            .map(i64::unsigned_abs),
-        progress: parsed(row, "progress")?,
-        error: parsed(row, "error")?,
-        result: parsed(row, "result")?,
-        render_seconds: row.try_get("render_seconds")?,
-        created_at: time("created_at")?.ok_or_else(|| corrupt(row, "it has no age"))?,
-        started_at: time("started_at")?,
-        finished_at: time("finished_at")?,
-        updated_at: time("updated_at")?.ok_or_else(|| corrupt(row, "it has no age"))?,
-    })
-}
-
-fn facts(row: &SqliteRow) -> Result<Facts, QueueError> {
-    Ok(Facts {
-        state: state(row)?,
-        attempt: row.try_get("attempt")?,
-        cancel_requested: row.try_get("cancel_requested")?,
-    })
-}
-
-fn state(row: &SqliteRow) -> Result<JobState, QueueError> {
-    row.try_get::<&str, _>("state")?
-        .parse()
-        .map_err(|error| corrupt(row, error))
-}
-
-fn job_id(row: &SqliteRow) -> Result<JobId, QueueError> {
-    row.try_get::<&str, _>("id")?
-        .parse()
-        .map_err(|error| corrupt(row, error))
-}
-
-/// A column that holds JSON.
-fn parsed<T: serde::de::DeserializeOwned>(
-    row: &SqliteRow,
-    column: &str,
-) -> Result<Option<T>, QueueError> {
-    let text: Option<&str> = row.try_get(column)?;
-    let value = text.map(serde_json::from_str).transpose();
-    value.map_err(|error| corrupt(row, format!("{column}: {error}")))
-}
-
-fn json<T: serde::Serialize>(id: JobId, value: &T) -> Result<String, QueueError> {
-    serde_json::to_string(value).map_err(|error| QueueError::Corrupt {
-        id: id.to_string(),
-        problem: error.to_string(),
-    })
-}
-
-fn corrupt(row: &SqliteRow, problem: impl ToString) -> QueueError {
-    let id = row.try_get("id").unwrap_or_else(|_| "?".to_owned());
-    QueueError::Corrupt {
-        id,
-        problem: problem.to_string(),
-    }
+    row::job(&row.ok_or(QueueError::NotFound(id))?)
 }
