@@ -74,7 +74,7 @@ struct DreamArgs {
     /// Class to maximise, counted from 0.
     #[arg(long, value_name = "K")]
     class: Option<u32>,
-    /// deepdream or deepdream-lapnorm.
+    /// naive, multiscale, lapnorm, deepdream or deepdream-lapnorm.
     #[arg(long)]
     preset: Option<String>,
     /// Gradient steps per octave.
@@ -89,6 +89,9 @@ struct DreamArgs {
     /// Ratio of neighbouring scales.
     #[arg(long, value_name = "R")]
     octave_scale: Option<f64>,
+    /// carry-detail (the result has the input's size) or enlarge (it grows octave by octave).
+    #[arg(long, value_name = "MODE")]
+    octave_mode: Option<String>,
     /// Largest edge of a tile in pixels.
     #[arg(long, value_name = "T")]
     tile_size: Option<u64>,
@@ -199,6 +202,10 @@ impl DreamArgs {
             ("step", self.step.map(|value| json!(value))),
             ("octaves", self.octaves.map(|value| json!(value))),
             ("octave_scale", self.octave_scale.map(|value| json!(value))),
+            (
+                "octave_mode",
+                self.octave_mode.as_ref().map(|value| json!(value)),
+            ),
             ("tile_size", self.tile_size.map(|value| json!(value))),
             ("tiling", self.tiling.as_ref().map(|value| json!(value))),
             (
@@ -209,7 +216,7 @@ impl DreamArgs {
                 "laplacian_levels",
                 self.laplacian_levels.map(|value| json!(value)),
             ),
-            ("jitter", self.no_jitter.then(|| json!(false))),
+            ("jitter", self.no_jitter.then_some(json!(false))),
             ("seed", self.seed.map(|value| json!(value))),
             (
                 "precision",

@@ -9,6 +9,8 @@
 
 mod check;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 

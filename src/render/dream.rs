@@ -6,35 +6,44 @@ use tch::{Kind, Tensor};
 use super::{
     Progress, RenderError,
     laplacian::Laplacian,
-    pyramid::{Pyramid, merge},
+    pyramid::Octaves,
     tiles::{Walk, jitter},
 };
-use crate::spec::{DreamSpec, Normalization};
+use crate::spec::{DreamSpec, Normalization, OctaveMode};
 
-/// Dreams `image`, `[1, 3, H, W]` in 0–255, and returns it at the same size, clipped to 0–255.
+/// Dreams `image`, `[1, 3, H, W]` in 0–255, and returns the last octave, clipped to 0–255.
 ///
 /// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave,
 /// counted from 0 at the coarsest), so that an octave's random choices do not depend on what ran before.
+///
+/// # Errors
+/// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::NotFinite`] when the
+/// ascent runs away, and what the walk says.
 pub(super) fn dream(
     walk: &Walk<'_>,
     spec: &DreamSpec,
     image: &Tensor,
+    max_pixels: u64,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Tensor, RenderError> {
     let stepper = Stepper::new(spec, image.device())?;
-    let Pyramid { base, details } = Pyramid::split(image, spec.octaves, spec.octave_scale)?;
-    let octaves = details.len() as u32 + 1;
-    let mut meter = Meter::new(&base, &details, spec.iterations);
-    let mut image = base;
-    for octave in 0..octaves {
-        if let Some(detail) = octave
-            .checked_sub(1)
-            .and_then(|finer| details.get(finer as usize))
-        {
-            image = merge(&image, detail)?;
+    let octaves = match spec.octave_mode {
+        OctaveMode::CarryDetail => Octaves::carry_detail(image, spec.octaves, spec.octave_scale)?,
+        OctaveMode::Enlarge => {
+            Octaves::enlarge(image, spec.octaves, spec.octave_scale, max_pixels)?
+        }
+    };
+    let meter = Meter {
+        pixels: octaves.pixels()?,
+        iterations: spec.iterations,
+    };
+    let mut image = octaves.base.shallow_clone();
+    for octave in 0..meter.pixels.len() {
+        if octave > 0 {
+            image = octaves.advance(octave, &image)?;
         }
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
-        rng.set_stream(u64::from(octave));
+        rng.set_stream(octave as u64);
         for iteration in 1..=spec.iterations {
             let shift = if spec.jitter {
                 jitter(&mut rng, walk.tile)
@@ -44,12 +53,12 @@ pub(super) fn dream(
             let (score, gradient) = walk.gradient(&image, shift)?;
             if !score.is_finite() {
                 return Err(RenderError::NotFinite {
-                    octave: octave + 1,
+                    octave: octave as u32 + 1,
                     iteration,
                 });
             }
             image = image.f_add(&stepper.step(&gradient)?)?;
-            on_progress(meter.advance(octave, iteration, score));
+            on_progress(meter.read(octave, iteration, score));
         }
     }
     Ok(image.f_clamp(0.0, 255.0)?)
@@ -88,28 +97,21 @@ impl Stepper {
 
 /// Counts finished work in pixels × iterations.
 struct Meter {
-    /// Pixels of each octave.
-    pixels: Vec<f64>,
+    /// Pixels of each octave, coarsest first.
+    pixels: Vec<i64>,
     iterations: u32,
 }
 
 impl Meter {
-    fn new(base: &Tensor, details: &[Tensor], iterations: u32) -> Self {
-        let pixels = std::iter::once(base)
-            .chain(details)
-            .map(|tensor| tensor.numel() as f64)
-            .collect();
-        Self { pixels, iterations }
-    }
-
     /// `octave` counts from 0, `iteration` is how many of its steps are done.
-    fn advance(&mut self, octave: u32, iteration: u32, score: f64) -> Progress {
-        let (done, rest) = self.pixels.split_at(octave as usize);
-        let whole = |octaves: &[f64]| octaves.iter().sum::<f64>() * f64::from(self.iterations);
-        let current = rest.first().copied().unwrap_or(0.0) * f64::from(iteration);
+    fn read(&self, octave: usize, iteration: u32, score: f64) -> Progress {
+        let (done, rest) = self.pixels.split_at(octave);
+        let whole =
+            |octaves: &[i64]| octaves.iter().sum::<i64>() as f64 * f64::from(self.iterations);
+        let current = rest.first().copied().unwrap_or(0) as f64 * f64::from(iteration);
         Progress {
             fraction: (whole(done) + current) / whole(&self.pixels),
-            octave: octave + 1,
+            octave: octave as u32 + 1,
             octaves: self.pixels.len() as u32,
             iteration,
             iterations: self.iterations,

@@ -63,19 +63,24 @@ impl Engine {
             walk.warm_up(&image)?;
         }
         let started = Instant::now();
-        let dreamed = dream(&walk, spec, &image, &mut request.on_progress)?;
+        let dreamed = dream(&walk, spec, &image, max_pixels, &mut request.on_progress)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let score = walk.score(&dreamed)?;
+        let (_, _, dreamed_height, dreamed_width) = dreamed.size4()?;
+        let (dreamed_width, dreamed_height) = (dreamed_width as u32, dreamed_height as u32);
+        // A dream that has grown has lost the places that its transparency belonged to.
+        let alpha = alpha.filter(|_| (dreamed_width, dreamed_height) == (width, height));
         let picture = Picture {
-            width,
-            height,
+            width: dreamed_width,
+            height: dreamed_height,
             rgb: to_pixels(&dreamed)?,
             alpha,
         };
+        let image = picture.encode(spec.format)?;
         Ok(Rendered {
-            image: picture.encode(spec.format)?,
-            width,
-            height,
+            image,
+            width: picture.width,
+            height: picture.height,
             score,
             render_seconds,
         })

@@ -111,6 +111,19 @@ pub enum RenderError {
     /// A layer of the spec is not in the model: the spec was resolved against another one.
     #[error(transparent)]
     Layer(#[from] UnknownLayer),
+    /// Enlarging octave by octave ends beyond the limit.
+    #[error(
+        "the last octave would have {width}×{height} pixels; at most {max_pixels} are allowed: use fewer octaves, \
+         a smaller octave_scale or a smaller image"
+    )]
+    TooLarge {
+        /// Width in pixels of the first octave beyond the limit.
+        width: u64,
+        /// Its height in pixels.
+        height: u64,
+        /// The limit that it breaks.
+        max_pixels: u64,
+    },
     /// The gradient is not finite any more; `octave` and `iteration` count from 1.
     #[error(
         "the gradient stopped being finite in octave {octave}, iteration {iteration}; try a smaller step"
@@ -148,6 +161,7 @@ impl RenderError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Picture(_)
+            | Self::TooLarge { .. }
             | Self::Shape(_)
             | Self::Layer(_)
             | Self::NotFinite { .. }

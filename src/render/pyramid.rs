@@ -29,34 +29,93 @@ pub(super) fn octave_sizes(height: i64, width: i64, octaves: u32, scale: f64) ->
     sizes
 }
 
-/// A picture taken apart: the coarsest octave, and what each finer one adds to its enlarged predecessor.
-pub(super) struct Pyramid {
+/// The way from the coarsest octave to the finest.
+pub(super) struct Octaves {
     /// The coarsest octave, `[1, 3, h, w]`.
     pub(super) base: Tensor,
-    /// Detail of the finer octaves, coarsest first; each has its octave's size.
-    pub(super) details: Vec<Tensor>,
+    /// What makes each finer octave of its predecessor, coarsest first.
+    next: Vec<Next>,
 }
 
-impl Pyramid {
-    /// Takes `image` apart into the octaves of [`octave_sizes`].
-    pub(super) fn split(image: &Tensor, octaves: u32, scale: f64) -> Result<Self, RenderError> {
+enum Next {
+    /// Enlarge to so many rows and columns.
+    Size(i64, i64),
+    /// Enlarge to the size of this tensor and add it.
+    Detail(Tensor),
+}
+
+impl Octaves {
+    /// Takes `image`, the finest octave, apart: each octave remembers what the next coarser one lacks.
+    pub(super) fn carry_detail(
+        image: &Tensor,
+        octaves: u32,
+        scale: f64,
+    ) -> Result<Self, RenderError> {
         let (_, _, height, width) = image.size4()?;
         let sizes = octave_sizes(height, width, octaves, scale);
         let mut base = image.shallow_clone();
-        let mut details = Vec::with_capacity(sizes.len() - 1);
+        let mut next = Vec::with_capacity(sizes.len());
         for pair in sizes.windows(2).rev() {
             let [(low_height, low_width), (height, width)] = [pair[0], pair[1]];
             let low = resize(&base, low_height, low_width)?;
-            details.push(base.f_sub(&resize(&low, height, width)?)?);
+            next.push(Next::Detail(base.f_sub(&resize(&low, height, width)?)?));
             base = low;
         }
-        details.reverse();
-        Ok(Self { base, details })
+        next.reverse();
+        Ok(Self { base, next })
     }
-}
 
-/// Enlarges a dreamed octave to the size of `detail` and adds it back.
-pub(super) fn merge(image: &Tensor, detail: &Tensor) -> Result<Tensor, RenderError> {
-    let (_, _, height, width) = detail.size4()?;
-    Ok(resize(image, height, width)?.f_add(detail)?)
+    /// Starts from `image`, the coarsest octave; each finer one has `int(float32(size) · scale)` pixels.
+    ///
+    /// # Errors
+    /// [`RenderError::TooLarge`] when the finest octave would have more than `max_pixels`.
+    pub(super) fn enlarge(
+        image: &Tensor,
+        octaves: u32,
+        scale: f64,
+        max_pixels: u64,
+    ) -> Result<Self, RenderError> {
+        let grow = |n: i64| (n as f32 * scale as f32) as i64;
+        let (_, _, mut height, mut width) = image.size4()?;
+        let mut next = Vec::new();
+        for _ in 1..octaves {
+            (height, width) = (grow(height), grow(width));
+            if height.saturating_mul(width) as u64 > max_pixels {
+                return Err(RenderError::TooLarge {
+                    width: width as u64,
+                    height: height as u64,
+                    max_pixels,
+                });
+            }
+            next.push(Next::Size(height, width));
+        }
+        Ok(Self {
+            base: image.shallow_clone(),
+            next,
+        })
+    }
+
+    /// Pixels of each octave, coarsest first.
+    pub(super) fn pixels(&self) -> Result<Vec<i64>, RenderError> {
+        let area = |tensor: &Tensor| tensor.size4().map(|(_, _, height, width)| height * width);
+        let finer = self.next.iter().map(|next| match next {
+            Next::Size(height, width) => Ok(height * width),
+            Next::Detail(detail) => area(detail),
+        });
+        Ok(std::iter::once(area(&self.base))
+            .chain(finer)
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// The start of octave `index` (from 1), given the dreamed octave before it.
+    pub(super) fn advance(&self, index: usize, dreamed: &Tensor) -> Result<Tensor, RenderError> {
+        match self.next.get(index - 1) {
+            Some(Next::Size(height, width)) => resize(dreamed, *height, *width),
+            Some(Next::Detail(detail)) => {
+                let (_, _, height, width) = detail.size4()?;
+                Ok(resize(dreamed, height, width)?.f_add(detail)?)
+            }
+            None => Err(RenderError::Engine(format!("there is no octave {index}"))),
+        }
+    }
 }

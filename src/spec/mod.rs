@@ -4,6 +4,8 @@
 //! [`resolve`](request::resolve). The same spec, input, model and device kind give the same bytes.
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +15,29 @@ pub use request::{MAX_SEED, resolve, resolve_objectives};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
+    /// One scale, the gradient divided by its standard deviation, tiles that stay in place.
+    Naive,
+    /// A small start that is enlarged octave by octave.
+    Multiscale,
+    /// As [`Preset::Multiscale`], the gradient Laplacian-normalised.
+    Lapnorm,
     /// Octaves with detail carried over, the gradient divided by its mean magnitude.
     Deepdream,
     /// Octaves with detail carried over, the gradient Laplacian-normalised: the service's default.
     #[default]
     DeepdreamLapnorm,
+}
+
+/// How one octave follows from the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OctaveMode {
+    /// The input is the smallest octave; each further one enlarges the dream by the octave scale, so the
+    /// result is larger than the input.
+    Enlarge,
+    /// The input is the largest octave: it is shrunk first, and the detail lost on the way is put back octave
+    /// by octave, so the result has the input's size.
+    CarryDetail,
 }
 
 /// How a gradient is scaled before it is added to the image.
@@ -129,6 +149,8 @@ pub struct DreamSpec {
     pub octaves: u32,
     /// Ratio of neighbouring scales, above 1.
     pub octave_scale: f64,
+    /// How one octave follows from the one before.
+    pub octave_mode: OctaveMode,
     /// Gradient steps per octave.
     pub iterations: u32,
     /// Step length in units of the normalised gradient.

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    DreamSpec, Format, Normalization, Objective, ObjectiveKind, Precision, Preset, Tiling,
+    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset,
+    Tiling,
 };
 use crate::{
     fields::{FieldError, Fields},
@@ -15,6 +16,48 @@ pub const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// Terms in one objective; more than that is a mistake rather than a wish.
 const MAX_OBJECTIVES: usize = 16;
+
+/// Largest edge of a tile in pixels: what a gradient step holds in memory grows with its square.
+const MAX_TILE: u32 = 2048;
+
+/// What a preset stands for.
+struct Defaults {
+    octaves: u32,
+    octave_mode: OctaveMode,
+    iterations: u32,
+    step: f64,
+    normalization: Normalization,
+    tile_size: u32,
+    jitter: bool,
+}
+
+impl Defaults {
+    fn of(preset: Preset) -> Self {
+        use OctaveMode::{CarryDetail, Enlarge};
+        let (octaves, octave_mode, iterations, step, normalization) = match preset {
+            Preset::Naive => (1, Enlarge, 20, 1.0, Normalization::Std),
+            Preset::Multiscale => (3, Enlarge, 10, 1.0, Normalization::Std),
+            Preset::Lapnorm => (3, Enlarge, 10, 1.0, Normalization::Laplacian),
+            Preset::Deepdream => (4, CarryDetail, 10, 1.5, Normalization::MeanAbs),
+            Preset::DeepdreamLapnorm => (4, CarryDetail, 10, 1.5, Normalization::Laplacian),
+        };
+        // The naive ascent knows no tiles: one as large as is allowed, and no jitter to hide its borders.
+        let (tile_size, jitter) = if preset == Preset::Naive {
+            (MAX_TILE, false)
+        } else {
+            (512, true)
+        };
+        Self {
+            octaves,
+            octave_mode,
+            iterations,
+            step,
+            normalization,
+            tile_size,
+            jitter,
+        }
+    }
+}
 
 /// Reads a partial spec (every field optional), fills in preset and model defaults, and checks layers,
 /// channels and classes against the model. `pointer` is where `value` stands in its document.
@@ -41,25 +84,29 @@ pub fn resolve(
         );
     }
     let preset = fields.take::<Preset>("preset").unwrap_or_default();
-    let normalization = match preset {
-        Preset::Deepdream => Normalization::MeanAbs,
-        Preset::DeepdreamLapnorm => Normalization::Laplacian,
-    };
+    let defaults = Defaults::of(preset);
     let objectives_pointer = fields.at("objectives");
     let objectives = fields.raw("objectives");
     let spec = DreamSpec {
         model: id,
         preset,
         objectives: Vec::new(),
-        octaves: fields.number("octaves", 1, 16).unwrap_or(4),
+        octaves: fields.number("octaves", 1, 16).unwrap_or(defaults.octaves),
         octave_scale: fields.number("octave_scale", 1.05, 4.0).unwrap_or(1.4),
-        iterations: fields.number("iterations", 1, 1000).unwrap_or(10),
-        step: fields.number("step", 0.001, 100.0).unwrap_or(1.5),
-        normalization: fields.take("normalization").unwrap_or(normalization),
+        octave_mode: fields.take("octave_mode").unwrap_or(defaults.octave_mode),
+        iterations: fields
+            .number("iterations", 1, 1000)
+            .unwrap_or(defaults.iterations),
+        step: fields.number("step", 0.001, 100.0).unwrap_or(defaults.step),
+        normalization: fields
+            .take("normalization")
+            .unwrap_or(defaults.normalization),
         laplacian_levels: fields.number("laplacian_levels", 1, 12).unwrap_or(4),
-        tile_size: fields.number("tile_size", 64, 2048).unwrap_or(512),
+        tile_size: fields
+            .number("tile_size", 64, MAX_TILE)
+            .unwrap_or(defaults.tile_size),
         tiling: fields.take::<Tiling>("tiling").unwrap_or_default(),
-        jitter: fields.take("jitter").unwrap_or(true),
+        jitter: fields.take("jitter").unwrap_or(defaults.jitter),
         seed: fields.number("seed", 0, MAX_SEED).unwrap_or(0),
         precision: fields.take::<Precision>("precision").unwrap_or_default(),
         format: fields.take::<Format>("format").unwrap_or_default(),

@@ -4,6 +4,9 @@
 //! kilobyte that claims 60,000×60,000 pixels is refused before anything of that size is allocated; decoder
 //! limits back it up, but are not relied upon (several decoders ignore them).
 
+#[cfg(test)]
+mod tests;
+
 use std::io::Cursor;
 
 use image::{
@@ -102,8 +105,14 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
 /// # Errors
 /// As [`probe`], and anything that the decoder finds in the pixel data.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
-    let (mut decoder, _, name) = open(bytes, max_pixels)?;
+    let (mut decoder, format, name) = open(bytes, max_pixels)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    if format == ImageFormat::Jpeg && !reaches_end_marker(bytes) {
+        return Err(PictureError::Undecodable {
+            format: name,
+            reason: "it is cut off before its end".into(),
+        });
+    }
     let mut image =
         DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
     image.apply_orientation(orientation);
@@ -207,6 +216,33 @@ fn open(
         });
     }
     Ok((decoder, format, name))
+}
+
+/// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey and says
+/// nothing, so half an upload would be dreamed on. Source: ITU-T T.81, annex B.
+fn reaches_end_marker(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    // Every marker is 0xFF and a code; within a scan, 0xFF00 and the restarts D0–D7 are data.
+    while let Some(at) = rest
+        .windows(2)
+        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
+    {
+        let code = rest[at + 1];
+        rest = &rest[at + 2..];
+        match code {
+            0xd9 => return true,
+            0x01 | 0xd8 => {}
+            // A segment starts with its length, which counts itself.
+            _ => match rest
+                .first_chunk()
+                .map(|length| usize::from(u16::from_be_bytes(*length)))
+            {
+                Some(length) if length <= rest.len() => rest = &rest[length..],
+                _ => return false,
+            },
+        }
+    }
+    false
 }
 
 fn undecodable(format: &'static str, error: &image::ImageError) -> PictureError {

@@ -1,0 +1,209 @@
+//! A network is checked once, when it is built; these are the checks, and the arithmetic of shapes.
+
+use super::*;
+
+fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
+    Node {
+        name: name.into(),
+        op,
+        inputs: inputs.iter().copied().map(NodeId).collect(),
+    }
+}
+
+fn array(shape: &[usize]) -> Array {
+    Array::new(shape.to_vec(), vec![0.0; shape.iter().product()]).unwrap()
+}
+
+fn conv(weight: &[usize], stride: usize, padding: Padding) -> Op {
+    let weight = array(weight);
+    Op::Conv2d {
+        weight,
+        bias: None,
+        stride: [stride; 2],
+        dilation: [1, 1],
+        padding,
+        groups: 1,
+    }
+}
+
+fn window(kernel: usize, stride: usize, padding: Padding) -> Window {
+    Window {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        padding,
+    }
+}
+
+fn input() -> Node {
+    node("input", Op::Input { channels: 3 }, &[])
+}
+
+#[test]
+fn same_padding_puts_the_odd_pixel_at_the_end() {
+    // n, kernel, stride → out, before, after: TensorFlow's values.
+    for (n, kernel, stride, expected) in [
+        (224, 7, 2, (112, 2, 3)),
+        (97, 7, 2, (49, 3, 3)),
+        (5, 3, 2, (3, 1, 1)),
+        (6, 3, 2, (3, 0, 1)),
+        (4, 1, 2, (2, 0, 0)),
+        (1, 5, 2, (1, 2, 2)),
+    ] {
+        assert_eq!(
+            Padding::Same.resolve(n, kernel, stride),
+            Some(expected),
+            "{n}, {kernel}, {stride}"
+        );
+    }
+    assert_eq!(Padding::Valid.resolve(7, 7, 1), Some((1, 0, 0)));
+    assert_eq!(Padding::Valid.resolve(6, 7, 1), None);
+}
+
+#[test]
+fn shapes_channels_strides_and_receptive_fields_follow_the_wiring() {
+    let network = Network::new(vec![
+        input(),
+        node("conv", conv(&[8, 3, 7, 7], 2, Padding::Same), &[0]),
+        node("pool", Op::MaxPool(window(3, 2, Padding::Same)), &[1]),
+        node("narrow", conv(&[4, 8, 1, 1], 1, Padding::Valid), &[2]),
+        node("wide", conv(&[6, 8, 3, 3], 1, Padding::Same), &[2]),
+        node("both", Op::Concat, &[3, 4]),
+        node("mean", Op::SpatialMean, &[5]),
+        node(
+            "logits",
+            Op::MatMul {
+                weight: array(&[10, 7]),
+            },
+            &[6],
+        ),
+    ])
+    .unwrap();
+    let both = network.find("both").unwrap();
+    let shapes = network.shapes(&[both], 97, 131).unwrap();
+    assert_eq!(
+        shapes[both.0],
+        Some(Shape::Map {
+            channels: 10,
+            height: 25,
+            width: 33
+        })
+    );
+    assert_eq!(shapes[6], None, "what is not needed is not computed");
+    let layers = network.layers();
+    let both = layers.iter().find(|layer| layer.name == "both").unwrap();
+    assert_eq!(
+        (both.channels, both.stride, both.receptive_field),
+        (10, Some(4), Some(7 + 2 * 2 + 2 * 4))
+    );
+    let logits = layers.iter().find(|layer| layer.name == "logits").unwrap();
+    assert_eq!(
+        (logits.kind, logits.channels, logits.stride),
+        ("mat_mul", 7, None)
+    );
+}
+
+#[test]
+fn a_layer_too_large_for_the_image_is_named() {
+    let pool = Op::AvgPool(window(7, 1, Padding::Valid));
+    let network = Network::new(vec![
+        input(),
+        node("pool", pool, &[0]),
+        node("rows", Op::Flatten { features: 9 }, &[0]),
+    ])
+    .unwrap();
+    let error = network
+        .shapes(&[network.find("pool").unwrap()], 6, 9)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("\"pool\"") && error.contains("9×6") && error.contains("7×7"),
+        "{error}"
+    );
+    let error = network
+        .shapes(&[network.find("rows").unwrap()], 2, 2)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("12 values do not divide into rows of 9"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_unknown_layer_brings_the_closest_names() {
+    let network = Network::new(vec![
+        input(),
+        node("mixed4c", Op::Relu, &[0]),
+        node("mixed4d", Op::Relu, &[1]),
+        node("other", Op::Relu, &[2]),
+    ])
+    .unwrap();
+    let error = network.find("mixd4c").unwrap_err();
+    assert_eq!(error.nearest[..2], ["mixed4c", "mixed4d"]);
+    assert!(
+        error
+            .to_string()
+            .starts_with("there is no layer \"mixd4c\"; the closest are mixed4c"),
+        "{error}"
+    );
+}
+
+#[test]
+fn malformed_networks_are_refused_by_name() {
+    let refused = |nodes: Vec<Node>| Network::new(nodes).unwrap_err().to_string();
+    assert!(refused(vec![]).contains("exactly one input"));
+    assert!(
+        refused(vec![
+            input(),
+            node("second", Op::Input { channels: 3 }, &[])
+        ])
+        .contains("has 2")
+    );
+    assert!(refused(vec![input(), node("input", Op::Relu, &[0])]).contains("\"input\""));
+    assert!(refused(vec![input(), node("loop", Op::Relu, &[1])]).contains("does not precede"));
+    for (op, inputs, problem) in [
+        (
+            conv(&[8, 4, 3, 3], 1, Padding::Same),
+            vec![0],
+            "does not fit an input of 3 channels",
+        ),
+        (
+            conv(&[8, 3, 3], 1, Padding::Same),
+            vec![0],
+            "needs [out, in, height, width]",
+        ),
+        (conv(&[8, 3, 3, 3], 0, Padding::Same), vec![0], "at least 1"),
+        (Op::BiasAdd { bias: array(&[4]) }, vec![0], "needs [3]"),
+        (
+            Op::MatMul {
+                weight: array(&[3, 4]),
+            },
+            vec![0],
+            "a map of 3 channels",
+        ),
+        (Op::Relu, vec![], "has 0 inputs, needs 1"),
+        (Op::Add, vec![0], "has 1 inputs, needs 2"),
+        (Op::Concat, vec![], "no inputs"),
+        (
+            Op::Lrn {
+                radius: 1,
+                bias: f32::NAN,
+                alpha: 1.0,
+                beta: 1.0,
+            },
+            vec![0],
+            "must be finite",
+        ),
+        (
+            Op::MaxPool(window(0, 1, Padding::Same)),
+            vec![0],
+            "at least 1",
+        ),
+    ] {
+        let error = refused(vec![input(), node("bad", op, &inputs)]);
+        assert!(
+            error.contains("\"bad\"") && error.contains(problem),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! Specs as people write them: defaults, overrides, and every mistake at once.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    graph::{Array, Network, Node, NodeId, Op},
+    models::{Catalogue, Model, Preprocessing},
+};
+
+/// One model with a map layer of 3 channels and a class layer of 4 classes.
+fn catalogue() -> Catalogue {
+    let weight = Array::new(vec![3, 4], vec![0.0; 12]).unwrap();
+    let ops = [
+        ("input", Op::Input { channels: 3 }),
+        ("features", Op::Relu),
+        ("mean", Op::SpatialMean),
+        ("logits", Op::MatMul { weight }),
+    ];
+    let nodes = ops.into_iter().enumerate().map(|(index, (name, op))| Node {
+        name: name.into(),
+        op,
+        inputs: index.checked_sub(1).map(NodeId).into_iter().collect(),
+    });
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(Model {
+        id: "small".into(),
+        description: String::new(),
+        path: "none".into(),
+        sha256: String::new(),
+        network: Network::new(nodes.collect()).unwrap(),
+        preprocessing: Preprocessing {
+            mean: 0.0,
+            scale: 1.0,
+        },
+        default_layer: "features".into(),
+        class_layer: Some("logits".into()),
+        channel_layer: "features".into(),
+    });
+    catalogue
+}
+
+/// `pointer: detail` of every mistake.
+fn mistakes(spec: serde_json::Value) -> Vec<String> {
+    let errors = resolve("/spec", spec, &catalogue()).unwrap_err();
+    errors
+        .into_iter()
+        .map(|error| format!("{}: {}", error.pointer, error.detail))
+        .collect()
+}
+
+#[test]
+fn an_empty_spec_is_the_default_preset() {
+    let spec = resolve("", json!({}), &catalogue()).unwrap();
+    assert_eq!(
+        (spec.model.as_str(), spec.preset),
+        ("small", Preset::DeepdreamLapnorm)
+    );
+    assert_eq!(
+        (spec.octaves, spec.iterations, spec.octave_scale, spec.step),
+        (4, 10, 1.4, 1.5)
+    );
+    assert_eq!(
+        (spec.normalization, spec.laplacian_levels),
+        (Normalization::Laplacian, 4)
+    );
+    assert_eq!((spec.tile_size, spec.jitter, spec.seed), (512, true, 0));
+    let [objective] = &spec.objectives[..] else {
+        panic!("{:?}", spec.objectives)
+    };
+    assert_eq!(
+        (objective.kind, objective.layer.as_str()),
+        (ObjectiveKind::L2, "features")
+    );
+}
+
+#[test]
+fn a_resolved_spec_resolves_to_itself() {
+    let wanted = json!({
+        "preset": "deepdream", "iterations": 3, "seed": MAX_SEED, "format": "jpeg", "jitter": false,
+        "objectives": [
+            {"kind": "mean", "layer": "features", "channels": [2, 0, 2], "weight": -0.5},
+            {"kind": "class", "class": 3},
+        ],
+    });
+    let spec = resolve("", wanted, &catalogue()).unwrap();
+    assert_eq!(spec.normalization, Normalization::MeanAbs);
+    assert_eq!(spec.objectives[0].channels, [0, 2]);
+    assert_eq!(
+        (spec.objectives[1].layer.as_str(), spec.objectives[1].class),
+        ("logits", Some(3))
+    );
+    let stored = serde_json::to_value(&spec).unwrap();
+    assert_eq!(
+        serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(),
+        spec
+    );
+    assert_eq!(resolve("", stored, &catalogue()).unwrap(), spec);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let found = mistakes(json!({
+        "iterations": 0, "octaves": 1e9, "octave_scale": 1, "step": "far", "seed": -1, "tile_size": 8,
+        "preset": "nightmare", "colour": "blue",
+        "objectives": [
+            {"kind": "mean", "layer": "featurs"},
+            {"kind": "l2", "layer": "features", "channels": [1, 3], "weight": 0},
+            {"kind": "class", "class": 4},
+            {"kind": "class"},
+            {"kind": "mean", "class": 1, "size": 2},
+        ],
+    }));
+    for expected in [
+        "/spec/iterations: 0 is not allowed; give a number from 1 to 1000",
+        "/spec/octaves: 1000000000.0 is not allowed; give a number from 1 to 16",
+        "/spec/octave_scale: 1 is not allowed; give a number from 1.05 to 4",
+        "/spec/step: \"far\" is not allowed",
+        "/spec/seed: -1 is not allowed; give a number from 0 to 9007199254740991",
+        "/spec/tile_size: 8 is not allowed; give a number from 64 to 2048",
+        "/spec/preset: unknown variant `nightmare`, expected one of `naive`, `multiscale`, `lapnorm`, `deepdream`, `deepdream-lapnorm`",
+        "/spec/colour: unknown field; allowed are model, preset, objectives,",
+        "/spec/objectives/0/layer: model \"small\": there is no layer \"featurs\"; the closest are features",
+        "/spec/objectives/1/channels: 3 is not in layer \"features\", which has channels 0 to 2",
+        "/spec/objectives/1/weight: must not be 0",
+        "/spec/objectives/2/class: 4 is not in layer \"logits\", which has classes 0 to 3",
+        "/spec/objectives/3/class: is needed; layer \"logits\" has classes 0 to 3",
+        "/spec/objectives/4/class: belongs to objectives of kind \"class\" only",
+        "/spec/objectives/4/size: unknown field",
+    ] {
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with(expected)),
+            "{expected}\nnot in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), 15, "{found:#?}");
+}
+
+#[test]
+fn unknown_models_and_empty_objectives_are_refused() {
+    assert_eq!(
+        mistakes(json!({"model": "big"})),
+        ["/spec/model: there is no model \"big\"; available are small"]
+    );
+    for objectives in [json!([]), json!("l2"), json!(vec![json!({}); 17])] {
+        assert_eq!(
+            mistakes(json!({"objectives": objectives})),
+            ["/spec/objectives: must be an array of 1 to 16 objectives"]
+        );
+    }
+    assert_eq!(
+        mistakes(json!([])),
+        ["/spec: must be an object, not an array"]
+    );
+}
