@@ -8,11 +8,18 @@
 //! Imports point one way: nothing imports [`http`], and only [`render`] knows libtorch.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod app;
 pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod fields;
 pub mod graph;
+pub mod http;
 pub mod import;
+pub mod jobs;
 pub mod models;
+pub mod objects;
 pub mod picture;
 pub mod render;
 pub mod spec;
+pub mod worker;

@@ -3,6 +3,7 @@
 mod models;
 mod progress;
 mod render;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ enum Command {
     /// Look at models and check them.
     #[command(subcommand)]
     Models(models::Command),
+    /// Run the HTTP service.
+    Serve(serve::Args),
 }
 
 /// Runs what `cli` asks for; failures are printed to stderr.
@@ -30,6 +33,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),
         Command::Models(command) => models::run(command),
+        Command::Serve(args) => serve::run(args),
     };
     match outcome {
         Ok(code) => code,

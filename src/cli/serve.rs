@@ -1,0 +1,163 @@
+//! `reverie serve`: the server process, from the first log line to the last.
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use axum::serve::ListenerExt;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
+
+use super::Failure;
+use crate::{
+    app::{App, StartError},
+    config::{Config, LogConfig, LogFormat},
+};
+
+/// How long answers under way may take once the workers have stopped.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// How long renders may take to stop once the grace period is over. Whatever is stuck beyond that is left to
+/// the next start, which finds the job and runs it again.
+const LAST_TILES: Duration = Duration::from_secs(30);
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (server.listen): {source}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Signals cannot be received, or the listener broke.
+    #[error("the server failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Arguments of `reverie serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Reads the configuration and serves.
+pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
+    let config = Config::load(args.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(serve(config));
+    // A render that does not stop must not keep the process alive.
+    runtime.shutdown_background();
+    served?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until the process is told to stop with SIGTERM or SIGINT; a second signal ends the grace period.
+///
+/// When ready, one line `listening on http://ADDRESS` is printed to standard output; logs go to standard error.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    start_logging(&config.log);
+    let mut signals = Signals::new()?;
+    let (grace, address) = (config.worker.shutdown_grace, config.server.listen.clone());
+    // The port first: a mistake there should show before the models are loaded.
+    let listener = TcpListener::bind(&address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+    let address = listener.local_addr()?;
+    let mut app = App::start(config).await?;
+    // Answers are short: each goes out as soon as it is written.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(%error, "a connection could not be set up");
+        }
+    });
+    let closing = CancellationToken::new();
+    let closed = closing.clone();
+    let server = axum::serve(listener, app.router())
+        .with_graceful_shutdown(async move { closed.cancelled().await });
+    let mut server = tokio::spawn(server.into_future());
+    announce(address);
+    tokio::select! {
+        name = signals.next() => info!(signal = name, "stopping: no new jobs are taken"),
+        ended = &mut server => return ended.map_err(std::io::Error::other)?.map_err(ServeError::from),
+    }
+    // The API goes on answering while the last jobs end: clients are polling for them, and load balancers
+    // read from /readyz that they should look elsewhere.
+    let patience = async {
+        tokio::select! {
+            () = sleep(grace) => {}
+            name = signals.next() => info!(signal = name, "stopping now"),
+        }
+    };
+    if timeout(grace + LAST_TILES, app.stop(patience))
+        .await
+        .is_err()
+    {
+        warn!("a render does not stop; its job runs again after the next start");
+    }
+    closing.cancel();
+    if timeout(LAST_ANSWERS, &mut server).await.is_err() {
+        warn!("some clients did not take their answers in time");
+        server.abort();
+    }
+    app.close().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Tells scripts and people where the server is. Nobody reading is no reason to stop.
+fn announce(address: std::net::SocketAddr) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+    info!(%address, "ready");
+}
+
+/// Logs to standard error as configured, unless the program has set up logging already.
+fn start_logging(config: &LogConfig) {
+    // The filter was checked with the configuration.
+    let filter = EnvFilter::try_new(&config.filter).unwrap_or_default();
+    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match config.format {
+        LogFormat::Text => logs.finish().try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).finish().try_init(),
+    };
+}
+
+/// The signals that mean "stop".
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, std::io::Error> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Configuration: a TOML file, environment variables `REVERIE__SECTION__KEY` over it, defaults below both.
+//!
+//! Everything is checked before anything is started, and every mistake is reported at once under its name,
+//! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
+
+use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
+
+use config::{Environment, File, FileFormat};
+use serde::Deserialize;
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+use crate::fields::{FieldError, Fields};
+
+/// Settings of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[models]`
+    pub models: ModelsConfig,
+    /// `[queue]`
+    pub queue: QueueConfig,
+    /// `[worker]`
+    pub worker: WorkerConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// Where the server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address and port; port 0 lets the system choose a free one.
+    pub listen: String,
+    /// Origins whose web pages may use the API (`*` for all); none by default.
+    pub cors_origins: Vec<String>,
+}
+
+/// Where jobs and pictures are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// A folder for this server alone.
+    pub dir: PathBuf,
+}
+
+/// Where models come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelsConfig {
+    /// A folder with model files.
+    pub dir: PathBuf,
+}
+
+/// The queue's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Jobs that may wait.
+    pub capacity: u32,
+    /// How long a worker may stay silent before its job is given to another.
+    pub lease: Duration,
+    /// Attempts per job, the first included.
+    pub max_attempts: u32,
+}
+
+/// The renderer and its worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// CPU threads per render; 0 means one per core.
+    pub threads: usize,
+    /// How long a job at work may go on when the server is told to stop.
+    pub shutdown_grace: Duration,
+}
+
+/// What a request may contain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// Largest input image in pixels.
+    pub max_pixels: u64,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Lines for people or for programs.
+    pub format: LogFormat,
+    /// Which events, in the syntax of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { dir: "data".into() }
+    }
+}
+
+impl Default for ModelsConfig {
+    fn default() -> Self {
+        Self {
+            dir: "models".into(),
+        }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            capacity: 100,
+            lease: Duration::from_secs(30),
+            max_attempts: 3,
+        }
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            device: "auto".into(),
+            threads: 0,
+            shutdown_grace: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 32 * 1024 * 1024,
+            max_pixels: 16_000_000,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "info".into(),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read, or is no TOML.
+    Read(config::ConfigError),
+    /// Settings are wrong: all of them are listed.
+    Invalid(Vec<FieldError>),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "the configuration cannot be read: {error}"),
+            Self::Invalid(errors) => {
+                f.write_str("the configuration is wrong:")?;
+                for FieldError { pointer, detail } in errors {
+                    let name = pointer.trim_start_matches('/').replace('/', ".");
+                    write!(f, "\n  {name}: {detail}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            Self::Invalid(_) => None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, if one is named, and this process's environment.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::read(file, None)
+    }
+
+    /// Like [`Config::load`], with `environment` in place of the process's own where given.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn read(
+        file: Option<&Path>,
+        environment: Option<HashMap<String, String>>,
+    ) -> Result<Self, ConfigError> {
+        let mut sources = config::Config::builder();
+        if let Some(path) = file {
+            sources = sources.add_source(File::from(path).format(FileFormat::Toml));
+        }
+        let environment = Environment::with_prefix("REVERIE")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("server.cors_origins")
+            .source(environment);
+        let sources = sources
+            .add_source(environment)
+            .build()
+            .map_err(ConfigError::Read)?;
+        Self::validate(sources.try_deserialize().map_err(ConfigError::Read)?)
+    }
+
+    fn validate(value: Value) -> Result<Self, ConfigError> {
+        let mut root = Fields::new("", value);
+        let config = Self {
+            server: section(&mut root, "server", server),
+            storage: section(&mut root, "storage", |fields, default: StorageConfig| {
+                StorageConfig {
+                    dir: folder(fields, default.dir),
+                }
+            }),
+            models: section(&mut root, "models", |fields, default: ModelsConfig| {
+                ModelsConfig {
+                    dir: folder(fields, default.dir),
+                }
+            }),
+            queue: section(&mut root, "queue", |fields, default: QueueConfig| {
+                QueueConfig {
+                    capacity: fields
+                        .number("capacity", 1, 1_000_000)
+                        .unwrap_or(default.capacity),
+                    lease: seconds(fields, "lease_seconds", 3, 3600).unwrap_or(default.lease),
+                    max_attempts: fields
+                        .number("max_attempts", 1, 100)
+                        .unwrap_or(default.max_attempts),
+                }
+            }),
+            worker: section(&mut root, "worker", |fields, default: WorkerConfig| {
+                WorkerConfig {
+                    device: text(fields, "device").unwrap_or(default.device),
+                    threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
+                    shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
+                        .unwrap_or(default.shutdown_grace),
+                }
+            }),
+            limits: section(&mut root, "limits", |fields, default: LimitsConfig| {
+                LimitsConfig {
+                    max_body_bytes: fields
+                        .number("max_body_bytes", 1024, 1 << 30)
+                        .unwrap_or(default.max_body_bytes),
+                    max_pixels: fields
+                        .number("max_pixels", 1, 1_000_000_000)
+                        .unwrap_or(default.max_pixels),
+                }
+            }),
+            log: section(&mut root, "log", log),
+        };
+        let errors = root.finish();
+        if errors.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Invalid(errors))
+        }
+    }
+}
+
+/// Reads one section; what is wrong with it is noted in `root`.
+fn section<T: Default>(
+    root: &mut Fields,
+    name: &'static str,
+    read: impl FnOnce(&mut Fields, T) -> T,
+) -> T {
+    let Some(value) = root.raw(name) else {
+        return T::default();
+    };
+    let mut fields = Fields::new(&root.at(name), value);
+    let section = read(&mut fields, T::default());
+    root.extend(fields.finish());
+    section
+}
+
+fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
+    let listen = text(fields, "listen").unwrap_or(default.listen);
+    let port = listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        fields.error(
+            "listen",
+            format!("\"{listen}\" is no address with a port, such as 127.0.0.1:8080"),
+        );
+    }
+    let cors_origins: Vec<String> = fields.take("cors_origins").unwrap_or(default.cors_origins);
+    for origin in &cors_origins {
+        let web = origin.starts_with("http://") || origin.starts_with("https://");
+        if origin != "*" && (!web || origin.parse::<axum::http::HeaderValue>().is_err()) {
+            fields.error(
+                "cors_origins",
+                format!("\"{origin}\" is neither an origin such as https://example.org nor *"),
+            );
+        }
+    }
+    ServerConfig {
+        listen,
+        cors_origins,
+    }
+}
+
+fn log(fields: &mut Fields, default: LogConfig) -> LogConfig {
+    let filter = text(fields, "filter").unwrap_or(default.filter);
+    if let Err(error) = EnvFilter::try_new(&filter) {
+        fields.error("filter", error.to_string());
+    }
+    LogConfig {
+        format: fields.take("format").unwrap_or(default.format),
+        filter,
+    }
+}
+
+fn folder(fields: &mut Fields, default: PathBuf) -> PathBuf {
+    let dir = text(fields, "dir").map_or(default, PathBuf::from);
+    if dir.as_os_str().is_empty() {
+        fields.error("dir", "must name a folder");
+    }
+    dir
+}
+
+/// A text setting. A number or boolean is meant as text here: the environment cannot tell them apart.
+fn text(fields: &mut Fields, name: &'static str) -> Option<String> {
+    match fields.raw(name)? {
+        Value::String(text) => Some(text),
+        value @ (Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
+        _ => {
+            fields.error(name, "must be a string");
+            None
+        }
+    }
+}
+
+fn seconds(fields: &mut Fields, name: &'static str, low: u64, high: u64) -> Option<Duration> {
+    fields.number(name, low, high).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests;

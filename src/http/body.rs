@@ -1,0 +1,128 @@
+//! A body that is counted while it streams in, and got rid of where it is refused.
+//!
+//! A client that is refused while it is still sending would see a broken connection instead of the answer,
+//! because closing a socket with unread data resets it (RFC 9112, section 9.6): what is left of the body is
+//! therefore read and thrown away, within bounds, while the answer is already on its way.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, BodyDataStream},
+    http::{HeaderMap, header},
+};
+use bytes::Bytes;
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::error::ApiError;
+
+/// A client that sends nothing for so long has gone, or never meant to finish.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How much of a refused body is read, in multiples of the limit, and for how long.
+const DRAIN_FACTOR: usize = 4;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The body stopped short; [`MeteredBody::refusal`] says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the body ended early")]
+pub(super) struct EndedEarly;
+
+/// A body that counts itself and loses patience.
+pub(super) struct MeteredBody {
+    stream: BodyDataStream,
+    /// Bytes allowed.
+    pub limit: usize,
+    taken: usize,
+    idle: Pin<Box<Sleep>>,
+    /// Why the body ended before its end.
+    pub refusal: Option<ApiError>,
+    ended: bool,
+}
+
+impl MeteredBody {
+    /// Starts counting.
+    pub fn new(body: Body, limit: usize) -> Self {
+        Self {
+            stream: body.into_data_stream(),
+            limit,
+            taken: 0,
+            idle: Box::pin(sleep(IDLE)),
+            refusal: None,
+            ended: false,
+        }
+    }
+
+    /// Ends the body with the reason for it.
+    fn refuse(&mut self, refusal: ApiError) -> Poll<Option<Result<Bytes, EndedEarly>>> {
+        self.refusal = Some(refusal);
+        Poll::Ready(Some(Err(EndedEarly)))
+    }
+
+    /// Reads what is left in the background and throws it away.
+    pub fn drain(mut self, headers: &HeaderMap) {
+        // A client that waits for "100 Continue" has sent nothing, and reading would ask it to.
+        let waits = headers.contains_key(header::EXPECT) && self.taken == 0;
+        // What has arrived already needs no task; neither does a body that is not there.
+        while !self.ended && !waits {
+            match self.stream.next().now_or_never() {
+                Some(Some(Ok(_))) => {}
+                Some(_) => self.ended = true,
+                None => break,
+            }
+        }
+        if self.ended || waits {
+            return;
+        }
+        let mut left = self.limit.saturating_mul(DRAIN_FACTOR);
+        tokio::spawn(async move {
+            let rest = async {
+                while let Some(Ok(piece)) = self.stream.next().await {
+                    left = left.saturating_sub(piece.len());
+                    if left == 0 {
+                        break;
+                    }
+                }
+            };
+            // Whoever has not finished by now gets the reset after all.
+            let _ = timeout(DRAIN_TIME, rest).await;
+        });
+    }
+}
+
+impl Stream for MeteredBody {
+    type Item = Result<Bytes, EndedEarly>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.refusal.is_some() || self.ended {
+            return Poll::Ready(None);
+        }
+        match self.stream.poll_next_unpin(context) {
+            Poll::Ready(Some(Ok(piece))) => {
+                self.idle.as_mut().reset(Instant::now() + IDLE);
+                self.taken += piece.len();
+                if self.taken > self.limit {
+                    let limit = self.limit;
+                    return self.refuse(ApiError::TooLarge { limit });
+                }
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.ended = true;
+                self.refuse(ApiError::Malformed(format!("the body broke off: {error}")))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Pending => match self.idle.as_mut().poll(context) {
+                Poll::Ready(()) => self.refuse(ApiError::TooSlow(IDLE.as_secs())),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The one place where an error becomes a response.
+//!
+//! Every refusal is an `application/problem+json` document (RFC 9457) that says what was wrong and what is
+//! allowed. Causes inside the service are logged here, once, and never sent.
+
+use std::any::Any;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tracing::error;
+
+use crate::{
+    fields::FieldError,
+    jobs::{JobError, JobState, QueueError},
+    objects::ObjectError,
+    picture::PictureError,
+};
+
+/// Why a request was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The path leads nowhere.
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    /// There is no such thing as was named in the path.
+    #[error("there is no {kind} \"{name}\"")]
+    NotFound {
+        /// What was looked for.
+        kind: &'static str,
+        /// As given.
+        name: String,
+    },
+    /// The path has other methods; `Allow` lists them.
+    #[error("this path does not take this method; see the Allow header")]
+    MethodNotAllowed,
+    /// The body cannot be taken apart.
+    #[error("{0}")]
+    Malformed(String),
+    /// The body is whole, and its content is wrong.
+    #[error("{}", summary(.0))]
+    Invalid(Vec<FieldError>),
+    /// The body or the image in it is of a type that is not read.
+    #[error("{0}")]
+    UnsupportedType(String),
+    /// The body is too long.
+    #[error("the body is too long; at most {limit} bytes are allowed")]
+    TooLarge {
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The client stopped sending.
+    #[error("the body stopped coming for {0} seconds")]
+    TooSlow(u64),
+    /// No place in the queue.
+    #[error("the queue is full: {capacity} jobs are waiting")]
+    QueueFull {
+        /// Number of places.
+        capacity: u32,
+        /// Seconds after which to try again.
+        retry_after: u64,
+    },
+    /// The service cannot take jobs now.
+    #[error("{0}")]
+    Unavailable(&'static str),
+    /// The job has ended; what was asked is for jobs that have not.
+    #[error("the job is already {0}")]
+    AlreadyFinished(JobState),
+    /// There is no result, or none yet.
+    #[error("{detail}")]
+    NoResult {
+        /// What stands in the way.
+        detail: String,
+        /// Seconds after which to look again, where that makes sense.
+        retry_after: Option<u64>,
+    },
+    /// Something is broken on our side.
+    #[error("something went wrong inside the service; its log has the cause")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What the 422 of a list of mistakes says in one sentence.
+fn summary(errors: &[FieldError]) -> String {
+    match errors {
+        [only] => only.detail.clone(),
+        several => format!("{} things are wrong; see \"errors\"", several.len()),
+    }
+}
+
+impl ApiError {
+    /// Wraps a cause that is nobody's business.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// What a picture that was refused means to the client. `pointer` is where it stood.
+    pub fn from_picture(pointer: &str, error: PictureError) -> Self {
+        match error {
+            PictureError::UnknownFormat => Self::UnsupportedType(error.to_string()),
+            PictureError::TooLarge { .. }
+            | PictureError::Empty
+            | PictureError::Undecodable { .. } => {
+                Self::Invalid(vec![FieldError::new(pointer, error.to_string())])
+            }
+            PictureError::Encode(_) => Self::internal(error),
+        }
+    }
+
+    /// Status, last part of the problem type, and title.
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NoSuchPath | Self::NotFound { .. } => {
+                (StatusCode::NOT_FOUND, "not-found", "Not found")
+            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+            ),
+            Self::Malformed(_) => (
+                StatusCode::BAD_REQUEST,
+                "malformed",
+                "The request cannot be read",
+            ),
+            Self::Invalid(_) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid",
+                "The request is wrong",
+            ),
+            Self::UnsupportedType(_) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-type",
+                "Unsupported media type",
+            ),
+            Self::TooLarge { .. } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The body is too long",
+            ),
+            Self::TooSlow(_) => (
+                StatusCode::REQUEST_TIMEOUT,
+                "too-slow",
+                "The body did not come in time",
+            ),
+            Self::QueueFull { .. } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "queue-full",
+                "The queue is full",
+            ),
+            Self::Unavailable(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Not available",
+            ),
+            Self::AlreadyFinished(_) => (
+                StatusCode::CONFLICT,
+                "already-finished",
+                "The job has ended",
+            ),
+            Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
+            Self::Internal(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Internal error",
+            ),
+        }
+    }
+
+    /// Seconds after which the same request may fare better.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::QueueFull { retry_after, .. } => Some(*retry_after),
+            Self::NoResult { retry_after, .. } => *retry_after,
+            Self::Unavailable(_) => Some(5),
+            _ => None,
+        }
+    }
+}
+
+impl From<QueueError> for ApiError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::NotFound(id) => Self::NotFound {
+                kind: "job",
+                name: id.to_string(),
+            },
+            QueueError::Finished(state) => Self::AlreadyFinished(state),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<ObjectError> for ApiError {
+    fn from(error: ObjectError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// A problem document (RFC 9457).
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// Identifies the kind of problem; the same for ever.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: &'static str,
+    /// HTTP status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// This occurrence in words.
+    pub detail: String,
+    /// Path of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Everything that is wrong with the request's content.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// Why a job failed, as part of the job: there is no status, since it answers no request.
+    pub fn of_job(error: &JobError) -> Self {
+        use crate::jobs::FailureKind::{AttemptsExhausted, Internal, RenderFailed};
+        let (name, title) = match error.kind {
+            RenderFailed => ("render-failed", "The dream cannot be rendered"),
+            Internal => ("internal", "Internal error"),
+            AttemptsExhausted => ("attempts-exhausted", "The job was cut off too often"),
+        };
+        Self {
+            kind: kind_uri(name),
+            title,
+            status: None,
+            detail: error.detail.clone(),
+            instance: None,
+            errors: Vec::new(),
+        }
+    }
+}
+
+fn kind_uri(name: &str) -> String {
+    format!("urn:reverie:problem:{name}")
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, name, title) = self.kind();
+        let detail = self.to_string();
+        let retry_after = self.retry_after();
+        let errors = match self {
+            Self::Internal(cause) => {
+                error!(
+                    cause = chain(&*cause),
+                    "a request failed inside the service"
+                );
+                Vec::new()
+            }
+            Self::Invalid(errors) => errors,
+            _ => Vec::new(),
+        };
+        let problem = Problem {
+            kind: kind_uri(name),
+            title,
+            status: Some(status.as_u16()),
+            detail,
+            instance: None,
+            errors,
+        };
+        let mut response = (status, render(&problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        // For `name_instance`, which knows the path.
+        response.extensions_mut().insert(problem);
+        response
+    }
+}
+
+/// A problem document is made of strings and numbers, so there is nothing that JSON could refuse.
+fn render(problem: &Problem) -> String {
+    serde_json::to_string(problem).unwrap_or_default()
+}
+
+/// An error with everything behind it, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        // Many errors repeat their cause already.
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// Middleware: fills in the path that a problem occurred at, which no handler need know.
+pub async fn name_instance(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        problem.instance = Some(path);
+        let body = render(&problem);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, body.len().into());
+        *response.body_mut() = Body::from(body);
+    }
+    response
+}
+
+/// A handler panicked: a mistake in the code, which costs this one request.
+pub fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    ApiError::internal(format!(
+        "a handler panicked: {}",
+        text.unwrap_or("no message")
+    ))
+    .into_response()
+}
+
+/// For paths that nothing is at.
+pub async fn no_such_path() -> ApiError {
+    ApiError::NoSuchPath
+}
+
+/// For methods that a path does not take.
+pub async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+    use crate::jobs::JobId;
+
+    async fn body(response: Response) -> serde_json::Value {
+        let bytes = to_bytes(response.into_body(), 10_000).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn internal_causes_stay_inside() {
+        let response = ApiError::internal("the password is swordfish").into_response();
+        assert_eq!(response.status(), 500);
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        let problem = body(response).await;
+        assert_eq!(problem["type"], "urn:reverie:problem:internal");
+        assert!(!problem.to_string().contains("swordfish"));
+        let panicked = from_panic(Box::new("the password is swordfish"));
+        assert!(!body(panicked).await.to_string().contains("swordfish"));
+    }
+
+    #[tokio::test]
+    async fn every_mistake_is_listed() {
+        let errors = vec![
+            FieldError::new("/spec/a", "wrong"),
+            FieldError::new("/spec/b", "too"),
+        ];
+        let problem = body(ApiError::Invalid(errors).into_response()).await;
+        assert_eq!(problem["status"], 422);
+        assert_eq!(problem["errors"][1]["pointer"], "/spec/b");
+        assert_eq!(problem["detail"], "2 things are wrong; see \"errors\"");
+    }
+
+    #[test]
+    fn store_errors_keep_their_meaning() {
+        let missing = ApiError::from(QueueError::NotFound(JobId::new())).into_response();
+        assert_eq!(missing.status(), 404);
+        let finished = ApiError::from(QueueError::Finished(JobState::Failed)).into_response();
+        assert_eq!(finished.status(), 409);
+        let full = ApiError::QueueFull {
+            capacity: 1,
+            retry_after: 7,
+        }
+        .into_response();
+        assert_eq!(
+            (full.status().as_u16(), &full.headers()["retry-after"]),
+            (429, &HeaderValue::from(7))
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! The HTTP side: the router, and what every request passes through. One file per group of endpoints; only
+//! [`error`] knows how an error becomes a response.
+
+mod body;
+pub mod error;
+mod extract;
+mod health;
+mod jobs;
+mod models;
+mod submit;
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue, Method, Response, header},
+    middleware::from_fn,
+    routing::{get, post},
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    trace::TraceLayer,
+};
+use tracing::{Span, field::Empty, info, info_span};
+
+use crate::app::AppState;
+
+/// All routes, ready to be served.
+pub fn router(state: AppState) -> Router {
+    let cors = cors(&state.config.server.cors_origins);
+    Router::new()
+        .route("/v1/jobs", post(submit::submit))
+        .route("/v1/jobs/{id}", get(jobs::status))
+        .route("/v1/jobs/{id}/result", get(jobs::result))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::one))
+        .route("/v1/models/{id}/layers", get(models::layers))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .with_state(state)
+        // From the inside out: each layer sees what the ones above it made of the response.
+        .layer(CatchPanicLayer::custom(error::from_panic))
+        .layer(from_fn(error::name_instance))
+        .layer(cors)
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(request_span)
+                .on_request(())
+                .on_response(log_response)
+                .on_failure(()),
+        )
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+}
+
+/// Which web pages may use the API. Without origins no header is sent and browsers allow none.
+fn cors(origins: &[String]) -> CorsLayer {
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        // The configuration was checked for values that are no header.
+        AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| origin.parse::<HeaderValue>().ok()),
+        )
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .expose_headers([
+            header::LOCATION,
+            header::RETRY_AFTER,
+            header::ETAG,
+            header::CONTENT_DISPOSITION,
+            HeaderName::from_static("x-request-id"),
+        ])
+        .max_age(Duration::from_secs(3600))
+}
+
+fn request_span<B>(request: &axum::http::Request<B>) -> Span {
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok());
+    info_span!(
+        "request",
+        method = %request.method(),
+        // The path without its query, which may hold what a person would not want in a log.
+        path = request.uri().path(),
+        id,
+        job = Empty,
+    )
+}
+
+/// One line per request.
+fn log_response<B>(response: &Response<B>, latency: Duration, _span: &Span) {
+    info!(
+        status = response.status().as_u16(),
+        milliseconds = latency.as_millis() as u64,
+        "answered"
+    );
+}
+
+/// Whether `If-None-Match` names this entity tag (RFC 9110, section 13.1.2, weak comparison).
+fn none_match(request: &axum::http::HeaderMap, etag: &str) -> bool {
+    let mut values = request
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values.any(|value| {
+        let mut tags = value.split(',').map(str::trim);
+        tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn entity_tags_are_compared() {
+        let mut headers = HeaderMap::new();
+        assert!(!none_match(&headers, "\"7\""));
+        headers.insert(
+            header::IF_NONE_MATCH,
+            HeaderValue::from_static("\"6\", W/\"7\""),
+        );
+        assert!(none_match(&headers, "\"7\""));
+        assert!(!none_match(&headers, "\"8\""));
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+        assert!(none_match(&headers, "\"8\""));
+    }
+}

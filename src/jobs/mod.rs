@@ -1,0 +1,233 @@
+//! Jobs: what is kept about a dream from the request to the result, and the queue that keeps it.
+//!
+//! Nothing here knows HTTP or the renderer's insides; [`sqlite`] is the only file with SQL.
+
+mod queue;
+mod signals;
+pub mod sqlite;
+mod state;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use queue::{Beat, JobQueue, QueueError, QueueOptions, Rescue, Rescued};
+pub use signals::{CancelListener, Signals};
+pub use state::{Event, Facts, Impossible, JobState, UnknownState};
+
+use crate::{clock::Timestamp, render::Progress, spec::DreamSpec};
+
+/// Identity of a job: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// A new id, greater than every earlier one of this process.
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl Default for JobId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        Uuid::try_parse(text).map(Self)
+    }
+}
+
+/// Proof of being the one who runs a job. A new claim makes a new token, so a worker that was given up
+/// for dead can never write over its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The job.
+    pub job: JobId,
+    /// Random, one per claim.
+    pub token: Uuid,
+}
+
+/// A job to be put into the queue. Its input must be in the blob store already: a job without its input
+/// is a broken promise, a blob without its job merely takes space.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Its identity.
+    pub id: JobId,
+    /// What to dream, complete.
+    pub spec: DreamSpec,
+}
+
+/// Everything that is known about a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its identity.
+    pub id: JobId,
+    /// Where it stands.
+    pub state: JobState,
+    /// Grows with every visible change.
+    pub version: u64,
+    /// What to dream.
+    pub spec: DreamSpec,
+    /// Attempts begun, the one at work included.
+    pub attempt: u32,
+    /// Whether someone wants it stopped.
+    pub cancel_requested: bool,
+    /// Place in the queue, 1 being next; only while queued.
+    pub queue_position: Option<u64>,
+    /// How far the attempt at work has come, or had come when the job ended.
+    pub progress: Option<Progress>,
+    /// Why it failed.
+    pub error: Option<JobError>,
+    /// What came out.
+    pub result: Option<JobResult>,
+    /// Seconds of pure rendering, as the renderer counts them.
+    pub render_seconds: Option<f64>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When the attempt at work was claimed; the last attempt, once finished.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When the row was last written.
+    pub updated_at: Timestamp,
+}
+
+impl Job {
+    /// What the rules of [`Facts::next`] need.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            state: self.state,
+            attempt: self.attempt,
+            cancel_requested: self.cancel_requested,
+        }
+    }
+}
+
+/// A claimed job, with the proof of it.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// As it stands after the claim.
+    pub job: Job,
+    /// To be shown with every write.
+    pub lease: Lease,
+}
+
+/// A stored dream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// Token of the lease under which it was stored; part of the object's key.
+    pub lease: Uuid,
+    /// Media type.
+    pub media_type: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Objective of the finished dream.
+    pub score: f64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Lower-case hex digest of the bytes.
+    pub sha256: String,
+}
+
+/// What a worker hands in with a finished dream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Where and what the dream is.
+    pub result: JobResult,
+    /// Seconds of pure rendering.
+    pub render_seconds: f64,
+    /// Last progress seen.
+    pub progress: Option<Progress>,
+}
+
+/// What kind of thing went wrong with a job: the last part of the problem type in the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// This input and spec cannot be dreamed; trying again would end the same way.
+    RenderFailed,
+    /// Something is broken on our side; the log has the cause.
+    Internal,
+    /// Every attempt was cut off, as by a job that kills its worker.
+    AttemptsExhausted,
+}
+
+/// Why a job failed, in words for its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// What kind of thing.
+    pub kind: FailureKind,
+    /// One sentence; never an internal cause.
+    pub detail: String,
+}
+
+impl JobError {
+    /// For a job whose worker was lost on every attempt.
+    pub fn attempts_exhausted(attempts: u32) -> Self {
+        Self {
+            kind: FailureKind::AttemptsExhausted,
+            detail: format!(
+                "the job was cut off in each of its {attempts} attempts and is not tried again"
+            ),
+        }
+    }
+}
+
+/// How many jobs stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// See [`JobState::Queued`].
+    pub queued: u64,
+    /// See [`JobState::Running`].
+    pub running: u64,
+    /// See [`JobState::Succeeded`].
+    pub succeeded: u64,
+    /// See [`JobState::Failed`].
+    pub failed: u64,
+    /// See [`JobState::Canceled`].
+    pub canceled: u64,
+    /// See [`JobState::Expired`].
+    pub expired: u64,
+}
+
+/// How long a job rests after an attempt that failed for a passing reason: 1 s, then 4 s, 16 s, …, at most
+/// a minute. Without a rest, three attempts would be used up within the same hiccup.
+pub fn retry_delay(attempt: u32) -> Duration {
+    let exponent = attempt.saturating_sub(1).min(3);
+    Duration::from_secs(4u64.pow(exponent).min(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_age() {
+        let ids: Vec<JobId> = (0..100).map(|_| JobId::new()).collect();
+        assert!(ids.is_sorted());
+        assert_eq!(ids[0].to_string().parse(), Ok(ids[0]));
+    }
+
+    #[test]
+    fn retries_wait_longer_each_time() {
+        let seconds: Vec<u64> = (1..6)
+            .map(|attempt| retry_delay(attempt).as_secs())
+            .collect();
+        assert_eq!(seconds, [1, 4, 16, 60, 60]);
+    }
+}

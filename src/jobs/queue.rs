@@ -1,0 +1,180 @@
+//! What a job store must do. `tests/queue_contract.rs` holds every store to it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{
+    Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob,
+    Signals,
+};
+use crate::{clock::Clock, render::Progress};
+
+/// Limits and times of a queue; the same for all processes that share a store.
+#[derive(Clone, Debug)]
+pub struct QueueOptions {
+    /// Jobs that may wait.
+    pub capacity: u32,
+    /// How long a worker may stay silent before its job is given to another.
+    pub lease: Duration,
+    /// Attempts per job, the first included.
+    pub max_attempts: u32,
+    /// Source of every timestamp.
+    pub clock: Clock,
+}
+
+/// Why the queue did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Every place is taken.
+    #[error("the queue is full: {capacity} jobs are waiting")]
+    Full {
+        /// Number of places.
+        capacity: u32,
+    },
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NotFound(JobId),
+    /// The job has ended; what was asked is for jobs that have not.
+    #[error("the job is already {0}")]
+    Finished(JobState),
+    /// The worker's lease is gone: the job was finished or given to another. It must drop the job.
+    #[error("the lease on the job is lost")]
+    LeaseLost,
+    /// The event does not fit the state: a mistake of the caller.
+    #[error(transparent)]
+    Impossible(#[from] Impossible),
+    /// A row holds something that this version cannot read.
+    #[error("job {id} cannot be read: {problem}")]
+    Corrupt {
+        /// As stored.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The database failed or cannot be reached.
+    #[error("the job store failed: {0}")]
+    Store(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the job store cannot be migrated: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// Which running jobs are taken from their workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rescue {
+    /// Those whose lease has run out.
+    Expired,
+    /// All: right only where no other process can be running any, as at the start of the one server that
+    /// holds an embedded store.
+    All,
+}
+
+/// A durable, bounded queue of jobs.
+///
+/// When a call returns, what it did survives a power cut. Every write of a worker is fenced by its
+/// [`Lease`]; [`QueueError::LeaseLost`] means that nothing was written.
+#[async_trait]
+pub trait JobQueue: Send + Sync + 'static {
+    /// Puts a job at the end of the queue.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`] when all places are taken.
+    async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError>;
+
+    /// Looks a job up, its place in the queue included.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`].
+    async fn get(&self, id: JobId) -> Result<Job, QueueError>;
+
+    /// Takes the oldest job that is ready and counts the attempt; `None` when there is none.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError>;
+
+    /// Extends the lease, stores progress where there is some, and says whether the job is to stop.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError>;
+
+    /// Ends a job with its dream.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError>;
+
+    /// Ends an attempt without a dream. With `retry` the job waits for another attempt, unless all are
+    /// used up.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn fail(&self, lease: Lease, error: JobError, retry: bool) -> Result<Job, QueueError>;
+
+    /// Gives a job back unharmed: the attempt is not counted.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn release(&self, lease: Lease) -> Result<Job, QueueError>;
+
+    /// The worker has stopped a job that was to stop.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn stopped(&self, lease: Lease) -> Result<Job, QueueError>;
+
+    /// Asks for a job to stop: at once when queued, as soon as its worker hears of it when running.
+    /// Asking twice is fine.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`], or [`QueueError::Finished`] when it ended otherwise.
+    async fn cancel(&self, id: JobId) -> Result<Job, QueueError>;
+
+    /// Takes jobs from lost workers: back into the queue, or failed after the last attempt.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError>;
+
+    /// Number of jobs in each state.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn counts(&self) -> Result<Counts, QueueError>;
+
+    /// Number of jobs that wait: cheaper than [`JobQueue::counts`].
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn depth(&self) -> Result<u64, QueueError>;
+
+    /// Mean seconds from claim to end of the newest finished dreams, if there are any.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn recent_seconds(&self) -> Result<Option<f64>, QueueError>;
+
+    /// Hints that save waiting.
+    fn signals(&self) -> &Arc<Signals>;
+
+    /// Closes all connections. Calls afterwards fail.
+    async fn close(&self);
+}
+
+/// A job taken from a lost worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rescued {
+    /// Which job.
+    pub id: JobId,
+    /// How it stands now.
+    pub facts: Facts,
+}
+
+/// What a worker learns from a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Whether someone wants the job stopped.
+    pub cancel_requested: bool,
+}

@@ -1,0 +1,253 @@
+//! The life of a job. Every store asks [`Facts::next`] what an event leads to, so that the rules stand in
+//! this one place and not in each dialect of SQL.
+//!
+//! ```text
+//!            claimed (attempt + 1)
+//!   queued ────────────────────────► running ── completed ──► succeeded
+//!     │ ▲                              │ │ │
+//!     │ └── released (attempt − 1) ────┘ │ └─ failed, no attempt left ──► failed
+//!     │ └── failed or lease lost, ───────┘ │
+//!     │     attempts left                  │ stopped after a cancel request
+//!     └────────── cancel ──────────────────┴──────────► canceled
+//! ```
+//!
+//! `expired` is kept for deadlines: nothing leads there yet.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Waits for a worker.
+    Queued,
+    /// A worker holds its lease.
+    Running,
+    /// The dream is there.
+    Succeeded,
+    /// There will be no dream; the job's error says why.
+    Failed,
+    /// Someone asked for it to stop, and it did.
+    Canceled,
+    /// Its deadline passed before it was done.
+    Expired,
+}
+
+impl JobState {
+    /// All states.
+    pub const ALL: [Self; 6] = [
+        Self::Queued,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Canceled,
+        Self::Expired,
+    ];
+
+    /// As stored and as shown in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether nothing will happen to the job any more.
+    pub const fn is_finished(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A stored state that this version does not know.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("\"{0}\" is no job state")]
+pub struct UnknownState(String);
+
+impl FromStr for JobState {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| UnknownState(text.to_owned()))
+    }
+}
+
+/// What can happen to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker takes it.
+    Claimed,
+    /// The worker has stored the dream.
+    Completed,
+    /// The worker could not make a dream.
+    Failed {
+        /// Whether another attempt may end differently.
+        retry: bool,
+    },
+    /// The worker is stopping and gives the job back.
+    Released,
+    /// Someone wants it stopped.
+    CancelRequested,
+    /// The worker has stopped because of a cancel request.
+    Stopped,
+    /// The worker has not been heard of for longer than the lease.
+    LeaseExpired,
+}
+
+/// What the rules need to know of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Where it stands.
+    pub state: JobState,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// Whether someone wants it stopped.
+    pub cancel_requested: bool,
+}
+
+/// The event cannot happen to a job in this state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{event:?} cannot happen to a job that is {state}")]
+pub struct Impossible {
+    /// Where the job stands.
+    pub state: JobState,
+    /// What was tried.
+    pub event: Event,
+}
+
+impl Facts {
+    /// What `event` makes of the job; `max_attempts` counts the first attempt too.
+    ///
+    /// # Errors
+    /// [`Impossible`] when the event does not fit the state. Canceling a job that is already canceled, or
+    /// on its way there, is fine and changes nothing.
+    pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, Impossible> {
+        use JobState::{Canceled, Failed, Queued, Running, Succeeded};
+        let to = |state| Self { state, ..self };
+        let again = |may_retry: bool| match self {
+            Self {
+                cancel_requested: true,
+                ..
+            } => to(Canceled),
+            Self { attempt, .. } if may_retry && attempt < max_attempts => to(Queued),
+            _ => to(Failed),
+        };
+        Ok(match (self.state, event) {
+            (Queued, Event::Claimed) => Self {
+                attempt: self.attempt + 1,
+                ..to(Running)
+            },
+            // The dream was finished before the request reached it: nothing is gained by hiding it.
+            (Running, Event::Completed) => to(Succeeded),
+            (Running, Event::Failed { retry }) => again(retry),
+            (Running, Event::LeaseExpired) => again(true),
+            (Running, Event::Released) if self.cancel_requested => to(Canceled),
+            (Running, Event::Released) => Self {
+                attempt: self.attempt.saturating_sub(1),
+                ..to(Queued)
+            },
+            (Running, Event::Stopped) | (Queued | Canceled, Event::CancelRequested) => Self {
+                cancel_requested: true,
+                ..to(Canceled)
+            },
+            (Running, Event::CancelRequested) => Self {
+                cancel_requested: true,
+                ..self
+            },
+            (state, event) => return Err(Impossible { state, event }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(state: JobState, attempt: u32, cancel_requested: bool) -> Facts {
+        Facts {
+            state,
+            attempt,
+            cancel_requested,
+        }
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for state in JobState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert!("lost".parse::<JobState>().is_err());
+    }
+
+    #[test]
+    fn attempts_are_counted_at_claim_and_restored_on_release() {
+        let running = facts(JobState::Queued, 0, false)
+            .next(Event::Claimed, 3)
+            .unwrap();
+        assert_eq!(running, facts(JobState::Running, 1, false));
+        let back = running.next(Event::Released, 3).unwrap();
+        assert_eq!(back, facts(JobState::Queued, 0, false));
+    }
+
+    #[test]
+    fn attempts_run_out() {
+        for event in [Event::Failed { retry: true }, Event::LeaseExpired] {
+            let second = facts(JobState::Running, 2, false).next(event, 3).unwrap();
+            assert_eq!(second.state, JobState::Queued);
+            let third = facts(JobState::Running, 3, false).next(event, 3).unwrap();
+            assert_eq!(third.state, JobState::Failed);
+        }
+        let permanent = facts(JobState::Running, 1, false).next(Event::Failed { retry: false }, 3);
+        assert_eq!(permanent.unwrap().state, JobState::Failed);
+    }
+
+    #[test]
+    fn a_cancel_request_wins_over_another_attempt() {
+        for event in [
+            Event::Failed { retry: true },
+            Event::Failed { retry: false },
+            Event::LeaseExpired,
+            Event::Released,
+            Event::Stopped,
+        ] {
+            let next = facts(JobState::Running, 1, true).next(event, 3).unwrap();
+            assert_eq!(next.state, JobState::Canceled, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_happens_to_a_finished_job() {
+        let events = [
+            Event::Claimed,
+            Event::Completed,
+            Event::Failed { retry: true },
+            Event::Released,
+            Event::CancelRequested,
+            Event::Stopped,
+            Event::LeaseExpired,
+        ];
+        for state in JobState::ALL
+            .into_iter()
+            .filter(|state| state.is_finished())
+        {
+            for event in events {
+                let next = facts(state, 1, false).next(event, 3);
+                let harmless = state == JobState::Canceled && event == Event::CancelRequested;
+                assert_eq!(next.is_ok(), harmless, "{state} {event:?}");
+                assert_eq!(next.map_or(state, |next| next.state), state);
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Blobs: input images and finished dreams.
+//!
+//! An [`ObjectKey`] is the only way to name one, so that no path is ever put together from what a client
+//! sent. The local store stages every blob beside its place and renames it when it is whole; with its
+//! `fsync` option the file and its folder are on the disk before `put` returns, which a job's row relies on:
+//! an accepted job whose input is lost would be a broken promise, while a blob without a row only takes space.
+
+use std::{fmt, fs, io, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
+use uuid::Uuid;
+
+use crate::jobs::{Job, JobId, Lease};
+
+/// The folders that keys live in.
+const FOLDERS: [&str; 2] = ["inputs", "results"];
+
+/// Name of one blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectKey {
+    /// The image that a job starts from.
+    Input(JobId),
+    /// A finished dream. The lease is part of the name, so that a worker that lost its job can neither
+    /// overwrite nor delete what its successor stored.
+    Result(JobId, Uuid),
+}
+
+impl ObjectKey {
+    /// Where the holder of `lease` stores its dream.
+    pub fn result_under(lease: Lease) -> Self {
+        Self::Result(lease.job, lease.token)
+    }
+
+    /// Where a job's dream is, once there is one.
+    pub fn result_of(job: &Job) -> Option<Self> {
+        job.result
+            .as_ref()
+            .map(|result| Self::Result(job.id, result.lease))
+    }
+
+    fn path(self) -> object_store::path::Path {
+        object_store::path::Path::from(self.to_string())
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input(job) => write!(f, "inputs/{job}"),
+            Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
+        }
+    }
+}
+
+/// Why a blob could not be stored, read or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// There is no blob of that name.
+    #[error("there is no object {0}")]
+    NotFound(ObjectKey),
+    /// The store failed.
+    #[error("object {key}: {source}")]
+    Store {
+        /// The blob.
+        key: ObjectKey,
+        /// The store's reason.
+        source: object_store::Error,
+    },
+    /// The folders cannot be prepared.
+    #[error("{path}: {source}")]
+    Prepare {
+        /// The folder.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("the blob store cannot be opened: {0}")]
+    Open(object_store::Error),
+}
+
+/// A blob on its way out.
+pub struct Object {
+    /// Length in bytes.
+    pub size: u64,
+    /// The bytes, in pieces.
+    pub stream: BoxStream<'static, Result<Bytes, object_store::Error>>,
+}
+
+/// The blob store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Objects {
+    /// A store in folders below `root`, which is created where needed. What an earlier process left
+    /// half-written is removed, so no other process may be using the folder.
+    ///
+    /// # Errors
+    /// When the folders cannot be created or read.
+    pub fn local(root: &Path) -> Result<Self, ObjectError> {
+        for folder in FOLDERS {
+            let path = root.join(folder);
+            let prepared = fs::create_dir_all(&path).and_then(|()| remove_staged(&path));
+            prepared.map_err(|source| ObjectError::Prepare {
+                path: path.display().to_string(),
+                source,
+            })?;
+        }
+        let store = LocalFileSystem::new_with_prefix(root)
+            .map_err(ObjectError::Open)?
+            .with_fsync(true);
+        Ok(Self {
+            store: Arc::new(store),
+        })
+    }
+
+    /// Stores a blob, replacing one of the same name. It is durable, and visible as a whole, when this
+    /// returns.
+    ///
+    /// # Errors
+    /// When the store fails; nothing is visible then.
+    pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), ObjectError> {
+        let stored = self.store.put(&key.path(), bytes.into()).await;
+        stored.map(drop).map_err(|source| failed(key, source))
+    }
+
+    /// Opens a blob for reading piece by piece.
+    ///
+    /// # Errors
+    /// [`ObjectError::NotFound`], or when the store fails.
+    pub async fn open(&self, key: ObjectKey) -> Result<Object, ObjectError> {
+        let found = self
+            .store
+            .get(&key.path())
+            .await
+            .map_err(|source| failed(key, source))?;
+        Ok(Object {
+            size: found.meta.size,
+            stream: found.into_stream().boxed(),
+        })
+    }
+
+    /// Reads a whole blob.
+    ///
+    /// # Errors
+    /// [`ObjectError::NotFound`], or when the store fails.
+    pub async fn get(&self, key: ObjectKey) -> Result<Bytes, ObjectError> {
+        let found = self
+            .store
+            .get(&key.path())
+            .await
+            .map_err(|source| failed(key, source))?;
+        found.bytes().await.map_err(|source| failed(key, source))
+    }
+
+    /// Deletes a blob; one that is not there is no mistake.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete(&self, key: ObjectKey) -> Result<(), ObjectError> {
+        match self.store.delete(&key.path()).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(failed(key, source)),
+        }
+    }
+}
+
+fn failed(key: ObjectKey, source: object_store::Error) -> ObjectError {
+    match source {
+        object_store::Error::NotFound { .. } => ObjectError::NotFound(key),
+        source => ObjectError::Store { key, source },
+    }
+}
+
+/// Removes what a killed process was writing: the local store stages a blob as `<name>#<number>`.
+fn remove_staged(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().contains('#') {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn blobs_come_back_whole_and_go_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::local(folder.path()).unwrap();
+        let job = JobId::new();
+        let key = ObjectKey::Input(job);
+        assert!(matches!(
+            objects.get(key).await,
+            Err(ObjectError::NotFound(_))
+        ));
+        objects
+            .put(key, Bytes::from_static(b"picture"))
+            .await
+            .unwrap();
+        assert_eq!(objects.get(key).await.unwrap(), "picture");
+        assert_eq!(
+            fs::read(folder.path().join(format!("inputs/{job}"))).unwrap(),
+            b"picture"
+        );
+        assert_eq!(objects.open(key).await.unwrap().size, 7);
+        objects.delete(key).await.unwrap();
+        objects.delete(key).await.unwrap();
+        assert!(matches!(
+            objects.open(key).await,
+            Err(ObjectError::NotFound(_))
+        ));
+    }
+
+    #[test]
+    fn half_written_blobs_of_a_killed_process_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        Objects::local(folder.path()).unwrap();
+        let staged = folder.path().join("results/0198c0de#1");
+        fs::write(&staged, b"half").unwrap();
+        Objects::local(folder.path()).unwrap();
+        assert!(!staged.exists());
+    }
+}

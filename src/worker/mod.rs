@@ -1,0 +1,209 @@
+//! Workers: each takes jobs from the queue and feeds one renderer, one job at a time.
+//!
+//! A claim is one short statement; nothing of the database is held during a render. Worker ids are new with
+//! every start, so nothing can be mistaken for the work of an earlier process.
+
+mod lease;
+mod pace;
+mod run;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use uuid::Uuid;
+
+pub use pace::Pace;
+
+use crate::{
+    jobs::{JobQueue, QueueError, Rescue},
+    models::Catalogue,
+    objects::Objects,
+    render::Renderer,
+};
+use run::Outcome;
+
+/// How often an idle worker looks for jobs unasked. It is told of new ones at once; this finds the ones that
+/// nobody told it of, such as a retry whose rest is over.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What all workers of a process share.
+#[derive(Clone)]
+pub struct WorkerContext {
+    /// Where jobs come from.
+    pub queue: Arc<dyn JobQueue>,
+    /// Where inputs and dreams are.
+    pub objects: Objects,
+    /// The models that specs name.
+    pub catalogue: Arc<Catalogue>,
+    /// How long a lease lasts; it is renewed three times in that span.
+    pub lease: Duration,
+    /// Learns how long dreams take.
+    pub pace: Arc<Pace>,
+}
+
+/// The workers of this process and the task that rescues jobs from lost ones.
+#[derive(Debug)]
+pub struct Workers {
+    tasks: JoinSet<()>,
+    alive: Alive,
+    drain: CancellationToken,
+    give_up: CancellationToken,
+}
+
+/// Number of workers that are able to take jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    /// The number at this moment.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Counts one worker for as long as the guard lives, however its task ends.
+    fn guard(&self) -> AliveGuard {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        AliveGuard(self.clone())
+    }
+}
+
+struct AliveGuard(Alive);
+
+impl Drop for AliveGuard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Workers {
+    /// Starts one worker per renderer, and the rescue of jobs whose worker is lost.
+    pub fn start(context: &WorkerContext, renderers: Vec<Renderer>) -> Self {
+        let boot = Uuid::new_v4().simple();
+        let mut workers = Self {
+            tasks: JoinSet::new(),
+            alive: Alive::default(),
+            drain: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+        };
+        for (index, renderer) in renderers.into_iter().enumerate() {
+            let worker = Worker {
+                id: format!("{boot}-{index}"),
+                context: context.clone(),
+                renderer,
+                drain: workers.drain.clone(),
+                give_up: workers.give_up.clone(),
+            };
+            let guard = workers.alive.guard();
+            workers.tasks.spawn(async move {
+                let _counted = guard;
+                worker.work().await;
+            });
+        }
+        let (queue, every) = (Arc::clone(&context.queue), context.lease / 3);
+        let rescue = lease::rescue(queue, every, workers.drain.clone());
+        workers.tasks.spawn(rescue);
+        workers
+    }
+
+    /// Tells how many workers are able to take jobs.
+    pub fn alive(&self) -> Alive {
+        self.alive.clone()
+    }
+
+    /// Stops: no job is claimed from now on, and the ones at work have until `grace` is over. What is not
+    /// finished by then is stopped and given back to the queue with its attempt restored.
+    pub async fn stop(&mut self, grace: impl Future<Output = ()>) {
+        self.drain.cancel();
+        let mut grace = std::pin::pin!(grace);
+        let mut over = false;
+        loop {
+            tokio::select! {
+                ended = self.tasks.join_next() => match ended {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => error!(%error, "a worker did not end well"),
+                    None => return,
+                },
+                () = &mut grace, if !over => {
+                    info!("the grace period is over: jobs at work are given back");
+                    self.give_up.cancel();
+                    over = true;
+                }
+            }
+        }
+    }
+}
+
+/// One renderer's worker.
+struct Worker {
+    id: String,
+    context: WorkerContext,
+    renderer: Renderer,
+    drain: CancellationToken,
+    give_up: CancellationToken,
+}
+
+impl Worker {
+    /// Takes jobs until told to stop, or until the renderer is gone.
+    async fn work(self) {
+        info!(
+            worker = self.id,
+            device = self.renderer.device(),
+            "worker started"
+        );
+        while !self.drain.is_cancelled() {
+            match self.one().await {
+                Ok(Some(Outcome::RendererGone)) => {
+                    error!(
+                        worker = self.id,
+                        "the render thread has ended; this worker stops"
+                    );
+                    return;
+                }
+                Ok(Some(Outcome::Done)) => {}
+                Ok(None) => self.rest(self.context.queue.signals().work()).await,
+                Err(error) => {
+                    error!(worker = self.id, %error, "no job could be claimed");
+                    self.rest(std::future::pending()).await;
+                }
+            }
+        }
+        info!(worker = self.id, "worker stopped");
+    }
+
+    /// Claims a job and sees it through; `None` when there was none.
+    async fn one(&self) -> Result<Option<Outcome>, QueueError> {
+        let Some(claim) = self.context.queue.claim(&self.id).await? else {
+            return Ok(None);
+        };
+        Ok(Some(
+            run::run(&self.context, &self.renderer, claim, &self.give_up).await,
+        ))
+    }
+
+    /// Waits for `hint`, the next poll, or the end.
+    async fn rest(&self, hint: impl Future<Output = ()>) {
+        tokio::select! {
+            () = hint => {}
+            () = tokio::time::sleep(POLL) => {}
+            () = self.drain.cancelled() => {}
+        }
+    }
+}
+
+/// At the start of the only process that uses an embedded store: every running job belongs to a process that
+/// is gone, so there is no lease to wait for.
+///
+/// # Errors
+/// When the store fails.
+pub async fn rescue_all(queue: &dyn JobQueue) -> Result<(), QueueError> {
+    lease::report(&queue.rescue(Rescue::All).await?);
+    Ok(())
+}

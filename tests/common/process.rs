@@ -1,0 +1,74 @@
+//! The built program as a process of its own, which can be killed.
+
+use std::{path::Path, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::client::{Client, DEADLINE};
+
+/// A running `reverie serve`; killed when dropped.
+pub struct ServerProcess {
+    pub client: Client,
+    child: Child,
+}
+
+impl ServerProcess {
+    /// Starts a server on a free port and waits until it says that it listens.
+    pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut child = Self::command(folder, settings).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = timeout(DEADLINE, lines.next_line())
+            .await
+            .expect("the server does not start");
+        let line = line.unwrap().expect("the server ended at once");
+        let url = line
+            .strip_prefix("listening on ")
+            .expect("the first line says where it listens");
+        Self {
+            client: Client::new(url.to_owned()),
+            child,
+        }
+    }
+
+    /// The command that starts a server.
+    pub fn command(folder: &Path, settings: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+        command
+            .arg("serve")
+            .env("REVERIE__SERVER__LISTEN", "127.0.0.1:0")
+            .env("REVERIE__STORAGE__DIR", folder)
+            .env("REVERIE__MODELS__DIR", super::models_dir())
+            .env("REVERIE__WORKER__DEVICE", "cpu")
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Kills the process as a power cut would: it gets no chance to tidy up.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Asks the process to stop, as a service manager does.
+    pub fn terminate(&self) {
+        let id = self.child.id().expect("the server is running").to_string();
+        let status = std::process::Command::new("kill")
+            .args(["-TERM", &id])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for the process to end; whether it ended well.
+    pub async fn ended(mut self) -> bool {
+        timeout(DEADLINE, self.child.wait())
+            .await
+            .expect("the server does not end")
+            .unwrap()
+            .success()
+    }
+}

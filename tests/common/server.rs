@@ -1,0 +1,127 @@
+//! A server inside the test: the real router on a free port, the real queue in a folder of its own, the real
+//! model and renderer.
+
+use std::{path::Path, sync::Arc};
+
+use reverie::{
+    app::{App, AppState},
+    clock::Clock,
+    config::Config,
+    models::{self, Catalogue},
+    render::{RenderOptions, Renderer},
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
+
+use super::client::Client;
+
+/// The model is read once for all tests of a file.
+static CATALOGUE: OnceCell<Arc<Catalogue>> = OnceCell::const_new();
+
+/// The shipped model, alone.
+pub async fn catalogue() -> Arc<Catalogue> {
+    let load = || async {
+        let mut catalogue = Catalogue::default();
+        let file = super::models_dir().join("efficientnet-lite0.pth");
+        catalogue.insert(models::load_file(&file).unwrap());
+        Arc::new(catalogue)
+    };
+    Arc::clone(CATALOGUE.get_or_init(load).await)
+}
+
+/// A running server; its folder goes with it.
+pub struct TestServer {
+    pub client: Client,
+    pub state: AppState,
+    pub app: App,
+    pub folder: TempDir,
+    serving: JoinHandle<()>,
+}
+
+/// What is different from the defaults.
+pub struct Setup {
+    pub config: Config,
+    pub catalogue: Arc<Catalogue>,
+    /// Whether there is a worker: without one, jobs stay queued.
+    pub works: bool,
+    pub folder: TempDir,
+}
+
+impl Setup {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.storage.dir = folder.path().join("data");
+        Self {
+            config,
+            catalogue: catalogue().await,
+            works: true,
+            folder,
+        }
+    }
+
+    pub async fn start(self) -> TestServer {
+        let options = RenderOptions {
+            device: "cpu".into(),
+            threads: 1,
+            queue: 1,
+            max_pixels: self.config.limits.max_pixels,
+        };
+        let renderers = if self.works {
+            vec![Renderer::start(&options).unwrap()]
+        } else {
+            Vec::new()
+        };
+        let app = App::assemble(self.config, self.catalogue, renderers, Clock::system())
+            .await
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = app.router();
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        TestServer {
+            client: Client::new(url),
+            state: app.state.clone(),
+            app,
+            folder: self.folder,
+            serving,
+        }
+    }
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Setup::new().await.start().await
+    }
+
+    /// A server whose jobs stay queued.
+    pub async fn idle() -> Self {
+        let setup = Setup::new().await;
+        Setup {
+            works: false,
+            ..setup
+        }
+        .start()
+        .await
+    }
+
+    /// Names of the stored blobs in `inputs` or `results`.
+    pub fn blobs(&self, folder: &str) -> Vec<String> {
+        blobs(&self.state.config.storage.dir.join(folder))
+    }
+
+    /// Stops the server and leaves its folder for another.
+    pub async fn stop(mut self) -> TempDir {
+        self.app.stop(std::future::ready(())).await;
+        self.serving.abort();
+        self.app.close().await;
+        self.folder
+    }
+}
+
+fn blobs(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}

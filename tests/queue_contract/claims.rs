@@ -1,0 +1,214 @@
+//! Waiting, claiming, and keeping a lease.
+
+use super::*;
+
+pub async fn a_job_keeps_what_it_was_given(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = JobId::new();
+    let job = bench
+        .queue
+        .enqueue(NewJob { id, spec: spec() })
+        .await
+        .unwrap();
+    assert_eq!(
+        (job.id, job.state, job.version, job.attempt),
+        (id, JobState::Queued, 1, 0)
+    );
+    assert_eq!(job.spec, spec());
+    assert_eq!(job.created_at, bench.options.clock.now());
+    assert_eq!(
+        (job.started_at, job.finished_at, job.queue_position),
+        (None, None, Some(1))
+    );
+    assert_eq!(bench.get(id).await, job);
+}
+
+pub async fn jobs_are_claimed_in_order(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(bench.add().await);
+        bench.pass(Duration::from_millis(1));
+    }
+    // Within one millisecond the ids decide.
+    ids.push(bench.add().await);
+    ids.push(bench.add().await);
+    for id in ids {
+        assert_eq!(bench.claim().await.job.id, id);
+    }
+    assert!(bench.queue.claim("worker").await.unwrap().is_none());
+}
+
+pub async fn positions_count_from_the_front(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let ids = [bench.add().await, bench.add().await, bench.add().await];
+    for (id, place) in ids.iter().zip(1..) {
+        assert_eq!(bench.get(*id).await.queue_position, Some(place));
+    }
+    bench.claim().await;
+    for (id, place) in ids.iter().zip([None, Some(1), Some(2)]) {
+        assert_eq!(bench.get(*id).await.queue_position, place);
+    }
+}
+
+pub async fn two_claimers_never_get_the_same_job(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    // Two stores on the same data, as two processes would have.
+    let other = factory.open(bench.options.clone()).await;
+    for _ in 0..CAPACITY {
+        bench.add().await;
+    }
+    let mut claimers = JoinSet::new();
+    for number in 0..8 {
+        let queue = if number % 2 == 0 {
+            &bench.queue
+        } else {
+            &other
+        };
+        let queue = Arc::clone(queue);
+        claimers.spawn(async move {
+            let mut claimed = Vec::new();
+            while let Some(claim) = queue.claim("worker").await.unwrap() {
+                claimed.push(claim.job.id);
+            }
+            claimed
+        });
+    }
+    let claimed = claimers.join_all().await.concat();
+    assert_eq!(claimed.len(), CAPACITY as usize);
+    assert_eq!(claimed.iter().collect::<HashSet<_>>().len(), claimed.len());
+}
+
+pub async fn the_bound_holds_under_concurrent_enqueues(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let other = factory.open(bench.options.clone()).await;
+    let mut clients = JoinSet::new();
+    for number in 0..4 * CAPACITY {
+        let queue = if number % 2 == 0 {
+            &bench.queue
+        } else {
+            &other
+        };
+        let queue = Arc::clone(queue);
+        clients.spawn(async move {
+            match queue
+                .enqueue(NewJob {
+                    id: JobId::new(),
+                    spec: spec(),
+                })
+                .await
+            {
+                Ok(_) => 1,
+                Err(QueueError::Full { capacity: CAPACITY }) => 0,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
+    let accepted: u32 = clients.join_all().await.iter().sum();
+    assert_eq!(accepted, CAPACITY);
+    assert_eq!(bench.queue.depth().await.unwrap(), u64::from(CAPACITY));
+    // A claimed job leaves its place to another.
+    bench.claim().await;
+    bench.add().await;
+}
+
+pub async fn a_claim_does_what_the_rules_say(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let before = bench.get(id).await;
+    bench.pass(Duration::from_secs(2));
+    let claim = bench.claim().await;
+    assert_eq!(
+        claim.job.facts(),
+        before.facts().next(Event::Claimed, 3).unwrap()
+    );
+    assert_eq!(claim.job.started_at, Some(bench.options.clock.now()));
+    assert_eq!(claim.lease.job, id);
+    assert_eq!(bench.get(id).await, claim.job);
+}
+
+pub async fn beats_keep_the_lease_and_show_progress(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let lease = bench.claim().await.lease;
+    for _ in 0..4 {
+        bench.pass(LEASE / 2);
+        assert!(
+            !bench
+                .queue
+                .beat(lease, None)
+                .await
+                .unwrap()
+                .cancel_requested
+        );
+        assert!(
+            bench
+                .queue
+                .rescue(Rescue::Expired)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+    bench.queue.beat(lease, Some(progress(0.25))).await.unwrap();
+    // A beat without progress leaves the last one in place.
+    bench.queue.beat(lease, None).await.unwrap();
+    assert_eq!(bench.get(id).await.progress, Some(progress(0.25)));
+}
+
+pub async fn a_dream_ends_the_job(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let lease = bench.claim().await.lease;
+    bench.pass(Duration::from_secs(3));
+    let job = bench.queue.complete(lease, finished(lease)).await.unwrap();
+    assert_eq!(
+        (job.state, job.finished_at),
+        (JobState::Succeeded, Some(bench.options.clock.now()))
+    );
+    assert_eq!(job.result, Some(finished(lease).result));
+    assert_eq!(
+        (job.render_seconds, job.progress),
+        (Some(2.5), Some(progress(1.0)))
+    );
+    assert_eq!(bench.get(id).await, job);
+}
+
+pub async fn versions_grow_with_visible_changes_only(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let lease = bench.claim().await.lease;
+    assert_eq!(bench.get(id).await.version, 2);
+    bench.queue.beat(lease, None).await.unwrap();
+    assert_eq!(bench.get(id).await.version, 2);
+    bench.queue.beat(lease, Some(progress(0.5))).await.unwrap();
+    assert_eq!(bench.get(id).await.version, 3);
+    bench.queue.complete(lease, finished(lease)).await.unwrap();
+    assert_eq!(bench.get(id).await.version, 4);
+}
+
+pub async fn a_lost_lease_writes_nothing(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let lost = bench.claim().await.lease;
+    bench.pass(LEASE);
+    assert_eq!(bench.queue.rescue(Rescue::Expired).await.unwrap().len(), 1);
+    let holder = bench.claim().await.lease;
+    let before = bench.get(id).await;
+    assert!(is_lost(bench.queue.beat(lost, Some(progress(0.9))).await));
+    assert!(is_lost(bench.queue.complete(lost, finished(lost)).await));
+    assert!(is_lost(bench.queue.fail(lost, broken(), true).await));
+    assert!(is_lost(bench.queue.release(lost).await));
+    assert!(is_lost(bench.queue.stopped(lost).await));
+    assert_eq!(bench.get(id).await, before);
+    bench
+        .queue
+        .complete(holder, finished(holder))
+        .await
+        .unwrap();
+    // Nor does anyone write to a finished job.
+    assert!(is_lost(bench.queue.beat(holder, None).await));
+    assert!(is_lost(
+        bench.queue.complete(holder, finished(holder)).await
+    ));
+}

@@ -1,0 +1,246 @@
+//! What every job store must do, as one list of cases that runs on each of them.
+//!
+//! Time is driven by hand and nothing sleeps. A case that a new store fails is a mistake in the store; a
+//! change of the queue's behaviour starts here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests may fail loudly"
+)]
+
+mod claims;
+mod endings;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use reverie::{
+    clock::{Clock, Timestamp},
+    graph::{Network, Node, Op},
+    jobs::{
+        Claim, Counts, Event, FailureKind, Finished, Job, JobError, JobId, JobQueue, JobResult,
+        JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
+    },
+    models::{Catalogue, Model, Preprocessing},
+    render::Progress,
+    spec::{self, DreamSpec},
+};
+use tokio::task::JoinSet;
+
+use claims::*;
+use endings::*;
+
+const LEASE: Duration = Duration::from_secs(30);
+const CAPACITY: u32 = 10;
+
+/// Opens stores that share their data.
+#[async_trait]
+trait Factory: Sync {
+    async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue>;
+}
+
+/// SQLite in a folder of its own.
+struct Sqlite(tempfile::TempDir);
+
+impl Sqlite {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+#[async_trait]
+impl Factory for Sqlite {
+    async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue> {
+        Arc::new(
+            SqliteQueue::open(&self.0.path().join("jobs"), options)
+                .await
+                .unwrap(),
+        )
+    }
+}
+
+/// A store under test and the clock that drives it.
+struct Bench {
+    queue: Arc<dyn JobQueue>,
+    options: QueueOptions,
+}
+
+impl Bench {
+    async fn new(factory: &dyn Factory) -> Self {
+        let clock = Clock::driven(Timestamp::from_millis(1_700_000_000_000));
+        let options = QueueOptions {
+            capacity: CAPACITY,
+            lease: LEASE,
+            max_attempts: 3,
+            clock,
+        };
+        Self {
+            queue: factory.open(options.clone()).await,
+            options,
+        }
+    }
+
+    /// The same data through a store opened anew, as after a restart.
+    async fn reopened(self, factory: &dyn Factory) -> Self {
+        self.queue.close().await;
+        Self {
+            queue: factory.open(self.options.clone()).await,
+            options: self.options,
+        }
+    }
+
+    fn pass(&self, time: Duration) {
+        self.options.clock.advance(time);
+    }
+
+    async fn add(&self) -> JobId {
+        let id = JobId::new();
+        self.queue
+            .enqueue(NewJob { id, spec: spec() })
+            .await
+            .unwrap();
+        id
+    }
+
+    async fn claim(&self) -> Claim {
+        self.queue
+            .claim("worker")
+            .await
+            .unwrap()
+            .expect("there is a job to claim")
+    }
+
+    async fn get(&self, id: JobId) -> Job {
+        self.queue.get(id).await.unwrap()
+    }
+
+    /// A job in each state that can be reached, with the lease it last had.
+    async fn in_state(&self, state: JobState) -> (JobId, Option<Lease>) {
+        let id = self.add().await;
+        if state == JobState::Queued {
+            return (id, None);
+        }
+        let lease = self.claim().await.lease;
+        assert_eq!(lease.job, id, "there are other jobs in the queue");
+        match state {
+            JobState::Running => {}
+            JobState::Succeeded => drop(self.queue.complete(lease, finished(lease)).await.unwrap()),
+            JobState::Failed => drop(self.queue.fail(lease, broken(), false).await.unwrap()),
+            JobState::Canceled => drop(self.queue.stopped(lease).await.unwrap()),
+            JobState::Queued | JobState::Expired => unreachable!(),
+        }
+        (id, Some(lease))
+    }
+}
+
+/// A complete spec, from a network that needs no file.
+fn spec() -> DreamSpec {
+    let nodes = vec![
+        Node {
+            name: "image".into(),
+            op: Op::Input { channels: 3 },
+            inputs: Vec::new(),
+        },
+        Node {
+            name: "relu".into(),
+            op: Op::Relu,
+            inputs: vec![reverie::graph::NodeId(0)],
+        },
+    ];
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(Model {
+        id: "tiny".into(),
+        description: String::new(),
+        path: "tiny".into(),
+        sha256: String::new(),
+        network: Network::new(nodes).unwrap(),
+        preprocessing: Preprocessing {
+            mean: 0.0,
+            scale: 1.0,
+        },
+        default_layer: "relu".into(),
+        class_layer: None,
+        channel_layer: "relu".into(),
+    });
+    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue).unwrap()
+}
+
+fn finished(lease: Lease) -> Finished {
+    Finished {
+        result: JobResult {
+            lease: lease.token,
+            media_type: "image/png".into(),
+            width: 4,
+            height: 3,
+            score: 1.5,
+            size: 12,
+            sha256: "abc".into(),
+        },
+        render_seconds: 2.5,
+        progress: Some(progress(1.0)),
+    }
+}
+
+fn progress(fraction: f64) -> Progress {
+    Progress {
+        fraction,
+        octave: 1,
+        octaves: 2,
+        iteration: 3,
+        iterations: 10,
+        score: 0.5,
+    }
+}
+
+fn broken() -> JobError {
+    JobError {
+        kind: FailureKind::RenderFailed,
+        detail: "the gradient stopped being finite".into(),
+    }
+}
+
+fn is_lost<T>(outcome: Result<T, QueueError>) -> bool {
+    matches!(outcome, Err(QueueError::LeaseLost))
+}
+
+/// Runs every case on a store.
+macro_rules! contract {
+    ($store:ident: $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let factory = $store::new();
+                super::$case(&factory).await;
+            }
+        )+
+    };
+}
+
+mod sqlite {
+    use super::Sqlite;
+
+    contract!(Sqlite:
+        a_job_keeps_what_it_was_given,
+        jobs_are_claimed_in_order,
+        positions_count_from_the_front,
+        two_claimers_never_get_the_same_job,
+        the_bound_holds_under_concurrent_enqueues,
+        a_claim_does_what_the_rules_say,
+        beats_keep_the_lease_and_show_progress,
+        a_dream_ends_the_job,
+        versions_grow_with_visible_changes_only,
+        a_lost_lease_writes_nothing,
+        a_failure_is_retried_after_a_rest,
+        a_permanent_failure_is_final,
+        a_released_job_keeps_its_attempts,
+        an_expired_lease_gives_the_job_to_another,
+        a_job_that_kills_its_workers_fails,
+        cancel_in_every_state,
+        a_canceled_job_whose_worker_is_lost_is_canceled,
+        everything_survives_a_restart,
+        counts_and_recent_seconds,
+        unknown_jobs_are_not_found,
+        work_is_announced,
+    );
+}
