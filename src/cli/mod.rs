@@ -5,7 +5,7 @@ mod progress;
 mod render;
 pub mod serve;
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +37,8 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
+        // Whoever reads our output has seen enough, as in `reverie models layers … | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -46,3 +48,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Any failure, told in one message; its parts say what was wrong and what is allowed.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn is_broken_pipe(error: &Failure) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -2,6 +2,7 @@
 //! they should.
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -86,61 +87,57 @@ pub(super) fn load(model: &str, folder: &Path) -> Result<Model, Failure> {
 }
 
 fn list(folder: &Path) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
     for model in models::load_dir(folder)?.iter() {
         let layers = model.network.layers().len();
-        println!(
-            "{:<20} {layers:>4} layers  sha256 {}  {}",
+        writeln!(out, "{:<20} {layers:>4} layers  sha256 {}  {}",
             model.id,
             &model.sha256[..12],
             model.description
-        );
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
     let layers = model.network.layers();
     if json {
         for layer in &layers {
-            println!("{}", serde_json::to_string(layer)?);
+            writeln!(out, "{}", serde_json::to_string(layer)?)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let convolutions = layers.iter().filter(|layer| layer.kind == "conv2d").count();
-    println!(
-        "{}: {} layers, {convolutions} of them convolutions",
+    writeln!(out, "{}: {} layers, {convolutions} of them convolutions",
         model.id,
         layers.len()
-    );
-    println!(
-        "{:<48} {:<12} {:>8} {:>6} {:>15}",
+    )?;
+    writeln!(out, "{:<48} {:<12} {:>8} {:>6} {:>15}",
         "name", "kind", "channels", "stride", "receptive field"
-    );
+    )?;
     for layer in &layers {
         let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
         let (stride, field) = (number(layer.stride), number(layer.receptive_field));
-        println!(
-            "{:<48} {:<12} {:>8} {stride:>6} {field:>15}",
+        writeln!(out, "{:<48} {:<12} {:>8} {stride:>6} {field:>15}",
             layer.name, layer.kind, layer.channels
-        );
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn verify(model: &Arc<Model>, references: &[PathBuf], device: &str) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
     let mut failed = 0;
     for reference in references {
-        println!("{}", reference.display());
+        writeln!(out, "{}", reference.display())?;
         for check in verify::verify(model, reference, device)? {
-            println!("  {}", line(&check));
+            writeln!(out, "  {}", line(&check))?;
             failed += usize::from(!check.passed());
         }
     }
     if failed > 0 {
-        eprintln!(
-            "error: {failed} value(s) of {} are out of tolerance",
-            model.id
-        );
+        eprintln!("error: {failed} value(s) of {} are out of tolerance", model.id);
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -145,11 +145,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
             ..
         } = rendered;
         let output = args.output.display().to_string();
-        println!(
-            "{}",
-            json!({ "output": output, "width": width, "height": height, "score": score,
-                    "render_seconds": render_seconds, "spec": spec })
-        );
+        let line = json!({
+            "output": output, "width": width, "height": height, "score": score, "render_seconds": render_seconds,
+            "spec": spec,
+        });
+        writeln!(io::stdout(), "{line}")?;
     } else {
         eprintln!(
             "{} ({:.1} s, score {:.4})",

@@ -9,8 +9,8 @@
 //! A network of ReLUs and max-poolings is differentiable only almost everywhere: where an activation is zero, or
 //! two maxima in a window are equal but for rounding, the last digit decides which side's derivative is computed,
 //! and one such decision can change a gradient by a per cent. A flat area of a photograph is full of them. So a
-//! gradient is computed in several orders of summation ([`ORDERS`]), and has to meet its tolerance in one of them:
-//! a wrong import fails in all.
+//! gradient is computed in several kinds of arithmetic ([`ARITHMETICS`]) and has to meet its tolerance in one of
+//! them: a wrong import fails in all.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -136,13 +136,34 @@ pub fn verify(
     Ok(checks)
 }
 
-/// Orders of summation to try for a gradient: memory layout, and whether one thread or all work on it.
-pub(super) const ORDERS: [(Layout, bool); 4] = [
-    (Layout::ChannelsLast, false),
-    (Layout::Contiguous, false),
-    (Layout::ChannelsLast, true),
-    (Layout::Contiguous, true),
+/// An order of summation and its precision.
+#[derive(Clone, Copy)]
+pub(super) struct Arithmetic {
+    pub(super) layout: Layout,
+    /// One thread instead of all: the work is split elsewhere.
+    pub(super) single: bool,
+    pub(super) kind: Kind,
+}
+
+/// What is tried for a gradient, the renderer's own arithmetic first.
+pub(super) const ARITHMETICS: [Arithmetic; 5] = [
+    Arithmetic { layout: Layout::ChannelsLast, single: false, kind: Kind::Float },
+    Arithmetic { layout: Layout::Contiguous, single: false, kind: Kind::Float },
+    Arithmetic { layout: Layout::ChannelsLast, single: true, kind: Kind::Float },
+    Arithmetic { layout: Layout::Contiguous, single: true, kind: Kind::Float },
+    Arithmetic { layout: Layout::Contiguous, single: false, kind: Kind::Double },
 ];
+
+impl Arithmetic {
+    /// Runs `work` with the threads of this arithmetic.
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        let threads = tch::get_num_threads();
+        tch::set_num_threads(if self.single { 1 } else { threads });
+        let done = work();
+        tch::set_num_threads(threads);
+        done
+    }
+}
 
 /// What is compared with a reference.
 struct Subject<'a> {
@@ -153,9 +174,9 @@ struct Subject<'a> {
 impl Subject<'_> {
     /// One entry; the inner error says what is wrong with the entry itself.
     fn compare(&self, name: &str, expected: &Values) -> Result<Result<Check, String>, VerifyError> {
-        let (base, selection) = Selection::parse(name);
+        let (base, every) = selection(name);
         if let Ok(id) = self.model.network.find(base) {
-            return self.activation(name, id, selection, expected);
+            return self.activation(name, id, every, expected);
         }
         let (objective_name, is_score) = match base.strip_prefix("score_") {
             Some(rest) => (rest, true),
@@ -163,26 +184,26 @@ impl Subject<'_> {
         };
         match (objective(objective_name, self.model), is_score) {
             (Some(objective), true) => self.score(name, &objective, expected),
-            (Some(objective), false) => self.gradient(name, &objective, selection, expected),
+            (Some(objective), false) => self.gradient(name, &objective, expected),
             (None, _) => Ok(Err("names neither a layer nor an objective of this model".into())),
         }
     }
 
-    fn executor(&self, layout: Layout) -> Result<Executor, RenderError> {
-        Executor::with_layout(Arc::clone(self.model), self.image.device(), Kind::Float, layout)
+    fn executor(&self, Arithmetic { layout, kind, .. }: Arithmetic) -> Result<Executor, RenderError> {
+        Executor::with_layout(Arc::clone(self.model), self.image.device(), kind, layout)
     }
 
     fn activation(
         &self,
         name: &str,
         id: NodeId,
-        selection: Selection,
+        every: i64,
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
-        let layer = self.executor(Layout::ChannelsLast)?.forward(self.image, &[id])?.pop();
+        let layer = self.executor(ARITHMETICS[0])?.forward(self.image, &[id])?.pop();
         let layer = layer.ok_or_else(|| RenderError::Engine("no activation".into()))?;
         let layer = if layer.dim() == 4 { layer.f_permute([0, 2, 3, 1])? } else { layer };
-        Ok(difference(&selection.apply(&layer)?, expected)?.map(|errors| Check {
+        Ok(difference(&layer.f_slice(-1, 0, None, every)?, expected)?.map(|errors| Check {
             name: name.to_owned(),
             quantity: Quantity::Activation,
             error: errors.max_ratio,
@@ -197,7 +218,7 @@ impl Subject<'_> {
         objective: &Objective,
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
-        let executor = self.executor(Layout::ChannelsLast)?;
+        let executor = self.executor(ARITHMETICS[0])?;
         let goal = Goal::new(&executor, std::slice::from_ref(objective), self.image.device())?;
         let score = goal.score(&executor, self.image)?.f_double_value(&[])?;
         let &[reference] = &expected.data[..] else {
@@ -209,23 +230,19 @@ impl Subject<'_> {
         Ok(Ok(Check { name: name.to_owned(), quantity, error, tolerance, cosine: None }))
     }
 
-    /// The best of [`ORDERS`].
+    /// The best of [`ARITHMETICS`].
     fn gradient(
         &self,
         name: &str,
         objective: &Objective,
-        selection: Selection,
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
-        let threads = tch::get_num_threads();
         let mut best: Option<Check> = None;
-        for (layout, single) in ORDERS {
-            let executor = self.executor(layout)?;
+        for arithmetic in ARITHMETICS {
+            let executor = self.executor(arithmetic)?;
             let goal = Goal::new(&executor, std::slice::from_ref(objective), self.image.device())?;
-            tch::set_num_threads(if single { 1 } else { threads });
-            let gradient = goal.gradient(&executor, self.image);
-            tch::set_num_threads(threads);
-            let gradient = selection.apply(&gradient?.1.f_permute([0, 2, 3, 1])?)?;
+            let gradient = arithmetic.run(|| goal.gradient(&executor, self.image));
+            let gradient = gradient?.1.f_permute([0, 2, 3, 1])?;
             let errors = match difference(&gradient, expected)? {
                 Ok(errors) => errors,
                 Err(problem) => return Ok(Err(problem)),
@@ -248,32 +265,13 @@ impl Subject<'_> {
     }
 }
 
-/// Which part of an array a reference holds: every n-th index along one axis of `[H, W, C]`.
-#[derive(Clone, Copy)]
-struct Selection {
-    axis: i64,
-    every: i64,
-}
-
-impl Selection {
-    /// Splits `NAME__every_8th_channel` (or `_row`) into the name and the selection.
-    fn parse(name: &str) -> (&str, Self) {
-        let parsed = name.rsplit_once("__every_").and_then(|(base, rest)| {
-            let (every, axis) = rest.split_once("th_")?;
-            let axis = match axis {
-                "channel" => -1,
-                "row" => 1,
-                _ => return None,
-            };
-            Some((base, Self { axis, every: every.parse().ok().filter(|every| *every > 0)? }))
-        });
-        parsed.unwrap_or((name, Self { axis: -1, every: 1 }))
-    }
-
-    /// Picks from `[1, H, W, C]` or `[rows, features]`.
-    fn apply(self, array: &Tensor) -> Result<Tensor, RenderError> {
-        Ok(array.f_slice(self.axis, 0, None, self.every)?)
-    }
+/// Splits `NAME__every_8th_channel` into the name and 8: such an entry holds channels 0, 8, 16, …
+fn selection(name: &str) -> (&str, i64) {
+    let parsed = name.rsplit_once("__every_").and_then(|(base, rest)| {
+        let every = rest.strip_suffix("th_channel")?.parse().ok()?;
+        (every > 0).then_some((base, every))
+    });
+    parsed.unwrap_or((name, 1))
 }
 
 /// The objective behind a name such as `l2_mixed4c`, `block10_l2`, `channel139` or `class291_logit`.

@@ -1,7 +1,7 @@
 //! What to dream: the one description shared by the command line, the API, stored jobs and the renderer.
 //!
 //! A [`DreamSpec`] is always complete: presets and the model's defaults have been filled in by
-//! [`resolve`](request::resolve). The same spec, input, model and device kind give the same bytes.
+//! [`resolve`]. The same spec, input, model and device kind give the same bytes.
 
 mod request;
 #[cfg(test)]
