@@ -14,7 +14,7 @@ use common::{
     server::{Setup, TestServer},
 };
 use reqwest::Method;
-use reverie::models;
+use reverie::{jobs::Rescue, models};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -202,6 +202,23 @@ async fn a_running_job_is_canceled_and_the_next_one_runs() {
     server.client.dream(&next).await;
     let refused = server.client.post(&format!("/v1/jobs/{next}/cancel")).await;
     problem(refused, 409).await;
+    assert_eq!(server.blobs("results").len(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_job_drops_it() {
+    let server = TestServer::start().await;
+    let mut spec = quick();
+    spec["iterations"] = 60.into();
+    let id = server.client.submit(picture(96, 80), &spec).await;
+    let begun = |job: &Value| job["progress"]["iteration"].as_u64() >= Some(1);
+    server.client.job_until(&id, begun).await;
+    // As if the worker had been silent for longer than its lease.
+    let rescued = server.state.queue.rescue(Rescue::All).await.unwrap();
+    assert_eq!(rescued.len(), 1);
+    // It hears of it with its next write, lets go, and takes the job again like any other.
+    server.client.dream(&id).await;
+    assert_eq!(server.client.job(&id).await["attempt"], 2);
     assert_eq!(server.blobs("results").len(), 1);
 }
 

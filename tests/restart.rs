@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 /// A dream that takes long enough to be interrupted.
 fn long() -> Value {
     json!({
-        "objectives": [{ "kind": "l2", "layer": "block5" }],
-        "octaves": 2, "iterations": 20, "seed": 3,
+        "objectives": [{ "kind": "l2", "layer": "block3" }],
+        "octaves": 2, "iterations": 15, "seed": 3,
     })
 }
 
@@ -33,7 +33,7 @@ fn is_rendering(job: &Value) -> bool {
 async fn a_killed_server_finishes_its_jobs_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;
-    let cut_off = server.client.submit(picture(256, 256), &long()).await;
+    let cut_off = server.client.submit(picture(192, 192), &long()).await;
     let waiting = server
         .client
         .submit(picture(64, 64), &common::client::quick())
@@ -47,7 +47,7 @@ async fn a_killed_server_finishes_its_jobs_after_a_restart() {
     server.client.dream(&waiting).await;
     assert_eq!(server.client.job(&waiting).await["attempt"], 1);
     // The same job without an interruption.
-    let undisturbed = server.client.submit(picture(256, 256), &long()).await;
+    let undisturbed = server.client.submit(picture(192, 192), &long()).await;
     assert!(
         server.client.dream(&undisturbed).await == dream,
         "the interruption shows in the picture"
@@ -60,7 +60,7 @@ async fn a_killed_server_finishes_its_jobs_after_a_restart() {
 async fn a_stopped_server_gives_its_job_back_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;
-    let id = server.client.submit(picture(256, 256), &long()).await;
+    let id = server.client.submit(picture(192, 192), &long()).await;
     server.client.job_until(&id, is_rendering).await;
     server.terminate();
     // The job goes on for now, and the server says that it takes no others.

@@ -1,6 +1,11 @@
 //! `reverie serve`: the server process, from the first log line to the last.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use axum::serve::ListenerExt;
 use tokio::{
@@ -132,7 +137,10 @@ fn announce(address: std::net::SocketAddr) {
 fn start_logging(config: &LogConfig) {
     // The filter was checked with the configuration.
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_default();
-    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let _ = match config.format {
         LogFormat::Text => logs.finish().try_init(),
         LogFormat::Json => logs.json().flatten_event(true).finish().try_init(),

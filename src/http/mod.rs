@@ -23,7 +23,7 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use tracing::{Span, field::Empty, info, info_span};
+use tracing::{Span, info, info_span};
 
 use crate::app::AppState;
 
@@ -98,7 +98,6 @@ fn request_span<B>(request: &axum::http::Request<B>) -> Span {
         // The path without its query, which may hold what a person would not want in a log.
         path = request.uri().path(),
         id,
-        job = Empty,
     )
 }
 

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tracing::{error, info};
+use tracing::{Instrument, error, info};
 
 use super::{
     error::ApiError,
@@ -37,7 +37,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     let (image, spec) = check(&state, intake).await?;
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
-    let accepting = tokio::spawn(accept(state.clone(), image, spec));
+    let accepting = tokio::spawn(accept(state.clone(), image, spec).in_current_span());
     let job = accepting.await.map_err(ApiError::internal)??;
     let mut response = jobs::show(&state, StatusCode::ACCEPTED, &job);
     let location = HeaderValue::from_str(&jobs::path(job.id)).map_err(ApiError::internal)?;

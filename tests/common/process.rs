@@ -43,6 +43,8 @@ impl ServerProcess {
             .env("REVERIE__STORAGE__DIR", folder)
             .env("REVERIE__MODELS__DIR", super::models_dir())
             .env("REVERIE__WORKER__DEVICE", "cpu")
+            .env("REVERIE__WORKER__THREADS", "1")
+            .env("REVERIE__LOG__FILTER", "warn")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
