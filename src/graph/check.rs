@@ -5,6 +5,13 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use super::{Array, Node, NodeId, Op, shape::Width};
 
+/// Largest kernel (dilated), stride, dilation and radius. No real network comes near it, and offsets
+/// within an image cannot overflow below it.
+pub const MAX_EXTENT: usize = 1 << 16;
+
+/// Widest layer, in channels or features.
+pub const MAX_WIDTH: usize = 1 << 24;
+
 /// What is wrong with a network, and where.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum GraphError {
@@ -65,14 +72,25 @@ pub(super) fn widths(nodes: &[Node]) -> Result<Vec<Width>, GraphError> {
                 index,
             })?);
         }
-        let width = width(&node.op, &inputs).map_err(|problem| GraphError::Node {
-            node: node.name.clone(),
-            kind: node.op.kind(),
-            problem,
-        })?;
+        let width = width(&node.op, &inputs)
+            .and_then(narrow)
+            .map_err(|problem| GraphError::Node {
+                node: node.name.clone(),
+                kind: node.op.kind(),
+                problem,
+            })?;
         widths.push(width);
     }
     Ok(widths)
+}
+
+/// Refuses widths beyond [`MAX_WIDTH`]: a few nodes that join a map with itself double it each time.
+fn narrow(width: Width) -> Result<Width, String> {
+    if width.channels() <= MAX_WIDTH {
+        Ok(width)
+    } else {
+        Err(format!("puts out {width}, at most {MAX_WIDTH} are allowed"))
+    }
 }
 
 /// Output width of one operation, or what does not fit.
@@ -103,18 +121,25 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
                     input.channels()
                 ));
             }
+            finite(bias)?;
             Ok(input)
         }
         Op::Relu | Op::Relu6 | Op::Softmax | Op::Identity => one(inputs),
         Op::MaxPool(window) | Op::AvgPool(window) => {
-            for extent in window.kernel.into_iter().chain(window.stride) {
-                positive("window extents and strides", extent)?;
+            for value in window.kernel.into_iter().chain(window.stride) {
+                extent("window extents and strides", value)?;
             }
             map(inputs).map(Width::Map)
         }
         Op::Lrn {
-            bias, alpha, beta, ..
+            radius,
+            bias,
+            alpha,
+            beta,
         } => {
+            if *radius > MAX_EXTENT {
+                return Err(format!("radius {radius} exceeds {MAX_EXTENT}"));
+            }
             if ![*bias, *alpha, *beta].iter().all(|value| value.is_finite()) {
                 return Err(format!(
                     "bias {bias}, alpha {alpha} and beta {beta} must be finite"
@@ -126,10 +151,10 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             if inputs.is_empty() {
                 return Err("has no inputs to join".into());
             }
-            let channels = inputs
-                .iter()
-                .map(|input| map(&[*input]))
-                .sum::<Result<usize, _>>()?;
+            let mut channels = 0usize;
+            for input in inputs {
+                channels = channels.saturating_add(map(&[*input])?);
+            }
             Ok(Width::Map(channels))
         }
         Op::Add => {
@@ -150,6 +175,7 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
         }
         Op::MatMul { weight } => match (one(inputs)?, &weight.shape[..]) {
             (Width::Rows(features), &[rows, columns]) if rows == features && columns > 0 => {
+                finite(weight)?;
                 Ok(Width::Rows(columns))
             }
             (input, shape) => Err(format!("multiplies {input} by a weight of shape {shape:?}")),
@@ -165,8 +191,9 @@ fn conv_width(
     dilation: [usize; 2],
     groups: usize,
 ) -> Result<Width, String> {
-    for extent in stride.into_iter().chain(dilation).chain([groups]) {
-        positive("strides, dilations and groups", extent)?;
+    positive("groups", groups)?;
+    for value in stride.into_iter().chain(dilation) {
+        extent("strides and dilations", value)?;
     }
     let &[out, inner, kernel_h, kernel_w] = &weight.shape[..] else {
         return Err(format!(
@@ -174,8 +201,10 @@ fn conv_width(
             weight.shape
         ));
     };
-    for extent in [out, inner, kernel_h, kernel_w] {
-        positive("weight extents", extent)?;
+    positive("weight extents", out.min(inner))?;
+    for (kernel, dilation) in [(kernel_h, dilation[0]), (kernel_w, dilation[1])] {
+        extent("kernel extents", kernel)?;
+        extent("dilated kernel extents", (kernel - 1) * dilation + 1)?;
     }
     if inner.checked_mul(groups) != Some(channels) || out % groups != 0 {
         return Err(format!(
@@ -183,12 +212,14 @@ fn conv_width(
             weight.shape
         ));
     }
-    match bias {
-        Some(bias) if bias.shape != [out] => {
-            Err(format!("bias has shape {:?}, needs [{out}]", bias.shape))
+    if let Some(bias) = bias {
+        if bias.shape != [out] {
+            return Err(format!("bias has shape {:?}, needs [{out}]", bias.shape));
         }
-        _ => Ok(Width::Map(out)),
+        finite(bias)?;
     }
+    finite(weight)?;
+    Ok(Width::Map(out))
 }
 
 fn arity(inputs: &[Width], expected: usize) -> Result<(), String> {
@@ -209,6 +240,26 @@ fn map(inputs: &[Width]) -> Result<usize, String> {
         Width::Map(channels) => Ok(channels),
         rows @ Width::Rows(_) => Err(format!("needs a feature map, its input is {rows}")),
     }
+}
+
+fn extent(what: &str, value: usize) -> Result<(), String> {
+    positive(what, value)?;
+    if value <= MAX_EXTENT {
+        Ok(())
+    } else {
+        Err(format!("{what} must be at most {MAX_EXTENT}"))
+    }
+}
+
+/// One infinity in a weight would turn whole dreams into NaN, many layers later.
+fn finite(weight: &Array) -> Result<(), String> {
+    let bad = weight.data.iter().find(|value| !value.is_finite());
+    bad.map_or(Ok(()), |value| {
+        Err(format!(
+            "weight of shape {:?} holds the value {value}",
+            weight.shape
+        ))
+    })
 }
 
 fn positive(what: &str, value: usize) -> Result<(), String> {

@@ -14,7 +14,7 @@ mod tests;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-pub use check::GraphError;
+pub use check::{GraphError, MAX_EXTENT, MAX_WIDTH};
 pub use shape::{LayerInfo, Shape, ShapeError};
 
 /// Index of a node in [`Network::nodes`].

@@ -52,15 +52,15 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Number of values.
+    /// Number of values; saturates, so that no model can make it wrap around.
     pub fn len(self) -> usize {
         match self {
             Shape::Map {
                 channels,
                 height,
                 width,
-            } => channels * height * width,
-            Shape::Rows { rows, features } => rows * features,
+            } => channels.saturating_mul(height).saturating_mul(width),
+            Shape::Rows { rows, features } => rows.saturating_mul(features),
         }
     }
 
@@ -297,9 +297,11 @@ fn field(op: &Op, inputs: &[Option<Field>]) -> Option<Field> {
     };
     let slide = |kernel: usize, stride: usize| {
         let input = widest()?;
+        // Saturating, as a chain of the largest strides that are allowed overflows after four.
+        let widened = (kernel - 1).saturating_mul(input.stride);
         Some(Field {
-            size: input.size + (kernel - 1) * input.stride,
-            stride: input.stride * stride,
+            size: input.size.saturating_add(widened),
+            stride: input.stride.saturating_mul(stride),
         })
     };
     match op {

@@ -207,3 +207,59 @@ fn malformed_networks_are_refused_by_name() {
         );
     }
 }
+
+/// A chain: the image, then each operation, reading the one before it so many times.
+fn chain(ops: impl IntoIterator<Item = (Op, usize)>) -> Result<Network, GraphError> {
+    let mut nodes = vec![input()];
+    for (index, (op, reads)) in ops.into_iter().enumerate() {
+        nodes.push(node(&format!("n{index}"), op, &vec![index; reads]));
+    }
+    Network::new(nodes)
+}
+
+#[test]
+fn absurd_windows_are_refused() {
+    let dilated = |factor| {
+        let mut op = conv(&[1, 3, 3, 3], 1, Padding::Same);
+        if let Op::Conv2d { dilation, .. } = &mut op {
+            *dilation = [factor, 1];
+        }
+        op
+    };
+    assert!(chain([(dilated(30_000), 1)]).is_ok());
+    for (op, problem) in [
+        (
+            dilated(40_000),
+            "dilated kernel extents must be at most 65536",
+        ),
+        (
+            conv(&[1, 3, 1, 1], 65_537, Padding::Same),
+            "strides and dilations must be at most 65536",
+        ),
+        (
+            Op::MaxPool(window(65_537, 1, Padding::Same)),
+            "window extents and strides must be at most",
+        ),
+    ] {
+        let error = chain([(op, 1)]).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn strides_multiply_and_widths_add_up_without_overflow() {
+    let pool = Op::MaxPool(window(MAX_EXTENT, MAX_EXTENT, Padding::Same));
+    let network = chain((0..9).map(|_| (pool.clone(), 1))).unwrap();
+    assert_eq!(network.layers().last().unwrap().stride, Some(usize::MAX));
+    let error = chain((0..70).map(|_| (Op::Concat, 2)))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("at most 16777216 are allowed"), "{error}");
+}
+
+#[test]
+fn weights_must_be_finite() {
+    let bias = Array::new(vec![3], vec![0.0, f32::NAN, 1.0]).unwrap();
+    let error = chain([(Op::BiasAdd { bias }, 1)]).unwrap_err().to_string();
+    assert!(error.contains("holds the value NaN"), "{error}");
+}

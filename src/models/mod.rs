@@ -1,10 +1,13 @@
 //! The catalogue: which models there are, where their files come from, how images are prepared for them
 //! and what they dream of by default.
 
+mod dreaming;
+mod known;
 mod load;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+pub use known::{KnownModel, known_models};
 pub use load::{ModelError, load_dir, load_file, load_id};
 
 use crate::{

@@ -3,7 +3,7 @@
 //!
 //! Weights are uploaded once, when the executor is made; a forward pass runs only the nodes that the wanted
 //! layers need and drops each activation after its last reader. Maps are `[1, C, H, W]` in channels-last
-//! memory, which oneDNN and cuDNN convolve without reordering; rows are `[rows, features]`.
+//! memory; rows are `[rows, features]`.
 
 use std::sync::Arc;
 
@@ -15,26 +15,52 @@ use crate::{
     models::{Model, Preprocessing},
 };
 
+/// How maps lie in memory. The results differ in the last digit only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Channels fastest: what oneDNN and cuDNN convolve without reordering.
+    ChannelsLast,
+    /// Columns fastest: another order of summation, to compare with.
+    Contiguous,
+}
+
+impl Layout {
+    /// The same `[N, C, H, W]` tensor in this layout.
+    fn arrange(self, map: &Tensor) -> Result<Tensor, RenderError> {
+        Ok(match self {
+            Layout::ChannelsLast => map.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?,
+            Layout::Contiguous => map.f_contiguous()?,
+        })
+    }
+}
+
 /// A model on a device, in one precision.
 pub(super) struct Executor {
     model: Arc<Model>,
     /// Tensors of each node, in the order that [`apply`] expects.
     weights: Vec<Vec<Tensor>>,
     kind: Kind,
+    layout: Layout,
 }
 
 impl Executor {
     /// Uploads the weights of `model`; `kind` is `Float` or `BFloat16`.
     pub(super) fn new(model: Arc<Model>, device: Device, kind: Kind) -> Result<Self, RenderError> {
+        Self::with_layout(model, device, kind, Layout::ChannelsLast)
+    }
+
+    /// As [`Self::new`], with another layout than the fastest.
+    pub(super) fn with_layout(
+        model: Arc<Model>,
+        device: Device,
+        kind: Kind,
+        layout: Layout,
+    ) -> Result<Self, RenderError> {
         let network = &model.network;
         let weights = (0..network.nodes().len())
-            .map(|index| upload(network, NodeId(index), device, kind))
+            .map(|index| upload(network, NodeId(index), layout, device, kind))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            model,
-            weights,
-            kind,
-        })
+        Ok(Self { model, weights, kind, layout })
     }
 
     /// The network that runs here.
@@ -103,22 +129,15 @@ impl Executor {
         let centred = image
             .f_sub_scalar(f64::from(mean))?
             .f_mul_scalar(f64::from(scale))?;
-        channels_last(&centred.f_to_kind(self.kind)?)
+        self.layout.arrange(&centred.f_to_kind(self.kind)?)
     }
-}
-
-/// The same `[N, C, H, W]` tensor with channels fastest in memory.
-fn channels_last(map: &Tensor) -> Result<Tensor, RenderError> {
-    Ok(map
-        .f_permute([0, 2, 3, 1])?
-        .f_contiguous()?
-        .f_permute([0, 3, 1, 2])?)
 }
 
 /// The tensors that a node's operation needs besides its inputs.
 fn upload(
     network: &Network,
     id: NodeId,
+    layout: Layout,
     device: Device,
     kind: Kind,
 ) -> Result<Vec<Tensor>, RenderError> {
@@ -132,7 +151,7 @@ fn upload(
     let node = network.node(id);
     Ok(match &node.op {
         Op::Conv2d { weight, bias, .. } => {
-            let mut tensors = vec![channels_last(&to_device(weight)?)?];
+            let mut tensors = vec![layout.arrange(&to_device(weight)?)?];
             if let Some(bias) = bias {
                 tensors.push(to_device(bias)?);
             }

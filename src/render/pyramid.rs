@@ -1,13 +1,23 @@
 //! Octaves: the scales at which an image is dreamed, from coarse to fine, and the resampling between them.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::RenderError;
 
 /// Resamples `[1, 3, H, W]` to `height × width` as PIL's bilinear filter does on float channels: half-pixel
 /// centres, and a support that widens when shrinking, so that nothing aliases. No rounding to 8 bits.
+///
+/// Computed in double precision: single-precision weights do not sum to exactly 1, and the ripple of 10⁻⁴ that
+/// they leave in flat areas (a clipped sky) decides which of several equal pixels a max-pooling picks, which
+/// changes the gradient by several per cent. One channel at a time, to hold little more than the image.
 pub(super) fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderError> {
-    Ok(image.f_internal_upsample_bilinear2d_aa([height, width], false, None, None)?)
+    let (_, channels, _, _) = image.size4()?;
+    let resized = (0..channels).map(|channel| -> Result<Tensor, RenderError> {
+        let exact = image.f_narrow(1, channel, 1)?.f_to_kind(Kind::Double)?;
+        let exact = exact.f_internal_upsample_bilinear2d_aa([height, width], false, None, None)?;
+        Ok(exact.f_to_kind(image.f_kind()?)?)
+    });
+    Ok(Tensor::f_cat(&resized.collect::<Result<Vec<_>, _>>()?, 1)?)
 }
 
 /// Sizes `(height, width)` of the octaves, coarsest first; the last one is the image's own.

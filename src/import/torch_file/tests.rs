@@ -1,0 +1,269 @@
+//! Files of both formats, put together by hand.
+
+use std::io::Write;
+
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use super::{
+    super::pickle::samples::{Entry, int, pickle, state_dict, text},
+    *,
+};
+
+const MAGIC_PICKLE: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
+/// Key, element count and bytes.
+type Stored<'a> = (&'a str, u64, Vec<u8>);
+
+fn old_file(object: &[u8], storages: &[Stored]) -> Vec<u8> {
+    let keys: Vec<u8> = storages.iter().flat_map(|(key, ..)| text(key)).collect();
+    let mut file = [
+        MAGIC_PICKLE,
+        &pickle(&int(1001)),
+        &pickle(&[b"}".to_vec(), text("little_endian"), b"\x88s".to_vec()].concat()),
+        object,
+        &pickle(&[b"](", &keys[..], b"e"].concat()),
+    ]
+    .concat();
+    for (_, count, data) in storages {
+        file.extend(count.to_le_bytes());
+        file.extend(data);
+    }
+    file
+}
+
+/// Names and contents of an archive.
+type Entries<'a> = &'a [(&'a str, &'a [u8])];
+
+fn zip_file(entries: Entries, method: CompressionMethod) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, data) in entries {
+        archive
+            .start_file(
+                *name,
+                SimpleFileOptions::default().compression_method(method),
+            )
+            .unwrap();
+        archive.write_all(data).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+const SIX: [f32; 6] = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5];
+const ENTRIES: [Entry; 3] = [
+    ("columns", "FloatStorage", "10", 6, 0, &[3, 2], &[1, 3]),
+    ("part", "FloatStorage", "10", 6, 4, &[2], &[1]),
+    (
+        "bn.num_batches_tracked",
+        "LongStorage",
+        "11",
+        1,
+        0,
+        &[],
+        &[],
+    ),
+];
+
+fn stored() -> [Stored<'static>; 2] {
+    [("10", 6, bytes(&SIX)), ("11", 1, vec![9; 8])]
+}
+
+fn check(arrays: &BTreeMap<String, Array>) {
+    assert_eq!(arrays.len(), 2, "integers are left out");
+    assert_eq!(arrays["columns"].shape, [3, 2]);
+    assert_eq!(*arrays["columns"].data, [0.5, 3.5, 1.5, 4.5, 2.5, 5.5]);
+    assert_eq!(*arrays["part"].data, [4.5, 5.5]);
+}
+
+fn refusal(file: &[u8]) -> String {
+    read(file).unwrap_err().to_string()
+}
+
+#[test]
+fn the_old_format_is_read() {
+    let file = old_file(&state_dict(&ENTRIES), &stored());
+    assert!(is_torch_file(&file));
+    check(&read(&file).unwrap());
+    for end in 0..file.len() {
+        assert!(read(&file[..end]).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn the_zip_format_is_read() {
+    let object = state_dict(&ENTRIES);
+    let [(_, _, floats), _] = stored();
+    let entries: [(&str, &[u8]); 3] = [
+        ("net/data.pkl", &object),
+        ("net/byteorder", b"little"),
+        ("net/data/10", &floats),
+    ];
+    for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
+        let file = zip_file(&entries, method);
+        assert!(is_torch_file(&file));
+        check(&read(&file).unwrap());
+        for end in 0..file.len() {
+            assert!(read(&file[..end]).is_err(), "cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_float_is_converted() {
+    let storages = [
+        (
+            "0",
+            3,
+            [0x3c00u16, 0xc100, 0x0001]
+                .iter()
+                .flat_map(|half| half.to_le_bytes())
+                .collect(),
+        ),
+        (
+            "1",
+            2,
+            [0x3f80u16, 0xc020]
+                .iter()
+                .flat_map(|bits| bits.to_le_bytes())
+                .collect(),
+        ),
+        ("2", 1, 0.1f64.to_le_bytes().to_vec()),
+    ];
+    let entries: [Entry; 3] = [
+        ("half", "HalfStorage", "0", 3, 0, &[3], &[1]),
+        ("bfloat16", "BFloat16Storage", "1", 2, 0, &[2], &[1]),
+        ("double", "DoubleStorage", "2", 1, 0, &[], &[]),
+    ];
+    let arrays = read(&old_file(&state_dict(&entries), &storages)).unwrap();
+    assert_eq!(*arrays["half"].data, [1.0, -2.5, 2f32.powi(-24)]);
+    assert_eq!(*arrays["bfloat16"].data, [1.0, -2.5]);
+    assert_eq!(*arrays["double"].data, [0.1]);
+    assert_eq!(
+        [half(0x7bff), half(0xfc00), half(0x8000)],
+        [65504.0, f32::NEG_INFINITY, -0.0]
+    );
+    assert!(half(0x7e00).is_nan());
+}
+
+#[test]
+fn tensors_that_leave_their_storage_are_named() {
+    for (offset, shape, strides) in [
+        (0, &[7][..], &[1][..]),
+        (1, &[6], &[1]),
+        (0, &[2, 2], &[5, 1]),
+        (0, &[7], &[0]),
+        (i64::MAX, &[2], &[1]),
+        (0, &[2], &[i64::MAX]),
+        (0, &[i64::MAX, i64::MAX], &[0, 0]),
+        (0, &[1 << 27, 2], &[0, 0]),
+        (0, &[2], &[1, 1]),
+    ] {
+        let object = state_dict(&[("w", "FloatStorage", "10", 6, offset, shape, strides)]);
+        let error = refusal(&old_file(&object, &stored()[..1]));
+        assert!(error.starts_with("weight \"w\": "), "{error}");
+    }
+}
+
+#[test]
+fn old_files_that_contradict_themselves_are_refused() {
+    let object = state_dict(&ENTRIES);
+    let claims = |count: i64| state_dict(&[("w", "FloatStorage", "10", count, 0, &[1], &[1])]);
+    let whole = old_file(&object, &stored());
+    let wrong_count: [Stored; 1] = [("10", 7, bytes(&SIX))];
+    for (file, expected) in [
+        (pickle(&int(1)), "the magic number is missing"),
+        (
+            [MAGIC_PICKLE, &pickle(&int(1002))].concat(),
+            "its protocol is not 1001",
+        ),
+        (
+            [MAGIC_PICKLE, &pickle(&int(1001)), &pickle(b"}")].concat(),
+            "not little-endian",
+        ),
+        ([&whole[..], b"x"].concat(), "1 bytes follow its end"),
+        (
+            old_file(&object, &stored()[1..]),
+            "its storage is not in the file",
+        ),
+        (
+            old_file(&object, &[("99", 0, vec![])]),
+            "nothing describes storage \"99\"",
+        ),
+        (
+            old_file(&claims(6), &wrong_count),
+            "storage \"10\" of 6 elements is damaged",
+        ),
+        (
+            old_file(&claims(i64::MAX), &[("10", i64::MAX as u64, bytes(&SIX))]),
+            "is damaged or cut off",
+        ),
+    ] {
+        let error = refusal(&file);
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    let system = [b"cos\nsystem\n".to_vec(), text("true"), vec![0x85, b'R']].concat();
+    let error = read(&old_file(&pickle(&system), &[])).unwrap_err();
+    assert_eq!(error, ImportError::ForbiddenGlobal("os.system".into()));
+}
+
+#[test]
+fn archives_that_contradict_themselves_are_refused() {
+    let object = state_dict(&ENTRIES);
+    let [(_, _, floats), _] = stored();
+    let zeros = vec![0; 1 << 20];
+    let huge = state_dict(&[("w", "FloatStorage", "10", 1 << 40, 0, &[1], &[1])]);
+    let cases: [(Entries, &str); 7] = [
+        (&[("net/data/10", &floats)], "exactly one data.pkl"),
+        (
+            &[("a/data.pkl", &object), ("b/data.pkl", &object)],
+            "exactly one data.pkl",
+        ),
+        (&[("net/data.pkl", &object)], "no \"net/data/10\""),
+        (
+            &[("net/data.pkl", &object), ("net/byteorder", b"big")],
+            "not little-endian",
+        ),
+        (
+            &[("net/data.pkl", &object), ("net/data/10", &floats[4..])],
+            "has 20 bytes, needs 24",
+        ),
+        // A megabyte of zeros packs into a kilobyte; reading stops after the 24 bytes that are needed.
+        (
+            &[("net/data.pkl", &object), ("net/data/10", &zeros)],
+            "has more than 24 bytes",
+        ),
+        (
+            &[("net/data.pkl", &huge), ("net/data/10", &floats)],
+            "too many values",
+        ),
+    ];
+    for (entries, expected) in cases {
+        let error = refusal(&zip_file(entries, CompressionMethod::Deflated));
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn damaged_files_do_no_harm() {
+    let object = state_dict(&ENTRIES);
+    let [(_, _, floats), _] = stored();
+    let entries: [(&str, &[u8]); 2] = [("net/data.pkl", &object), ("net/data/10", &floats)];
+    for file in [
+        old_file(&object, &stored()),
+        zip_file(&entries, CompressionMethod::Deflated),
+    ] {
+        for position in 0..file.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = file.clone();
+                damaged[position] ^= flip;
+                drop(read(&damaged));
+            }
+        }
+    }
+}
