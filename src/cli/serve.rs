@@ -135,7 +135,7 @@ fn start_logging(config: &LogConfig) {
         fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let _ = match config.format {
         LogFormat::Text => logs.finish().try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).finish().try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).finish().try_init(),
     };
 }
 

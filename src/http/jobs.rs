@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Clients are asked to look again after at least and at most so many seconds.
-const POLL_SECONDS: (f64, f64) = (1.0, 15.0);
+const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
 
 /// A job as the API shows it.
 #[derive(Debug, Serialize)]

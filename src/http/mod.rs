@@ -61,7 +61,7 @@ pub fn router(state: AppState) -> Router {
 /// Which web pages may use the API. Without origins no header is sent and browsers allow none.
 fn cors(origins: &[String]) -> CorsLayer {
     if origins.is_empty() {
-        return CorsLayer::new();
+        return CorsLayer::new().vary(Vec::<HeaderName>::new());
     }
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
