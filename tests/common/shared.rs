@@ -1,7 +1,10 @@
 //! Where the large reference data lies: `$REVERIE_SHARED`, or `../shared` beside the checkout. It is not part
 //! of the repository, so its absence skips a test by name, except in continuous integration.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// `path` inside the reference data; `None` (and a line that names `test`) where the data is missing.
 ///
@@ -19,6 +22,9 @@ pub fn shared(test: &str, path: &str) -> Option<PathBuf> {
         "{test} needs {}",
         full.display()
     );
-    println!("skipped: {test}: {} is missing", full.display());
+    // Not println!: the test harness swallows what passing tests print, and a skip must be seen. In one
+    // piece, as tests run side by side.
+    let line = format!("skipped: {test}: {} is missing\n", full.display());
+    let _ = std::io::stderr().write_all(line.as_bytes());
     None
 }
