@@ -146,8 +146,7 @@ impl App {
             max_attempts: config.queue.max_attempts,
             clock,
         };
-        let queue: Arc<dyn JobQueue> =
-            Arc::new(SqliteQueue::open(&dir.join(DATABASE), options).await?);
+        let queue: Arc<dyn JobQueue> = Arc::new(SqliteQueue::open(&dir.join(DATABASE), options).await?);
         // The lock shows that no other process can be running any of these.
         worker::rescue_all(&*queue).await?;
         let pace = Arc::new(Pace::new(queue.recent_seconds().await?));
@@ -170,11 +169,7 @@ impl App {
             alive: workers.alive(),
             draining: Arc::default(),
         };
-        Ok(Self {
-            state,
-            workers,
-            _lock: lock,
-        })
+        Ok(Self { state, workers, _lock: lock })
     }
 
     /// The routes, to be served on any listener.
@@ -197,10 +192,7 @@ impl App {
 
 /// Claims the storage folder for this process; the lock goes with the process, however it ends.
 fn lock(dir: &Path) -> Result<File, StartError> {
-    let failed = |source| StartError::Storage {
-        path: dir.to_owned(),
-        source,
-    };
+    let failed = |source| StartError::Storage { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(failed)?;
     let file = File::create(dir.join(LOCK)).map_err(failed)?;
     match file.try_lock() {

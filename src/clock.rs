@@ -76,9 +76,7 @@ impl Clock {
 
     /// A clock that stands still at `start` until [`Clock::advance`] is called: for tests.
     pub fn driven(start: Timestamp) -> Self {
-        Self {
-            driven: Some(Arc::new(AtomicI64::new(start.0))),
-        }
+        Self { driven: Some(Arc::new(AtomicI64::new(start.0))) }
     }
 
     /// This moment.
@@ -101,15 +99,10 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "this is the clock that everything else asks"
-)]
+#[allow(clippy::disallowed_methods, reason = "this is the clock that everything else asks")]
 fn system_now() -> Timestamp {
     // A clock set before 1970 reads as 1970: times would be wrong either way, and nothing breaks.
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(millis(since))
 }
 

@@ -107,10 +107,7 @@ pub enum LogFormat {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8080".into(),
-            cors_origins: Vec::new(),
-        }
+        Self { listen: "127.0.0.1:8080".into(), cors_origins: Vec::new() }
     }
 }
 
@@ -122,47 +119,31 @@ impl Default for StorageConfig {
 
 impl Default for ModelsConfig {
     fn default() -> Self {
-        Self {
-            dir: "models".into(),
-        }
+        Self { dir: "models".into() }
     }
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self {
-            capacity: 100,
-            lease: Duration::from_secs(30),
-            max_attempts: 3,
-        }
+        Self { capacity: 100, lease: Duration::from_secs(30), max_attempts: 3 }
     }
 }
 
 impl Default for WorkerConfig {
     fn default() -> Self {
-        Self {
-            device: "auto".into(),
-            threads: 0,
-            shutdown_grace: Duration::from_secs(20),
-        }
+        Self { device: "auto".into(), threads: 0, shutdown_grace: Duration::from_secs(20) }
     }
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self {
-            max_body_bytes: 32 * 1024 * 1024,
-            max_pixels: 16_000_000,
-        }
+        Self { max_body_bytes: 32 * 1024 * 1024, max_pixels: 16_000_000 }
     }
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            filter: "info".into(),
-        }
+        Self { format: LogFormat::Text, filter: "info".into() }
     }
 }
 
@@ -228,10 +209,7 @@ impl Config {
             .list_separator(",")
             .with_list_parse_key("server.cors_origins")
             .source(environment);
-        let sources = sources
-            .add_source(environment)
-            .build()
-            .map_err(ConfigError::Read)?;
+        let sources = sources.add_source(environment).build().map_err(ConfigError::Read)?;
         Self::validate(sources.try_deserialize().map_err(ConfigError::Read)?)
     }
 
@@ -239,62 +217,38 @@ impl Config {
         let mut root = Fields::new("", value);
         let config = Self {
             server: section(&mut root, "server", server),
-            storage: section(&mut root, "storage", |fields, default: StorageConfig| {
-                StorageConfig {
-                    dir: folder(fields, default.dir),
-                }
+            storage: section(&mut root, "storage", |fields, default: StorageConfig| StorageConfig {
+                dir: folder(fields, default.dir),
             }),
-            models: section(&mut root, "models", |fields, default: ModelsConfig| {
-                ModelsConfig {
-                    dir: folder(fields, default.dir),
-                }
+            models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {
+                dir: folder(fields, default.dir),
             }),
-            queue: section(&mut root, "queue", |fields, default: QueueConfig| {
-                QueueConfig {
-                    capacity: fields
-                        .number("capacity", 1, 1_000_000)
-                        .unwrap_or(default.capacity),
-                    lease: seconds(fields, "lease_seconds", 3, 3600).unwrap_or(default.lease),
-                    max_attempts: fields
-                        .number("max_attempts", 1, 100)
-                        .unwrap_or(default.max_attempts),
-                }
+            queue: section(&mut root, "queue", |fields, default: QueueConfig| QueueConfig {
+                capacity: fields.number("capacity", 1, 1_000_000).unwrap_or(default.capacity),
+                lease: seconds(fields, "lease_seconds", 3, 3600).unwrap_or(default.lease),
+                max_attempts: fields.number("max_attempts", 1, 100).unwrap_or(default.max_attempts),
             }),
-            worker: section(&mut root, "worker", |fields, default: WorkerConfig| {
-                WorkerConfig {
-                    device: text(fields, "device").unwrap_or(default.device),
-                    threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
-                    shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
-                        .unwrap_or(default.shutdown_grace),
-                }
+            worker: section(&mut root, "worker", |fields, default: WorkerConfig| WorkerConfig {
+                device: text(fields, "device").unwrap_or(default.device),
+                threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
+                shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
+                    .unwrap_or(default.shutdown_grace),
             }),
-            limits: section(&mut root, "limits", |fields, default: LimitsConfig| {
-                LimitsConfig {
-                    max_body_bytes: fields
-                        .number("max_body_bytes", 1024, 1 << 30)
-                        .unwrap_or(default.max_body_bytes),
-                    max_pixels: fields
-                        .number("max_pixels", 1, 1_000_000_000)
-                        .unwrap_or(default.max_pixels),
-                }
+            limits: section(&mut root, "limits", |fields, default: LimitsConfig| LimitsConfig {
+                max_body_bytes: fields
+                    .number("max_body_bytes", 1024, 1 << 30)
+                    .unwrap_or(default.max_body_bytes),
+                max_pixels: fields.number("max_pixels", 1, 1_000_000_000).unwrap_or(default.max_pixels),
             }),
             log: section(&mut root, "log", log),
         };
         let errors = root.finish();
-        if errors.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::Invalid(errors))
-        }
+        if errors.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(errors)) }
     }
 }
 
 /// Reads one section; what is wrong with it is noted in `root`.
-fn section<T: Default>(
-    root: &mut Fields,
-    name: &'static str,
-    read: impl FnOnce(&mut Fields, T) -> T,
-) -> T {
+fn section<T: Default>(root: &mut Fields, name: &'static str, read: impl FnOnce(&mut Fields, T) -> T) -> T {
     let Some(value) = root.raw(name) else {
         return T::default();
     };
@@ -308,10 +262,7 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
     let listen = text(fields, "listen").unwrap_or(default.listen);
     let port = listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     if !matches!(port, Some(Ok(_))) {
-        fields.error(
-            "listen",
-            format!("\"{listen}\" is no address with a port, such as 127.0.0.1:8080"),
-        );
+        fields.error("listen", format!("\"{listen}\" is no address with a port, such as 127.0.0.1:8080"));
     }
     let cors_origins: Vec<String> = fields.take("cors_origins").unwrap_or(default.cors_origins);
     for origin in &cors_origins {
@@ -323,10 +274,7 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
             );
         }
     }
-    ServerConfig {
-        listen,
-        cors_origins,
-    }
+    ServerConfig { listen, cors_origins }
 }
 
 fn log(fields: &mut Fields, default: LogConfig) -> LogConfig {
@@ -334,10 +282,7 @@ fn log(fields: &mut Fields, default: LogConfig) -> LogConfig {
     if let Err(error) = EnvFilter::try_new(&filter) {
         fields.error("filter", error.to_string());
     }
-    LogConfig {
-        format: fields.take("format").unwrap_or(default.format),
-        filter,
-    }
+    LogConfig { format: fields.take("format").unwrap_or(default.format), filter }
 }
 
 fn folder(fields: &mut Fields, default: PathBuf) -> PathBuf {

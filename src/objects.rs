@@ -35,9 +35,7 @@ impl ObjectKey {
 
     /// Where a job's dream is, once there is one.
     pub fn result_of(job: &Job) -> Option<Self> {
-        job.result
-            .as_ref()
-            .map(|result| Self::Result(job.id, result.lease))
+        job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
     }
 
     fn path(self) -> object_store::path::Path {
@@ -105,17 +103,10 @@ impl Objects {
         for folder in FOLDERS {
             let path = root.join(folder);
             let prepared = fs::create_dir_all(&path).and_then(|()| remove_staged(&path));
-            prepared.map_err(|source| ObjectError::Prepare {
-                path: path.display().to_string(),
-                source,
-            })?;
+            prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
         }
-        let store = LocalFileSystem::new_with_prefix(root)
-            .map_err(ObjectError::Open)?
-            .with_fsync(true);
-        Ok(Self {
-            store: Arc::new(store),
-        })
+        let store = LocalFileSystem::new_with_prefix(root).map_err(ObjectError::Open)?.with_fsync(true);
+        Ok(Self { store: Arc::new(store) })
     }
 
     /// Stores a blob, replacing one of the same name. It is durable, and visible as a whole, when this
@@ -133,15 +124,8 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn open(&self, key: ObjectKey) -> Result<Object, ObjectError> {
-        let found = self
-            .store
-            .get(&key.path())
-            .await
-            .map_err(|source| failed(key, source))?;
-        Ok(Object {
-            size: found.meta.size,
-            stream: found.into_stream().boxed(),
-        })
+        let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
+        Ok(Object { size: found.meta.size, stream: found.into_stream().boxed() })
     }
 
     /// Reads a whole blob.
@@ -149,11 +133,7 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn get(&self, key: ObjectKey) -> Result<Bytes, ObjectError> {
-        let found = self
-            .store
-            .get(&key.path())
-            .await
-            .map_err(|source| failed(key, source))?;
+        let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
         found.bytes().await.map_err(|source| failed(key, source))
     }
 
@@ -197,26 +177,14 @@ mod tests {
         let objects = Objects::local(folder.path()).unwrap();
         let job = JobId::new();
         let key = ObjectKey::Input(job);
-        assert!(matches!(
-            objects.get(key).await,
-            Err(ObjectError::NotFound(_))
-        ));
-        objects
-            .put(key, Bytes::from_static(b"picture"))
-            .await
-            .unwrap();
+        assert!(matches!(objects.get(key).await, Err(ObjectError::NotFound(_))));
+        objects.put(key, Bytes::from_static(b"picture")).await.unwrap();
         assert_eq!(objects.get(key).await.unwrap(), "picture");
-        assert_eq!(
-            fs::read(folder.path().join(format!("inputs/{job}"))).unwrap(),
-            b"picture"
-        );
+        assert_eq!(fs::read(folder.path().join(format!("inputs/{job}"))).unwrap(), b"picture");
         assert_eq!(objects.open(key).await.unwrap().size, 7);
         objects.delete(key).await.unwrap();
         objects.delete(key).await.unwrap();
-        assert!(matches!(
-            objects.open(key).await,
-            Err(ObjectError::NotFound(_))
-        ));
+        assert!(matches!(objects.open(key).await, Err(ObjectError::NotFound(_))));
     }
 
     #[test]

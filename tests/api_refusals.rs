@@ -1,10 +1,5 @@
 //! Every way to be refused: each names what was wrong and what is allowed, and leaves nothing behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests may fail loudly"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod common;
 
@@ -28,12 +23,7 @@ use tokio::{
 async fn what_cannot_be_dreamed_is_refused_and_leaves_nothing() {
     let mut setup = Setup::new().await;
     setup.config.limits.max_pixels = 10_000;
-    let server = Setup {
-        works: false,
-        ..setup
-    }
-    .start()
-    .await;
+    let server = Setup { works: false, ..setup }.start().await;
     let client = &server.client;
     let good = || Part::bytes(picture(64, 64));
 
@@ -43,26 +33,10 @@ async fn what_cannot_be_dreamed_is_refused_and_leaves_nothing() {
     truncated.truncate(truncated.len() / 2);
     let refused = problem(client.post_form(form(truncated, &quick())).await, 422).await;
     assert_eq!(pointers(&refused), ["/image"]);
-    let refused = problem(
-        client
-            .post_form(form(header_bomb(60_000, 60_000), &quick()))
-            .await,
-        422,
-    )
-    .await;
-    assert!(
-        refused["detail"].as_str().unwrap().contains("60000×60000"),
-        "{refused}"
-    );
-    let refused = problem(
-        client.post_form(form(picture(101, 100), &quick())).await,
-        422,
-    )
-    .await;
-    assert!(
-        refused["detail"].as_str().unwrap().contains("10000"),
-        "{refused}"
-    );
+    let refused = problem(client.post_form(form(header_bomb(60_000, 60_000), &quick())).await, 422).await;
+    assert!(refused["detail"].as_str().unwrap().contains("60000×60000"), "{refused}");
+    let refused = problem(client.post_form(form(picture(101, 100), &quick())).await, 422).await;
+    assert!(refused["detail"].as_str().unwrap().contains("10000"), "{refused}");
 
     let wrong = json!({
         "iterations": 0, "octaves": 1_000_000, "colour": "red",
@@ -86,9 +60,7 @@ async fn what_cannot_be_dreamed_is_refused_and_leaves_nothing() {
     let refused = problem(client.post_form(Form::new().text("spec", "{}")).await, 422).await;
     assert_eq!(pointers(&refused), ["/image"]);
 
-    let malformed = Form::new()
-        .part("image", good())
-        .text("spec", "{iterations: 3}");
+    let malformed = Form::new().part("image", good()).text("spec", "{iterations: 3}");
     problem(client.post_form(malformed).await, 400).await;
     problem(client.post_bytes("application/json", "{").await, 400).await;
     problem(client.post_bytes("multipart/form-data", "--X").await, 400).await;
@@ -99,47 +71,22 @@ async fn what_cannot_be_dreamed_is_refused_and_leaves_nothing() {
     assert_eq!(pointers(&refused), ["/image"]);
 
     assert!(server.blobs("inputs").is_empty());
-    assert_eq!(
-        server.state.queue.counts().await.unwrap(),
-        Counts::default()
-    );
+    assert_eq!(server.state.queue.counts().await.unwrap(), Counts::default());
 }
 
 #[tokio::test]
 async fn too_long_a_body_is_refused_in_a_way_that_arrives() {
     let mut setup = Setup::new().await;
     setup.config.limits.max_body_bytes = 100_000;
-    let server = Setup {
-        works: false,
-        ..setup
-    }
-    .start()
-    .await;
+    let server = Setup { works: false, ..setup }.start().await;
     let long = vec![b'x'; 300_000];
     // A client that says how much it will send.
-    let refused = problem(
-        server.client.post_form(form(long.clone(), &quick())).await,
-        413,
-    )
-    .await;
-    assert!(
-        refused["detail"].as_str().unwrap().contains("100000"),
-        "{refused}"
-    );
+    let refused = problem(server.client.post_form(form(long.clone(), &quick())).await, 413).await;
+    assert!(refused["detail"].as_str().unwrap().contains("100000"), "{refused}");
     // One that does not say.
-    let pieces = long
-        .chunks(1000)
-        .map(|piece| Ok::<_, std::io::Error>(piece.to_vec()))
-        .collect::<Vec<_>>();
+    let pieces = long.chunks(1000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect::<Vec<_>>();
     let stream = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
-    problem(
-        server
-            .client
-            .post_bytes("multipart/form-data; boundary=X", stream)
-            .await,
-        413,
-    )
-    .await;
+    problem(server.client.post_bytes("multipart/form-data; boundary=X", stream).await, 413).await;
     // One that reads nothing before it has sent everything, on a connection that it goes on using.
     let address = server.client.url.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).await.unwrap();
@@ -162,12 +109,7 @@ async fn too_long_a_body_is_refused_in_a_way_that_arrives() {
 async fn a_full_queue_says_when_to_come_back() {
     let mut setup = Setup::new().await;
     setup.config.queue.capacity = 2;
-    let server = Setup {
-        works: false,
-        ..setup
-    }
-    .start()
-    .await;
+    let server = Setup { works: false, ..setup }.start().await;
     // More clients than places, at once: those that pass the first look are stopped by the queue itself.
     let clients = (0..8).map(|_| server.client.post_form(form(picture(64, 64), &quick())));
     let mut accepted = 0;
@@ -175,11 +117,7 @@ async fn a_full_queue_says_when_to_come_back() {
         if response.status() == 202 {
             accepted += 1;
         } else {
-            let wait = response.headers()["retry-after"]
-                .to_str()
-                .unwrap()
-                .parse::<u64>()
-                .unwrap();
+            let wait = response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
             // Two jobs at the ten seconds that are assumed before the first dream.
             assert_eq!(wait, 20);
             problem(response, 429).await;
@@ -192,12 +130,9 @@ async fn a_full_queue_says_when_to_come_back() {
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let server = TestServer::idle().await;
-    for path in [
-        "/v1/nothing",
-        "/v1/jobs/0198c0de-0000-7000-8000-000000000000",
-        "/v1/jobs/17",
-        "/v1/jobs/17/result",
-    ] {
+    for path in
+        ["/v1/nothing", "/v1/jobs/0198c0de-0000-7000-8000-000000000000", "/v1/jobs/17", "/v1/jobs/17/result"]
+    {
         let refused = problem(server.client.get(path).await, 404).await;
         assert_eq!(refused["instance"], path);
     }

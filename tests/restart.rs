@@ -1,11 +1,6 @@
 //! Nothing that was accepted is lost, however the server ends: real processes, killed in the middle of a real
 //! render.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests may fail loudly"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod common;
 
@@ -17,27 +12,21 @@ use serde_json::{Value, json};
 /// A dream that takes long enough to be interrupted.
 fn long() -> Value {
     json!({
-        "objectives": [{ "kind": "l2", "layer": "block5" }],
-        "octaves": 2, "iterations": 20, "seed": 3,
+        "objectives": [{ "kind": "l2", "layer": "block3" }],
+        "octaves": 2, "iterations": 15, "seed": 3,
     })
 }
 
 fn is_rendering(job: &Value) -> bool {
-    job["status"] == "running"
-        && job["progress"]["fraction"]
-            .as_f64()
-            .is_some_and(|done| done > 0.0)
+    job["status"] == "running" && job["progress"]["fraction"].as_f64().is_some_and(|done| done > 0.0)
 }
 
 #[tokio::test]
 async fn a_killed_server_finishes_its_jobs_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;
-    let cut_off = server.client.submit(picture(256, 256), &long()).await;
-    let waiting = server
-        .client
-        .submit(picture(64, 64), &common::client::quick())
-        .await;
+    let cut_off = server.client.submit(picture(192, 192), &long()).await;
+    let waiting = server.client.submit(picture(64, 64), &common::client::quick()).await;
     server.client.job_until(&cut_off, is_rendering).await;
     server.kill().await;
 
@@ -47,11 +36,8 @@ async fn a_killed_server_finishes_its_jobs_after_a_restart() {
     server.client.dream(&waiting).await;
     assert_eq!(server.client.job(&waiting).await["attempt"], 1);
     // The same job without an interruption.
-    let undisturbed = server.client.submit(picture(256, 256), &long()).await;
-    assert!(
-        server.client.dream(&undisturbed).await == dream,
-        "the interruption shows in the picture"
-    );
+    let undisturbed = server.client.submit(picture(192, 192), &long()).await;
+    assert!(server.client.dream(&undisturbed).await == dream, "the interruption shows in the picture");
     server.terminate();
     assert!(server.ended().await);
 }
@@ -60,15 +46,13 @@ async fn a_killed_server_finishes_its_jobs_after_a_restart() {
 async fn a_stopped_server_gives_its_job_back_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;
-    let id = server.client.submit(picture(256, 256), &long()).await;
+    let id = server.client.submit(picture(192, 192), &long()).await;
     server.client.job_until(&id, is_rendering).await;
     server.terminate();
     // The job goes on for now, and the server says that it takes no others.
     let client = server.client.clone();
     client.until_not_ready().await;
-    let refused = client
-        .post_form(common::client::form(picture(64, 64), &json!({})))
-        .await;
+    let refused = client.post_form(common::client::form(picture(64, 64), &json!({}))).await;
     assert!(refused.headers().contains_key("retry-after"));
     problem(refused, 503).await;
     assert_eq!(client.job(&id).await["status"], "running");
@@ -78,11 +62,7 @@ async fn a_stopped_server_gives_its_job_back_unharmed() {
 
     let server = ServerProcess::start(folder.path(), &[]).await;
     server.client.dream(&id).await;
-    assert_eq!(
-        server.client.job(&id).await["attempt"],
-        1,
-        "the attempt was not given back"
-    );
+    assert_eq!(server.client.job(&id).await["attempt"], 1, "the attempt was not given back");
     server.terminate();
     assert!(server.ended().await);
 }
@@ -101,10 +81,7 @@ async fn a_folder_has_one_server() {
 #[tokio::test]
 async fn a_wrong_configuration_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = [
-        ("REVERIE__QUEUE__CAPACITY", "none"),
-        ("REVERIE__SERVER__PORT", "80"),
-    ];
+    let settings = [("REVERIE__QUEUE__CAPACITY", "none"), ("REVERIE__SERVER__PORT", "80")];
     let mut server = ServerProcess::command(folder.path(), &settings);
     let output = server.stderr(Stdio::piped()).output().await.unwrap();
     assert!(!output.status.success());

@@ -1,6 +1,11 @@
 //! `reverie serve`: the server process, from the first log line to the last.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use axum::serve::ListenerExt;
 use tokio::{
@@ -55,9 +60,7 @@ pub struct Args {
 /// Reads the configuration and serves.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = Config::load(args.config.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config));
     // A render that does not stop must not keep the process alive.
     runtime.shutdown_background();
@@ -76,9 +79,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let (grace, address) = (config.worker.shutdown_grace, config.server.listen.clone());
     // The port first: a mistake there should show before the models are loaded.
-    let listener = TcpListener::bind(&address)
-        .await
-        .map_err(|source| ServeError::Listen { address, source })?;
+    let listener =
+        TcpListener::bind(&address).await.map_err(|source| ServeError::Listen { address, source })?;
     let address = listener.local_addr()?;
     let mut app = App::start(config).await?;
     // Answers are short: each goes out as soon as it is written.
@@ -89,8 +91,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     });
     let closing = CancellationToken::new();
     let closed = closing.clone();
-    let server = axum::serve(listener, app.router())
-        .with_graceful_shutdown(async move { closed.cancelled().await });
+    let server =
+        axum::serve(listener, app.router()).with_graceful_shutdown(async move { closed.cancelled().await });
     let mut server = tokio::spawn(server.into_future());
     announce(address);
     tokio::select! {
@@ -105,10 +107,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             name = signals.next() => info!(signal = name, "stopping now"),
         }
     };
-    if timeout(grace + LAST_TILES, app.stop(patience))
-        .await
-        .is_err()
-    {
+    if timeout(grace + LAST_TILES, app.stop(patience)).await.is_err() {
         warn!("a render does not stop; its job runs again after the next start");
     }
     closing.cancel();
@@ -132,10 +131,11 @@ fn announce(address: std::net::SocketAddr) {
 fn start_logging(config: &LogConfig) {
     // The filter was checked with the configuration.
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_default();
-    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs =
+        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let _ = match config.format {
         LogFormat::Text => logs.finish().try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).finish().try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).finish().try_init(),
     };
 }
 
@@ -147,10 +147,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, std::io::Error> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for the next one.

@@ -3,10 +3,7 @@
 use super::*;
 
 fn environment(settings: &[(&str, &str)]) -> HashMap<String, String> {
-    settings
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+    settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn shipped() -> &'static Path {
@@ -17,25 +14,18 @@ fn shipped() -> &'static Path {
 fn the_shipped_file_shows_the_defaults() {
     let read = Config::read(Some(shipped()), Some(HashMap::new())).unwrap();
     assert_eq!(read, Config::default());
-    assert_eq!(
-        Config::read(None, Some(HashMap::new())).unwrap(),
-        Config::default()
-    );
+    assert_eq!(Config::read(None, Some(HashMap::new())).unwrap(), Config::default());
 }
 
 #[test]
 fn the_shipped_file_shows_every_setting() {
     // An unknown key lists the known ones: each must stand in the file.
-    let sections = [
-        "server", "storage", "models", "queue", "worker", "limits", "log",
-    ];
+    let sections = ["server", "storage", "models", "queue", "worker", "limits", "log"];
     let text = std::fs::read_to_string(shipped()).unwrap();
     for section in sections {
         assert!(text.contains(&format!("[{section}]")), "{section}");
         let key = format!("REVERIE__{}__NO_SUCH_KEY", section.to_uppercase());
-        let error = Config::read(None, Some(environment(&[(&key, "1")])))
-            .unwrap_err()
-            .to_string();
+        let error = Config::read(None, Some(environment(&[(&key, "1")]))).unwrap_err().to_string();
         let (_, known) = error.split_once("allowed are ").unwrap();
         for name in known.trim().split(", ") {
             assert!(text.contains(&format!("\n{name} = ")), "{section}.{name}");
@@ -47,10 +37,7 @@ fn the_shipped_file_shows_every_setting() {
 fn the_environment_wins_over_the_file() {
     let settings = environment(&[
         ("REVERIE__SERVER__LISTEN", "0.0.0.0:0"),
-        (
-            "REVERIE__SERVER__CORS_ORIGINS",
-            "https://a.example,https://b.example",
-        ),
+        ("REVERIE__SERVER__CORS_ORIGINS", "https://a.example,https://b.example"),
         ("REVERIE__STORAGE__DIR", "2024"),
         ("REVERIE__QUEUE__CAPACITY", "7"),
         ("REVERIE__LOG__FORMAT", "json"),
@@ -58,10 +45,7 @@ fn the_environment_wins_over_the_file() {
     ]);
     let config = Config::read(Some(shipped()), Some(settings)).unwrap();
     assert_eq!(config.server.listen, "0.0.0.0:0");
-    assert_eq!(
-        config.server.cors_origins,
-        ["https://a.example", "https://b.example"]
-    );
+    assert_eq!(config.server.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.storage.dir, Path::new("2024"));
     assert_eq!(config.queue.capacity, 7);
     assert_eq!(config.log.format, LogFormat::Json);
@@ -89,23 +73,12 @@ fn every_mistake_is_reported_at_once() {
         "limits.max_pixles: unknown field",
         "servr: unknown field",
     ] {
-        assert!(
-            error.contains(&format!("\n  {name}")),
-            "{name} is missing in {error}"
-        );
+        assert!(error.contains(&format!("\n  {name}")), "{name} is missing in {error}");
     }
 }
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = Config::read(
-        Some(Path::new("/nowhere/reverie.toml")),
-        Some(HashMap::new()),
-    );
-    assert!(
-        error
-            .unwrap_err()
-            .to_string()
-            .contains("/nowhere/reverie.toml")
-    );
+    let error = Config::read(Some(Path::new("/nowhere/reverie.toml")), Some(HashMap::new()));
+    assert!(error.unwrap_err().to_string().contains("/nowhere/reverie.toml"));
 }

@@ -102,9 +102,7 @@ impl ApiError {
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
             PictureError::UnknownFormat => Self::UnsupportedType(error.to_string()),
-            PictureError::TooLarge { .. }
-            | PictureError::Empty
-            | PictureError::Undecodable { .. } => {
+            PictureError::TooLarge { .. } | PictureError::Empty | PictureError::Undecodable { .. } => {
                 Self::Invalid(vec![FieldError::new(pointer, error.to_string())])
             }
             PictureError::Encode(_) => Self::internal(error),
@@ -114,60 +112,22 @@ impl ApiError {
     /// Status, last part of the problem type, and title.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::NoSuchPath | Self::NotFound { .. } => {
-                (StatusCode::NOT_FOUND, "not-found", "Not found")
+            Self::NoSuchPath | Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "Method not allowed",
-            ),
-            Self::Malformed(_) => (
-                StatusCode::BAD_REQUEST,
-                "malformed",
-                "The request cannot be read",
-            ),
-            Self::Invalid(_) => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid",
-                "The request is wrong",
-            ),
-            Self::UnsupportedType(_) => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-type",
-                "Unsupported media type",
-            ),
-            Self::TooLarge { .. } => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The body is too long",
-            ),
-            Self::TooSlow(_) => (
-                StatusCode::REQUEST_TIMEOUT,
-                "too-slow",
-                "The body did not come in time",
-            ),
-            Self::QueueFull { .. } => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "queue-full",
-                "The queue is full",
-            ),
-            Self::Unavailable(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "Not available",
-            ),
-            Self::AlreadyFinished(_) => (
-                StatusCode::CONFLICT,
-                "already-finished",
-                "The job has ended",
-            ),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is wrong"),
+            Self::UnsupportedType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "Unsupported media type")
+            }
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long"),
+            Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
+            Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
+            Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
-            Self::Internal(_) => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "Internal error",
-            ),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
 
@@ -185,10 +145,7 @@ impl ApiError {
 impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         match error {
-            QueueError::NotFound(id) => Self::NotFound {
-                kind: "job",
-                name: id.to_string(),
-            },
+            QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
             error => Self::internal(error),
         }
@@ -253,10 +210,7 @@ impl IntoResponse for ApiError {
         let retry_after = self.retry_after();
         let errors = match self {
             Self::Internal(cause) => {
-                error!(
-                    cause = chain(&*cause),
-                    "a request failed inside the service"
-                );
+                error!(cause = chain(&*cause), "a request failed inside the service");
                 Vec::new()
             }
             Self::Invalid(errors) => errors,
@@ -272,10 +226,7 @@ impl IntoResponse for ApiError {
         };
         let mut response = (status, render(&problem)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -313,9 +264,7 @@ pub async fn name_instance(request: Request, next: Next) -> Response {
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
         problem.instance = Some(path);
         let body = render(&problem);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, body.len().into());
+        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
         *response.body_mut() = Body::from(body);
     }
     response
@@ -325,11 +274,7 @@ pub async fn name_instance(request: Request, next: Next) -> Response {
 pub fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    ApiError::internal(format!(
-        "a handler panicked: {}",
-        text.unwrap_or("no message")
-    ))
-    .into_response()
+    ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("no message"))).into_response()
 }
 
 /// For paths that nothing is at.
@@ -358,10 +303,7 @@ mod tests {
     async fn internal_causes_stay_inside() {
         let response = ApiError::internal("the password is swordfish").into_response();
         assert_eq!(response.status(), 500);
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
         let problem = body(response).await;
         assert_eq!(problem["type"], "urn:reverie:problem:internal");
         assert!(!problem.to_string().contains("swordfish"));
@@ -371,10 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_mistake_is_listed() {
-        let errors = vec![
-            FieldError::new("/spec/a", "wrong"),
-            FieldError::new("/spec/b", "too"),
-        ];
+        let errors = vec![FieldError::new("/spec/a", "wrong"), FieldError::new("/spec/b", "too")];
         let problem = body(ApiError::Invalid(errors).into_response()).await;
         assert_eq!(problem["status"], 422);
         assert_eq!(problem["errors"][1]["pointer"], "/spec/b");
@@ -387,14 +326,7 @@ mod tests {
         assert_eq!(missing.status(), 404);
         let finished = ApiError::from(QueueError::Finished(JobState::Failed)).into_response();
         assert_eq!(finished.status(), 409);
-        let full = ApiError::QueueFull {
-            capacity: 1,
-            retry_after: 7,
-        }
-        .into_response();
-        assert_eq!(
-            (full.status().as_u16(), &full.headers()["retry-after"]),
-            (429, &HeaderValue::from(7))
-        );
+        let full = ApiError::QueueFull { capacity: 1, retry_after: 7 }.into_response();
+        assert_eq!((full.status().as_u16(), &full.headers()["retry-after"]), (429, &HeaderValue::from(7)));
     }
 }

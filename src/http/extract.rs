@@ -52,64 +52,43 @@ pub fn discard(headers: &HeaderMap, body: Body, limit: usize) {
 }
 
 async fn read(headers: &HeaderMap, body: &mut MeteredBody) -> Result<Intake, ApiError> {
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > body.limit) {
         return Err(ApiError::TooLarge { limit: body.limit });
     }
     const WANTED: &str = "send multipart/form-data or application/json";
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(content_type) = content_type else {
-        return Err(ApiError::UnsupportedType(format!(
-            "there is no Content-Type; {WANTED}"
-        )));
+        return Err(ApiError::UnsupportedType(format!("there is no Content-Type; {WANTED}")));
     };
     let parsed = content_type.parse::<Mime>().ok();
     match parsed.as_ref().map(Mime::essence_str) {
         Some("multipart/form-data") => {
-            let boundary =
-                multer::parse_boundary(content_type).map_err(|error| malformed_form(&error))?;
+            let boundary = multer::parse_boundary(content_type).map_err(|error| malformed_form(&error))?;
             read_form(Multipart::new(body, boundary)).await
         }
         Some("application/json") => read_json(body).await,
-        _ => Err(ApiError::UnsupportedType(format!(
-            "\"{content_type}\" is not read here; {WANTED}"
-        ))),
+        _ => Err(ApiError::UnsupportedType(format!("\"{content_type}\" is not read here; {WANTED}"))),
     }
 }
 
 async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
     let (mut image, mut spec, mut errors) = (None, None, Vec::new());
-    while let Some(field) = form
-        .next_field()
-        .await
-        .map_err(|error| malformed_form(&error))?
-    {
+    while let Some(field) = form.next_field().await.map_err(|error| malformed_form(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
         let slot = match name.as_str() {
             "image" => &mut image,
             "spec" => &mut spec,
             _ => {
                 let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                errors.push(FieldError::new(
-                    pointer,
-                    "unknown field; allowed are image, spec",
-                ));
+                errors.push(FieldError::new(pointer, "unknown field; allowed are image, spec"));
                 continue;
             }
         };
-        let bytes = field
-            .bytes()
-            .await
-            .map_err(|error| malformed_form(&error))?;
+        let bytes = field.bytes().await.map_err(|error| malformed_form(&error))?;
         if slot.replace(bytes).is_some() {
-            errors.push(FieldError::new(
-                format!("/{name}"),
-                "was sent more than once",
-            ));
+            errors.push(FieldError::new(format!("/{name}"), "was sent more than once"));
         }
     }
     let spec = match spec {
@@ -117,11 +96,7 @@ async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
         None => Value::Object(Map::new()),
     };
     match image {
-        Some(image) => Ok(Intake {
-            image,
-            spec,
-            errors,
-        }),
+        Some(image) => Ok(Intake { image, spec, errors }),
         None => {
             errors.push(FieldError::new("/image", "is needed: an image file"));
             Err(ApiError::Invalid(errors))
@@ -137,9 +112,7 @@ async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
     }
     let mut fields = Fields::new("", parse_json("the body", &bytes)?);
     let image = fields.take::<String>("image");
-    let spec = fields
-        .raw("spec")
-        .unwrap_or_else(|| Value::Object(Map::new()));
+    let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
     let image = match image.as_deref().map(read_data_uri) {
         Some(Ok(image)) => Some(image),
         Some(Err(problem)) => {
@@ -147,35 +120,26 @@ async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
             None
         }
         None => {
-            fields.error(
-                "image",
-                "is needed: a data URI such as data:image/png;base64,…",
-            );
+            fields.error("image", "is needed: a data URI such as data:image/png;base64,…");
             None
         }
     };
     let errors = fields.finish();
     match image {
-        Some(image) => Ok(Intake {
-            image,
-            spec,
-            errors,
-        }),
+        Some(image) => Ok(Intake { image, spec, errors }),
         None => Err(ApiError::Invalid(errors)),
     }
 }
 
 /// Unpacks a `data:` URI (RFC 2397). Its media type is not believed: the bytes speak for themselves.
 fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
-    let uri =
-        DataUrl::process(text).map_err(|_| "is no data URI such as data:image/png;base64,…")?;
+    let uri = DataUrl::process(text).map_err(|_| "is no data URI such as data:image/png;base64,…")?;
     let (bytes, _fragment) = uri.decode_to_vec().map_err(|_| "its base64 is damaged")?;
     Ok(bytes.into())
 }
 
 fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::Malformed(format!("{what} is no JSON: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| ApiError::Malformed(format!("{what} is no JSON: {error}")))
 }
 
 fn malformed_form(error: &multer::Error) -> ApiError {
@@ -191,19 +155,14 @@ mod tests {
 
     async fn send(content_type: &str, body: impl Into<Body>) -> Result<Intake, ApiError> {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_str(content_type).unwrap(),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         intake(&headers, body.into(), 1000).await
     }
 
     fn form(parts: &[(&str, &str)]) -> String {
         let mut text = String::new();
         for (name, value) in parts {
-            text += &format!(
-                "--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
-            );
+            text += &format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
         }
         text + "--X--\r\n"
     }
@@ -212,15 +171,11 @@ mod tests {
 
     #[tokio::test]
     async fn both_envelopes_are_opened() {
-        for parts in [
-            [("image", "PNG"), ("spec", "{\"seed\": 1}")],
-            [("spec", "{\"seed\": 1}"), ("image", "PNG")],
-        ] {
+        for parts in
+            [[("image", "PNG"), ("spec", "{\"seed\": 1}")], [("spec", "{\"seed\": 1}"), ("image", "PNG")]]
+        {
             let intake = send(FORM, form(&parts)).await.unwrap();
-            assert_eq!(
-                (&intake.image[..], &intake.spec),
-                (&b"PNG"[..], &json!({"seed": 1}))
-            );
+            assert_eq!((&intake.image[..], &intake.spec), (&b"PNG"[..], &json!({"seed": 1})));
             assert!(intake.errors.is_empty());
         }
         let body = json!({"image": "data:image/png;base64,UE5H"}).to_string();
@@ -230,61 +185,37 @@ mod tests {
 
     #[tokio::test]
     async fn mistakes_in_the_envelope_are_collected() {
-        let parts = [
-            ("picture", "?"),
-            ("image", "PNG"),
-            ("image", "PNG"),
-            ("spec", "{}"),
-        ];
+        let parts = [("picture", "?"), ("image", "PNG"), ("image", "PNG"), ("spec", "{}")];
         let intake = send(FORM, form(&parts)).await.unwrap();
-        let pointers: Vec<&str> = intake
-            .errors
-            .iter()
-            .map(|error| error.pointer.as_str())
-            .collect();
+        let pointers: Vec<&str> = intake.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/picture", "/image"]);
         let body = json!({"imagine": 1, "image": "not a uri"}).to_string();
-        let Err(ApiError::Invalid(errors)) = send("application/json", body).await else {
-            panic!()
-        };
+        let Err(ApiError::Invalid(errors)) = send("application/json", body).await else { panic!() };
         assert_eq!(errors.len(), 2, "{errors:?}");
     }
 
     #[tokio::test]
     async fn unreadable_bodies_are_refused() {
         let cases = [
-            (
-                FORM,
-                "--X\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nhal".to_owned(),
-            ),
+            (FORM, "--X\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nhal".to_owned()),
             ("multipart/form-data", form(&[("image", "PNG")])),
             (FORM, form(&[("image", "PNG"), ("spec", "{")])),
             ("application/json", "{".to_owned()),
         ];
         for (content_type, body) in cases {
             let refused = send(content_type, body.clone()).await;
-            assert!(
-                matches!(refused, Err(ApiError::Malformed(_))),
-                "{body}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(ApiError::Malformed(_))), "{body}: {refused:?}");
         }
         for content_type in ["text/plain", "", "image/png"] {
             let refused = send(content_type, "x").await;
-            assert!(
-                matches!(refused, Err(ApiError::UnsupportedType(_))),
-                "{content_type}: {refused:?}"
-            );
+            assert!(matches!(refused, Err(ApiError::UnsupportedType(_))), "{content_type}: {refused:?}");
         }
     }
 
     #[tokio::test]
     async fn length_is_counted_while_it_streams() {
-        let pieces =
-            futures::stream::iter((0..100).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 100])));
+        let pieces = futures::stream::iter((0..100).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 100])));
         let refused = send(FORM, Body::from_stream(pieces)).await;
-        assert!(
-            matches!(refused, Err(ApiError::TooLarge { limit: 1000 })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(ApiError::TooLarge { limit: 1000 })), "{refused:?}");
     }
 }

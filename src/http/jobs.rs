@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Clients are asked to look again after at least and at most so many seconds.
-const POLL_SECONDS: (f64, f64) = (1.0, 15.0);
+const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
 
 /// A job as the API shows it.
 #[derive(Debug, Serialize)]
@@ -129,9 +129,7 @@ fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
             score: result.score,
         }),
         metrics: Metrics {
-            queue_seconds: job
-                .started_at
-                .map(|started| started.seconds_since(job.created_at)),
+            queue_seconds: job.started_at.map(|started| started.seconds_since(job.created_at)),
             render_seconds: job.render_seconds,
             megapixel_iterations: None,
         },
@@ -184,10 +182,7 @@ fn poll_after(job: &Job, eta: Option<f64>) -> Option<u64> {
 
 /// An id that is no id names no job either.
 fn parse(id: &str) -> Result<JobId, ApiError> {
-    id.parse().map_err(|_| ApiError::NotFound {
-        kind: "job",
-        name: id.to_owned(),
-    })
+    id.parse().map_err(|_| ApiError::NotFound { kind: "job", name: id.to_owned() })
 }
 
 /// `GET /v1/jobs/{id}`
@@ -207,10 +202,7 @@ pub async fn status(
 }
 
 /// `POST /v1/jobs/{id}/cancel`
-pub async fn cancel(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Response, ApiError> {
+pub async fn cancel(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let job = state.queue.cancel(parse(&id)?).await?;
     tracing::info!(job = %job.id, state = %job.state, "cancel requested");
     Ok(show(&state, StatusCode::OK, &job))
@@ -232,18 +224,13 @@ pub async fn result(
     } else {
         let object = state.objects.open(key).await?;
         let mut response = Body::from_stream(object.stream).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, object.size.into());
+        response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
         response
     };
     for (name, value) in [
         (header::ETAG, etag.as_str()),
         (header::CONTENT_TYPE, result.media_type.as_str()),
-        (
-            header::CONTENT_DISPOSITION,
-            &format!("inline; filename=\"{}\"", file_name(&job, result)),
-        ),
+        (header::CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", file_name(&job, result))),
         // A result never changes, but it may be erased: caches keep it for a day at most.
         (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -269,28 +256,13 @@ fn no_result(job: &Job, eta: Option<f64>) -> ApiError {
 
 /// A name that says what the picture is: model, layer, and the end of the id, where ids differ most.
 fn file_name(job: &Job, result: &JobResult) -> String {
-    let layer = job
-        .spec
-        .objectives
-        .first()
-        .map_or("dream", |objective| &objective.layer);
+    let layer = job.spec.objectives.first().map_or("dream", |objective| &objective.layer);
     let id = job.id.to_string();
     let (_, short) = id.split_at(id.len() - 8);
     let plain = |text: &str| -> String {
-        let allowed =
-            |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-        text.chars()
-            .map(|letter| if allowed(letter) { letter } else { '-' })
-            .collect()
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        text.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect()
     };
-    let extension = if result.media_type == "image/jpeg" {
-        "jpg"
-    } else {
-        "png"
-    };
-    format!(
-        "dream-{}-{}-{short}.{extension}",
-        plain(&job.spec.model),
-        plain(layer)
-    )
+    let extension = if result.media_type == "image/jpeg" { "jpg" } else { "png" };
+    format!("dream-{}-{}-{short}.{extension}", plain(&job.spec.model), plain(layer))
 }

@@ -23,7 +23,7 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use tracing::{Span, field::Empty, info, info_span};
+use tracing::{Span, info, info_span};
 
 use crate::app::AppState;
 
@@ -61,17 +61,13 @@ pub fn router(state: AppState) -> Router {
 /// Which web pages may use the API. Without origins no header is sent and browsers allow none.
 fn cors(origins: &[String]) -> CorsLayer {
     if origins.is_empty() {
-        return CorsLayer::new();
+        return CorsLayer::new().vary(Vec::<HeaderName>::new());
     }
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
         // The configuration was checked for values that are no header.
-        AllowOrigin::list(
-            origins
-                .iter()
-                .filter_map(|origin| origin.parse::<HeaderValue>().ok()),
-        )
+        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse::<HeaderValue>().ok()))
     };
     CorsLayer::new()
         .allow_origin(allowed)
@@ -88,35 +84,24 @@ fn cors(origins: &[String]) -> CorsLayer {
 }
 
 fn request_span<B>(request: &axum::http::Request<B>) -> Span {
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok());
+    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
     info_span!(
         "request",
         method = %request.method(),
         // The path without its query, which may hold what a person would not want in a log.
         path = request.uri().path(),
         id,
-        job = Empty,
     )
 }
 
 /// One line per request.
 fn log_response<B>(response: &Response<B>, latency: Duration, _span: &Span) {
-    info!(
-        status = response.status().as_u16(),
-        milliseconds = latency.as_millis() as u64,
-        "answered"
-    );
+    info!(status = response.status().as_u16(), milliseconds = latency.as_millis() as u64, "answered");
 }
 
 /// Whether `If-None-Match` names this entity tag (RFC 9110, section 13.1.2, weak comparison).
 fn none_match(request: &axum::http::HeaderMap, etag: &str) -> bool {
-    let mut values = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let mut values = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     values.any(|value| {
         let mut tags = value.split(',').map(str::trim);
         tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
@@ -133,10 +118,7 @@ mod tests {
     fn entity_tags_are_compared() {
         let mut headers = HeaderMap::new();
         assert!(!none_match(&headers, "\"7\""));
-        headers.insert(
-            header::IF_NONE_MATCH,
-            HeaderValue::from_static("\"6\", W/\"7\""),
-        );
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"6\", W/\"7\""));
         assert!(none_match(&headers, "\"7\""));
         assert!(!none_match(&headers, "\"8\""));
         headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));

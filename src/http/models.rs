@@ -55,35 +55,22 @@ fn view(state: &AppState, model: &Model) -> ModelView {
         default_layer: model.default_layer.clone(),
         class_layer: model.class_layer.clone(),
         layers: model.network.layers().len(),
-        links: ModelLinks {
-            layers: format!("{this}/layers"),
-            this,
-        },
+        links: ModelLinks { layers: format!("{this}/layers"), this },
     }
 }
 
 fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
-    state.catalogue.get(id).ok_or_else(|| ApiError::NotFound {
-        kind: "model",
-        name: id.to_owned(),
-    })
+    state.catalogue.get(id).ok_or_else(|| ApiError::NotFound { kind: "model", name: id.to_owned() })
 }
 
 /// `GET /v1/models`
 pub async fn list(State(state): State<AppState>) -> Json<ModelList> {
-    let models = state
-        .catalogue
-        .iter()
-        .map(|model| view(&state, model))
-        .collect();
+    let models = state.catalogue.iter().map(|model| view(&state, model)).collect();
     Json(ModelList { models })
 }
 
 /// `GET /v1/models/{id}`
-pub async fn one(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Json<ModelView>, ApiError> {
+pub async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<ModelView>, ApiError> {
     Ok(Json(view(&state, find(&state, &id)?)))
 }
 
@@ -93,8 +80,5 @@ pub async fn layers(
     Path(id): Path<String>,
 ) -> Result<Json<LayerList>, ApiError> {
     let model = find(&state, &id)?;
-    Ok(Json(LayerList {
-        model: model.id.clone(),
-        layers: model.network.layers(),
-    }))
+    Ok(Json(LayerList { model: model.id.clone(), layers: model.network.layers() }))
 }

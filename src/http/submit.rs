@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tracing::{error, info};
+use tracing::{Instrument, error, info};
 
 use super::{
     error::ApiError,
@@ -37,7 +37,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     let (image, spec) = check(&state, intake).await?;
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
-    let accepting = tokio::spawn(accept(state.clone(), image, spec));
+    let accepting = tokio::spawn(accept(state.clone(), image, spec).in_current_span());
     let job = accepting.await.map_err(ApiError::internal)??;
     let mut response = jobs::show(&state, StatusCode::ACCEPTED, &job);
     let location = HeaderValue::from_str(&jobs::path(job.id)).map_err(ApiError::internal)?;
@@ -48,34 +48,21 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
 /// Is there any point in reading the upload?
 async fn admit(state: &AppState) -> Result<(), ApiError> {
     if state.is_draining() {
-        return Err(ApiError::Unavailable(
-            "the service is stopping and takes no new jobs",
-        ));
+        return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
     }
     let depth = state.queue.depth().await?;
     let capacity = state.config.queue.capacity;
-    if depth >= u64::from(capacity) {
-        Err(full(state, capacity))
-    } else {
-        Ok(())
-    }
+    if depth >= u64::from(capacity) { Err(full(state, capacity)) } else { Ok(()) }
 }
 
 fn full(state: &AppState, capacity: u32) -> ApiError {
     let retry_after = state.pace.wait(u64::from(capacity), state.workers_alive());
-    ApiError::QueueFull {
-        capacity,
-        retry_after,
-    }
+    ApiError::QueueFull { capacity, retry_after }
 }
 
 /// Looks at spec and picture, and reports the mistakes in both together.
 async fn check(state: &AppState, intake: Intake) -> Result<(Bytes, DreamSpec), ApiError> {
-    let Intake {
-        image,
-        spec,
-        mut errors,
-    } = intake;
+    let Intake { image, spec, mut errors } = intake;
     let spec = spec::resolve("/spec", spec, &state.catalogue).map_err(|wrong| errors.extend(wrong));
     match check_picture(state, image.clone()).await? {
         Ok(()) => {}
@@ -92,16 +79,8 @@ async fn check(state: &AppState, intake: Intake) -> Result<(Bytes, DreamSpec), A
 
 /// Decodes the picture on a thread for such work, a few at a time: a decoded picture is many times the size
 /// of its file.
-async fn check_picture(
-    state: &AppState,
-    image: Bytes,
-) -> Result<Result<(), PictureError>, ApiError> {
-    let permit = state
-        .decoders
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(ApiError::internal)?;
+async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<(), PictureError>, ApiError> {
+    let permit = state.decoders.clone().acquire_owned().await.map_err(ApiError::internal)?;
     let max_pixels = state.config.limits.max_pixels;
     let decoding = tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -114,10 +93,7 @@ async fn check_picture(
         Err(panic) => {
             error!(%panic, "an image decoder panicked");
             let reason = "the decoder gave up".to_owned();
-            Ok(Err(PictureError::Undecodable {
-                format: "image",
-                reason,
-            }))
+            Ok(Err(PictureError::Undecodable { format: "image", reason }))
         }
     }
 }

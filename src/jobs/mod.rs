@@ -108,11 +108,7 @@ pub struct Job {
 impl Job {
     /// What the rules of [`Facts::next`] need.
     pub fn facts(&self) -> Facts {
-        Facts {
-            state: self.state,
-            attempt: self.attempt,
-            cancel_requested: self.cancel_requested,
-        }
+        Facts { state: self.state, attempt: self.attempt, cancel_requested: self.cancel_requested }
     }
 }
 
@@ -181,9 +177,7 @@ impl JobError {
     pub fn attempts_exhausted(attempts: u32) -> Self {
         Self {
             kind: FailureKind::AttemptsExhausted,
-            detail: format!(
-                "the job was cut off in each of its {attempts} attempts and is not tried again"
-            ),
+            detail: format!("the job was cut off in each of its {attempts} attempts and is not tried again"),
         }
     }
 }
@@ -225,9 +219,7 @@ mod tests {
 
     #[test]
     fn retries_wait_longer_each_time() {
-        let seconds: Vec<u64> = (1..6)
-            .map(|attempt| retry_delay(attempt).as_secs())
-            .collect();
+        let seconds: Vec<u64> = (1..6).map(|attempt| retry_delay(attempt).as_secs()).collect();
         assert_eq!(seconds, [1, 4, 16, 60, 60]);
     }
 }

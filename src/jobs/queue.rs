@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob,
-    Signals,
+    Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Signals,
 };
 use crate::{clock::Clock, render::Progress};
 

@@ -42,11 +42,7 @@ impl Signals {
     pub fn listen(self: &Arc<Self>, id: JobId) -> CancelListener {
         let token = CancellationToken::new();
         self.lock().insert(id, token.clone());
-        CancelListener {
-            signals: Arc::clone(self),
-            id,
-            token,
-        }
+        CancelListener { signals: Arc::clone(self), id, token }
     }
 
     /// No code panics while it holds the lock, and the map is sound at every step.

@@ -18,8 +18,8 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Beat, Claim, Counts, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState, Lease,
-    NewJob, QueueError, QueueOptions, Rescue, Rescued, Signals, retry_delay,
+    Beat, Claim, Counts, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState, Lease, NewJob,
+    QueueError, QueueOptions, Rescue, Rescued, Signals, retry_delay,
 };
 use crate::{clock::Timestamp, render::Progress};
 
@@ -117,21 +117,13 @@ impl SqliteQueue {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(connect.clone())
-            .await?;
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
         MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(connect.read_only(true).create_if_missing(false))
             .await?;
-        Ok(Self {
-            writer,
-            readers,
-            options,
-            signals: Arc::default(),
-        })
+        Ok(Self { writer, readers, options, signals: Arc::default() })
     }
 
     fn now(&self) -> Timestamp {
@@ -139,29 +131,18 @@ impl SqliteQueue {
     }
 
     /// Ends or gives back what a worker holds.
-    async fn leave(
-        &self,
-        lease: Lease,
-        event: Event,
-        mut extras: Extras,
-    ) -> Result<Job, QueueError> {
+    async fn leave(&self, lease: Lease, event: Event, mut extras: Extras) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let held = sqlx::query(
             "SELECT id, state, attempt, cancel_requested FROM jobs WHERE id = ?1 AND lease_token = ?2",
         );
-        let held = held
-            .bind(lease.job.to_string())
-            .bind(lease.token.to_string());
-        let row = held
-            .fetch_optional(&mut *transaction)
-            .await?
-            .ok_or(QueueError::LeaseLost)?;
+        let held = held.bind(lease.job.to_string()).bind(lease.token.to_string());
+        let row = held.fetch_optional(&mut *transaction).await?.ok_or(QueueError::LeaseLost)?;
         let next = row::facts(&row)?.next(event, self.options.max_attempts)?;
         if next.state == JobState::Queued && matches!(event, Event::Failed { .. }) {
             extras.not_before = Some(self.now() + retry_delay(next.attempt));
         }
-        self.store(&mut transaction, lease.job, next, extras)
-            .await?;
+        self.store(&mut transaction, lease.job, next, extras).await?;
         let job = select(&mut transaction, lease.job).await?;
         transaction.commit().await?;
         if job.state == JobState::Queued {
@@ -179,28 +160,17 @@ impl SqliteQueue {
         extras: Extras,
     ) -> Result<(), QueueError> {
         let now = self.now();
-        let progress = extras
-            .finished
-            .as_ref()
-            .and_then(|finished| finished.progress);
+        let progress = extras.finished.as_ref().and_then(|finished| finished.progress);
         // An error is kept only where the job really ends with it.
         let error = extras.error.filter(|_| next.state == JobState::Failed);
-        let result = extras
-            .finished
-            .as_ref()
-            .map(|finished| row::json(id, &finished.result))
-            .transpose()?;
+        let result = extras.finished.as_ref().map(|finished| row::json(id, &finished.result)).transpose()?;
         sqlx::query(MOVE)
             .bind(id.to_string())
             .bind(next.state.as_str())
             .bind(next.attempt)
             .bind(next.cancel_requested)
             .bind(extras.not_before.unwrap_or(now).as_millis())
-            .bind(
-                progress
-                    .map(|progress| row::json(id, &progress))
-                    .transpose()?,
-            )
+            .bind(progress.map(|progress| row::json(id, &progress)).transpose()?)
             .bind(error.map(|error| row::json(id, &error)).transpose()?)
             .bind(result)
             .bind(extras.finished.map(|finished| finished.render_seconds))
@@ -223,9 +193,7 @@ impl JobQueue for SqliteQueue {
             .execute(&mut *connection)
             .await?;
         if inserted.rows_affected() == 0 {
-            return Err(QueueError::Full {
-                capacity: self.options.capacity,
-            });
+            return Err(QueueError::Full { capacity: self.options.capacity });
         }
         self.signals.work_is_there();
         select(&mut connection, job.id).await
@@ -257,33 +225,21 @@ impl JobQueue for SqliteQueue {
             .bind(lease.job.to_string())
             .bind(lease.token.to_string())
             .bind((now + self.options.lease).as_millis())
-            .bind(
-                progress
-                    .map(|progress| row::json(lease.job, &progress))
-                    .transpose()?,
-            )
+            .bind(progress.map(|progress| row::json(lease.job, &progress)).transpose()?)
             .bind(now.as_millis())
             .fetch_optional(&self.writer)
             .await?;
         let row = row.ok_or(QueueError::LeaseLost)?;
-        Ok(Beat {
-            cancel_requested: row.try_get("cancel_requested")?,
-        })
+        Ok(Beat { cancel_requested: row.try_get("cancel_requested")? })
     }
 
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
-        let extras = Extras {
-            finished: Some(finished),
-            ..Extras::default()
-        };
+        let extras = Extras { finished: Some(finished), ..Extras::default() };
         self.leave(lease, Event::Completed, extras).await
     }
 
     async fn fail(&self, lease: Lease, error: JobError, retry: bool) -> Result<Job, QueueError> {
-        let extras = Extras {
-            error: Some(error),
-            ..Extras::default()
-        };
+        let extras = Extras { error: Some(error), ..Extras::default() };
         self.leave(lease, Event::Failed { retry }, extras).await
     }
 
@@ -298,15 +254,12 @@ impl JobQueue for SqliteQueue {
     async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let job = select(&mut transaction, id).await?;
-        let next = job
-            .facts()
-            .next(Event::CancelRequested, self.options.max_attempts);
+        let next = job.facts().next(Event::CancelRequested, self.options.max_attempts);
         let next = next.map_err(|impossible| QueueError::Finished(impossible.state))?;
         if next.state == job.state && job.cancel_requested {
             return Ok(job);
         }
-        self.store(&mut transaction, id, next, Extras::default())
-            .await?;
+        self.store(&mut transaction, id, next, Extras::default()).await?;
         let job = select(&mut transaction, id).await?;
         transaction.commit().await?;
         self.signals.cancel(id);
@@ -325,18 +278,12 @@ impl JobQueue for SqliteQueue {
             let (id, lost) = (row::job_id(&row)?, row::facts(&row)?);
             let next = lost.next(Event::LeaseExpired, self.options.max_attempts)?;
             let error = Some(JobError::attempts_exhausted(lost.attempt));
-            let extras = Extras {
-                error,
-                ..Extras::default()
-            };
+            let extras = Extras { error, ..Extras::default() };
             self.store(&mut transaction, id, next, extras).await?;
             rescued.push(Rescued { id, facts: next });
         }
         transaction.commit().await?;
-        for _ in rescued
-            .iter()
-            .filter(|rescued| rescued.facts.state == JobState::Queued)
-        {
+        for _ in rescued.iter().filter(|rescued| rescued.facts.state == JobState::Queued) {
             self.signals.work_is_there();
         }
         Ok(rescued)
@@ -360,8 +307,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn depth(&self) -> Result<u64, QueueError> {
-        let depth =
-            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE state = 'queued'");
+        let depth = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE state = 'queued'");
         Ok(depth.fetch_one(&self.readers).await?.unsigned_abs())
     }
 
@@ -380,9 +326,6 @@ impl JobQueue for SqliteQueue {
 }
 
 async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, QueueError> {
-    let row = sqlx::query(SELECT)
-        .bind(id.to_string())
-        .fetch_optional(connection)
-        .await?;
+    let row = sqlx::query(SELECT).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)
 }

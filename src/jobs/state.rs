@@ -37,14 +37,8 @@ pub enum JobState {
 
 impl JobState {
     /// All states.
-    pub const ALL: [Self; 6] = [
-        Self::Queued,
-        Self::Running,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Canceled,
-        Self::Expired,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled, Self::Expired];
 
     /// As stored and as shown in the API.
     pub const fn as_str(self) -> &'static str {
@@ -137,35 +131,22 @@ impl Facts {
         use JobState::{Canceled, Failed, Queued, Running, Succeeded};
         let to = |state| Self { state, ..self };
         let again = |may_retry: bool| match self {
-            Self {
-                cancel_requested: true,
-                ..
-            } => to(Canceled),
+            Self { cancel_requested: true, .. } => to(Canceled),
             Self { attempt, .. } if may_retry && attempt < max_attempts => to(Queued),
             _ => to(Failed),
         };
         Ok(match (self.state, event) {
-            (Queued, Event::Claimed) => Self {
-                attempt: self.attempt + 1,
-                ..to(Running)
-            },
+            (Queued, Event::Claimed) => Self { attempt: self.attempt + 1, ..to(Running) },
             // The dream was finished before the request reached it: nothing is gained by hiding it.
             (Running, Event::Completed) => to(Succeeded),
             (Running, Event::Failed { retry }) => again(retry),
             (Running, Event::LeaseExpired) => again(true),
             (Running, Event::Released) if self.cancel_requested => to(Canceled),
-            (Running, Event::Released) => Self {
-                attempt: self.attempt.saturating_sub(1),
-                ..to(Queued)
-            },
-            (Running, Event::Stopped) | (Queued | Canceled, Event::CancelRequested) => Self {
-                cancel_requested: true,
-                ..to(Canceled)
-            },
-            (Running, Event::CancelRequested) => Self {
-                cancel_requested: true,
-                ..self
-            },
+            (Running, Event::Released) => Self { attempt: self.attempt.saturating_sub(1), ..to(Queued) },
+            (Running, Event::Stopped) | (Queued | Canceled, Event::CancelRequested) => {
+                Self { cancel_requested: true, ..to(Canceled) }
+            }
+            (Running, Event::CancelRequested) => Self { cancel_requested: true, ..self },
             (state, event) => return Err(Impossible { state, event }),
         })
     }
@@ -176,11 +157,7 @@ mod tests {
     use super::*;
 
     fn facts(state: JobState, attempt: u32, cancel_requested: bool) -> Facts {
-        Facts {
-            state,
-            attempt,
-            cancel_requested,
-        }
+        Facts { state, attempt, cancel_requested }
     }
 
     #[test]
@@ -193,9 +170,7 @@ mod tests {
 
     #[test]
     fn attempts_are_counted_at_claim_and_restored_on_release() {
-        let running = facts(JobState::Queued, 0, false)
-            .next(Event::Claimed, 3)
-            .unwrap();
+        let running = facts(JobState::Queued, 0, false).next(Event::Claimed, 3).unwrap();
         assert_eq!(running, facts(JobState::Running, 1, false));
         let back = running.next(Event::Released, 3).unwrap();
         assert_eq!(back, facts(JobState::Queued, 0, false));
@@ -238,10 +213,7 @@ mod tests {
             Event::Stopped,
             Event::LeaseExpired,
         ];
-        for state in JobState::ALL
-            .into_iter()
-            .filter(|state| state.is_finished())
-        {
+        for state in JobState::ALL.into_iter().filter(|state| state.is_finished()) {
             for event in events {
                 let next = facts(state, 1, false).next(event, 3);
                 let harmless = state == JobState::Canceled && event == Event::CancelRequested;

@@ -105,10 +105,7 @@ impl Keeper<'_> {
 
 /// Waits for progress that has not been written yet, and at least until `earliest`. May be dropped and called
 /// again at any point: what was not returned stays unwritten.
-async fn new_progress(
-    progress: &mut watch::Receiver<Option<Progress>>,
-    earliest: Instant,
-) -> Progress {
+async fn new_progress(progress: &mut watch::Receiver<Option<Progress>>, earliest: Instant) -> Progress {
     sleep_until(earliest).await;
     loop {
         if progress.changed().await.is_err() {

@@ -153,18 +153,11 @@ struct Worker {
 impl Worker {
     /// Takes jobs until told to stop, or until the renderer is gone.
     async fn work(self) {
-        info!(
-            worker = self.id,
-            device = self.renderer.device(),
-            "worker started"
-        );
+        info!(worker = self.id, device = self.renderer.device(), "worker started");
         while !self.drain.is_cancelled() {
             match self.one().await {
                 Ok(Some(Outcome::RendererGone)) => {
-                    error!(
-                        worker = self.id,
-                        "the render thread has ended; this worker stops"
-                    );
+                    error!(worker = self.id, "the render thread has ended; this worker stops");
                     return;
                 }
                 Ok(Some(Outcome::Done)) => {}
@@ -183,9 +176,7 @@ impl Worker {
         let Some(claim) = self.context.queue.claim(&self.id).await? else {
             return Ok(None);
         };
-        Ok(Some(
-            run::run(&self.context, &self.renderer, claim, &self.give_up).await,
-        ))
+        Ok(Some(run::run(&self.context, &self.renderer, claim, &self.give_up).await))
     }
 
     /// Waits for `hint`, the next poll, or the end.

@@ -61,14 +61,10 @@ impl AttemptError {
     /// In words for the job's owner.
     fn to_job_error(&self) -> JobError {
         match self {
-            Self::Render(error) if error.is_permanent() => JobError {
-                kind: FailureKind::RenderFailed,
-                detail: error.to_string(),
-            },
-            Self::ModelGone(_) => JobError {
-                kind: FailureKind::RenderFailed,
-                detail: self.to_string(),
-            },
+            Self::Render(error) if error.is_permanent() => {
+                JobError { kind: FailureKind::RenderFailed, detail: error.to_string() }
+            }
+            Self::ModelGone(_) => JobError { kind: FailureKind::RenderFailed, detail: self.to_string() },
             _ => JobError {
                 kind: FailureKind::Internal,
                 detail: "the service could not render this job; its log has the cause".into(),
@@ -92,15 +88,10 @@ pub(super) async fn run(
         let reason = OnceLock::new();
         let attempt = attempt(context, renderer, &job, lease, give_up, &reason).await;
         let gone = matches!(attempt, Err(AttemptError::Render(RenderError::Stopped)));
-        if settle(context, lease, attempt, reason.get().copied()).await == Some(JobState::Succeeded)
-        {
+        if settle(context, lease, attempt, reason.get().copied()).await == Some(JobState::Succeeded) {
             context.pace.learn(began.elapsed().as_secs_f64());
         }
-        if gone {
-            Outcome::RendererGone
-        } else {
-            Outcome::Done
-        }
+        if gone { Outcome::RendererGone } else { Outcome::Done }
     }
     .instrument(span)
     .await
@@ -160,13 +151,7 @@ async fn render(
             progress.send_replace(Some(now));
         }
     });
-    let request = RenderRequest {
-        model,
-        spec: job.spec.clone(),
-        input,
-        on_progress,
-        cancel,
-    };
+    let request = RenderRequest { model, spec: job.spec.clone(), input, on_progress, cancel };
     let outcome = renderer.submit(request)?.await;
     Ok(outcome.unwrap_or(Err(RenderError::Stopped))?)
 }
@@ -179,13 +164,7 @@ async fn store(
     rendered: Rendered,
     progress: Option<Progress>,
 ) -> Result<Finished, AttemptError> {
-    let Rendered {
-        image,
-        width,
-        height,
-        score,
-        render_seconds,
-    } = rendered;
+    let Rendered { image, width, height, score, render_seconds } = rendered;
     let result = JobResult {
         lease: lease.token,
         media_type: job.spec.format.media_type().into(),
@@ -195,22 +174,12 @@ async fn store(
         size: image.len() as u64,
         sha256: sha256(&image),
     };
-    context
-        .objects
-        .put(ObjectKey::result_under(lease), image.into())
-        .await?;
-    Ok(Finished {
-        result,
-        render_seconds,
-        progress,
-    })
+    context.objects.put(ObjectKey::result_under(lease), image.into()).await?;
+    Ok(Finished { result, render_seconds, progress })
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes how the attempt ended; where the store fails, again and again while the lease lasts.
@@ -262,11 +231,7 @@ async fn write_end(
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Canceled)) => {
             queue.stopped(lease).await
         }
-        (Err(error), _) => {
-            queue
-                .fail(lease, error.to_job_error(), !error.is_permanent())
-                .await
-        }
+        (Err(error), _) => queue.fail(lease, error.to_job_error(), !error.is_permanent()).await,
     }
 }
 

@@ -30,41 +30,25 @@ pub fn quick() -> Value {
 /// A form with an image and a spec.
 pub fn form(image: Vec<u8>, spec: &Value) -> Form {
     let image = Part::bytes(image).file_name("picture.png");
-    Form::new()
-        .text("spec", spec.to_string())
-        .part("image", image)
+    Form::new().text("spec", spec.to_string()).part("image", image)
 }
 
 impl Client {
     pub fn new(url: String) -> Self {
-        Self {
-            http: reqwest::Client::new(),
-            url,
-        }
+        Self { http: reqwest::Client::new(), url }
     }
 
     pub async fn get(&self, path: &str) -> Response {
-        self.http
-            .get(format!("{}{path}", self.url))
-            .send()
-            .await
-            .unwrap()
+        self.http.get(format!("{}{path}", self.url)).send().await.unwrap()
     }
 
     pub async fn get_unless(&self, path: &str, etag: &str) -> Response {
-        let request = self
-            .http
-            .get(format!("{}{path}", self.url))
-            .header("if-none-match", etag);
+        let request = self.http.get(format!("{}{path}", self.url)).header("if-none-match", etag);
         request.send().await.unwrap()
     }
 
     pub async fn request(&self, method: Method, path: &str) -> Response {
-        self.http
-            .request(method, format!("{}{path}", self.url))
-            .send()
-            .await
-            .unwrap()
+        self.http.request(method, format!("{}{path}", self.url)).send().await.unwrap()
     }
 
     pub async fn post(&self, path: &str) -> Response {
@@ -72,18 +56,12 @@ impl Client {
     }
 
     pub async fn post_form(&self, form: Form) -> Response {
-        let request = self
-            .http
-            .post(format!("{}/v1/jobs", self.url))
-            .multipart(form);
+        let request = self.http.post(format!("{}/v1/jobs", self.url)).multipart(form);
         request.send().await.unwrap()
     }
 
     pub async fn post_bytes(&self, content_type: &str, body: impl Into<reqwest::Body>) -> Response {
-        let request = self
-            .http
-            .post(format!("{}/v1/jobs", self.url))
-            .header("content-type", content_type);
+        let request = self.http.post(format!("{}/v1/jobs", self.url)).header("content-type", content_type);
         request.body(body).send().await.unwrap()
     }
 
@@ -129,9 +107,7 @@ impl Client {
                 looks.tick().await;
             }
         };
-        timeout(DEADLINE, waiting)
-            .await
-            .expect("the server stays ready");
+        timeout(DEADLINE, waiting).await.expect("the server stays ready");
     }
 
     /// Waits for the dream and fetches it.
@@ -150,23 +126,11 @@ pub async fn problem(response: Response, status: u16) -> Value {
     let (found, headers) = (response.status(), response.headers().clone());
     let problem: Value = response.json().await.unwrap();
     assert_eq!(found, status, "{problem}");
-    assert_eq!(
-        headers["content-type"], "application/problem+json",
-        "{problem}"
-    );
+    assert_eq!(headers["content-type"], "application/problem+json", "{problem}");
     assert_eq!(problem["status"], status, "{problem}");
-    assert!(
-        problem["type"]
-            .as_str()
-            .unwrap()
-            .starts_with("urn:reverie:problem:"),
-        "{problem}"
-    );
+    assert!(problem["type"].as_str().unwrap().starts_with("urn:reverie:problem:"), "{problem}");
     for member in ["title", "detail", "instance"] {
-        assert!(
-            problem[member].is_string(),
-            "{member} is missing in {problem}"
-        );
+        assert!(problem[member].is_string(), "{member} is missing in {problem}");
     }
     problem
 }
@@ -174,8 +138,5 @@ pub async fn problem(response: Response, status: u16) -> Value {
 /// The pointers of a problem's mistakes.
 pub fn pointers(problem: &Value) -> Vec<&str> {
     let errors = problem["errors"].as_array().unwrap();
-    errors
-        .iter()
-        .map(|error| error["pointer"].as_str().unwrap())
-        .collect()
+    errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
 }

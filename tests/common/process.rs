@@ -21,17 +21,10 @@ impl ServerProcess {
     pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = Self::command(folder, settings).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = timeout(DEADLINE, lines.next_line())
-            .await
-            .expect("the server does not start");
+        let line = timeout(DEADLINE, lines.next_line()).await.expect("the server does not start");
         let line = line.unwrap().expect("the server ended at once");
-        let url = line
-            .strip_prefix("listening on ")
-            .expect("the first line says where it listens");
-        Self {
-            client: Client::new(url.to_owned()),
-            child,
-        }
+        let url = line.strip_prefix("listening on ").expect("the first line says where it listens");
+        Self { client: Client::new(url.to_owned()), child }
     }
 
     /// The command that starts a server.
@@ -43,6 +36,8 @@ impl ServerProcess {
             .env("REVERIE__STORAGE__DIR", folder)
             .env("REVERIE__MODELS__DIR", super::models_dir())
             .env("REVERIE__WORKER__DEVICE", "cpu")
+            .env("REVERIE__WORKER__THREADS", "1")
+            .env("REVERIE__LOG__FILTER", "warn")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
@@ -57,18 +52,12 @@ impl ServerProcess {
     /// Asks the process to stop, as a service manager does.
     pub fn terminate(&self) {
         let id = self.child.id().expect("the server is running").to_string();
-        let status = std::process::Command::new("kill")
-            .args(["-TERM", &id])
-            .status();
+        let status = std::process::Command::new("kill").args(["-TERM", &id]).status();
         assert!(status.unwrap().success());
     }
 
     /// Waits for the process to end; whether it ended well.
     pub async fn ended(mut self) -> bool {
-        timeout(DEADLINE, self.child.wait())
-            .await
-            .expect("the server does not end")
-            .unwrap()
-            .success()
+        timeout(DEADLINE, self.child.wait()).await.expect("the server does not end").unwrap().success()
     }
 }

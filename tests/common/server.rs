@@ -52,12 +52,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.storage.dir = folder.path().join("data");
-        Self {
-            config,
-            catalogue: catalogue().await,
-            works: true,
-            folder,
-        }
+        Self { config, catalogue: catalogue().await, works: true, folder }
     }
 
     pub async fn start(self) -> TestServer {
@@ -67,25 +62,13 @@ impl Setup {
             queue: 1,
             max_pixels: self.config.limits.max_pixels,
         };
-        let renderers = if self.works {
-            vec![Renderer::start(&options).unwrap()]
-        } else {
-            Vec::new()
-        };
-        let app = App::assemble(self.config, self.catalogue, renderers, Clock::system())
-            .await
-            .unwrap();
+        let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
+        let app = App::assemble(self.config, self.catalogue, renderers, Clock::system()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = app.router();
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        TestServer {
-            client: Client::new(url),
-            state: app.state.clone(),
-            app,
-            folder: self.folder,
-            serving,
-        }
+        TestServer { client: Client::new(url), state: app.state.clone(), app, folder: self.folder, serving }
     }
 }
 
@@ -97,12 +80,7 @@ impl TestServer {
     /// A server whose jobs stay queued.
     pub async fn idle() -> Self {
         let setup = Setup::new().await;
-        Setup {
-            works: false,
-            ..setup
-        }
-        .start()
-        .await
+        Setup { works: false, ..setup }.start().await
     }
 
     /// Names of the stored blobs in `inputs` or `results`.
@@ -121,7 +99,5 @@ impl TestServer {
 
 fn blobs(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }

@@ -5,21 +5,11 @@ use super::*;
 pub async fn a_job_keeps_what_it_was_given(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let id = JobId::new();
-    let job = bench
-        .queue
-        .enqueue(NewJob { id, spec: spec() })
-        .await
-        .unwrap();
-    assert_eq!(
-        (job.id, job.state, job.version, job.attempt),
-        (id, JobState::Queued, 1, 0)
-    );
+    let job = bench.queue.enqueue(NewJob { id, spec: spec() }).await.unwrap();
+    assert_eq!((job.id, job.state, job.version, job.attempt), (id, JobState::Queued, 1, 0));
     assert_eq!(job.spec, spec());
     assert_eq!(job.created_at, bench.options.clock.now());
-    assert_eq!(
-        (job.started_at, job.finished_at, job.queue_position),
-        (None, None, Some(1))
-    );
+    assert_eq!((job.started_at, job.finished_at, job.queue_position), (None, None, Some(1)));
     assert_eq!(bench.get(id).await, job);
 }
 
@@ -60,11 +50,7 @@ pub async fn two_claimers_never_get_the_same_job(factory: &dyn Factory) {
     }
     let mut claimers = JoinSet::new();
     for number in 0..8 {
-        let queue = if number % 2 == 0 {
-            &bench.queue
-        } else {
-            &other
-        };
+        let queue = if number % 2 == 0 { &bench.queue } else { &other };
         let queue = Arc::clone(queue);
         claimers.spawn(async move {
             let mut claimed = Vec::new();
@@ -84,20 +70,10 @@ pub async fn the_bound_holds_under_concurrent_enqueues(factory: &dyn Factory) {
     let other = factory.open(bench.options.clone()).await;
     let mut clients = JoinSet::new();
     for number in 0..4 * CAPACITY {
-        let queue = if number % 2 == 0 {
-            &bench.queue
-        } else {
-            &other
-        };
+        let queue = if number % 2 == 0 { &bench.queue } else { &other };
         let queue = Arc::clone(queue);
         clients.spawn(async move {
-            match queue
-                .enqueue(NewJob {
-                    id: JobId::new(),
-                    spec: spec(),
-                })
-                .await
-            {
+            match queue.enqueue(NewJob { id: JobId::new(), spec: spec() }).await {
                 Ok(_) => 1,
                 Err(QueueError::Full { capacity: CAPACITY }) => 0,
                 Err(error) => panic!("{error}"),
@@ -118,10 +94,7 @@ pub async fn a_claim_does_what_the_rules_say(factory: &dyn Factory) {
     let before = bench.get(id).await;
     bench.pass(Duration::from_secs(2));
     let claim = bench.claim().await;
-    assert_eq!(
-        claim.job.facts(),
-        before.facts().next(Event::Claimed, 3).unwrap()
-    );
+    assert_eq!(claim.job.facts(), before.facts().next(Event::Claimed, 3).unwrap());
     assert_eq!(claim.job.started_at, Some(bench.options.clock.now()));
     assert_eq!(claim.lease.job, id);
     assert_eq!(bench.get(id).await, claim.job);
@@ -133,22 +106,8 @@ pub async fn beats_keep_the_lease_and_show_progress(factory: &dyn Factory) {
     let lease = bench.claim().await.lease;
     for _ in 0..4 {
         bench.pass(LEASE / 2);
-        assert!(
-            !bench
-                .queue
-                .beat(lease, None)
-                .await
-                .unwrap()
-                .cancel_requested
-        );
-        assert!(
-            bench
-                .queue
-                .rescue(Rescue::Expired)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(!bench.queue.beat(lease, None).await.unwrap().cancel_requested);
+        assert!(bench.queue.rescue(Rescue::Expired).await.unwrap().is_empty());
     }
     bench.queue.beat(lease, Some(progress(0.25))).await.unwrap();
     // A beat without progress leaves the last one in place.
@@ -162,15 +121,9 @@ pub async fn a_dream_ends_the_job(factory: &dyn Factory) {
     let lease = bench.claim().await.lease;
     bench.pass(Duration::from_secs(3));
     let job = bench.queue.complete(lease, finished(lease)).await.unwrap();
-    assert_eq!(
-        (job.state, job.finished_at),
-        (JobState::Succeeded, Some(bench.options.clock.now()))
-    );
+    assert_eq!((job.state, job.finished_at), (JobState::Succeeded, Some(bench.options.clock.now())));
     assert_eq!(job.result, Some(finished(lease).result));
-    assert_eq!(
-        (job.render_seconds, job.progress),
-        (Some(2.5), Some(progress(1.0)))
-    );
+    assert_eq!((job.render_seconds, job.progress), (Some(2.5), Some(progress(1.0))));
     assert_eq!(bench.get(id).await, job);
 }
 
@@ -201,14 +154,8 @@ pub async fn a_lost_lease_writes_nothing(factory: &dyn Factory) {
     assert!(is_lost(bench.queue.release(lost).await));
     assert!(is_lost(bench.queue.stopped(lost).await));
     assert_eq!(bench.get(id).await, before);
-    bench
-        .queue
-        .complete(holder, finished(holder))
-        .await
-        .unwrap();
+    bench.queue.complete(holder, finished(holder)).await.unwrap();
     // Nor does anyone write to a finished job.
     assert!(is_lost(bench.queue.beat(holder, None).await));
-    assert!(is_lost(
-        bench.queue.complete(holder, finished(holder)).await
-    ));
+    assert!(is_lost(bench.queue.complete(holder, finished(holder)).await));
 }

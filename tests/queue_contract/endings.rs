@@ -8,21 +8,14 @@ pub async fn a_failure_is_retried_after_a_rest(factory: &dyn Factory) {
     for attempt in 1..=3 {
         let claim = bench.claim().await;
         assert_eq!((claim.job.attempt, claim.job.progress), (attempt, None));
-        bench
-            .queue
-            .beat(claim.lease, Some(progress(0.5)))
-            .await
-            .unwrap();
+        bench.queue.beat(claim.lease, Some(progress(0.5))).await.unwrap();
         bench.queue.fail(claim.lease, broken(), true).await.unwrap();
         let rests = bench.queue.claim("worker").await.unwrap().is_none();
         assert!(rests, "attempt {attempt} was followed by another at once");
         bench.pass(Duration::from_secs(60));
     }
     let job = bench.get(id).await;
-    assert_eq!(
-        (job.state, job.attempt, job.error),
-        (JobState::Failed, 3, Some(broken()))
-    );
+    assert_eq!((job.state, job.attempt, job.error), (JobState::Failed, 3, Some(broken())));
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
 }
 
@@ -30,10 +23,7 @@ pub async fn a_permanent_failure_is_final(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let (id, _) = bench.in_state(JobState::Failed).await;
     let job = bench.get(id).await;
-    assert_eq!(
-        (job.state, job.attempt, job.error),
-        (JobState::Failed, 1, Some(broken()))
-    );
+    assert_eq!((job.state, job.attempt, job.error), (JobState::Failed, 1, Some(broken())));
     assert!(job.finished_at.is_some());
 }
 
@@ -44,10 +34,7 @@ pub async fn a_released_job_keeps_its_attempts(factory: &dyn Factory) {
         let claim = bench.claim().await;
         assert_eq!((claim.job.id, claim.job.attempt), (id, 1));
         let job = bench.queue.release(claim.lease).await.unwrap();
-        assert_eq!(
-            (job.state, job.attempt, job.started_at),
-            (JobState::Queued, 0, None)
-        );
+        assert_eq!((job.state, job.attempt, job.started_at), (JobState::Queued, 0, None));
     }
 }
 
@@ -56,20 +43,10 @@ pub async fn an_expired_lease_gives_the_job_to_another(factory: &dyn Factory) {
     let id = bench.add().await;
     bench.claim().await;
     bench.pass(LEASE - Duration::from_millis(1));
-    assert!(
-        bench
-            .queue
-            .rescue(Rescue::Expired)
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    assert!(bench.queue.rescue(Rescue::Expired).await.unwrap().is_empty());
     bench.pass(Duration::from_millis(1));
     let rescued = bench.queue.rescue(Rescue::Expired).await.unwrap();
-    assert_eq!(
-        (rescued[0].id, rescued[0].facts.state),
-        (id, JobState::Queued)
-    );
+    assert_eq!((rescued[0].id, rescued[0].facts.state), (id, JobState::Queued));
     assert_eq!(bench.claim().await.job.attempt, 2);
 }
 
@@ -92,23 +69,14 @@ pub async fn cancel_in_every_state(factory: &dyn Factory) {
     for state in [JobState::Succeeded, JobState::Failed] {
         let (id, _) = bench.in_state(state).await;
         let refused = bench.queue.cancel(id).await;
-        assert!(
-            matches!(refused, Err(QueueError::Finished(found)) if found == state),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(QueueError::Finished(found)) if found == state), "{refused:?}");
     }
     let (id, _) = bench.in_state(JobState::Canceled).await;
-    assert_eq!(
-        bench.queue.cancel(id).await.unwrap().state,
-        JobState::Canceled
-    );
+    assert_eq!(bench.queue.cancel(id).await.unwrap().state, JobState::Canceled);
 
     let (id, _) = bench.in_state(JobState::Queued).await;
     let canceled = bench.queue.cancel(id).await.unwrap();
-    assert_eq!(
-        (canceled.state, canceled.started_at),
-        (JobState::Canceled, None)
-    );
+    assert_eq!((canceled.state, canceled.started_at), (JobState::Canceled, None));
     assert!(canceled.finished_at.is_some());
     assert_eq!(bench.queue.cancel(id).await.unwrap(), canceled);
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
@@ -117,24 +85,11 @@ pub async fn cancel_in_every_state(factory: &dyn Factory) {
     let lease = lease.unwrap();
     let heard = bench.queue.signals().listen(id);
     let asked = bench.queue.cancel(id).await.unwrap();
-    assert_eq!(
-        (asked.state, asked.cancel_requested),
-        (JobState::Running, true)
-    );
+    assert_eq!((asked.state, asked.cancel_requested), (JobState::Running, true));
     assert_eq!(bench.queue.cancel(id).await.unwrap(), asked);
     heard.canceled().await;
-    assert!(
-        bench
-            .queue
-            .beat(lease, None)
-            .await
-            .unwrap()
-            .cancel_requested
-    );
-    assert_eq!(
-        bench.queue.stopped(lease).await.unwrap().state,
-        JobState::Canceled
-    );
+    assert!(bench.queue.beat(lease, None).await.unwrap().cancel_requested);
+    assert_eq!(bench.queue.stopped(lease).await.unwrap().state, JobState::Canceled);
 }
 
 pub async fn a_canceled_job_whose_worker_is_lost_is_canceled(factory: &dyn Factory) {
@@ -150,12 +105,7 @@ pub async fn a_canceled_job_whose_worker_is_lost_is_canceled(factory: &dyn Facto
 pub async fn everything_survives_a_restart(factory: &dyn Factory) {
     let mut bench = Bench::new(factory).await;
     let mut jobs = Vec::new();
-    for state in [
-        JobState::Succeeded,
-        JobState::Failed,
-        JobState::Canceled,
-        JobState::Running,
-    ] {
+    for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Running] {
         let (id, _) = bench.in_state(state).await;
         jobs.push(bench.get(id).await);
     }
@@ -187,14 +137,7 @@ pub async fn counts_and_recent_seconds(factory: &dyn Factory) {
     bench.in_state(JobState::Canceled).await;
     bench.in_state(JobState::Running).await;
     bench.add().await;
-    let expected = Counts {
-        queued: 1,
-        running: 1,
-        succeeded: 2,
-        failed: 1,
-        canceled: 1,
-        expired: 0,
-    };
+    let expected = Counts { queued: 1, running: 1, succeeded: 2, failed: 1, canceled: 1, expired: 0 };
     assert_eq!(bench.queue.counts().await.unwrap(), expected);
     assert_eq!(bench.queue.depth().await.unwrap(), 1);
     assert_eq!(bench.queue.recent_seconds().await.unwrap(), Some(3.0));
@@ -204,10 +147,7 @@ pub async fn unknown_jobs_are_not_found(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let id = JobId::new();
     assert!(matches!(bench.queue.get(id).await, Err(QueueError::NotFound(found)) if found == id));
-    assert!(matches!(
-        bench.queue.cancel(id).await,
-        Err(QueueError::NotFound(_))
-    ));
+    assert!(matches!(bench.queue.cancel(id).await, Err(QueueError::NotFound(_))));
 }
 
 pub async fn work_is_announced(factory: &dyn Factory) {

@@ -2,12 +2,7 @@
 //!
 //! Time is driven by hand and nothing sleeps. A case that a new store fails is a mistake in the store; a
 //! change of the queue's behaviour starts here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests may fail loudly"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod claims;
 mod endings;
@@ -19,8 +14,8 @@ use reverie::{
     clock::{Clock, Timestamp},
     graph::{Network, Node, Op},
     jobs::{
-        Claim, Counts, Event, FailureKind, Finished, Job, JobError, JobId, JobQueue, JobResult,
-        JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
+        Claim, Counts, Event, FailureKind, Finished, Job, JobError, JobId, JobQueue, JobResult, JobState,
+        Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
     },
     models::{Catalogue, Model, Preprocessing},
     render::Progress,
@@ -52,11 +47,7 @@ impl Sqlite {
 #[async_trait]
 impl Factory for Sqlite {
     async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue> {
-        Arc::new(
-            SqliteQueue::open(&self.0.path().join("jobs"), options)
-                .await
-                .unwrap(),
-        )
+        Arc::new(SqliteQueue::open(&self.0.path().join("jobs"), options).await.unwrap())
     }
 }
 
@@ -69,25 +60,14 @@ struct Bench {
 impl Bench {
     async fn new(factory: &dyn Factory) -> Self {
         let clock = Clock::driven(Timestamp::from_millis(1_700_000_000_000));
-        let options = QueueOptions {
-            capacity: CAPACITY,
-            lease: LEASE,
-            max_attempts: 3,
-            clock,
-        };
-        Self {
-            queue: factory.open(options.clone()).await,
-            options,
-        }
+        let options = QueueOptions { capacity: CAPACITY, lease: LEASE, max_attempts: 3, clock };
+        Self { queue: factory.open(options.clone()).await, options }
     }
 
     /// The same data through a store opened anew, as after a restart.
     async fn reopened(self, factory: &dyn Factory) -> Self {
         self.queue.close().await;
-        Self {
-            queue: factory.open(self.options.clone()).await,
-            options: self.options,
-        }
+        Self { queue: factory.open(self.options.clone()).await, options: self.options }
     }
 
     fn pass(&self, time: Duration) {
@@ -96,19 +76,12 @@ impl Bench {
 
     async fn add(&self) -> JobId {
         let id = JobId::new();
-        self.queue
-            .enqueue(NewJob { id, spec: spec() })
-            .await
-            .unwrap();
+        self.queue.enqueue(NewJob { id, spec: spec() }).await.unwrap();
         id
     }
 
     async fn claim(&self) -> Claim {
-        self.queue
-            .claim("worker")
-            .await
-            .unwrap()
-            .expect("there is a job to claim")
+        self.queue.claim("worker").await.unwrap().expect("there is a job to claim")
     }
 
     async fn get(&self, id: JobId) -> Job {
@@ -137,16 +110,8 @@ impl Bench {
 /// A complete spec, from a network that needs no file.
 fn spec() -> DreamSpec {
     let nodes = vec![
-        Node {
-            name: "image".into(),
-            op: Op::Input { channels: 3 },
-            inputs: Vec::new(),
-        },
-        Node {
-            name: "relu".into(),
-            op: Op::Relu,
-            inputs: vec![reverie::graph::NodeId(0)],
-        },
+        Node { name: "image".into(), op: Op::Input { channels: 3 }, inputs: Vec::new() },
+        Node { name: "relu".into(), op: Op::Relu, inputs: vec![reverie::graph::NodeId(0)] },
     ];
     let mut catalogue = Catalogue::default();
     catalogue.insert(Model {
@@ -155,10 +120,7 @@ fn spec() -> DreamSpec {
         path: "tiny".into(),
         sha256: String::new(),
         network: Network::new(nodes).unwrap(),
-        preprocessing: Preprocessing {
-            mean: 0.0,
-            scale: 1.0,
-        },
+        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
         default_layer: "relu".into(),
         class_layer: None,
         channel_layer: "relu".into(),
@@ -183,21 +145,11 @@ fn finished(lease: Lease) -> Finished {
 }
 
 fn progress(fraction: f64) -> Progress {
-    Progress {
-        fraction,
-        octave: 1,
-        octaves: 2,
-        iteration: 3,
-        iterations: 10,
-        score: 0.5,
-    }
+    Progress { fraction, octave: 1, octaves: 2, iteration: 3, iterations: 10, score: 0.5 }
 }
 
 fn broken() -> JobError {
-    JobError {
-        kind: FailureKind::RenderFailed,
-        detail: "the gradient stopped being finite".into(),
-    }
+    JobError { kind: FailureKind::RenderFailed, detail: "the gradient stopped being finite".into() }
 }
 
 fn is_lost<T>(outcome: Result<T, QueueError>) -> bool {

@@ -10,9 +10,7 @@ use crate::{
 pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
     let facts = facts(row)?;
     let time = |column: &str| -> Result<Option<Timestamp>, sqlx::Error> {
-        Ok(row
-            .try_get::<Option<i64>, _>(column)?
-            .map(Timestamp::from_millis))
+        Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
     };
     Ok(Job {
         id: job_id(row)?,
@@ -21,9 +19,7 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
         spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "it has no spec"))?,
         attempt: facts.attempt,
         cancel_requested: facts.cancel_requested,
-        queue_position: row
-            .try_get::<Option<i64>, _>("queue_position")?
-            .map(i64::unsigned_abs),
+        queue_position: row.try_get::<Option<i64>, _>("queue_position")?.map(i64::unsigned_abs),
         progress: parsed(row, "progress")?,
         error: parsed(row, "error")?,
         result: parsed(row, "result")?,
@@ -44,38 +40,26 @@ pub(super) fn facts(row: &SqliteRow) -> Result<Facts, QueueError> {
 }
 
 pub(super) fn state(row: &SqliteRow) -> Result<JobState, QueueError> {
-    row.try_get::<&str, _>("state")?
-        .parse()
-        .map_err(|error| corrupt(row, error))
+    row.try_get::<&str, _>("state")?.parse().map_err(|error| corrupt(row, error))
 }
 
 pub(super) fn job_id(row: &SqliteRow) -> Result<JobId, QueueError> {
-    row.try_get::<&str, _>("id")?
-        .parse()
-        .map_err(|error| corrupt(row, error))
+    row.try_get::<&str, _>("id")?.parse().map_err(|error| corrupt(row, error))
 }
 
 /// A column that holds JSON.
-fn parsed<T: serde::de::DeserializeOwned>(
-    row: &SqliteRow,
-    column: &str,
-) -> Result<Option<T>, QueueError> {
+fn parsed<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, QueueError> {
     let text: Option<&str> = row.try_get(column)?;
     let value = text.map(serde_json::from_str).transpose();
     value.map_err(|error| corrupt(row, format!("{column}: {error}")))
 }
 
 pub(super) fn json<T: serde::Serialize>(id: JobId, value: &T) -> Result<String, QueueError> {
-    serde_json::to_string(value).map_err(|error| QueueError::Corrupt {
-        id: id.to_string(),
-        problem: error.to_string(),
-    })
+    serde_json::to_string(value)
+        .map_err(|error| QueueError::Corrupt { id: id.to_string(), problem: error.to_string() })
 }
 
 fn corrupt(row: &SqliteRow, problem: impl ToString) -> QueueError {
     let id = row.try_get("id").unwrap_or_else(|_| "?".to_owned());
-    QueueError::Corrupt {
-        id,
-        problem: problem.to_string(),
-    }
+    QueueError::Corrupt { id, problem: problem.to_string() }
 }
