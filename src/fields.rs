@@ -17,10 +17,7 @@ pub struct FieldError {
 impl FieldError {
     /// A mistake at `pointer`.
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        Self { pointer: pointer.into(), detail: detail.into() }
     }
 }
 
@@ -40,28 +37,16 @@ impl Fields {
         let map = match value {
             Value::Object(map) => map,
             other => {
-                errors.push(FieldError::new(
-                    pointer,
-                    format!("must be an object, not {}", kind_of(&other)),
-                ));
+                errors.push(FieldError::new(pointer, format!("must be an object, not {}", kind_of(&other))));
                 Map::new()
             }
         };
-        Self {
-            pointer: pointer.to_owned(),
-            map,
-            known: Vec::new(),
-            errors,
-        }
+        Self { pointer: pointer.to_owned(), map, known: Vec::new(), errors }
     }
 
     /// Pointer of a field of this object.
     pub fn at(&self, name: &str) -> String {
-        format!(
-            "{}/{}",
-            self.pointer,
-            name.replace('~', "~0").replace('/', "~1")
-        )
+        format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"))
     }
 
     /// Takes a field's raw value out; `null` counts as absent.
@@ -91,10 +76,7 @@ impl Fields {
         match serde_json::from_value::<T>(value.clone()) {
             Ok(number) if low <= number && number <= high => Some(number),
             _ => {
-                self.error(
-                    name,
-                    format!("{value} is not allowed; give a number from {low} to {high}"),
-                );
+                self.error(name, format!("{value} is not allowed; give a number from {low} to {high}"));
                 None
             }
         }
@@ -148,24 +130,13 @@ mod tests {
         let errors = fields.finish();
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/spec/a", "/spec/b", "/spec/c~1d"]);
-        assert!(
-            errors[0].detail.contains("from 1 to 10"),
-            "{}",
-            errors[0].detail
-        );
-        assert!(
-            errors[2].detail.contains("allowed are a, b, e"),
-            "{}",
-            errors[2].detail
-        );
+        assert!(errors[0].detail.contains("from 1 to 10"), "{}", errors[0].detail);
+        assert!(errors[2].detail.contains("allowed are a, b, e"), "{}", errors[2].detail);
     }
 
     #[test]
     fn something_else_than_an_object_is_one_mistake() {
         let errors = Fields::new("", json!([1])).finish();
-        assert_eq!(
-            errors,
-            [FieldError::new("", "must be an object, not an array")]
-        );
+        assert_eq!(errors, [FieldError::new("", "must be an object, not an array")]);
     }
 }

@@ -46,12 +46,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Folder {
     /// Folder with the model files.
-    #[arg(
-        long,
-        env = "REVERIE__MODELS__DIR",
-        default_value = "models",
-        value_name = "DIR"
-    )]
+    #[arg(long, env = "REVERIE__MODELS__DIR", default_value = "models", value_name = "DIR")]
     models_dir: PathBuf,
 }
 
@@ -59,21 +54,10 @@ pub(super) struct Folder {
 pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::List(folder) => list(&folder.models_dir),
-        Command::Layers {
-            model,
-            json,
-            folder,
-        } => layers(&load(&model, &folder.models_dir)?, json),
-        Command::Verify {
-            model,
-            references,
-            device,
-            folder,
-        } => verify(
-            &Arc::new(load(&model, &folder.models_dir)?),
-            &references,
-            &device,
-        ),
+        Command::Layers { model, json, folder } => layers(&load(&model, &folder.models_dir)?, json),
+        Command::Verify { model, references, device, folder } => {
+            verify(&Arc::new(load(&model, &folder.models_dir)?), &references, &device)
+        }
     }
 }
 
@@ -90,7 +74,9 @@ fn list(folder: &Path) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     for model in models::load_dir(folder)?.iter() {
         let layers = model.network.layers().len();
-        writeln!(out, "{:<20} {layers:>4} layers  sha256 {}  {}",
+        writeln!(
+            out,
+            "{:<20} {layers:>4} layers  sha256 {}  {}",
             model.id,
             &model.sha256[..12],
             model.description
@@ -109,19 +95,16 @@ fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let convolutions = layers.iter().filter(|layer| layer.kind == "conv2d").count();
-    writeln!(out, "{}: {} layers, {convolutions} of them convolutions",
-        model.id,
-        layers.len()
-    )?;
-    writeln!(out, "{:<48} {:<12} {:>8} {:>6} {:>15}",
+    writeln!(out, "{}: {} layers, {convolutions} of them convolutions", model.id, layers.len())?;
+    writeln!(
+        out,
+        "{:<48} {:<12} {:>8} {:>6} {:>15}",
         "name", "kind", "channels", "stride", "receptive field"
     )?;
     for layer in &layers {
         let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
         let (stride, field) = (number(layer.stride), number(layer.receptive_field));
-        writeln!(out, "{:<48} {:<12} {:>8} {stride:>6} {field:>15}",
-            layer.name, layer.kind, layer.channels
-        )?;
+        writeln!(out, "{:<48} {:<12} {:>8} {stride:>6} {field:>15}", layer.name, layer.kind, layer.channels)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -149,9 +132,7 @@ fn line(check: &Check) -> String {
         Quantity::Gradient => "gradient",
         Quantity::Score => "score",
     };
-    let cosine = check
-        .cosine
-        .map_or(String::new(), |cosine| format!("  cosine {cosine:.6}"));
+    let cosine = check.cosine.map_or(String::new(), |cosine| format!("  cosine {cosine:.6}"));
     let verdict = if check.passed() { "ok" } else { "FAILED" };
     format!(
         "{verdict:<6} {:<44} {what:<10} {:.1e} of {:.0e}{cosine}",

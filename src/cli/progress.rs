@@ -17,14 +17,7 @@ pub(super) fn bar() -> ProgressBar {
 
 /// Moves the bar on.
 pub(super) fn show(bar: &ProgressBar, progress: &Progress) {
-    let Progress {
-        fraction,
-        octave,
-        octaves,
-        iteration,
-        iterations,
-        score,
-    } = progress;
+    let Progress { fraction, octave, octaves, iteration, iterations, score } = progress;
     bar.set_position((fraction * STEPS as f64) as u64);
     bar.set_message(format!(
         "octave {octave}/{octaves}  iteration {iteration}/{iterations}  score {score:.4}"

@@ -44,12 +44,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Folder with the model files.
-    #[arg(
-        long,
-        env = "REVERIE__MODELS__DIR",
-        default_value = "models",
-        value_name = "DIR"
-    )]
+    #[arg(long, env = "REVERIE__MODELS__DIR", default_value = "models", value_name = "DIR")]
     models_dir: PathBuf,
     /// End with one line of JSON that describes the result.
     #[arg(long)]
@@ -118,8 +113,7 @@ struct DreamArgs {
 /// Runs the command.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let format = output_format(&args.output)?;
-    let input =
-        fs::read(&args.input).map_err(|error| format!("{}: {error}", args.input.display()))?;
+    let input = fs::read(&args.input).map_err(|error| format!("{}: {error}", args.input.display()))?;
     let mut fields = match &args.spec {
         Some(path) => read_spec(path)?,
         None => Map::new(),
@@ -137,13 +131,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let rendered = render(&args, input, spec.clone(), &catalogue)?;
     write_whole(&args.output, &rendered.image)?;
     if args.json {
-        let Rendered {
-            width,
-            height,
-            score,
-            render_seconds,
-            ..
-        } = rendered;
+        let Rendered { width, height, score, render_seconds, .. } = rendered;
         let output = args.output.display().to_string();
         let line = json!({
             "output": output, "width": width, "height": height, "score": score, "render_seconds": render_seconds,
@@ -162,12 +150,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// Renders on a thread of its own while this one waits.
-fn render(
-    args: &Args,
-    input: Vec<u8>,
-    spec: DreamSpec,
-    catalogue: &Catalogue,
-) -> Result<Rendered, Failure> {
+fn render(args: &Args, input: Vec<u8>, spec: DreamSpec, catalogue: &Catalogue) -> Result<Rendered, Failure> {
     let model = catalogue.get(&spec.model).ok_or("the model is gone")?;
     let options = RenderOptions {
         device: args.device.clone(),
@@ -185,9 +168,7 @@ fn render(
         on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
         cancel: CancelFlag::default(),
     })?;
-    let rendered = outcome
-        .blocking_recv()
-        .map_err(|_| "the renderer has stopped")?;
+    let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped")?;
     bar.finish_and_clear();
     Ok(rendered?)
 }
@@ -202,30 +183,15 @@ impl DreamArgs {
             ("step", self.step.map(|value| json!(value))),
             ("octaves", self.octaves.map(|value| json!(value))),
             ("octave_scale", self.octave_scale.map(|value| json!(value))),
-            (
-                "octave_mode",
-                self.octave_mode.as_ref().map(|value| json!(value)),
-            ),
+            ("octave_mode", self.octave_mode.as_ref().map(|value| json!(value))),
             ("tile_size", self.tile_size.map(|value| json!(value))),
             ("tiling", self.tiling.as_ref().map(|value| json!(value))),
-            (
-                "normalization",
-                self.normalization.as_ref().map(|value| json!(value)),
-            ),
-            (
-                "laplacian_levels",
-                self.laplacian_levels.map(|value| json!(value)),
-            ),
+            ("normalization", self.normalization.as_ref().map(|value| json!(value))),
+            ("laplacian_levels", self.laplacian_levels.map(|value| json!(value))),
             ("jitter", self.no_jitter.then_some(json!(false))),
             ("seed", self.seed.map(|value| json!(value))),
-            (
-                "precision",
-                self.precision.as_ref().map(|value| json!(value)),
-            ),
-            (
-                "objectives",
-                self.objective().map(|objective| json!([objective])),
-            ),
+            ("precision", self.precision.as_ref().map(|value| json!(value))),
+            ("objectives", self.objective().map(|objective| json!([objective]))),
         ];
         for (name, value) in given {
             if let Some(value) = value {
@@ -259,26 +225,17 @@ impl DreamArgs {
 }
 
 fn output_format(path: &Path) -> Result<Format, Failure> {
-    let ending = path
-        .extension()
-        .and_then(|ending| ending.to_str())
-        .unwrap_or("")
-        .to_ascii_lowercase();
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
     match ending.as_str() {
         "png" => Ok(Format::Png),
         "jpg" | "jpeg" => Ok(Format::Jpeg),
-        _ => Err(format!(
-            "{}: the output must end in .png, .jpg or .jpeg",
-            path.display()
-        )
-        .into()),
+        _ => Err(format!("{}: the output must end in .png, .jpg or .jpeg", path.display()).into()),
     }
 }
 
 fn read_spec(path: &Path) -> Result<Map<String, Value>, Failure> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let spec =
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let spec = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     match spec {
         Value::Object(fields) => Ok(fields),
         _ => Err(format!("{}: a spec is a JSON object", path.display()).into()),
@@ -289,13 +246,7 @@ fn read_spec(path: &Path) -> Result<Map<String, Value>, Failure> {
 fn mistakes(errors: Vec<FieldError>) -> Failure {
     let lines: Vec<String> = errors
         .iter()
-        .map(|error| {
-            format!(
-                "{}: {}",
-                error.pointer.trim_start_matches('/'),
-                error.detail
-            )
-        })
+        .map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail))
         .collect();
     lines.join("\n       ").into()
 }
@@ -303,10 +254,7 @@ fn mistakes(errors: Vec<FieldError>) -> Failure {
 /// Writes a file whole or not at all: a temporary file beside it is renamed when complete.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let fail = |error: std::io::Error| format!("{}: {error}", path.display());
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(folder).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
     // Temporary files are private; a picture gets the permissions of any new file.
@@ -314,9 +262,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::metadata(path).map_or(0o644, |old| old.permissions().mode());
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(mode))
-            .map_err(fail)?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(fail)?;
     }
     file.persist(path).map_err(|error| fail(error.error))?;
     Ok(())

@@ -67,18 +67,13 @@ pub(super) fn widths(nodes: &[Node]) -> Result<Vec<Width>, GraphError> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (index, input) in node.inputs.iter().enumerate() {
             let width = (input.0 < position).then(|| widths[input.0]);
-            inputs.push(width.ok_or_else(|| GraphError::Order {
-                node: node.name.clone(),
-                index,
-            })?);
+            inputs.push(width.ok_or_else(|| GraphError::Order { node: node.name.clone(), index })?);
         }
-        let width = width(&node.op, &inputs)
-            .and_then(narrow)
-            .map_err(|problem| GraphError::Node {
-                node: node.name.clone(),
-                kind: node.op.kind(),
-                problem,
-            })?;
+        let width = width(&node.op, &inputs).and_then(narrow).map_err(|problem| GraphError::Node {
+            node: node.name.clone(),
+            kind: node.op.kind(),
+            problem,
+        })?;
         widths.push(width);
     }
     Ok(widths)
@@ -101,14 +96,7 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             positive("channels", *channels)?;
             Ok(Width::Map(*channels))
         }
-        Op::Conv2d {
-            weight,
-            bias,
-            stride,
-            dilation,
-            groups,
-            ..
-        } => {
+        Op::Conv2d { weight, bias, stride, dilation, groups, .. } => {
             let channels = map(inputs)?;
             conv_width(channels, weight, bias.as_ref(), *stride, *dilation, *groups)
         }
@@ -131,19 +119,12 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             }
             map(inputs).map(Width::Map)
         }
-        Op::Lrn {
-            radius,
-            bias,
-            alpha,
-            beta,
-        } => {
+        Op::Lrn { radius, bias, alpha, beta } => {
             if *radius > MAX_EXTENT {
                 return Err(format!("radius {radius} exceeds {MAX_EXTENT}"));
             }
             if ![*bias, *alpha, *beta].iter().all(|value| value.is_finite()) {
-                return Err(format!(
-                    "bias {bias}, alpha {alpha} and beta {beta} must be finite"
-                ));
+                return Err(format!("bias {bias}, alpha {alpha} and beta {beta} must be finite"));
             }
             map(inputs).map(Width::Map)
         }
@@ -160,10 +141,7 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
         Op::Add => {
             arity(inputs, 2)?;
             if inputs[0] != inputs[1] {
-                return Err(format!(
-                    "adds {} to {}; both must be alike",
-                    inputs[0], inputs[1]
-                ));
+                return Err(format!("adds {} to {}; both must be alike", inputs[0], inputs[1]));
             }
             Ok(inputs[0])
         }
@@ -196,10 +174,7 @@ fn conv_width(
         extent("strides and dilations", value)?;
     }
     let &[out, inner, kernel_h, kernel_w] = &weight.shape[..] else {
-        return Err(format!(
-            "weight has shape {:?}, needs [out, in, height, width]",
-            weight.shape
-        ));
+        return Err(format!("weight has shape {:?}, needs [out, in, height, width]", weight.shape));
     };
     positive("weight extents", out.min(inner))?;
     for (kernel, dilation) in [(kernel_h, dilation[0]), (kernel_w, dilation[1])] {
@@ -244,28 +219,15 @@ fn map(inputs: &[Width]) -> Result<usize, String> {
 
 fn extent(what: &str, value: usize) -> Result<(), String> {
     positive(what, value)?;
-    if value <= MAX_EXTENT {
-        Ok(())
-    } else {
-        Err(format!("{what} must be at most {MAX_EXTENT}"))
-    }
+    if value <= MAX_EXTENT { Ok(()) } else { Err(format!("{what} must be at most {MAX_EXTENT}")) }
 }
 
 /// One infinity in a weight would turn whole dreams into NaN, many layers later.
 fn finite(weight: &Array) -> Result<(), String> {
     let bad = weight.data.iter().find(|value| !value.is_finite());
-    bad.map_or(Ok(()), |value| {
-        Err(format!(
-            "weight of shape {:?} holds the value {value}",
-            weight.shape
-        ))
-    })
+    bad.map_or(Ok(()), |value| Err(format!("weight of shape {:?} holds the value {value}", weight.shape)))
 }
 
 fn positive(what: &str, value: usize) -> Result<(), String> {
-    if value > 0 {
-        Ok(())
-    } else {
-        Err(format!("{what} must be at least 1"))
-    }
+    if value > 0 { Ok(()) } else { Err(format!("{what} must be at least 1")) }
 }

@@ -34,9 +34,7 @@ impl Array {
     /// Wraps `data`; `None` when the number of values is not the product of `shape`.
     pub fn new(shape: Vec<usize>, data: impl Into<Arc<[f32]>>) -> Option<Self> {
         let data = data.into();
-        let expected = shape
-            .iter()
-            .try_fold(1usize, |total, &extent| total.checked_mul(extent))?;
+        let expected = shape.iter().try_fold(1usize, |total, &extent| total.checked_mul(extent))?;
         (expected == data.len()).then_some(Self { shape, data })
     }
 }
@@ -206,12 +204,7 @@ impl Network {
     pub fn new(nodes: Vec<Node>) -> Result<Self, GraphError> {
         let (by_name, input) = check::index(&nodes)?;
         let widths = check::widths(&nodes)?;
-        Ok(Self {
-            nodes,
-            by_name,
-            input,
-            widths,
-        })
+        Ok(Self { nodes, by_name, input, widths })
     }
 
     /// All nodes in topological order.
@@ -234,10 +227,7 @@ impl Network {
     /// # Errors
     /// [`UnknownLayer`] with the names closest to `name`.
     pub fn find(&self, name: &str) -> Result<NodeId, UnknownLayer> {
-        self.by_name
-            .get(name)
-            .copied()
-            .ok_or_else(|| UnknownLayer::new(name, &self.nodes))
+        self.by_name.get(name).copied().ok_or_else(|| UnknownLayer::new(name, &self.nodes))
     }
 
     /// Number of channels (or features) that a layer puts out, whatever the input size.
@@ -279,20 +269,11 @@ pub struct UnknownLayer {
 
 impl UnknownLayer {
     fn new(name: &str, nodes: &[Node]) -> Self {
-        let mut scored: Vec<(f64, &str)> = nodes
-            .iter()
-            .map(|node| (strsim::jaro_winkler(name, &node.name), node.name.as_str()))
-            .collect();
+        let mut scored: Vec<(f64, &str)> =
+            nodes.iter().map(|node| (strsim::jaro_winkler(name, &node.name), node.name.as_str())).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let nearest = scored
-            .into_iter()
-            .take(3)
-            .map(|(_, name)| name.to_owned())
-            .collect();
-        Self {
-            name: name.to_owned(),
-            nearest,
-        }
+        let nearest = scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect();
+        Self { name: name.to_owned(), nearest }
     }
 
     fn hint(&self) -> String {

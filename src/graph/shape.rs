@@ -55,11 +55,7 @@ impl Shape {
     /// Number of values; saturates, so that no model can make it wrap around.
     pub fn len(self) -> usize {
         match self {
-            Shape::Map {
-                channels,
-                height,
-                width,
-            } => channels.saturating_mul(height).saturating_mul(width),
+            Shape::Map { channels, height, width } => channels.saturating_mul(height).saturating_mul(width),
             Shape::Rows { rows, features } => rows.saturating_mul(features),
         }
     }
@@ -113,18 +109,9 @@ impl Network {
         width: usize,
     ) -> Result<Vec<Option<Shape>>, ShapeError> {
         let mut shapes = vec![None; self.nodes.len()];
-        for (index, _) in self
-            .needed(wanted)
-            .into_iter()
-            .enumerate()
-            .filter(|(_, needed)| *needed)
-        {
+        for (index, _) in self.needed(wanted).into_iter().enumerate().filter(|(_, needed)| *needed) {
             let node = &self.nodes[index];
-            let inputs: Vec<Shape> = node
-                .inputs
-                .iter()
-                .filter_map(|input| shapes[input.0])
-                .collect();
+            let inputs: Vec<Shape> = node.inputs.iter().filter_map(|input| shapes[input.0]).collect();
             let shape = shape(&node.op, &inputs, height, width).map_err(|problem| ShapeError {
                 node: node.name.clone(),
                 height,
@@ -140,8 +127,7 @@ impl Network {
     pub fn layers(&self) -> Vec<LayerInfo> {
         let mut fields: Vec<Option<Field>> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let inputs: Vec<Option<Field>> =
-                node.inputs.iter().map(|input| fields[input.0]).collect();
+            let inputs: Vec<Option<Field>> = node.inputs.iter().map(|input| fields[input.0]).collect();
             fields.push(field(&node.op, &inputs));
         }
         let described = self.nodes.iter().zip(fields).enumerate();
@@ -161,68 +147,31 @@ impl Network {
 /// Output shape of one checked operation; the caller's network has passed [`super::check`].
 fn shape(op: &Op, inputs: &[Shape], height: usize, width: usize) -> Result<Shape, String> {
     match (op, inputs) {
-        (Op::Input { channels }, _) if height > 0 && width > 0 => Ok(Shape::Map {
-            channels: *channels,
-            height,
-            width,
-        }),
-        (Op::Input { .. }, _) => Err("it has no pixels".into()),
-        (
-            Op::Conv2d {
-                weight,
-                stride,
-                dilation,
-                padding,
-                ..
-            },
-            [Shape::Map { height, width, .. }],
-        ) => {
-            let extent = |axis: usize| (weight.shape[2 + axis] - 1) * dilation[axis] + 1;
-            let (height, width) =
-                window([*height, *width], [extent(0), extent(1)], *stride, *padding)?;
-            Ok(Shape::Map {
-                channels: weight.shape[0],
-                height,
-                width,
-            })
+        (Op::Input { channels }, _) if height > 0 && width > 0 => {
+            Ok(Shape::Map { channels: *channels, height, width })
         }
-        (
-            Op::MaxPool(pool) | Op::AvgPool(pool),
-            [
-                Shape::Map {
-                    channels,
-                    height,
-                    width,
-                },
-            ],
-        ) => {
-            let (height, width) =
-                window([*height, *width], pool.kernel, pool.stride, pool.padding)?;
-            Ok(Shape::Map {
-                channels: *channels,
-                height,
-                width,
-            })
+        (Op::Input { .. }, _) => Err("it has no pixels".into()),
+        (Op::Conv2d { weight, stride, dilation, padding, .. }, [Shape::Map { height, width, .. }]) => {
+            let extent = |axis: usize| (weight.shape[2 + axis] - 1) * dilation[axis] + 1;
+            let (height, width) = window([*height, *width], [extent(0), extent(1)], *stride, *padding)?;
+            Ok(Shape::Map { channels: weight.shape[0], height, width })
+        }
+        (Op::MaxPool(pool) | Op::AvgPool(pool), [Shape::Map { channels, height, width }]) => {
+            let (height, width) = window([*height, *width], pool.kernel, pool.stride, pool.padding)?;
+            Ok(Shape::Map { channels: *channels, height, width })
         }
         (Op::Concat, maps) => concat(maps),
         (Op::Add, [a, b]) if a != b => Err(format!("adds {a:?} to {b:?}")),
-        (Op::SpatialMean, [Shape::Map { channels, .. }]) => Ok(Shape::Rows {
-            rows: 1,
-            features: *channels,
-        }),
+        (Op::SpatialMean, [Shape::Map { channels, .. }]) => Ok(Shape::Rows { rows: 1, features: *channels }),
         (Op::Flatten { features }, [input]) => match input.len() {
-            values if values % features == 0 => Ok(Shape::Rows {
-                rows: values / features,
-                features: *features,
-            }),
-            values => Err(format!(
-                "{values} values do not divide into rows of {features}"
-            )),
+            values if values % features == 0 => {
+                Ok(Shape::Rows { rows: values / features, features: *features })
+            }
+            values => Err(format!("{values} values do not divide into rows of {features}")),
         },
-        (Op::MatMul { weight }, [Shape::Rows { rows, .. }]) => Ok(Shape::Rows {
-            rows: *rows,
-            features: weight.shape[1],
-        }),
+        (Op::MatMul { weight }, [Shape::Rows { rows, .. }]) => {
+            Ok(Shape::Rows { rows: *rows, features: weight.shape[1] })
+        }
         (_, [first, ..]) => Ok(*first),
         (_, []) => Err("it has no input".into()),
     }
@@ -235,14 +184,9 @@ fn window(
     padding: Padding,
 ) -> Result<(usize, usize), String> {
     let fit = |n, axis: usize| {
-        let out = padding
-            .resolve(n, kernel[axis], stride[axis])
-            .map(|(out, _, _)| out);
+        let out = padding.resolve(n, kernel[axis], stride[axis]).map(|(out, _, _)| out);
         out.ok_or_else(|| {
-            format!(
-                "a {}×{} window does not fit {height}×{width} positions",
-                kernel[0], kernel[1]
-            )
+            format!("a {}×{} window does not fit {height}×{width} positions", kernel[0], kernel[1])
         })
     };
     Ok((fit(height, 0)?, fit(width, 1)?))
@@ -251,30 +195,19 @@ fn window(
 fn concat(maps: &[Shape]) -> Result<Shape, String> {
     let mut joined: Option<(usize, usize, usize)> = None;
     for map in maps {
-        let Shape::Map {
-            channels,
-            height,
-            width,
-        } = *map
-        else {
+        let Shape::Map { channels, height, width } = *map else {
             return Err("joins something that is not a map".into());
         };
         joined = match joined {
             None => Some((channels, height, width)),
             Some((sum, h, w)) if (h, w) == (height, width) => Some((sum + channels, h, w)),
             Some((_, h, w)) => {
-                return Err(format!(
-                    "joins maps of {h}×{w} and {height}×{width} positions"
-                ));
+                return Err(format!("joins maps of {h}×{w} and {height}×{width} positions"));
             }
         };
     }
     let (channels, height, width) = joined.ok_or("has no inputs to join")?;
-    Ok(Shape::Map {
-        channels,
-        height,
-        width,
-    })
+    Ok(Shape::Map { channels, height, width })
 }
 
 /// Receptive field along the taller axis: what one position sees, and the distance to its neighbour.
@@ -287,38 +220,23 @@ struct Field {
 /// The usual recurrence: a window of `k` widens the field by `(k − 1)` strides of its input
 /// (Araujo et al., "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
 fn field(op: &Op, inputs: &[Option<Field>]) -> Option<Field> {
-    let widest = || {
-        inputs
-            .iter()
-            .copied()
-            .collect::<Option<Vec<Field>>>()?
-            .into_iter()
-            .max_by_key(|field| field.size)
-    };
+    let widest =
+        || inputs.iter().copied().collect::<Option<Vec<Field>>>()?.into_iter().max_by_key(|field| field.size);
     let slide = |kernel: usize, stride: usize| {
         let input = widest()?;
         // Saturating, as a chain of the largest strides that are allowed overflows after four.
         let widened = (kernel - 1).saturating_mul(input.stride);
-        Some(Field {
-            size: input.size.saturating_add(widened),
-            stride: input.stride.saturating_mul(stride),
-        })
+        Some(Field { size: input.size.saturating_add(widened), stride: input.stride.saturating_mul(stride) })
     };
     match op {
         Op::Input { .. } => Some(Field { size: 1, stride: 1 }),
-        Op::Conv2d {
-            weight,
-            stride,
-            dilation,
-            ..
-        } => {
+        Op::Conv2d { weight, stride, dilation, .. } => {
             let extent = |axis: usize| (weight.shape[2 + axis] - 1) * dilation[axis] + 1;
             slide(extent(0).max(extent(1)), stride[0].max(stride[1]))
         }
-        Op::MaxPool(window) | Op::AvgPool(window) => slide(
-            window.kernel[0].max(window.kernel[1]),
-            window.stride[0].max(window.stride[1]),
-        ),
+        Op::MaxPool(window) | Op::AvgPool(window) => {
+            slide(window.kernel[0].max(window.kernel[1]), window.stride[0].max(window.stride[1]))
+        }
         Op::SpatialMean | Op::Flatten { .. } | Op::MatMul { .. } => None,
         _ => widest(),
     }

@@ -3,11 +3,7 @@
 use super::*;
 
 fn node(name: &str, op: Op, inputs: &[usize]) -> Node {
-    Node {
-        name: name.into(),
-        op,
-        inputs: inputs.iter().copied().map(NodeId).collect(),
-    }
+    Node { name: name.into(), op, inputs: inputs.iter().copied().map(NodeId).collect() }
 }
 
 fn array(shape: &[usize]) -> Array {
@@ -16,22 +12,11 @@ fn array(shape: &[usize]) -> Array {
 
 fn conv(weight: &[usize], stride: usize, padding: Padding) -> Op {
     let weight = array(weight);
-    Op::Conv2d {
-        weight,
-        bias: None,
-        stride: [stride; 2],
-        dilation: [1, 1],
-        padding,
-        groups: 1,
-    }
+    Op::Conv2d { weight, bias: None, stride: [stride; 2], dilation: [1, 1], padding, groups: 1 }
 }
 
 fn window(kernel: usize, stride: usize, padding: Padding) -> Window {
-    Window {
-        kernel: [kernel; 2],
-        stride: [stride; 2],
-        padding,
-    }
+    Window { kernel: [kernel; 2], stride: [stride; 2], padding }
 }
 
 fn input() -> Node {
@@ -49,11 +34,7 @@ fn same_padding_puts_the_odd_pixel_at_the_end() {
         (4, 1, 2, (2, 0, 0)),
         (1, 5, 2, (1, 2, 2)),
     ] {
-        assert_eq!(
-            Padding::Same.resolve(n, kernel, stride),
-            Some(expected),
-            "{n}, {kernel}, {stride}"
-        );
+        assert_eq!(Padding::Same.resolve(n, kernel, stride), Some(expected), "{n}, {kernel}, {stride}");
     }
     assert_eq!(Padding::Valid.resolve(7, 7, 1), Some((1, 0, 0)));
     assert_eq!(Padding::Valid.resolve(6, 7, 1), None);
@@ -69,37 +50,18 @@ fn shapes_channels_strides_and_receptive_fields_follow_the_wiring() {
         node("wide", conv(&[6, 8, 3, 3], 1, Padding::Same), &[2]),
         node("both", Op::Concat, &[3, 4]),
         node("mean", Op::SpatialMean, &[5]),
-        node(
-            "logits",
-            Op::MatMul {
-                weight: array(&[10, 7]),
-            },
-            &[6],
-        ),
+        node("logits", Op::MatMul { weight: array(&[10, 7]) }, &[6]),
     ])
     .unwrap();
     let both = network.find("both").unwrap();
     let shapes = network.shapes(&[both], 97, 131).unwrap();
-    assert_eq!(
-        shapes[both.0],
-        Some(Shape::Map {
-            channels: 10,
-            height: 25,
-            width: 33
-        })
-    );
+    assert_eq!(shapes[both.0], Some(Shape::Map { channels: 10, height: 25, width: 33 }));
     assert_eq!(shapes[6], None, "what is not needed is not computed");
     let layers = network.layers();
     let both = layers.iter().find(|layer| layer.name == "both").unwrap();
-    assert_eq!(
-        (both.channels, both.stride, both.receptive_field),
-        (10, Some(4), Some(7 + 2 * 2 + 2 * 4))
-    );
+    assert_eq!((both.channels, both.stride, both.receptive_field), (10, Some(4), Some(7 + 2 * 2 + 2 * 4)));
     let logits = layers.iter().find(|layer| layer.name == "logits").unwrap();
-    assert_eq!(
-        (logits.kind, logits.channels, logits.stride),
-        ("mat_mul", 7, None)
-    );
+    assert_eq!((logits.kind, logits.channels, logits.stride), ("mat_mul", 7, None));
 }
 
 #[test]
@@ -111,22 +73,10 @@ fn a_layer_too_large_for_the_image_is_named() {
         node("rows", Op::Flatten { features: 9 }, &[0]),
     ])
     .unwrap();
-    let error = network
-        .shapes(&[network.find("pool").unwrap()], 6, 9)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("\"pool\"") && error.contains("9×6") && error.contains("7×7"),
-        "{error}"
-    );
-    let error = network
-        .shapes(&[network.find("rows").unwrap()], 2, 2)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("12 values do not divide into rows of 9"),
-        "{error}"
-    );
+    let error = network.shapes(&[network.find("pool").unwrap()], 6, 9).unwrap_err().to_string();
+    assert!(error.contains("\"pool\"") && error.contains("9×6") && error.contains("7×7"), "{error}");
+    let error = network.shapes(&[network.find("rows").unwrap()], 2, 2).unwrap_err().to_string();
+    assert!(error.contains("12 values do not divide into rows of 9"), "{error}");
 }
 
 #[test]
@@ -141,9 +91,7 @@ fn an_unknown_layer_brings_the_closest_names() {
     let error = network.find("mixd4c").unwrap_err();
     assert_eq!(error.nearest[..2], ["mixed4c", "mixed4d"]);
     assert!(
-        error
-            .to_string()
-            .starts_with("there is no layer \"mixd4c\"; the closest are mixed4c"),
+        error.to_string().starts_with("there is no layer \"mixd4c\"; the closest are mixed4c"),
         "{error}"
     );
 }
@@ -152,59 +100,23 @@ fn an_unknown_layer_brings_the_closest_names() {
 fn malformed_networks_are_refused_by_name() {
     let refused = |nodes: Vec<Node>| Network::new(nodes).unwrap_err().to_string();
     assert!(refused(vec![]).contains("exactly one input"));
-    assert!(
-        refused(vec![
-            input(),
-            node("second", Op::Input { channels: 3 }, &[])
-        ])
-        .contains("has 2")
-    );
+    assert!(refused(vec![input(), node("second", Op::Input { channels: 3 }, &[])]).contains("has 2"));
     assert!(refused(vec![input(), node("input", Op::Relu, &[0])]).contains("\"input\""));
     assert!(refused(vec![input(), node("loop", Op::Relu, &[1])]).contains("does not precede"));
     for (op, inputs, problem) in [
-        (
-            conv(&[8, 4, 3, 3], 1, Padding::Same),
-            vec![0],
-            "does not fit an input of 3 channels",
-        ),
-        (
-            conv(&[8, 3, 3], 1, Padding::Same),
-            vec![0],
-            "needs [out, in, height, width]",
-        ),
+        (conv(&[8, 4, 3, 3], 1, Padding::Same), vec![0], "does not fit an input of 3 channels"),
+        (conv(&[8, 3, 3], 1, Padding::Same), vec![0], "needs [out, in, height, width]"),
         (conv(&[8, 3, 3, 3], 0, Padding::Same), vec![0], "at least 1"),
         (Op::BiasAdd { bias: array(&[4]) }, vec![0], "needs [3]"),
-        (
-            Op::MatMul {
-                weight: array(&[3, 4]),
-            },
-            vec![0],
-            "a map of 3 channels",
-        ),
+        (Op::MatMul { weight: array(&[3, 4]) }, vec![0], "a map of 3 channels"),
         (Op::Relu, vec![], "has 0 inputs, needs 1"),
         (Op::Add, vec![0], "has 1 inputs, needs 2"),
         (Op::Concat, vec![], "no inputs"),
-        (
-            Op::Lrn {
-                radius: 1,
-                bias: f32::NAN,
-                alpha: 1.0,
-                beta: 1.0,
-            },
-            vec![0],
-            "must be finite",
-        ),
-        (
-            Op::MaxPool(window(0, 1, Padding::Same)),
-            vec![0],
-            "at least 1",
-        ),
+        (Op::Lrn { radius: 1, bias: f32::NAN, alpha: 1.0, beta: 1.0 }, vec![0], "must be finite"),
+        (Op::MaxPool(window(0, 1, Padding::Same)), vec![0], "at least 1"),
     ] {
         let error = refused(vec![input(), node("bad", op, &inputs)]);
-        assert!(
-            error.contains("\"bad\"") && error.contains(problem),
-            "{error}"
-        );
+        assert!(error.contains("\"bad\"") && error.contains(problem), "{error}");
     }
 }
 
@@ -228,18 +140,9 @@ fn absurd_windows_are_refused() {
     };
     assert!(chain([(dilated(30_000), 1)]).is_ok());
     for (op, problem) in [
-        (
-            dilated(40_000),
-            "dilated kernel extents must be at most 65536",
-        ),
-        (
-            conv(&[1, 3, 1, 1], 65_537, Padding::Same),
-            "strides and dilations must be at most 65536",
-        ),
-        (
-            Op::MaxPool(window(65_537, 1, Padding::Same)),
-            "window extents and strides must be at most",
-        ),
+        (dilated(40_000), "dilated kernel extents must be at most 65536"),
+        (conv(&[1, 3, 1, 1], 65_537, Padding::Same), "strides and dilations must be at most 65536"),
+        (Op::MaxPool(window(65_537, 1, Padding::Same)), "window extents and strides must be at most"),
     ] {
         let error = chain([(op, 1)]).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
@@ -251,9 +154,7 @@ fn strides_multiply_and_widths_add_up_without_overflow() {
     let pool = Op::MaxPool(window(MAX_EXTENT, MAX_EXTENT, Padding::Same));
     let network = chain((0..9).map(|_| (pool.clone(), 1))).unwrap();
     assert_eq!(network.layers().last().unwrap().stride, Some(usize::MAX));
-    let error = chain((0..70).map(|_| (Op::Concat, 2)))
-        .unwrap_err()
-        .to_string();
+    let error = chain((0..70).map(|_| (Op::Concat, 2))).unwrap_err().to_string();
     assert!(error.contains("at most 16777216 are allowed"), "{error}");
 }
 

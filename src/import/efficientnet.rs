@@ -21,20 +21,8 @@ struct Stage {
     channels: usize,
 }
 
-const fn stage(
-    blocks: usize,
-    kernel: usize,
-    stride: usize,
-    expansion: usize,
-    channels: usize,
-) -> Stage {
-    Stage {
-        blocks,
-        kernel,
-        stride,
-        expansion,
-        channels,
-    }
+const fn stage(blocks: usize, kernel: usize, stride: usize, expansion: usize, channels: usize) -> Stage {
+    Stage { blocks, kernel, stride, expansion, channels }
 }
 
 const STEM: usize = 32;
@@ -60,18 +48,9 @@ const EPSILON: f64 = 1e-3;
 /// [`ImportError::Weight`] names the key of a weight that is missing or does not fit,
 /// [`ImportError::LeftOver`] the keys that this architecture has no place for.
 pub fn build(weights: BTreeMap<String, Array>) -> Result<Network, ImportError> {
-    let mut builder = Builder {
-        weights,
-        nodes: Vec::new(),
-    };
+    let mut builder = Builder { weights, nodes: Vec::new() };
     let image = builder.push("input", Op::Input { channels: 3 }, &[]);
-    let conv = Conv {
-        kernel: 3,
-        stride: 2,
-        inner: 3,
-        outer: STEM,
-        groups: 1,
-    };
+    let conv = Conv { kernel: 3, stride: 2, inner: 3, outer: STEM, groups: 1 };
     let mut x = builder.activated("stem", image, &conv, "_conv_stem", "_bn0")?;
     let mut channels = STEM;
     let mut index = 0;
@@ -83,20 +62,11 @@ pub fn build(weights: BTreeMap<String, Array>) -> Result<Network, ImportError> {
             index += 1;
         }
     }
-    let conv = Conv {
-        kernel: 1,
-        stride: 1,
-        inner: channels,
-        outer: HEAD,
-        groups: 1,
-    };
+    let conv = Conv { kernel: 1, stride: 1, inner: channels, outer: HEAD, groups: 1 };
     let head = builder.activated("head", x, &conv, "_conv_head", "_bn1")?;
     builder.classifier(head)?;
-    let left_over: Vec<String> = builder
-        .weights
-        .into_keys()
-        .filter(|key| !key.ends_with(".num_batches_tracked"))
-        .collect();
+    let left_over: Vec<String> =
+        builder.weights.into_keys().filter(|key| !key.ends_with(".num_batches_tracked")).collect();
     if !left_over.is_empty() {
         return Err(ImportError::LeftOver(left_over));
     }
@@ -119,28 +89,18 @@ struct Builder {
 
 impl Builder {
     fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> NodeId {
-        self.nodes.push(Node {
-            name: name.into(),
-            op,
-            inputs: inputs.to_vec(),
-        });
+        self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec() });
         NodeId(self.nodes.len() - 1)
     }
 
     /// Takes the weight `key` out of the state dict.
     fn take(&mut self, key: &str, shape: &[usize]) -> Result<Array, ImportError> {
-        let refused = |problem| ImportError::Weight {
-            key: key.to_owned(),
-            problem,
-        };
+        let refused = |problem| ImportError::Weight { key: key.to_owned(), problem };
         match self.weights.remove(key) {
-            None => Err(refused(format!(
-                "is missing; EfficientNet-Lite0 has one of shape {shape:?}"
-            ))),
-            Some(array) if array.shape != shape => Err(refused(format!(
-                "has the shape {:?}, needs {shape:?}",
-                array.shape
-            ))),
+            None => Err(refused(format!("is missing; EfficientNet-Lite0 has one of shape {shape:?}"))),
+            Some(array) if array.shape != shape => {
+                Err(refused(format!("has the shape {:?}, needs {shape:?}", array.shape)))
+            }
             Some(array) => Ok(array),
         }
     }
@@ -158,43 +118,13 @@ impl Builder {
         let wide = channels * stage.expansion;
         let mut x = input;
         if stage.expansion > 1 {
-            let conv = Conv {
-                kernel: 1,
-                stride: 1,
-                inner: channels,
-                outer: wide,
-                groups: 1,
-            };
-            x = self.activated(
-                &name("/expand"),
-                x,
-                &conv,
-                &key("_expand_conv"),
-                &key("_bn0"),
-            )?;
+            let conv = Conv { kernel: 1, stride: 1, inner: channels, outer: wide, groups: 1 };
+            x = self.activated(&name("/expand"), x, &conv, &key("_expand_conv"), &key("_bn0"))?;
         }
         let Stage { kernel, stride, .. } = *stage;
-        let conv = Conv {
-            kernel,
-            stride,
-            inner: wide,
-            outer: wide,
-            groups: wide,
-        };
-        x = self.activated(
-            &name("/depthwise"),
-            x,
-            &conv,
-            &key("_depthwise_conv"),
-            &key("_bn1"),
-        )?;
-        let conv = Conv {
-            kernel: 1,
-            stride: 1,
-            inner: wide,
-            outer: stage.channels,
-            groups: 1,
-        };
+        let conv = Conv { kernel, stride, inner: wide, outer: wide, groups: wide };
+        x = self.activated(&name("/depthwise"), x, &conv, &key("_depthwise_conv"), &key("_bn1"))?;
+        let conv = Conv { kernel: 1, stride: 1, inner: wide, outer: stage.channels, groups: 1 };
         let folded = self.folded(&conv, &key("_project_conv"), &key("_bn2"))?;
         x = self.push(name("/project"), folded, &[x]);
         Ok(if stride == 1 && channels == stage.channels {
@@ -220,13 +150,7 @@ impl Builder {
 
     /// A convolution that includes its batch normalisation: `(w·x − mean) · gamma / √(var + ε) + beta`.
     fn folded(&mut self, conv: &Conv, conv_key: &str, norm_key: &str) -> Result<Op, ImportError> {
-        let Conv {
-            kernel,
-            stride,
-            inner,
-            outer,
-            groups,
-        } = *conv;
+        let Conv { kernel, stride, inner, outer, groups } = *conv;
         let shape = vec![outer, inner / groups, kernel, kernel];
         let weight = self.take(&format!("{conv_key}.weight"), &shape)?;
         let gamma = self.take(&format!("{norm_key}.weight"), &[outer])?;
@@ -243,10 +167,7 @@ impl Builder {
         let rows = weight.data.chunks_exact(shape.iter().skip(1).product());
         let scaled: Vec<f32> = rows
             .zip(&scale)
-            .flat_map(|(row, scale)| {
-                row.iter()
-                    .map(move |&value| (f64::from(value) * scale) as f32)
-            })
+            .flat_map(|(row, scale)| row.iter().map(move |&value| (f64::from(value) * scale) as f32))
             .collect();
         let bias: Vec<f32> = (beta.data.iter().zip(&*mean.data))
             .zip(&scale)
@@ -254,10 +175,7 @@ impl Builder {
             .collect();
         let fits = |array: Option<Array>| {
             let problem = || "does not fit its batch normalisation".to_owned();
-            array.ok_or_else(|| ImportError::Weight {
-                key: conv_key.to_owned(),
-                problem: problem(),
-            })
+            array.ok_or_else(|| ImportError::Weight { key: conv_key.to_owned(), problem: problem() })
         };
         Ok(Op::Conv2d {
             weight: fits(Array::new(shape, scaled))?,
@@ -273,12 +191,8 @@ impl Builder {
     fn classifier(&mut self, head: NodeId) -> Result<(), ImportError> {
         let key = "_fc.weight";
         let weight = self.take(key, &[CLASSES, HEAD])?;
-        let weight = gather(&weight.data, &[HEAD, CLASSES], &[1, HEAD], 0).map_err(|problem| {
-            ImportError::Weight {
-                key: key.to_owned(),
-                problem,
-            }
-        })?;
+        let weight = gather(&weight.data, &[HEAD, CLASSES], &[1, HEAD], 0)
+            .map_err(|problem| ImportError::Weight { key: key.to_owned(), problem })?;
         let bias = self.take("_fc.bias", &[CLASSES])?;
         let x = self.push("pool", Op::SpatialMean, &[head]);
         let x = self.push("logits/matmul", Op::MatMul { weight }, &[x]);
@@ -301,11 +215,7 @@ mod tests {
     #[test]
     fn the_real_weights_give_the_known_layers() {
         let network = build(weights()).unwrap();
-        let map = |channels, size| Shape::Map {
-            channels,
-            height: size,
-            width: size,
-        };
+        let map = |channels, size| Shape::Map { channels, height: size, width: size };
         let expected = [
             ("stem", map(32, 112)),
             ("block0", map(16, 112)),
@@ -318,41 +228,17 @@ mod tests {
             ("block11", map(192, 7)),
             ("block15", map(320, 7)),
             ("head", map(1280, 7)),
-            (
-                "logits",
-                Shape::Rows {
-                    rows: 1,
-                    features: 1000,
-                },
-            ),
-            (
-                "probabilities",
-                Shape::Rows {
-                    rows: 1,
-                    features: 1000,
-                },
-            ),
+            ("logits", Shape::Rows { rows: 1, features: 1000 }),
+            ("probabilities", Shape::Rows { rows: 1, features: 1000 }),
         ];
-        let wanted: Vec<NodeId> = expected
-            .iter()
-            .map(|(name, _)| network.find(name).unwrap())
-            .collect();
+        let wanted: Vec<NodeId> = expected.iter().map(|(name, _)| network.find(name).unwrap()).collect();
         let shapes = network.shapes(&wanted, 224, 224).unwrap();
         for ((name, shape), id) in expected.into_iter().zip(wanted) {
             assert_eq!(shapes[id.0], Some(shape), "{name}");
         }
         let layers = network.layers();
-        let stride = |name| {
-            layers
-                .iter()
-                .find(|layer| layer.name == name)
-                .unwrap()
-                .stride
-        };
-        assert_eq!(
-            [stride("stem"), stride("block10"), stride("head")],
-            [Some(2), Some(16), Some(32)]
-        );
+        let stride = |name| layers.iter().find(|layer| layer.name == name).unwrap().stride;
+        assert_eq!([stride("stem"), stride("block10"), stride("head")], [Some(2), Some(16), Some(32)]);
         // Residual additions: wherever a block keeps stride and channels.
         let adds = network.nodes().iter().filter(|node| node.op == Op::Add);
         let adds: Vec<&str> = adds.map(|node| node.name.as_str()).collect();
@@ -365,10 +251,7 @@ mod tests {
         let mut weights = weights();
         let array = weights.remove("_blocks.3._bn1.running_var").unwrap();
         let error = build(weights.clone()).unwrap_err().to_string();
-        assert!(
-            error.contains("\"_blocks.3._bn1.running_var\": is missing"),
-            "{error}"
-        );
+        assert!(error.contains("\"_blocks.3._bn1.running_var\": is missing"), "{error}");
 
         let short = Array::new(vec![2], vec![1.0, 1.0]).unwrap();
         weights.insert("_blocks.3._bn1.running_var".into(), short);

@@ -134,8 +134,6 @@ impl Budget {
 
 /// Product of `shape`, or what is wrong with it.
 fn volume(shape: &[usize]) -> Result<usize, String> {
-    let product = shape
-        .iter()
-        .try_fold(1usize, |total, &extent| total.checked_mul(extent));
+    let product = shape.iter().try_fold(1usize, |total, &extent| total.checked_mul(extent));
     product.ok_or_else(|| format!("the shape {shape:?} is absurd"))
 }

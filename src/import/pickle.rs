@@ -130,10 +130,7 @@ pub(super) fn read(input: &[u8]) -> Result<Pickle<'_>, ImportError> {
 }
 
 fn malformed(problem: impl Into<String>) -> ImportError {
-    ImportError::Malformed {
-        format: "PyTorch pickle",
-        problem: problem.into(),
-    }
+    ImportError::Malformed { format: "PyTorch pickle", problem: problem.into() }
 }
 
 impl<'a> Pickle<'a> {
@@ -155,9 +152,7 @@ impl<'a> Pickle<'a> {
         let Some(Object::Dict(items)) = self.objects.get(self.root) else {
             return None;
         };
-        let (_, value) = items
-            .iter()
-            .rfind(|(name, _)| self.text_at(*name) == Some(key))?;
+        let (_, value) = items.iter().rfind(|(name, _)| self.text_at(*name) == Some(key))?;
         match self.objects.get(*value) {
             Some(Object::Bool(value)) => Some(*value),
             _ => None,
@@ -174,13 +169,9 @@ impl<'a> Pickle<'a> {
         };
         let mut tensors = BTreeMap::new();
         for &(name, value) in items {
-            let name = self
-                .text_at(name)
-                .ok_or_else(|| malformed("a key of the state dict is not text"))?;
+            let name = self.text_at(name).ok_or_else(|| malformed("a key of the state dict is not text"))?;
             let Some(Object::Tensor(tensor)) = self.objects.get(value) else {
-                return Err(malformed(format!(
-                    "\"{name}\" is not a tensor; only state dicts are read"
-                )));
+                return Err(malformed(format!("\"{name}\" is not a tensor; only state dicts are read")));
             };
             if tensors.insert(name, tensor).is_some() {
                 return Err(malformed(format!("\"{name}\" is there twice")));

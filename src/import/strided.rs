@@ -18,9 +18,7 @@ pub(super) fn gather(
     offset: usize,
 ) -> Result<Array, String> {
     if shape.len() != strides.len() {
-        return Err(format!(
-            "has the shape {shape:?} but the strides {strides:?}"
-        ));
+        return Err(format!("has the shape {shape:?} but the strides {strides:?}"));
     }
     let count = volume(shape)?;
     let outside = || {
@@ -37,9 +35,7 @@ pub(super) fn gather(
         let last = shape
             .iter()
             .zip(strides)
-            .try_fold(offset, |at, (&extent, &stride)| {
-                at.checked_add(stride.checked_mul(extent - 1)?)
-            });
+            .try_fold(offset, |at, (&extent, &stride)| at.checked_add(stride.checked_mul(extent - 1)?));
         if last.is_none_or(|last| last >= source.len()) {
             return Err(outside());
         }
@@ -82,19 +78,13 @@ mod tests {
     #[test]
     fn views_are_copied_row_by_row() {
         let view = |shape: &[usize], strides: &[usize], offset| {
-            gather(&SOURCE, shape, strides, offset)
-                .unwrap()
-                .data
-                .to_vec()
+            gather(&SOURCE, shape, strides, offset).unwrap().data.to_vec()
         };
         assert_eq!(view(&[2, 3], &[3, 1], 0), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(view(&[3, 2], &[1, 3], 0), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
         assert_eq!(view(&[2, 1, 2], &[4, 9, 2], 5), [5.0, 7.0, 9.0, 11.0]);
         assert_eq!(view(&[], &[], 7), [7.0]);
-        assert_eq!(
-            view(&[2, 2, 2], &[1, 2, 4], 1),
-            [1.0, 5.0, 3.0, 7.0, 2.0, 6.0, 4.0, 8.0]
-        );
+        assert_eq!(view(&[2, 2, 2], &[1, 2, 4], 1), [1.0, 5.0, 3.0, 7.0, 2.0, 6.0, 4.0, 8.0]);
         assert!(view(&[0, 5], &[1, 1], 99).is_empty());
     }
 
@@ -109,10 +99,7 @@ mod tests {
             (vec![usize::MAX, 2], vec![0, 0], 0),
             (vec![2], vec![1, 1], 0),
         ] {
-            assert!(
-                gather(&SOURCE, &shape, &strides, offset).is_err(),
-                "{shape:?}"
-            );
+            assert!(gather(&SOURCE, &shape, &strides, offset).is_err(), "{shape:?}");
         }
     }
 }

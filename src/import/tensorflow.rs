@@ -37,20 +37,15 @@ pub fn import(file: impl Into<Bytes>) -> Result<Network, ImportError> {
 /// # Errors
 /// [`ImportError::Malformed`] when the bytes are not a `GraphDef` or end too early.
 pub fn read(file: Bytes) -> Result<Vec<NodeDef>, ImportError> {
-    let malformed = |problem: String| ImportError::Malformed {
-        format: "TensorFlow GraphDef",
-        problem,
-    };
+    let malformed = |problem: String| ImportError::Malformed { format: "TensorFlow GraphDef", problem };
     let graph = GraphDef::decode(file).map_err(|error| malformed(error.to_string()))?;
     if graph.node.is_empty() || graph.node.len() > MAX_NODES {
         let count = graph.node.len();
-        return Err(malformed(format!(
-            "it has {count} nodes, allowed are 1 to {MAX_NODES}"
-        )));
+        return Err(malformed(format!("it has {count} nodes, allowed are 1 to {MAX_NODES}")));
     }
     let decode = |(index, bytes)| {
-        let node = NodeDef::decode(bytes)
-            .map_err(|error| malformed(format!("node number {index}: {error}")))?;
+        let node =
+            NodeDef::decode(bytes).map_err(|error| malformed(format!("node number {index}: {error}")))?;
         if node.name.is_empty() {
             return Err(malformed(format!("node number {index} has no name")));
         }
@@ -68,11 +63,8 @@ pub fn translate(nodes: &[NodeDef]) -> Result<Network, ImportError> {
 }
 
 fn translate_within(nodes: &[NodeDef], mut budget: Budget) -> Result<Network, ImportError> {
-    let placeholders: Vec<String> = nodes
-        .iter()
-        .filter(|node| node.op == "Placeholder")
-        .map(|node| node.name.clone())
-        .collect();
+    let placeholders: Vec<String> =
+        nodes.iter().filter(|node| node.op == "Placeholder").map(|node| node.name.clone()).collect();
     if placeholders.len() != 1 {
         return Err(ImportError::Placeholders(placeholders));
     }
@@ -82,18 +74,11 @@ fn translate_within(nodes: &[NodeDef], mut budget: Budget) -> Result<Network, Im
     for index in order(nodes, &inputs)? {
         let node = &nodes[index];
         // All of them are there, because of the order.
-        let arguments: Vec<Value> = inputs[index]
-            .iter()
-            .filter_map(|&input| values[input])
-            .collect();
+        let arguments: Vec<Value> = inputs[index].iter().filter_map(|&input| values[input]).collect();
         values[index] = Some(match tf_ops::translate(node, &arguments, &mut budget)? {
             Output::Constant(tensor) => Value::Constant(tensor),
             Output::Layer(op, inputs) => {
-                layers.push(Node {
-                    name: node.name.clone(),
-                    op,
-                    inputs,
-                });
+                layers.push(Node { name: node.name.clone(), op, inputs });
                 Value::Layer(NodeId(layers.len() - 1))
             }
         });
@@ -122,10 +107,7 @@ fn wire(nodes: &[NodeDef]) -> Result<Vec<Vec<usize>>, ImportError> {
         by_name
             .get(name)
             .copied()
-            .ok_or_else(|| ImportError::MissingInput {
-                node: node.name.clone(),
-                input: name.to_owned(),
-            })
+            .ok_or_else(|| ImportError::MissingInput { node: node.name.clone(), input: name.to_owned() })
     };
     let data = |node: &NodeDef| {
         let inputs = node.input.iter().filter(|input| !input.starts_with('^'));
@@ -157,21 +139,14 @@ fn order(nodes: &[NodeDef], inputs: &[Vec<usize>]) -> Result<Vec<usize>, ImportE
     }
     match (0..nodes.len()).find(|&index| waiting[index] > 0) {
         None => Ok(order),
-        Some(blocked) => Err(ImportError::Cycle(
-            nodes[on_cycle(blocked, inputs, &waiting)].name.clone(),
-        )),
+        Some(blocked) => Err(ImportError::Cycle(nodes[on_cycle(blocked, inputs, &waiting)].name.clone())),
     }
 }
 
 /// A node on the cycle that `blocked` waits for. Whatever waits has an input that waits, so as many steps
 /// upstream as there are nodes must end on a cycle.
 fn on_cycle(blocked: usize, inputs: &[Vec<usize>], waiting: &[usize]) -> usize {
-    let upstream = |index: usize| {
-        inputs[index]
-            .iter()
-            .copied()
-            .find(|&input| waiting[input] > 0)
-    };
+    let upstream = |index: usize| inputs[index].iter().copied().find(|&input| waiting[input] > 0);
     (0..inputs.len()).fold(blocked, |index, _| upstream(index).unwrap_or(index))
 }
 

@@ -72,9 +72,7 @@ impl<'a> Call<'a, '_> {
         match <[usize; RANK]>::try_from(&shape[..]) {
             // Zero extents fit any other extent, so they could defeat later arithmetic.
             Ok(extents) if !data.is_empty() => Ok((extents, data)),
-            _ => Err(format!(
-                "the weight has the shape {shape:?}, needs {RANK} non-empty dimensions"
-            )),
+            _ => Err(format!("the weight has the shape {shape:?}, needs {RANK} non-empty dimensions")),
         }
     }
 
@@ -167,10 +165,9 @@ impl<'a> Call<'a, '_> {
         match self.attr(name)? {
             None => Err(format!("the attribute \"{name}\" is missing")),
             Some(Attr::Type(DT_FLOAT)) => Ok(()),
-            Some(Attr::Type(other)) => Err(format!(
-                "{name} is {}, only DT_FLOAT is supported",
-                type_name(*other)
-            )),
+            Some(Attr::Type(other)) => {
+                Err(format!("{name} is {}, only DT_FLOAT is supported", type_name(*other)))
+            }
             Some(other) => Err(wrong_kind(name, "a type", other)),
         }
     }
@@ -185,26 +182,20 @@ impl<'a> Call<'a, '_> {
 
     /// The border treatment, which has no default.
     pub(super) fn padding(&self) -> Result<Padding, String> {
-        if self
-            .ints("explicit_paddings")?
-            .is_some_and(|paddings| !paddings.is_empty())
-        {
+        if self.ints("explicit_paddings")?.is_some_and(|paddings| !paddings.is_empty()) {
             return Err("explicit_paddings are not supported".into());
         }
         match self.text("padding")? {
             Some("SAME") => Ok(Padding::Same),
             Some("VALID") => Ok(Padding::Valid),
-            Some(other) => Err(format!(
-                "padding is {other}, only SAME and VALID are supported"
-            )),
+            Some(other) => Err(format!("padding is {other}, only SAME and VALID are supported")),
             None => Err("the attribute \"padding\" is missing".into()),
         }
     }
 
     /// Height and width of a list like `strides`, `[1, height, width, 1]`, which has no default.
     pub(super) fn spatial(&self, name: &str) -> Result<[usize; 2], String> {
-        self.spatial_or_absent(name)?
-            .ok_or_else(|| format!("the attribute \"{name}\" is missing"))
+        self.spatial_or_absent(name)?.ok_or_else(|| format!("the attribute \"{name}\" is missing"))
     }
 
     /// Height and width of a list like `dilations`; `None` where it is absent.

@@ -22,10 +22,7 @@ pub(super) struct Floats {
 /// Decodes a `DT_FLOAT` constant.
 pub(super) fn floats(tensor: &TensorProto, budget: &mut Budget) -> Result<Floats, String> {
     if tensor.dtype != DT_FLOAT {
-        return Err(format!(
-            "the constant is {}, needs DT_FLOAT",
-            type_name(tensor.dtype)
-        ));
+        return Err(format!("the constant is {}, needs DT_FLOAT", type_name(tensor.dtype)));
     }
     let shape = shape(tensor)?;
     let count = volume(&shape)?;
@@ -47,12 +44,7 @@ pub(super) fn floats(tensor: &TensorProto, budget: &mut Budget) -> Result<Floats
             return Err(wrong_length(&shape, content.len() / 4));
         }
         budget.spend(count)?;
-        content
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect()
+        content.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     };
     Ok(Floats { shape, data })
 }
@@ -64,32 +56,19 @@ pub(super) fn integers(tensor: &TensorProto) -> Result<Vec<i64>, String> {
     let content = &tensor.tensor_content;
     let values: Vec<i64> = match tensor.dtype {
         _ if count > MAX_INTEGERS || content.len() > MAX_INTEGERS * 8 => {
-            return Err(format!(
-                "the constant has the shape {shape:?}, too many integers"
-            ));
+            return Err(format!("the constant has the shape {shape:?}, too many integers"));
         }
-        DT_INT32 if content.is_empty() => {
-            tensor.int_val.iter().map(|&value| value.into()).collect()
-        }
+        DT_INT32 if content.is_empty() => tensor.int_val.iter().map(|&value| value.into()).collect(),
         DT_INT64 if content.is_empty() => tensor.int64_val.clone(),
-        DT_INT32 if content.len().is_multiple_of(4) => content
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| i32::from_le_bytes(*bytes).into())
-            .collect(),
-        DT_INT64 if content.len().is_multiple_of(8) => content
-            .as_chunks()
-            .0
-            .iter()
-            .map(|bytes| i64::from_le_bytes(*bytes))
-            .collect(),
+        DT_INT32 if content.len().is_multiple_of(4) => {
+            content.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect()
+        }
+        DT_INT64 if content.len().is_multiple_of(8) => {
+            content.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
+        }
         DT_INT32 | DT_INT64 => return Err("the constant ends in the middle of an integer".into()),
         other => {
-            return Err(format!(
-                "the constant is {}, needs DT_INT32 or DT_INT64",
-                type_name(other)
-            ));
+            return Err(format!("the constant is {}, needs DT_INT32 or DT_INT64", type_name(other)));
         }
     };
     match values[..] {
@@ -106,9 +85,8 @@ fn shape(tensor: &TensorProto) -> Result<Vec<usize>, String> {
     if shape.unknown_rank {
         return Err("the constant has no shape".into());
     }
-    let extent = |size: i64| {
-        usize::try_from(size).map_err(|_| format!("the constant has a dimension of {size}"))
-    };
+    let extent =
+        |size: i64| usize::try_from(size).map_err(|_| format!("the constant has a dimension of {size}"));
     shape.dim.iter().map(|dim| extent(dim.size)).collect()
 }
 
@@ -125,60 +103,35 @@ mod tests {
 
     fn tensor(dtype: i32, dims: &[i64]) -> TensorProto {
         let dim = dims.iter().map(|&size| Dim { size }).collect();
-        let tensor_shape = Some(TensorShapeProto {
-            dim,
-            unknown_rank: false,
-        });
-        TensorProto {
-            dtype,
-            tensor_shape,
-            ..Default::default()
-        }
+        let tensor_shape = Some(TensorShapeProto { dim, unknown_rank: false });
+        TensorProto { dtype, tensor_shape, ..Default::default() }
     }
 
     #[test]
     fn a_single_value_stands_for_all() {
-        let constant = TensorProto {
-            float_val: vec![2.5],
-            ..tensor(DT_FLOAT, &[2, 3])
-        };
+        let constant = TensorProto { float_val: vec![2.5], ..tensor(DT_FLOAT, &[2, 3]) };
         let floats = floats(&constant, &mut Budget::new()).unwrap();
         assert_eq!((floats.shape, floats.data), (vec![2, 3], vec![2.5; 6]));
-        let constant = TensorProto {
-            int_val: vec![7],
-            ..tensor(DT_INT32, &[2])
-        };
+        let constant = TensorProto { int_val: vec![7], ..tensor(DT_INT32, &[2]) };
         assert_eq!(integers(&constant).unwrap(), [7, 7]);
     }
 
     #[test]
     fn both_forms_and_widths_of_integers_are_read() {
         let content = TensorProto {
-            tensor_content: (-1i32)
-                .to_le_bytes()
-                .into_iter()
-                .chain(9i32.to_le_bytes())
-                .collect(),
+            tensor_content: (-1i32).to_le_bytes().into_iter().chain(9i32.to_le_bytes()).collect(),
             ..tensor(DT_INT32, &[2])
         };
         assert_eq!(integers(&content).unwrap(), [-1, 9]);
-        let list = TensorProto {
-            int64_val: vec![-1, 9],
-            ..tensor(DT_INT64, &[2])
-        };
+        let list = TensorProto { int64_val: vec![-1, 9], ..tensor(DT_INT64, &[2]) };
         assert_eq!(integers(&list).unwrap(), [-1, 9]);
     }
 
     #[test]
     fn shapes_that_the_values_do_not_fill_are_refused() {
-        let one_value = |dims: &[i64]| TensorProto {
-            float_val: vec![1.0],
-            ..tensor(DT_FLOAT, dims)
-        };
-        let content = |dims: &[i64]| TensorProto {
-            tensor_content: vec![0; 8].into(),
-            ..tensor(DT_FLOAT, dims)
-        };
+        let one_value = |dims: &[i64]| TensorProto { float_val: vec![1.0], ..tensor(DT_FLOAT, dims) };
+        let content =
+            |dims: &[i64]| TensorProto { tensor_content: vec![0; 8].into(), ..tensor(DT_FLOAT, dims) };
         for (constant, expected) in [
             (one_value(&[1 << 40]), "holds 1 value(s)"),
             (one_value(&[i64::MAX, i64::MAX]), "absurd"),
@@ -191,10 +144,7 @@ mod tests {
             let problem = floats(&constant, &mut Budget::new()).err().unwrap();
             assert!(problem.contains(expected), "{problem}");
         }
-        let many = TensorProto {
-            int_val: vec![1],
-            ..tensor(DT_INT32, &[1 << 50])
-        };
+        let many = TensorProto { int_val: vec![1], ..tensor(DT_INT32, &[1 << 50]) };
         assert!(integers(&many).unwrap_err().contains("too many integers"));
         assert!(floats(&one_value(&[9]), &mut Budget { left: 8 }).is_err());
     }

@@ -23,29 +23,11 @@ const fn rule(
     attributes: &'static [&'static str],
     build: for<'a> fn(&mut Call<'a, '_>) -> Result<Output<'a>, String>,
 ) -> Rule {
-    Rule {
-        op,
-        attributes,
-        build,
-    }
+    Rule { op, attributes, build }
 }
 
-const CONV: &[&str] = &[
-    "T",
-    "strides",
-    "padding",
-    "explicit_paddings",
-    "data_format",
-    "dilations",
-];
-const POOL: &[&str] = &[
-    "T",
-    "ksize",
-    "strides",
-    "padding",
-    "explicit_paddings",
-    "data_format",
-];
+const CONV: &[&str] = &["T", "strides", "padding", "explicit_paddings", "data_format", "dilations"];
+const POOL: &[&str] = &["T", "ksize", "strides", "padding", "explicit_paddings", "data_format"];
 const LRN: &[&str] = &["T", "depth_radius", "bias", "alpha", "beta"];
 
 /// Every operation that can be imported, in alphabetical order.
@@ -55,9 +37,7 @@ const RULES: [Rule; 19] = [
     rule("AvgPool", POOL, |call| pool(call, Op::AvgPool)),
     rule("BiasAdd", &["T", "data_format"], bias_add),
     rule("Concat", &["T"], |call| concat(call, 0)),
-    rule("ConcatV2", &["T"], |call| {
-        concat(call, call.inputs.len().saturating_sub(1))
-    }),
+    rule("ConcatV2", &["T"], |call| concat(call, call.inputs.len().saturating_sub(1))),
     rule("Const", &["dtype", "value"], constant),
     rule("Conv2D", CONV, conv2d),
     rule("DepthwiseConv2dNative", CONV, depthwise),
@@ -77,14 +57,7 @@ const RULES: [Rule; 19] = [
 /// `N`, the number of inputs, repeats what the list of inputs says; `Tidx` and `Tshape` are the integer types
 /// of axes and shapes, which constants carry themselves; the rest choose or annotate an implementation.
 /// So do names that begin with an underscore, which TensorFlow reserves for that.
-const HARMLESS: [&str; 6] = [
-    "N",
-    "Tidx",
-    "Tshape",
-    "grad_a",
-    "grad_b",
-    "use_cudnn_on_gpu",
-];
+const HARMLESS: [&str; 6] = ["N", "Tidx", "Tshape", "grad_a", "grad_b", "use_cudnn_on_gpu"];
 
 /// Colour channels of the image.
 const CHANNELS: usize = 3;
@@ -100,10 +73,7 @@ pub(super) fn translate<'a>(
 ) -> Result<Output<'a>, ImportError> {
     let (name, op) = (&node.name, &node.op);
     let rule = RULES.iter().find(|rule| rule.op == op);
-    let rule = rule.ok_or_else(|| ImportError::UnknownOp {
-        node: name.clone(),
-        op: op.clone(),
-    })?;
+    let rule = rule.ok_or_else(|| ImportError::UnknownOp { node: name.clone(), op: op.clone() })?;
     for attribute in node.attr.keys() {
         let known = attribute.starts_with('_')
             || HARMLESS.contains(&attribute.as_str())
@@ -116,23 +86,13 @@ pub(super) fn translate<'a>(
             });
         }
     }
-    let mut call = Call {
-        node,
-        inputs,
-        budget,
-    };
-    let typed = if rule.attributes.contains(&"T") {
-        call.is_float("T")
-    } else {
-        Ok(())
-    };
-    typed
-        .and_then(|()| (rule.build)(&mut call))
-        .map_err(|problem| ImportError::Node {
-            node: name.clone(),
-            op: op.clone(),
-            problem,
-        })
+    let mut call = Call { node, inputs, budget };
+    let typed = if rule.attributes.contains(&"T") { call.is_float("T") } else { Ok(()) };
+    typed.and_then(|()| (rule.build)(&mut call)).map_err(|problem| ImportError::Node {
+        node: name.clone(),
+        op: op.clone(),
+        problem,
+    })
 }
 
 /// A layer with one input.
@@ -154,27 +114,17 @@ fn bias_add<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
     call.arity(2)?;
     call.is_nhwc()?;
     let ([channels], data) = call.weight(1)?;
-    single(
-        Op::BiasAdd {
-            bias: gather(&data, &[channels], &[1], 0)?,
-        },
-        call.layer(0)?,
-    )
+    single(Op::BiasAdd { bias: gather(&data, &[channels], &[1], 0)? }, call.layer(0)?)
 }
 
 /// `axis` is the index of the input that holds the axis: the first of Concat, the last of ConcatV2.
 fn concat<'a>(call: &mut Call<'a, '_>, axis: usize) -> Result<Output<'a>, String> {
     let joined = (0..call.inputs.len()).filter(|&index| index != axis);
-    let joined = joined
-        .map(|index| call.layer(index))
-        .collect::<Result<Vec<_>, _>>()?;
+    let joined = joined.map(|index| call.layer(index)).collect::<Result<Vec<_>, _>>()?;
     match call.integers(axis)?[..] {
         [3 | -1] if !joined.is_empty() => Ok(Output::Layer(Op::Concat, joined)),
         [3 | -1] => Err("has nothing to join".into()),
-        ref other => Err(format!(
-            "joins along axis {}, only channels (3) are supported",
-            shown(other)
-        )),
+        ref other => Err(format!("joins along axis {}, only channels (3) are supported", shown(other))),
     }
 }
 
@@ -199,13 +149,7 @@ fn depthwise<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
     let input = call.layer(0)?;
     let ([height, width, channels, multiplier], data) = call.weight(1)?;
     let outer = channels * multiplier;
-    convolution(
-        call,
-        input,
-        &data,
-        ([outer, 1, height, width], [1, 1, width * outer, outer]),
-        channels,
-    )
+    convolution(call, input, &data, ([outer, 1, height, width], [1, 1, width * outer, outer]), channels)
 }
 
 fn convolution<'a>(
@@ -268,34 +212,20 @@ fn mean<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
         return Err("keep_dims is not supported".into());
     }
     let axes = call.integers(1)?;
-    let mut positive: Vec<i64> = axes
-        .iter()
-        .map(|&axis| {
-            if axis < 0 {
-                axis.saturating_add(4)
-            } else {
-                axis
-            }
-        })
-        .collect();
+    let mut positive: Vec<i64> =
+        axes.iter().map(|&axis| if axis < 0 { axis.saturating_add(4) } else { axis }).collect();
     positive.sort_unstable();
     match positive[..] {
         [1, 2] => single(Op::SpatialMean, call.layer(0)?),
-        _ => Err(format!(
-            "averages over axes {}, only [1, 2] are supported",
-            shown(&axes)
-        )),
+        _ => Err(format!("averages over axes {}, only [1, 2] are supported", shown(&axes))),
     }
 }
 
 fn pool<'a>(call: &mut Call<'a, '_>, op: fn(Window) -> Op) -> Result<Output<'a>, String> {
     call.arity(1)?;
     call.is_nhwc()?;
-    let window = Window {
-        kernel: call.spatial("ksize")?,
-        stride: call.spatial("strides")?,
-        padding: call.padding()?,
-    };
+    let window =
+        Window { kernel: call.spatial("ksize")?, stride: call.spatial("strides")?, padding: call.padding()? };
     single(op(window), call.layer(0)?)
 }
 
@@ -307,10 +237,7 @@ fn placeholder<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
     if let Some(shape) = call.shape("shape")?.filter(|shape| !shape.unknown_rank) {
         let sizes: Vec<i64> = shape.dim.iter().map(|dim| dim.size).collect();
         if !matches!(sizes[..], [] | [_, _, _, -1 | 3]) {
-            return Err(format!(
-                "has the shape {}, needs [batch, height, width, 3]",
-                shown(&sizes)
-            ));
+            return Err(format!("has the shape {}, needs [batch, height, width, 3]", shown(&sizes)));
         }
     }
     Ok(Output::Layer(Op::Input { channels: CHANNELS }, Vec::new()))
@@ -324,9 +251,6 @@ fn reshape<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
             let features = usize::try_from(features).map_err(|error| error.to_string())?;
             single(Op::Flatten { features }, call.layer(0)?)
         }
-        _ => Err(format!(
-            "the new shape is {}, only [-1, n] is supported",
-            shown(&shape)
-        )),
+        _ => Err(format!("the new shape is {}, only [-1, n] is supported", shown(&shape))),
     }
 }

@@ -46,18 +46,11 @@ pub fn is_torch_file(start: &[u8]) -> bool {
 /// [`ImportError::Malformed`] for anything but a complete file, [`ImportError::ForbiddenGlobal`] for a pickle
 /// that names more than tensors, [`ImportError::Weight`] for a tensor that does not fit its storage.
 pub fn read(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
-    if file.starts_with(&ZIP_START) {
-        read_zip(file)
-    } else {
-        read_old(file)
-    }
+    if file.starts_with(&ZIP_START) { read_zip(file) } else { read_old(file) }
 }
 
 fn malformed(problem: impl Into<String>) -> ImportError {
-    ImportError::Malformed {
-        format: "PyTorch file",
-        problem: problem.into(),
-    }
+    ImportError::Malformed { format: "PyTorch file", problem: problem.into() }
 }
 
 fn read_old(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
@@ -77,19 +70,13 @@ fn read_old(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
         return Err(malformed("its numbers are not little-endian"));
     }
     let object = next()?;
-    let keys = next()?
-        .texts()
-        .ok_or_else(|| malformed("the list of storages is missing"))?;
+    let keys = next()?.texts().ok_or_else(|| malformed("the list of storages is missing"))?;
     let mut storages = BTreeMap::new();
     for key in keys {
         let storage = object.storages.get(key);
-        let storage =
-            storage.ok_or_else(|| malformed(format!("nothing describes storage \"{key}\"")))?;
+        let storage = storage.ok_or_else(|| malformed(format!("nothing describes storage \"{key}\"")))?;
         let data = old_storage(&mut rest, *storage).ok_or_else(|| {
-            malformed(format!(
-                "storage \"{key}\" of {} elements is damaged or cut off",
-                storage.count
-            ))
+            malformed(format!("storage \"{key}\" of {} elements is damaged or cut off", storage.count))
         })?;
         storages.insert(key, Cow::Borrowed(data));
     }
@@ -111,39 +98,27 @@ fn old_storage<'a>(rest: &mut &'a [u8], storage: Storage) -> Option<&'a [u8]> {
 }
 
 fn read_zip(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
-    let mut archive =
-        ZipArchive::new(Cursor::new(file)).map_err(|error| malformed(error.to_string()))?;
-    let roots = archive
-        .file_names_raw()
-        .filter_map(|name| name.strip_suffix(b"data.pkl"));
+    let mut archive = ZipArchive::new(Cursor::new(file)).map_err(|error| malformed(error.to_string()))?;
+    let roots = archive.file_names_raw().filter_map(|name| name.strip_suffix(b"data.pkl"));
     let [root] = &roots.take(2).map(<[u8]>::to_vec).collect::<Vec<_>>()[..] else {
         return Err(malformed("the archive needs exactly one data.pkl"));
     };
     let name = |entry: &str| [root, entry.as_bytes()].concat();
     // Archives from before PyTorch 2.1 do not say, and were written on little-endian machines.
     let order = name("byteorder");
-    if archive.index_for_name_raw(&order).is_some()
-        && unpack(&mut archive, &order, 16)? != b"little"
-    {
+    if archive.index_for_name_raw(&order).is_some() && unpack(&mut archive, &order, 16)? != b"little" {
         return Err(malformed("its numbers are not little-endian"));
     }
     let program = unpack(&mut archive, &name("data.pkl"), MAX_PICKLE)?;
     let object = pickle::read(&program)?;
     let mut storages = BTreeMap::new();
     let mut budget = Budget::new();
-    for (&key, storage) in object
-        .storages
-        .iter()
-        .filter(|(_, storage)| is_float(storage.dtype))
-    {
+    for (&key, storage) in object.storages.iter().filter(|(_, storage)| is_float(storage.dtype)) {
         budget.spend(storage.count).map_err(malformed)?;
         let size = storage.count as u64 * width(storage.dtype) as u64;
         let data = unpack(&mut archive, &name(&format!("data/{key}")), size)?;
         if data.len() as u64 != size {
-            return Err(malformed(format!(
-                "storage \"{key}\" has {} bytes, needs {size}",
-                data.len()
-            )));
+            return Err(malformed(format!("storage \"{key}\" has {} bytes, needs {size}", data.len())));
         }
         storages.insert(key, Cow::Owned(data));
     }
@@ -151,24 +126,16 @@ fn read_zip(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
 }
 
 /// Unpacks one entry of at most `limit` bytes. Memory grows with what is there, not with what is claimed.
-fn unpack(
-    archive: &mut ZipArchive<Cursor<&[u8]>>,
-    name: &[u8],
-    limit: u64,
-) -> Result<Vec<u8>, ImportError> {
+fn unpack(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &[u8], limit: u64) -> Result<Vec<u8>, ImportError> {
     let shown = String::from_utf8_lossy(name);
     let index = archive.index_for_name_raw(name);
     let index = index.ok_or_else(|| malformed(format!("the archive has no \"{shown}\"")))?;
-    let entry = archive
-        .by_index(index)
-        .map_err(|error| malformed(format!("\"{shown}\": {error}")))?;
+    let entry = archive.by_index(index).map_err(|error| malformed(format!("\"{shown}\": {error}")))?;
     let mut data = Vec::new();
     let read = entry.take(limit.saturating_add(1)).read_to_end(&mut data);
     read.map_err(|error| malformed(format!("\"{shown}\": {error}")))?;
     if data.len() as u64 > limit {
-        return Err(malformed(format!(
-            "\"{shown}\" has more than {limit} bytes"
-        )));
+        return Err(malformed(format!("\"{shown}\" has more than {limit} bytes")));
     }
     Ok(data)
 }
@@ -182,10 +149,7 @@ fn tensors(
     let mut decoded: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
     let mut budget = Budget::new();
     for (key, tensor) in object.tensors()? {
-        let refused = |problem: String| ImportError::Weight {
-            key: key.to_owned(),
-            problem,
-        };
+        let refused = |problem: String| ImportError::Weight { key: key.to_owned(), problem };
         let Some(storage) = object.storages.get(tensor.storage) else {
             return Err(refused("its storage is not described".into()));
         };
@@ -198,15 +162,9 @@ fn tensors(
             budget.spend(storage.count).map_err(refused)?;
             decoded.insert(tensor.storage, floats(storage.dtype, data));
         }
-        let source = decoded
-            .get(tensor.storage)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        volume(&tensor.shape)
-            .and_then(|count| budget.spend(count))
-            .map_err(refused)?;
-        let array =
-            gather(source, &tensor.shape, &tensor.strides, tensor.offset).map_err(refused)?;
+        let source = decoded.get(tensor.storage).map(Vec::as_slice).unwrap_or_default();
+        volume(&tensor.shape).and_then(|count| budget.spend(count)).map_err(refused)?;
+        let array = gather(source, &tensor.shape, &tensor.strides, tensor.offset).map_err(refused)?;
         arrays.insert(key.to_owned(), array);
     }
     Ok(arrays)
@@ -227,11 +185,7 @@ fn width(dtype: Dtype) -> usize {
 
 fn floats(dtype: Dtype, data: &[u8]) -> Vec<f32> {
     fn each<const N: usize>(data: &[u8], decode: fn([u8; N]) -> f32) -> Vec<f32> {
-        data.as_chunks()
-            .0
-            .iter()
-            .map(|bytes| decode(*bytes))
-            .collect()
+        data.as_chunks().0.iter().map(|bytes| decode(*bytes)).collect()
     }
     match dtype {
         Dtype::Float => each(data, f32::from_le_bytes),

@@ -40,8 +40,6 @@ pub fn known_models() -> &'static [KnownModel] {
 impl KnownModel {
     /// The known model that a file of this stem (its name without extension) claims to be.
     pub(super) fn claimed_by(stem: &str) -> Option<&'static Self> {
-        KNOWN
-            .iter()
-            .find(|known| known.id == stem || known.file_name.split('.').next() == Some(stem))
+        KNOWN.iter().find(|known| known.id == stem || known.file_name.split('.').next() == Some(stem))
     }
 }

@@ -103,11 +103,7 @@ pub enum ModelError {
 }
 
 fn missing(dir: &Path) -> &'static str {
-    if dir.exists() {
-        ""
-    } else {
-        ", which does not exist"
-    }
+    if dir.exists() { "" } else { ", which does not exist" }
 }
 
 /// Loads one file. Its id is the file's name without extension, or that of the known model it claims to be.
@@ -126,27 +122,16 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
             found: sha256,
         });
     }
-    let refused = |source| ModelError::Import {
-        path: path.to_owned(),
-        source,
-    };
+    let refused = |source| ModelError::Import { path: path.to_owned(), source };
     let (network, dreaming, format) = if torch_file::is_torch_file(&file) {
-        let network = torch_file::read(&file)
-            .and_then(efficientnet::build)
-            .map_err(refused)?;
-        (
-            network,
-            Some(Dreaming::of_efficientnet()),
-            "EfficientNet-Lite0 weights",
-        )
+        let network = torch_file::read(&file).and_then(efficientnet::build).map_err(refused)?;
+        (network, Some(Dreaming::of_efficientnet()), "EfficientNet-Lite0 weights")
     } else {
         let network = tensorflow::import(file).map_err(refused)?;
         let dreaming = Dreaming::of_graph(&network);
         (network, dreaming, "A TensorFlow graph")
     };
-    let dreaming = dreaming.ok_or_else(|| ModelError::NoLayer {
-        path: path.to_owned(),
-    })?;
+    let dreaming = dreaming.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;
     let described = || format!("{format} from a file called {stem}.");
     Ok(Model {
         id: known.map_or(stem, |known| known.id).to_owned(),
@@ -189,15 +174,10 @@ pub fn load_id(dir: &Path, id: &str) -> Result<Model, ModelError> {
 
 /// The model files of a folder by id; at least one.
 fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, ModelError> {
-    let unreadable = |source| ModelError::Io {
-        path: dir.to_owned(),
-        source,
-    };
+    let unreadable = |source| ModelError::Io { path: dir.to_owned(), source };
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(ModelError::NoModels {
-                dir: dir.to_owned(),
-            });
+            return Err(ModelError::NoModels { dir: dir.to_owned() });
         }
         entries => entries.map_err(unreadable)?,
     };
@@ -209,46 +189,30 @@ fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, ModelError> {
             continue;
         }
         let stem = stem(&path)?;
-        let id = KnownModel::claimed_by(stem)
-            .map_or(stem, |known| known.id)
-            .to_owned();
+        let id = KnownModel::claimed_by(stem).map_or(stem, |known| known.id).to_owned();
         if let Some(other) = files.insert(id.clone(), path.clone()) {
             let (first, second) = (other.clone().min(path.clone()), other.max(path));
             return Err(ModelError::SameId { id, first, second });
         }
     }
     if files.is_empty() {
-        return Err(ModelError::NoModels {
-            dir: dir.to_owned(),
-        });
+        return Err(ModelError::NoModels { dir: dir.to_owned() });
     }
     Ok(files)
 }
 
 /// A file's name without extension, where it can be an id.
 fn stem(path: &Path) -> Result<&str, ModelError> {
-    let stem = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or_default();
-    if stem.is_empty()
-        || !stem
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    {
-        return Err(ModelError::Name {
-            path: path.to_owned(),
-        });
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if stem.is_empty() || !stem.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+        return Err(ModelError::Name { path: path.to_owned() });
     }
     Ok(stem)
 }
 
 /// Reads a file and hashes what was read, so that no other content can slip in between.
 fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
-    let unreadable = |source| ModelError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| ModelError::Io { path: path.to_owned(), source };
     let mut source = File::open(path).map_err(unreadable)?.take(MAX_FILE + 1);
     let mut file = Vec::new();
     let mut hash = Sha256::new();
@@ -262,15 +226,9 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
         file.extend_from_slice(read);
     }
     if file.len() as u64 > MAX_FILE {
-        return Err(ModelError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(ModelError::TooLarge { path: path.to_owned() });
     }
-    let digest = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((file, digest))
 }
 

@@ -93,8 +93,6 @@ impl Catalogue {
     /// [`DEFAULT_MODEL`] if it is there, else the first; empty only for an empty catalogue.
     pub fn default_id(&self) -> &str {
         let first = || self.models.keys().next().map_or("", String::as_str);
-        self.models
-            .get_key_value(DEFAULT_MODEL)
-            .map_or_else(first, |(id, _)| id.as_str())
+        self.models.get_key_value(DEFAULT_MODEL).map_or_else(first, |(id, _)| id.as_str())
     }
 }

@@ -93,11 +93,7 @@ pub struct Picture {
 pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
     let (decoder, format, _) = open(bytes, max_pixels)?;
     let (width, height) = decoder.dimensions();
-    Ok(Header {
-        width,
-        height,
-        media_type: format.to_mime_type(),
-    })
+    Ok(Header { width, height, media_type: format.to_mime_type() })
 }
 
 /// Decodes the first frame, applies EXIF orientation and drops other metadata.
@@ -113,40 +109,19 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
             reason: "it is cut off before its end".into(),
         });
     }
-    let mut image =
-        DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
     image.apply_orientation(orientation);
-    let alpha = image.color().has_alpha().then(|| {
-        image
-            .to_luma_alpha8()
-            .pixels()
-            .map(|pixel| pixel.0[1])
-            .collect()
-    });
+    let alpha =
+        image.color().has_alpha().then(|| image.to_luma_alpha8().pixels().map(|pixel| pixel.0[1]).collect());
     let (width, height) = (image.width(), image.height());
     let deep = image.color().bytes_per_pixel() / image.color().channel_count() > 1;
     let rgb = if deep {
         // 16-bit and float files keep their depth: 65535 / 257 = 255.
-        image
-            .into_rgb16()
-            .into_raw()
-            .into_iter()
-            .map(|value| f32::from(value) / 257.0)
-            .collect()
+        image.into_rgb16().into_raw().into_iter().map(|value| f32::from(value) / 257.0).collect()
     } else {
-        image
-            .into_rgb8()
-            .into_raw()
-            .into_iter()
-            .map(f32::from)
-            .collect()
+        image.into_rgb8().into_raw().into_iter().map(f32::from).collect()
     };
-    Ok(Picture {
-        width,
-        height,
-        rgb,
-        alpha,
-    })
+    Ok(Picture { width, height, rgb, alpha })
 }
 
 impl Picture {
@@ -167,12 +142,7 @@ impl Picture {
                     rgba.extend_from_slice(colour);
                     rgba.push(opacity);
                 }
-                PngEncoder::new(&mut file).write_image(
-                    &rgba,
-                    width,
-                    height,
-                    ExtendedColorType::Rgba8,
-                )
+                PngEncoder::new(&mut file).write_image(&rgba, width, height, ExtendedColorType::Rgba8)
             }
             (Format::Png, None) => {
                 let rgb: Vec<u8> = rgb.collect();
@@ -197,23 +167,15 @@ fn open(
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|_| PictureError::UnknownFormat)?;
-    let known = reader
-        .format()
-        .and_then(|format| FORMATS.iter().find(|(known, _)| *known == format));
+    let known = reader.format().and_then(|format| FORMATS.iter().find(|(known, _)| *known == format));
     let &(format, name) = known.ok_or(PictureError::UnknownFormat)?;
-    let decoder = reader
-        .into_decoder()
-        .map_err(|error| undecodable(name, &error))?;
+    let decoder = reader.into_decoder().map_err(|error| undecodable(name, &error))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(PictureError::Empty);
     }
     if u64::from(width) * u64::from(height) > max_pixels {
-        return Err(PictureError::TooLarge {
-            width,
-            height,
-            max_pixels,
-        });
+        return Err(PictureError::TooLarge { width, height, max_pixels });
     }
     Ok((decoder, format, name))
 }
@@ -223,9 +185,8 @@ fn open(
 fn reaches_end_marker(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     // Every marker is 0xFF and a code; within a scan, 0xFF00 and the restarts D0–D7 are data.
-    while let Some(at) = rest
-        .windows(2)
-        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
+    while let Some(at) =
+        rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
     {
         let code = rest[at + 1];
         rest = &rest[at + 2..];
@@ -233,10 +194,7 @@ fn reaches_end_marker(bytes: &[u8]) -> bool {
             0xd9 => return true,
             0x01 | 0xd8 => {}
             // A segment starts with its length, which counts itself.
-            _ => match rest
-                .first_chunk()
-                .map(|length| usize::from(u16::from_be_bytes(*length)))
-            {
+            _ => match rest.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length))) {
                 Some(length) if length <= rest.len() => rest = &rest[length..],
                 _ => return false,
             },
@@ -246,8 +204,5 @@ fn reaches_end_marker(bytes: &[u8]) -> bool {
 }
 
 fn undecodable(format: &'static str, error: &image::ImageError) -> PictureError {
-    PictureError::Undecodable {
-        format,
-        reason: error.to_string(),
-    }
+    PictureError::Undecodable { format, reason: error.to_string() }
 }

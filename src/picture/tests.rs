@@ -20,41 +20,16 @@ fn colours() -> DynamicImage {
 #[test]
 fn every_format_and_colour_type_decodes_to_rgb() {
     let image = colours();
-    let expected: Vec<f32> = image
-        .to_rgb8()
-        .into_raw()
-        .into_iter()
-        .map(f32::from)
-        .collect();
-    for format in [
-        ImageFormat::Png,
-        ImageFormat::WebP,
-        ImageFormat::Bmp,
-        ImageFormat::Tiff,
-    ] {
+    let expected: Vec<f32> = image.to_rgb8().into_raw().into_iter().map(f32::from).collect();
+    for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff] {
         let picture = decode(&file(&image, format), LIMIT).unwrap();
-        assert_eq!(
-            (picture.width, picture.height, &picture.alpha),
-            (4, 2, &None),
-            "{format:?}"
-        );
+        assert_eq!((picture.width, picture.height, &picture.alpha), (4, 2, &None), "{format:?}");
         assert_eq!(picture.rgb, expected, "{format:?}");
     }
     // 16-bit keeps what 8 bits would round away.
     let deep = image::ImageBuffer::from_pixel(2, 2, Luma([257u16 * 100 + 128]));
-    let picture = decode(
-        &file(&DynamicImage::ImageLuma16(deep), ImageFormat::Png),
-        LIMIT,
-    )
-    .unwrap();
-    assert!(
-        picture
-            .rgb
-            .iter()
-            .all(|value| (value - 100.498).abs() < 0.01),
-        "{:?}",
-        picture.rgb
-    );
+    let picture = decode(&file(&DynamicImage::ImageLuma16(deep), ImageFormat::Png), LIMIT).unwrap();
+    assert!(picture.rgb.iter().all(|value| (value - 100.498).abs() < 0.01), "{:?}", picture.rgb);
 }
 
 #[test]
@@ -65,11 +40,7 @@ fn transparency_travels_around_the_dream() {
     let again = image::load_from_memory(&picture.encode(Format::Png).unwrap()).unwrap();
     assert_eq!(again.to_rgba8(), image);
     assert!(
-        image::load_from_memory(&picture.encode(Format::Jpeg).unwrap())
-            .unwrap()
-            .color()
-            .channel_count()
-            == 3
+        image::load_from_memory(&picture.encode(Format::Jpeg).unwrap()).unwrap().color().channel_count() == 3
     );
 }
 
@@ -80,20 +51,11 @@ fn the_camera_s_orientation_is_applied() {
     let mut bytes = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut bytes, 100);
     encoder.set_exif_metadata(exif).unwrap();
-    encoder
-        .write_image(colours().as_bytes(), 4, 2, ExtendedColorType::Rgb8)
-        .unwrap();
+    encoder.write_image(colours().as_bytes(), 4, 2, ExtendedColorType::Rgb8).unwrap();
     let picture = decode(&bytes, LIMIT).unwrap();
     assert_eq!((picture.width, picture.height), (2, 4));
     let header = probe(&bytes, LIMIT).unwrap();
-    assert_eq!(
-        header,
-        Header {
-            width: 4,
-            height: 2,
-            media_type: "image/jpeg"
-        }
-    );
+    assert_eq!(header, Header { width: 4, height: 2, media_type: "image/jpeg" });
 }
 
 #[test]
@@ -104,73 +66,42 @@ fn a_huge_header_is_refused_before_anything_is_decoded() {
     let crc = crc32(&bomb[12..29]);
     bomb[29..33].copy_from_slice(&crc.to_be_bytes());
     let error = probe(&bomb, 16_000_000).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            PictureError::TooLarge {
-                width: 60_000,
-                height: 60_000,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("60000×60000") && error.to_string().contains("16000000"),
-        "{error}"
-    );
+    assert!(matches!(error, PictureError::TooLarge { width: 60_000, height: 60_000, .. }), "{error}");
+    assert!(error.to_string().contains("60000×60000") && error.to_string().contains("16000000"), "{error}");
 }
 
 /// The checksum of PNG chunks (ISO 3309), bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            if crc & 1 == 1 {
-                (crc >> 1) ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            }
-        })
+        (0..8).fold(
+            crc ^ u32::from(byte),
+            |crc, _| {
+                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+            },
+        )
     })
 }
 
 #[test]
 fn what_is_no_image_or_damaged_is_refused() {
-    for bytes in [
-        &b""[..],
-        b"hello",
-        b"%PDF-1.7",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-    ] {
-        assert!(matches!(
-            decode(bytes, LIMIT),
-            Err(PictureError::UnknownFormat)
-        ));
+    for bytes in [&b""[..], b"hello", b"%PDF-1.7", b"<svg xmlns='http://www.w3.org/2000/svg'/>"] {
+        assert!(matches!(decode(bytes, LIMIT), Err(PictureError::UnknownFormat)));
     }
-    let noisy = image::RgbImage::from_fn(64, 64, |x, y| {
-        Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, y as u8])
-    });
+    let noisy =
+        image::RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, y as u8]));
     for (format, _) in FORMATS {
         let whole = file(&noisy.clone().into(), format);
         assert!(decode(&whole, LIMIT).is_ok(), "{format:?}");
         for length in [whole.len() / 3, whole.len() / 2, whole.len() * 4 / 5] {
             let outcome = decode(&whole[..length], LIMIT);
-            assert!(
-                matches!(outcome, Err(PictureError::Undecodable { .. })),
-                "{format:?} cut at {length}"
-            );
+            assert!(matches!(outcome, Err(PictureError::Undecodable { .. })), "{format:?} cut at {length}");
         }
     }
 }
 
 #[test]
 fn values_are_clipped_when_encoded() {
-    let picture = Picture {
-        width: 1,
-        height: 1,
-        rgb: vec![-20.0, 300.0, 99.9],
-        alpha: None,
-    };
+    let picture = Picture { width: 1, height: 1, rgb: vec![-20.0, 300.0, 99.9], alpha: None };
     let again = decode(&picture.encode(Format::Png).unwrap(), LIMIT).unwrap();
     assert_eq!(again.rgb, [0.0, 255.0, 99.0]);
 }

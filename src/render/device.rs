@@ -12,35 +12,19 @@ use super::RenderError;
 /// Parses `auto`, `cpu` or `cuda:N`; `auto` is the first GPU where there is one.
 pub(super) fn select(wanted: &str) -> Result<Device, RenderError> {
     load_cuda();
-    let count = if Cuda::is_available() {
-        usize::try_from(Cuda::device_count()).unwrap_or(0)
-    } else {
-        0
-    };
+    let count = if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 };
     let device = match wanted {
-        "auto" => Some(if count > 0 {
-            Device::Cuda(0)
-        } else {
-            Device::Cpu
-        }),
+        "auto" => Some(if count > 0 { Device::Cuda(0) } else { Device::Cpu }),
         "cpu" => Some(Device::Cpu),
-        other => other
-            .strip_prefix("cuda:")
-            .and_then(|index| index.parse().ok())
-            .map(Device::Cuda),
+        other => other.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Device::Cuda),
     };
     match device {
         Some(Device::Cuda(index)) if index >= count => None,
         other => other,
     }
     .ok_or_else(|| {
-        let gpus = (0..count)
-            .map(|index| format!(", cuda:{index}"))
-            .collect::<String>();
-        RenderError::Device {
-            wanted: wanted.to_owned(),
-            available: format!("auto, cpu{gpus}"),
-        }
+        let gpus = (0..count).map(|index| format!(", cuda:{index}")).collect::<String>();
+        RenderError::Device { wanted: wanted.to_owned(), available: format!("auto, cpu{gpus}") }
     })
 }
 
@@ -55,11 +39,7 @@ pub(super) fn name(device: Device) -> String {
 /// Sets libtorch's threads within one operation; 0 means one per core that this process may use
 /// (`available_parallelism` knows about CPU affinity and cgroup quotas, libtorch's own default does not).
 pub(super) fn set_threads(threads: usize) {
-    let threads = if threads == 0 {
-        available_parallelism().map_or(1, NonZero::get)
-    } else {
-        threads
-    };
+    let threads = if threads == 0 { available_parallelism().map_or(1, NonZero::get) } else { threads };
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
 }
 
@@ -102,9 +82,7 @@ fn open_forever(_path: &std::path::Path) -> Result<(), std::io::Error> {
 /// The folder that this process's `libtorch_cpu.so` came from; `None` where the system does not tell.
 fn torch_folder() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let line = maps
-        .lines()
-        .find(|line| line.ends_with("/libtorch_cpu.so"))?;
+    let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
     let path = PathBuf::from(&line[line.find('/')?..]);
     path.parent().map(PathBuf::from)
 }
@@ -119,10 +97,7 @@ mod tests {
         assert!(["cpu", "cuda:0"].contains(&name(select("auto").unwrap()).as_str()));
         for wanted in ["", "gpu", "cuda", "cuda:x", "cuda:4096"] {
             let error = select(wanted).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("\"{wanted}\"")) && error.contains("auto, cpu"),
-                "{error}"
-            );
+            assert!(error.contains(&format!("\"{wanted}\"")) && error.contains("auto, cpu"), "{error}");
         }
     }
 

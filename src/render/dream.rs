@@ -29,14 +29,9 @@ pub(super) fn dream(
     let stepper = Stepper::new(spec, image.device())?;
     let octaves = match spec.octave_mode {
         OctaveMode::CarryDetail => Octaves::carry_detail(image, spec.octaves, spec.octave_scale)?,
-        OctaveMode::Enlarge => {
-            Octaves::enlarge(image, spec.octaves, spec.octave_scale, max_pixels)?
-        }
+        OctaveMode::Enlarge => Octaves::enlarge(image, spec.octaves, spec.octave_scale, max_pixels)?,
     };
-    let meter = Meter {
-        pixels: octaves.pixels()?,
-        iterations: spec.iterations,
-    };
+    let meter = Meter { pixels: octaves.pixels()?, iterations: spec.iterations };
     let mut image = octaves.base.shallow_clone();
     for octave in 0..meter.pixels.len() {
         if octave > 0 {
@@ -45,17 +40,10 @@ pub(super) fn dream(
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
         rng.set_stream(octave as u64);
         for iteration in 1..=spec.iterations {
-            let shift = if spec.jitter {
-                jitter(&mut rng, walk.tile)
-            } else {
-                (0, 0)
-            };
+            let shift = if spec.jitter { jitter(&mut rng, walk.tile) } else { (0, 0) };
             let (score, gradient) = walk.gradient(&image, shift)?;
             if !score.is_finite() {
-                return Err(RenderError::NotFinite {
-                    octave: octave as u32 + 1,
-                    iteration,
-                });
+                return Err(RenderError::NotFinite { octave: octave as u32 + 1, iteration });
             }
             image = image.f_add(&stepper.step(&gradient)?)?;
             on_progress(meter.read(octave, iteration, score));
@@ -106,8 +94,7 @@ impl Meter {
     /// `octave` counts from 0, `iteration` is how many of its steps are done.
     fn read(&self, octave: usize, iteration: u32, score: f64) -> Progress {
         let (done, rest) = self.pixels.split_at(octave);
-        let whole =
-            |octaves: &[i64]| octaves.iter().sum::<i64>() as f64 * f64::from(self.iterations);
+        let whole = |octaves: &[i64]| octaves.iter().sum::<i64>() as f64 * f64::from(self.iterations);
         let current = rest.first().copied().unwrap_or(0) as f64 * f64::from(iteration);
         Progress {
             fraction: (whole(done) + current) / whole(&self.pixels),

@@ -5,8 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    RenderError, RenderRequest, Rendered, dream::dream, exec::Executor, objective::Goal,
-    tiles::Walk,
+    RenderError, RenderRequest, Rendered, dream::dream, exec::Executor, objective::Goal, tiles::Walk,
 };
 use crate::{
     models::Model,
@@ -23,10 +22,7 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(device: Device) -> Self {
-        Self {
-            device,
-            executors: HashMap::new(),
-        }
+        Self { device, executors: HashMap::new() }
     }
 
     /// Decodes, dreams and encodes.
@@ -42,12 +38,7 @@ impl Engine {
             return Err(RenderError::Canceled);
         }
         let spec = &request.spec;
-        let Picture {
-            width,
-            height,
-            rgb,
-            alpha,
-        } = picture::decode(&request.input, max_pixels)?;
+        let Picture { width, height, rgb, alpha } = picture::decode(&request.input, max_pixels)?;
         let image = to_tensor(&rgb, height, width, self.device)?;
         drop(rgb);
         let (executor, fresh) = self.executor(&request.model, spec.precision)?;
@@ -70,20 +61,10 @@ impl Engine {
         let (dreamed_width, dreamed_height) = (dreamed_width as u32, dreamed_height as u32);
         // A dream that has grown has lost the places that its transparency belonged to.
         let alpha = alpha.filter(|_| (dreamed_width, dreamed_height) == (width, height));
-        let picture = Picture {
-            width: dreamed_width,
-            height: dreamed_height,
-            rgb: to_pixels(&dreamed)?,
-            alpha,
-        };
+        let picture =
+            Picture { width: dreamed_width, height: dreamed_height, rgb: to_pixels(&dreamed)?, alpha };
         let image = picture.encode(spec.format)?;
-        Ok(Rendered {
-            image,
-            width: picture.width,
-            height: picture.height,
-            score,
-            render_seconds,
-        })
+        Ok(Rendered { image, width: picture.width, height: picture.height, score, render_seconds })
     }
 
     /// The executor for a model and precision, and whether it was made just now.
@@ -110,26 +91,14 @@ impl Engine {
 }
 
 /// `[height, width, 3]` values to `[1, 3, H, W]` float32 on `device`.
-pub(super) fn to_tensor(
-    rgb: &[f32],
-    height: u32,
-    width: u32,
-    device: Device,
-) -> Result<Tensor, RenderError> {
+pub(super) fn to_tensor(rgb: &[f32], height: u32, width: u32, device: Device) -> Result<Tensor, RenderError> {
     let rows = Tensor::f_from_slice(rgb)?.f_reshape([1, i64::from(height), i64::from(width), 3])?;
-    Ok(rows
-        .f_to_device(device)?
-        .f_permute([0, 3, 1, 2])?
-        .f_contiguous()?)
+    Ok(rows.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_contiguous()?)
 }
 
 /// `[1, 3, H, W]` to `[height, width, 3]` values.
 pub(super) fn to_pixels(image: &Tensor) -> Result<Vec<f32>, RenderError> {
-    let flat = image
-        .f_permute([0, 2, 3, 1])?
-        .f_contiguous()?
-        .f_to_device(Device::Cpu)?
-        .f_reshape([-1])?;
+    let flat = image.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_device(Device::Cpu)?.f_reshape([-1])?;
     let mut pixels = vec![0.0; flat.numel()];
     flat.f_copy_data(&mut pixels, flat.numel())?;
     Ok(pixels)

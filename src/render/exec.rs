@@ -72,40 +72,23 @@ impl Executor {
     ///
     /// # Errors
     /// [`RenderError::Shape`] when the image is too small for a needed layer.
-    pub(super) fn forward(
-        &self,
-        image: &Tensor,
-        wanted: &[NodeId],
-    ) -> Result<Vec<Tensor>, RenderError> {
+    pub(super) fn forward(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
         let network = &self.model.network;
         let (_, _, height, width) = image.size4()?;
         network.shapes(wanted, height as usize, width as usize)?;
         let needed = network.needed(wanted);
         let mut readers = vec![0usize; needed.len()];
-        let reads = network
-            .nodes()
-            .iter()
-            .zip(&needed)
-            .filter(|(_, needed)| **needed);
+        let reads = network.nodes().iter().zip(&needed).filter(|(_, needed)| **needed);
         for input in reads.flat_map(|(node, _)| &node.inputs).chain(wanted) {
             readers[input.0] += 1;
         }
         let mut values: Vec<Option<Tensor>> = needed.iter().map(|_| None).collect();
         values[network.input().0] = Some(self.prepare(image)?);
-        for (index, node) in network
-            .nodes()
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| needed[*index])
-        {
+        for (index, node) in network.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
             if matches!(node.op, Op::Input { .. }) {
                 continue;
             }
-            let inputs = node
-                .inputs
-                .iter()
-                .filter_map(|input| values[input.0].as_ref())
-                .collect::<Vec<_>>();
+            let inputs = node.inputs.iter().filter_map(|input| values[input.0].as_ref()).collect::<Vec<_>>();
             let value = apply(&node.op, &inputs, &self.weights[index])?;
             values[index] = Some(value);
             for input in &node.inputs {
@@ -115,9 +98,7 @@ impl Executor {
                 }
             }
         }
-        let layers = wanted
-            .iter()
-            .map(|id| values[id.0].as_ref().map(Tensor::shallow_clone));
+        let layers = wanted.iter().map(|id| values[id.0].as_ref().map(Tensor::shallow_clone));
         layers
             .collect::<Option<_>>()
             .ok_or_else(|| RenderError::Engine("a wanted layer was not computed".into()))
@@ -126,9 +107,7 @@ impl Executor {
     /// `(x − mean) · scale` in the executor's precision and memory layout.
     fn prepare(&self, image: &Tensor) -> Result<Tensor, RenderError> {
         let Preprocessing { mean, scale } = self.model.preprocessing;
-        let centred = image
-            .f_sub_scalar(f64::from(mean))?
-            .f_mul_scalar(f64::from(scale))?;
+        let centred = image.f_sub_scalar(f64::from(mean))?.f_mul_scalar(f64::from(scale))?;
         self.layout.arrange(&centred.f_to_kind(self.kind)?)
     }
 }
@@ -143,10 +122,7 @@ fn upload(
 ) -> Result<Vec<Tensor>, RenderError> {
     let to_device = |array: &Array| -> Result<Tensor, RenderError> {
         let shape: Vec<i64> = array.shape.iter().map(|&extent| extent as i64).collect();
-        Ok(Tensor::f_from_slice(&array.data)?
-            .f_reshape(shape)?
-            .f_to_device(device)?
-            .f_to_kind(kind)?)
+        Ok(Tensor::f_from_slice(&array.data)?.f_reshape(shape)?.f_to_device(device)?.f_to_kind(kind)?)
     };
     let node = network.node(id);
     Ok(match &node.op {
@@ -160,11 +136,7 @@ fn upload(
         Op::BiasAdd { bias } => {
             let is_map = network.is_map(id);
             let bias = to_device(bias)?;
-            vec![if is_map {
-                bias.f_reshape([1, -1, 1, 1])?
-            } else {
-                bias
-            }]
+            vec![if is_map { bias.f_reshape([1, -1, 1, 1])? } else { bias }]
         }
         Op::MatMul { weight } => vec![to_device(weight)?],
         Op::Lrn { radius, .. } => vec![to_device(&band(network.channels(id), *radius))?],
@@ -177,14 +149,10 @@ fn upload(
 fn band(channels: usize, radius: usize) -> Array {
     let mut data = vec![0.0; channels * channels];
     for (row, values) in data.chunks_exact_mut(channels.max(1)).enumerate() {
-        values[row.saturating_sub(radius)
-            ..(row.saturating_add(radius).saturating_add(1)).min(channels)]
+        values[row.saturating_sub(radius)..(row.saturating_add(radius).saturating_add(1)).min(channels)]
             .fill(1.0);
     }
-    Array {
-        shape: vec![channels, channels, 1, 1],
-        data: data.into(),
-    }
+    Array { shape: vec![channels, channels, 1, 1], data: data.into() }
 }
 
 /// One operation. `inputs` and `weights` are what [`Network::new`](crate::graph::Network::new) has checked.
@@ -194,57 +162,29 @@ fn apply(op: &Op, inputs: &[&Tensor], weights: &[Tensor]) -> Result<Tensor, Rend
     let weight = || weights.first().ok_or_else(missing);
     Ok(match op {
         Op::Input { .. } | Op::Identity => x.shallow_clone(),
-        Op::Conv2d {
-            weight: array,
-            stride,
-            dilation,
-            padding,
-            groups,
-            ..
-        } => {
+        Op::Conv2d { weight: array, stride, dilation, padding, groups, .. } => {
             let extent = [0, 1].map(|axis| (array.shape[2 + axis] - 1) * dilation[axis] + 1);
             let (x, padding) = pad(x, extent, *stride, *padding, 0.0)?;
-            x.f_conv2d(
-                weight()?,
-                weights.get(1),
-                ints(*stride),
-                padding,
-                ints(*dilation),
-                *groups as i64,
-            )?
+            x.f_conv2d(weight()?, weights.get(1), ints(*stride), padding, ints(*dilation), *groups as i64)?
         }
         Op::BiasAdd { .. } => x.f_add(weight()?)?,
         Op::Relu => x.f_relu()?,
         Op::Relu6 => x.f_clamp(0.0, 6.0)?,
-        Op::MaxPool(Window {
-            kernel,
-            stride,
-            padding,
-        }) => {
+        Op::MaxPool(Window { kernel, stride, padding }) => {
             let (x, padding) = pad(x, *kernel, *stride, *padding, f64::NEG_INFINITY)?;
             x.f_max_pool2d(ints(*kernel), ints(*stride), padding, [1, 1], false)?
         }
         Op::AvgPool(window) => average(x, *window)?,
-        Op::Lrn {
-            bias, alpha, beta, ..
-        } => {
-            let sums =
-                x.f_square()?
-                    .f_conv2d(weight()?, None::<Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
-            let divisor = sums
-                .f_mul_scalar(f64::from(*alpha))?
-                .f_add_scalar(f64::from(*bias))?;
+        Op::Lrn { bias, alpha, beta, .. } => {
+            let sums = x.f_square()?.f_conv2d(weight()?, None::<Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
+            let divisor = sums.f_mul_scalar(f64::from(*alpha))?.f_add_scalar(f64::from(*bias))?;
             x.f_mul(&divisor.f_pow_tensor_scalar(-f64::from(*beta))?)?
         }
         Op::Concat => Tensor::f_cat(inputs, 1)?,
         Op::Add => x.f_add(*inputs.get(1).ok_or_else(missing)?)?,
         Op::SpatialMean => x.f_mean_dim(&[2i64, 3][..], false, None::<Kind>)?,
         Op::Flatten { features } => {
-            let rows = if x.dim() == 4 {
-                x.f_permute([0, 2, 3, 1])?
-            } else {
-                x.shallow_clone()
-            };
+            let rows = if x.dim() == 4 { x.f_permute([0, 2, 3, 1])? } else { x.shallow_clone() };
             rows.f_reshape([-1, *features as i64])?
         }
         Op::MatMul { .. } => x.f_matmul(weight()?)?,
@@ -269,34 +209,20 @@ fn pad(
             .map_or((0, 0), |(_, before, after)| (before as i64, after as i64))
     });
     let [(top, bottom), (left, right)] = sides;
-    if top == bottom && left == right && 2 * top <= kernel[0] as i64 && 2 * left <= kernel[1] as i64
-    {
+    if top == bottom && left == right && 2 * top <= kernel[0] as i64 && 2 * left <= kernel[1] as i64 {
         return Ok((x.shallow_clone(), [top, left]));
     }
-    Ok((
-        x.f_pad([left, right, top, bottom], "constant", value)?,
-        [0, 0],
-    ))
+    Ok((x.f_pad([left, right, top, bottom], "constant", value)?, [0, 0]))
 }
 
 /// Mean over the pixels of a window that lie inside the map, as TensorFlow counts them.
 fn average(x: &Tensor, window: Window) -> Result<Tensor, RenderError> {
     let sum = |x: &Tensor| -> Result<Tensor, RenderError> {
         let (x, padding) = pad(x, window.kernel, window.stride, window.padding, 0.0)?;
-        Ok(x.f_avg_pool2d(
-            ints(window.kernel),
-            ints(window.stride),
-            padding,
-            false,
-            true,
-            1,
-        )?)
+        Ok(x.f_avg_pool2d(ints(window.kernel), ints(window.stride), padding, false, true, 1)?)
     };
     let (_, _, height, width) = x.size4()?;
-    let counts = sum(&Tensor::f_ones(
-        [1, 1, height, width],
-        (x.kind(), x.device()),
-    )?)?;
+    let counts = sum(&Tensor::f_ones([1, 1, height, width], (x.kind(), x.device()))?)?;
     Ok(sum(x)?.f_div(&counts)?)
 }
 

@@ -25,10 +25,7 @@ impl Laplacian {
         let taps = Tensor::f_from_slice(&TAPS)?.f_to_device(device)?;
         let kernel = taps.f_outer(&taps)?.f_div_scalar(256.0)?;
         let down = kernel.f_reshape([1, 1, 5, 5])?.f_repeat([3, 1, 1, 1])?;
-        Ok(Self {
-            up: down.f_mul_scalar(4.0)?,
-            down,
-        })
+        Ok(Self { up: down.f_mul_scalar(4.0)?, down })
     }
 
     /// Splits `image`, `[1, 3, H, W]`, into `levels` bands and a rest, divides each by its root mean square
@@ -61,8 +58,7 @@ impl Laplacian {
     fn expand(&self, low: &Tensor, like: &Tensor) -> Result<Tensor, RenderError> {
         let (_, _, height, width) = like.size4()?;
         let ([top, _], [left, _]) = borders(like)?;
-        let full =
-            low.f_conv_transpose2d(&self.up, None::<Tensor>, [2, 2], [0, 0], [0, 0], 3, [1, 1])?;
+        let full = low.f_conv_transpose2d(&self.up, None::<Tensor>, [2, 2], [0, 0], [0, 0], 3, [1, 1])?;
         Ok(full.f_narrow(2, top, height)?.f_narrow(3, left, width)?)
     }
 }
@@ -78,10 +74,6 @@ fn borders(image: &Tensor) -> Result<([i64; 2], [i64; 2]), RenderError> {
 }
 
 fn unit_rms(band: &Tensor) -> Result<Tensor, RenderError> {
-    let rms = band
-        .f_square()?
-        .f_mean(None::<Kind>)?
-        .f_sqrt()?
-        .f_clamp_min(1e-10)?;
+    let rms = band.f_square()?.f_mean(None::<Kind>)?.f_sqrt()?.f_clamp_min(1e-10)?;
     Ok(band.f_div(&rms)?)
 }

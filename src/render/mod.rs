@@ -218,13 +218,8 @@ impl Renderer {
         std::thread::Builder::new()
             .name("render".into())
             .spawn(move || serve(&inbox, device, max_pixels))
-            .map_err(|error| {
-                RenderError::Engine(format!("the render thread cannot be started: {error}"))
-            })?;
-        Ok(Self {
-            tasks,
-            device: device::name(device),
-        })
+            .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
+        Ok(Self { tasks, device: device::name(device) })
     }
 
     /// Hands a request over without waiting; the receiver yields the outcome.
@@ -236,11 +231,7 @@ impl Renderer {
         request: RenderRequest,
     ) -> Result<oneshot::Receiver<Result<Rendered, RenderError>>, RenderError> {
         let (reply, outcome) = oneshot::channel();
-        let task = Task {
-            request,
-            reply,
-            span: tracing::Span::current(),
-        };
+        let task = Task { request, reply, span: tracing::Span::current() };
         match self.tasks.try_send(task) {
             Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_)) => Err(RenderError::Busy),
@@ -257,21 +248,13 @@ impl Renderer {
 /// The render thread: one request after another until the last handle is dropped.
 fn serve(inbox: &Receiver<Task>, device: tch::Device, max_pixels: u64) {
     let mut engine = Engine::new(device);
-    while let Ok(Task {
-        request,
-        reply,
-        span,
-    }) = inbox.recv()
-    {
+    while let Ok(Task { request, reply, span }) = inbox.recv() {
         let _entered = span.enter();
         // A panic inside a dependency must cost one render, not the thread.
-        let outcome = catch_unwind(AssertUnwindSafe(|| engine.render(request, max_pixels)))
-            .unwrap_or_else(|panic| {
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| engine.render(request, max_pixels))).unwrap_or_else(|panic| {
                 engine = Engine::new(device);
-                Err(RenderError::Engine(format!(
-                    "panicked: {}",
-                    panic_message(panic.as_ref())
-                )))
+                Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
             });
         // Nobody listens any more where the worker has given the job up; the result is of no use then.
         let _ = reply.send(outcome);
@@ -281,6 +264,5 @@ fn serve(inbox: &Receiver<Task>, device: tch::Device, max_pixels: u64) {
 /// The text of a panic, where it has one.
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -34,22 +34,14 @@ impl Goal {
             layers.push(executor.network().find(&objective.layer)?);
             let wanted: Vec<i64> = match objective.class {
                 Some(class) => vec![i64::from(class)],
-                None => objective
-                    .channels
-                    .iter()
-                    .map(|&channel| i64::from(channel))
-                    .collect(),
+                None => objective.channels.iter().map(|&channel| i64::from(channel)).collect(),
             };
             let channels = if wanted.is_empty() {
                 None
             } else {
                 Some(Tensor::f_from_slice(&wanted)?.f_to_device(device)?)
             };
-            terms.push(Term {
-                kind: objective.kind,
-                weight: objective.weight,
-                channels,
-            });
+            terms.push(Term { kind: objective.kind, weight: objective.weight, channels });
         }
         Ok(Self { terms, layers })
     }
@@ -69,17 +61,12 @@ impl Goal {
     }
 
     /// Score of one tile and its gradient, `[1, 3, H, W]` float32.
-    pub(super) fn gradient(
-        &self,
-        executor: &Executor,
-        tile: &Tensor,
-    ) -> Result<(f64, Tensor), RenderError> {
+    pub(super) fn gradient(&self, executor: &Executor, tile: &Tensor) -> Result<(f64, Tensor), RenderError> {
         // A leaf of its own: gradients of earlier steps must not be reachable from it.
         let tile = tile.f_detach()?.f_contiguous()?.f_set_requires_grad(true)?;
         let score = self.score(executor, &tile)?;
         let gradient = Tensor::f_run_backward(&[&score], &[&tile], false, false)?.pop();
-        let gradient =
-            gradient.ok_or_else(|| RenderError::Engine("libtorch returned no gradient".into()))?;
+        let gradient = gradient.ok_or_else(|| RenderError::Engine("libtorch returned no gradient".into()))?;
         Ok((score.f_double_value(&[])?, gradient))
     }
 }
@@ -92,11 +79,7 @@ impl Term {
             None => activation.shallow_clone(),
         };
         // Sums over a layer need more digits than bfloat16 has.
-        let picked = if picked.f_kind()? == Kind::BFloat16 {
-            picked.f_to_kind(Kind::Float)?
-        } else {
-            picked
-        };
+        let picked = if picked.f_kind()? == Kind::BFloat16 { picked.f_to_kind(Kind::Float)? } else { picked };
         Ok(match self.kind {
             ObjectiveKind::Mean => picked.f_mean(None::<Kind>)?,
             ObjectiveKind::L2 => picked.f_square()?.f_mean(None::<Kind>)?,

@@ -56,11 +56,7 @@ enum Next {
 
 impl Octaves {
     /// Takes `image`, the finest octave, apart: each octave remembers what the next coarser one lacks.
-    pub(super) fn carry_detail(
-        image: &Tensor,
-        octaves: u32,
-        scale: f64,
-    ) -> Result<Self, RenderError> {
+    pub(super) fn carry_detail(image: &Tensor, octaves: u32, scale: f64) -> Result<Self, RenderError> {
         let (_, _, height, width) = image.size4()?;
         let sizes = octave_sizes(height, width, octaves, scale);
         let mut base = image.shallow_clone();
@@ -91,18 +87,11 @@ impl Octaves {
         for _ in 1..octaves {
             (height, width) = (grow(height), grow(width));
             if height.saturating_mul(width) as u64 > max_pixels {
-                return Err(RenderError::TooLarge {
-                    width: width as u64,
-                    height: height as u64,
-                    max_pixels,
-                });
+                return Err(RenderError::TooLarge { width: width as u64, height: height as u64, max_pixels });
             }
             next.push(Next::Size(height, width));
         }
-        Ok(Self {
-            base: image.shallow_clone(),
-            next,
-        })
+        Ok(Self { base: image.shallow_clone(), next })
     }
 
     /// Pixels of each octave, coarsest first.
@@ -112,9 +101,7 @@ impl Octaves {
             Next::Size(height, width) => Ok(height * width),
             Next::Detail(detail) => area(detail),
         });
-        Ok(std::iter::once(area(&self.base))
-            .chain(finer)
-            .collect::<Result<_, _>>()?)
+        Ok(std::iter::once(area(&self.base)).chain(finer).collect::<Result<_, _>>()?)
     }
 
     /// The start of octave `index` (from 1), given the dreamed octave before it.

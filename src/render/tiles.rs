@@ -26,21 +26,12 @@ pub(super) fn spans(n: i64, tile: i64, tiling: Tiling) -> Vec<Span> {
             let count = (n + tile - 1) / tile;
             let edge = |index: i64| index * n / count;
             (0..count)
-                .map(|index| Span {
-                    start: edge(index),
-                    length: edge(index + 1) - edge(index),
-                })
+                .map(|index| Span { start: edge(index), length: edge(index + 1) - edge(index) })
                 .collect()
         }
         Tiling::Article => {
-            let starts =
-                (0..(n - tile / 2).max(tile)).step_by(usize::try_from(tile).unwrap_or(usize::MAX));
-            starts
-                .map(|start| Span {
-                    start,
-                    length: tile.min(n - start),
-                })
-                .collect()
+            let starts = (0..(n - tile / 2).max(tile)).step_by(usize::try_from(tile).unwrap_or(usize::MAX));
+            starts.map(|start| Span { start, length: tile.min(n - start) }).collect()
         }
     }
 }
@@ -67,11 +58,7 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// [`RenderError::Canceled`] between tiles, otherwise what the executor says.
-    pub(super) fn gradient(
-        &self,
-        image: &Tensor,
-        shift: (i64, i64),
-    ) -> Result<(f64, Tensor), RenderError> {
+    pub(super) fn gradient(&self, image: &Tensor, shift: (i64, i64)) -> Result<(f64, Tensor), RenderError> {
         let (_, _, height, width) = image.size4()?;
         let rolled = roll(image, shift)?;
         let gradient = rolled.f_zeros_like()?;
@@ -81,9 +68,8 @@ impl Walk<'_> {
                 if self.cancel.is_canceled() {
                     return Err(RenderError::Canceled);
                 }
-                let (tile_score, tile_gradient) = self
-                    .goal
-                    .gradient(self.executor, &cut(&rolled, row, column)?)?;
+                let (tile_score, tile_gradient) =
+                    self.goal.gradient(self.executor, &cut(&rolled, row, column)?)?;
                 cut(&gradient, row, column)?.f_copy_(&tile_gradient)?;
                 let area = (row.length * column.length) as f64;
                 score += tile_score * area;
@@ -98,10 +84,7 @@ impl Walk<'_> {
         let (_, _, height, width) = image.size4()?;
         let first = |n| spans(n, self.tile, self.tiling).into_iter().next();
         if let (Some(row), Some(column)) = (first(height), first(width)) {
-            drop(
-                self.goal
-                    .gradient(self.executor, &cut(image, row, column)?)?,
-            );
+            drop(self.goal.gradient(self.executor, &cut(image, row, column)?)?);
         }
         Ok(())
     }
@@ -113,11 +96,8 @@ impl Walk<'_> {
         for row in spans(height, self.tile, self.tiling) {
             for column in spans(width, self.tile, self.tiling) {
                 let area = (row.length * column.length) as f64;
-                score += self
-                    .goal
-                    .score(self.executor, &cut(image, row, column)?)?
-                    .f_double_value(&[])?
-                    * area;
+                score +=
+                    self.goal.score(self.executor, &cut(image, row, column)?)?.f_double_value(&[])? * area;
                 pixels += area;
             }
         }
@@ -127,17 +107,11 @@ impl Walk<'_> {
 
 /// A view of one tile.
 pub(super) fn cut(image: &Tensor, row: Span, column: Span) -> Result<Tensor, RenderError> {
-    Ok(image
-        .f_narrow(2, row.start, row.length)?
-        .f_narrow(3, column.start, column.length)?)
+    Ok(image.f_narrow(2, row.start, row.length)?.f_narrow(3, column.start, column.length)?)
 }
 
 fn roll(image: &Tensor, (x, y): (i64, i64)) -> Result<Tensor, RenderError> {
-    if (x, y) == (0, 0) {
-        Ok(image.shallow_clone())
-    } else {
-        Ok(image.f_roll([y, x], [2, 3])?)
-    }
+    if (x, y) == (0, 0) { Ok(image.shallow_clone()) } else { Ok(image.f_roll([y, x], [2, 3])?) }
 }
 
 #[cfg(test)]
@@ -164,10 +138,7 @@ mod tests {
     #[test]
     fn article_spans_are_those_of_the_article() {
         let of = |n| {
-            spans(n, 512, Tiling::Article)
-                .iter()
-                .map(|span| (span.start, span.length))
-                .collect::<Vec<_>>()
+            spans(n, 512, Tiling::Article).iter().map(|span| (span.start, span.length)).collect::<Vec<_>>()
         };
         assert_eq!(of(359), [(0, 359)]);
         assert_eq!(of(640), [(0, 512)]);

@@ -104,25 +104,13 @@ struct Values {
 /// # Errors
 /// [`VerifyError::Reference`] for an unreadable file or an entry that names neither a layer nor an
 /// objective of the model; [`VerifyError::Render`] when the model does not run.
-pub fn verify(
-    model: &Arc<Model>,
-    reference: &Path,
-    device: &str,
-) -> Result<Vec<Check>, VerifyError> {
+pub fn verify(model: &Arc<Model>, reference: &Path, device: &str) -> Result<Vec<Check>, VerifyError> {
     let file = reference.display().to_string();
-    let refuse = |problem: String| VerifyError::Reference {
-        file: file.clone(),
-        problem,
-    };
+    let refuse = |problem: String| VerifyError::Reference { file: file.clone(), problem };
     let mut entries = read(reference).map_err(refuse)?;
-    let input = entries
-        .remove("input")
-        .ok_or_else(|| refuse("has no array \"input\"".into()))?;
+    let input = entries.remove("input").ok_or_else(|| refuse("has no array \"input\"".into()))?;
     let &[height, width, 3] = &input.shape[..] else {
-        return Err(refuse(format!(
-            "\"input\" has shape {:?}, needs [height, width, 3]",
-            input.shape
-        )));
+        return Err(refuse(format!("\"input\" has shape {:?}, needs [height, width, 3]", input.shape)));
     };
     let device = device::select(device)?;
     // read() has bounded the number of values, so both extents fit.
@@ -278,45 +266,20 @@ fn selection(name: &str) -> (&str, i64) {
 fn objective(name: &str, model: &Model) -> Option<Objective> {
     let known = |layer: &str| model.network.find(layer).is_ok().then(|| layer.to_owned());
     let number = |text: &str| text.parse::<u32>().ok();
-    let (kind, layer, channels, class) =
-        if let Some(channel) = name.strip_prefix("channel").and_then(number) {
-            (
-                ObjectiveKind::Mean,
-                model.channel_layer.clone(),
-                vec![channel],
-                None,
-            )
-        } else if let Some(class) = name
-            .strip_prefix("class")
-            .and_then(|rest| number(rest.strip_suffix("_logit")?))
-        {
-            (
-                ObjectiveKind::Class,
-                model.class_layer.clone()?,
-                Vec::new(),
-                Some(class),
-            )
-        } else if let Some(layer) = name
-            .strip_prefix("l2_")
-            .or_else(|| name.strip_suffix("_l2"))
-            .and_then(known)
-        {
-            (ObjectiveKind::L2, layer, Vec::new(), None)
-        } else {
-            (
-                ObjectiveKind::Mean,
-                name.strip_prefix("mean_").and_then(known)?,
-                Vec::new(),
-                None,
-            )
-        };
-    Some(Objective {
-        kind,
-        layer,
-        channels,
-        class,
-        weight: 1.0,
-    })
+    let (kind, layer, channels, class) = if let Some(channel) = name.strip_prefix("channel").and_then(number)
+    {
+        (ObjectiveKind::Mean, model.channel_layer.clone(), vec![channel], None)
+    } else if let Some(class) =
+        name.strip_prefix("class").and_then(|rest| number(rest.strip_suffix("_logit")?))
+    {
+        (ObjectiveKind::Class, model.class_layer.clone()?, Vec::new(), Some(class))
+    } else if let Some(layer) = name.strip_prefix("l2_").or_else(|| name.strip_suffix("_l2")).and_then(known)
+    {
+        (ObjectiveKind::L2, layer, Vec::new(), None)
+    } else {
+        (ObjectiveKind::Mean, name.strip_prefix("mean_").and_then(known)?, Vec::new(), None)
+    };
+    Some(Objective { kind, layer, channels, class, weight: 1.0 })
 }
 
 /// How far two arrays are apart.
@@ -333,11 +296,8 @@ fn difference(actual: &Tensor, expected: &Values) -> Result<Result<Errors, Strin
     if expected.shape != shape && expected.shape != squeezed {
         return Ok(Err(format!("has shape {:?}; the model's is {squeezed:?}", expected.shape)));
     }
-    let actual = actual
-        .f_to_device(tch::Device::Cpu)?
-        .f_contiguous()?
-        .f_reshape([-1])?
-        .f_to_kind(Kind::Double)?;
+    let actual =
+        actual.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_reshape([-1])?.f_to_kind(Kind::Double)?;
     let expected = Tensor::f_from_slice(&expected.data)?.f_to_kind(Kind::Double)?;
     let difference = actual.f_sub(&expected)?;
     let value = |tensor: Tensor| tensor.f_double_value(&[]);
@@ -356,27 +316,17 @@ fn read(path: &Path) -> Result<BTreeMap<String, Values>, String> {
     let mut arrays = BTreeMap::new();
     for name in names {
         let in_array = |problem: String| format!("array \"{name}\": {problem}");
-        let array = archive
-            .by_name(&name)
-            .map_err(|error| in_array(error.to_string()))?;
+        let array = archive.by_name(&name).map_err(|error| in_array(error.to_string()))?;
         let array = array.ok_or_else(|| in_array("is missing".into()))?;
         if array.order() != npyz::Order::C {
-            return Err(in_array(
-                "is stored in Fortran order; C order is needed".into(),
-            ));
+            return Err(in_array("is stored in Fortran order; C order is needed".into()));
         }
         let shape = array.shape().to_vec();
-        let count = shape
-            .iter()
-            .try_fold(1u64, |product, &extent| product.checked_mul(extent));
+        let count = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
         if count.is_none_or(|count| count == 0 || count > MAX_VALUES) {
-            return Err(in_array(format!(
-                "has shape {shape:?}; 1 to {MAX_VALUES} values are allowed"
-            )));
+            return Err(in_array(format!("has shape {shape:?}; 1 to {MAX_VALUES} values are allowed")));
         }
-        let data = array
-            .into_vec::<f32>()
-            .map_err(|error| in_array(error.to_string()))?;
+        let data = array.into_vec::<f32>().map_err(|error| in_array(error.to_string()))?;
         arrays.insert(name, Values { shape, data });
     }
     Ok(arrays)

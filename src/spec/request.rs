@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset,
-    Tiling,
+    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
 };
 use crate::{
     fields::{FieldError, Fields},
@@ -42,20 +41,8 @@ impl Defaults {
             Preset::DeepdreamLapnorm => (4, CarryDetail, 10, 1.5, Normalization::Laplacian),
         };
         // The naive ascent knows no tiles: one as large as is allowed, and no jitter to hide its borders.
-        let (tile_size, jitter) = if preset == Preset::Naive {
-            (MAX_TILE, false)
-        } else {
-            (512, true)
-        };
-        Self {
-            octaves,
-            octave_mode,
-            iterations,
-            step,
-            normalization,
-            tile_size,
-            jitter,
-        }
+        let (tile_size, jitter) = if preset == Preset::Naive { (MAX_TILE, false) } else { (512, true) };
+        Self { octaves, octave_mode, iterations, step, normalization, tile_size, jitter }
     }
 }
 
@@ -64,23 +51,14 @@ impl Defaults {
 ///
 /// # Errors
 /// Every mistake, each with its JSON pointer.
-pub fn resolve(
-    pointer: &str,
-    value: Value,
-    catalogue: &Catalogue,
-) -> Result<DreamSpec, Vec<FieldError>> {
+pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
-    let id = fields
-        .take::<String>("model")
-        .unwrap_or_else(|| catalogue.default_id().to_owned());
+    let id = fields.take::<String>("model").unwrap_or_else(|| catalogue.default_id().to_owned());
     let model = catalogue.get(&id);
     if model.is_none() {
         fields.error(
             "model",
-            format!(
-                "there is no model \"{id}\"; available are {}",
-                catalogue.ids().join(", ")
-            ),
+            format!("there is no model \"{id}\"; available are {}", catalogue.ids().join(", ")),
         );
     }
     let preset = fields.take::<Preset>("preset").unwrap_or_default();
@@ -94,17 +72,11 @@ pub fn resolve(
         octaves: fields.number("octaves", 1, 16).unwrap_or(defaults.octaves),
         octave_scale: fields.number("octave_scale", 1.05, 4.0).unwrap_or(1.4),
         octave_mode: fields.take("octave_mode").unwrap_or(defaults.octave_mode),
-        iterations: fields
-            .number("iterations", 1, 1000)
-            .unwrap_or(defaults.iterations),
+        iterations: fields.number("iterations", 1, 1000).unwrap_or(defaults.iterations),
         step: fields.number("step", 0.001, 100.0).unwrap_or(defaults.step),
-        normalization: fields
-            .take("normalization")
-            .unwrap_or(defaults.normalization),
+        normalization: fields.take("normalization").unwrap_or(defaults.normalization),
         laplacian_levels: fields.number("laplacian_levels", 1, 12).unwrap_or(4),
-        tile_size: fields
-            .number("tile_size", 64, MAX_TILE)
-            .unwrap_or(defaults.tile_size),
+        tile_size: fields.number("tile_size", 64, MAX_TILE).unwrap_or(defaults.tile_size),
         tiling: fields.take::<Tiling>("tiling").unwrap_or_default(),
         jitter: fields.take("jitter").unwrap_or(defaults.jitter),
         seed: fields.number("seed", 0, MAX_SEED).unwrap_or(0),
@@ -112,20 +84,14 @@ pub fn resolve(
         format: fields.take::<Format>("format").unwrap_or_default(),
     };
     let objectives = match model {
-        Some(model) => {
-            resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
-                fields.extend(errors);
-                Vec::new()
-            })
-        }
+        Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
+            fields.extend(errors);
+            Vec::new()
+        }),
         None => Vec::new(),
     };
     let errors = fields.finish();
-    if errors.is_empty() {
-        Ok(DreamSpec { objectives, ..spec })
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
 }
 
 /// Reads the list of objectives for `model`; absent means the model's default.
@@ -153,18 +119,12 @@ pub fn resolve_objectives(
         errors.extend(fields.finish());
         objectives.push(objective);
     }
-    if errors.is_empty() {
-        Ok(objectives)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(objectives) } else { Err(errors) }
 }
 
 /// One objective; what is wrong with it is noted in `fields`.
 fn read_objective(fields: &mut Fields, model: &Model) -> Objective {
-    let kind = fields
-        .take::<ObjectiveKind>("kind")
-        .unwrap_or(ObjectiveKind::L2);
+    let kind = fields.take::<ObjectiveKind>("kind").unwrap_or(ObjectiveKind::L2);
     let layer = fields.take::<String>("layer");
     let channels = fields.take::<Vec<u32>>("channels").unwrap_or_default();
     let class = fields.take::<u32>("class");
@@ -172,24 +132,12 @@ fn read_objective(fields: &mut Fields, model: &Model) -> Objective {
     let layer = match (layer, kind) {
         (Some(layer), _) => layer,
         (None, ObjectiveKind::Class) => model.class_layer.clone().unwrap_or_else(|| {
-            fields.error(
-                "kind",
-                format!(
-                    "model \"{}\" has no class layer; name one in \"layer\"",
-                    model.id
-                ),
-            );
+            fields.error("kind", format!("model \"{}\" has no class layer; name one in \"layer\"", model.id));
             String::new()
         }),
         (None, _) => model.default_objective().layer,
     };
-    let mut objective = Objective {
-        kind,
-        layer,
-        channels,
-        class,
-        weight,
-    };
+    let mut objective = Objective { kind, layer, channels, class, weight };
     objective.channels.sort_unstable();
     objective.channels.dedup();
     check_objective(fields, &objective, model);
@@ -213,21 +161,12 @@ fn check_objective(fields: &mut Fields, objective: &Objective, model: &Model) {
     let layer = &objective.layer;
     match (objective.kind, objective.class) {
         (ObjectiveKind::Class, None) => {
-            fields.error(
-                "class",
-                format!(
-                    "is needed; layer \"{layer}\" has classes 0 to {}",
-                    width - 1
-                ),
-            );
+            fields.error("class", format!("is needed; layer \"{layer}\" has classes 0 to {}", width - 1));
         }
         (ObjectiveKind::Class, Some(class)) if class >= width => {
             fields.error(
                 "class",
-                format!(
-                    "{class} is not in layer \"{layer}\", which has classes 0 to {}",
-                    width - 1
-                ),
+                format!("{class} is not in layer \"{layer}\", which has classes 0 to {}", width - 1),
             );
         }
         (ObjectiveKind::Mean | ObjectiveKind::L2, Some(_)) => {
@@ -236,18 +175,12 @@ fn check_objective(fields: &mut Fields, objective: &Objective, model: &Model) {
         _ => {}
     }
     if objective.kind == ObjectiveKind::Class && !objective.channels.is_empty() {
-        fields.error(
-            "channels",
-            "belong to objectives of kind \"mean\" and \"l2\" only",
-        );
+        fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
     }
     if let Some(channel) = objective.channels.iter().find(|&&channel| channel >= width) {
         fields.error(
             "channels",
-            format!(
-                "{channel} is not in layer \"{layer}\", which has channels 0 to {}",
-                width - 1
-            ),
+            format!("{channel} is not in layer \"{layer}\", which has channels 0 to {}", width - 1),
         );
     }
 }

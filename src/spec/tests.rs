@@ -29,10 +29,7 @@ fn catalogue() -> Catalogue {
         path: "none".into(),
         sha256: String::new(),
         network: Network::new(nodes.collect()).unwrap(),
-        preprocessing: Preprocessing {
-            mean: 0.0,
-            scale: 1.0,
-        },
+        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
         default_layer: "features".into(),
         class_layer: Some("logits".into()),
         channel_layer: "features".into(),
@@ -43,35 +40,18 @@ fn catalogue() -> Catalogue {
 /// `pointer: detail` of every mistake.
 fn mistakes(spec: serde_json::Value) -> Vec<String> {
     let errors = resolve("/spec", spec, &catalogue()).unwrap_err();
-    errors
-        .into_iter()
-        .map(|error| format!("{}: {}", error.pointer, error.detail))
-        .collect()
+    errors.into_iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect()
 }
 
 #[test]
 fn an_empty_spec_is_the_default_preset() {
     let spec = resolve("", json!({}), &catalogue()).unwrap();
-    assert_eq!(
-        (spec.model.as_str(), spec.preset),
-        ("small", Preset::DeepdreamLapnorm)
-    );
-    assert_eq!(
-        (spec.octaves, spec.iterations, spec.octave_scale, spec.step),
-        (4, 10, 1.4, 1.5)
-    );
-    assert_eq!(
-        (spec.normalization, spec.laplacian_levels),
-        (Normalization::Laplacian, 4)
-    );
+    assert_eq!((spec.model.as_str(), spec.preset), ("small", Preset::DeepdreamLapnorm));
+    assert_eq!((spec.octaves, spec.iterations, spec.octave_scale, spec.step), (4, 10, 1.4, 1.5));
+    assert_eq!((spec.normalization, spec.laplacian_levels), (Normalization::Laplacian, 4));
     assert_eq!((spec.tile_size, spec.jitter, spec.seed), (512, true, 0));
-    let [objective] = &spec.objectives[..] else {
-        panic!("{:?}", spec.objectives)
-    };
-    assert_eq!(
-        (objective.kind, objective.layer.as_str()),
-        (ObjectiveKind::L2, "features")
-    );
+    let [objective] = &spec.objectives[..] else { panic!("{:?}", spec.objectives) };
+    assert_eq!((objective.kind, objective.layer.as_str()), (ObjectiveKind::L2, "features"));
 }
 
 #[test]
@@ -86,15 +66,9 @@ fn a_resolved_spec_resolves_to_itself() {
     let spec = resolve("", wanted, &catalogue()).unwrap();
     assert_eq!(spec.normalization, Normalization::MeanAbs);
     assert_eq!(spec.objectives[0].channels, [0, 2]);
-    assert_eq!(
-        (spec.objectives[1].layer.as_str(), spec.objectives[1].class),
-        ("logits", Some(3))
-    );
+    assert_eq!((spec.objectives[1].layer.as_str(), spec.objectives[1].class), ("logits", Some(3)));
     let stored = serde_json::to_value(&spec).unwrap();
-    assert_eq!(
-        serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(),
-        spec
-    );
+    assert_eq!(serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(), spec);
     assert_eq!(resolve("", stored, &catalogue()).unwrap(), spec);
 }
 
@@ -128,10 +102,7 @@ fn every_mistake_is_reported_at_once() {
         "/spec/objectives/4/class: belongs to objectives of kind \"class\" only",
         "/spec/objectives/4/size: unknown field",
     ] {
-        assert!(
-            found.iter().any(|mistake| mistake.starts_with(expected)),
-            "{expected}\nnot in {found:#?}"
-        );
+        assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{expected}\nnot in {found:#?}");
     }
     assert_eq!(found.len(), 15, "{found:#?}");
 }
@@ -148,8 +119,5 @@ fn unknown_models_and_empty_objectives_are_refused() {
             ["/spec/objectives: must be an array of 1 to 16 objectives"]
         );
     }
-    assert_eq!(
-        mistakes(json!([])),
-        ["/spec: must be an object, not an array"]
-    );
+    assert_eq!(mistakes(json!([])), ["/spec: must be an object, not an array"]);
 }

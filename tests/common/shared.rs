@@ -17,11 +17,7 @@ pub fn shared(test: &str, path: &str) -> Option<PathBuf> {
     if full.exists() {
         return Some(full);
     }
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{test} needs {}",
-        full.display()
-    );
+    assert!(std::env::var_os("CI").is_none(), "{test} needs {}", full.display());
     // Not println!: the test harness swallows what passing tests print, and a skip must be seen. In one
     // piece, as tests run side by side.
     let line = format!("skipped: {test}: {} is missing\n", full.display());

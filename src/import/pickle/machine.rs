@@ -61,12 +61,7 @@ impl<'a> Machine<'a> {
 
     pub(super) fn finish(self, root: Id) -> Pickle<'a> {
         let length = self.position();
-        Pickle {
-            objects: self.objects,
-            root,
-            length,
-            storages: self.storages,
-        }
+        Pickle { objects: self.objects, root, length, storages: self.storages }
     }
 
     /// Executes one opcode; yields the root when it was the last.
@@ -132,10 +127,7 @@ impl<'a> Machine<'a> {
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], Refusal> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or("the pickle ends too early")?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or("the pickle ends too early")?;
         self.rest = rest;
         Ok(taken)
     }
@@ -147,18 +139,11 @@ impl<'a> Machine<'a> {
     /// A little-endian unsigned number of up to eight bytes.
     fn number(&mut self, width: usize) -> Result<u64, Refusal> {
         let bytes = self.take(width)?;
-        Ok(bytes
-            .iter()
-            .rev()
-            .fold(0, |number, &byte| number << 8 | u64::from(byte)))
+        Ok(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 
     fn line(&mut self) -> Result<&'a str, Refusal> {
-        let end = self
-            .rest
-            .iter()
-            .take(MAX_TEXT)
-            .position(|&byte| byte == b'\n');
+        let end = self.rest.iter().take(MAX_TEXT).position(|&byte| byte == b'\n');
         let end = end.ok_or("a name does not end")?;
         let line = self.take(end)?;
         self.take(1)?;
@@ -179,9 +164,7 @@ impl<'a> Machine<'a> {
     fn text(&mut self, op: u8) -> Result<&'a str, Refusal> {
         let length = self.length_of(op)?;
         if length > MAX_TEXT {
-            return Err(
-                format!("a string has {length} bytes, at most {MAX_TEXT} are allowed").into(),
-            );
+            return Err(format!("a string has {length} bytes, at most {MAX_TEXT} are allowed").into());
         }
         Ok(std::str::from_utf8(self.take(length)?).map_err(|_| "a string is not text")?)
     }
@@ -206,10 +189,7 @@ impl<'a> Machine<'a> {
                 }
                 let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
                 let sign = if negative { -1 } else { 0 };
-                bytes
-                    .iter()
-                    .rev()
-                    .fold(sign, |value, &byte| value << 8 | i128::from(byte))
+                bytes.iter().rev().fold(sign, |value, &byte| value << 8 | i128::from(byte))
             }
         };
         self.push(Object::Int(value));
@@ -247,9 +227,7 @@ impl<'a> Machine<'a> {
             b't' => self.pop_to_mark()?,
             b')' => Vec::new(),
             op => {
-                let mut items = (0x85..=op)
-                    .map(|_| self.pop())
-                    .collect::<Result<Vec<_>, _>>()?;
+                let mut items = (0x85..=op).map(|_| self.pop()).collect::<Result<Vec<_>, _>>()?;
                 items.reverse();
                 items
             }

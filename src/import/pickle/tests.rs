@@ -16,21 +16,10 @@ fn a_state_dict_is_read() {
     let followed = [&bytes[..], b"what follows is not read"].concat();
     let pickle = read(&followed).unwrap();
     assert_eq!(pickle.length, bytes.len());
-    assert_eq!(
-        pickle.storages["7"],
-        Storage {
-            dtype: Dtype::Half,
-            count: 12
-        }
-    );
+    assert_eq!(pickle.storages["7"], Storage { dtype: Dtype::Half, count: 12 });
     let tensors = pickle.tensors().unwrap();
     assert_eq!(tensors.len(), 2);
-    let expected = Tensor {
-        storage: "7",
-        offset: 2,
-        shape: vec![2, 3],
-        strides: vec![1, 2],
-    };
+    let expected = Tensor { storage: "7", offset: 2, shape: vec![2, 3], strides: vec![1, 2] };
     assert_eq!(*tensors["a.weight"], expected);
     assert!(tensors["a.steps"].shape.is_empty());
 }
@@ -61,10 +50,7 @@ fn integers_of_every_width_are_read() {
         (b"J\xff\xff\xff\xff", -1),
         (b"\x8a\x00", 0),
         (b"\x8a\x01\x80", -128),
-        (
-            b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19",
-            0x1950_a86a_20f9_469c_fc6c,
-        ),
+        (b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 0x1950_a86a_20f9_469c_fc6c),
         (b"\x8b\x02\x00\x00\x00\x00\x01", 256),
     ] {
         assert_eq!(read(&pickle(body)).unwrap().int(), Some(expected));
@@ -75,14 +61,7 @@ fn integers_of_every_width_are_read() {
 #[test]
 fn names_that_could_run_something_are_refused() {
     let call = |module: &str, name: &str| {
-        pickle(
-            &[
-                global(module, name),
-                tuple(&[text("rm -rf /")]),
-                b"R".to_vec(),
-            ]
-            .concat(),
-        )
+        pickle(&[global(module, name), tuple(&[text("rm -rf /")]), b"R".to_vec()].concat())
     };
     for (module, name) in [
         ("os", "system"),
@@ -109,22 +88,9 @@ fn malformed_programs_are_refused() {
     let rebuild = global("torch._utils", "_rebuild_tensor_v2");
     let storage_type = global("torch", "FloatStorage");
     let reference = |items: &[Vec<u8>]| pickle(&[tuple(items), b"Q".to_vec()].concat());
-    let reference_of = |count: i64| {
-        [
-            text("storage"),
-            storage_type.clone(),
-            text("0"),
-            text("cpu"),
-            int(count),
-        ]
-    };
-    let twice = [
-        tuple(&reference_of(1)),
-        b"Q".to_vec(),
-        tuple(&reference_of(2)),
-        b"Q".to_vec(),
-    ]
-    .concat();
+    let reference_of =
+        |count: i64| [text("storage"), storage_type.clone(), text("0"), text("cpu"), int(count)];
+    let twice = [tuple(&reference_of(1)), b"Q".to_vec(), tuple(&reference_of(2)), b"Q".to_vec()].concat();
     for (bytes, expected) in [
         (pickle(b""), "byte 2: the stack is empty"),
         (pickle(b"N(."), "the stack is empty"),
@@ -141,59 +107,23 @@ fn malformed_programs_are_refused() {
         (pickle(b"\x81"), "opcode 0x81 has no place"),
         (pickle(b"U\x01\xff"), "a string is not text"),
         (pickle(b"X\xff\xff\xff\xff"), "4294967295 bytes, at most"),
-        (
-            pickle(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffx"),
-            "bytes, at most",
-        ),
+        (pickle(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffx"), "bytes, at most"),
         (pickle(b"B\xff\xff\xff\xffx"), "ends too early"),
-        (
-            pickle(&[b"c", &[b'x'; 9000][..]].concat()),
-            "a name does not end",
-        ),
+        (pickle(&[b"c", &[b'x'; 9000][..]].concat()), "a name does not end"),
         (vec![0x80, 9, b'N', b'.'], "pickle protocol 9"),
-        (
-            wrong_call(storage_type.clone(), &[]),
-            "is called with 0 arguments",
-        ),
-        (
-            wrong_call(rebuild.clone(), &[int(1)]),
-            "is called with 1 arguments",
-        ),
-        (
-            wrong_call(rebuild.clone(), &[int(1), int(1), int(1), int(1)]),
-            "a tensor has no storage",
-        ),
-        (
-            wrong_call(global("collections", "OrderedDict"), &[b"]".to_vec()]),
-            "called with 1 arguments",
-        ),
-        (
-            wrong_call(rebuild, &vec![int(1); 9]),
-            "a tuple of at most 8",
-        ),
-        (
-            reference(&[text("module"), int(1), int(1), int(1), int(1)]),
-            "not to a storage",
-        ),
-        (
-            reference(&[text("storage"), int(1), int(1), int(1), int(1)]),
-            "a storage has no type",
-        ),
+        (wrong_call(storage_type.clone(), &[]), "is called with 0 arguments"),
+        (wrong_call(rebuild.clone(), &[int(1)]), "is called with 1 arguments"),
+        (wrong_call(rebuild.clone(), &[int(1), int(1), int(1), int(1)]), "a tensor has no storage"),
+        (wrong_call(global("collections", "OrderedDict"), &[b"]".to_vec()]), "called with 1 arguments"),
+        (wrong_call(rebuild, &vec![int(1); 9]), "a tuple of at most 8"),
+        (reference(&[text("module"), int(1), int(1), int(1), int(1)]), "not to a storage"),
+        (reference(&[text("storage"), int(1), int(1), int(1), int(1)]), "a storage has no type"),
         (reference(&reference_of(1)[..4]), "too few parts"),
         (reference(&reference_of(-1)), "-1 is not a size"),
-        (
-            reference(&[&reference_of(1)[..], &[int(1)]].concat()),
-            "views of storages",
-        ),
+        (reference(&[&reference_of(1)[..], &[int(1)]].concat()), "views of storages"),
         (pickle(&twice), "described in two ways"),
-        (
-            state_dict(&[("w", "FloatStorage", "0", 1, 0, &[1; 9], &[1; 9])]),
-            "a tensor has 9 dimensions",
-        ),
-        (
-            state_dict(&[("w", "FloatStorage", "0", 1, 0, &[-1], &[1])]),
-            "-1 is not a size",
-        ),
+        (state_dict(&[("w", "FloatStorage", "0", 1, 0, &[1; 9], &[1; 9])]), "a tensor has 9 dimensions"),
+        (state_dict(&[("w", "FloatStorage", "0", 1, 0, &[-1], &[1])]), "-1 is not a size"),
     ] {
         let error = refusal(&bytes);
         assert!(error.contains(expected), "{expected}: {error}");
@@ -206,10 +136,7 @@ fn what_is_not_a_state_dict_is_refused() {
     for (bytes, expected) in [
         (pickle(b"N"), "does not hold a state dict"),
         (pickle(b"}NNs"), "a key of the state dict is not text"),
-        (
-            pickle(&[b"}".to_vec(), text("epoch"), b"K\x01s".to_vec()].concat()),
-            "\"epoch\" is not a tensor",
-        ),
+        (pickle(&[b"}".to_vec(), text("epoch"), b"K\x01s".to_vec()].concat()), "\"epoch\" is not a tensor"),
         (state_dict(&[entry; 2]), "\"w\" is there twice"),
     ] {
         let error = read(&bytes).unwrap().tensors().unwrap_err().to_string();
@@ -223,12 +150,7 @@ fn bombs_cost_no_more_than_their_opcodes() {
     // lists …, 2^1000 leaves.
     assert!(read(&pickle(&[&b"N"[..], &[0x85; 100_000]].concat())).is_ok());
     assert!(read(&pickle(b"]q\x00h\x00a")).is_ok());
-    assert!(
-        read(&pickle(
-            &[&b"]"[..], &b"q\x00]h\x00ah\x00a".repeat(1000)].concat()
-        ))
-        .is_ok()
-    );
+    assert!(read(&pickle(&[&b"]"[..], &b"q\x00]h\x00ah\x00a".repeat(1000)].concat())).is_ok());
     assert!(refusal(&vec![b'N'; 2 << 20]).contains("more than 1048576 steps"));
     assert!(refusal(&[b'('; 2 << 20]).contains("more than 1048576 steps"));
 }

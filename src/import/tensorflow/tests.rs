@@ -8,8 +8,8 @@ use super::{
     super::{
         ImportError,
         graphdef::{
-            AttrValue, DT_FLOAT, DT_INT32, Dim, GraphDef, ListValue, NodeDef, TensorProto,
-            TensorShapeProto, Value as Attr,
+            AttrValue, DT_FLOAT, DT_INT32, Dim, GraphDef, ListValue, NodeDef, TensorProto, TensorShapeProto,
+            Value as Attr,
         },
     },
     *,
@@ -21,16 +21,11 @@ fn text(value: &'static str) -> Attr {
 }
 
 fn ints(values: &[i64]) -> Attr {
-    Attr::List(ListValue {
-        ints: values.to_vec(),
-    })
+    Attr::List(ListValue { ints: values.to_vec() })
 }
 
 fn shape(dims: &[i64]) -> TensorShapeProto {
-    TensorShapeProto {
-        dim: dims.iter().map(|&size| Dim { size }).collect(),
-        unknown_rank: false,
-    }
+    TensorShapeProto { dim: dims.iter().map(|&size| Dim { size }).collect(), unknown_rank: false }
 }
 
 /// A node; everything but constants and placeholders gets the type that TensorFlow always writes.
@@ -43,10 +38,7 @@ fn node(name: &str, op: &str, inputs: &[&str], attrs: &[(&str, Attr)]) -> NodeDe
         name: name.into(),
         op: op.into(),
         input: inputs.iter().map(|&input| input.into()).collect(),
-        attr: attr
-            .into_iter()
-            .map(|(name, value)| (name.into(), AttrValue { value: Some(value) }))
-            .collect(),
+        attr: attr.into_iter().map(|(name, value)| (name.into(), AttrValue { value: Some(value) })).collect(),
     }
 }
 
@@ -55,23 +47,12 @@ fn image() -> NodeDef {
         "image",
         "Placeholder",
         &[],
-        &[
-            ("dtype", Attr::Type(DT_FLOAT)),
-            ("shape", Attr::Shape(shape(&[-1, -1, -1, 3]))),
-        ],
+        &[("dtype", Attr::Type(DT_FLOAT)), ("shape", Attr::Shape(shape(&[-1, -1, -1, 3])))],
     )
 }
 
 fn constant(name: &str, tensor: TensorProto) -> NodeDef {
-    node(
-        name,
-        "Const",
-        &[],
-        &[
-            ("dtype", Attr::Type(tensor.dtype)),
-            ("value", Attr::Tensor(tensor)),
-        ],
-    )
+    node(name, "Const", &[], &[("dtype", Attr::Type(tensor.dtype)), ("value", Attr::Tensor(tensor))])
 }
 
 fn floats(name: &str, dims: &[i64], values: impl IntoIterator<Item = f32>) -> NodeDef {
@@ -79,12 +60,7 @@ fn floats(name: &str, dims: &[i64], values: impl IntoIterator<Item = f32>) -> No
     let tensor_shape = Some(shape(dims));
     constant(
         name,
-        TensorProto {
-            dtype: DT_FLOAT,
-            tensor_shape,
-            tensor_content: bytes.into(),
-            ..Default::default()
-        },
+        TensorProto { dtype: DT_FLOAT, tensor_shape, tensor_content: bytes.into(), ..Default::default() },
     )
 }
 
@@ -92,12 +68,7 @@ fn integers(name: &str, values: &[i32]) -> NodeDef {
     let tensor_shape = Some(shape(&[values.len() as i64]));
     constant(
         name,
-        TensorProto {
-            dtype: DT_INT32,
-            tensor_shape,
-            int_val: values.to_vec(),
-            ..Default::default()
-        },
+        TensorProto { dtype: DT_INT32, tensor_shape, int_val: values.to_vec(), ..Default::default() },
     )
 }
 
@@ -111,31 +82,16 @@ fn conv(changes: &[(&str, Attr)]) -> Vec<NodeDef> {
         "conv",
         "Conv2D",
         &["image", "kernel"],
-        &[
-            ("strides", ints(&[1, 2, 1, 1])),
-            ("padding", text("SAME")),
-            ("data_format", text("NHWC")),
-        ],
+        &[("strides", ints(&[1, 2, 1, 1])), ("padding", text("SAME")), ("data_format", text("NHWC"))],
     );
     for (name, value) in changes {
-        conv.attr.insert(
-            (*name).into(),
-            AttrValue {
-                value: Some(value.clone()),
-            },
-        );
+        conv.attr.insert((*name).into(), AttrValue { value: Some(value.clone()) });
     }
     vec![image(), floats("kernel", &[1, 2, 3, 2], counting(12)), conv]
 }
 
 fn encode(nodes: &[NodeDef]) -> Vec<u8> {
-    GraphDef {
-        node: nodes
-            .iter()
-            .map(|node| node.encode_to_vec().into())
-            .collect(),
-    }
-    .encode_to_vec()
+    GraphDef { node: nodes.iter().map(|node| node.encode_to_vec().into()).collect() }.encode_to_vec()
 }
 
 fn network(nodes: &[NodeDef]) -> Network {
@@ -152,9 +108,8 @@ fn op<'a>(network: &'a Network, name: &str) -> &'a Op {
 
 /// The operation of a node that reads the image, followed by `constants`.
 fn op_on_image(name: &str, constants: &[NodeDef], attrs: &[(&str, Attr)]) -> Op {
-    let inputs: Vec<&str> = std::iter::once("image")
-        .chain(constants.iter().map(|node| node.name.as_str()))
-        .collect();
+    let inputs: Vec<&str> =
+        std::iter::once("image").chain(constants.iter().map(|node| node.name.as_str())).collect();
     let mut nodes = vec![image(), node("it", name, &inputs, attrs)];
     nodes.extend_from_slice(constants);
     op(&network(&nodes), "it").clone()
@@ -174,11 +129,7 @@ fn kernels_are_transposed() {
         groups: 1,
     };
     assert_eq!(*op(&network, "conv"), expected);
-    let names: Vec<&str> = network
-        .nodes()
-        .iter()
-        .map(|node| node.name.as_str())
-        .collect();
+    let names: Vec<&str> = network.nodes().iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["image", "conv"], "constants are not layers");
 
     let depthwise = op_on_image(
@@ -186,22 +137,10 @@ fn kernels_are_transposed() {
         &[floats("kernel", &[2, 1, 3, 2], counting(12))],
         &[("strides", ints(&[1, 1, 1, 1])), ("padding", text("VALID"))],
     );
-    let Op::Conv2d {
-        weight,
-        groups,
-        padding,
-        dilation,
-        ..
-    } = depthwise
-    else {
-        panic!("{depthwise:?}")
-    };
+    let Op::Conv2d { weight, groups, padding, dilation, .. } = depthwise else { panic!("{depthwise:?}") };
     assert_eq!((groups, padding, dilation), (3, Padding::Valid, [1, 1]));
     assert_eq!(weight.shape, [6, 1, 2, 1]);
-    assert_eq!(
-        *weight.data,
-        [0., 6., 1., 7., 2., 8., 3., 9., 4., 10., 5., 11.]
-    );
+    assert_eq!(*weight.data, [0., 6., 1., 7., 2., 8., 3., 9., 4., 10., 5., 11.]);
 }
 
 #[test]
@@ -210,43 +149,22 @@ fn a_mat_mul_is_transposed_where_it_says_so() {
         let nodes = [
             image(),
             integers("axes", &[-2, 1]),
-            node(
-                "mean",
-                "Mean",
-                &["image", "axes"],
-                &[("Tidx", Attr::Type(DT_INT32))],
-            ),
+            node("mean", "Mean", &["image", "axes"], &[("Tidx", Attr::Type(DT_INT32))]),
             floats("weight", dims, counting(6)),
-            node(
-                "it",
-                "MatMul",
-                &["mean", "weight"],
-                &[("transpose_b", Attr::Bool(transpose_b))],
-            ),
+            node("it", "MatMul", &["mean", "weight"], &[("transpose_b", Attr::Bool(transpose_b))]),
         ];
         match op(&network(&nodes), "it") {
             Op::MatMul { weight } => (weight.shape.clone(), weight.data.to_vec()),
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(
-        head(&[3, 2], false),
-        (vec![3, 2], vec![0., 1., 2., 3., 4., 5.])
-    );
-    assert_eq!(
-        head(&[2, 3], true),
-        (vec![3, 2], vec![0., 3., 1., 4., 2., 5.])
-    );
+    assert_eq!(head(&[3, 2], false), (vec![3, 2], vec![0., 1., 2., 3., 4., 5.]));
+    assert_eq!(head(&[2, 3], true), (vec![3, 2], vec![0., 3., 1., 4., 2., 5.]));
 }
 
 #[test]
 fn attributes_are_read_or_have_tensorflows_defaults() {
-    let defaults = Op::Lrn {
-        radius: 5,
-        bias: 1.0,
-        alpha: 1.0,
-        beta: 0.5,
-    };
+    let defaults = Op::Lrn { radius: 5, bias: 1.0, alpha: 1.0, beta: 0.5 };
     assert_eq!(op_on_image("LRN", &[], &[]), defaults);
     let attrs = [
         ("depth_radius", Attr::Int(2)),
@@ -254,41 +172,21 @@ fn attributes_are_read_or_have_tensorflows_defaults() {
         ("alpha", Attr::Float(1e-4)),
         ("beta", Attr::Float(0.75)),
     ];
-    let read = Op::Lrn {
-        radius: 2,
-        bias: 2.0,
-        alpha: 1e-4,
-        beta: 0.75,
-    };
+    let read = Op::Lrn { radius: 2, bias: 2.0, alpha: 1e-4, beta: 0.75 };
     assert_eq!(op_on_image("LRN", &[], &attrs), read);
-    let attrs = [
-        ("ksize", ints(&[1, 3, 2, 1])),
-        ("strides", ints(&[1, 2, 1, 1])),
-        ("padding", text("VALID")),
-    ];
-    let window = Window {
-        kernel: [3, 2],
-        stride: [2, 1],
-        padding: Padding::Valid,
-    };
+    let attrs =
+        [("ksize", ints(&[1, 3, 2, 1])), ("strides", ints(&[1, 2, 1, 1])), ("padding", text("VALID"))];
+    let window = Window { kernel: [3, 2], stride: [2, 1], padding: Padding::Valid };
     assert_eq!(op_on_image("MaxPool", &[], &attrs), Op::MaxPool(window));
     assert_eq!(op_on_image("AvgPool", &[], &attrs), Op::AvgPool(window));
-    assert_eq!(
-        op_on_image("Reshape", &[integers("new", &[-1, 12])], &[]),
-        Op::Flatten { features: 12 }
-    );
+    assert_eq!(op_on_image("Reshape", &[integers("new", &[-1, 12])], &[]), Op::Flatten { features: 12 });
 }
 
 #[test]
 fn the_order_in_the_file_means_nothing() {
     let mut nodes = conv(&[]);
     nodes.push(integers("axis", &[3]));
-    nodes.push(node(
-        "first",
-        "Concat",
-        &["axis", "conv:0", "conv", "^image"],
-        &[("N", Attr::Int(2))],
-    ));
+    nodes.push(node("first", "Concat", &["axis", "conv:0", "conv", "^image"], &[("N", Attr::Int(2))]));
     nodes.push(node("last", "ConcatV2", &["conv", "first", "axis"], &[]));
     let forward = network(&nodes);
     nodes.reverse();
@@ -303,12 +201,7 @@ fn the_order_in_the_file_means_nothing() {
 fn weights_may_be_read_through_an_identity() {
     let mut nodes = conv(&[]);
     nodes[2].input[1] = "kernel/read".into();
-    nodes.push(node(
-        "kernel/read",
-        "Identity",
-        &["kernel"],
-        &[("_class", Attr::Bool(true))],
-    ));
+    nodes.push(node("kernel/read", "Identity", &["kernel"], &[("_class", Attr::Bool(true))]));
     assert_eq!(network(&nodes).nodes().len(), 2);
 }
 
@@ -323,17 +216,9 @@ fn a_deep_graph_needs_no_deep_stack() {
     assert_eq!(network(&nodes).nodes().len(), 50_001);
     nodes.last_mut().unwrap().op = "Relu".into();
     nodes.last_mut().unwrap().input.push("relu49999".into());
-    nodes.push(NodeDef {
-        name: "other".into(),
-        ..image()
-    });
+    nodes.push(NodeDef { name: "other".into(), ..image() });
     nodes.iter_mut().for_each(|node| {
-        node.attr.insert(
-            "T".into(),
-            AttrValue {
-                value: Some(Attr::Type(DT_FLOAT)),
-            },
-        );
+        node.attr.insert("T".into(), AttrValue { value: Some(Attr::Type(DT_FLOAT)) });
     });
     assert!(refusal(&nodes).contains("part of a cycle"));
 }

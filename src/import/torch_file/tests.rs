@@ -37,37 +37,21 @@ type Entries<'a> = &'a [(&'a str, &'a [u8])];
 fn zip_file(entries: Entries, method: CompressionMethod) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, data) in entries {
-        archive
-            .start_file(
-                *name,
-                SimpleFileOptions::default().compression_method(method),
-            )
-            .unwrap();
+        archive.start_file(*name, SimpleFileOptions::default().compression_method(method)).unwrap();
         archive.write_all(data).unwrap();
     }
     archive.finish().unwrap().into_inner()
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 const SIX: [f32; 6] = [0.5, 1.5, 2.5, 3.5, 4.5, 5.5];
 const ENTRIES: [Entry; 3] = [
     ("columns", "FloatStorage", "10", 6, 0, &[3, 2], &[1, 3]),
     ("part", "FloatStorage", "10", 6, 4, &[2], &[1]),
-    (
-        "bn.num_batches_tracked",
-        "LongStorage",
-        "11",
-        1,
-        0,
-        &[],
-        &[],
-    ),
+    ("bn.num_batches_tracked", "LongStorage", "11", 1, 0, &[], &[]),
 ];
 
 fn stored() -> [Stored<'static>; 2] {
@@ -99,11 +83,8 @@ fn the_old_format_is_read() {
 fn the_zip_format_is_read() {
     let object = state_dict(&ENTRIES);
     let [(_, _, floats), _] = stored();
-    let entries: [(&str, &[u8]); 3] = [
-        ("net/data.pkl", &object),
-        ("net/byteorder", b"little"),
-        ("net/data/10", &floats),
-    ];
+    let entries: [(&str, &[u8]); 3] =
+        [("net/data.pkl", &object), ("net/byteorder", b"little"), ("net/data/10", &floats)];
     for method in [CompressionMethod::Stored, CompressionMethod::Deflated] {
         let file = zip_file(&entries, method);
         assert!(is_torch_file(&file));
@@ -117,22 +98,8 @@ fn the_zip_format_is_read() {
 #[test]
 fn every_kind_of_float_is_converted() {
     let storages = [
-        (
-            "0",
-            3,
-            [0x3c00u16, 0xc100, 0x0001]
-                .iter()
-                .flat_map(|half| half.to_le_bytes())
-                .collect(),
-        ),
-        (
-            "1",
-            2,
-            [0x3f80u16, 0xc020]
-                .iter()
-                .flat_map(|bits| bits.to_le_bytes())
-                .collect(),
-        ),
+        ("0", 3, [0x3c00u16, 0xc100, 0x0001].iter().flat_map(|half| half.to_le_bytes()).collect()),
+        ("1", 2, [0x3f80u16, 0xc020].iter().flat_map(|bits| bits.to_le_bytes()).collect()),
         ("2", 1, 0.1f64.to_le_bytes().to_vec()),
     ];
     let entries: [Entry; 3] = [
@@ -144,10 +111,7 @@ fn every_kind_of_float_is_converted() {
     assert_eq!(*arrays["half"].data, [1.0, -2.5, 2f32.powi(-24)]);
     assert_eq!(*arrays["bfloat16"].data, [1.0, -2.5]);
     assert_eq!(*arrays["double"].data, [0.1]);
-    assert_eq!(
-        [half(0x7bff), half(0xfc00), half(0x8000)],
-        [65504.0, f32::NEG_INFINITY, -0.0]
-    );
+    assert_eq!([half(0x7bff), half(0xfc00), half(0x8000)], [65504.0, f32::NEG_INFINITY, -0.0]);
     assert!(half(0x7e00).is_nan());
 }
 
@@ -178,31 +142,13 @@ fn old_files_that_contradict_themselves_are_refused() {
     let wrong_count: [Stored; 1] = [("10", 7, bytes(&SIX))];
     for (file, expected) in [
         (pickle(&int(1)), "the magic number is missing"),
-        (
-            [MAGIC_PICKLE, &pickle(&int(1002))].concat(),
-            "its protocol is not 1001",
-        ),
-        (
-            [MAGIC_PICKLE, &pickle(&int(1001)), &pickle(b"}")].concat(),
-            "not little-endian",
-        ),
+        ([MAGIC_PICKLE, &pickle(&int(1002))].concat(), "its protocol is not 1001"),
+        ([MAGIC_PICKLE, &pickle(&int(1001)), &pickle(b"}")].concat(), "not little-endian"),
         ([&whole[..], b"x"].concat(), "1 bytes follow its end"),
-        (
-            old_file(&object, &stored()[1..]),
-            "its storage is not in the file",
-        ),
-        (
-            old_file(&object, &[("99", 0, vec![])]),
-            "nothing describes storage \"99\"",
-        ),
-        (
-            old_file(&claims(6), &wrong_count),
-            "storage \"10\" of 6 elements is damaged",
-        ),
-        (
-            old_file(&claims(i64::MAX), &[("10", i64::MAX as u64, bytes(&SIX))]),
-            "is damaged or cut off",
-        ),
+        (old_file(&object, &stored()[1..]), "its storage is not in the file"),
+        (old_file(&object, &[("99", 0, vec![])]), "nothing describes storage \"99\""),
+        (old_file(&claims(6), &wrong_count), "storage \"10\" of 6 elements is damaged"),
+        (old_file(&claims(i64::MAX), &[("10", i64::MAX as u64, bytes(&SIX))]), "is damaged or cut off"),
     ] {
         let error = refusal(&file);
         assert!(error.contains(expected), "{expected}: {error}");
@@ -220,28 +166,13 @@ fn archives_that_contradict_themselves_are_refused() {
     let huge = state_dict(&[("w", "FloatStorage", "10", 1 << 40, 0, &[1], &[1])]);
     let cases: [(Entries, &str); 7] = [
         (&[("net/data/10", &floats)], "exactly one data.pkl"),
-        (
-            &[("a/data.pkl", &object), ("b/data.pkl", &object)],
-            "exactly one data.pkl",
-        ),
+        (&[("a/data.pkl", &object), ("b/data.pkl", &object)], "exactly one data.pkl"),
         (&[("net/data.pkl", &object)], "no \"net/data/10\""),
-        (
-            &[("net/data.pkl", &object), ("net/byteorder", b"big")],
-            "not little-endian",
-        ),
-        (
-            &[("net/data.pkl", &object), ("net/data/10", &floats[4..])],
-            "has 20 bytes, needs 24",
-        ),
+        (&[("net/data.pkl", &object), ("net/byteorder", b"big")], "not little-endian"),
+        (&[("net/data.pkl", &object), ("net/data/10", &floats[4..])], "has 20 bytes, needs 24"),
         // A megabyte of zeros packs into a kilobyte; reading stops after the 24 bytes that are needed.
-        (
-            &[("net/data.pkl", &object), ("net/data/10", &zeros)],
-            "has more than 24 bytes",
-        ),
-        (
-            &[("net/data.pkl", &huge), ("net/data/10", &floats)],
-            "too many values",
-        ),
+        (&[("net/data.pkl", &object), ("net/data/10", &zeros)], "has more than 24 bytes"),
+        (&[("net/data.pkl", &huge), ("net/data/10", &floats)], "too many values"),
     ];
     for (entries, expected) in cases {
         let error = refusal(&zip_file(entries, CompressionMethod::Deflated));
@@ -254,10 +185,7 @@ fn damaged_files_do_no_harm() {
     let object = state_dict(&ENTRIES);
     let [(_, _, floats), _] = stored();
     let entries: [(&str, &[u8]); 2] = [("net/data.pkl", &object), ("net/data/10", &floats)];
-    for file in [
-        old_file(&object, &stored()),
-        zip_file(&entries, CompressionMethod::Deflated),
-    ] {
+    for file in [old_file(&object, &stored()), zip_file(&entries, CompressionMethod::Deflated)] {
         for position in 0..file.len() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = file.clone();

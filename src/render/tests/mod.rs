@@ -7,8 +7,7 @@ mod references;
 use tch::Tensor;
 
 use crate::spec::{
-    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset,
-    Tiling,
+    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
 };
 
 /// `max |Δ| / max |expected|`.
@@ -19,13 +18,7 @@ fn max_ratio(actual: &Tensor, expected: &Tensor) -> f64 {
 }
 
 fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> Objective {
-    Objective {
-        kind,
-        layer: layer.into(),
-        channels: channels.to_vec(),
-        class: None,
-        weight: 1.0,
-    }
+    Objective { kind, layer: layer.into(), channels: channels.to_vec(), class: None, weight: 1.0 }
 }
 
 fn spec(objective: Objective) -> DreamSpec {

@@ -47,9 +47,7 @@ fn octaves_reassemble_the_image() {
         let pixels = octaves.pixels().unwrap();
         assert_eq!(pixels.last(), Some(&(height * width)));
         let start = octaves.base.shallow_clone();
-        let whole = (1..pixels.len()).fold(start, |image, octave| {
-            octaves.advance(octave, &image).unwrap()
-        });
+        let whole = (1..pixels.len()).fold(start, |image, octave| octaves.advance(octave, &image).unwrap());
         assert!(max_ratio(&whole, &image) <= 1e-5);
     }
 }
@@ -61,24 +59,14 @@ fn enlarging_stops_at_the_limit() {
     assert_eq!(octaves.pixels().unwrap(), [100 * 150, 140 * 210, 196 * 294]);
     let error = Octaves::enlarge(&image, 4, 1.4, 60_000).err().unwrap();
     assert!(
-        matches!(
-            error,
-            RenderError::TooLarge {
-                width: 411,
-                height: 274,
-                max_pixels: 60_000
-            }
-        ),
+        matches!(error, RenderError::TooLarge { width: 411, height: 274, max_pixels: 60_000 }),
         "{error}"
     );
 }
 
 #[test]
 fn octaves_shrink_as_in_the_article_and_stop_at_one_pixel() {
-    assert_eq!(
-        octave_sizes(359, 640, 4, 1.4),
-        [(130, 232), (182, 326), (256, 457), (359, 640)]
-    );
+    assert_eq!(octave_sizes(359, 640, 4, 1.4), [(130, 232), (182, 326), (256, 457), (359, 640)]);
     assert_eq!(octave_sizes(2, 3, 4, 1.4), [(1, 2), (2, 3)]);
     assert_eq!(octave_sizes(1, 5000, 16, 1.4), [(1, 5000)]);
 }
@@ -89,19 +77,13 @@ fn random_network() -> Arc<Model> {
     let mut random = |shape: &[usize]| {
         let data: Vec<f32> = (0..shape.iter().product())
             .map(|_| {
-                state = state
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.8
             })
             .collect();
         Array::new(shape.to_vec(), data).unwrap()
     };
-    let same = |kernel| Window {
-        kernel: [kernel; 2],
-        stride: [2, 2],
-        padding: Padding::Same,
-    };
+    let same = |kernel| Window { kernel: [kernel; 2], stride: [2, 2], padding: Padding::Same };
     let conv = |weight: Array, stride, groups| Op::Conv2d {
         weight,
         bias: None,
@@ -114,29 +96,14 @@ fn random_network() -> Arc<Model> {
         ("input", Op::Input { channels: 3 }, vec![]),
         ("conv", conv(random(&[8, 3, 3, 3]), 2, 1), vec![0]),
         ("bias", Op::BiasAdd { bias: random(&[8]) }, vec![1]),
-        (
-            "lrn",
-            Op::Lrn {
-                radius: 2,
-                bias: 1.0,
-                alpha: 0.1,
-                beta: 0.75,
-            },
-            vec![2],
-        ),
+        ("lrn", Op::Lrn { radius: 2, bias: 1.0, alpha: 0.1, beta: 0.75 }, vec![2]),
         ("average", Op::AvgPool(same(3)), vec![3]),
         ("maximum", Op::MaxPool(same(3)), vec![3]),
         ("both", Op::Concat, vec![4, 5]),
         ("depthwise", conv(random(&[16, 1, 5, 5]), 1, 16), vec![6]),
         ("sum", Op::Add, vec![6, 7]),
         ("pooled", Op::SpatialMean, vec![8]),
-        (
-            "logits",
-            Op::MatMul {
-                weight: random(&[16, 10]),
-            },
-            vec![9],
-        ),
+        ("logits", Op::MatMul { weight: random(&[16, 10]) }, vec![9]),
         ("softmax", Op::Softmax, vec![10]),
     ];
     let nodes = ops.into_iter().map(|(name, op, inputs)| Node {
@@ -150,10 +117,7 @@ fn random_network() -> Arc<Model> {
         path: "none".into(),
         sha256: "random".into(),
         network: Network::new(nodes.collect()).unwrap(),
-        preprocessing: Preprocessing {
-            mean: 100.0,
-            scale: 0.02,
-        },
+        preprocessing: Preprocessing { mean: 100.0, scale: 0.02 },
         default_layer: "sum".into(),
         class_layer: Some("logits".into()),
         channel_layer: "sum".into(),
@@ -169,19 +133,12 @@ fn gradients_agree_with_finite_differences() {
     for objective in [
         objective(ObjectiveKind::L2, "sum", &[]),
         objective(ObjectiveKind::Mean, "lrn", &[1, 5]),
-        Objective {
-            class: Some(3),
-            ..objective(ObjectiveKind::Class, "softmax", &[])
-        },
+        Objective { class: Some(3), ..objective(ObjectiveKind::Class, "softmax", &[]) },
     ] {
         let goal = Goal::new(&executor, std::slice::from_ref(&objective), Device::Cpu).unwrap();
         let (_, gradient) = goal.gradient(&executor, &image).unwrap();
         let direction = Tensor::randn_like(&image);
-        let along = |t: f64| {
-            goal.score(&executor, &(&image + &direction * t))
-                .unwrap()
-                .double_value(&[])
-        };
+        let along = |t: f64| goal.score(&executor, &(&image + &direction * t)).unwrap().double_value(&[]);
         let step = 1e-3;
         let measured = (along(step) - along(-step)) / (2.0 * step);
         let analytic = (&gradient * &direction).sum(Kind::Double).double_value(&[]);
@@ -196,25 +153,13 @@ fn equal_seeds_give_equal_dreams_and_others_do_not() {
     let image = to_tensor(&vec![90.0; 40 * 56 * 3], 40, 56, Device::Cpu).unwrap()
         + Tensor::arange(56, (Kind::Float, Device::Cpu));
     let run = |seed| {
-        let spec = DreamSpec {
-            seed,
-            tile_size: 32,
-            ..spec(objective(ObjectiveKind::L2, "sum", &[]))
-        };
+        let spec = DreamSpec { seed, tile_size: 32, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
         let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
         let cancel = CancelFlag::default();
-        let walk = Walk {
-            executor: &executor,
-            goal: &goal,
-            tile: 32,
-            tiling: spec.tiling,
-            cancel: &cancel,
-        };
+        let walk = Walk { executor: &executor, goal: &goal, tile: 32, tiling: spec.tiling, cancel: &cancel };
         let mut fractions = Vec::new();
-        let dreamed = dream(&walk, &spec, &image, u64::MAX, &mut |progress| {
-            fractions.push(progress.fraction)
-        })
-        .unwrap();
+        let dreamed =
+            dream(&walk, &spec, &image, u64::MAX, &mut |progress| fractions.push(progress.fraction)).unwrap();
         assert_eq!(fractions.len(), 4);
         assert!(fractions.is_sorted() && fractions.last() == Some(&1.0));
         to_pixels(&dreamed).unwrap()
@@ -229,13 +174,7 @@ fn a_canceled_walk_stops() {
     let spec = spec(objective(ObjectiveKind::L2, "sum", &[]));
     let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
     let cancel = CancelFlag::default();
-    let walk = Walk {
-        executor: &executor,
-        goal: &goal,
-        tile: 64,
-        tiling: spec.tiling,
-        cancel: &cancel,
-    };
+    let walk = Walk { executor: &executor, goal: &goal, tile: 64, tiling: spec.tiling, cancel: &cancel };
     let image = Tensor::rand([1, 3, 40, 40], (Kind::Float, Device::Cpu));
     let outcome = dream(&walk, &spec, &image, u64::MAX, &mut |progress| {
         assert_eq!(progress.iteration, 1);

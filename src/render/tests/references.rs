@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        CancelFlag, dream::dream, exec::Executor, laplacian::Laplacian, objective::Goal,
-        pyramid::resize, tiles::Walk, verify,
+        CancelFlag, dream::dream, exec::Executor, laplacian::Laplacian, objective::Goal, pyramid::resize,
+        tiles::Walk, verify,
     },
     max_ratio, objective,
 };
@@ -42,17 +42,12 @@ fn norm_ratio(actual: &Tensor, expected: &Tensor) -> f64 {
 /// Peak signal-to-noise ratio in dB on a 0–255 scale.
 fn psnr(actual: &Tensor, expected: &Tensor) -> f64 {
     assert_eq!(actual.size(), expected.size());
-    let mse = (actual - expected)
-        .square()
-        .mean(Kind::Double)
-        .double_value(&[]);
+    let mse = (actual - expected).square().mean(Kind::Double).double_value(&[]);
     10.0 * (255.0 * 255.0 / mse).log10()
 }
 
 fn bvlc(test: &str) -> Option<Arc<Model>> {
-    Some(Arc::new(
-        models::load_file(&shared(test, "models/bvlc_inception_graph.pb")?).unwrap(),
-    ))
+    Some(Arc::new(models::load_file(&shared(test, "models/bvlc_inception_graph.pb")?).unwrap()))
 }
 
 /// Runs `verify` and fails with the lines that are out of tolerance.
@@ -71,24 +66,14 @@ fn local(path: &str) -> std::path::PathBuf {
 fn the_tiny_graph_computes_what_tensorflow_does() {
     let model = Arc::new(models::load_file(&local("tests/fixtures/tiny_graph.pb")).unwrap());
     for size in ["33x47", "64x40"] {
-        assert!(
-            certify(
-                &model,
-                &local(&format!("tests/fixtures/tiny_graph_{size}.npz"))
-            ) > 15
-        );
+        assert!(certify(&model, &local(&format!("tests/fixtures/tiny_graph_{size}.npz"))) > 15);
     }
 }
 
 #[test]
 fn the_default_model_computes_what_pytorch_does() {
     let model = Arc::new(models::load_file(&local("models/efficientnet-lite0.pth")).unwrap());
-    assert!(
-        certify(
-            &model,
-            &local("tests/fixtures/efficientnet_lite0_160x192.npz")
-        ) >= 8
-    );
+    assert!(certify(&model, &local("tests/fixtures/efficientnet_lite0_160x192.npz")) >= 8);
 }
 
 #[test]
@@ -111,32 +96,21 @@ fn a_wrong_reference_fails_the_certificate() {
 fn shared_references_of_all_models_are_met() {
     let test = "shared_references_of_all_models_are_met";
     let Some(bvlc) = bvlc(test) else { return };
-    for name in [
-        "layers_even",
-        "layers_odd",
-        "gradients_even",
-        "gradients_odd",
-    ] {
-        let reference =
-            shared(test, &format!("references/bvlc_inception_graph/{name}.npz")).unwrap();
+    for name in ["layers_even", "layers_odd", "gradients_even", "gradients_odd"] {
+        let reference = shared(test, &format!("references/bvlc_inception_graph/{name}.npz")).unwrap();
         assert!(certify(&bvlc, &reference) >= 8);
     }
-    let efficientnet =
-        Arc::new(models::load_file(&local("models/efficientnet-lite0.pth")).unwrap());
+    let efficientnet = Arc::new(models::load_file(&local("models/efficientnet-lite0.pth")).unwrap());
     for name in ["eff_224", "eff_160x192"] {
         let reference = shared(test, &format!("references/efficientnet_lite0/{name}.npz")).unwrap();
         assert!(certify(&efficientnet, &reference) >= 12);
     }
     // The real graph's layout: unpacked first, as its users have it.
-    let packed =
-        std::fs::File::open(shared(test, "models/inception5h_layout.pb.gz").unwrap()).unwrap();
+    let packed = std::fs::File::open(shared(test, "models/inception5h_layout.pb.gz").unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inception5h_layout.pb");
-    std::io::copy(
-        &mut flate2::read::GzDecoder::new(packed),
-        &mut std::fs::File::create(&path).unwrap(),
-    )
-    .unwrap();
+    std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut std::fs::File::create(&path).unwrap())
+        .unwrap();
     let layout = Arc::new(models::load_file(&path).unwrap());
     for (name, least) in [("layers_224", 18), ("layers_odd", 4)] {
         let reference = shared(test, &format!("references/inception5h_layout/{name}.npz")).unwrap();
@@ -146,18 +120,12 @@ fn shared_references_of_all_models_are_met() {
 
 #[test]
 fn resizing_matches_pil() {
-    let Some(path) = shared(
-        "resizing_matches_pil",
-        "references/bvlc_inception_graph/resize.npz",
-    ) else {
+    let Some(path) = shared("resizing_matches_pil", "references/bvlc_inception_graph/resize.npz") else {
         return;
     };
     let arrays = arrays(&path);
     for (name, height, width) in [("down_71x107", 71, 107), ("up_140x210", 140, 210)] {
-        let error = max_ratio(
-            &resize(&arrays["input"], height, width).unwrap(),
-            &arrays[name],
-        );
+        let error = max_ratio(&resize(&arrays["input"], height, width).unwrap(), &arrays[name]);
         assert!(error <= 1e-4, "{name}: {error}");
     }
 }
@@ -183,21 +151,10 @@ fn tiled_gradients_match_the_article() {
     let Some(model) = bvlc(test) else { return };
     let arrays = arrays(&shared(test, "references/bvlc_inception_graph/tiled.npz").unwrap());
     let executor = Executor::new(model, Device::Cpu, Kind::Float).unwrap();
-    let goal = Goal::new(
-        &executor,
-        &[objective(ObjectiveKind::L2, "mixed4c", &[])],
-        Device::Cpu,
-    )
-    .unwrap();
+    let goal = Goal::new(&executor, &[objective(ObjectiveKind::L2, "mixed4c", &[])], Device::Cpu).unwrap();
     let cancel = CancelFlag::default();
     for (name, tile, shift) in [("grad", 128, (51, 37)), ("grad_tile512", 512, (0, 0))] {
-        let walk = Walk {
-            executor: &executor,
-            goal: &goal,
-            tile,
-            tiling: Tiling::Article,
-            cancel: &cancel,
-        };
+        let walk = Walk { executor: &executor, goal: &goal, tile, tiling: Tiling::Article, cancel: &cancel };
         let (_, gradient) = walk.gradient(&arrays["input"], shift).unwrap();
         let error = norm_ratio(&gradient, &arrays[name]);
         assert!(error <= 1e-3, "{name}: {error}");
@@ -210,46 +167,16 @@ fn short_runs_of_every_preset_match_the_article() {
     let Some(model) = bvlc(test) else { return };
     let arrays = arrays(&shared(test, "references/bvlc_inception_graph/short_runs.npz").unwrap());
     let mut catalogue = Catalogue::default();
-    catalogue.insert(
-        models::load_file(&shared(test, "models/bvlc_inception_graph.pb").unwrap()).unwrap(),
-    );
+    catalogue.insert(models::load_file(&shared(test, "models/bvlc_inception_graph.pb").unwrap()).unwrap());
     let l2 = json!([{"kind": "l2", "layer": "mixed4c"}]);
     let layer = "mixed4d_3x3_bottleneck_pre_relu";
     let channel = json!([{"kind": "mean", "layer": layer, "channels": [139]}]);
     for (name, start, preset, objectives, octaves, iterations) in [
         ("naive_iter3_step1", "noise", "naive", &channel, 1, 3),
-        (
-            "multiscale_octaves2_iter2_step1_scale1.4",
-            "noise",
-            "multiscale",
-            &channel,
-            2,
-            2,
-        ),
-        (
-            "lapnorm_octaves2_iter2_step1_scale1.4",
-            "noise",
-            "lapnorm",
-            &channel,
-            2,
-            2,
-        ),
-        (
-            "deepdream_octaves2_iter2_step1.5_scale1.4",
-            "photo",
-            "deepdream",
-            &l2,
-            2,
-            2,
-        ),
-        (
-            "deepdream_lapnorm_octaves2_iter2_step1.5_scale1.4",
-            "photo",
-            "deepdream-lapnorm",
-            &l2,
-            2,
-            2,
-        ),
+        ("multiscale_octaves2_iter2_step1_scale1.4", "noise", "multiscale", &channel, 2, 2),
+        ("lapnorm_octaves2_iter2_step1_scale1.4", "noise", "lapnorm", &channel, 2, 2),
+        ("deepdream_octaves2_iter2_step1.5_scale1.4", "photo", "deepdream", &l2, 2, 2),
+        ("deepdream_lapnorm_octaves2_iter2_step1.5_scale1.4", "photo", "deepdream-lapnorm", &l2, 2, 2),
     ] {
         let wanted = json!({
             "preset": preset, "objectives": objectives, "octaves": octaves, "iterations": iterations,
@@ -264,7 +191,8 @@ fn short_runs_of_every_preset_match_the_article() {
             let cancel = CancelFlag::default();
             let tile = i64::from(spec.tile_size);
             let walk = Walk { executor: &executor, goal: &goal, tile, tiling: spec.tiling, cancel: &cancel };
-            let actual = arithmetic.run(|| dream(&walk, &spec, &arrays[start], u64::MAX, &mut |_| {}).unwrap());
+            let actual =
+                arithmetic.run(|| dream(&walk, &spec, &arrays[start], u64::MAX, &mut |_| {}).unwrap());
             psnr(&actual, &arrays[name])
         });
         assert!(runs.any(|psnr| psnr >= 45.0), "{name} is below 45 dB in every arithmetic");

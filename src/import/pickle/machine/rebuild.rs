@@ -19,9 +19,7 @@ impl<'a> Machine<'a> {
     }
 
     fn object(&self, id: Id) -> Result<&Object<'a>, Refusal> {
-        self.objects
-            .get(id)
-            .ok_or_else(|| "a value is missing".into())
+        self.objects.get(id).ok_or_else(|| "a value is missing".into())
     }
 
     pub(super) fn text_at(&self, id: Id) -> Result<&'a str, Refusal> {
@@ -33,9 +31,7 @@ impl<'a> Machine<'a> {
 
     fn size_at(&self, id: Id) -> Result<usize, Refusal> {
         match self.object(id)? {
-            Object::Int(value) => {
-                Ok(usize::try_from(*value).map_err(|_| format!("{value} is not a size"))?)
-            }
+            Object::Int(value) => Ok(usize::try_from(*value).map_err(|_| format!("{value} is not a size"))?),
             _ => Err("an integer was expected".into()),
         }
     }
@@ -78,10 +74,7 @@ impl<'a> Machine<'a> {
             return Err("a storage has no type".into());
         };
         let key = self.text_at(key)?;
-        let storage = Storage {
-            dtype,
-            count: self.size_at(count)?,
-        };
+        let storage = Storage { dtype, count: self.size_at(count)? };
         if *self.storages.entry(key).or_insert(storage) != storage {
             return Err(format!("storage \"{key}\" is described in two ways").into());
         }
@@ -91,14 +84,8 @@ impl<'a> Machine<'a> {
 
     /// What stands for a call of one of the known globals.
     pub(super) fn reduce(&mut self) -> Result<(), Refusal> {
-        let callee = self
-            .stack
-            .len()
-            .checked_sub(2)
-            .and_then(|below| self.stack.get(below));
-        let callee = callee
-            .filter(|_| self.stack.len() >= self.floor() + 2)
-            .copied();
+        let callee = self.stack.len().checked_sub(2).and_then(|below| self.stack.get(below));
+        let callee = callee.filter(|_| self.stack.len() >= self.floor() + 2).copied();
         let Object::Global(global) = *self.object(callee.ok_or("the stack is empty")?)? else {
             return Err("something is called that cannot be".into());
         };
@@ -120,9 +107,7 @@ impl<'a> Machine<'a> {
             // A parameter is its tensor with a flag.
             (Global::RebuildParameter, &[tensor, ..]) => self.stack.push(tensor),
             _ => {
-                return Err(
-                    format!("{global:?} is called with {} arguments", arguments.len()).into(),
-                );
+                return Err(format!("{global:?} is called with {} arguments", arguments.len()).into());
             }
         }
         Ok(())
