@@ -63,7 +63,8 @@ fn full(state: &AppState, capacity: u32) -> ApiError {
 /// Looks at spec and picture, and reports the mistakes in both together.
 async fn check(state: &AppState, intake: Intake) -> Result<(Bytes, DreamSpec), ApiError> {
     let Intake { image, spec, mut errors } = intake;
-    let spec = spec::resolve("/spec", spec, &state.catalogue).map_err(|wrong| errors.extend(wrong));
+    let spec = spec::resolve("/spec", spec, &state.catalogue, spec::Start::Image)
+        .map_err(|wrong| errors.extend(wrong));
     match check_picture(state, image.clone()).await? {
         Ok(()) => {}
         Err(refusal) => match ApiError::from_picture("/image", refusal) {

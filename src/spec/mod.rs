@@ -9,7 +9,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use request::{MAX_SEED, resolve, resolve_objectives};
+pub use request::{MAX_SEED, Start, resolve, resolve_objectives};
 
 /// A named set of defaults from the article. Every field can be overridden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,16 @@ impl Format {
     }
 }
 
+/// Size of a start from noise: every value is 100 plus a random number below 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Noise {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
 /// What an objective maximises in its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +153,9 @@ pub struct DreamSpec {
     pub model: String,
     /// Where the defaults came from.
     pub preset: Preset,
+    /// Start from noise of this size instead of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
     /// What to maximise; at least one.
     pub objectives: Vec<Objective>,
     /// Number of scales.

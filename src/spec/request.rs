@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
+    DreamSpec, Format, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
 };
 use crate::{
     fields::{FieldError, Fields},
@@ -18,6 +18,19 @@ const MAX_OBJECTIVES: usize = 16;
 
 /// Largest edge of a tile in pixels: what a gradient step holds in memory grows with its square.
 const MAX_TILE: u32 = 2048;
+
+/// Edge of a start from noise in pixels: the article's, and the largest.
+const NOISE: u32 = 224;
+const MAX_NOISE: u32 = 4096;
+
+/// What came with a spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// An image to dream on.
+    Image,
+    /// Nothing: the dream has to start from noise.
+    Nothing,
+}
 
 /// What a preset stands for.
 struct Defaults {
@@ -47,11 +60,17 @@ impl Defaults {
 }
 
 /// Reads a partial spec (every field optional), fills in preset and model defaults, and checks layers,
-/// channels and classes against the model. `pointer` is where `value` stands in its document.
+/// channels and classes against the model. `pointer` is where `value` stands in its document, `start` whether
+/// an image came with it.
 ///
 /// # Errors
 /// Every mistake, each with its JSON pointer.
-pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<DreamSpec, Vec<FieldError>> {
+pub fn resolve(
+    pointer: &str,
+    value: Value,
+    catalogue: &Catalogue,
+    start: Start,
+) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
     let id = fields.take::<String>("model").unwrap_or_else(|| catalogue.default_id().to_owned());
     let model = catalogue.get(&id);
@@ -65,9 +84,11 @@ pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<Dre
     let defaults = Defaults::of(preset);
     let objectives_pointer = fields.at("objectives");
     let objectives = fields.raw("objectives");
+    let noise = read_noise(&mut fields, preset, start);
     let spec = DreamSpec {
         model: id,
         preset,
+        noise,
         objectives: Vec::new(),
         octaves: fields.number("octaves", 1, 16).unwrap_or(defaults.octaves),
         octave_scale: fields.number("octave_scale", 1.05, 4.0).unwrap_or(1.4),
@@ -92,6 +113,33 @@ pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<Dre
     };
     let errors = fields.finish();
     if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
+}
+
+/// The size of a start from noise, or `None` for a start from the image.
+fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise> {
+    let pointer = fields.at("noise");
+    let wanted = fields.raw("noise").map(|value| {
+        let mut size = Fields::new(&pointer, value);
+        let mut edge = |name| size.number(name, 1, MAX_NOISE).unwrap_or(NOISE);
+        let noise = Noise { width: edge("width"), height: edge("height") };
+        fields.extend(size.finish());
+        noise
+    });
+    match (start, wanted, preset) {
+        (Start::Image, Some(_), _) => {
+            fields.error("noise", "an image was sent too; start from one of the two");
+            None
+        }
+        (Start::Image, None, _) => None,
+        (Start::Nothing, None, Preset::Deepdream | Preset::DeepdreamLapnorm) => {
+            fields.error(
+                "noise",
+                "is needed where no image is sent, such as {\"width\": 224, \"height\": 224}",
+            );
+            None
+        }
+        (Start::Nothing, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
+    }
 }
 
 /// Reads the list of objectives for `model`; absent means the model's default.

@@ -24,6 +24,7 @@ fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> Objective {
 fn spec(objective: Objective) -> DreamSpec {
     DreamSpec {
         model: "test".into(),
+        noise: None,
         preset: Preset::Deepdream,
         objectives: vec![objective],
         octaves: 2,
