@@ -30,7 +30,7 @@ const MAX_PIXELS: u64 = 100_000_000;
 pub(super) struct Args {
     /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF); left out, the dream starts from noise.
     input: Option<PathBuf>,
-    /// Where to write the dream; the ending (.png, .jpg, .jpeg) chooses the format.
+    /// Where to write the dream; the ending (.png, .jpg, .jpeg, .webp) chooses the format.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]
@@ -109,6 +109,15 @@ struct DreamArgs {
     /// Seed of every random choice.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Share of the original in the result, 0 to 1.
+    #[arg(long, value_name = "B")]
+    blend: Option<f64>,
+    /// Keep the colours of the original; take only brightness from the dream.
+    #[arg(long)]
+    preserve_colors: bool,
+    /// Quality of a JPEG, 1 to 100.
+    #[arg(long, value_name = "Q")]
+    quality: Option<u64>,
     /// fp32, bf16 or auto.
     #[arg(long)]
     precision: Option<String>,
@@ -208,6 +217,9 @@ impl DreamArgs {
             ("jitter", self.no_jitter.then_some(json!(false))),
             ("seed", self.seed.map(|value| json!(value))),
             ("precision", self.precision.as_ref().map(|value| json!(value))),
+            ("blend", self.blend.map(|value| json!(value))),
+            ("preserve_colors", self.preserve_colors.then_some(json!(true))),
+            ("quality", self.quality.map(|value| json!(value))),
             ("objectives", self.objective().map(|objective| json!([objective]))),
         ];
         for (name, value) in given {
@@ -253,7 +265,8 @@ fn output_format(path: &Path) -> Result<Format, Failure> {
     match ending.as_str() {
         "png" => Ok(Format::Png),
         "jpg" | "jpeg" => Ok(Format::Jpeg),
-        _ => Err(format!("{}: the output must end in .png, .jpg or .jpeg", path.display()).into()),
+        "webp" => Ok(Format::Webp),
+        _ => Err(format!("{}: the output must end in .png, .jpg, .jpeg or .webp", path.display()).into()),
     }
 }
 

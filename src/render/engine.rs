@@ -22,6 +22,12 @@ use crate::{
 /// Longer edge of a preview in pixels.
 const PREVIEW: i64 = 512;
 
+/// A preview is looked at for seconds.
+const PREVIEW_QUALITY: u8 = 80;
+
+/// Weights of red, green and blue in brightness (ITU-R BT.601), as in JPEG's YCbCr.
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+
 /// Renders requests on one device.
 pub(super) struct Engine {
     device: Device,
@@ -69,11 +75,11 @@ impl Engine {
         let Dreamed { image: dreamed, octaves } = dream(&walk, &spec, &image, max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let score = walk.score(&dreamed)?;
-        let mut picture = to_picture(&dreamed)?;
+        let mut picture = to_picture(&finish(&spec, &image, dreamed)?)?;
         // A dream that has grown has lost the places that its transparency belonged to.
         picture.alpha = alpha.filter(|_| (picture.width, picture.height) == (width, height));
         Ok(Rendered {
-            image: picture.encode(spec.format)?,
+            image: picture.encode(spec.format, spec.quality)?,
             width: picture.width,
             height: picture.height,
             score,
@@ -146,8 +152,27 @@ fn finished_octave(octaves: u32, checkpoint: &Checkpoint) -> Result<FinishedOcta
         octave: checkpoint.octave + 1,
         octaves,
         checkpoint: checkpoint.encode()?,
-        preview: to_picture(&small)?.encode(Format::Jpeg)?,
+        preview: to_picture(&small)?.encode(Format::Jpeg, PREVIEW_QUALITY)?,
     })
+}
+
+/// Puts colours and parts of the original back where the spec asks for it.
+fn finish(spec: &DreamSpec, original: &Tensor, dreamed: Tensor) -> Result<Tensor, RenderError> {
+    if !spec.preserve_colors && spec.blend == 0.0 {
+        return Ok(dreamed);
+    }
+    let (_, _, height, width) = dreamed.size4()?;
+    let original = resize(original, height, width)?;
+    let coloured = if spec.preserve_colors {
+        // In YCbCr terms: Y of the dream, Cb and Cr of the original.
+        let luma = Tensor::f_from_slice(&LUMA)?.f_to_device(dreamed.device())?.f_reshape([1, 3, 1, 1])?;
+        let difference = dreamed.f_sub(&original)?.f_mul(&luma)?;
+        original.f_add(&difference.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?)?
+    } else {
+        dreamed
+    };
+    let blended = coloured.f_mul_scalar(1.0 - spec.blend)?.f_add(&original.f_mul_scalar(spec.blend)?)?;
+    Ok(blended.f_clamp(0.0, 255.0)?)
 }
 
 /// What the requester should know about a dream.

@@ -83,8 +83,10 @@ pub enum Format {
     /// Lossless.
     #[default]
     Png,
-    /// Smaller; quality 92.
+    /// Smaller; see [`DreamSpec::quality`]. Has no transparency.
     Jpeg,
+    /// Lossless, smaller than PNG.
+    Webp,
 }
 
 impl Format {
@@ -93,6 +95,7 @@ impl Format {
         match self {
             Format::Png => "image/png",
             Format::Jpeg => "image/jpeg",
+            Format::Webp => "image/webp",
         }
     }
 
@@ -101,6 +104,7 @@ impl Format {
         match self {
             Format::Png => "png",
             Format::Jpeg => "jpg",
+            Format::Webp => "webp",
         }
     }
 }
@@ -182,6 +186,20 @@ pub struct DreamSpec {
     pub seed: u64,
     /// Arithmetic of the network.
     pub precision: Precision,
+    /// Share of the original image in the result, 0 to 1.
+    #[serde(default)]
+    pub blend: f64,
+    /// Whether the result keeps the colours of the original and takes only brightness from the dream.
+    #[serde(default)]
+    pub preserve_colors: bool,
     /// File format of the result.
     pub format: Format,
+    /// Quality of a JPEG, 1 to 100.
+    #[serde(default = "default_quality")]
+    pub quality: u8,
+}
+
+/// Quality of a JPEG where none is asked for: artefacts would compete with the dream's own detail below it.
+const fn default_quality() -> u8 {
+    92
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{
     DreamSpec, Format, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
+    default_quality,
 };
 use crate::{
     fields::{FieldError, Fields},
@@ -102,7 +103,10 @@ pub fn resolve(
         jitter: fields.take("jitter").unwrap_or(defaults.jitter),
         seed: fields.number("seed", 0, MAX_SEED).unwrap_or(0),
         precision: fields.take::<Precision>("precision").unwrap_or_default(),
+        blend: fields.number("blend", 0.0, 1.0).unwrap_or(0.0),
+        preserve_colors: fields.take("preserve_colors").unwrap_or(false),
         format: fields.take::<Format>("format").unwrap_or_default(),
+        quality: fields.number("quality", 1, 100).unwrap_or(default_quality()),
     };
     let objectives = match model {
         Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {

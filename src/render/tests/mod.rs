@@ -39,6 +39,9 @@ fn spec(objective: Objective) -> DreamSpec {
         jitter: true,
         seed: 0,
         precision: Precision::Fp32,
+        blend: 0.0,
+        preserve_colors: false,
         format: Format::Png,
+        quality: 92,
     }
 }
