@@ -103,7 +103,7 @@ async fn accept(state: AppState, image: Bytes, spec: DreamSpec) -> Result<Job, A
     let id = JobId::new();
     let input = ObjectKey::Input(id);
     state.objects.put(input, image).await?;
-    match state.queue.enqueue(NewJob { id, spec }).await {
+    match state.queue.enqueue(NewJob::new(id, spec)).await {
         Ok(job) => {
             info!(job = %id, position = job.queue_position, "job accepted");
             Ok(job)
