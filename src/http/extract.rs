@@ -2,6 +2,8 @@
 //!
 //! The length is checked against `Content-Length` before anything is read, and counted while it streams in.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{HeaderMap, header},
@@ -14,7 +16,10 @@ use multer::Multipart;
 use serde_json::{Map, Value};
 
 use super::{body::MeteredBody, error::ApiError};
-use crate::fields::{FieldError, Fields};
+use crate::{
+    fields::{FieldError, Fields},
+    jobs::JobOptions,
+};
 
 /// The parts of a request for a dream, taken out of their envelope but not looked at yet.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub struct Intake {
     pub image: Bytes,
     /// The partial spec; an empty object where none was sent.
     pub spec: Value,
+    /// When the dream is wanted.
+    pub options: JobOptions,
     /// What was wrong with the envelope: to be reported together with what is wrong inside.
     pub errors: Vec<FieldError>,
 }
@@ -73,35 +80,59 @@ async fn read(headers: &HeaderMap, body: &mut MeteredBody) -> Result<Intake, Api
     }
 }
 
+/// The fields of a form; a JSON body has the same members.
+const FORM_FIELDS: [&str; 4] = ["image", "spec", "priority", "deadline_seconds"];
+
 async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
-    let (mut image, mut spec, mut errors) = (None, None, Vec::new());
+    let (mut parts, mut errors) = ([const { None::<Bytes> }; 4], Vec::new());
     while let Some(field) = form.next_field().await.map_err(|error| malformed_form(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
-        let slot = match name.as_str() {
-            "image" => &mut image,
-            "spec" => &mut spec,
-            _ => {
-                let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                errors.push(FieldError::new(pointer, "unknown field; allowed are image, spec"));
-                continue;
-            }
+        let Some(index) = FORM_FIELDS.iter().position(|known| *known == name) else {
+            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            let detail = format!("unknown field; allowed are {}", FORM_FIELDS.join(", "));
+            errors.push(FieldError::new(pointer, detail));
+            continue;
         };
         let bytes = field.bytes().await.map_err(|error| malformed_form(&error))?;
-        if slot.replace(bytes).is_some() {
+        if parts[index].replace(bytes).is_some() {
             errors.push(FieldError::new(format!("/{name}"), "was sent more than once"));
         }
     }
+    let [image, spec, priority, deadline] = parts;
     let spec = match spec {
         Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
         None => Value::Object(Map::new()),
     };
+    let mut wishes = Map::new();
+    for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
+        if let Some(text) = part {
+            wishes.insert(name.to_owned(), number_or_text(&text));
+        }
+    }
+    let mut fields = Fields::new("", Value::Object(wishes));
+    let options = read_options(&mut fields);
+    errors.extend(fields.finish());
     match image {
-        Some(image) => Ok(Intake { image, spec, errors }),
+        Some(image) => Ok(Intake { image, spec, options, errors }),
         None => {
             errors.push(FieldError::new("/image", "is needed: an image file"));
             Err(ApiError::Invalid(errors))
         }
     }
+}
+
+/// Forms know no numbers, only text that looks like one.
+fn number_or_text(bytes: &[u8]) -> Value {
+    let number = serde_json::from_slice(bytes).ok().filter(Value::is_number);
+    number.unwrap_or_else(|| String::from_utf8_lossy(bytes).into())
+}
+
+/// Reads when the dream is wanted; what is wrong is noted in `fields`.
+fn read_options(fields: &mut Fields) -> JobOptions {
+    let (priorities, deadlines) = (JobOptions::PRIORITIES, JobOptions::DEADLINE_SECONDS);
+    let priority = fields.number("priority", *priorities.start(), *priorities.end());
+    let deadline = fields.number("deadline_seconds", *deadlines.start(), *deadlines.end());
+    JobOptions { priority: priority.unwrap_or_default(), deadline: deadline.map(Duration::from_secs) }
 }
 
 async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
@@ -124,9 +155,10 @@ async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
             None
         }
     };
+    let options = read_options(&mut fields);
     let errors = fields.finish();
     match image {
-        Some(image) => Ok(Intake { image, spec, errors }),
+        Some(image) => Ok(Intake { image, spec, options, errors }),
         None => Err(ApiError::Invalid(errors)),
     }
 }
@@ -181,6 +213,21 @@ mod tests {
         let body = json!({"image": "data:image/png;base64,UE5H"}).to_string();
         let intake = send("application/json; charset=utf-8", body).await.unwrap();
         assert_eq!((&intake.image[..], &intake.spec), (&b"PNG"[..], &json!({})));
+    }
+
+    #[tokio::test]
+    async fn wishes_are_read_from_both_envelopes() {
+        let wanted = JobOptions { priority: -3, deadline: Some(Duration::from_secs(90)) };
+        let parts = [("image", "PNG"), ("priority", "-3"), ("deadline_seconds", "90")];
+        assert_eq!(send(FORM, form(&parts)).await.unwrap().options, wanted);
+        let body = json!({"image": "data:,PNG", "priority": -3, "deadline_seconds": 90}).to_string();
+        assert_eq!(send("application/json", body).await.unwrap().options, wanted);
+        let parts = [("image", "PNG"), ("priority", "11"), ("deadline_seconds", "soon")];
+        let intake = send(FORM, form(&parts)).await.unwrap();
+        let pointers: Vec<&str> = intake.errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/priority", "/deadline_seconds"]);
+        let body = json!({"image": "data:,PNG", "priority": "high", "deadline_seconds": 0.5}).to_string();
+        assert_eq!(send("application/json", body).await.unwrap().errors.len(), 2);
     }
 
     #[tokio::test]
