@@ -128,7 +128,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let format = output_format(&args.output)?;
     let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
     let input = args.input.as_ref().map(read).transpose()?;
-    let start = if input.is_some() { Start::Image } else { Start::Nothing };
+    let start = if input.is_some() { Start::Image } else { Start::Nothing { image: "/INPUT" } };
     let mut fields = match &args.spec {
         Some(path) => read_spec(path)?,
         None => Map::new(),

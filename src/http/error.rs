@@ -71,6 +71,15 @@ pub enum ApiError {
     /// The job has ended; what was asked is for jobs that have not.
     #[error("the job is already {0}")]
     AlreadyFinished(JobState),
+    /// The same `Idempotency-Key` came with two different requests.
+    #[error("this Idempotency-Key was used before, for a request with another content; take a new one")]
+    KeyReused,
+    /// No byte that was asked for is there.
+    #[error("the range begins behind the end; there are {size} bytes")]
+    BeyondEnd {
+        /// Length of the whole.
+        size: u64,
+    },
     /// There is no result, or none yet.
     #[error("{detail}")]
     NoResult {
@@ -126,6 +135,10 @@ impl ApiError {
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
+            Self::BeyondEnd { .. } => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins behind the end")
+            }
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
@@ -147,6 +160,7 @@ impl From<QueueError> for ApiError {
         match error {
             QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
+            QueueError::KeyReused => Self::KeyReused,
             error => Self::internal(error),
         }
     }
@@ -208,6 +222,7 @@ impl IntoResponse for ApiError {
         let (status, name, title) = self.kind();
         let detail = self.to_string();
         let retry_after = self.retry_after();
+        let size = if let Self::BeyondEnd { size } = self { Some(size) } else { None };
         let errors = match self {
             Self::Internal(cause) => {
                 error!(cause = chain(&*cause), "a request failed inside the service");
@@ -230,6 +245,11 @@ impl IntoResponse for ApiError {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(size) = size
+            && let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}"))
+        {
+            headers.insert(header::CONTENT_RANGE, value);
         }
         // For `name_instance`, which knows the path.
         response.extensions_mut().insert(problem);

@@ -30,7 +30,10 @@ pub enum Start {
     /// An image to dream on.
     Image,
     /// Nothing: the dream has to start from noise.
-    Nothing,
+    Nothing {
+        /// Pointer to where an image would have been.
+        image: &'static str,
+    },
 }
 
 /// What a preset stands for.
@@ -135,14 +138,12 @@ fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise
             None
         }
         (Start::Image, None, _) => None,
-        (Start::Nothing, None, Preset::Deepdream | Preset::DeepdreamLapnorm) => {
-            fields.error(
-                "noise",
-                "is needed where no image is sent, such as {\"width\": 224, \"height\": 224}",
-            );
+        (Start::Nothing { image }, None, Preset::Deepdream | Preset::DeepdreamLapnorm) => {
+            let detail = "is needed: an image file, or a spec with \"noise\" such as {\"width\": 224, \"height\": 224}";
+            fields.extend([FieldError::new(image, detail)]);
             None
         }
-        (Start::Nothing, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
+        (Start::Nothing { .. }, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
     }
 }
 

@@ -124,17 +124,18 @@ fn unknown_models_and_empty_objectives_are_refused() {
 
 #[test]
 fn a_dream_starts_from_an_image_or_from_noise() {
+    const NOTHING: Start = Start::Nothing { image: "/image" };
     let resolve = |spec, start| resolve("", spec, &catalogue(), start);
-    let noise = |spec| resolve(spec, Start::Nothing).unwrap().noise;
+    let noise = |spec| resolve(spec, NOTHING).unwrap().noise;
     assert_eq!(noise(json!({"preset": "multiscale"})), Some(Noise { width: 224, height: 224 }));
     let wanted = json!({"noise": {"width": 30, "height": 20}});
     assert_eq!(noise(wanted.clone()), Some(Noise { width: 30, height: 20 }));
     for (spec, start, pointer) in [
-        (json!({}), Start::Nothing, "/noise"),
+        (json!({}), NOTHING, "/image"),
         (wanted, Start::Image, "/noise"),
-        (json!({"noise": {"width": 0}}), Start::Nothing, "/noise/width"),
-        (json!({"noise": {"depth": 3}}), Start::Nothing, "/noise/depth"),
-        (json!({"noise": 5}), Start::Nothing, "/noise"),
+        (json!({"noise": {"width": 0}}), NOTHING, "/noise/width"),
+        (json!({"noise": {"depth": 3}}), NOTHING, "/noise/depth"),
+        (json!({"noise": 5}), NOTHING, "/noise"),
     ] {
         let errors = resolve(spec, start).unwrap_err();
         assert_eq!(errors.iter().map(|error| error.pointer.as_str()).collect::<Vec<_>>(), [pointer]);

@@ -110,6 +110,7 @@ impl Workers {
         let (queue, every) = (Arc::clone(&context.queue), context.lease / 3);
         let rescue = lease::rescue(queue, every, workers.drain.clone());
         workers.tasks.spawn(rescue);
+        workers.tasks.spawn(lease::expire(Arc::clone(&context.queue), workers.drain.clone()));
         workers
     }
 

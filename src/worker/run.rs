@@ -114,6 +114,7 @@ async fn attempt(
         every: context.lease / 3,
         progress: seen.clone(),
         canceled: context.queue.signals().listen(job.id),
+        deadline: job.deadline_at,
         give_up,
         flag: flag.clone(),
         reason,
@@ -241,6 +242,9 @@ async fn write_end(
         }
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Canceled)) => {
             queue.stopped(lease).await
+        }
+        (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Expired)) => {
+            queue.expired(lease).await
         }
         (Err(error), _) => queue.fail(lease, error.to_job_error(), !error.is_permanent()).await,
     }

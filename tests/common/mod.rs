@@ -11,6 +11,7 @@
 )]
 
 pub mod client;
+pub mod events;
 pub mod process;
 pub mod server;
 

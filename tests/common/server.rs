@@ -7,6 +7,7 @@ use reverie::{
     app::{App, AppState},
     clock::Clock,
     config::Config,
+    jobs::{QueueOptions, sqlite::SqliteQueue},
     models::{self, Catalogue},
     render::{RenderOptions, Renderer},
 };
@@ -81,6 +82,18 @@ impl TestServer {
     pub async fn idle() -> Self {
         let setup = Setup::new().await;
         Setup { works: false, ..setup }.start().await
+    }
+
+    /// The same jobs through a store of its own, as another process would see them.
+    pub async fn second_queue(&self) -> SqliteQueue {
+        let config = &self.state.config;
+        let options = QueueOptions {
+            capacity: config.queue.capacity,
+            lease: config.queue.lease,
+            max_attempts: config.queue.max_attempts,
+            clock: Clock::system(),
+        };
+        SqliteQueue::open(&config.storage.dir.join("jobs.sqlite3"), options).await.unwrap()
     }
 
     /// Names of the stored blobs in `inputs` or `results`.

@@ -6,6 +6,7 @@
 
 mod claims;
 mod endings;
+mod wishes;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -14,8 +15,8 @@ use reverie::{
     clock::{Clock, Timestamp},
     graph::{Network, Node, Op},
     jobs::{
-        Claim, Counts, Event, FailureKind, Finished, Job, JobError, JobId, JobQueue, JobResult, JobState,
-        Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
+        Claim, Counts, Event, FailureKind, Finished, Job, JobError, JobId, JobOptions, JobQueue, JobResult,
+        JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
     },
     models::{Catalogue, Model, Preprocessing},
     render::Progress,
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 
 use claims::*;
 use endings::*;
+use wishes::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -76,7 +78,14 @@ impl Bench {
 
     async fn add(&self) -> JobId {
         let id = JobId::new();
-        self.queue.enqueue(NewJob { id, spec: spec() }).await.unwrap();
+        self.queue.enqueue(NewJob::new(id, spec())).await.unwrap();
+        id
+    }
+
+    /// A job with wishes.
+    async fn add_with(&self, options: JobOptions) -> JobId {
+        let id = JobId::new();
+        self.queue.enqueue(NewJob { options, ..NewJob::new(id, spec()) }).await.unwrap();
         id
     }
 
@@ -101,7 +110,8 @@ impl Bench {
             JobState::Succeeded => drop(self.queue.complete(lease, finished(lease)).await.unwrap()),
             JobState::Failed => drop(self.queue.fail(lease, broken(), false).await.unwrap()),
             JobState::Canceled => drop(self.queue.stopped(lease).await.unwrap()),
-            JobState::Queued | JobState::Expired => unreachable!(),
+            JobState::Expired => drop(self.queue.expired(lease).await.unwrap()),
+            JobState::Queued => unreachable!(),
         }
         (id, Some(lease))
     }
@@ -194,5 +204,14 @@ mod sqlite {
         counts_and_recent_seconds,
         unknown_jobs_are_not_found,
         work_is_announced,
+        priority_is_worth_minutes,
+        a_deadline_passes_in_the_queue,
+        a_deadline_passes_while_running,
+        a_lost_job_past_its_deadline_is_not_run_again,
+        a_key_makes_one_job,
+        one_key_under_concurrent_requests,
+        jobs_are_listed_page_by_page,
+        a_forgotten_job_is_gone,
+        changes_are_announced,
     );
 }
