@@ -36,6 +36,12 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address and port; port 0 lets the system choose a free one.
     pub listen: String,
+    /// Address and port of a second listener for health and metrics; empty for none.
+    pub admin_listen: String,
+    /// How long a connection may take to send the head of its next request.
+    pub idle: Duration,
+    /// How long a client may take to read a piece of its answer.
+    pub stall: Duration,
     /// Origins whose web pages may use the API (`*` for all); none by default.
     pub cors_origins: Vec<String>,
 }
@@ -107,7 +113,13 @@ pub enum LogFormat {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), cors_origins: Vec::new() }
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            admin_listen: "127.0.0.1:9090".into(),
+            idle: Duration::from_secs(75),
+            stall: Duration::from_secs(30),
+            cors_origins: Vec::new(),
+        }
     }
 }
 
@@ -260,10 +272,13 @@ fn section<T: Default>(root: &mut Fields, name: &'static str, read: impl FnOnce(
 
 fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
     let listen = text(fields, "listen").unwrap_or(default.listen);
-    let port = listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    if !matches!(port, Some(Ok(_))) {
-        fields.error("listen", format!("\"{listen}\" is no address with a port, such as 127.0.0.1:8080"));
-    }
+    let listen = checked_address(fields, "listen", listen);
+    let admin_listen = match text(fields, "admin_listen") {
+        Some(none) if none.is_empty() => none,
+        given => checked_address(fields, "admin_listen", given.unwrap_or(default.admin_listen)),
+    };
+    let idle = seconds(fields, "idle_seconds", 1, 3600).unwrap_or(default.idle);
+    let stall = seconds(fields, "stall_seconds", 1, 3600).unwrap_or(default.stall);
     let cors_origins: Vec<String> = fields.take("cors_origins").unwrap_or(default.cors_origins);
     for origin in &cors_origins {
         let web = origin.starts_with("http://") || origin.starts_with("https://");
@@ -274,7 +289,16 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
             );
         }
     }
-    ServerConfig { listen, cors_origins }
+    ServerConfig { listen, admin_listen, idle, stall, cors_origins }
+}
+
+/// Notes it where `address` has no port.
+fn checked_address(fields: &mut Fields, name: &'static str, address: String) -> String {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        fields.error(name, format!("\"{address}\" is no address with a port, such as 127.0.0.1:8080"));
+    }
+    address
 }
 
 fn log(fields: &mut Fields, default: LogConfig) -> LogConfig {

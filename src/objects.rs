@@ -91,6 +91,7 @@ pub struct Object {
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
+    root: Arc<Path>,
 }
 
 impl Objects {
@@ -106,7 +107,25 @@ impl Objects {
             prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
         }
         let store = LocalFileSystem::new_with_prefix(root).map_err(ObjectError::Open)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store) })
+        Ok(Self { store: Arc::new(store), root: root.into() })
+    }
+
+    /// Whether the folders are there, as they are not where a disk was unmounted. Writes nothing: a probe
+    /// that anyone may send should not keep the disk busy.
+    ///
+    /// # Errors
+    /// Says which folder is not.
+    pub async fn check(&self) -> Result<(), ObjectError> {
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            let prepared = match tokio::fs::metadata(&path).await {
+                Ok(found) if found.is_dir() => Ok(()),
+                Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+                Err(error) => Err(error),
+            };
+            prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
+        }
+        Ok(())
     }
 
     /// Stores a blob, replacing one of the same name. It is durable, and visible as a whole, when this

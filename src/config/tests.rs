@@ -37,6 +37,7 @@ fn the_shipped_file_shows_every_setting() {
 fn the_environment_wins_over_the_file() {
     let settings = environment(&[
         ("REVERIE__SERVER__LISTEN", "0.0.0.0:0"),
+        ("REVERIE__SERVER__ADMIN_LISTEN", ""),
         ("REVERIE__SERVER__CORS_ORIGINS", "https://a.example,https://b.example"),
         ("REVERIE__STORAGE__DIR", "2024"),
         ("REVERIE__QUEUE__CAPACITY", "7"),
@@ -44,7 +45,7 @@ fn the_environment_wins_over_the_file() {
         ("REVERIE_UNRELATED", "x"),
     ]);
     let config = Config::read(Some(shipped()), Some(settings)).unwrap();
-    assert_eq!(config.server.listen, "0.0.0.0:0");
+    assert_eq!((config.server.listen.as_str(), config.server.admin_listen.as_str()), ("0.0.0.0:0", ""));
     assert_eq!(config.server.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.storage.dir, Path::new("2024"));
     assert_eq!(config.queue.capacity, 7);
@@ -56,6 +57,7 @@ fn the_environment_wins_over_the_file() {
 fn every_mistake_is_reported_at_once() {
     let settings = environment(&[
         ("REVERIE__SERVER__LISTEN", "somewhere"),
+        ("REVERIE__SERVER__ADMIN_LISTEN", "9090"),
         ("REVERIE__SERVER__CORS_ORIGINS", "example.org"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
         ("REVERIE__LOG__FORMAT", "xml"),
@@ -66,6 +68,7 @@ fn every_mistake_is_reported_at_once() {
     let error = Config::read(None, Some(settings)).unwrap_err().to_string();
     for name in [
         "server.listen: ",
+        "server.admin_listen: ",
         "server.cors_origins: ",
         "queue.capacity: 0 is not allowed",
         "log.format: ",

@@ -1,11 +1,13 @@
 //! The HTTP side: the router, and what every request passes through. One file per group of endpoints; only
 //! [`error`] knows how an error becomes a response.
 
+pub mod admin;
 mod body;
 pub mod error;
 mod extract;
 mod health;
 mod jobs;
+pub mod listen;
 mod models;
 mod submit;
 

@@ -143,6 +143,12 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn counts(&self) -> Result<Counts, QueueError>;
 
+    /// Whether the store answers. Has a connection of its own, so that no number of readers can delay it.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn ping(&self) -> Result<(), QueueError>;
+
     /// Number of jobs that wait: cheaper than [`JobQueue::counts`].
     ///
     /// # Errors

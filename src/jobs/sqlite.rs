@@ -92,6 +92,8 @@ const RECENT: &str = "
 pub struct SqliteQueue {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// For those who watch the service: one connection that nobody else takes.
+    watcher: SqlitePool,
     options: QueueOptions,
     signals: Arc<Signals>,
 }
@@ -119,11 +121,10 @@ impl SqliteQueue {
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
         MIGRATIONS.run(&writer).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(connect.read_only(true).create_if_missing(false))
-            .await?;
-        Ok(Self { writer, readers, options, signals: Arc::default() })
+        let read = connect.read_only(true).create_if_missing(false);
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
+        let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
+        Ok(Self { writer, readers, watcher, options, signals: Arc::default() })
     }
 
     fn now(&self) -> Timestamp {
@@ -292,7 +293,7 @@ impl JobQueue for SqliteQueue {
     async fn counts(&self) -> Result<Counts, QueueError> {
         let rows = sqlx::query("SELECT state, count(*) AS jobs FROM jobs GROUP BY state");
         let mut counts = Counts::default();
-        for row in rows.fetch_all(&self.readers).await? {
+        for row in rows.fetch_all(&self.watcher).await? {
             let jobs = row.try_get::<i64, _>("jobs")?.unsigned_abs();
             match row::state(&row)? {
                 JobState::Queued => counts.queued = jobs,
@@ -304,6 +305,11 @@ impl JobQueue for SqliteQueue {
             }
         }
         Ok(counts)
+    }
+
+    async fn ping(&self) -> Result<(), QueueError> {
+        sqlx::query("SELECT id FROM jobs LIMIT 1").fetch_optional(&self.watcher).await?;
+        Ok(())
     }
 
     async fn depth(&self) -> Result<u64, QueueError> {
@@ -320,6 +326,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn close(&self) {
+        self.watcher.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -7,11 +7,17 @@ use reverie::{
     app::{App, AppState},
     clock::Clock,
     config::Config,
+    http::{
+        admin::AdminServer,
+        listen::{self, Patience},
+    },
     models::{self, Catalogue},
     render::{RenderOptions, Renderer},
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
+
+use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 
@@ -32,6 +38,8 @@ pub async fn catalogue() -> Arc<Catalogue> {
 /// A running server; its folder goes with it.
 pub struct TestServer {
     pub client: Client,
+    /// Of the listener for health and metrics.
+    pub admin: AdminServer,
     pub state: AppState,
     pub app: App,
     pub folder: TempDir,
@@ -63,12 +71,16 @@ impl Setup {
             max_pixels: self.config.limits.max_pixels,
         };
         let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
+        let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };
         let app = App::assemble(self.config, self.catalogue, renderers, Clock::system()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = app.router();
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        TestServer { client: Client::new(url), state: app.state.clone(), app, folder: self.folder, serving }
+        let serving = tokio::spawn(listen::serve(listener, router, patience, CancellationToken::new()));
+        let admin = AdminServer::start("127.0.0.1:0", patience).unwrap();
+        admin.attach(app.state.clone());
+        let (client, state) = (Client::new(url), app.state.clone());
+        TestServer { client, admin, state, app, folder: self.folder, serving }
     }
 }
 
@@ -81,6 +93,11 @@ impl TestServer {
     pub async fn idle() -> Self {
         let setup = Setup::new().await;
         Setup { works: false, ..setup }.start().await
+    }
+
+    /// A client of the listener for health and metrics.
+    pub fn admin_client(&self) -> Client {
+        Client::new(format!("http://{}", self.admin.address))
     }
 
     /// Names of the stored blobs in `inputs` or `results`.
