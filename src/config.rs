@@ -3,12 +3,16 @@
 //! Everything is checked before anything is started, and every mistake is reported at once under its name,
 //! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
 
+mod operating;
+
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
 
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
+
+pub use operating::{RetentionConfig, TelemetryConfig};
 
 use crate::fields::{FieldError, Fields};
 
@@ -27,8 +31,12 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
     /// `[log]`
     pub log: LogConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
 }
 
 /// Where the server is reached.
@@ -252,7 +260,9 @@ impl Config {
                     .unwrap_or(default.max_body_bytes),
                 max_pixels: fields.number("max_pixels", 1, 1_000_000_000).unwrap_or(default.max_pixels),
             }),
+            retention: section(&mut root, "retention", operating::retention),
             log: section(&mut root, "log", log),
+            telemetry: section(&mut root, "telemetry", operating::telemetry),
         };
         let errors = root.finish();
         if errors.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(errors)) }

@@ -12,7 +12,10 @@ use futures::{StreamExt, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
 use uuid::Uuid;
 
-use crate::jobs::{Job, JobId, Lease};
+use crate::{
+    clock::Timestamp,
+    jobs::{Job, JobId, Lease},
+};
 
 /// The folders that keys live in.
 const FOLDERS: [&str; 2] = ["inputs", "results"];
@@ -36,6 +39,25 @@ impl ObjectKey {
     /// Where a job's dream is, once there is one.
     pub fn result_of(job: &Job) -> Option<Self> {
         job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
+    }
+
+    /// The job that it belongs to.
+    pub fn job(self) -> JobId {
+        match self {
+            Self::Input(job) | Self::Result(job, _) => job,
+        }
+    }
+
+    /// Reads a name as [`fmt::Display`] writes it; none where it is nobody's.
+    fn parse(name: &str) -> Option<Self> {
+        match name.split_once('/')? {
+            ("inputs", job) => Some(Self::Input(job.parse().ok()?)),
+            ("results", name) => {
+                let (job, lease) = name.rsplit_once('-')?;
+                Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
+            }
+            _ => None,
+        }
     }
 
     fn path(self) -> object_store::path::Path {
@@ -77,6 +99,9 @@ pub enum ObjectError {
     /// The store cannot be opened.
     #[error("the blob store cannot be opened: {0}")]
     Open(object_store::Error),
+    /// The blobs cannot be listed.
+    #[error("the blob store cannot be listed: {0}")]
+    List(object_store::Error),
 }
 
 /// A blob on its way out.
@@ -156,6 +181,24 @@ impl Objects {
         found.bytes().await.map_err(|source| failed(key, source))
     }
 
+    /// Blobs that were stored before `before`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn older_than(&self, before: Timestamp) -> Result<Vec<ObjectKey>, ObjectError> {
+        let mut old = Vec::new();
+        for folder in FOLDERS {
+            let mut all = self.store.list(Some(&folder.into()));
+            while let Some(found) = all.next().await {
+                let found = found.map_err(ObjectError::List)?;
+                if found.last_modified.timestamp_millis() < before.as_millis() {
+                    old.extend(ObjectKey::parse(found.location.as_ref()));
+                }
+            }
+        }
+        Ok(old)
+    }
+
     /// Deletes a blob; one that is not there is no mistake.
     ///
     /// # Errors
@@ -204,6 +247,16 @@ mod tests {
         objects.delete(key).await.unwrap();
         objects.delete(key).await.unwrap();
         assert!(matches!(objects.open(key).await, Err(ObjectError::NotFound(_))));
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for key in [ObjectKey::Input(JobId::new()), ObjectKey::Result(JobId::new(), Uuid::new_v4())] {
+            assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
+        }
+        for strange in ["", "inputs", "inputs/holiday.jpg", "results/holiday-1", "else/where"] {
+            assert_eq!(ObjectKey::parse(strange), None, "{strange}");
+        }
     }
 
     #[test]

@@ -1,12 +1,6 @@
 //! `reverie serve`: the server process, from the first log line to the last.
 
-use std::{
-    io::{IsTerminal, Write},
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -15,16 +9,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
 
 use super::Failure;
 use crate::{
     app::{App, StartError},
-    config::{Config, LogConfig, LogFormat},
+    config::Config,
     http::{
         admin::AdminServer,
         listen::{self, Patience},
     },
+    telemetry::Telemetry,
 };
 
 /// How long answers under way may take once the workers have stopped.
@@ -61,15 +55,25 @@ pub struct Args {
     /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Check the configuration and exit.
+    #[arg(long)]
+    check_config: bool,
 }
 
 /// Reads the configuration and serves.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = Config::load(args.config.as_deref())?;
+    if args.check_config {
+        println!("the configuration is right");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config));
     // A render that does not stop must not keep the process alive.
     runtime.shutdown_background();
+    telemetry.end();
     served?;
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +87,6 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    start_logging(&config.log);
     let mut signals = Signals::new()?;
     let grace = config.worker.shutdown_grace;
     let patience = Patience { idle: config.server.idle, stall: config.server.stall };
@@ -148,18 +151,6 @@ fn announce(address: SocketAddr, admin: Option<SocketAddr>) {
     let mut stdout = std::io::stdout();
     let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     info!(%address, "ready");
-}
-
-/// Logs to standard error as configured, unless the program has set up logging already.
-fn start_logging(config: &LogConfig) {
-    // The filter was checked with the configuration.
-    let filter = EnvFilter::try_new(&config.filter).unwrap_or_default();
-    let logs =
-        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let _ = match config.format {
-        LogFormat::Text => logs.finish().try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).finish().try_init(),
-    };
 }
 
 /// The signals that mean "stop".

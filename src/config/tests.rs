@@ -20,7 +20,8 @@ fn the_shipped_file_shows_the_defaults() {
 #[test]
 fn the_shipped_file_shows_every_setting() {
     // An unknown key lists the known ones: each must stand in the file.
-    let sections = ["server", "storage", "models", "queue", "worker", "limits", "log"];
+    let sections =
+        ["server", "storage", "models", "queue", "worker", "limits", "retention", "log", "telemetry"];
     let text = std::fs::read_to_string(shipped()).unwrap();
     for section in sections {
         assert!(text.contains(&format!("[{section}]")), "{section}");
@@ -42,6 +43,8 @@ fn the_environment_wins_over_the_file() {
         ("REVERIE__STORAGE__DIR", "2024"),
         ("REVERIE__QUEUE__CAPACITY", "7"),
         ("REVERIE__LOG__FORMAT", "json"),
+        ("REVERIE__RETENTION__RESULTS_DAYS", "0.5"),
+        ("REVERIE__RETENTION__JOBS_DAYS", "0"),
         ("REVERIE_UNRELATED", "x"),
     ]);
     let config = Config::read(Some(shipped()), Some(settings)).unwrap();
@@ -50,6 +53,8 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.storage.dir, Path::new("2024"));
     assert_eq!(config.queue.capacity, 7);
     assert_eq!(config.log.format, LogFormat::Json);
+    let half_a_day = RetentionConfig { results: Some(Duration::from_secs(43_200)), jobs: None };
+    assert_eq!(config.retention, half_a_day);
     assert_eq!(config.worker, WorkerConfig::default());
 }
 
@@ -60,6 +65,8 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__SERVER__ADMIN_LISTEN", "9090"),
         ("REVERIE__SERVER__CORS_ORIGINS", "example.org"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
+        ("REVERIE__RETENTION__RESULTS_DAYS", "31"),
+        ("REVERIE__TELEMETRY__OTLP_ENDPOINT", "https://collector.example"),
         ("REVERIE__LOG__FORMAT", "xml"),
         ("REVERIE__LOG__FILTER", "reverie=loud"),
         ("REVERIE__LIMITS__MAX_PIXLES", "1"),
@@ -71,6 +78,8 @@ fn every_mistake_is_reported_at_once() {
         "server.admin_listen: ",
         "server.cors_origins: ",
         "queue.capacity: 0 is not allowed",
+        "retention.results_days: must not be more",
+        "telemetry.otlp_endpoint: ",
         "log.format: ",
         "log.filter: ",
         "limits.max_pixles: unknown field",

@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
-    error, health,
+    error::{self, ApiError},
+    health,
     listen::{self, Patience},
+    metrics,
 };
 use crate::app::AppState;
 
@@ -91,6 +93,7 @@ fn router(app: Starting) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(app)
@@ -101,5 +104,12 @@ async fn readyz(State(app): State<Starting>) -> Response {
     match app.get() {
         Some(state) => health::readyz(State(state.clone())).await,
         None => health::starting(),
+    }
+}
+
+async fn scrape(State(app): State<Starting>) -> Result<Response, ApiError> {
+    match app.get() {
+        Some(state) => metrics::metrics(State(state.clone())).await,
+        None => Err(ApiError::Unavailable("the service is starting")),
     }
 }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tracing::error;
 
 use crate::{
+    clock::Timestamp,
     fields::FieldError,
     jobs::{JobError, JobState, QueueError},
     objects::ObjectError,
@@ -79,6 +80,9 @@ pub enum ApiError {
         /// Seconds after which to look again, where that makes sense.
         retry_after: Option<u64>,
     },
+    /// There was a result, and its time is over.
+    #[error("the job's pictures were erased at {0}; results are kept for a limited time")]
+    Gone(Timestamp),
     /// Something is broken on our side.
     #[error("something went wrong inside the service; its log has the cause")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -127,6 +131,7 @@ impl ApiError {
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
+            Self::Gone(_) => (StatusCode::GONE, "gone", "No longer there"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }

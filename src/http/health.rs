@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::app::AppState;
 
 /// A store that takes longer than this to answer is as good as none; probes give up soon after.
-const CHECK_TIME: Duration = Duration::from_secs(2);
+pub const CHECK_TIME: Duration = Duration::from_secs(2);
 
 /// What readiness is made of.
 #[derive(Clone, Copy, Debug, Default, Serialize)]

@@ -106,7 +106,7 @@ fn eta(state: &AppState, job: &Job) -> Option<f64> {
 
 fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
     let this = path(job.id);
-    let succeeded = job.state == JobState::Succeeded;
+    let has_picture = job.state == JobState::Succeeded && job.erased_at.is_none();
     JobView {
         id: job.id,
         status: job.state,
@@ -134,7 +134,7 @@ fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
             megapixel_iterations: None,
         },
         links: Links {
-            result: succeeded.then(|| format!("{this}/result")),
+            result: has_picture.then(|| format!("{this}/result")),
             preview: None,
             events: None,
             cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),
@@ -215,6 +215,9 @@ pub async fn result(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = state.queue.get(parse(&id)?).await?;
+    if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
+        return Err(ApiError::Gone(erased_at));
+    }
     let (Some(result), Some(key)) = (&job.result, ObjectKey::result_of(&job)) else {
         return Err(no_result(&job, eta(&state, &job)));
     };

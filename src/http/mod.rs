@@ -8,6 +8,7 @@ mod extract;
 mod health;
 mod jobs;
 pub mod listen;
+mod metrics;
 mod models;
 mod submit;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, Response, header},
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state},
     routing::{get, post},
 };
 use tower_http::{
@@ -25,9 +26,9 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use tracing::{Span, info, info_span};
+use tracing::{Span, field::Empty, info, info_span};
 
-use crate::app::AppState;
+use crate::{app::AppState, telemetry};
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -44,11 +45,12 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(health::readyz))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .with_state(state)
+        .with_state(state.clone())
         // From the inside out: each layer sees what the ones above it made of the response.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(from_fn(error::name_instance))
         .layer(cors)
+        .layer(from_fn_with_state(state, metrics::measure))
         .layer(
             TraceLayer::new_for_http()
                 .make_span_with(request_span)
@@ -87,13 +89,16 @@ fn cors(origins: &[String]) -> CorsLayer {
 
 fn request_span<B>(request: &axum::http::Request<B>) -> Span {
     let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    info_span!(
+    let span = info_span!(
         "request",
         method = %request.method(),
         // The path without its query, which may hold what a person would not want in a log.
         path = request.uri().path(),
         id,
-    )
+        trace = Empty,
+    );
+    telemetry::follow(&span, telemetry::from_headers(request.headers()));
+    span
 }
 
 /// One line per request.

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tracing::{Instrument, error, info};
+use tracing::{Instrument, Span, error, info};
 
 use super::{
     error::ApiError,
@@ -23,6 +23,7 @@ use crate::{
     objects::ObjectKey,
     picture::{self, PictureError},
     spec::{self, DreamSpec},
+    telemetry::{self, TraceParent},
 };
 
 /// `POST /v1/jobs`
@@ -37,7 +38,8 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     let (image, spec) = check(&state, intake).await?;
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
-    let accepting = tokio::spawn(accept(state.clone(), image, spec).in_current_span());
+    let trace = telemetry::of_request(&Span::current(), &parts.headers);
+    let accepting = tokio::spawn(accept(state.clone(), image, spec, trace).in_current_span());
     let job = accepting.await.map_err(ApiError::internal)??;
     let mut response = jobs::show(&state, StatusCode::ACCEPTED, &job);
     let location = HeaderValue::from_str(&jobs::path(job.id)).map_err(ApiError::internal)?;
@@ -99,11 +101,16 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<(), Pict
 }
 
 /// Stores the input, then the row.
-async fn accept(state: AppState, image: Bytes, spec: DreamSpec) -> Result<Job, ApiError> {
+async fn accept(
+    state: AppState,
+    image: Bytes,
+    spec: DreamSpec,
+    traceparent: Option<TraceParent>,
+) -> Result<Job, ApiError> {
     let id = JobId::new();
     let input = ObjectKey::Input(id);
     state.objects.put(input, image).await?;
-    match state.queue.enqueue(NewJob { id, spec }).await {
+    match state.queue.enqueue(NewJob { id, spec, traceparent }).await {
         Ok(job) => {
             info!(job = %id, position = job.queue_position, "job accepted");
             Ok(job)

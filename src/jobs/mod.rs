@@ -12,11 +12,11 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use queue::{Beat, JobQueue, QueueError, QueueOptions, Rescue, Rescued};
+pub use queue::{Beat, Erased, JobQueue, QueueError, QueueOptions, Rescue, Rescued};
 pub use signals::{CancelListener, Signals};
 pub use state::{Event, Facts, Impossible, JobState, UnknownState};
 
-use crate::{clock::Timestamp, render::Progress, spec::DreamSpec};
+use crate::{clock::Timestamp, render::Progress, spec::DreamSpec, telemetry::TraceParent};
 
 /// Identity of a job: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub struct NewJob {
     pub id: JobId,
     /// What to dream, complete.
     pub spec: DreamSpec,
+    /// The trace that it belongs to.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// Everything that is known about a job.
@@ -103,6 +105,10 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// When the row was last written.
     pub updated_at: Timestamp,
+    /// When its pictures were given up, some time after its end.
+    pub erased_at: Option<Timestamp>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Job {
@@ -197,6 +203,20 @@ pub struct Counts {
     pub canceled: u64,
     /// See [`JobState::Expired`].
     pub expired: u64,
+}
+
+impl Counts {
+    /// The number in one state.
+    pub fn of(&self, state: JobState) -> u64 {
+        match state {
+            JobState::Queued => self.queued,
+            JobState::Running => self.running,
+            JobState::Succeeded => self.succeeded,
+            JobState::Failed => self.failed,
+            JobState::Canceled => self.canceled,
+            JobState::Expired => self.expired,
+        }
+    }
 }
 
 /// How long a job rests after an attempt that failed for a passing reason: 1 s, then 4 s, 16 s, …, at most

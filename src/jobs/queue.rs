@@ -3,11 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Signals,
 };
-use crate::{clock::Clock, render::Progress};
+use crate::{
+    clock::{Clock, Timestamp},
+    render::Progress,
+};
 
 /// Limits and times of a queue; the same for all processes that share a store.
 #[derive(Clone, Debug)]
@@ -155,6 +159,31 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn depth(&self) -> Result<u64, QueueError>;
 
+    /// When the oldest waiting job was accepted.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError>;
+
+    /// Marks jobs that ended before `before` as erased, at most `limit`, the oldest first. Their pictures are
+    /// the caller's to delete: nobody is offered them any more.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
+
+    /// Jobs that ended before `before`, at most `limit`, the oldest first.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
+
+    /// Forgets finished jobs; others are left alone. The number of those forgotten.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError>;
+
     /// Mean seconds from claim to end of the newest finished dreams, if there are any.
     ///
     /// # Errors
@@ -166,6 +195,15 @@ pub trait JobQueue: Send + Sync + 'static {
 
     /// Closes all connections. Calls afterwards fail.
     async fn close(&self);
+}
+
+/// A finished job whose time is over, and where its dream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// Which job.
+    pub id: JobId,
+    /// Token of the lease that its dream was stored under, if it has one.
+    pub result: Option<Uuid>,
 }
 
 /// A job taken from a lost worker.

@@ -18,8 +18,8 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Beat, Claim, Counts, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState, Lease, NewJob,
-    QueueError, QueueOptions, Rescue, Rescued, Signals, retry_delay,
+    Beat, Claim, Counts, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState, Lease,
+    NewJob, QueueError, QueueOptions, Rescue, Rescued, Signals, retry_delay,
 };
 use crate::{clock::Timestamp, render::Progress};
 
@@ -42,8 +42,8 @@ const SELECT: &str = "
 
 /// Counts and inserts in one statement, so that no two requests can take the last place.
 const ENQUEUE: &str = "
-    INSERT INTO jobs (id, state, spec, not_before, created_at, updated_at)
-    SELECT ?1, 'queued', ?2, ?3, ?3, ?3
+    INSERT INTO jobs (id, state, spec, not_before, created_at, updated_at, traceparent)
+    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5
     WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?4";
 
 /// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
@@ -79,6 +79,15 @@ const MOVE: &str = "
         finished_at = CASE WHEN ?2 NOT IN ('queued', 'running') THEN ?10 END,
         updated_at = ?10
     WHERE id = ?1";
+
+/// The pictures of finished jobs, given up after their time. Clients see it, so the version grows.
+const GIVE_UP: &str = "
+    UPDATE jobs SET erased_at = ?3, version = version + 1, updated_at = ?3
+    WHERE id IN (
+        SELECT id FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL AND erased_at IS NULL
+        ORDER BY finished_at LIMIT ?2
+    )
+    RETURNING id, result";
 
 /// The newest dreams by age of the job, which the index gives for nothing.
 const RECENT: &str = "
@@ -191,6 +200,7 @@ impl JobQueue for SqliteQueue {
             .bind(row::json(job.id, &job.spec)?)
             .bind(self.now().as_millis())
             .bind(self.options.capacity)
+            .bind(job.traceparent.map(|trace| trace.to_string()))
             .execute(&mut *connection)
             .await?;
         if inserted.rows_affected() == 0 {
@@ -315,6 +325,37 @@ impl JobQueue for SqliteQueue {
     async fn depth(&self) -> Result<u64, QueueError> {
         let depth = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE state = 'queued'");
         Ok(depth.fetch_one(&self.readers).await?.unsigned_abs())
+    }
+
+    async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
+        let oldest =
+            sqlx::query_scalar::<_, Option<i64>>("SELECT min(created_at) FROM jobs WHERE state = 'queued'");
+        Ok(oldest.fetch_one(&self.watcher).await?.map(Timestamp::from_millis))
+    }
+
+    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(limit).bind(self.now().as_millis());
+        given_up.fetch_all(&self.writer).await?.iter().map(row::erased).collect()
+    }
+
+    async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        let ended = sqlx::query(
+            "SELECT id, result FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL
+             ORDER BY finished_at LIMIT ?2",
+        );
+        let ended = ended.bind(before.as_millis()).bind(limit);
+        ended.fetch_all(&self.readers).await?.iter().map(row::erased).collect()
+    }
+
+    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut forgotten = 0;
+        for id in ids {
+            let deleted = sqlx::query("DELETE FROM jobs WHERE id = ?1 AND finished_at IS NOT NULL");
+            forgotten += deleted.bind(id.to_string()).execute(&mut *transaction).await?.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(forgotten)
     }
 
     async fn recent_seconds(&self) -> Result<Option<f64>, QueueError> {

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, error, field::Empty, info, info_span, warn};
 
 use super::{
     WorkerContext,
@@ -19,6 +19,7 @@ use crate::{
     models::Model,
     objects::{ObjectError, ObjectKey},
     render::{CancelFlag, Progress, RenderError, RenderRequest, Rendered, Renderer},
+    telemetry,
 };
 
 /// How often the end of a job is written again where the store fails, a second apart. Beyond that the lease
@@ -81,7 +82,8 @@ pub(super) async fn run(
     give_up: &CancellationToken,
 ) -> Outcome {
     let Claim { job, lease } = claim;
-    let span = info_span!("job", job = %job.id, attempt = job.attempt);
+    let span = info_span!("job", job = %job.id, attempt = job.attempt, trace = Empty);
+    telemetry::follow(&span, job.traceparent);
     async {
         info!("job started");
         let began = Instant::now();
@@ -145,7 +147,9 @@ async fn render(
         .cloned()
         .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
     let input = context.objects.get(ObjectKey::Input(job.id)).await?;
+    let metrics = Arc::clone(&context.metrics);
     let on_progress = Box::new(move |now: Progress| {
+        metrics.stepped();
         // JSON has no way to write a score that is not finite.
         if now.score.is_finite() && now.fraction.is_finite() {
             progress.send_replace(Some(now));
@@ -198,6 +202,7 @@ async fn settle(
         match write_end(context, lease, &attempt, reason).await {
             Ok(job) => {
                 report(&job, &attempt);
+                context.metrics.ended(&job);
                 return Some(job.state);
             }
             Err(QueueError::LeaseLost) => {

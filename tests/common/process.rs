@@ -21,7 +21,12 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// Starts a server on a free port and waits until it says that it listens.
     pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut child = Self::command(folder, settings).spawn().unwrap();
+        Self::of(Self::command(folder, settings)).await
+    }
+
+    /// Starts what [`ServerProcess::command`] made.
+    pub async fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut client = async |prefix: &str| {
             let line = timeout(DEADLINE, lines.next_line()).await.expect("the server does not start");

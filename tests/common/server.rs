@@ -52,6 +52,7 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// Whether there is a worker: without one, jobs stay queued.
     pub works: bool,
+    pub clock: Clock,
     pub folder: TempDir,
 }
 
@@ -60,7 +61,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.storage.dir = folder.path().join("data");
-        Self { config, catalogue: catalogue().await, works: true, folder }
+        Self { config, catalogue: catalogue().await, works: true, clock: Clock::system(), folder }
     }
 
     pub async fn start(self) -> TestServer {
@@ -72,7 +73,7 @@ impl Setup {
         };
         let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
         let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };
-        let app = App::assemble(self.config, self.catalogue, renderers, Clock::system()).await.unwrap();
+        let app = App::assemble(self.config, self.catalogue, renderers, self.clock).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = app.router();

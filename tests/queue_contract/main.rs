@@ -6,6 +6,7 @@
 
 mod claims;
 mod endings;
+mod retention;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 
 use claims::*;
 use endings::*;
+use retention::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -76,7 +78,7 @@ impl Bench {
 
     async fn add(&self) -> JobId {
         let id = JobId::new();
-        self.queue.enqueue(NewJob { id, spec: spec() }).await.unwrap();
+        self.queue.enqueue(NewJob { id, spec: spec(), traceparent: None }).await.unwrap();
         id
     }
 
@@ -193,6 +195,9 @@ mod sqlite {
         everything_survives_a_restart,
         counts_and_recent_seconds,
         unknown_jobs_are_not_found,
+        pictures_go_before_their_jobs,
+        only_finished_jobs_are_forgotten,
+        a_trace_stays_with_its_job,
         work_is_announced,
     );
 }
