@@ -8,6 +8,7 @@ mod operating;
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
 
 use config::{Environment, File, FileFormat};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
@@ -52,6 +53,8 @@ pub struct ServerConfig {
     pub stall: Duration,
     /// Origins whose web pages may use the API (`*` for all); none by default.
     pub cors_origins: Vec<String>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Where jobs and pictures are kept.
@@ -127,6 +130,7 @@ impl Default for ServerConfig {
             idle: Duration::from_secs(75),
             stall: Duration::from_secs(30),
             cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -228,6 +232,7 @@ impl Config {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("server.cors_origins")
+            .with_list_parse_key("server.trusted_proxies")
             .source(environment);
         let sources = sources.add_source(environment).build().map_err(ConfigError::Read)?;
         Self::validate(sources.try_deserialize().map_err(ConfigError::Read)?)
@@ -299,7 +304,11 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
             );
         }
     }
-    ServerConfig { listen, admin_listen, idle, stall, cors_origins }
+    let trusted_proxies = match fields.take::<Vec<String>>("trusted_proxies") {
+        Some(proxies) => operating::networks(fields, &proxies),
+        None => default.trusted_proxies,
+    };
+    ServerConfig { listen, admin_listen, idle, stall, cors_origins, trusted_proxies }
 }
 
 /// Notes it where `address` has no port.

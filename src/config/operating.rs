@@ -1,6 +1,8 @@
-//! `[retention]` and `[telemetry]`: what only those who run the service care about.
+//! What only those who run the service care about: `[retention]`, `[telemetry]`, and which proxies to believe.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
 
 use super::{Fields, text};
 
@@ -64,4 +66,20 @@ pub(super) fn telemetry(fields: &mut Fields, _default: TelemetryConfig) -> Telem
         );
     }
     TelemetryConfig { otlp_endpoint: endpoint }
+}
+
+/// The networks and single addresses of `server.trusted_proxies`.
+pub(super) fn networks(fields: &mut Fields, texts: &[String]) -> Vec<IpNet> {
+    let mut networks = Vec::with_capacity(texts.len());
+    for text in texts {
+        let text = text.trim();
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(network) => networks.push(network),
+            Err(_) => fields.error(
+                "trusted_proxies",
+                format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8"),
+            ),
+        }
+    }
+    networks
 }

@@ -3,6 +3,8 @@
 
 pub mod admin;
 mod body;
+mod caller;
+mod compress;
 pub mod error;
 mod extract;
 mod health;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, Response, header},
-    middleware::{from_fn, from_fn_with_state},
+    middleware::{from_fn, from_fn_with_state, map_response},
     routing::{get, post},
 };
 use tower_http::{
@@ -26,9 +28,14 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use tracing::{Span, field::Empty, info, info_span};
+use tracing::{
+    Span,
+    field::{Empty, display},
+    info, info_span,
+};
 
 use crate::{app::AppState, telemetry};
+use caller::Caller;
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -49,8 +56,10 @@ pub fn router(state: AppState) -> Router {
         // From the inside out: each layer sees what the ones above it made of the response.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(from_fn(error::name_instance))
+        .layer(compress::layer())
+        .layer(map_response(compress::weaken))
         .layer(cors)
-        .layer(from_fn_with_state(state, metrics::measure))
+        .layer(from_fn_with_state(state.clone(), metrics::measure))
         .layer(
             TraceLayer::new_for_http()
                 .make_span_with(request_span)
@@ -60,6 +69,7 @@ pub fn router(state: AppState) -> Router {
         )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(from_fn_with_state(state, caller::identify))
 }
 
 /// Which web pages may use the API. Without origins no header is sent and browsers allow none.
@@ -89,12 +99,14 @@ fn cors(origins: &[String]) -> CorsLayer {
 
 fn request_span<B>(request: &axum::http::Request<B>) -> Span {
     let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+    let client = request.extensions().get::<Caller>().map(|Caller(address)| display(address));
     let span = info_span!(
         "request",
         method = %request.method(),
         // The path without its query, which may hold what a person would not want in a log.
         path = request.uri().path(),
         id,
+        client,
         trace = Empty,
     );
     telemetry::follow(&span, telemetry::from_headers(request.headers()));
