@@ -104,6 +104,20 @@ pub enum ObjectError {
     List(object_store::Error),
 }
 
+impl ObjectError {
+    /// Whether there was no room: the disk is full, or its quota used up.
+    pub fn is_full(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// A blob on its way out.
 pub struct Object {
     /// Length in bytes.

@@ -69,6 +69,9 @@ pub enum ApiError {
     /// The service cannot take jobs now.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// There is no room for what was sent.
+    #[error("there is no room for the upload now")]
+    StorageFull,
     /// The job has ended; what was asked is for jobs that have not.
     #[error("the job is already {0}")]
     AlreadyFinished(JobState),
@@ -102,6 +105,12 @@ impl ApiError {
         Self::Internal(cause.into())
     }
 
+    /// A disk that is full. Logged like any other cause inside the service: somebody has to act.
+    fn full_storage(cause: &(dyn std::error::Error + 'static)) -> Self {
+        error!(cause = chain(cause), "the storage is full");
+        Self::StorageFull
+    }
+
     /// What a picture that was refused means to the client. `pointer` is where it stood.
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
@@ -129,6 +138,7 @@ impl ApiError {
             Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
+            Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
             Self::Gone(_) => (StatusCode::GONE, "gone", "No longer there"),
@@ -142,6 +152,8 @@ impl ApiError {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::NoResult { retry_after, .. } => *retry_after,
             Self::Unavailable(_) => Some(5),
+            // Someone has to make room, or the sweeper does.
+            Self::StorageFull => Some(60),
             _ => None,
         }
     }
@@ -152,6 +164,7 @@ impl From<QueueError> for ApiError {
         match error {
             QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
+            error if error.is_full() => Self::full_storage(&error),
             error => Self::internal(error),
         }
     }
@@ -159,7 +172,7 @@ impl From<QueueError> for ApiError {
 
 impl From<ObjectError> for ApiError {
     fn from(error: ObjectError) -> Self {
-        Self::internal(error)
+        if error.is_full() { Self::full_storage(&error) } else { Self::internal(error) }
     }
 }
 

@@ -63,6 +63,18 @@ pub enum QueueError {
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
+impl QueueError {
+    /// Whether the store had no room to write.
+    pub fn is_full(&self) -> bool {
+        // SQLITE_FULL; a failed write to the log shows as SQLITE_IOERR_WRITE.
+        let full = |code: &str| matches!(code, "13" | "778");
+        match self {
+            Self::Store(sqlx::Error::Database(error)) => error.code().is_some_and(|code| full(&code)),
+            _ => false,
+        }
+    }
+}
+
 /// Which running jobs are taken from their workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rescue {

@@ -11,6 +11,8 @@
 )]
 
 pub mod client;
+#[cfg(target_os = "linux")]
+pub mod machine;
 pub mod process;
 pub mod server;
 

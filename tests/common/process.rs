@@ -55,6 +55,11 @@ impl ServerProcess {
         command
     }
 
+    /// Number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the server is running")
+    }
+
     /// Kills the process as a power cut would: it gets no chance to tidy up.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
@@ -62,7 +67,7 @@ impl ServerProcess {
 
     /// Asks the process to stop, as a service manager does.
     pub fn terminate(&self) {
-        let id = self.child.id().expect("the server is running").to_string();
+        let id = self.id().to_string();
         let status = std::process::Command::new("kill").args(["-TERM", &id]).status();
         assert!(status.unwrap().success());
     }
