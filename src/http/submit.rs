@@ -86,8 +86,7 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<(), Pict
     let max_pixels = state.config.limits.max_pixels;
     let decoding = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        picture::probe(&image, max_pixels)?;
-        picture::decode(&image, max_pixels).map(drop)
+        picture::verify(&image, max_pixels).map(drop)
     });
     match decoding.await {
         Ok(outcome) => Ok(outcome),

@@ -96,6 +96,22 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
     Ok(Header { width, height, media_type: format.to_mime_type() })
 }
 
+/// Decodes the first frame and throws it away: whether [`decode`] would succeed, for less memory and time.
+///
+/// # Errors
+/// As [`decode`].
+pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
+    let (decoder, format, name) = open(bytes, max_pixels)?;
+    check_end(bytes, format, name)?;
+    let (width, height) = decoder.dimensions();
+    let size = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(size).map_err(|_| PictureError::TooLarge { width, height, max_pixels })?;
+    pixels.resize(size, 0);
+    decoder.read_image(&mut pixels).map_err(|error| undecodable(name, &error))?;
+    Ok(Header { width, height, media_type: format.to_mime_type() })
+}
+
 /// Decodes the first frame, applies EXIF orientation and drops other metadata.
 ///
 /// # Errors
@@ -103,12 +119,7 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
     let (mut decoder, format, name) = open(bytes, max_pixels)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    if format == ImageFormat::Jpeg && !reaches_end_marker(bytes) {
-        return Err(PictureError::Undecodable {
-            format: name,
-            reason: "it is cut off before its end".into(),
-        });
-    }
+    check_end(bytes, format, name)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
     image.apply_orientation(orientation);
     let alpha =
@@ -178,6 +189,15 @@ fn open(
         return Err(PictureError::TooLarge { width, height, max_pixels });
     }
     Ok((decoder, format, name))
+}
+
+/// Refuses a JPEG file that is cut off.
+fn check_end(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<(), PictureError> {
+    if format == ImageFormat::Jpeg && !reaches_end_marker(bytes) {
+        let reason = "it is cut off before its end".into();
+        return Err(PictureError::Undecodable { format: name, reason });
+    }
+    Ok(())
 }
 
 /// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey and says
