@@ -4,14 +4,12 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use axum::Router;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
@@ -85,13 +83,18 @@ pub struct AppState {
     /// Pictures that may be decoded at the same time.
     pub decoders: Arc<Semaphore>,
     alive: Alive,
-    draining: Arc<AtomicBool>,
+    draining: CancellationToken,
 }
 
 impl AppState {
     /// Whether the server is stopping.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        self.draining.is_cancelled()
+    }
+
+    /// Waits until the server is stopping: whoever keeps a client waiting answers then.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Number of workers that are able to take jobs.
@@ -180,7 +183,7 @@ impl App {
             clock,
             decoders: Arc::new(Semaphore::new(cores.max(2))),
             alive: workers.alive(),
-            draining: Arc::default(),
+            draining: CancellationToken::new(),
         };
         Ok(Self { state, sweeper, workers, _lock: lock })
     }
@@ -193,7 +196,7 @@ impl App {
     /// Stops the work: new jobs are refused, jobs under way have until `grace` is over, and what is not
     /// finished then goes back into the queue. The API goes on answering.
     pub async fn stop(&mut self, grace: impl Future<Output = ()>) {
-        self.state.draining.store(true, Ordering::SeqCst);
+        self.state.draining.cancel();
         self.workers.stop(grace).await;
     }
 

@@ -5,11 +5,11 @@
 //! `fsync` option the file and its folder are on the disk before `put` returns, which a job's row relies on:
 //! an accepted job whose input is lost would be a broken promise, while a blob without a row only takes space.
 
-use std::{fmt, fs, io, path::Path, sync::Arc};
+use std::{fmt, fs, io, ops::Range, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, local::LocalFileSystem};
 use uuid::Uuid;
 
 use crate::{
@@ -58,6 +58,11 @@ impl ObjectKey {
             }
             _ => None,
         }
+    }
+
+    /// Every blob that belongs to a job.
+    pub fn all_of(job: &Job) -> Vec<Self> {
+        std::iter::once(Self::Input(job.id)).chain(Self::result_of(job)).collect()
     }
 
     fn path(self) -> object_store::path::Path {
@@ -184,6 +189,17 @@ impl Objects {
     pub async fn open(&self, key: ObjectKey) -> Result<Object, ObjectError> {
         let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
         Ok(Object { size: found.meta.size, stream: found.into_stream().boxed() })
+    }
+
+    /// Opens a part of a blob; `range` must lie inside it.
+    ///
+    /// # Errors
+    /// [`ObjectError::NotFound`], or when the store fails.
+    pub async fn open_range(&self, key: ObjectKey, range: Range<u64>) -> Result<Object, ObjectError> {
+        let size = range.end - range.start;
+        let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
+        let found = self.store.get_opts(&key.path(), options).await.map_err(|source| failed(key, source))?;
+        Ok(Object { size, stream: found.into_stream().boxed() })
     }
 
     /// Reads a whole blob.

@@ -137,7 +137,7 @@ async fn accepting(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
     let mut times: Vec<Duration> = clients.join_all().await.into_iter().flatten().collect();
     let rate = UPLOADS as f64 / began.elapsed().as_secs_f64();
     let cost = (processor() - cost) / UPLOADS as f64;
-    let mut rows = vec![
+    let rows = vec![
         Row { what: "photos of 100 KB accepted durably", found: format!("{rate:.0}/s"), target: "≥ 600/s" },
         Row { what: "… time of one, p50 / p99", found: percentiles(&mut times, &[50, 99]), target: "" },
         Row {

@@ -75,6 +75,15 @@ pub enum ApiError {
     /// The job has ended; what was asked is for jobs that have not.
     #[error("the job is already {0}")]
     AlreadyFinished(JobState),
+    /// The same `Idempotency-Key` came with two different requests.
+    #[error("this Idempotency-Key was used before, for a request with another content; take a new one")]
+    KeyReused,
+    /// No byte that was asked for is there.
+    #[error("the range begins behind the end; there are {size} bytes")]
+    BeyondEnd {
+        /// Length of the whole.
+        size: u64,
+    },
     /// There is no result, or none yet.
     #[error("{detail}")]
     NoResult {
@@ -140,6 +149,10 @@ impl ApiError {
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
+            Self::BeyondEnd { .. } => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins behind the end")
+            }
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
             Self::Gone(_) => (StatusCode::GONE, "gone", "No longer there"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
@@ -164,6 +177,7 @@ impl From<QueueError> for ApiError {
         match error {
             QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
+            QueueError::KeyReused => Self::KeyReused,
             error if error.is_full() => Self::full_storage(&error),
             error => Self::internal(error),
         }
@@ -226,6 +240,7 @@ impl IntoResponse for ApiError {
         let (status, name, title) = self.kind();
         let detail = self.to_string();
         let retry_after = self.retry_after();
+        let size = if let Self::BeyondEnd { size } = self { Some(size) } else { None };
         let errors = match self {
             Self::Internal(cause) => {
                 error!(cause = chain(&*cause), "a request failed inside the service");
@@ -248,6 +263,11 @@ impl IntoResponse for ApiError {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(size) = size
+            && let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}"))
+        {
+            headers.insert(header::CONTENT_RANGE, value);
         }
         // For `name_instance`, which knows the path.
         response.extensions_mut().insert(problem);

@@ -2,6 +2,8 @@
 //!
 //! The length is checked against `Content-Length` before anything is read, and counted while it streams in.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{HeaderMap, header},
@@ -14,15 +16,20 @@ use multer::Multipart;
 use serde_json::{Map, Value};
 
 use super::{body::MeteredBody, error::ApiError};
-use crate::fields::{FieldError, Fields};
+use crate::{
+    fields::{FieldError, Fields},
+    jobs::JobOptions,
+};
 
 /// The parts of a request for a dream, taken out of their envelope but not looked at yet.
 #[derive(Debug)]
 pub struct Intake {
-    /// The image file.
-    pub image: Bytes,
+    /// The image file, if one was sent and could be unpacked.
+    pub image: Option<Bytes>,
     /// The partial spec; an empty object where none was sent.
     pub spec: Value,
+    /// When the dream is wanted.
+    pub options: JobOptions,
     /// What was wrong with the envelope: to be reported together with what is wrong inside.
     pub errors: Vec<FieldError>,
 }
@@ -30,8 +37,7 @@ pub struct Intake {
 /// Reads a request for a dream, as a form or as JSON.
 ///
 /// # Errors
-/// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`Intake`],
-/// except for a missing image, without which there is nothing to go on with.
+/// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`Intake`].
 pub async fn intake(headers: &HeaderMap, body: Body, limit: usize) -> Result<Intake, ApiError> {
     let mut body = MeteredBody::new(body, limit);
     let outcome = read(headers, &mut body).await;
@@ -73,35 +79,53 @@ async fn read(headers: &HeaderMap, body: &mut MeteredBody) -> Result<Intake, Api
     }
 }
 
+/// The fields of a form; a JSON body has the same members.
+const FORM_FIELDS: [&str; 4] = ["image", "spec", "priority", "deadline_seconds"];
+
 async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
-    let (mut image, mut spec, mut errors) = (None, None, Vec::new());
+    let (mut parts, mut errors) = ([const { None::<Bytes> }; 4], Vec::new());
     while let Some(field) = form.next_field().await.map_err(|error| malformed_form(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
-        let slot = match name.as_str() {
-            "image" => &mut image,
-            "spec" => &mut spec,
-            _ => {
-                let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-                errors.push(FieldError::new(pointer, "unknown field; allowed are image, spec"));
-                continue;
-            }
+        let Some(index) = FORM_FIELDS.iter().position(|known| *known == name) else {
+            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            let detail = format!("unknown field; allowed are {}", FORM_FIELDS.join(", "));
+            errors.push(FieldError::new(pointer, detail));
+            continue;
         };
         let bytes = field.bytes().await.map_err(|error| malformed_form(&error))?;
-        if slot.replace(bytes).is_some() {
+        if parts[index].replace(bytes).is_some() {
             errors.push(FieldError::new(format!("/{name}"), "was sent more than once"));
         }
     }
+    let [image, spec, priority, deadline] = parts;
     let spec = match spec {
         Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
         None => Value::Object(Map::new()),
     };
-    match image {
-        Some(image) => Ok(Intake { image, spec, errors }),
-        None => {
-            errors.push(FieldError::new("/image", "is needed: an image file"));
-            Err(ApiError::Invalid(errors))
+    let mut wishes = Map::new();
+    for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
+        if let Some(text) = part {
+            wishes.insert(name.to_owned(), number_or_text(&text));
         }
     }
+    let mut fields = Fields::new("", Value::Object(wishes));
+    let options = read_options(&mut fields);
+    errors.extend(fields.finish());
+    Ok(Intake { image, spec, options, errors })
+}
+
+/// Forms know no numbers, only text that looks like one.
+fn number_or_text(bytes: &[u8]) -> Value {
+    let number = serde_json::from_slice(bytes).ok().filter(Value::is_number);
+    number.unwrap_or_else(|| String::from_utf8_lossy(bytes).into())
+}
+
+/// Reads when the dream is wanted; what is wrong is noted in `fields`.
+fn read_options(fields: &mut Fields) -> JobOptions {
+    let (priorities, deadlines) = (JobOptions::PRIORITIES, JobOptions::DEADLINE_SECONDS);
+    let priority = fields.number("priority", *priorities.start(), *priorities.end());
+    let deadline = fields.number("deadline_seconds", *deadlines.start(), *deadlines.end());
+    JobOptions { priority: priority.unwrap_or_default(), deadline: deadline.map(Duration::from_secs) }
 }
 
 async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
@@ -113,22 +137,15 @@ async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
     let mut fields = Fields::new("", parse_json("the body", &bytes)?);
     let image = fields.take::<String>("image");
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
-    let image = match image.as_deref().map(read_data_uri) {
-        Some(Ok(image)) => Some(image),
-        Some(Err(problem)) => {
+    let image = image.and_then(|uri| match read_data_uri(&uri) {
+        Ok(image) => Some(image),
+        Err(problem) => {
             fields.error("image", problem);
             None
         }
-        None => {
-            fields.error("image", "is needed: a data URI such as data:image/png;base64,…");
-            None
-        }
-    };
-    let errors = fields.finish();
-    match image {
-        Some(image) => Ok(Intake { image, spec, errors }),
-        None => Err(ApiError::Invalid(errors)),
-    }
+    });
+    let options = read_options(&mut fields);
+    Ok(Intake { image, spec, options, errors: fields.finish() })
 }
 
 /// Unpacks a `data:` URI (RFC 2397). Its media type is not believed: the bytes speak for themselves.
@@ -175,12 +192,27 @@ mod tests {
             [[("image", "PNG"), ("spec", "{\"seed\": 1}")], [("spec", "{\"seed\": 1}"), ("image", "PNG")]]
         {
             let intake = send(FORM, form(&parts)).await.unwrap();
-            assert_eq!((&intake.image[..], &intake.spec), (&b"PNG"[..], &json!({"seed": 1})));
+            assert_eq!((intake.image.as_deref(), &intake.spec), (Some(&b"PNG"[..]), &json!({"seed": 1})));
             assert!(intake.errors.is_empty());
         }
         let body = json!({"image": "data:image/png;base64,UE5H"}).to_string();
         let intake = send("application/json; charset=utf-8", body).await.unwrap();
-        assert_eq!((&intake.image[..], &intake.spec), (&b"PNG"[..], &json!({})));
+        assert_eq!((intake.image.as_deref(), &intake.spec), (Some(&b"PNG"[..]), &json!({})));
+    }
+
+    #[tokio::test]
+    async fn wishes_are_read_from_both_envelopes() {
+        let wanted = JobOptions { priority: -3, deadline: Some(Duration::from_secs(90)) };
+        let parts = [("image", "PNG"), ("priority", "-3"), ("deadline_seconds", "90")];
+        assert_eq!(send(FORM, form(&parts)).await.unwrap().options, wanted);
+        let body = json!({"image": "data:,PNG", "priority": -3, "deadline_seconds": 90}).to_string();
+        assert_eq!(send("application/json", body).await.unwrap().options, wanted);
+        let parts = [("image", "PNG"), ("priority", "11"), ("deadline_seconds", "soon")];
+        let intake = send(FORM, form(&parts)).await.unwrap();
+        let pointers: Vec<&str> = intake.errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/priority", "/deadline_seconds"]);
+        let body = json!({"image": "data:,PNG", "priority": "high", "deadline_seconds": 0.5}).to_string();
+        assert_eq!(send("application/json", body).await.unwrap().errors.len(), 2);
     }
 
     #[tokio::test]
@@ -190,7 +222,7 @@ mod tests {
         let pointers: Vec<&str> = intake.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/picture", "/image"]);
         let body = json!({"imagine": 1, "image": "not a uri"}).to_string();
-        let Err(ApiError::Invalid(errors)) = send("application/json", body).await else { panic!() };
+        let errors = send("application/json", body).await.unwrap().errors;
         assert_eq!(errors.len(), 2, "{errors:?}");
     }
 

@@ -6,13 +6,19 @@ mod body;
 mod caller;
 mod compress;
 pub mod error;
+mod events;
 mod extract;
 mod health;
 mod jobs;
+mod list;
 pub mod listen;
 mod metrics;
 mod models;
+mod result;
 mod submit;
+mod view;
+mod wait;
+mod wishes;
 
 use std::time::Duration;
 
@@ -41,9 +47,10 @@ use caller::Caller;
 pub fn router(state: AppState) -> Router {
     let cors = cors(&state.config.server.cors_origins);
     Router::new()
-        .route("/v1/jobs", post(submit::submit))
-        .route("/v1/jobs/{id}", get(jobs::status))
-        .route("/v1/jobs/{id}/result", get(jobs::result))
+        .route("/v1/jobs", get(list::list).post(submit::submit))
+        .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::erase))
+        .route("/v1/jobs/{id}/events", get(events::events))
+        .route("/v1/jobs/{id}/result", get(result::result))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::one))
@@ -85,13 +92,25 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            header::IF_RANGE,
+            header::RANGE,
+            HeaderName::from_static("cancel-after"),
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("prefer"),
+        ])
         .expose_headers([
             header::LOCATION,
             header::RETRY_AFTER,
             header::ETAG,
             header::CONTENT_DISPOSITION,
+            header::CONTENT_RANGE,
+            header::ACCEPT_RANGES,
+            HeaderName::from_static("preference-applied"),
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_secs(3600))

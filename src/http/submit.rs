@@ -6,7 +6,7 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
 use bytes::Bytes;
@@ -15,46 +15,67 @@ use tracing::{Instrument, Span, error, info};
 use super::{
     error::ApiError,
     extract::{self, Intake},
-    jobs,
+    view,
+    wait::{self, Preference},
+    wishes::{self, Wishes},
 };
 use crate::{
     app::AppState,
-    jobs::{Job, JobId, NewJob, QueueError},
+    jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
     picture::{self, PictureError},
-    spec::{self, DreamSpec},
-    telemetry::{self, TraceParent},
+    spec::{self, Start},
+    telemetry,
 };
 
 /// `POST /v1/jobs`
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let limit = state.config.limits.max_body_bytes;
-    if let Err(refusal) = admit(&state).await {
-        extract::discard(&parts.headers, body, limit);
-        return Err(refusal);
-    }
+    let wishes = match admit(&state, &parts.headers).await {
+        Ok(wishes) => wishes,
+        Err(refusal) => {
+            extract::discard(&parts.headers, body, limit);
+            return Err(refusal);
+        }
+    };
+    let preference = Preference::of(&parts.headers);
     let intake = extract::intake(&parts.headers, body, limit).await?;
-    let (image, spec) = check(&state, intake).await?;
+    let (image, mut job) = check(&state, intake, wishes).await?;
+    job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
-    let trace = telemetry::of_request(&Span::current(), &parts.headers);
-    let accepting = tokio::spawn(accept(state.clone(), image, spec, trace).in_current_span());
-    let job = accepting.await.map_err(ApiError::internal)??;
-    let mut response = jobs::show(&state, StatusCode::ACCEPTED, &job);
-    let location = HeaderValue::from_str(&jobs::path(job.id)).map_err(ApiError::internal)?;
+    let accepting = tokio::spawn(accept(state.clone(), image, job).in_current_span());
+    let mut job = accepting.await.map_err(ApiError::internal)??;
+    if let Some(preference) = preference {
+        job = wait::until_finished(&state, job.id, preference).await?;
+    }
+    // 202 says that there is something to come back for.
+    let status = match preference {
+        Some(_) if job.state.is_finished() => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
+    let mut response = view::show(&state, status, &job);
+    let location = HeaderValue::from_str(&view::path(job.id)).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
+    wait::mark_applied(&mut response, preference);
     Ok(response)
 }
 
-/// Is there any point in reading the upload?
-async fn admit(state: &AppState) -> Result<(), ApiError> {
+/// Is there any point in reading the upload? A request whose key is known needs no place in the queue.
+async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError> {
     if state.is_draining() {
         return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
     }
+    let wishes = Wishes::of(headers)?;
+    if let Some(key) = &wishes.key
+        && state.queue.with_key(key).await?.is_some()
+    {
+        return Ok(wishes);
+    }
     let depth = state.queue.depth().await?;
     let capacity = state.config.queue.capacity;
-    if depth >= u64::from(capacity) { Err(full(state, capacity)) } else { Ok(()) }
+    if depth >= u64::from(capacity) { Err(full(state, capacity)) } else { Ok(wishes) }
 }
 
 fn full(state: &AppState, capacity: u32) -> ApiError {
@@ -63,20 +84,40 @@ fn full(state: &AppState, capacity: u32) -> ApiError {
 }
 
 /// Looks at spec and picture, and reports the mistakes in both together.
-async fn check(state: &AppState, intake: Intake) -> Result<(Bytes, DreamSpec), ApiError> {
-    let Intake { image, spec, mut errors } = intake;
-    let spec = spec::resolve("/spec", spec, &state.catalogue).map_err(|wrong| errors.extend(wrong));
-    match check_picture(state, image.clone()).await? {
-        Ok(()) => {}
-        Err(refusal) => match ApiError::from_picture("/image", refusal) {
+async fn check(
+    state: &AppState,
+    intake: Intake,
+    wishes: Wishes,
+) -> Result<(Option<Bytes>, NewJob), ApiError> {
+    let Intake { image, spec, mut options, mut errors } = intake;
+    // An image that could not be unpacked is a mistake of its own, and no wish for noise.
+    let start = match image.is_some() || errors.iter().any(|error| error.pointer == "/image") {
+        true => Start::Image,
+        false => Start::Nothing { image: "/image" },
+    };
+    let spec = spec::resolve("/spec", spec, &state.catalogue, start).map_err(|wrong| errors.extend(wrong));
+    if let Some(image) = &image
+        && let Err(refusal) = check_picture(state, image.clone()).await?
+    {
+        match ApiError::from_picture("/image", refusal) {
             ApiError::Invalid(wrong) => errors.extend(wrong),
             other => return Err(other),
-        },
+        }
     }
-    match spec {
-        Ok(spec) if errors.is_empty() => Ok((image, spec)),
-        _ => Err(ApiError::Invalid(errors)),
+    let spec = match spec {
+        Ok(spec) if errors.is_empty() => spec,
+        _ => return Err(ApiError::Invalid(errors)),
+    };
+    // Whoever gives two deadlines gets the earlier.
+    options.deadline = options.deadline.into_iter().chain(wishes.deadline).min();
+    let mut job = NewJob { options, ..NewJob::new(JobId::new(), spec) };
+    if let Some(key) = wishes.key {
+        let (image, spec) = (image.clone().unwrap_or_default(), job.spec.clone());
+        let hashing = tokio::task::spawn_blocking(move || wishes::fingerprint(&image, &spec, &options));
+        let fingerprint = hashing.await.map_err(ApiError::internal)??;
+        job.idempotency = Some(Idempotency { key, fingerprint });
     }
+    Ok((image, job))
 }
 
 /// Decodes the picture on a thread for such work, a few at a time: a decoded picture is many times the size
@@ -100,28 +141,25 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<(), Pict
 }
 
 /// Stores the input, then the row.
-async fn accept(
-    state: AppState,
-    image: Bytes,
-    spec: DreamSpec,
-    traceparent: Option<TraceParent>,
-) -> Result<Job, ApiError> {
-    let id = JobId::new();
+async fn accept(state: AppState, image: Option<Bytes>, job: NewJob) -> Result<Job, ApiError> {
+    let id = job.id;
     let input = ObjectKey::Input(id);
-    state.objects.put(input, image).await?;
-    match state.queue.enqueue(NewJob { id, spec, traceparent }).await {
-        Ok(job) => {
-            info!(job = %id, position = job.queue_position, "job accepted");
-            Ok(job)
-        }
-        Err(refusal) => {
-            if let Err(error) = state.objects.delete(input).await {
-                error!(%error, "the input of a job that was not accepted stays in the store");
-            }
-            Err(match refusal {
-                QueueError::Full { capacity } => full(&state, capacity),
-                other => other.into(),
-            })
-        }
+    if let Some(image) = image {
+        state.objects.put(input, image).await?;
     }
+    let accepted = state.queue.enqueue(job).await;
+    if accepted.as_ref().is_ok_and(|job| job.id == id) {
+        info!(job = %id, "job accepted");
+        return Ok(accepted?);
+    }
+    // The input is not needed: the job is refused, or there already.
+    if let Err(error) = state.objects.delete(input).await {
+        error!(%error, "the input of a job that was not accepted stays in the store");
+    }
+    let known = accepted.map_err(|refusal| match refusal {
+        QueueError::Full { capacity } => full(&state, capacity),
+        other => other.into(),
+    })?;
+    info!(job = %known.id, "a request was repeated");
+    Ok(known)
 }

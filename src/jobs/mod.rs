@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows HTTP or the renderer's insides; [`sqlite`] is the only file with SQL.
 
+mod options;
 mod queue;
 mod signals;
 pub mod sqlite;
@@ -12,8 +13,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use options::{Idempotency, JobOptions, Page, PageStart};
 pub use queue::{Beat, Erased, JobQueue, QueueError, QueueOptions, Rescue, Rescued};
-pub use signals::{CancelListener, Signals};
+pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, Facts, Impossible, JobState, UnknownState};
 
 use crate::{clock::Timestamp, render::Progress, spec::DreamSpec, telemetry::TraceParent};
@@ -68,8 +70,19 @@ pub struct NewJob {
     pub id: JobId,
     /// What to dream, complete.
     pub spec: DreamSpec,
+    /// When it is wanted.
+    pub options: JobOptions,
+    /// Where the client may repeat itself: by what to tell.
+    pub idempotency: Option<Idempotency>,
     /// The trace that it belongs to.
     pub traceparent: Option<TraceParent>,
+}
+
+impl NewJob {
+    /// A job without wishes.
+    pub fn new(id: JobId, spec: DreamSpec) -> Self {
+        Self { id, spec, options: JobOptions::default(), idempotency: None, traceparent: None }
+    }
 }
 
 /// Everything that is known about a job.
@@ -83,6 +96,10 @@ pub struct Job {
     pub version: u64,
     /// What to dream.
     pub spec: DreamSpec,
+    /// As asked for; see [`JobOptions::priority`].
+    pub priority: i8,
+    /// When it expires, if it does.
+    pub deadline_at: Option<Timestamp>,
     /// Attempts begun, the one at work included.
     pub attempt: u32,
     /// Whether someone wants it stopped.

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Signals,
+    Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Page,
+    PageStart, Signals,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -41,6 +42,9 @@ pub enum QueueError {
     /// The job has ended; what was asked is for jobs that have not.
     #[error("the job is already {0}")]
     Finished(JobState),
+    /// The idempotency key belongs to another request.
+    #[error("the idempotency key was used before, for a request with another content")]
+    KeyReused,
     /// The worker's lease is gone: the job was finished or given to another. It must drop the job.
     #[error("the lease on the job is lost")]
     LeaseLost,
@@ -91,11 +95,36 @@ pub enum Rescue {
 /// [`Lease`]; [`QueueError::LeaseLost`] means that nothing was written.
 #[async_trait]
 pub trait JobQueue: Send + Sync + 'static {
-    /// Puts a job at the end of the queue.
+    /// Puts a job into the queue. Where its idempotency key is known, with the same fingerprint, the job that
+    /// has it is returned instead, even if the queue is full: the ids tell.
     ///
     /// # Errors
-    /// [`QueueError::Full`] when all places are taken.
+    /// [`QueueError::Full`] when all places are taken, [`QueueError::KeyReused`].
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError>;
+
+    /// The job that was made with this idempotency key, if there is one.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError>;
+
+    /// At most `limit` jobs, newest first: those in `state`, or all; those behind `start`, or from the newest.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn list(
+        &self,
+        state: Option<JobState>,
+        start: Option<PageStart>,
+        limit: u32,
+    ) -> Result<Page, QueueError>;
+
+    /// Forgets a job, whatever its state, and returns what was known of it. A worker that is at it has lost
+    /// its lease.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`].
+    async fn forget(&self, id: JobId) -> Result<Job, QueueError>;
 
     /// Looks a job up, its place in the queue included.
     ///
@@ -103,7 +132,8 @@ pub trait JobQueue: Send + Sync + 'static {
     /// [`QueueError::NotFound`].
     async fn get(&self, id: JobId) -> Result<Job, QueueError>;
 
-    /// Takes the oldest job that is ready and counts the attempt; `None` when there is none.
+    /// Takes the job that is ready and highest in rank (see [`super::JobOptions::priority`]), and counts the
+    /// attempt; `None` when there is none. A job whose deadline has passed is not ready.
     ///
     /// # Errors
     /// Only when the store fails.
@@ -139,6 +169,18 @@ pub trait JobQueue: Send + Sync + 'static {
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn stopped(&self, lease: Lease) -> Result<Job, QueueError>;
+
+    /// The worker has stopped a job because its deadline has passed.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn expired(&self, lease: Lease) -> Result<Job, QueueError>;
+
+    /// Ends the waiting jobs whose deadline has passed.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError>;
 
     /// Asks for a job to stop: at once when queued, as soon as its worker hears of it when running.
     /// Asking twice is fine.
@@ -204,6 +246,9 @@ pub trait JobQueue: Send + Sync + 'static {
 
     /// Hints that save waiting.
     fn signals(&self) -> &Arc<Signals>;
+
+    /// What time the store goes by.
+    fn clock(&self) -> &Clock;
 
     /// Closes all connections. Calls afterwards fail.
     async fn close(&self);

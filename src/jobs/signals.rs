@@ -1,4 +1,4 @@
-//! Hints between the parts of one process: there is work, that job is to stop.
+//! Hints between the parts of one process: there is work, that job is to stop, that job has changed.
 //!
 //! They only save waiting. The truth is in the store, and whoever listens also polls it: a hint that gets
 //! lost, or that another process would have had to send, costs a second and nothing else.
@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::JobId;
@@ -18,6 +18,8 @@ use super::JobId;
 pub struct Signals {
     work: Notify,
     running: Mutex<HashMap<JobId, CancellationToken>>,
+    /// One channel per job that somebody follows.
+    followed: Mutex<HashMap<JobId, watch::Sender<()>>>,
 }
 
 impl Signals {
@@ -45,9 +47,60 @@ impl Signals {
         CancelListener { signals: Arc::clone(self), id, token }
     }
 
+    /// Says that a job has changed; nobody need be listening.
+    pub fn changed(&self, id: JobId) {
+        if let Some(followers) = self.followed().get(&id) {
+            followers.send_replace(());
+        }
+    }
+
+    /// Listens for changes of one job until the listener is dropped.
+    pub fn follow(self: &Arc<Self>, id: JobId) -> ChangeListener {
+        let changes = self.followed().entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
+        ChangeListener { signals: Arc::clone(self), id, changes }
+    }
+
+    /// Number of jobs that somebody follows.
+    pub fn followed_jobs(&self) -> usize {
+        self.followed().len()
+    }
+
     /// No code panics while it holds the lock, and the map is sound at every step.
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, CancellationToken>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Signals::lock`].
+    fn followed(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<()>>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hears of one job's changes.
+#[derive(Debug)]
+pub struct ChangeListener {
+    signals: Arc<Signals>,
+    id: JobId,
+    changes: watch::Receiver<()>,
+}
+
+impl ChangeListener {
+    /// Waits for a change since the last call, or since the listener was made.
+    pub async fn changed(&mut self) {
+        // The sender lives as long as there is a listener, so there is always something to wait for.
+        if self.changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for ChangeListener {
+    fn drop(&mut self) {
+        let mut followed = self.signals.followed();
+        // This listener is still counted; nobody can join while the map is locked.
+        if followed.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
+            followed.remove(&self.id);
+        }
     }
 }
 
@@ -69,5 +122,27 @@ impl CancelListener {
 impl Drop for CancelListener {
     fn drop(&mut self) {
         self.signals.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn followers_hear_of_changes_and_leave_nothing_behind() {
+        let signals = Arc::new(Signals::default());
+        let id = JobId::new();
+        signals.changed(id);
+        let (mut first, mut second) = (signals.follow(id), signals.follow(id));
+        signals.changed(id);
+        first.changed().await;
+        second.changed().await;
+        drop(first);
+        assert_eq!(signals.followed_jobs(), 1);
+        signals.changed(id);
+        second.changed().await;
+        drop(second);
+        assert_eq!(signals.followed_jobs(), 0);
     }
 }

@@ -6,6 +6,7 @@
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
 mod row;
+mod sql;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -18,10 +19,14 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Beat, Claim, Counts, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState, Lease,
-    NewJob, QueueError, QueueOptions, Rescue, Rescued, Signals, retry_delay,
+    Beat, Claim, Counts, Erased, Event, Facts, Finished, Idempotency, Job, JobError, JobId, JobQueue,
+    JobState, Lease, NewJob, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    retry_delay,
 };
-use crate::{clock::Timestamp, render::Progress};
+use crate::{
+    clock::{Clock, Timestamp},
+    render::Progress,
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -31,70 +36,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections for reading.
 const READERS: u32 = 4;
-
-/// A row with its place in the queue, which is there only for queued jobs.
-const SELECT: &str = "
-    SELECT jobs.*, CASE WHEN state = 'queued' THEN (
-        SELECT count(*) FROM jobs AS ahead
-        WHERE ahead.state = 'queued' AND (ahead.created_at, ahead.id) <= (jobs.created_at, jobs.id)
-    ) END AS queue_position
-    FROM jobs WHERE id = ?1";
-
-/// Counts and inserts in one statement, so that no two requests can take the last place.
-const ENQUEUE: &str = "
-    INSERT INTO jobs (id, state, spec, not_before, created_at, updated_at, traceparent)
-    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5
-    WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?4";
-
-/// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
-/// It does what [`Facts::next`] says of [`Event::Claimed`]; the contract suite compares the two.
-const CLAIM: &str = "
-    UPDATE jobs SET
-        state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL,
-        worker = ?1, lease_token = ?2, lease_expires_at = ?3, started_at = ?4, updated_at = ?4
-    WHERE id = (
-        SELECT id FROM jobs WHERE state = 'queued' AND not_before <= ?4 ORDER BY created_at, id LIMIT 1
-    )
-    RETURNING *, NULL AS queue_position";
-
-/// A beat without progress changes nothing that a client could see, so the version stays.
-const BEAT: &str = "
-    UPDATE jobs SET
-        lease_expires_at = ?3, progress = coalesce(?4, progress), version = version + (?4 IS NOT NULL),
-        updated_at = CASE WHEN ?4 IS NULL THEN updated_at ELSE ?5 END
-    WHERE id = ?1 AND lease_token = ?2
-    RETURNING cancel_requested";
-
-/// Every other transition. The lease stays only with a job that goes on running; a job that goes back into
-/// the queue forgets what its attempt had done.
-const MOVE: &str = "
-    UPDATE jobs SET
-        state = ?2, version = version + 1, attempt = ?3, cancel_requested = ?4, not_before = ?5,
-        worker = CASE WHEN ?2 = 'running' THEN worker END,
-        lease_token = CASE WHEN ?2 = 'running' THEN lease_token END,
-        lease_expires_at = CASE WHEN ?2 = 'running' THEN lease_expires_at END,
-        started_at = CASE WHEN ?2 <> 'queued' THEN started_at END,
-        progress = CASE WHEN ?2 <> 'queued' THEN coalesce(?6, progress) END,
-        error = ?7, result = ?8, render_seconds = ?9,
-        finished_at = CASE WHEN ?2 NOT IN ('queued', 'running') THEN ?10 END,
-        updated_at = ?10
-    WHERE id = ?1";
-
-/// The pictures of finished jobs, given up after their time. Clients see it, so the version grows.
-const GIVE_UP: &str = "
-    UPDATE jobs SET erased_at = ?3, version = version + 1, updated_at = ?3
-    WHERE id IN (
-        SELECT id FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL AND erased_at IS NULL
-        ORDER BY finished_at LIMIT ?2
-    )
-    RETURNING id, result";
-
-/// The newest dreams by age of the job, which the index gives for nothing.
-const RECENT: &str = "
-    SELECT avg(finished_at - started_at) / 1000.0 FROM (
-        SELECT started_at, finished_at FROM jobs WHERE state = 'succeeded'
-        ORDER BY created_at DESC, id DESC LIMIT 20
-    )";
 
 /// See the module's description.
 #[derive(Debug)]
@@ -155,6 +96,7 @@ impl SqliteQueue {
         self.store(&mut transaction, lease.job, next, extras).await?;
         let job = select(&mut transaction, lease.job).await?;
         transaction.commit().await?;
+        self.signals.changed(job.id);
         if job.state == JobState::Queued {
             self.signals.work_is_there();
         }
@@ -174,7 +116,7 @@ impl SqliteQueue {
         // An error is kept only where the job really ends with it.
         let error = extras.error.filter(|_| next.state == JobState::Failed);
         let result = extras.finished.as_ref().map(|finished| row::json(id, &finished.result)).transpose()?;
-        sqlx::query(MOVE)
+        sqlx::query(sql::MOVE)
             .bind(id.to_string())
             .bind(next.state.as_str())
             .bind(next.attempt)
@@ -194,20 +136,74 @@ impl SqliteQueue {
 #[async_trait]
 impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
-        let mut connection = self.writer.acquire().await?;
-        let inserted = sqlx::query(ENQUEUE)
-            .bind(job.id.to_string())
-            .bind(row::json(job.id, &job.spec)?)
-            .bind(self.now().as_millis())
+        let NewJob { id, spec, options, idempotency, traceparent } = job;
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(idempotency) = &idempotency
+            && let Some(known) = known(&mut transaction, idempotency).await?
+        {
+            return select(&mut transaction, known).await;
+        }
+        let now = self.now();
+        let (key, fingerprint) =
+            idempotency.map(|Idempotency { key, fingerprint }| (key, fingerprint)).unzip();
+        let inserted = sqlx::query(sql::ENQUEUE)
+            .bind(id.to_string())
+            .bind(row::json(id, &spec)?)
+            .bind(now.as_millis())
             .bind(self.options.capacity)
-            .bind(job.traceparent.map(|trace| trace.to_string()))
-            .execute(&mut *connection)
+            .bind(options.priority)
+            .bind(options.deadline.map(|deadline| (now + deadline).as_millis()))
+            .bind(key)
+            .bind(fingerprint)
+            .bind(traceparent.map(|trace| trace.to_string()))
+            .execute(&mut *transaction)
             .await?;
         if inserted.rows_affected() == 0 {
             return Err(QueueError::Full { capacity: self.options.capacity });
         }
+        let job = select(&mut transaction, id).await?;
+        transaction.commit().await?;
         self.signals.work_is_there();
-        select(&mut connection, job.id).await
+        Ok(job)
+    }
+
+    async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query("SELECT id FROM jobs WHERE idempotency_key = ?1").bind(key);
+        let found = found.fetch_optional(&self.readers).await?;
+        found.map(|row| row::job_id(&row)).transpose()
+    }
+
+    async fn list(
+        &self,
+        state: Option<JobState>,
+        start: Option<PageStart>,
+        limit: u32,
+    ) -> Result<Page, QueueError> {
+        let statement = if state.is_some() { sql::LIST_IN_STATE } else { sql::LIST };
+        // Without a start: behind a job that is newer than all.
+        let newest = (i64::MAX, String::new());
+        let (created_at, id) =
+            start.map_or(newest, |start| (start.created_at.as_millis(), start.id.to_string()));
+        // One more than asked for shows whether there is another page.
+        let query = sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1);
+        let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
+        let rows = query.fetch_all(&self.readers).await?;
+        let mut jobs = rows.iter().map(row::job).collect::<Result<Vec<Job>, _>>()?;
+        let more = jobs.len() > limit as usize;
+        jobs.truncate(limit as usize);
+        let next = if more { jobs.last().map(PageStart::after) } else { None };
+        Ok(Page { jobs, next })
+    }
+
+    async fn forget(&self, id: JobId) -> Result<Job, QueueError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let job = select(&mut transaction, id).await?;
+        let deleted = sqlx::query("DELETE FROM jobs WHERE id = ?1").bind(id.to_string());
+        deleted.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        self.signals.cancel(id);
+        self.signals.changed(id);
+        Ok(job)
     }
 
     async fn get(&self, id: JobId) -> Result<Job, QueueError> {
@@ -217,7 +213,7 @@ impl JobQueue for SqliteQueue {
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
         let (now, token) = (self.now(), Uuid::new_v4());
-        let claimed = sqlx::query(CLAIM)
+        let claimed = sqlx::query(sql::CLAIM)
             .bind(worker)
             .bind(token.to_string())
             .bind((now + self.options.lease).as_millis())
@@ -226,13 +222,14 @@ impl JobQueue for SqliteQueue {
             .await?;
         let Some(row) = claimed else { return Ok(None) };
         let job = row::job(&row)?;
+        self.signals.changed(job.id);
         let lease = Lease { job: job.id, token };
         Ok(Some(Claim { job, lease }))
     }
 
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {
         let now = self.now();
-        let row = sqlx::query(BEAT)
+        let row = sqlx::query(sql::BEAT)
             .bind(lease.job.to_string())
             .bind(lease.token.to_string())
             .bind((now + self.options.lease).as_millis())
@@ -241,6 +238,9 @@ impl JobQueue for SqliteQueue {
             .fetch_optional(&self.writer)
             .await?;
         let row = row.ok_or(QueueError::LeaseLost)?;
+        if progress.is_some() {
+            self.signals.changed(lease.job);
+        }
         Ok(Beat { cancel_requested: row.try_get("cancel_requested")? })
     }
 
@@ -262,6 +262,29 @@ impl JobQueue for SqliteQueue {
         self.leave(lease, Event::Stopped, Extras::default()).await
     }
 
+    async fn expired(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::DeadlinePassed, Extras::default()).await
+    }
+
+    async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
+        let now = self.now().as_millis();
+        // Looking is free, while a write makes every other one wait.
+        if sqlx::query(sql::OVERDUE).bind(now).fetch_optional(&self.readers).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut expired = Vec::new();
+        for row in sqlx::query(sql::OVERDUE).bind(now).fetch_all(&mut *transaction).await? {
+            let id = row::job_id(&row)?;
+            let next = row::facts(&row)?.next(Event::DeadlinePassed, self.options.max_attempts)?;
+            self.store(&mut transaction, id, next, Extras::default()).await?;
+            expired.push(id);
+        }
+        transaction.commit().await?;
+        expired.iter().for_each(|id| self.signals.changed(*id));
+        Ok(expired)
+    }
+
     async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let job = select(&mut transaction, id).await?;
@@ -274,6 +297,7 @@ impl JobQueue for SqliteQueue {
         let job = select(&mut transaction, id).await?;
         transaction.commit().await?;
         self.signals.cancel(id);
+        self.signals.changed(id);
         Ok(job)
     }
 
@@ -294,8 +318,11 @@ impl JobQueue for SqliteQueue {
             rescued.push(Rescued { id, facts: next });
         }
         transaction.commit().await?;
-        for _ in rescued.iter().filter(|rescued| rescued.facts.state == JobState::Queued) {
-            self.signals.work_is_there();
+        for Rescued { id, facts } in &rescued {
+            self.signals.changed(*id);
+            if facts.state == JobState::Queued {
+                self.signals.work_is_there();
+            }
         }
         Ok(rescued)
     }
@@ -334,7 +361,8 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(limit).bind(self.now().as_millis());
+        let given_up =
+            sqlx::query(sql::GIVE_UP).bind(before.as_millis()).bind(limit).bind(self.now().as_millis());
         given_up.fetch_all(&self.writer).await?.iter().map(row::erased).collect()
     }
 
@@ -359,11 +387,15 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn recent_seconds(&self) -> Result<Option<f64>, QueueError> {
-        Ok(sqlx::query_scalar(RECENT).fetch_one(&self.readers).await?)
+        Ok(sqlx::query_scalar(sql::RECENT).fetch_one(&self.readers).await?)
     }
 
     fn signals(&self) -> &Arc<Signals> {
         &self.signals
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.options.clock
     }
 
     async fn close(&self) {
@@ -374,6 +406,20 @@ impl JobQueue for SqliteQueue {
 }
 
 async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, QueueError> {
-    let row = sqlx::query(SELECT).bind(id.to_string()).fetch_optional(connection).await?;
+    let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)
+}
+
+/// The job that has this key, if there is one.
+async fn known(
+    connection: &mut SqliteConnection,
+    idempotency: &Idempotency,
+) -> Result<Option<JobId>, QueueError> {
+    let found = sqlx::query("SELECT id, fingerprint FROM jobs WHERE idempotency_key = ?1");
+    let found = found.bind(&idempotency.key).fetch_optional(connection).await?;
+    let Some(row) = found else { return Ok(None) };
+    if row.try_get::<&str, _>("fingerprint")? != idempotency.fingerprint {
+        return Err(QueueError::KeyReused);
+    }
+    row::job_id(&row).map(Some)
 }

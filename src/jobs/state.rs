@@ -8,10 +8,11 @@
 //!     │ └── released (attempt − 1) ────┘ │ └─ failed, no attempt left ──► failed
 //!     │ └── failed or lease lost, ───────┘ │
 //!     │     attempts left                  │ stopped after a cancel request
-//!     └────────── cancel ──────────────────┴──────────► canceled
+//!     ├────────── cancel ──────────────────┼──────────► canceled
+//!     └────────── deadline passed ─────────┴──────────► expired
 //! ```
 //!
-//! `expired` is kept for deadlines: nothing leads there yet.
+//! `docs/state-machine.md` tells the same in words, for people who use the service.
 
 use std::{fmt, str::FromStr};
 
@@ -98,6 +99,8 @@ pub enum Event {
     Stopped,
     /// The worker has not been heard of for longer than the lease.
     LeaseExpired,
+    /// The deadline has passed: in the queue, or while running once the worker has stopped for it.
+    DeadlinePassed,
 }
 
 /// What the rules need to know of a job.
@@ -128,7 +131,7 @@ impl Facts {
     /// [`Impossible`] when the event does not fit the state. Canceling a job that is already canceled, or
     /// on its way there, is fine and changes nothing.
     pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, Impossible> {
-        use JobState::{Canceled, Failed, Queued, Running, Succeeded};
+        use JobState::{Canceled, Expired, Failed, Queued, Running, Succeeded};
         let to = |state| Self { state, ..self };
         let again = |may_retry: bool| match self {
             Self { cancel_requested: true, .. } => to(Canceled),
@@ -146,6 +149,9 @@ impl Facts {
             (Running, Event::Stopped) | (Queued | Canceled, Event::CancelRequested) => {
                 Self { cancel_requested: true, ..to(Canceled) }
             }
+            // Whoever asked first has an answer already: "canceled".
+            (Running, Event::DeadlinePassed) if self.cancel_requested => to(Canceled),
+            (Queued | Running, Event::DeadlinePassed) => to(Expired),
             (Running, Event::CancelRequested) => Self { cancel_requested: true, ..self },
             (state, event) => return Err(Impossible { state, event }),
         })
@@ -196,9 +202,18 @@ mod tests {
             Event::LeaseExpired,
             Event::Released,
             Event::Stopped,
+            Event::DeadlinePassed,
         ] {
             let next = facts(JobState::Running, 1, true).next(event, 3).unwrap();
             assert_eq!(next.state, JobState::Canceled, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_ends_whatever_is_not_finished() {
+        for (state, attempt) in [(JobState::Queued, 0), (JobState::Running, 1)] {
+            let next = facts(state, attempt, false).next(Event::DeadlinePassed, 3).unwrap();
+            assert_eq!(next, facts(JobState::Expired, attempt, false));
         }
     }
 
@@ -212,6 +227,7 @@ mod tests {
             Event::CancelRequested,
             Event::Stopped,
             Event::LeaseExpired,
+            Event::DeadlinePassed,
         ];
         for state in JobState::ALL.into_iter().filter(|state| state.is_finished()) {
             for event in events {

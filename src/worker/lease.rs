@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    clock::{Clock, Timestamp},
     jobs::{CancelListener, JobQueue, JobState, Lease, QueueError, Rescue, Rescued},
     render::{CancelFlag, Progress},
 };
@@ -26,11 +27,19 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// After a failed beat the next one comes sooner, while the lease still has time.
 const RETRY_BEAT: Duration = Duration::from_secs(1);
 
+/// How often the clock is compared with a deadline far away.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(10);
+
+/// How often the queue is searched for waiting jobs whose deadline has passed.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
 /// Why a render was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopReason {
     /// Someone canceled the job.
     Canceled,
+    /// The deadline has passed.
+    Expired,
     /// This process is stopping.
     Stopping,
 }
@@ -45,6 +54,8 @@ pub(super) struct Keeper<'a> {
     pub progress: watch::Receiver<Option<Progress>>,
     /// Hears of cancel requests made in this process.
     pub canceled: CancelListener,
+    /// When the job expires, if it does.
+    pub deadline: Option<Timestamp>,
     /// Says that the process cannot wait any longer.
     pub give_up: &'a CancellationToken,
     /// Stops the render.
@@ -61,11 +72,18 @@ impl Keeper<'_> {
         let mut next_progress = Instant::now();
         // The claim was the first beat.
         beats.reset();
+        let clock = self.queue.clock().clone();
+        let deadline = self.deadline;
+        let mut expiry = std::pin::pin!(passing(&clock, deadline));
         loop {
             let stopped = self.reason.get().is_some();
             let progress = tokio::select! {
                 () = self.canceled.canceled(), if !stopped => {
                     self.stop(StopReason::Canceled);
+                    continue;
+                }
+                () = &mut expiry, if !stopped => {
+                    self.stop(StopReason::Expired);
                     continue;
                 }
                 () = self.give_up.cancelled(), if !stopped => {
@@ -103,6 +121,20 @@ impl Keeper<'_> {
     }
 }
 
+/// Waits until the deadline has passed; for ever where there is none.
+async fn passing(clock: &Clock, deadline: Option<Timestamp>) {
+    let Some(deadline) = deadline else { return std::future::pending().await };
+    loop {
+        let now = clock.now();
+        if now >= deadline {
+            return;
+        }
+        // The clock may be set meanwhile, so it is asked again now and then.
+        let left = Duration::from_secs_f64(deadline.seconds_since(now));
+        tokio::time::sleep(left.clamp(Duration::from_millis(1), LOOK_AT_CLOCK)).await;
+    }
+}
+
 /// Waits for progress that has not been written yet, and at least until `earliest`. May be dropped and called
 /// again at any point: what was not returned stays unwritten.
 async fn new_progress(progress: &mut watch::Receiver<Option<Progress>>, earliest: Instant) -> Progress {
@@ -130,6 +162,22 @@ pub(super) async fn rescue(queue: Arc<dyn JobQueue>, every: Duration, stop: Canc
         match queue.rescue(Rescue::Expired).await {
             Ok(rescued) => report(&rescued),
             Err(error) => error!(%error, "lost jobs could not be looked for"),
+        }
+    }
+}
+
+/// Ends waiting jobs whose deadline has passed, until told to stop.
+pub(super) async fn expire(queue: Arc<dyn JobQueue>, stop: CancellationToken) {
+    let mut rounds = interval(EXPIRE_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        match queue.expire_waiting().await {
+            Ok(expired) => expired.iter().for_each(|id| info!(job = %id, "expired while waiting")),
+            Err(error) => error!(%error, "overdue jobs could not be looked for"),
         }
     }
 }

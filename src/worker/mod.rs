@@ -118,6 +118,7 @@ impl Workers {
         let rescue = lease::rescue(queue, every, workers.drain.clone());
         workers.tasks.spawn(rescue);
         workers.tasks.spawn(context.sweeper.clone().work(workers.drain.clone()));
+        workers.tasks.spawn(lease::expire(Arc::clone(&context.queue), workers.drain.clone()));
         workers
     }
 

@@ -116,6 +116,7 @@ async fn attempt(
         every: context.lease / 3,
         progress: seen.clone(),
         canceled: context.queue.signals().listen(job.id),
+        deadline: job.deadline_at,
         give_up,
         flag: flag.clone(),
         reason,
@@ -146,8 +147,11 @@ async fn render(
         .get(&job.spec.model)
         .cloned()
         .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
-    let input = context.objects.get(ObjectKey::Input(job.id)).await?;
     let metrics = Arc::clone(&context.metrics);
+    let input = match job.spec.noise {
+        Some(_) => None,
+        None => Some(context.objects.get(ObjectKey::Input(job.id)).await?),
+    };
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
         // JSON has no way to write a score that is not finite.
@@ -155,7 +159,15 @@ async fn render(
             progress.send_replace(Some(now));
         }
     });
-    let request = RenderRequest { model, spec: job.spec.clone(), input, on_progress, cancel };
+    let request = RenderRequest {
+        model,
+        spec: job.spec.clone(),
+        input,
+        resume: None,
+        on_progress,
+        on_octave: None,
+        cancel,
+    };
     let outcome = renderer.submit(request)?.await;
     Ok(outcome.unwrap_or(Err(RenderError::Stopped))?)
 }
@@ -168,7 +180,7 @@ async fn store(
     rendered: Rendered,
     progress: Option<Progress>,
 ) -> Result<Finished, AttemptError> {
-    let Rendered { image, width, height, score, render_seconds } = rendered;
+    let Rendered { image, width, height, score, render_seconds, .. } = rendered;
     let result = JobResult {
         lease: lease.token,
         media_type: job.spec.format.media_type().into(),
@@ -235,6 +247,9 @@ async fn write_end(
         }
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Canceled)) => {
             queue.stopped(lease).await
+        }
+        (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Expired)) => {
+            queue.expired(lease).await
         }
         (Err(error), _) => queue.fail(lease, error.to_job_error(), !error.is_permanent()).await,
     }

@@ -11,6 +11,7 @@
 )]
 
 pub mod client;
+pub mod events;
 #[cfg(target_os = "linux")]
 pub mod machine;
 pub mod process;

@@ -11,6 +11,7 @@ use reverie::{
         admin::AdminServer,
         listen::{self, Patience},
     },
+    jobs::{QueueOptions, sqlite::SqliteQueue},
     models::{self, Catalogue},
     render::{RenderOptions, Renderer},
 };
@@ -99,6 +100,18 @@ impl TestServer {
     /// A client of the listener for health and metrics.
     pub fn admin_client(&self) -> Client {
         Client::new(format!("http://{}", self.admin.address))
+    }
+
+    /// The same jobs through a store of its own, as another process would see them.
+    pub async fn second_queue(&self) -> SqliteQueue {
+        let config = &self.state.config;
+        let options = QueueOptions {
+            capacity: config.queue.capacity,
+            lease: config.queue.lease,
+            max_attempts: config.queue.max_attempts,
+            clock: Clock::system(),
+        };
+        SqliteQueue::open(&config.storage.dir.join("jobs.sqlite3"), options).await.unwrap()
     }
 
     /// Names of the stored blobs in `inputs` or `results`.

@@ -5,7 +5,7 @@ use super::*;
 pub async fn a_job_keeps_what_it_was_given(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let id = JobId::new();
-    let job = bench.queue.enqueue(NewJob { id, spec: spec(), traceparent: None }).await.unwrap();
+    let job = bench.queue.enqueue(NewJob::new(id, spec())).await.unwrap();
     assert_eq!((job.id, job.state, job.version, job.attempt), (id, JobState::Queued, 1, 0));
     assert_eq!(job.spec, spec());
     assert_eq!(job.created_at, bench.options.clock.now());
@@ -73,7 +73,7 @@ pub async fn the_bound_holds_under_concurrent_enqueues(factory: &dyn Factory) {
         let queue = if number % 2 == 0 { &bench.queue } else { &other };
         let queue = Arc::clone(queue);
         clients.spawn(async move {
-            match queue.enqueue(NewJob { id: JobId::new(), spec: spec(), traceparent: None }).await {
+            match queue.enqueue(NewJob::new(JobId::new(), spec())).await {
                 Ok(_) => 1,
                 Err(QueueError::Full { capacity: CAPACITY }) => 0,
                 Err(error) => panic!("{error}"),
@@ -153,6 +153,7 @@ pub async fn a_lost_lease_writes_nothing(factory: &dyn Factory) {
     assert!(is_lost(bench.queue.fail(lost, broken(), true).await));
     assert!(is_lost(bench.queue.release(lost).await));
     assert!(is_lost(bench.queue.stopped(lost).await));
+    assert!(is_lost(bench.queue.expired(lost).await));
     assert_eq!(bench.get(id).await, before);
     bench.queue.complete(holder, finished(holder)).await.unwrap();
     // Nor does anyone write to a finished job.

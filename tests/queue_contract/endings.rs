@@ -66,7 +66,7 @@ pub async fn a_job_that_kills_its_workers_fails(factory: &dyn Factory) {
 
 pub async fn cancel_in_every_state(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
-    for state in [JobState::Succeeded, JobState::Failed] {
+    for state in [JobState::Succeeded, JobState::Failed, JobState::Expired] {
         let (id, _) = bench.in_state(state).await;
         let refused = bench.queue.cancel(id).await;
         assert!(matches!(refused, Err(QueueError::Finished(found)) if found == state), "{refused:?}");
@@ -105,7 +105,9 @@ pub async fn a_canceled_job_whose_worker_is_lost_is_canceled(factory: &dyn Facto
 pub async fn everything_survives_a_restart(factory: &dyn Factory) {
     let mut bench = Bench::new(factory).await;
     let mut jobs = Vec::new();
-    for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Running] {
+    for state in
+        [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Expired, JobState::Running]
+    {
         let (id, _) = bench.in_state(state).await;
         jobs.push(bench.get(id).await);
     }
@@ -119,7 +121,7 @@ pub async fn everything_survives_a_restart(factory: &dyn Factory) {
     let rescued = bench.queue.rescue(Rescue::All).await.unwrap();
     assert_eq!(rescued.len(), 1);
     let next = bench.claim().await.job;
-    assert_eq!((next.id, next.attempt), (jobs[3].id, 2));
+    assert_eq!((next.id, next.attempt), (jobs[4].id, 2));
     assert_eq!(bench.claim().await.job.id, waiting);
 }
 
@@ -135,9 +137,10 @@ pub async fn counts_and_recent_seconds(factory: &dyn Factory) {
     }
     bench.in_state(JobState::Failed).await;
     bench.in_state(JobState::Canceled).await;
+    bench.in_state(JobState::Expired).await;
     bench.in_state(JobState::Running).await;
     bench.add().await;
-    let expected = Counts { queued: 1, running: 1, succeeded: 2, failed: 1, canceled: 1, expired: 0 };
+    let expected = Counts { queued: 1, running: 1, succeeded: 2, failed: 1, canceled: 1, expired: 1 };
     assert_eq!(bench.queue.counts().await.unwrap(), expected);
     assert_eq!(bench.queue.depth().await.unwrap(), 1);
     assert_eq!(bench.queue.recent_seconds().await.unwrap(), Some(3.0));

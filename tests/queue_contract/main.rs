@@ -7,6 +7,7 @@
 mod claims;
 mod endings;
 mod retention;
+mod wishes;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -15,8 +16,8 @@ use reverie::{
     clock::{Clock, Timestamp},
     graph::{Network, Node, Op},
     jobs::{
-        Claim, Counts, Event, FailureKind, Finished, Job, JobError, JobId, JobQueue, JobResult, JobState,
-        Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
+        Claim, Counts, Event, FailureKind, Finished, Job, JobError, JobId, JobOptions, JobQueue, JobResult,
+        JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
     },
     models::{Catalogue, Model, Preprocessing},
     render::Progress,
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 use claims::*;
 use endings::*;
 use retention::*;
+use wishes::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -78,7 +80,14 @@ impl Bench {
 
     async fn add(&self) -> JobId {
         let id = JobId::new();
-        self.queue.enqueue(NewJob { id, spec: spec(), traceparent: None }).await.unwrap();
+        self.queue.enqueue(NewJob::new(id, spec())).await.unwrap();
+        id
+    }
+
+    /// A job with wishes.
+    async fn add_with(&self, options: JobOptions) -> JobId {
+        let id = JobId::new();
+        self.queue.enqueue(NewJob { options, ..NewJob::new(id, spec()) }).await.unwrap();
         id
     }
 
@@ -103,7 +112,8 @@ impl Bench {
             JobState::Succeeded => drop(self.queue.complete(lease, finished(lease)).await.unwrap()),
             JobState::Failed => drop(self.queue.fail(lease, broken(), false).await.unwrap()),
             JobState::Canceled => drop(self.queue.stopped(lease).await.unwrap()),
-            JobState::Queued | JobState::Expired => unreachable!(),
+            JobState::Expired => drop(self.queue.expired(lease).await.unwrap()),
+            JobState::Queued => unreachable!(),
         }
         (id, Some(lease))
     }
@@ -127,7 +137,7 @@ fn spec() -> DreamSpec {
         class_layer: None,
         channel_layer: "relu".into(),
     });
-    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue).unwrap()
+    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, spec::Start::Image).unwrap()
 }
 
 fn finished(lease: Lease) -> Finished {
@@ -199,5 +209,14 @@ mod sqlite {
         only_finished_jobs_are_forgotten,
         a_trace_stays_with_its_job,
         work_is_announced,
+        priority_is_worth_minutes,
+        a_deadline_passes_in_the_queue,
+        a_deadline_passes_while_running,
+        a_lost_job_past_its_deadline_is_not_run_again,
+        a_key_makes_one_job,
+        one_key_under_concurrent_requests,
+        jobs_are_listed_page_by_page,
+        a_forgotten_job_is_gone,
+        changes_are_announced,
     );
 }

@@ -53,7 +53,7 @@ pub async fn a_trace_stays_with_its_job(factory: &dyn Factory) {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
     assert!(trace.is_some());
     let id = JobId::new();
-    bench.queue.enqueue(NewJob { id, spec: spec(), traceparent: trace }).await.unwrap();
+    bench.queue.enqueue(NewJob { traceparent: trace, ..NewJob::new(id, spec()) }).await.unwrap();
     let bench = bench.reopened(factory).await;
     assert_eq!(bench.claim().await.job.traceparent, trace);
     assert_eq!(bench.get(id).await.traceparent, trace);

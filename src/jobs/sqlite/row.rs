@@ -17,6 +17,8 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
         state: facts.state,
         version: row.try_get::<i64, _>("version")?.unsigned_abs(),
         spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "it has no spec"))?,
+        priority: row.try_get("priority")?,
+        deadline_at: time("deadline_at")?,
         attempt: facts.attempt,
         cancel_requested: facts.cancel_requested,
         queue_position: row.try_get::<Option<i64>, _>("queue_position")?.map(i64::unsigned_abs),

@@ -1,0 +1,131 @@
+//! `GET /v1/jobs/{id}/events`: a job's changes as server-sent events.
+//!
+//! Each event carries the whole job, and its id is the row's version: whoever missed some has missed nothing
+//! once the next arrives, and `Last-Event-ID` says what a client has seen already. Only the newest state is
+//! ever sent, so a slow client holds nothing up and nothing piles up for it.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderName, StatusCode},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::stream;
+use tracing::warn;
+
+use super::{
+    error::ApiError,
+    view::{eta, parse, view},
+    wait::Follower,
+};
+use crate::{
+    app::AppState,
+    jobs::{Job, JobState, QueueError},
+};
+
+/// A line now and then shows that both ends are there; proxies cut connections that are silent for long.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// After how long a client should come back when the connection breaks.
+const RECONNECT: Duration = Duration::from_secs(2);
+
+/// `GET /v1/jobs/{id}/events`
+pub async fn events(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let id = parse(&id)?;
+    let follower = Follower::new(&state, id);
+    let job = state.queue.get(id).await?;
+    let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
+    let up_to_date = seen == Some(job.version);
+    if up_to_date && job.state.is_finished() {
+        // Browsers reconnect by themselves after the last event: this tells them not to.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let sent = up_to_date.then(|| Shown::of(&job));
+    let feed = Feed { state, follower, first: Some(job), sent, over: false };
+    let events = stream::unfold(feed, |mut feed| async move {
+        let event = feed.next().await?;
+        Some((Ok::<_, Infallible>(event), feed))
+    });
+    let heartbeat = KeepAlive::new().interval(HEARTBEAT);
+    // Some proxies hold a stream back until they have enough of it.
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((unbuffered, Sse::new(events).keep_alive(heartbeat)).into_response())
+}
+
+/// What of a job a client has been shown; its place in the queue changes without its row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    version: u64,
+    position: Option<u64>,
+}
+
+impl Shown {
+    fn of(job: &Job) -> Self {
+        Self { version: job.version, position: job.queue_position }
+    }
+}
+
+/// One client's stream.
+struct Feed {
+    state: AppState,
+    follower: Follower,
+    /// The job as it stood at the request.
+    first: Option<Job>,
+    sent: Option<Shown>,
+    over: bool,
+}
+
+impl Feed {
+    /// Waits for the next event; `None` after the last, when the job is gone, and when the server is stopping.
+    async fn next(&mut self) -> Option<Event> {
+        while !self.over {
+            let job = match self.first.take() {
+                Some(job) => job,
+                None => self.look().await?,
+            };
+            let now = Shown::of(&job);
+            if self.sent == Some(now) {
+                continue;
+            }
+            let opening = self.sent.is_none();
+            self.sent = Some(now);
+            self.over = job.state.is_finished();
+            let event = Event::default().event(name(job.state)).id(job.version.to_string());
+            let event = if opening { event.retry(RECONNECT) } else { event };
+            let shown = event.json_data(view(&job, eta(&self.state, &job)));
+            return shown.inspect_err(|error| warn!(%error, "an event cannot be written")).ok();
+        }
+        None
+    }
+
+    /// Waits until there may be something new, and looks.
+    async fn look(&mut self) -> Option<Job> {
+        if !self.follower.next().await {
+            return None;
+        }
+        match self.state.queue.get(self.follower.id()).await {
+            Ok(job) => Some(job),
+            Err(QueueError::NotFound(_)) => None,
+            Err(error) => {
+                warn!(%error, "a stream of events ends early");
+                None
+            }
+        }
+    }
+}
+
+/// Name of the event that shows a job in this state.
+fn name(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued | JobState::Running => "progress",
+        finished => finished.as_str(),
+    }
+}

@@ -1,0 +1,122 @@
+//! `GET /v1/jobs`: the jobs, newest first, page by page.
+//!
+//! A cursor names the last job of the page before, so that jobs which come and go meanwhile neither repeat
+//! nor hide others.
+
+use axum::{
+    Json,
+    extract::{RawQuery, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    error::ApiError,
+    view::{JobView, eta, view},
+};
+use crate::{
+    app::AppState,
+    clock::Timestamp,
+    fields::{FieldError, Fields},
+    jobs::{JobState, PageStart},
+};
+
+const DEFAULT_LIMIT: u32 = 20;
+const MAX_LIMIT: u32 = 100;
+
+/// A page of jobs.
+#[derive(Debug, Serialize)]
+pub struct JobList<'a> {
+    jobs: Vec<JobView<'a>>,
+    links: PageLinks,
+}
+
+#[derive(Debug, Serialize)]
+struct PageLinks {
+    /// The next page, older jobs; `null` on the last.
+    next: Option<String>,
+}
+
+/// What the query asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Query {
+    status: Option<JobState>,
+    limit: u32,
+    start: Option<PageStart>,
+}
+
+/// `GET /v1/jobs`
+pub async fn list(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
+    let page = state.queue.list(query.status, query.start, query.limit).await?;
+    let next = page.next.map(|start| {
+        let status = query.status.map(|status| format!("status={status}&")).unwrap_or_default();
+        format!("/v1/jobs?{status}limit={}&cursor={}", query.limit, write_cursor(start))
+    });
+    let jobs = page.jobs.iter().map(|job| view(job, eta(&state, job))).collect();
+    let list = JobList { jobs, links: PageLinks { next } };
+    Ok(([(header::CACHE_CONTROL, "no-cache")], Json(list)).into_response())
+}
+
+/// Reads the query; every mistake is named by its parameter.
+fn read(query: &str) -> Result<Query, Vec<FieldError>> {
+    let (mut map, mut errors) = (Map::new(), Vec::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        // A number is a number, as in a body; everything else is text.
+        let value = value.parse::<u64>().map_or_else(|_| value.into(), Value::from);
+        if map.insert(name.to_string(), value).is_some() {
+            errors.push(FieldError::new(format!("/{name}"), "was given more than once"));
+        }
+    }
+    let mut fields = Fields::new("", Value::Object(map));
+    let status = fields.take::<JobState>("status");
+    let limit = fields.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
+    let start = fields.raw("cursor").and_then(|cursor| {
+        let start = cursor.as_str().and_then(read_cursor);
+        if start.is_none() {
+            fields.error("cursor", "is no cursor of this service; take it from \"links.next\"");
+        }
+        start
+    });
+    errors.extend(fields.finish());
+    if errors.is_empty() { Ok(Query { status, limit, start }) } else { Err(errors) }
+}
+
+/// A cursor: age and id, of no concern to clients.
+fn write_cursor(start: PageStart) -> String {
+    format!("c{:x}.{}", start.created_at.as_millis(), start.id)
+}
+
+fn read_cursor(text: &str) -> Option<PageStart> {
+    let (age, id) = text.strip_prefix('c')?.split_once('.')?;
+    let created_at = Timestamp::from_millis(i64::from_str_radix(age, 16).ok()?);
+    Some(PageStart { created_at, id: id.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::JobId;
+
+    #[test]
+    fn a_query_is_read() {
+        assert_eq!(read(""), Ok(Query { status: None, limit: 20, start: None }));
+        let start = PageStart { created_at: Timestamp::from_millis(1_700_000_000_000), id: JobId::new() };
+        let query = format!("limit=100&status=failed&cursor={}", write_cursor(start));
+        let expected = Query { status: Some(JobState::Failed), limit: 100, start: Some(start) };
+        assert_eq!(read(&query), Ok(expected));
+    }
+
+    #[test]
+    fn every_mistake_in_a_query_is_reported() {
+        let errors = read("limit=101&status=lost&cursor=17&page=2&limit=0").unwrap_err();
+        let mut pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/cursor", "/limit", "/limit", "/page", "/status"]);
+        for query in ["limit=0", "limit=-1", "limit=", "limit=ten", "status=", "cursor=", "cursor=cz.1"] {
+            assert_eq!(read(query).unwrap_err().len(), 1, "{query}");
+        }
+    }
+}

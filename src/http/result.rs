@@ -1,0 +1,166 @@
+//! `GET /v1/jobs/{id}/result`: the dream, whole or in part.
+
+use std::ops::Range;
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    error::ApiError,
+    none_match,
+    view::{eta, parse, poll_after},
+};
+use crate::{
+    app::AppState,
+    jobs::{Job, JobResult, JobState},
+    objects::ObjectKey,
+};
+
+/// `GET /v1/jobs/{id}/result`
+pub async fn result(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let job = state.queue.get(parse(&id)?).await?;
+    if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
+        return Err(ApiError::Gone(erased_at));
+    }
+    let (Some(result), Some(key)) = (&job.result, ObjectKey::result_of(&job)) else {
+        return Err(no_result(&job, eta(&state, &job)));
+    };
+    let etag = format!("\"{}\"", result.sha256);
+    let mut response = if none_match(&headers, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else if let Some(range) = wanted(&method, &headers, &etag, result.size)? {
+        let object = state.objects.open_range(key, range.clone()).await?;
+        let mut response = (StatusCode::PARTIAL_CONTENT, Body::from_stream(object.stream)).into_response();
+        let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, result.size);
+        let content_range = HeaderValue::from_str(&content_range).map_err(ApiError::internal)?;
+        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
+        response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
+        response
+    } else {
+        let object = state.objects.open(key).await?;
+        let mut response = Body::from_stream(object.stream).into_response();
+        response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
+        response
+    };
+    for (name, value) in [
+        (header::ETAG, etag.as_str()),
+        (header::ACCEPT_RANGES, "bytes"),
+        (header::CONTENT_TYPE, result.media_type.as_str()),
+        (header::CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", file_name(&job, result))),
+        // A result never changes, but it may be erased: caches keep it for a day at most.
+        (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        let value = HeaderValue::from_str(value).map_err(ApiError::internal)?;
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}
+
+/// Which part the client wants, if not the whole (RFC 9110, section 14). `If-Range` with another entity tag,
+/// more than one range, and what is no range at all lead to the whole.
+///
+/// # Errors
+/// [`ApiError::BeyondEnd`].
+fn wanted(
+    method: &Method,
+    headers: &HeaderMap,
+    etag: &str,
+    size: u64,
+) -> Result<Option<Range<u64>>, ApiError> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let outdated = headers.contains_key(header::IF_RANGE) && text(header::IF_RANGE) != Some(etag);
+    match text(header::RANGE) {
+        Some(range) if method == Method::GET && !outdated => match parse_range(range, size) {
+            Some(range) if range.is_empty() => Err(ApiError::BeyondEnd { size }),
+            range => Ok(range),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Reads a single range of bytes; empty where it lies behind the end, `None` where it is to be ignored.
+fn parse_range(text: &str, size: u64) -> Option<Range<u64>> {
+    let (unit, set) = text.split_once('=')?;
+    let (first, last) = set.trim().split_once('-')?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let number = |text: &str| -> Option<u64> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // A number beyond all numbers is still a number.
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let (first, last) = (first.trim(), last.trim());
+    if first.is_empty() {
+        return Some(size.saturating_sub(number(last)?)..size);
+    }
+    let first = number(first)?;
+    let last = if last.is_empty() { u64::MAX } else { number(last)? };
+    if last < first {
+        return None;
+    }
+    Some(first.min(size)..last.saturating_add(1).min(size))
+}
+
+/// Why there is nothing to fetch.
+fn no_result(job: &Job, eta: Option<f64>) -> ApiError {
+    let why = match job.state {
+        JobState::Queued | JobState::Running => "there is no result yet",
+        JobState::Failed => "there is no result; the job's error says why",
+        _ => "there is no result",
+    };
+    ApiError::NoResult {
+        detail: format!("the job is {}: {why}", job.state),
+        retry_after: poll_after(job, eta),
+    }
+}
+
+/// A name that says what the picture is: model, layer, and the end of the id, where ids differ most.
+fn file_name(job: &Job, result: &JobResult) -> String {
+    let layer = job.spec.objectives.first().map_or("dream", |objective| &objective.layer);
+    let id = job.id.to_string();
+    let (_, short) = id.split_at(id.len() - 8);
+    let plain = |text: &str| -> String {
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        text.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect()
+    };
+    let extension = if result.media_type == "image/jpeg" { "jpg" } else { "png" };
+    format!("dream-{}-{}-{short}.{extension}", plain(&job.spec.model), plain(layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read() {
+        for (text, expected) in [
+            ("bytes=0-0", Some(0..1)),
+            ("bytes=2-5", Some(2..6)),
+            ("bytes = 7-", Some(7..10)),
+            ("Bytes=0-99999999999999999999999", Some(0..10)),
+            ("bytes=-3", Some(7..10)),
+            ("bytes=-30", Some(0..10)),
+            ("bytes=10-", Some(10..10)),
+            ("bytes=-0", Some(10..10)),
+            ("bytes=5-4", None),
+            ("bytes=1-2,4-5", None),
+            ("bytes=-", None),
+            ("bytes=+1-2", None),
+            ("pages=1-2", None),
+            ("1-2", None),
+        ] {
+            assert_eq!(parse_range(text, 10), expected, "{text}");
+        }
+    }
+}

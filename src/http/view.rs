@@ -1,0 +1,186 @@
+//! A job as clients see it, and the headers that go with it.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::error::{ApiError, Problem};
+use crate::{
+    app::AppState,
+    clock::Timestamp,
+    jobs::{Job, JobId, JobState},
+    render::Progress,
+    spec::DreamSpec,
+};
+
+/// Clients are asked to look again after at least and at most so many seconds.
+const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
+
+/// A job as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct JobView<'a> {
+    id: JobId,
+    status: JobState,
+    spec: &'a DreamSpec,
+    progress: Option<Progress>,
+    priority: i8,
+    queue_position: Option<u64>,
+    eta_seconds: Option<f64>,
+    attempt: u32,
+    cancel_requested: bool,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    deadline_at: Option<Timestamp>,
+    error: Option<Problem>,
+    result: Option<ResultView<'a>>,
+    metrics: Metrics,
+    links: Links,
+}
+
+#[derive(Debug, Serialize)]
+struct ResultView<'a> {
+    media_type: &'a str,
+    width: u32,
+    height: u32,
+    size: u64,
+    sha256: &'a str,
+    score: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Metrics {
+    /// From acceptance to the start of the last attempt.
+    queue_seconds: Option<f64>,
+    /// Pure rendering of the last attempt.
+    render_seconds: Option<f64>,
+    /// Work done; not measured yet.
+    megapixel_iterations: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Links {
+    #[serde(rename = "self")]
+    this: String,
+    /// Only once there is one.
+    result: Option<String>,
+    /// Not made yet.
+    preview: Option<String>,
+    events: String,
+    /// Only while there is something to cancel.
+    cancel: Option<String>,
+}
+
+/// Path of a job.
+pub fn path(id: JobId) -> String {
+    format!("/v1/jobs/{id}")
+}
+
+/// Seconds until the job is probably done: from its own progress once there is some, else from the queue
+/// before it and the time that dreams usually take here. It depends on nothing but the row, the place in the
+/// queue and that usual time, so that equal rows give equal answers.
+pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
+    let usual = state.pace.seconds();
+    let seconds = match (job.state, job.progress, job.started_at) {
+        (JobState::Queued, ..) => {
+            // The job ahead that is running counts as half done.
+            let dreams = job.queue_position.unwrap_or(1) as f64 + 0.5;
+            dreams * usual / state.workers_alive().max(1) as f64
+        }
+        (JobState::Running, Some(progress), Some(started)) if progress.fraction > 0.0 => {
+            let spent = job.updated_at.seconds_since(started);
+            spent * (1.0 - progress.fraction) / progress.fraction
+        }
+        (JobState::Running, ..) => usual,
+        _ => return None,
+    };
+    // Tenths are as fine as an estimate deserves.
+    Some((seconds * 10.0).round() / 10.0)
+}
+
+/// Shows a job; [`eta`] is taken apart because it goes into the entity tag too.
+pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
+    let this = path(job.id);
+    let has_picture = job.state == JobState::Succeeded && job.erased_at.is_none();
+    JobView {
+        id: job.id,
+        status: job.state,
+        spec: &job.spec,
+        progress: job.progress,
+        priority: job.priority,
+        queue_position: job.queue_position,
+        eta_seconds,
+        attempt: job.attempt,
+        cancel_requested: job.cancel_requested,
+        created_at: job.created_at,
+        started_at: job.started_at,
+        finished_at: job.finished_at,
+        deadline_at: job.deadline_at,
+        error: job.error.as_ref().map(Problem::of_job),
+        result: job.result.as_ref().map(|result| ResultView {
+            media_type: &result.media_type,
+            width: result.width,
+            height: result.height,
+            size: result.size,
+            sha256: &result.sha256,
+            score: result.score,
+        }),
+        metrics: Metrics {
+            queue_seconds: job.started_at.map(|started| started.seconds_since(job.created_at)),
+            render_seconds: job.render_seconds,
+            megapixel_iterations: None,
+        },
+        links: Links {
+            result: has_picture.then(|| format!("{this}/result")),
+            preview: None,
+            events: format!("{this}/events"),
+            cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),
+            this,
+        },
+    }
+}
+
+/// A response that shows the job, with its entity tag and, while it is unfinished, `Retry-After`.
+pub fn show(state: &AppState, status: StatusCode, job: &Job) -> Response {
+    let eta = eta(state, job);
+    let mut response = (status, Json(view(job, eta))).into_response();
+    describe(response.headers_mut(), job, eta);
+    response
+}
+
+/// Headers that say the same for the job and for "not modified".
+pub fn describe(headers: &mut HeaderMap, job: &Job, eta: Option<f64>) {
+    if let Ok(value) = HeaderValue::from_str(&job_etag(job, eta)) {
+        headers.insert(header::ETAG, value);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Some(seconds) = poll_after(job, eta) {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+}
+
+/// The row's version, and the two things that an answer shows besides the row.
+pub fn job_etag(job: &Job, eta: Option<f64>) -> String {
+    match (job.state, job.queue_position, eta) {
+        (JobState::Queued, Some(position), Some(eta)) => {
+            format!("\"{}-{position}-{eta}\"", job.version)
+        }
+        (JobState::Running, _, Some(eta)) => format!("\"{}-{eta}\"", job.version),
+        _ => format!("\"{}\"", job.version),
+    }
+}
+
+/// When to look again: soon before the expected end, never madly often.
+pub fn poll_after(job: &Job, eta: Option<f64>) -> Option<u64> {
+    let (least, most) = POLL_SECONDS;
+    let seconds = eta.unwrap_or(least).clamp(least, most).floor() as u64;
+    (!job.state.is_finished()).then_some(seconds)
+}
+
+/// An id that is no id names no job either.
+pub fn parse(id: &str) -> Result<JobId, ApiError> {
+    id.parse().map_err(|_| ApiError::NotFound { kind: "job", name: id.to_owned() })
+}

@@ -1,0 +1,129 @@
+//! Waiting for a job to change: for the bounded wait of `Prefer: wait=n` (RFC 7240), and for streams of events.
+//!
+//! Hints inside the process end a wait at once; a look each second finds what happened elsewhere. A wait ends
+//! with the request that it belongs to, and leaves nothing behind.
+
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue},
+    response::Response,
+};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::error::ApiError;
+use crate::{
+    app::AppState,
+    jobs::{ChangeListener, Job, JobId},
+};
+
+/// Longest wait: proxies on the way tend to give up after a minute.
+const MAX_WAIT: u64 = 60;
+
+/// How often a job is looked at without a hint.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A client's wish that the answer wait for the end of the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preference {
+    seconds: u64,
+}
+
+impl Preference {
+    /// Reads `Prefer`. The first `wait` counts and is shortened to a minute; whatever cannot be read is
+    /// ignored, as preferences are.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+        let mut preferences = lines.flat_map(|line| line.split(','));
+        let value = preferences.find_map(|preference| {
+            let (name, value) = preference.split(';').next()?.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').to_owned())
+        })?;
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| Self { seconds: value.parse().unwrap_or(MAX_WAIT).min(MAX_WAIT) })
+    }
+}
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// Says that the preference was honoured, and with which number.
+pub fn mark_applied(response: &mut Response, preference: Option<Preference>) {
+    let Some(Preference { seconds }) = preference else { return };
+    if let Ok(value) = HeaderValue::from_str(&format!("wait={seconds}")) {
+        response.headers_mut().insert(HeaderName::from_static("preference-applied"), value);
+    }
+}
+
+/// Waits for one job to change, again and again.
+pub struct Follower {
+    state: AppState,
+    id: JobId,
+    changes: ChangeListener,
+}
+
+impl Follower {
+    /// Starts to listen: what happens from now on is not missed.
+    pub fn new(state: &AppState, id: JobId) -> Self {
+        Self { state: state.clone(), id, changes: state.queue.signals().follow(id) }
+    }
+
+    /// Whom it follows.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Waits until the job may have changed; `false` when the server is stopping.
+    pub async fn next(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.state.draining() => false,
+            () = self.changes.changed() => true,
+            () = sleep(LOOK_EVERY) => true,
+        }
+    }
+}
+
+/// Waits for the end of a job, and returns it as it stands when the time is over or the server is stopping.
+///
+/// # Errors
+/// When there is no such job, or none any more.
+pub async fn until_finished(state: &AppState, id: JobId, preference: Preference) -> Result<Job, ApiError> {
+    let end = Instant::now() + Duration::from_secs(preference.seconds);
+    let mut follower = Follower::new(state, id);
+    loop {
+        let job = state.queue.get(id).await?;
+        if job.state.is_finished() || !matches!(timeout_at(end, follower.next()).await, Ok(true)) {
+            return Ok(job);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_are_read() {
+        for (lines, expected) in [
+            (&["wait=10"][..], Some(10)),
+            (&["respond-async, wait=\"7\"; strict"], Some(7)),
+            (&["return=minimal", "WAIT = 3"], Some(3)),
+            (&["wait=5, wait=8"], Some(5)),
+            (&["wait=0"], Some(0)),
+            (&["wait=3600"], Some(60)),
+            (&["wait=99999999999999999999999"], Some(60)),
+            (&["wait=-1"], None),
+            (&["wait=soon"], None),
+            (&["wait"], None),
+            (&["await=3"], None),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(PREFER, HeaderValue::from_static(line));
+            }
+            let found = Preference::of(&headers).map(|preference| preference.seconds);
+            assert_eq!(found, expected, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The larger statements of the SQLite dialect.
+
+/// A row with its place in the queue, which is there only for queued jobs.
+macro_rules! select {
+    ($($rest:literal)+) => {
+        concat!(
+            "SELECT jobs.*, CASE WHEN state = 'queued' THEN (
+                SELECT count(*) FROM jobs AS ahead
+                WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) <= (jobs.rank, jobs.id)
+            ) END AS queue_position FROM jobs ",
+            $($rest),+
+        )
+    };
+}
+
+/// One job.
+pub(super) const SELECT: &str = select!("WHERE id = ?1");
+
+/// A page of all jobs, and of those in one state: two statements, so that each has its index.
+pub(super) const LIST: &str =
+    select!("WHERE (created_at, id) < (?1, ?2) ORDER BY created_at DESC, id DESC LIMIT ?3");
+pub(super) const LIST_IN_STATE: &str =
+    select!("WHERE (created_at, id) < (?1, ?2) AND state = ?4 ORDER BY created_at DESC, id DESC LIMIT ?3");
+
+/// Counts and inserts in one statement, so that no two requests can take the last place.
+pub(super) const ENQUEUE: &str = "
+    INSERT INTO jobs (
+        id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key, fingerprint,
+        traceparent
+    )
+    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5, ?6, ?7, ?8, ?9
+    WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?4";
+
+/// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
+/// It does what [`Facts::next`](crate::jobs::Facts::next) says of [`Event::Claimed`](crate::jobs::Event::Claimed); the contract suite compares the two.
+pub(super) const CLAIM: &str = "
+    UPDATE jobs SET
+        state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL,
+        worker = ?1, lease_token = ?2, lease_expires_at = ?3, started_at = ?4, updated_at = ?4
+    WHERE id = (
+        SELECT id FROM jobs
+        WHERE state = 'queued' AND not_before <= ?4 AND (deadline_at IS NULL OR deadline_at > ?4)
+        ORDER BY rank, id LIMIT 1
+    )
+    RETURNING *, NULL AS queue_position";
+
+/// A beat without progress changes nothing that a client could see, so the version stays.
+pub(super) const BEAT: &str = "
+    UPDATE jobs SET
+        lease_expires_at = ?3, progress = coalesce(?4, progress), version = version + (?4 IS NOT NULL),
+        updated_at = CASE WHEN ?4 IS NULL THEN updated_at ELSE ?5 END
+    WHERE id = ?1 AND lease_token = ?2
+    RETURNING cancel_requested";
+
+/// Every other transition. The lease stays only with a job that goes on running; a job that goes back into
+/// the queue forgets what its attempt had done.
+pub(super) const MOVE: &str = "
+    UPDATE jobs SET
+        state = ?2, version = version + 1, attempt = ?3, cancel_requested = ?4, not_before = ?5,
+        worker = CASE WHEN ?2 = 'running' THEN worker END,
+        lease_token = CASE WHEN ?2 = 'running' THEN lease_token END,
+        lease_expires_at = CASE WHEN ?2 = 'running' THEN lease_expires_at END,
+        started_at = CASE WHEN ?2 <> 'queued' THEN started_at END,
+        progress = CASE WHEN ?2 <> 'queued' THEN coalesce(?6, progress) END,
+        error = ?7, result = ?8, render_seconds = ?9,
+        finished_at = CASE WHEN ?2 NOT IN ('queued', 'running') THEN ?10 END,
+        updated_at = ?10
+    WHERE id = ?1";
+
+/// The pictures of finished jobs, given up after their time. Clients see it, so the version grows.
+pub(super) const GIVE_UP: &str = "
+    UPDATE jobs SET erased_at = ?3, version = version + 1, updated_at = ?3
+    WHERE id IN (
+        SELECT id FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL AND erased_at IS NULL
+        ORDER BY finished_at LIMIT ?2
+    )
+    RETURNING id, result";
+
+/// The newest dreams by age of the job, which the index gives for nothing.
+pub(super) const RECENT: &str = "
+    SELECT avg(finished_at - started_at) / 1000.0 FROM (
+        SELECT started_at, finished_at FROM jobs WHERE state = 'succeeded'
+        ORDER BY created_at DESC, id DESC LIMIT 20
+    )";
+
+/// Waiting jobs whose deadline has passed.
+pub(super) const OVERDUE: &str = "
+    SELECT id, state, attempt, cancel_requested FROM jobs
+    WHERE state = 'queued' AND deadline_at IS NOT NULL AND deadline_at <= ?1";
