@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The folders that keys live in.
-const FOLDERS: [&str; 2] = ["inputs", "results"];
+const FOLDERS: [&str; 4] = ["inputs", "results", "checkpoints", "previews"];
 
 /// Name of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,11 @@ pub enum ObjectKey {
     /// A finished dream. The lease is part of the name, so that a worker that lost its job can neither
     /// overwrite nor delete what its successor stored.
     Result(JobId, Uuid),
+    /// The state after the newest finished octave of a job at work. Whoever works on a job writes the same
+    /// states in the same order, so the lease is no part of the name.
+    Checkpoint(JobId),
+    /// The newest finished octave as a small JPEG.
+    Preview(JobId),
 }
 
 impl ObjectKey {
@@ -44,7 +49,7 @@ impl ObjectKey {
     /// The job that it belongs to.
     pub fn job(self) -> JobId {
         match self {
-            Self::Input(job) | Self::Result(job, _) => job,
+            Self::Input(job) | Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) => job,
         }
     }
 
@@ -52,6 +57,8 @@ impl ObjectKey {
     fn parse(name: &str) -> Option<Self> {
         match name.split_once('/')? {
             ("inputs", job) => Some(Self::Input(job.parse().ok()?)),
+            ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
+            ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
             ("results", name) => {
                 let (job, lease) = name.rsplit_once('-')?;
                 Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
@@ -62,7 +69,8 @@ impl ObjectKey {
 
     /// Every blob that belongs to a job.
     pub fn all_of(job: &Job) -> Vec<Self> {
-        std::iter::once(Self::Input(job.id)).chain(Self::result_of(job)).collect()
+        let own = [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id)];
+        own.into_iter().chain(Self::result_of(job)).collect()
     }
 
     fn path(self) -> object_store::path::Path {
@@ -74,6 +82,8 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(job) => write!(f, "inputs/{job}"),
+            Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
+            Self::Preview(job) => write!(f, "previews/{job}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
         }
     }
@@ -281,7 +291,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for key in [ObjectKey::Input(JobId::new()), ObjectKey::Result(JobId::new(), Uuid::new_v4())] {
+        let job = JobId::new();
+        let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
+        for key in own.into_iter().chain([ObjectKey::Result(job, Uuid::new_v4())]) {
             assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
         }
         for strange in ["", "inputs", "inputs/holiday.jpg", "results/holiday-1", "else/where"] {

@@ -5,6 +5,7 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod retention;
 mod row;
 mod sql;
 
@@ -361,29 +362,15 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        let given_up =
-            sqlx::query(sql::GIVE_UP).bind(before.as_millis()).bind(limit).bind(self.now().as_millis());
-        given_up.fetch_all(&self.writer).await?.iter().map(row::erased).collect()
+        retention::give_up_pictures(&self.writer, before, limit, self.now()).await
     }
 
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        let ended = sqlx::query(
-            "SELECT id, result FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL
-             ORDER BY finished_at LIMIT ?2",
-        );
-        let ended = ended.bind(before.as_millis()).bind(limit);
-        ended.fetch_all(&self.readers).await?.iter().map(row::erased).collect()
+        retention::ended_before(&self.readers, before, limit).await
     }
 
     async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut forgotten = 0;
-        for id in ids {
-            let deleted = sqlx::query("DELETE FROM jobs WHERE id = ?1 AND finished_at IS NOT NULL");
-            forgotten += deleted.bind(id.to_string()).execute(&mut *transaction).await?.rows_affected();
-        }
-        transaction.commit().await?;
-        Ok(forgotten)
+        retention::forget_ended(&self.writer, ids).await
     }
 
     async fn recent_seconds(&self) -> Result<Option<f64>, QueueError> {

@@ -67,15 +67,6 @@ pub(super) const MOVE: &str = "
         updated_at = ?10
     WHERE id = ?1";
 
-/// The pictures of finished jobs, given up after their time. Clients see it, so the version grows.
-pub(super) const GIVE_UP: &str = "
-    UPDATE jobs SET erased_at = ?3, version = version + 1, updated_at = ?3
-    WHERE id IN (
-        SELECT id FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL AND erased_at IS NULL
-        ORDER BY finished_at LIMIT ?2
-    )
-    RETURNING id, result";
-
 /// The newest dreams by age of the job, which the index gives for nothing.
 pub(super) const RECENT: &str = "
     SELECT avg(finished_at - started_at) / 1000.0 FROM (
