@@ -89,6 +89,17 @@ fn what_is_verified_can_be_decoded_and_nothing_else() {
             );
         }
     }
+    // Damaged anywhere, a photo is judged alike too.
+    let whole = file(
+        &image::RgbImage::from_fn(40, 24, |x, y| Rgb([x as u8 * 6, y as u8 * 10, 90])).into(),
+        ImageFormat::Jpeg,
+    );
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x55;
+        let (verified, decoded) = (verify(&damaged, LIMIT), decode(&damaged, LIMIT));
+        assert_eq!(verified.is_ok(), decoded.is_ok(), "damaged at {at}: {verified:?}");
+    }
     assert!(matches!(verify(&file(&colours(), ImageFormat::Png), 7), Err(PictureError::TooLarge { .. })));
 }
 
