@@ -1,7 +1,7 @@
 //! A listener and its connections: what `axum::serve` does, with the patience for slow clients bounded.
 //!
 //! A client that opens a connection and says nothing, or asks for a picture and does not read it, holds a
-//! file handle and memory. Both are given up on here; a body that stops coming is [`super::body`]'s concern.
+//! file handle and memory. Both are given up on here; a body that stops coming is `http::body`'s concern.
 
 use std::{
     io,
