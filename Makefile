@@ -1,9 +1,9 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test serve lint clean distclean
+.PHONY: help setup build demo test bench-service serve lint clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch libtorch and the default model, once
 	@scripts/setup
@@ -16,6 +16,9 @@ demo: build ## dream the sample photo into demo/
 
 test: setup ## run the tests
 	cargo test --locked
+
+bench-service: setup ## measure the service around the renders
+	cargo bench --locked --bench service
 
 serve: build ## run the service
 	./target/release/reverie serve

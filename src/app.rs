@@ -16,10 +16,11 @@ use crate::{
     config::Config,
     http,
     jobs::{JobQueue, QueueError, QueueOptions, sqlite::SqliteQueue},
+    metrics::Metrics,
     models::{self, Catalogue, ModelError},
     objects::{ObjectError, Objects},
     render::{RenderError, RenderOptions, Renderer},
-    worker::{self, Alive, Pace, WorkerContext, Workers},
+    worker::{self, Alive, Pace, Sweeper, WorkerContext, Workers},
 };
 
 /// Name of the job database in the storage folder.
@@ -75,6 +76,10 @@ pub struct AppState {
     pub catalogue: Arc<Catalogue>,
     /// How long dreams take here.
     pub pace: Arc<Pace>,
+    /// Numbers for whoever runs the service.
+    pub metrics: Arc<Metrics>,
+    /// Source of timestamps.
+    pub clock: Clock,
     /// Pictures that may be decoded at the same time.
     pub decoders: Arc<Semaphore>,
     alive: Alive,
@@ -102,6 +107,8 @@ impl AppState {
 pub struct App {
     /// What handlers see.
     pub state: AppState,
+    /// Removes what is past its time; it does so by itself once a minute.
+    pub sweeper: Sweeper,
     workers: Workers,
     /// Held until everything else has ended.
     _lock: File,
@@ -147,18 +154,22 @@ impl App {
             capacity: config.queue.capacity,
             lease: config.queue.lease,
             max_attempts: config.queue.max_attempts,
-            clock,
+            clock: clock.clone(),
         };
         let queue: Arc<dyn JobQueue> = Arc::new(SqliteQueue::open(&dir.join(DATABASE), options).await?);
         // The lock shows that no other process can be running any of these.
         worker::rescue_all(&*queue).await?;
         let pace = Arc::new(Pace::new(queue.recent_seconds().await?));
+        let metrics = Arc::new(Metrics::new(clock.now()));
+        let sweeper = Sweeper::new(Arc::clone(&queue), objects.clone(), config.retention, clock.clone());
         let context = WorkerContext {
             queue: Arc::clone(&queue),
             objects: objects.clone(),
             catalogue: Arc::clone(&catalogue),
             lease: config.queue.lease,
             pace: Arc::clone(&pace),
+            metrics: Arc::clone(&metrics),
+            sweeper: sweeper.clone(),
         };
         let workers = Workers::start(&context, renderers);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -168,11 +179,13 @@ impl App {
             objects,
             catalogue,
             pace,
+            metrics,
+            clock,
             decoders: Arc::new(Semaphore::new(cores.max(2))),
             alive: workers.alive(),
             draining: CancellationToken::new(),
         };
-        Ok(Self { state, workers, _lock: lock })
+        Ok(Self { state, sweeper, workers, _lock: lock })
     }
 
     /// The routes, to be served on any listener.

@@ -3,12 +3,17 @@
 //! Everything is checked before anything is started, and every mistake is reported at once under its name,
 //! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
 
+mod operating;
+
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
 
 use config::{Environment, File, FileFormat};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
+
+pub use operating::{RetentionConfig, TelemetryConfig};
 
 use crate::fields::{FieldError, Fields};
 
@@ -27,8 +32,12 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
     /// `[log]`
     pub log: LogConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
 }
 
 /// Where the server is reached.
@@ -36,8 +45,16 @@ pub struct Config {
 pub struct ServerConfig {
     /// Address and port; port 0 lets the system choose a free one.
     pub listen: String,
+    /// Address and port of a second listener for health and metrics; empty for none.
+    pub admin_listen: String,
+    /// How long a connection may take to send the head of its next request.
+    pub idle: Duration,
+    /// How long a client may take to read a piece of its answer.
+    pub stall: Duration,
     /// Origins whose web pages may use the API (`*` for all); none by default.
     pub cors_origins: Vec<String>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Where jobs and pictures are kept.
@@ -107,7 +124,14 @@ pub enum LogFormat {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), cors_origins: Vec::new() }
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            admin_listen: "127.0.0.1:9090".into(),
+            idle: Duration::from_secs(75),
+            stall: Duration::from_secs(30),
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 
@@ -208,6 +232,7 @@ impl Config {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("server.cors_origins")
+            .with_list_parse_key("server.trusted_proxies")
             .source(environment);
         let sources = sources.add_source(environment).build().map_err(ConfigError::Read)?;
         Self::validate(sources.try_deserialize().map_err(ConfigError::Read)?)
@@ -240,7 +265,9 @@ impl Config {
                     .unwrap_or(default.max_body_bytes),
                 max_pixels: fields.number("max_pixels", 1, 1_000_000_000).unwrap_or(default.max_pixels),
             }),
+            retention: section(&mut root, "retention", operating::retention),
             log: section(&mut root, "log", log),
+            telemetry: section(&mut root, "telemetry", operating::telemetry),
         };
         let errors = root.finish();
         if errors.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(errors)) }
@@ -260,10 +287,13 @@ fn section<T: Default>(root: &mut Fields, name: &'static str, read: impl FnOnce(
 
 fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
     let listen = text(fields, "listen").unwrap_or(default.listen);
-    let port = listen.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    if !matches!(port, Some(Ok(_))) {
-        fields.error("listen", format!("\"{listen}\" is no address with a port, such as 127.0.0.1:8080"));
-    }
+    let listen = checked_address(fields, "listen", listen);
+    let admin_listen = match text(fields, "admin_listen") {
+        Some(none) if none.is_empty() => none,
+        given => checked_address(fields, "admin_listen", given.unwrap_or(default.admin_listen)),
+    };
+    let idle = seconds(fields, "idle_seconds", 1, 3600).unwrap_or(default.idle);
+    let stall = seconds(fields, "stall_seconds", 1, 3600).unwrap_or(default.stall);
     let cors_origins: Vec<String> = fields.take("cors_origins").unwrap_or(default.cors_origins);
     for origin in &cors_origins {
         let web = origin.starts_with("http://") || origin.starts_with("https://");
@@ -274,7 +304,20 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
             );
         }
     }
-    ServerConfig { listen, cors_origins }
+    let trusted_proxies = match fields.take::<Vec<String>>("trusted_proxies") {
+        Some(proxies) => operating::networks(fields, &proxies),
+        None => default.trusted_proxies,
+    };
+    ServerConfig { listen, admin_listen, idle, stall, cors_origins, trusted_proxies }
+}
+
+/// Notes it where `address` has no port.
+fn checked_address(fields: &mut Fields, name: &'static str, address: String) -> String {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        fields.error(name, format!("\"{address}\" is no address with a port, such as 127.0.0.1:8080"));
+    }
+    address
 }
 
 fn log(fields: &mut Fields, default: LogConfig) -> LogConfig {

@@ -12,7 +12,10 @@ use futures::{StreamExt, stream::BoxStream};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, local::LocalFileSystem};
 use uuid::Uuid;
 
-use crate::jobs::{Job, JobId, Lease};
+use crate::{
+    clock::Timestamp,
+    jobs::{Job, JobId, Lease},
+};
 
 /// The folders that keys live in.
 const FOLDERS: [&str; 4] = ["inputs", "results", "checkpoints", "previews"];
@@ -41,6 +44,27 @@ impl ObjectKey {
     /// Where a job's dream is, once there is one.
     pub fn result_of(job: &Job) -> Option<Self> {
         job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
+    }
+
+    /// The job that it belongs to.
+    pub fn job(self) -> JobId {
+        match self {
+            Self::Input(job) | Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) => job,
+        }
+    }
+
+    /// Reads a name as [`fmt::Display`] writes it; none where it is nobody's.
+    fn parse(name: &str) -> Option<Self> {
+        match name.split_once('/')? {
+            ("inputs", job) => Some(Self::Input(job.parse().ok()?)),
+            ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
+            ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
+            ("results", name) => {
+                let (job, lease) = name.rsplit_once('-')?;
+                Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
+            }
+            _ => None,
+        }
     }
 
     /// Every blob that belongs to a job.
@@ -90,6 +114,23 @@ pub enum ObjectError {
     /// The store cannot be opened.
     #[error("the blob store cannot be opened: {0}")]
     Open(object_store::Error),
+    /// The blobs cannot be listed.
+    #[error("the blob store cannot be listed: {0}")]
+    List(object_store::Error),
+}
+
+impl ObjectError {
+    /// Whether there was no room: the disk is full, or its quota used up.
+    pub fn is_full(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            }
+            cause = error.source();
+        }
+        false
+    }
 }
 
 /// A blob on its way out.
@@ -104,6 +145,7 @@ pub struct Object {
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
+    root: Arc<Path>,
 }
 
 impl Objects {
@@ -119,7 +161,25 @@ impl Objects {
             prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
         }
         let store = LocalFileSystem::new_with_prefix(root).map_err(ObjectError::Open)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store) })
+        Ok(Self { store: Arc::new(store), root: root.into() })
+    }
+
+    /// Whether the folders are there, as they are not where a disk was unmounted. Writes nothing: a probe
+    /// that anyone may send should not keep the disk busy.
+    ///
+    /// # Errors
+    /// Says which folder is not.
+    pub async fn check(&self) -> Result<(), ObjectError> {
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            let prepared = match tokio::fs::metadata(&path).await {
+                Ok(found) if found.is_dir() => Ok(()),
+                Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+                Err(error) => Err(error),
+            };
+            prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
+        }
+        Ok(())
     }
 
     /// Stores a blob, replacing one of the same name. It is durable, and visible as a whole, when this
@@ -159,6 +219,24 @@ impl Objects {
     pub async fn get(&self, key: ObjectKey) -> Result<Bytes, ObjectError> {
         let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
         found.bytes().await.map_err(|source| failed(key, source))
+    }
+
+    /// Blobs that were stored before `before`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn older_than(&self, before: Timestamp) -> Result<Vec<ObjectKey>, ObjectError> {
+        let mut old = Vec::new();
+        for folder in FOLDERS {
+            let mut all = self.store.list(Some(&folder.into()));
+            while let Some(found) = all.next().await {
+                let found = found.map_err(ObjectError::List)?;
+                if found.last_modified.timestamp_millis() < before.as_millis() {
+                    old.extend(ObjectKey::parse(found.location.as_ref()));
+                }
+            }
+        }
+        Ok(old)
     }
 
     /// Deletes a blob; one that is not there is no mistake.
@@ -209,6 +287,18 @@ mod tests {
         objects.delete(key).await.unwrap();
         objects.delete(key).await.unwrap();
         assert!(matches!(objects.open(key).await, Err(ObjectError::NotFound(_))));
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        let job = JobId::new();
+        let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
+        for key in own.into_iter().chain([ObjectKey::Result(job, Uuid::new_v4())]) {
+            assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
+        }
+        for strange in ["", "inputs", "inputs/holiday.jpg", "results/holiday-1", "else/where"] {
+            assert_eq!(ObjectKey::parse(strange), None, "{strange}");
+        }
     }
 
     #[test]

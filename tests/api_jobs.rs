@@ -194,29 +194,6 @@ async fn models_and_layers_are_listed() {
 }
 
 #[tokio::test]
-async fn readiness_is_not_liveness() {
-    let server = TestServer::start().await;
-    assert_eq!(server.client.get("/healthz").await.status(), 200);
-    let ready = server.client.get("/readyz").await;
-    assert_eq!(ready.status(), 200);
-    let checks = json!({ "accepting": true, "database": true, "workers": 1 });
-    assert_eq!(ready.json::<Value>().await.unwrap()["checks"], checks);
-
-    let idle = TestServer::idle().await;
-    let unready = idle.client.get("/readyz").await;
-    assert_eq!(unready.status(), 503);
-    assert_eq!(unready.json::<Value>().await.unwrap()["checks"]["workers"], 0);
-    idle.state.queue.close().await;
-    let unready = idle.client.get("/readyz").await;
-    assert_eq!(unready.status(), 503);
-    assert_eq!(unready.json::<Value>().await.unwrap()["checks"]["database"], false);
-    assert_eq!(idle.client.get("/healthz").await.status(), 200);
-    // Nothing of the cause goes out.
-    let refused = problem(idle.client.get("/v1/jobs/0198c0de-0000-7000-8000-000000000000").await, 500).await;
-    assert!(!refused.to_string().contains("pool"), "{refused}");
-}
-
-#[tokio::test]
 async fn web_pages_may_use_the_api_where_configured() {
     let mut setup = Setup::new().await;
     setup.config.server.cors_origins = vec!["https://example.org".into()];

@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how failures are told.
 
+mod health;
 mod models;
 mod progress;
 mod render;
@@ -26,6 +27,8 @@ enum Command {
     Models(models::Command),
     /// Run the HTTP service.
     Serve(serve::Args),
+    /// Ask a running server how it is; fails where it is not well.
+    Health(health::Args),
 }
 
 /// Runs what `cli` asks for; failures are printed to stderr.
@@ -34,6 +37,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Render(args) => render::run(*args),
         Command::Models(command) => models::run(command),
         Command::Serve(args) => serve::run(args),
+        Command::Health(args) => health::run(args),
     };
     match outcome {
         Ok(code) => code,

@@ -1,13 +1,7 @@
 //! `reverie serve`: the server process, from the first log line to the last.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use axum::serve::ListenerExt;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -15,12 +9,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
 
 use super::Failure;
 use crate::{
     app::{App, StartError},
-    config::{Config, LogConfig, LogFormat},
+    config::Config,
+    http::{
+        admin::AdminServer,
+        listen::{self, Patience},
+    },
+    telemetry::Telemetry,
 };
 
 /// How long answers under way may take once the workers have stopped.
@@ -37,8 +35,10 @@ pub enum ServeError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} (server.listen): {source}")]
+    #[error("cannot listen on {address} ({setting}): {source}")]
     Listen {
+        /// Where the address stands in the configuration.
+        setting: &'static str,
         /// As configured.
         address: String,
         /// The system's reason.
@@ -55,49 +55,57 @@ pub struct Args {
     /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Check the configuration and exit.
+    #[arg(long)]
+    check_config: bool,
 }
 
 /// Reads the configuration and serves.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = Config::load(args.config.as_deref())?;
+    if args.check_config {
+        println!("the configuration is right");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config));
     // A render that does not stop must not keep the process alive.
     runtime.shutdown_background();
+    telemetry.end();
     served?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Serves until the process is told to stop with SIGTERM or SIGINT; a second signal ends the grace period.
 ///
-/// When ready, one line `listening on http://ADDRESS` is printed to standard output; logs go to standard error.
+/// When ready, a line `listening on http://ADDRESS` is printed to standard output, and a second one,
+/// `admin listening on http://ADDRESS`, where there is a listener for health and metrics. Logs go to standard
+/// error.
 ///
 /// # Errors
 /// See [`ServeError`].
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    start_logging(&config.log);
     let mut signals = Signals::new()?;
-    let (grace, address) = (config.worker.shutdown_grace, config.server.listen.clone());
-    // The port first: a mistake there should show before the models are loaded.
-    let listener =
-        TcpListener::bind(&address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let grace = config.worker.shutdown_grace;
+    let patience = Patience { idle: config.server.idle, stall: config.server.stall };
+    // The ports first: a mistake there should show before the models are loaded.
+    let listener = TcpListener::bind(&config.server.listen)
+        .await
+        .map_err(|source| refused("server.listen", &config.server.listen, source))?;
+    let admin = start_admin(&config.server.admin_listen, patience)?;
     let address = listener.local_addr()?;
     let mut app = App::start(config).await?;
-    // Answers are short: each goes out as soon as it is written.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            warn!(%error, "a connection could not be set up");
-        }
-    });
+    if let Some(admin) = &admin {
+        admin.attach(app.state.clone());
+    }
     let closing = CancellationToken::new();
-    let closed = closing.clone();
-    let server =
-        axum::serve(listener, app.router()).with_graceful_shutdown(async move { closed.cancelled().await });
-    let mut server = tokio::spawn(server.into_future());
-    announce(address);
+    let mut server = tokio::spawn(listen::serve(listener, app.router(), patience, closing.clone()));
+    announce(address, admin.as_ref().map(|admin| admin.address));
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping: no new jobs are taken"),
-        ended = &mut server => return ended.map_err(std::io::Error::other)?.map_err(ServeError::from),
+        ended = &mut server => return Ok(ended.map_err(std::io::Error::other)?),
     }
     // The API goes on answering while the last jobs end: clients are polling for them, and load balancers
     // read from /readyz that they should look elsewhere.
@@ -116,27 +124,33 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         server.abort();
     }
     app.close().await;
+    drop(admin);
     info!("stopped");
     Ok(())
 }
 
-/// Tells scripts and people where the server is. Nobody reading is no reason to stop.
-fn announce(address: std::net::SocketAddr) {
-    let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
-    info!(%address, "ready");
+fn refused(setting: &'static str, address: &str, source: std::io::Error) -> ServeError {
+    ServeError::Listen { setting, address: address.to_owned(), source }
 }
 
-/// Logs to standard error as configured, unless the program has set up logging already.
-fn start_logging(config: &LogConfig) {
-    // The filter was checked with the configuration.
-    let filter = EnvFilter::try_new(&config.filter).unwrap_or_default();
-    let logs =
-        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let _ = match config.format {
-        LogFormat::Text => logs.finish().try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).finish().try_init(),
-    };
+/// The second listener, where one is wanted.
+fn start_admin(address: &str, patience: Patience) -> Result<Option<AdminServer>, ServeError> {
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let admin = AdminServer::start(address, patience);
+    admin.map(Some).map_err(|source| refused("server.admin_listen", address, source))
+}
+
+/// Tells scripts and people where the server is. Nobody reading is no reason to stop.
+fn announce(address: SocketAddr, admin: Option<SocketAddr>) {
+    let mut lines = format!("listening on http://{address}\n");
+    if let Some(admin) = admin {
+        lines += &format!("admin listening on http://{admin}\n");
+    }
+    let mut stdout = std::io::stdout();
+    let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
+    info!(%address, "ready");
 }
 
 /// The signals that mean "stop".

@@ -20,7 +20,8 @@ fn the_shipped_file_shows_the_defaults() {
 #[test]
 fn the_shipped_file_shows_every_setting() {
     // An unknown key lists the known ones: each must stand in the file.
-    let sections = ["server", "storage", "models", "queue", "worker", "limits", "log"];
+    let sections =
+        ["server", "storage", "models", "queue", "worker", "limits", "retention", "log", "telemetry"];
     let text = std::fs::read_to_string(shipped()).unwrap();
     for section in sections {
         assert!(text.contains(&format!("[{section}]")), "{section}");
@@ -37,18 +38,23 @@ fn the_shipped_file_shows_every_setting() {
 fn the_environment_wins_over_the_file() {
     let settings = environment(&[
         ("REVERIE__SERVER__LISTEN", "0.0.0.0:0"),
+        ("REVERIE__SERVER__ADMIN_LISTEN", ""),
         ("REVERIE__SERVER__CORS_ORIGINS", "https://a.example,https://b.example"),
         ("REVERIE__STORAGE__DIR", "2024"),
         ("REVERIE__QUEUE__CAPACITY", "7"),
         ("REVERIE__LOG__FORMAT", "json"),
+        ("REVERIE__RETENTION__RESULTS_DAYS", "0.5"),
+        ("REVERIE__RETENTION__JOBS_DAYS", "0"),
         ("REVERIE_UNRELATED", "x"),
     ]);
     let config = Config::read(Some(shipped()), Some(settings)).unwrap();
-    assert_eq!(config.server.listen, "0.0.0.0:0");
+    assert_eq!((config.server.listen.as_str(), config.server.admin_listen.as_str()), ("0.0.0.0:0", ""));
     assert_eq!(config.server.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.storage.dir, Path::new("2024"));
     assert_eq!(config.queue.capacity, 7);
     assert_eq!(config.log.format, LogFormat::Json);
+    let half_a_day = RetentionConfig { results: Some(Duration::from_secs(43_200)), jobs: None };
+    assert_eq!(config.retention, half_a_day);
     assert_eq!(config.worker, WorkerConfig::default());
 }
 
@@ -56,8 +62,12 @@ fn the_environment_wins_over_the_file() {
 fn every_mistake_is_reported_at_once() {
     let settings = environment(&[
         ("REVERIE__SERVER__LISTEN", "somewhere"),
+        ("REVERIE__SERVER__ADMIN_LISTEN", "9090"),
         ("REVERIE__SERVER__CORS_ORIGINS", "example.org"),
+        ("REVERIE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
+        ("REVERIE__RETENTION__RESULTS_DAYS", "31"),
+        ("REVERIE__TELEMETRY__OTLP_ENDPOINT", "https://collector.example"),
         ("REVERIE__LOG__FORMAT", "xml"),
         ("REVERIE__LOG__FILTER", "reverie=loud"),
         ("REVERIE__LIMITS__MAX_PIXLES", "1"),
@@ -66,8 +76,12 @@ fn every_mistake_is_reported_at_once() {
     let error = Config::read(None, Some(settings)).unwrap_err().to_string();
     for name in [
         "server.listen: ",
+        "server.admin_listen: ",
         "server.cors_origins: ",
+        "server.trusted_proxies: \"proxy\"",
         "queue.capacity: 0 is not allowed",
+        "retention.results_days: must not be more",
+        "telemetry.otlp_endpoint: ",
         "log.format: ",
         "log.filter: ",
         "limits.max_pixles: unknown field",

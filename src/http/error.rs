@@ -16,6 +16,7 @@ use serde::Serialize;
 use tracing::error;
 
 use crate::{
+    clock::Timestamp,
     fields::FieldError,
     jobs::{JobError, JobState, QueueError},
     objects::ObjectError,
@@ -68,6 +69,9 @@ pub enum ApiError {
     /// The service cannot take jobs now.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// There is no room for what was sent.
+    #[error("there is no room for the upload now")]
+    StorageFull,
     /// The job has ended; what was asked is for jobs that have not.
     #[error("the job is already {0}")]
     AlreadyFinished(JobState),
@@ -88,6 +92,9 @@ pub enum ApiError {
         /// Seconds after which to look again, where that makes sense.
         retry_after: Option<u64>,
     },
+    /// There was a result, and its time is over.
+    #[error("the job's pictures were erased at {0}; results are kept for a limited time")]
+    Gone(Timestamp),
     /// Something is broken on our side.
     #[error("something went wrong inside the service; its log has the cause")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -105,6 +112,12 @@ impl ApiError {
     /// Wraps a cause that is nobody's business.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
+    }
+
+    /// A disk that is full. Logged like any other cause inside the service: somebody has to act.
+    fn full_storage(cause: &(dyn std::error::Error + 'static)) -> Self {
+        error!(cause = chain(cause), "the storage is full");
+        Self::StorageFull
     }
 
     /// What a picture that was refused means to the client. `pointer` is where it stood.
@@ -134,12 +147,14 @@ impl ApiError {
             Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
+            Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
             Self::BeyondEnd { .. } => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins behind the end")
             }
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
+            Self::Gone(_) => (StatusCode::GONE, "gone", "No longer there"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -150,6 +165,8 @@ impl ApiError {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::NoResult { retry_after, .. } => *retry_after,
             Self::Unavailable(_) => Some(5),
+            // Someone has to make room, or the sweeper does.
+            Self::StorageFull => Some(60),
             _ => None,
         }
     }
@@ -161,6 +178,7 @@ impl From<QueueError> for ApiError {
             QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
             QueueError::KeyReused => Self::KeyReused,
+            error if error.is_full() => Self::full_storage(&error),
             error => Self::internal(error),
         }
     }
@@ -168,7 +186,7 @@ impl From<QueueError> for ApiError {
 
 impl From<ObjectError> for ApiError {
     fn from(error: ObjectError) -> Self {
-        Self::internal(error)
+        if error.is_full() { Self::full_storage(&error) } else { Self::internal(error) }
     }
 }
 

@@ -3,16 +3,38 @@
 //! The two are different questions: a server that is finishing its last job before it stops is alive, and
 //! should get no new ones.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
 use serde_json::json;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::app::AppState;
+
+/// A store that takes longer than this to answer is as good as none; probes give up soon after.
+pub const CHECK_TIME: Duration = Duration::from_secs(2);
+
+/// What readiness is made of.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Checks {
+    /// Everything is loaded.
+    started: bool,
+    /// Not about to stop.
+    accepting: bool,
+    /// The job store answers.
+    database: bool,
+    /// The folders of the blob store are there.
+    store: bool,
+    /// Workers that are able to take jobs.
+    workers: usize,
+}
 
 /// `GET /healthz`: 200 as long as the process can answer at all.
 pub async fn healthz() -> impl IntoResponse {
@@ -22,23 +44,39 @@ pub async fn healthz() -> impl IntoResponse {
 
 /// `GET /readyz`: 200 when a job that is posted now would be accepted and worked on; else 503 and why not.
 pub async fn readyz(State(state): State<AppState>) -> Response {
-    let database = match state.queue.depth().await {
-        Ok(_) => true,
-        Err(error) => {
-            warn!(%error, "the job store cannot be reached");
+    let checks = Checks {
+        started: true,
+        accepting: !state.is_draining(),
+        database: answers("the job store", state.queue.ping()).await,
+        store: answers("the blob store", state.objects.check()).await,
+        workers: state.workers_alive(),
+    };
+    show(checks)
+}
+
+/// The answer of a server that is still loading.
+pub fn starting() -> Response {
+    show(Checks::default())
+}
+
+/// Whether a check succeeds in time; the reason why not is logged.
+async fn answers<E: std::fmt::Display>(what: &str, check: impl Future<Output = Result<(), E>>) -> bool {
+    match timeout(CHECK_TIME, check).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            warn!(%error, "{what} cannot be reached");
             false
         }
-    };
-    let (draining, workers) = (state.is_draining(), state.workers_alive());
-    let ready = database && !draining && workers > 0;
-    let body = json!({
-        "status": if ready { "ready" } else { "not ready" },
-        "checks": {
-            "accepting": !draining,
-            "database": database,
-            "workers": workers,
-        },
-    });
+        Err(_) => {
+            warn!("{what} does not answer in time");
+            false
+        }
+    }
+}
+
+fn show(checks: Checks) -> Response {
+    let ready = checks.started && checks.accepting && checks.database && checks.store && checks.workers > 0;
+    let body = json!({ "status": if ready { "ready" } else { "not ready" }, "checks": checks });
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

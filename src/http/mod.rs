@@ -1,13 +1,18 @@
 //! The HTTP side: the router, and what every request passes through. One file per group of endpoints; only
 //! [`error`] knows how an error becomes a response.
 
+pub mod admin;
 mod body;
+mod caller;
+mod compress;
 pub mod error;
 mod events;
 mod extract;
 mod health;
 mod jobs;
 mod list;
+pub mod listen;
+mod metrics;
 mod models;
 mod result;
 mod submit;
@@ -20,7 +25,7 @@ use std::time::Duration;
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, Response, header},
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state, map_response},
     routing::{get, post},
 };
 use tower_http::{
@@ -29,9 +34,14 @@ use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     trace::TraceLayer,
 };
-use tracing::{Span, info, info_span};
+use tracing::{
+    Span,
+    field::{Empty, display},
+    info, info_span,
+};
 
-use crate::app::AppState;
+use crate::{app::AppState, telemetry};
+use caller::Caller;
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
@@ -49,11 +59,14 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(health::readyz))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .with_state(state)
+        .with_state(state.clone())
         // From the inside out: each layer sees what the ones above it made of the response.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(from_fn(error::name_instance))
+        .layer(compress::layer())
+        .layer(map_response(compress::weaken))
         .layer(cors)
+        .layer(from_fn_with_state(state.clone(), metrics::measure))
         .layer(
             TraceLayer::new_for_http()
                 .make_span_with(request_span)
@@ -63,6 +76,7 @@ pub fn router(state: AppState) -> Router {
         )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(from_fn_with_state(state, caller::identify))
 }
 
 /// Which web pages may use the API. Without origins no header is sent and browsers allow none.
@@ -104,13 +118,18 @@ fn cors(origins: &[String]) -> CorsLayer {
 
 fn request_span<B>(request: &axum::http::Request<B>) -> Span {
     let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    info_span!(
+    let client = request.extensions().get::<Caller>().map(|Caller(address)| display(address));
+    let span = info_span!(
         "request",
         method = %request.method(),
         // The path without its query, which may hold what a person would not want in a log.
         path = request.uri().path(),
         id,
-    )
+        client,
+        trace = Empty,
+    );
+    telemetry::follow(&span, telemetry::from_headers(request.headers()));
+    span
 }
 
 /// One line per request.

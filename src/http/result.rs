@@ -28,6 +28,9 @@ pub async fn result(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = state.queue.get(parse(&id)?).await?;
+    if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
+        return Err(ApiError::Gone(erased_at));
+    }
     let (Some(result), Some(key)) = (&job.result, ObjectKey::result_of(&job)) else {
         return Err(no_result(&job, eta(&state, &job)));
     };

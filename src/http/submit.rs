@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tracing::{Instrument, error, info};
+use tracing::{Instrument, Span, error, info};
 
 use super::{
     error::ApiError,
@@ -25,6 +25,7 @@ use crate::{
     objects::ObjectKey,
     picture::{self, PictureError},
     spec::{self, Start},
+    telemetry,
 };
 
 /// `POST /v1/jobs`
@@ -40,7 +41,8 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     };
     let preference = Preference::of(&parts.headers);
     let intake = extract::intake(&parts.headers, body, limit).await?;
-    let (image, job) = check(&state, intake, wishes).await?;
+    let (image, mut job) = check(&state, intake, wishes).await?;
+    job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
     let accepting = tokio::spawn(accept(state.clone(), image, job).in_current_span());
@@ -125,8 +127,7 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<(), Pict
     let max_pixels = state.config.limits.max_pixels;
     let decoding = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        picture::probe(&image, max_pixels)?;
-        picture::decode(&image, max_pixels).map(drop)
+        picture::verify(&image, max_pixels).map(drop)
     });
     match decoding.await {
         Ok(outcome) => Ok(outcome),

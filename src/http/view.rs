@@ -104,7 +104,7 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
 /// Shows a job; [`eta`] is taken apart because it goes into the entity tag too.
 pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
     let this = path(job.id);
-    let succeeded = job.state == JobState::Succeeded;
+    let has_picture = job.state == JobState::Succeeded && job.erased_at.is_none();
     JobView {
         id: job.id,
         status: job.state,
@@ -134,7 +134,7 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
             megapixel_iterations: None,
         },
         links: Links {
-            result: succeeded.then(|| format!("{this}/result")),
+            result: has_picture.then(|| format!("{this}/result")),
             preview: None,
             events: format!("{this}/events"),
             cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),

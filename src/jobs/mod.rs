@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use options::{Idempotency, JobOptions, Page, PageStart};
-pub use queue::{Beat, JobQueue, QueueError, QueueOptions, Rescue, Rescued};
+pub use queue::{Beat, Erased, JobQueue, QueueError, QueueOptions, Rescue, Rescued};
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, Facts, Impossible, JobState, UnknownState};
 
-use crate::{clock::Timestamp, render::Progress, spec::DreamSpec};
+use crate::{clock::Timestamp, render::Progress, spec::DreamSpec, telemetry::TraceParent};
 
 /// Identity of a job: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,12 +74,14 @@ pub struct NewJob {
     pub options: JobOptions,
     /// Where the client may repeat itself: by what to tell.
     pub idempotency: Option<Idempotency>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl NewJob {
     /// A job without wishes.
     pub fn new(id: JobId, spec: DreamSpec) -> Self {
-        Self { id, spec, options: JobOptions::default(), idempotency: None }
+        Self { id, spec, options: JobOptions::default(), idempotency: None, traceparent: None }
     }
 }
 
@@ -120,6 +122,10 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// When the row was last written.
     pub updated_at: Timestamp,
+    /// When its pictures were given up, some time after its end.
+    pub erased_at: Option<Timestamp>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<TraceParent>,
 }
 
 impl Job {
@@ -214,6 +220,20 @@ pub struct Counts {
     pub canceled: u64,
     /// See [`JobState::Expired`].
     pub expired: u64,
+}
+
+impl Counts {
+    /// The number in one state.
+    pub fn of(&self, state: JobState) -> u64 {
+        match state {
+            JobState::Queued => self.queued,
+            JobState::Running => self.running,
+            JobState::Succeeded => self.succeeded,
+            JobState::Failed => self.failed,
+            JobState::Canceled => self.canceled,
+            JobState::Expired => self.expired,
+        }
+    }
 }
 
 /// How long a job rests after an attempt that failed for a passing reason: 1 s, then 4 s, 16 s, …, at most

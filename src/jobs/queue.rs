@@ -3,12 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Page,
     PageStart, Signals,
 };
-use crate::{clock::Clock, render::Progress};
+use crate::{
+    clock::{Clock, Timestamp},
+    render::Progress,
+};
 
 /// Limits and times of a queue; the same for all processes that share a store.
 #[derive(Clone, Debug)]
@@ -61,6 +65,18 @@ pub enum QueueError {
     /// The schema could not be brought up to date.
     #[error("the job store cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+impl QueueError {
+    /// Whether the store had no room to write.
+    pub fn is_full(&self) -> bool {
+        // SQLITE_FULL; a failed write to the log shows as SQLITE_IOERR_WRITE.
+        let full = |code: &str| matches!(code, "13" | "778");
+        match self {
+            Self::Store(sqlx::Error::Database(error)) => error.code().is_some_and(|code| full(&code)),
+            _ => false,
+        }
+    }
 }
 
 /// Which running jobs are taken from their workers.
@@ -185,11 +201,42 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn counts(&self) -> Result<Counts, QueueError>;
 
+    /// Whether the store answers. Has a connection of its own, so that no number of readers can delay it.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn ping(&self) -> Result<(), QueueError>;
+
     /// Number of jobs that wait: cheaper than [`JobQueue::counts`].
     ///
     /// # Errors
     /// Only when the store fails.
     async fn depth(&self) -> Result<u64, QueueError>;
+
+    /// When the oldest waiting job was accepted.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError>;
+
+    /// Marks jobs that ended before `before` as erased, at most `limit`, the oldest first. Their pictures are
+    /// the caller's to delete: nobody is offered them any more.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
+
+    /// Jobs that ended before `before`, at most `limit`, the oldest first.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
+
+    /// Forgets finished jobs; others are left alone. The number of those forgotten.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError>;
 
     /// Mean seconds from claim to end of the newest finished dreams, if there are any.
     ///
@@ -205,6 +252,15 @@ pub trait JobQueue: Send + Sync + 'static {
 
     /// Closes all connections. Calls afterwards fail.
     async fn close(&self);
+}
+
+/// A finished job whose time is over, and where its dream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// Which job.
+    pub id: JobId,
+    /// Token of the lease that its dream was stored under, if it has one.
+    pub result: Option<Uuid>,
 }
 
 /// A job taken from a lost worker.

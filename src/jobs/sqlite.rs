@@ -5,6 +5,7 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod retention;
 mod row;
 mod sql;
 
@@ -19,8 +20,9 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Beat, Claim, Counts, Event, Facts, Finished, Idempotency, Job, JobError, JobId, JobQueue, JobState,
-    Lease, NewJob, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals, retry_delay,
+    Beat, Claim, Counts, Erased, Event, Facts, Finished, Idempotency, Job, JobError, JobId, JobQueue,
+    JobState, Lease, NewJob, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    retry_delay,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -41,6 +43,8 @@ const READERS: u32 = 4;
 pub struct SqliteQueue {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// For those who watch the service: one connection that nobody else takes.
+    watcher: SqlitePool,
     options: QueueOptions,
     signals: Arc<Signals>,
 }
@@ -68,11 +72,10 @@ impl SqliteQueue {
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
         MIGRATIONS.run(&writer).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(connect.read_only(true).create_if_missing(false))
-            .await?;
-        Ok(Self { writer, readers, options, signals: Arc::default() })
+        let read = connect.read_only(true).create_if_missing(false);
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
+        let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
+        Ok(Self { writer, readers, watcher, options, signals: Arc::default() })
     }
 
     fn now(&self) -> Timestamp {
@@ -134,7 +137,7 @@ impl SqliteQueue {
 #[async_trait]
 impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
-        let NewJob { id, spec, options, idempotency } = job;
+        let NewJob { id, spec, options, idempotency, traceparent } = job;
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         if let Some(idempotency) = &idempotency
             && let Some(known) = known(&mut transaction, idempotency).await?
@@ -153,6 +156,7 @@ impl JobQueue for SqliteQueue {
             .bind(options.deadline.map(|deadline| (now + deadline).as_millis()))
             .bind(key)
             .bind(fingerprint)
+            .bind(traceparent.map(|trace| trace.to_string()))
             .execute(&mut *transaction)
             .await?;
         if inserted.rows_affected() == 0 {
@@ -327,7 +331,7 @@ impl JobQueue for SqliteQueue {
     async fn counts(&self) -> Result<Counts, QueueError> {
         let rows = sqlx::query("SELECT state, count(*) AS jobs FROM jobs GROUP BY state");
         let mut counts = Counts::default();
-        for row in rows.fetch_all(&self.readers).await? {
+        for row in rows.fetch_all(&self.watcher).await? {
             let jobs = row.try_get::<i64, _>("jobs")?.unsigned_abs();
             match row::state(&row)? {
                 JobState::Queued => counts.queued = jobs,
@@ -341,9 +345,32 @@ impl JobQueue for SqliteQueue {
         Ok(counts)
     }
 
+    async fn ping(&self) -> Result<(), QueueError> {
+        sqlx::query("SELECT id FROM jobs LIMIT 1").fetch_optional(&self.watcher).await?;
+        Ok(())
+    }
+
     async fn depth(&self) -> Result<u64, QueueError> {
         let depth = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE state = 'queued'");
         Ok(depth.fetch_one(&self.readers).await?.unsigned_abs())
+    }
+
+    async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
+        let oldest =
+            sqlx::query_scalar::<_, Option<i64>>("SELECT min(created_at) FROM jobs WHERE state = 'queued'");
+        Ok(oldest.fetch_one(&self.watcher).await?.map(Timestamp::from_millis))
+    }
+
+    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        retention::give_up_pictures(&self.writer, before, limit, self.now()).await
+    }
+
+    async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        retention::ended_before(&self.readers, before, limit).await
+    }
+
+    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
+        retention::forget_ended(&self.writer, ids).await
     }
 
     async fn recent_seconds(&self) -> Result<Option<f64>, QueueError> {
@@ -359,6 +386,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn close(&self) {
+        self.watcher.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

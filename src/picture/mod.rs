@@ -17,6 +17,9 @@ use image::{
 };
 use moxcms::{CmsError, ColorProfile, Layout, TransformOptions};
 
+use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
+use zune_jpeg::JpegDecoder;
+
 use crate::spec::Format;
 
 /// The formats that are read.
@@ -95,6 +98,42 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
     Ok(Header { width, height, media_type: format.to_mime_type() })
 }
 
+/// Decodes the first frame and throws it away: whether [`decode`] would succeed, for less memory and time.
+///
+/// # Errors
+/// As [`decode`].
+pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
+    let (decoder, format, name) = open(bytes, max_pixels)?;
+    check_end(bytes, format, name)?;
+    let (width, height) = decoder.dimensions();
+    let header = Header { width, height, media_type: format.to_mime_type() };
+    if format == ImageFormat::Jpeg && brightness_decodes(bytes) {
+        return Ok(header);
+    }
+    let size = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(size).map_err(|_| PictureError::TooLarge { width, height, max_pixels })?;
+    pixels.resize(size, 0);
+    decoder.read_image(&mut pixels).map_err(|error| undecodable(name, &error))?;
+    Ok(header)
+}
+
+/// Decodes only the brightness of a JPEG photo, which reads all of its bits but computes a third of the
+/// picture: accepting photos costs little else. Where it fails, or where the file has other colours than photos
+/// have, nothing is said yet: the whole decides.
+fn brightness_decodes(bytes: &[u8]) -> bool {
+    // Leniency and sizes as in the `image` crate, which decodes the same file with the same decoder later.
+    let options = DecoderOptions::default()
+        .set_strict_mode(false)
+        .set_max_width(usize::MAX)
+        .set_max_height(usize::MAX)
+        .jpeg_set_out_colorspace(ColorSpace::Luma);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().is_ok()
+        && decoder.input_colorspace() == Some(ColorSpace::YCbCr)
+        && decoder.decode().is_ok()
+}
+
 /// Decodes the first frame, applies EXIF orientation, converts colours with an ICC profile to sRGB, and drops
 /// all other metadata.
 ///
@@ -104,12 +143,7 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
     let (mut decoder, format, name) = open(bytes, max_pixels)?;
     let profile = decoder.icc_profile().ok().flatten();
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    if format == ImageFormat::Jpeg && !reaches_end_marker(bytes) {
-        return Err(PictureError::Undecodable {
-            format: name,
-            reason: "it is cut off before its end".into(),
-        });
-    }
+    check_end(bytes, format, name)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
     image.apply_orientation(orientation);
     let alpha =
@@ -204,6 +238,15 @@ fn open(
         return Err(PictureError::TooLarge { width, height, max_pixels });
     }
     Ok((decoder, format, name))
+}
+
+/// Refuses a JPEG file that is cut off.
+fn check_end(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<(), PictureError> {
+    if format == ImageFormat::Jpeg && !reaches_end_marker(bytes) {
+        let reason = "it is cut off before its end".into();
+        return Err(PictureError::Undecodable { format: name, reason });
+    }
+    Ok(())
 }
 
 /// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey and says

@@ -71,6 +71,38 @@ fn a_huge_header_is_refused_before_anything_is_decoded() {
     assert!(error.to_string().contains("60000×60000") && error.to_string().contains("16000000"), "{error}");
 }
 
+#[test]
+fn what_is_verified_can_be_decoded_and_nothing_else() {
+    let formats =
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff];
+    for format in formats {
+        let whole = file(&colours(), format);
+        let header = verify(&whole, LIMIT).unwrap();
+        assert_eq!(header, probe(&whole, LIMIT).unwrap());
+        // Cut off anywhere, both say the same.
+        for length in 0..whole.len() {
+            let part = &whole[..length];
+            assert_eq!(
+                verify(part, LIMIT).is_ok(),
+                decode(part, LIMIT).is_ok(),
+                "{format:?} cut at {length}"
+            );
+        }
+    }
+    // Damaged anywhere, a photo is judged alike too.
+    let whole = file(
+        &image::RgbImage::from_fn(40, 24, |x, y| Rgb([x as u8 * 6, y as u8 * 10, 90])).into(),
+        ImageFormat::Jpeg,
+    );
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x55;
+        let (verified, decoded) = (verify(&damaged, LIMIT), decode(&damaged, LIMIT));
+        assert_eq!(verified.is_ok(), decoded.is_ok(), "damaged at {at}: {verified:?}");
+    }
+    assert!(matches!(verify(&file(&colours(), ImageFormat::Png), 7), Err(PictureError::TooLarge { .. })));
+}
+
 /// The checksum of PNG chunks (ISO 3309), bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| {

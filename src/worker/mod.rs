@@ -7,13 +7,14 @@ mod lease;
 mod octaves;
 mod pace;
 mod run;
+mod sweep;
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::task::JoinSet;
@@ -22,9 +23,11 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 pub use pace::Pace;
+pub use sweep::Sweeper;
 
 use crate::{
     jobs::{JobQueue, QueueError, Rescue},
+    metrics::Metrics,
     models::Catalogue,
     objects::Objects,
     render::Renderer,
@@ -48,6 +51,10 @@ pub struct WorkerContext {
     pub lease: Duration,
     /// Learns how long dreams take.
     pub pace: Arc<Pace>,
+    /// Counts what is done.
+    pub metrics: Arc<Metrics>,
+    /// Removes what is past its time.
+    pub sweeper: Sweeper,
 }
 
 /// The workers of this process and the task that rescues jobs from lost ones.
@@ -111,6 +118,7 @@ impl Workers {
         let (queue, every) = (Arc::clone(&context.queue), context.lease / 3);
         let rescue = lease::rescue(queue, every, workers.drain.clone());
         workers.tasks.spawn(rescue);
+        workers.tasks.spawn(context.sweeper.clone().work(workers.drain.clone()));
         workers.tasks.spawn(lease::expire(Arc::clone(&context.queue), workers.drain.clone()));
         workers
     }
@@ -175,9 +183,13 @@ impl Worker {
 
     /// Claims a job and sees it through; `None` when there was none.
     async fn one(&self) -> Result<Option<Outcome>, QueueError> {
+        let began = Instant::now();
         let Some(claim) = self.context.queue.claim(&self.id).await? else {
             return Ok(None);
         };
+        let metrics = &self.context.metrics;
+        metrics.claimed(&claim.job, began.elapsed());
+        let _busy = metrics.busy();
         Ok(Some(run::run(&self.context, &self.renderer, claim, &self.give_up).await))
     }
 

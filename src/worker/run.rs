@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, error, field::Empty, info, info_span, warn};
 
 use super::{
     WorkerContext,
@@ -23,6 +23,7 @@ use crate::{
     models::Model,
     objects::{ObjectError, ObjectKey},
     render::{CancelFlag, FinishedOctave, Progress, RenderError, RenderRequest, Rendered, Renderer},
+    telemetry,
 };
 
 /// How often the end of a job is written again where the store fails, a second apart. Beyond that the lease
@@ -88,7 +89,8 @@ pub(super) async fn run(
     give_up: &CancellationToken,
 ) -> Outcome {
     let Claim { job, lease } = claim;
-    let span = info_span!("job", job = %job.id, attempt = job.attempt);
+    let span = info_span!("job", job = %job.id, attempt = job.attempt, trace = Empty);
+    telemetry::follow(&span, job.traceparent);
     async {
         info!("job started");
         let began = Instant::now();
@@ -161,11 +163,13 @@ async fn render(
         .get(&job.spec.model)
         .cloned()
         .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
+    let metrics = Arc::clone(&context.metrics);
     let input = match job.spec.noise {
         Some(_) => None,
         None => Some(context.objects.get(ObjectKey::Input(job.id)).await?),
     };
     let on_progress = Box::new(move |now: Progress| {
+        metrics.stepped();
         // JSON has no way to write a score that is not finite.
         if now.score.is_finite() && now.fraction.is_finite() {
             reports.progress.send_replace(Some(now));
@@ -228,6 +232,7 @@ async fn settle(
                     octaves::forget(&context.objects, job.id).await;
                 }
                 report(&job, &attempt);
+                context.metrics.ended(&job);
                 return Some(job.state);
             }
             Err(QueueError::LeaseLost) => {

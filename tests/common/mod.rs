@@ -12,6 +12,8 @@
 
 pub mod client;
 pub mod events;
+#[cfg(target_os = "linux")]
+pub mod machine;
 pub mod process;
 pub mod server;
 

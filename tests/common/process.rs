@@ -13,18 +13,28 @@ use super::client::{Client, DEADLINE};
 /// A running `reverie serve`; killed when dropped.
 pub struct ServerProcess {
     pub client: Client,
+    /// Of the listener for health and metrics.
+    pub admin: Client,
     child: Child,
 }
 
 impl ServerProcess {
     /// Starts a server on a free port and waits until it says that it listens.
     pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut child = Self::command(folder, settings).spawn().unwrap();
+        Self::of(Self::command(folder, settings)).await
+    }
+
+    /// Starts what [`ServerProcess::command`] made.
+    pub async fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = timeout(DEADLINE, lines.next_line()).await.expect("the server does not start");
-        let line = line.unwrap().expect("the server ended at once");
-        let url = line.strip_prefix("listening on ").expect("the first line says where it listens");
-        Self { client: Client::new(url.to_owned()), child }
+        let mut client = async |prefix: &str| {
+            let line = timeout(DEADLINE, lines.next_line()).await.expect("the server does not start");
+            let line = line.unwrap().expect("the server ended at once");
+            Client::new(line.strip_prefix(prefix).expect("the lines say where it listens").to_owned())
+        };
+        let (client, admin) = (client("listening on ").await, client("admin listening on ").await);
+        Self { client, admin, child }
     }
 
     /// The command that starts a server.
@@ -33,6 +43,7 @@ impl ServerProcess {
         command
             .arg("serve")
             .env("REVERIE__SERVER__LISTEN", "127.0.0.1:0")
+            .env("REVERIE__SERVER__ADMIN_LISTEN", "127.0.0.1:0")
             .env("REVERIE__STORAGE__DIR", folder)
             .env("REVERIE__MODELS__DIR", super::models_dir())
             .env("REVERIE__WORKER__DEVICE", "cpu")
@@ -44,6 +55,11 @@ impl ServerProcess {
         command
     }
 
+    /// Number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the server is running")
+    }
+
     /// Kills the process as a power cut would: it gets no chance to tidy up.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
@@ -51,7 +67,7 @@ impl ServerProcess {
 
     /// Asks the process to stop, as a service manager does.
     pub fn terminate(&self) {
-        let id = self.child.id().expect("the server is running").to_string();
+        let id = self.id().to_string();
         let status = std::process::Command::new("kill").args(["-TERM", &id]).status();
         assert!(status.unwrap().success());
     }

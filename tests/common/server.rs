@@ -7,12 +7,18 @@ use reverie::{
     app::{App, AppState},
     clock::Clock,
     config::Config,
+    http::{
+        admin::AdminServer,
+        listen::{self, Patience},
+    },
     jobs::{QueueOptions, sqlite::SqliteQueue},
     models::{self, Catalogue},
     render::{RenderOptions, Renderer},
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
+
+use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 
@@ -33,6 +39,8 @@ pub async fn catalogue() -> Arc<Catalogue> {
 /// A running server; its folder goes with it.
 pub struct TestServer {
     pub client: Client,
+    /// Of the listener for health and metrics.
+    pub admin: AdminServer,
     pub state: AppState,
     pub app: App,
     pub folder: TempDir,
@@ -45,6 +53,7 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// Whether there is a worker: without one, jobs stay queued.
     pub works: bool,
+    pub clock: Clock,
     pub folder: TempDir,
 }
 
@@ -53,7 +62,7 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.storage.dir = folder.path().join("data");
-        Self { config, catalogue: catalogue().await, works: true, folder }
+        Self { config, catalogue: catalogue().await, works: true, clock: Clock::system(), folder }
     }
 
     pub async fn start(self) -> TestServer {
@@ -64,12 +73,16 @@ impl Setup {
             max_pixels: self.config.limits.max_pixels,
         };
         let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
-        let app = App::assemble(self.config, self.catalogue, renderers, Clock::system()).await.unwrap();
+        let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };
+        let app = App::assemble(self.config, self.catalogue, renderers, self.clock).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = app.router();
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        TestServer { client: Client::new(url), state: app.state.clone(), app, folder: self.folder, serving }
+        let serving = tokio::spawn(listen::serve(listener, router, patience, CancellationToken::new()));
+        let admin = AdminServer::start("127.0.0.1:0", patience).unwrap();
+        admin.attach(app.state.clone());
+        let (client, state) = (Client::new(url), app.state.clone());
+        TestServer { client, admin, state, app, folder: self.folder, serving }
     }
 }
 
@@ -82,6 +95,11 @@ impl TestServer {
     pub async fn idle() -> Self {
         let setup = Setup::new().await;
         Setup { works: false, ..setup }.start().await
+    }
+
+    /// A client of the listener for health and metrics.
+    pub fn admin_client(&self) -> Client {
+        Client::new(format!("http://{}", self.admin.address))
     }
 
     /// The same jobs through a store of its own, as another process would see them.

@@ -6,6 +6,7 @@
 
 mod claims;
 mod endings;
+mod retention;
 mod wishes;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 
 use claims::*;
 use endings::*;
+use retention::*;
 use wishes::*;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -203,6 +205,9 @@ mod sqlite {
         everything_survives_a_restart,
         counts_and_recent_seconds,
         unknown_jobs_are_not_found,
+        pictures_go_before_their_jobs,
+        only_finished_jobs_are_forgotten,
+        a_trace_stays_with_its_job,
         work_is_announced,
         priority_is_worth_minutes,
         a_deadline_passes_in_the_queue,

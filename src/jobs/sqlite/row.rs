@@ -4,7 +4,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
     clock::Timestamp,
-    jobs::{Facts, Job, JobId, JobState, QueueError},
+    jobs::{Erased, Facts, Job, JobId, JobResult, JobState, QueueError},
 };
 
 pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
@@ -30,6 +30,9 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
         updated_at: time("updated_at")?.ok_or_else(|| corrupt(row, "it has no age"))?,
+        erased_at: time("erased_at")?,
+        // A hint for whoever watches: not worth losing a job for.
+        traceparent: row.try_get::<Option<&str>, _>("traceparent")?.and_then(|text| text.parse().ok()),
     })
 }
 
@@ -47,6 +50,12 @@ pub(super) fn state(row: &SqliteRow) -> Result<JobState, QueueError> {
 
 pub(super) fn job_id(row: &SqliteRow) -> Result<JobId, QueueError> {
     row.try_get::<&str, _>("id")?.parse().map_err(|error| corrupt(row, error))
+}
+
+/// A job that the sweeper looks at.
+pub(super) fn erased(row: &SqliteRow) -> Result<Erased, QueueError> {
+    let result: Option<JobResult> = parsed(row, "result")?;
+    Ok(Erased { id: job_id(row)?, result: result.map(|result| result.lease) })
 }
 
 /// A column that holds JSON.

@@ -25,9 +25,10 @@ pub(super) const LIST_IN_STATE: &str =
 /// Counts and inserts in one statement, so that no two requests can take the last place.
 pub(super) const ENQUEUE: &str = "
     INSERT INTO jobs (
-        id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key, fingerprint
+        id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key, fingerprint,
+        traceparent
     )
-    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5, ?6, ?7, ?8
+    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5, ?6, ?7, ?8, ?9
     WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?4";
 
 /// The one transition that is written in SQL, because choosing a job and taking it must be one statement.

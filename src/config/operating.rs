@@ -1,0 +1,85 @@
+//! What only those who run the service care about: `[retention]`, `[telemetry]`, and which proxies to believe.
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{Fields, text};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// A hundred years: whoever wants more says 0, which is for ever.
+const MAX_DAYS: f64 = 36_500.0;
+
+/// How long finished jobs are kept; `None` is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// Pictures, from the end of the job.
+    pub results: Option<Duration>,
+    /// Everything else, from the end of the job.
+    pub jobs: Option<Duration>,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        let days = |days| Some(Duration::from_secs(days * DAY));
+        Self { results: days(7), jobs: days(30) }
+    }
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// An OpenTelemetry collector (OTLP over HTTP).
+    pub otlp_endpoint: Option<String>,
+}
+
+pub(super) fn retention(fields: &mut Fields, default: RetentionConfig) -> RetentionConfig {
+    let results = days(fields, "results_days", default.results);
+    let jobs = days(fields, "jobs_days", default.jobs);
+    // A job that is forgotten has no pictures either.
+    if let Some(jobs) = jobs
+        && results.is_none_or(|results| results > jobs)
+    {
+        fields.error("results_days", "must not be more than jobs_days: a forgotten job keeps no pictures");
+    }
+    RetentionConfig { results, jobs }
+}
+
+/// Days, in parts too; 0 is for ever.
+fn days(fields: &mut Fields, name: &'static str, default: Option<Duration>) -> Option<Duration> {
+    match fields.number(name, 0.0, MAX_DAYS) {
+        Some(0.0) => None,
+        Some(days) => Some(Duration::from_secs_f64(days * DAY as f64)),
+        None => default,
+    }
+}
+
+pub(super) fn telemetry(fields: &mut Fields, _default: TelemetryConfig) -> TelemetryConfig {
+    let endpoint = text(fields, "otlp_endpoint").filter(|endpoint| !endpoint.is_empty());
+    if let Some(endpoint) = &endpoint
+        && !endpoint.starts_with("http://")
+    {
+        fields.error(
+            "otlp_endpoint",
+            format!("\"{endpoint}\" is no http:// address; for TLS, run a collector on this machine"),
+        );
+    }
+    TelemetryConfig { otlp_endpoint: endpoint }
+}
+
+/// The networks and single addresses of `server.trusted_proxies`.
+pub(super) fn networks(fields: &mut Fields, texts: &[String]) -> Vec<IpNet> {
+    let mut networks = Vec::with_capacity(texts.len());
+    for text in texts {
+        let text = text.trim();
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(network) => networks.push(network),
+            Err(_) => fields.error(
+                "trusted_proxies",
+                format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8"),
+            ),
+        }
+    }
+    networks
+}

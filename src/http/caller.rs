@@ -1,0 +1,126 @@
+//! Who sent a request, where proxies stand in between.
+//!
+//! A client can write anything into `Forwarded` and `X-Forwarded-For`. They are read only where the connection
+//! comes from a proxy that the configuration names, and only up to the first address that is no such proxy.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::Response,
+};
+use ipnet::IpNet;
+
+use crate::app::AppState;
+
+/// The de facto header, which most proxies send.
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Address of whoever sent the request, as far as can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller(pub IpAddr);
+
+/// Middleware: notes the [`Caller`] for those who log.
+pub async fn identify(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        let caller = caller(peer.ip(), request.headers(), &state.config.server.trusted_proxies);
+        request.extensions_mut().insert(caller);
+    }
+    next.run(request).await
+}
+
+/// Walks from the peer towards the client for as long as proxies can be believed.
+fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Caller {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
+    let mut caller = peer.to_canonical();
+    if !is_trusted(caller) {
+        return Caller(caller);
+    }
+    // The nearest proxy wrote last.
+    for hop in hops(headers).into_iter().rev() {
+        let Some(address) = hop else { break };
+        caller = address.to_canonical();
+        if !is_trusted(caller) {
+            break;
+        }
+    }
+    Caller(caller)
+}
+
+/// The addresses that proxies noted, the client's first; none for one that is hidden or unreadable.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    if headers.contains_key(header::FORWARDED) {
+        parts(headers, header::FORWARDED.as_str()).map(forwarded_for).collect()
+    } else {
+        parts(headers, X_FORWARDED_FOR).map(address).collect()
+    }
+}
+
+/// The members of a list header, whichever way it is split over lines.
+fn parts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+    lines.flat_map(|line| line.split(','))
+}
+
+/// The `for` of one element of `Forwarded` (RFC 7239, section 4).
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+    let (_, node) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
+    address(node)
+}
+
+/// An address as proxies write it: bare, with a port, in brackets, in quotes.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let bare = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    bare.ok().or_else(bracketed)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn found(peer: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let mut map = HeaderMap::new();
+        for &(name, value) in headers {
+            map.append(name, HeaderValue::from_static(value));
+        }
+        caller(peer.parse().unwrap(), &map, &trusted).0.to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let forged = [("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(found("203.0.113.9", &forged), "203.0.113.9");
+        assert_eq!(found("10.0.0.1", &forged), "192.0.2.1");
+        assert_eq!(found("10.0.0.1", &[]), "10.0.0.1");
+        // The same proxy, seen through a socket for both families.
+        assert_eq!(found("::ffff:10.0.0.1", &forged), "192.0.2.1");
+        // What the client wrote itself stands left of what the proxy saw.
+        assert_eq!(found("10.0.0.1", &[("x-forwarded-for", "127.0.0.1, 192.0.2.1, 10.0.0.7")]), "192.0.2.1");
+        assert_eq!(
+            found("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "192.0.2.1:4711")]),
+            "192.0.2.1"
+        );
+        assert_eq!(found("10.0.0.1", &[("x-forwarded-for", "who knows")]), "10.0.0.1");
+    }
+
+    #[test]
+    fn the_standard_header_wins() {
+        let both =
+            [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=198.51.100.4;proto=https;by=10.0.0.1")];
+        assert_eq!(found("10.0.0.1", &both), "198.51.100.4");
+        assert_eq!(
+            found("fd00::1", &[("forwarded", "For=\"[2001:db8::17]:4711\", for=10.0.0.7")]),
+            "2001:db8::17"
+        );
+        assert_eq!(found("fd00::1", &[("forwarded", "for=\"[2001:db8::17]\"")]), "2001:db8::17");
+        assert_eq!(found("10.0.0.1", &[("forwarded", "for=192.0.2.1, for=_hidden")]), "10.0.0.1");
+    }
+}

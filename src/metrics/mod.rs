@@ -1,0 +1,229 @@
+//! Numbers for whoever runs the service, in the text format of Prometheus (OpenMetrics 1.0).
+//!
+//! What happens is counted where it happens; how things stand (depth of the queue, memory) is read when
+//! someone asks. Every label has a small, fixed set of values: routes appear as templates, never as paths.
+
+mod busy;
+mod process;
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::Registry,
+};
+
+use busy::Busy;
+pub use busy::BusyGuard;
+
+use crate::{
+    clock::Timestamp,
+    jobs::{Counts, Job, JobState},
+};
+
+/// Media type of the exposition.
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Seconds = Gauge<f64, std::sync::atomic::AtomicU64>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByStatus {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByRoute {
+    method: &'static str,
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByAnswer {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+/// How the queue stands at the moment of a scrape.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueNow {
+    /// Jobs in each state.
+    pub counts: Counts,
+    /// Seconds that the oldest queued job has been waiting; 0 where none waits.
+    pub oldest_seconds: f64,
+    /// Jobs that may wait.
+    pub capacity: u32,
+    /// Workers that are able to take jobs.
+    pub workers: usize,
+}
+
+/// All metrics of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    jobs: Family<ByStatus, Gauge>,
+    oldest: Seconds,
+    capacity: Gauge,
+    workers: Gauge,
+    ended: Family<ByStatus, Counter>,
+    claim: Histogram,
+    wait: Histogram,
+    render: Histogram,
+    total: Histogram,
+    pixels: Counter,
+    iterations: Counter,
+    busy: Busy,
+    requests: Family<ByAnswer, Counter>,
+    answer: Family<ByRoute, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+}
+
+/// A job: 50 ms to nearly an hour.
+fn job_times() -> Histogram {
+    Histogram::new(exponential_buckets(0.05, 2.0, 16))
+}
+
+/// A request or a statement: a quarter of a millisecond to 8 seconds.
+fn short_times() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+impl Metrics {
+    /// All at zero. `start` is when the process began.
+    pub fn new(start: Timestamp) -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            jobs: Family::default(),
+            oldest: Seconds::default(),
+            capacity: Gauge::default(),
+            workers: Gauge::default(),
+            ended: Family::default(),
+            claim: short_times(),
+            wait: job_times(),
+            render: job_times(),
+            total: job_times(),
+            pixels: Counter::default(),
+            iterations: Counter::default(),
+            busy: Busy::default(),
+            requests: Family::default(),
+            answer: Family::new_with_constructor(short_times),
+            in_flight: Gauge::default(),
+        };
+        metrics.register(start);
+        metrics
+    }
+
+    fn register(&mut self, start: Timestamp) {
+        let mut registry = Registry::default();
+        let ours = registry.sub_registry_with_prefix("reverie");
+        ours.register(
+            "build",
+            "Version of the service.",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        ours.register("jobs", "Jobs in the store, by status.", self.jobs.clone());
+        ours.register("queue_oldest_seconds", "Wait of the oldest queued job so far.", self.oldest.clone());
+        ours.register("queue_capacity", "Jobs that may wait.", self.capacity.clone());
+        ours.register("workers", "Workers that are able to take jobs.", self.workers.clone());
+        ours.register("jobs_ended", "Attempts that ended, by the status they led to.", self.ended.clone());
+        ours.register("claim_seconds", "Time to take a job from the store.", self.claim.clone());
+        ours.register("job_wait_seconds", "From acceptance to the claim.", self.wait.clone());
+        ours.register("job_render_seconds", "Pure rendering of a finished dream.", self.render.clone());
+        ours.register("job_total_seconds", "From acceptance to the finished dream.", self.total.clone());
+        ours.register("rendered_pixels", "Pixels of finished dreams.", self.pixels.clone());
+        ours.register("iterations", "Gradient steps.", self.iterations.clone());
+        ours.register(
+            "worker_busy_seconds",
+            "Time that workers spent on jobs; its rate over reverie_workers is their utilisation.",
+            self.busy.clone(),
+        );
+        ours.register("http_requests", "Requests, by route and status.", self.requests.clone());
+        ours.register(
+            "http_request_seconds",
+            "From the head of a request to the head of its answer.",
+            self.answer.clone(),
+        );
+        ours.register("http_requests_in_flight", "Requests being answered.", self.in_flight.clone());
+        registry.register_collector(Box::new(process::Process::new(start)));
+        self.registry = registry;
+    }
+
+    /// A job was taken from the store, which took so long.
+    pub fn claimed(&self, job: &Job, took: Duration) {
+        self.claim.observe(took.as_secs_f64());
+        if let Some(started) = job.started_at {
+            self.wait.observe(started.seconds_since(job.created_at));
+        }
+    }
+
+    /// An attempt ended and left the job like this.
+    pub fn ended(&self, job: &Job) {
+        self.ended.get_or_create(&ByStatus { status: job.state.as_str() }).inc();
+        if let (JobState::Succeeded, Some(result), Some(finished)) = (job.state, &job.result, job.finished_at)
+        {
+            self.total.observe(finished.seconds_since(job.created_at));
+            self.render.observe(job.render_seconds.unwrap_or_default());
+            self.pixels.inc_by(u64::from(result.width) * u64::from(result.height));
+        }
+    }
+
+    /// One gradient step was made.
+    pub fn stepped(&self) {
+        self.iterations.inc();
+    }
+
+    /// A worker is busy for as long as the guard lives.
+    pub fn busy(&self) -> BusyGuard {
+        self.busy.start()
+    }
+
+    /// A request is being answered for as long as the guard lives.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let route = route.to_owned();
+        self.answer.get_or_create(&ByRoute { method, route: route.clone() }).observe(took.as_secs_f64());
+        self.requests.get_or_create(&ByAnswer { method, route, status }).inc();
+    }
+
+    /// Everything as text; what is read from the store is missing where it could not be read.
+    pub fn text(&self, queue: Option<QueueNow>) -> Result<String, std::fmt::Error> {
+        if let Some(now) = queue {
+            for state in JobState::ALL {
+                let jobs = i64::try_from(now.counts.of(state)).unwrap_or(i64::MAX);
+                self.jobs.get_or_create(&ByStatus { status: state.as_str() }).set(jobs);
+            }
+            self.oldest.set(now.oldest_seconds);
+            self.capacity.set(now.capacity.into());
+            self.workers.set(i64::try_from(now.workers).unwrap_or(i64::MAX));
+        } else {
+            // Old numbers would look like new ones.
+            self.jobs.clear();
+            self.oldest.set(f64::NAN);
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// See [`Metrics::in_flight`].
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

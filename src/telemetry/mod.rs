@@ -1,0 +1,116 @@
+//! Logs and traces: what the process tells of its work.
+//!
+//! Logs go to standard error, a line per request and per step of a job. A client's `traceparent` (W3C Trace
+//! Context) is kept with the job, so that lines and spans of a request, and of the job that came of it
+//! minutes later and perhaps in another process, carry the same trace. Spans are exported (OpenTelemetry,
+//! OTLP over HTTP) only where an endpoint is set.
+
+mod traceparent;
+
+use std::io::{self, IsTerminal};
+
+use axum::http::HeaderMap;
+use opentelemetry::{
+    Context,
+    trace::{TraceContextExt, TracerProvider},
+};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing::{Span, warn};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+pub use traceparent::{NoTraceParent, TraceParent};
+
+use crate::config::{LogConfig, LogFormat, TelemetryConfig};
+
+/// Name of the header, and of nothing else.
+const HEADER: &str = "traceparent";
+
+/// Why spans cannot be exported.
+#[derive(Debug, thiserror::Error)]
+#[error("spans cannot be exported to {endpoint} (telemetry.otlp_endpoint): {source}")]
+pub struct ExportError {
+    endpoint: String,
+    source: opentelemetry_otlp::ExporterBuildError,
+}
+
+/// What has to be ended with the process: spans that were not sent yet.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Starts logs and, where configured, the export of spans, unless the program has set up logging already.
+    /// Not to be called on an async thread.
+    ///
+    /// # Errors
+    /// When the exporter cannot be built.
+    pub fn start(log: &LogConfig, telemetry: &TelemetryConfig) -> Result<Self, ExportError> {
+        let provider = telemetry.otlp_endpoint.as_deref().map(provider).transpose()?;
+        // Of our own spans only: the exporter's requests would otherwise beget spans for ever.
+        let spans = provider.as_ref().map(|provider| {
+            let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("reverie"));
+            layer.with_filter(Targets::new().with_target("reverie", tracing::Level::INFO))
+        });
+        // The filter was checked with the configuration.
+        let filter = EnvFilter::try_new(&log.filter).unwrap_or_default();
+        let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+        let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
+            LogFormat::Text => lines.with_filter(filter).boxed(),
+            LogFormat::Json => {
+                lines.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed()
+            }
+        };
+        let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+        Ok(Self { provider })
+    }
+
+    /// Sends what is left. Not to be called on an async thread.
+    pub fn end(self) {
+        if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown()) {
+            warn!(%error, "the last spans were not exported");
+        }
+    }
+}
+
+fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExportError> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()
+        .map_err(|source| ExportError { endpoint: endpoint.to_owned(), source })?;
+    let version = opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let resource = Resource::builder().with_service_name("reverie").with_attribute(version).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// Makes `span` part of a trace that began elsewhere: in its `trace` field, and in the exported span.
+/// To be called before the span is entered.
+pub fn follow(span: &Span, parent: Option<TraceParent>) {
+    if let Some(parent) = parent {
+        // Fails where spans are not exported, which is the usual case.
+        let _ = span.set_parent(Context::new().with_remote_span_context(parent.context()));
+    }
+    if let Some(trace) = exported(span).or(parent) {
+        span.record("trace", trace.trace_id());
+    }
+}
+
+/// What the client's headers say; anything that is no trace is ignored, as the standard asks.
+pub fn from_headers(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(HEADER)?.to_str().ok()?.parse().ok()
+}
+
+/// What a job keeps of the request that it came with: the exported span, else what the client sent.
+pub fn of_request(span: &Span, headers: &HeaderMap) -> Option<TraceParent> {
+    exported(span).or_else(|| from_headers(headers))
+}
+
+/// The span as others may refer to it, where spans are exported.
+fn exported(span: &Span) -> Option<TraceParent> {
+    TraceParent::new(span.context().span().span_context())
+}

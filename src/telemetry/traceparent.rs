@@ -1,0 +1,107 @@
+//! The `traceparent` of the W3C Trace Context recommendation (level 1): which trace something belongs to,
+//! and which span caused it.
+
+use std::{fmt, str::FromStr};
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
+/// A place in a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent {
+    trace: TraceId,
+    span: SpanId,
+    flags: TraceFlags,
+}
+
+/// The text is no `traceparent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no traceparent")]
+pub struct NoTraceParent;
+
+impl TraceParent {
+    /// Of a span that exists.
+    pub(super) fn new(context: &SpanContext) -> Option<Self> {
+        context.is_valid().then(|| Self {
+            trace: context.trace_id(),
+            span: context.span_id(),
+            flags: context.trace_flags(),
+        })
+    }
+
+    /// As OpenTelemetry wants it.
+    pub(super) fn context(self) -> SpanContext {
+        SpanContext::new(self.trace, self.span, self.flags, true, TraceState::NONE)
+    }
+
+    /// The trace alone: 32 hex digits.
+    pub fn trace_id(self) -> String {
+        self.trace.to_string()
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{}-{:02x}", self.trace, self.span, self.flags.to_u8())
+    }
+}
+
+impl FromStr for TraceParent {
+    type Err = NoTraceParent;
+
+    fn from_str(text: &str) -> Result<Self, NoTraceParent> {
+        let mut parts = text.trim().splitn(5, '-');
+        let mut hex = |digits: usize| {
+            let part = parts.next().filter(|part| part.len() == digits)?;
+            let plain = part.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+            plain.then_some(part)
+        };
+        let mut read = || Some((hex(2)?, hex(32)?, hex(16)?, hex(2)?));
+        let (version, trace, span, flags) = read().ok_or(NoTraceParent)?;
+        // Later versions may add parts; this one has four, and ff is none.
+        if version == "ff" || (version == "00" && parts.next().is_some()) {
+            return Err(NoTraceParent);
+        }
+        let trace = TraceId::from_hex(trace).map_err(|_| NoTraceParent)?;
+        let span = SpanId::from_hex(span).map_err(|_| NoTraceParent)?;
+        let flags = u8::from_str_radix(flags, 16).map_err(|_| NoTraceParent)?;
+        if trace == TraceId::INVALID || span == SpanId::INVALID {
+            return Err(NoTraceParent);
+        }
+        // Only "sampled" is known.
+        Ok(Self { trace, span, flags: TraceFlags::new(flags) & TraceFlags::SAMPLED })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        let parent: TraceParent = GOOD.parse().unwrap();
+        assert_eq!(parent.to_string(), GOOD);
+        assert_eq!(parent.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        // A later version may say more, which is left out.
+        let later = GOOD.replacen("00", "cc", 1) + "-what-the-future-brings";
+        assert_eq!(later.parse(), Ok(parent));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for wrong in [
+            "",
+            "00",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(wrong.parse::<TraceParent>(), Err(NoTraceParent), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What clients and the machines in between may rely on: compression, patience that ends, request ids, and
+//! who they are taken for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+mod common;
+
+use std::{fs::File, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, routing::get};
+use bytes::Bytes;
+use common::{
+    client::{DEADLINE, quick},
+    picture,
+    process::ServerProcess,
+    server::{Setup, TestServer},
+};
+use reqwest::{StatusCode, header::HeaderMap};
+use reverie::http::listen::{self, Patience};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Asks with headers of our choice and unpacks nothing.
+async fn raw(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, Bytes) {
+    let plain = reqwest::Client::builder().no_gzip().build().unwrap();
+    let mut request = plain.get(format!("{}{path}", server.client.url));
+    for &(name, value) in headers {
+        request = request.header(name, value);
+    }
+    let response = request.send().await.unwrap();
+    (response.status(), response.headers().clone(), response.bytes().await.unwrap())
+}
+
+#[tokio::test]
+async fn long_json_is_compressed_for_those_who_ask() {
+    let server = TestServer::start().await;
+    let layers = "/v1/models/efficientnet-lite0/layers";
+    let (_, headers, plain) = raw(&server, layers, &[]).await;
+    assert!(!headers.contains_key("content-encoding"));
+    let (_, headers, packed) = raw(&server, layers, &[("accept-encoding", "gzip")]).await;
+    assert_eq!(headers["content-encoding"], "gzip");
+    assert!(headers["vary"].to_str().unwrap().contains("accept-encoding"));
+    assert!(packed.len() * 4 < plain.len(), "{} of {}", packed.len(), plain.len());
+    let unpacked: Value = server.client.get(layers).await.json().await.unwrap();
+    assert_eq!(unpacked, serde_json::from_slice::<Value>(&plain).unwrap());
+
+    // A job's entity tag holds either way.
+    let id = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.dream(&id).await;
+    let job = format!("/v1/jobs/{id}");
+    let gzip = ("accept-encoding", "gzip");
+    let (_, headers, body) = raw(&server, &job, &[gzip]).await;
+    let etag = headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(headers.contains_key("content-encoding"), etag.starts_with("W/"), "{etag}");
+    assert!(!body.is_empty());
+    assert_eq!(raw(&server, &job, &[gzip, ("if-none-match", &etag)]).await.0, 304);
+    // Pictures and short answers are left alone.
+    for path in [format!("{job}/result"), "/healthz".to_owned()] {
+        let (_, headers, _) = raw(&server, &path, &[gzip]).await;
+        assert!(!headers.contains_key("content-encoding"), "{path}");
+        assert!(headers.contains_key("content-length"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_closed() {
+    let mut setup = Setup::new().await;
+    setup.config.server.idle = Duration::from_secs(1);
+    let server = Setup { works: false, ..setup }.start().await;
+    let address = server.client.url.strip_prefix("http://").unwrap();
+    let whole = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    // Silent from the start; silent in the middle of a head; silent after an answer.
+    for said in ["", "GET /healthz HTTP/1.1\r\nHo", &whole] {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(said.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let closed = timeout(DEADLINE, connection.read_to_string(&mut answer)).await;
+        closed.expect("the connection stays open").unwrap();
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), said == whole, "{said:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    struct Told(Arc<Notify>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let ended = Arc::new(Notify::new());
+    let told = Arc::clone(&ended);
+    // An answer without an end, which tells when nobody writes it any more.
+    let endless = move || {
+        let told = Told(Arc::clone(&told));
+        let pieces = futures::stream::repeat_with(move || {
+            let _held = &told;
+            Ok::<_, std::io::Error>(Bytes::from_static(&[0; 65_536]))
+        });
+        async { Body::from_stream(pieces) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let patience = Patience { idle: DEADLINE, stall: Duration::from_millis(200) };
+    let router = Router::new().route("/", get(endless));
+    tokio::spawn(listen::serve(listener, router, patience, CancellationToken::new()));
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    timeout(DEADLINE, ended.notified()).await.expect("the server waits for ever");
+}
+
+#[tokio::test]
+async fn the_log_names_the_client_behind_a_trusted_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let settings = [
+        ("REVERIE__LOG__FORMAT", "json"),
+        ("REVERIE__LOG__FILTER", "info"),
+        ("REVERIE__SERVER__TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8"),
+    ];
+    let mut command = ServerProcess::command(folder.path(), &settings);
+    command.stderr(File::create(&log).unwrap());
+    let server = ServerProcess::of(command).await;
+    let request = server.client.http.get(format!("{}/healthz", server.client.url));
+    let request =
+        request.header("x-forwarded-for", "198.51.100.7, 192.0.2.1").header("x-request-id", "abc-1");
+    let response = request.send().await.unwrap();
+    // Whoever numbers requests already is left to it.
+    assert_eq!(response.headers()["x-request-id"], "abc-1");
+    server.terminate();
+    assert!(server.ended().await);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answered: Vec<&Value> = lines.iter().filter(|line| line["message"] == "answered").collect();
+    assert_eq!(answered.len(), 1, "{text}");
+    let span = &answered[0]["spans"][0];
+    assert_eq!((&span["client"], &span["id"]), (&"192.0.2.1".into(), &"abc-1".into()), "{text}");
+}

@@ -1,0 +1,140 @@
+//! Clients that behave badly, or come all at once: answers stay right, and handles and memory come back.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    client::{DEADLINE, form, problem, quick},
+    header_bomb,
+    machine::{megabytes, open_files},
+    picture,
+    process::ServerProcess,
+};
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{interval, timeout},
+};
+
+/// A job that no test waits for keeps the worker busy, and the queue filled.
+fn endless() -> Value {
+    json!({ "objectives": [{ "layer": "block5" }], "octaves": 1, "iterations": 1000 })
+}
+
+/// A server whose worker is busy.
+async fn busy(folder: &std::path::Path, settings: &[(&str, &str)]) -> (ServerProcess, String) {
+    let server = ServerProcess::start(folder, settings).await;
+    let id = server.client.submit(picture(160, 160), &endless()).await;
+    server.client.job_until(&id, |job| job["status"] == "running").await;
+    (server, id)
+}
+
+/// Waits until the process has at most so many files open.
+async fn until_files(process: u32, most: usize) {
+    let waiting = async {
+        let mut looks = interval(Duration::from_millis(20));
+        while open_files(process) > most {
+            looks.tick().await;
+        }
+    };
+    let waited = timeout(DEADLINE, waiting).await;
+    assert!(waited.is_ok(), "{} files are still open, not {most}", open_files(process));
+}
+
+/// Connects, says a part of what there is to say, and goes away.
+async fn hang_up(address: &str, said: &[u8]) {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    // The server may have hung up itself.
+    let _ = connection.write_all(said).await;
+}
+
+#[tokio::test]
+async fn thousands_of_clients_that_hang_up_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, id) = busy(folder.path(), &[]).await;
+    let address = server.client.url.strip_prefix("http://").unwrap().to_owned();
+    let body = picture(96, 96);
+    let part = format!(
+        "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=X\r\n\
+         Content-Length: {}\r\n\r\n--X\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n",
+        body.len() + 200
+    );
+    let upload = [part.as_bytes(), &body[..body.len() / 2]].concat();
+    let poll = format!("GET /v1/jobs/{id} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let round = async |times: usize| {
+        let all = (0..times).map(|index| hang_up(&address, if index % 2 == 0 { &upload } else { &poll }));
+        stream::iter(all).buffer_unordered(50).collect::<Vec<()>>().await;
+    };
+    // Pools and buffers are warm after this.
+    round(100).await;
+    let process = server.id();
+    server.client.job(&id).await;
+    let (files, memory) = (open_files(process), megabytes(process));
+    round(2000).await;
+    until_files(process, files + 2).await;
+    let grown = megabytes(process).saturating_sub(memory);
+    assert!(grown < 64, "memory grew by {grown} MB");
+    assert_eq!(std::fs::read_dir(folder.path().join("inputs")).unwrap().count(), 1);
+    assert_eq!(server.client.job(&id).await["status"], "running");
+}
+
+#[tokio::test]
+async fn a_header_bomb_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(folder.path(), &[]).await;
+    let memory = megabytes(server.id());
+    let bombs = (0..20).map(|_| server.client.post_form(form(header_bomb(60_000, 60_000), &quick())));
+    for refused in futures::future::join_all(bombs).await {
+        problem(refused, 422).await;
+    }
+    let grown = megabytes(server.id()).saturating_sub(memory);
+    assert!(grown < 64, "memory grew by {grown} MB");
+}
+
+#[tokio::test]
+async fn a_thousand_pollers_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, id) = busy(folder.path(), &[]).await;
+    let memory = megabytes(server.id());
+    let path = format!("/v1/jobs/{id}");
+    // All at once, each three times, while a render goes on.
+    let poller = async || {
+        for _ in 0..3 {
+            let response = server.client.get(&path).await;
+            assert_eq!(response.status(), 200);
+            response.json::<Value>().await.unwrap();
+        }
+    };
+    futures::future::join_all((0..1000).map(|_| poller())).await;
+    let grown = megabytes(server.id()).saturating_sub(memory);
+    assert!(grown < 256, "memory grew by {grown} MB");
+    assert_eq!(server.admin.get("/readyz").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_hundred_uploads_find_ten_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _) = busy(folder.path(), &[("REVERIE__QUEUE__CAPACITY", "10")]).await;
+    let memory = megabytes(server.id());
+    let uploads = (0..100).map(|_| server.client.post_form(form(picture(256, 256), &quick())));
+    let mut accepted = 0;
+    for response in futures::future::join_all(uploads).await {
+        if response.status() == 202 {
+            accepted += 1;
+            continue;
+        }
+        let wait = response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
+        // Ten jobs at the ten seconds that are assumed before the first dream.
+        assert!((1..=200).contains(&wait), "{wait}");
+        problem(response, 429).await;
+    }
+    assert_eq!(accepted, 10);
+    assert_eq!(std::fs::read_dir(folder.path().join("inputs")).unwrap().count(), 11);
+    let grown = megabytes(server.id()).saturating_sub(memory);
+    assert!(grown < 256, "memory grew by {grown} MB");
+}

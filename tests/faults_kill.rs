@@ -1,0 +1,69 @@
+//! `kill -9` at random points, again and again: every accepted job ends well, with the bytes of a run that
+//! nobody disturbed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{picture, process::ServerProcess};
+use serde_json::{Value, json};
+
+const KILLS: u32 = 20;
+const JOBS: u64 = 10;
+
+fn spec(seed: u64) -> Value {
+    json!({
+        "objectives": [{ "kind": "l2", "layer": "block2" }],
+        "octaves": 2, "iterations": 4, "seed": seed,
+    })
+}
+
+#[tokio::test]
+async fn twenty_kills_lose_nothing() {
+    // Each kill costs the job at work an attempt.
+    let settings = [("REVERIE__QUEUE__MAX_ATTEMPTS", "100"), ("REVERIE__LOG__FILTER", "off")];
+    let undisturbed = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(undisturbed.path(), &settings).await;
+    let mut expected = Vec::new();
+    for seed in 0..JOBS {
+        let id = server.client.submit(picture(64, 48), &spec(seed)).await;
+        expected.push(server.client.dream(&id).await);
+    }
+    server.kill().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = ServerProcess::start(folder.path(), &settings).await;
+    let mut ids = Vec::new();
+    // The same points every time, as far as the machine lets them be.
+    let mut random = 42u64;
+    for kill in 0..KILLS {
+        // Half of the jobs are there from the start, the others come between the kills.
+        while (ids.len() as u64) < (JOBS / 2 + u64::from(kill) / 2).min(JOBS) {
+            ids.push(server.client.submit(picture(64, 48), &spec(ids.len() as u64)).await);
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // A point in time is what is wanted here: nothing is waited for.
+        tokio::time::sleep(Duration::from_millis(random >> 33 & 0xff)).await;
+        server.kill().await;
+        server = ServerProcess::start(folder.path(), &settings).await;
+    }
+    while (ids.len() as u64) < JOBS {
+        ids.push(server.client.submit(picture(64, 48), &spec(ids.len() as u64)).await);
+    }
+    for (id, expected) in ids.iter().zip(&expected) {
+        assert!(server.client.dream(id).await == *expected, "the kills show in the picture");
+    }
+    let attempts = async |id: &String| server.client.job(id).await["attempt"].as_u64().unwrap();
+    let mut all = 0;
+    for id in &ids {
+        all += attempts(id).await;
+    }
+    assert!(all > JOBS, "no kill met a job at work");
+    for (kind, most) in [("inputs", JOBS as usize), ("results", (JOBS + u64::from(KILLS)) as usize)] {
+        let stored = std::fs::read_dir(folder.path().join(kind)).unwrap().count();
+        assert!((JOBS as usize..=most).contains(&stored), "{stored} {kind}");
+    }
+    server.terminate();
+    assert!(server.ended().await);
+}

@@ -1,0 +1,60 @@
+//! What becomes of finished jobs, and what is kept of their traces.
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub async fn pictures_go_before_their_jobs(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let (first, lease) = bench.in_state(JobState::Succeeded).await;
+    let end = bench.options.clock.now();
+    bench.pass(DAY);
+    let (second, _) = bench.in_state(JobState::Failed).await;
+    let queue = &bench.queue;
+    // Not yet: it ended at that very moment.
+    assert!(queue.give_up_pictures(end, 10).await.unwrap().is_empty());
+    let later = end + Duration::from_millis(1);
+    let version = bench.get(first).await.version;
+    let given_up = queue.give_up_pictures(later, 10).await.unwrap();
+    assert_eq!(given_up.len(), 1);
+    assert_eq!((given_up[0].id, given_up[0].result), (first, lease.map(|lease| lease.token)));
+    let job = bench.get(first).await;
+    assert_eq!((job.state, job.erased_at), (JobState::Succeeded, Some(bench.options.clock.now())));
+    assert!(job.version > version, "clients are not told");
+    // Once is enough.
+    assert!(queue.give_up_pictures(later, 10).await.unwrap().is_empty());
+    bench.pass(DAY);
+    let all = queue.ended_before(bench.options.clock.now(), 10).await.unwrap();
+    assert_eq!(all.iter().map(|job| job.id).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(queue.ended_before(bench.options.clock.now(), 1).await.unwrap()[0].id, first);
+}
+
+pub async fn only_finished_jobs_are_forgotten(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let (finished, _) = bench.in_state(JobState::Canceled).await;
+    let (running, _) = bench.in_state(JobState::Running).await;
+    let queued = bench.add().await;
+    let queue = &bench.queue;
+    assert_eq!(queue.oldest_queued().await.unwrap(), Some(bench.options.clock.now()));
+    bench.pass(DAY);
+    let now = bench.options.clock.now();
+    assert_eq!(queue.ended_before(now, 10).await.unwrap().len(), 1);
+    assert_eq!(queue.give_up_pictures(now, 10).await.unwrap().len(), 1);
+    assert_eq!(queue.forget_ended(&[finished, running, queued]).await.unwrap(), 1);
+    assert!(matches!(queue.get(finished).await, Err(QueueError::NotFound(_))));
+    assert_eq!(bench.get(running).await.state, JobState::Running);
+    assert_eq!(bench.get(queued).await.state, JobState::Queued);
+    assert_eq!(queue.forget_ended(&[finished]).await.unwrap(), 0);
+    queue.ping().await.unwrap();
+}
+
+pub async fn a_trace_stays_with_its_job(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+    assert!(trace.is_some());
+    let id = JobId::new();
+    bench.queue.enqueue(NewJob { traceparent: trace, ..NewJob::new(id, spec()) }).await.unwrap();
+    let bench = bench.reopened(factory).await;
+    assert_eq!(bench.claim().await.job.traceparent, trace);
+    assert_eq!(bench.get(id).await.traceparent, trace);
+}

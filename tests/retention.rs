@@ -1,0 +1,99 @@
+//! Finished jobs lose their pictures after a while and are forgotten later; days pass in no time, because the
+//! clock is driven by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{
+    client::{problem, quick},
+    picture,
+    server::{Setup, TestServer},
+};
+use reverie::{
+    clock::Clock,
+    jobs::{JobId, Lease},
+    objects::ObjectKey,
+};
+use serde_json::Value;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+async fn start(works: bool) -> (TestServer, Clock) {
+    let clock = Clock::driven(Clock::system().now());
+    let setup = Setup::new().await;
+    (Setup { works, clock: clock.clone(), ..setup }.start().await, clock)
+}
+
+#[tokio::test]
+async fn results_are_gone_after_their_time_and_jobs_later() {
+    let (server, clock) = start(true).await;
+    let id = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.dream(&id).await;
+    let (job, result) = (format!("/v1/jobs/{id}"), format!("/v1/jobs/{id}/result"));
+    let etag = server.client.get(&job).await.headers()["etag"].to_str().unwrap().to_owned();
+
+    clock.advance(DAY * 7 - Duration::from_secs(60));
+    server.app.sweeper.round().await.unwrap();
+    assert_eq!(server.client.get(&result).await.status(), 200);
+
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(server.app.sweeper.round().await.unwrap().erased, 1);
+    let refused = problem(server.client.get(&result).await, 410).await;
+    assert_eq!(refused["type"], "urn:reverie:problem:gone");
+    assert!(server.blobs("results").is_empty() && server.blobs("inputs").is_empty());
+    let shown = server.client.get_unless(&job, &etag).await;
+    assert_eq!(shown.status(), 200, "clients would go on offering the result");
+    let shown: Value = shown.json().await.unwrap();
+    assert_eq!((shown["status"].as_str(), &shown["links"]["result"]), (Some("succeeded"), &Value::Null));
+
+    clock.advance(DAY * 23);
+    assert_eq!(server.app.sweeper.round().await.unwrap().forgotten, 1);
+    problem(server.client.get(&job).await, 404).await;
+    problem(server.client.get(&result).await, 404).await;
+}
+
+#[tokio::test]
+async fn jobs_that_wait_are_never_swept() {
+    let (server, clock) = start(false).await;
+    let waiting = server.client.submit(picture(64, 64), &quick()).await;
+    let mut canceled = Vec::new();
+    // More than one batch.
+    for _ in 0..120 {
+        let id = server.client.submit(picture(16, 16), &quick()).await;
+        server.client.post(&format!("/v1/jobs/{id}/cancel")).await;
+        canceled.push(id);
+    }
+    clock.advance(DAY * 365);
+    let swept = server.app.sweeper.round().await.unwrap();
+    assert_eq!((swept.erased, swept.forgotten), (120, 120));
+    assert_eq!(server.blobs("inputs"), [waiting.as_str()]);
+    assert_eq!(server.client.job(&waiting).await["status"], "queued");
+    // What never was a picture of a job that succeeded is simply not there.
+    problem(server.client.get(&format!("/v1/jobs/{}/result", canceled[0])).await, 404).await;
+}
+
+#[tokio::test]
+async fn pictures_without_a_job_are_removed_when_old() {
+    let (server, clock) = start(true).await;
+    let id = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.dream(&id).await;
+    let objects = &server.state.objects;
+    let job: JobId = id.parse().unwrap();
+    let lost = Lease { job, token: uuid::Uuid::new_v4() };
+    // An input whose job was never accepted, and a dream by a worker that had lost its lease.
+    for key in [ObjectKey::Input(JobId::new()), ObjectKey::result_under(lost)] {
+        objects.put(key, Bytes::from_static(b"picture")).await.unwrap();
+    }
+    // A person's file is none of our business.
+    let note = server.state.config.storage.dir.join("inputs/README");
+    std::fs::write(&note, "by hand").unwrap();
+    assert_eq!(server.app.sweeper.orphans().await.unwrap(), 0, "they may belong to a job that is starting");
+    clock.advance(DAY + Duration::from_secs(60));
+    assert_eq!(server.app.sweeper.orphans().await.unwrap(), 2);
+    assert_eq!((server.blobs("inputs").len(), server.blobs("results").len()), (2, 1));
+    assert!(note.exists());
+    server.client.dream(&id).await;
+}
