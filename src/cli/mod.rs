@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how failures are told.
 
 mod models;
+mod openapi;
 mod progress;
 mod render;
 pub mod serve;
@@ -26,6 +27,8 @@ enum Command {
     Models(models::Command),
     /// Run the HTTP service.
     Serve(serve::Args),
+    /// Print the contract of the HTTP service (OpenAPI 3.1).
+    Openapi,
 }
 
 /// Runs what `cli` asks for; failures are printed to stderr.
@@ -34,6 +37,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Render(args) => render::run(*args),
         Command::Models(command) => models::run(command),
         Command::Serve(args) => serve::run(args),
+        Command::Openapi => openapi::run(),
     };
     match outcome {
         Ok(code) => code,

@@ -18,6 +18,7 @@ use futures::stream;
 use tracing::warn;
 
 use super::{
+    contract::{Internal, NotFound},
     error::ApiError,
     view::{eta, parse, view},
     wait::Follower,
@@ -33,7 +34,29 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After how long a client should come back when the connection breaks.
 const RECONNECT: Duration = Duration::from_secs(2);
 
-/// `GET /v1/jobs/{id}/events`
+/// Follow a job by events
+///
+/// Server-sent events: `progress` while the job is queued or running, then one of `succeeded`, `failed`,
+/// `canceled` and `expired`, after which the stream ends. The data of each is the job as `GET` shows it, and its
+/// id is the version of the job: with `Last-Event-ID` a client goes on where it was. Only the newest state is
+/// sent, so versions may be skipped. A comment every 15 seconds keeps the connection alive. The stream also ends
+/// when the service stops and when the job is erased.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/events",
+    operation_id = "followJob",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid, description = "Id of the job."),
+        ("Last-Event-ID" = String, Header, description = "Id of the last event that the client has seen."),
+    ),
+    responses(
+        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "The job has ended, and the client has seen its last event."),
+        (status = 404, response = NotFound),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn events(
     State(state): State<AppState>,
     Path(id): Path<String>,

@@ -10,6 +10,7 @@ use axum::{
 };
 
 use super::{
+    contract::{BeyondEnd, ImageFile, Internal, NoResult, NotFound},
     error::ApiError,
     none_match,
     view::{eta, parse, poll_after},
@@ -20,7 +21,46 @@ use crate::{
     objects::ObjectKey,
 };
 
-/// `GET /v1/jobs/{id}/result`
+/// Fetch the dream
+///
+/// The whole file, or a part of it.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/result",
+    operation_id = "getResult",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid, description = "Id of the job."),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
+        ("Range" = String, Header, description = "A single range of bytes; several are answered with the whole."),
+        ("If-Range" = String, Header, description = "The entity tag that the range belongs to."),
+    ),
+    responses(
+        (status = 200, description = "The file.",
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg")),
+            headers(
+                ("ETag" = String, description = "Entity tag: the digest of the file."),
+                ("Accept-Ranges" = String, description = "`bytes`."),
+                ("Cache-Control" = String, description = "A result never changes."),
+                ("Content-Disposition" = String, description = "A file name that says model and layer."),
+            )
+        ),
+        (status = 206, description = "The part that was asked for.",
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg")),
+            headers(
+                ("ETag" = String, description = "Entity tag of the whole file."),
+                ("Content-Range" = String, description = "Which part of how much, such as `bytes 0-99/1234`."),
+            )
+        ),
+        (status = 304, description = "The client has the file already.", headers(
+            ("ETag" = String, description = "Entity tag of the file."),
+        )),
+        (status = 404, response = NotFound),
+        (status = 409, response = NoResult),
+        (status = 416, response = BeyondEnd),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn result(
     State(state): State<AppState>,
     Path(id): Path<String>,
