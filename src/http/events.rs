@@ -18,7 +18,7 @@ use futures::stream;
 use tracing::warn;
 
 use super::{
-    contract::{Internal, NotFound},
+    contract::{Internal, JobEvent, NotFound},
     error::ApiError,
     view::{eta, parse, view},
     wait::Follower,
@@ -51,7 +51,7 @@ const RECONNECT: Duration = Duration::from_secs(2);
         ("Last-Event-ID" = String, Header, description = "Id of the last event that the client has seen."),
     ),
     responses(
-        (status = 200, description = "The events.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "The events.", body = JobEvent, content_type = "text/event-stream"),
         (status = 204, description = "The job has ended, and the client has seen its last event."),
         (status = 404, response = NotFound),
         (status = 500, response = Internal),

@@ -12,6 +12,37 @@ use crate::spec::{Format, Normalization, ObjectiveKind, OctaveMode, Precision, P
 #[schema(value_type = String, format = Binary)]
 pub struct ImageFile(Vec<u8>);
 
+/// One server-sent event.
+#[derive(Serialize, ToSchema)]
+pub struct JobEvent {
+    /// What happened: `progress` until the job ends, then how.
+    event: JobEventName,
+    /// Version of the job, for `Last-Event-ID`.
+    id: String,
+    /// The job as JSON, as `GET /v1/jobs/{id}` shows it.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+    /// After how many milliseconds to come back when the connection breaks; in the first event.
+    #[schema(nullable = false)]
+    retry: Option<u64>,
+}
+
+/// Names of events.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobEventName {
+    /// The job is queued or running.
+    Progress,
+    /// The dream is there.
+    Succeeded,
+    /// There will be no dream.
+    Failed,
+    /// Someone asked for it to stop, and it did.
+    Canceled,
+    /// Its deadline passed before it was done.
+    Expired,
+}
+
 /// A request for a dream as a form.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
