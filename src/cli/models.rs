@@ -11,7 +11,10 @@ use std::{
 use super::Failure;
 use crate::{
     models::{self, Model},
-    render::verify::{self, Check, Quantity},
+    render::{
+        seams,
+        verify::{self, Check, Quantity},
+    },
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -25,6 +28,21 @@ pub(super) enum Command {
         /// One JSON object per layer and line instead of a table.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Measure what tile borders do to the gradient of an image, against the gradient of the whole.
+    Seams {
+        /// A model's id, or a model file.
+        model: String,
+        /// An image that fits in memory as one tile.
+        image: PathBuf,
+        /// Layer to maximise; the model's favourite by default.
+        #[arg(long)]
+        layer: Option<String>,
+        /// Largest edge of a tile in pixels.
+        #[arg(long, default_value_t = 256)]
+        tile_size: u32,
         #[command(flatten)]
         folder: Folder,
     },
@@ -55,6 +73,9 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::List(folder) => list(&folder.models_dir),
         Command::Layers { model, json, folder } => layers(&load(&model, &folder.models_dir)?, json),
+        Command::Seams { model, image, layer, tile_size, folder } => {
+            measure_seams(load(&model, &folder.models_dir)?, &image, layer, tile_size)
+        }
         Command::Verify { model, references, device, folder } => {
             verify(&Arc::new(load(&model, &folder.models_dir)?), &references, &device)
         }
@@ -105,6 +126,37 @@ fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
         let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
         let (stride, field) = (number(layer.stride), number(layer.receptive_field));
         writeln!(out, "{:<48} {:<12} {:>8} {stride:>6} {field:>15}", layer.name, layer.kind, layer.channels)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_seams(
+    model: Model,
+    image: &Path,
+    layer: Option<String>,
+    tile_size: u32,
+) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
+    let mut objective = model.default_objective();
+    objective.layer = layer.unwrap_or(objective.layer);
+    writeln!(out, "{} {}, tiles of {tile_size} pixels", model.id, objective.layer)?;
+    writeln!(
+        out,
+        "{:<8} {:>5} {:>10} {:>10} {:>10} {:>10}",
+        "walk", "halo", "seams", "interior", "skipped", "work"
+    )?;
+    for seam in seams::measure(&Arc::new(model), &objective, &bytes, tile_size)? {
+        writeln!(
+            out,
+            "{:<8} {:>5} {:>9.1}% {:>9.1}% {:>9.1}% {:>9.2}x",
+            seam.walk,
+            seam.halo,
+            seam.border * 100.0,
+            seam.interior * 100.0,
+            seam.skipped * 100.0,
+            seam.work
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

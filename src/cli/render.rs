@@ -10,6 +10,7 @@ use std::{
     process::ExitCode,
 };
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
@@ -18,7 +19,7 @@ use crate::{
     fields::FieldError,
     models::Catalogue,
     render::{CancelFlag, RenderOptions, RenderRequest, Rendered, Renderer},
-    spec::{self, DreamSpec, Format},
+    spec::{self, DreamSpec, Format, Start},
 };
 
 /// Largest input that the command line takes, in pixels: 10,000 × 10,000.
@@ -27,9 +28,9 @@ const MAX_PIXELS: u64 = 100_000_000;
 /// Options of `reverie render`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF).
-    input: PathBuf,
-    /// Where to write the dream; the ending (.png, .jpg, .jpeg) chooses the format.
+    /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF); left out, the dream starts from noise.
+    input: Option<PathBuf>,
+    /// Where to write the dream; the ending (.png, .jpg, .jpeg, .webp) chooses the format.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]
@@ -87,6 +88,9 @@ struct DreamArgs {
     /// carry-detail (the result has the input's size) or enlarge (it grows octave by octave).
     #[arg(long, value_name = "MODE")]
     octave_mode: Option<String>,
+    /// Size of a start from noise in pixels.
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    noise: Option<(u32, u32)>,
     /// Largest edge of a tile in pixels.
     #[arg(long, value_name = "T")]
     tile_size: Option<u64>,
@@ -105,6 +109,15 @@ struct DreamArgs {
     /// Seed of every random choice.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Share of the original in the result, 0 to 1.
+    #[arg(long, value_name = "B")]
+    blend: Option<f64>,
+    /// Keep the colours of the original; take only brightness from the dream.
+    #[arg(long)]
+    preserve_colors: bool,
+    /// Quality of a JPEG, 1 to 100.
+    #[arg(long, value_name = "Q")]
+    quality: Option<u64>,
     /// fp32, bf16 or auto.
     #[arg(long)]
     precision: Option<String>,
@@ -113,7 +126,9 @@ struct DreamArgs {
 /// Runs the command.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let format = output_format(&args.output)?;
-    let input = fs::read(&args.input).map_err(|error| format!("{}: {error}", args.input.display()))?;
+    let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let input = args.input.as_ref().map(read).transpose()?;
+    let start = if input.is_some() { Start::Image } else { Start::Nothing { image: "/INPUT" } };
     let mut fields = match &args.spec {
         Some(path) => read_spec(path)?,
         None => Map::new(),
@@ -127,18 +142,21 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     fields.insert("format".into(), json!(format));
     let mut catalogue = Catalogue::default();
     catalogue.insert(model);
-    let spec = spec::resolve("", Value::Object(fields), &catalogue).map_err(mistakes)?;
+    let spec = spec::resolve("", Value::Object(fields), &catalogue, start).map_err(mistakes)?;
     let rendered = render(&args, input, spec.clone(), &catalogue)?;
     write_whole(&args.output, &rendered.image)?;
     if args.json {
-        let Rendered { width, height, score, render_seconds, .. } = rendered;
+        let Rendered { width, height, score, render_seconds, notes, .. } = rendered;
         let output = args.output.display().to_string();
         let line = json!({
             "output": output, "width": width, "height": height, "score": score, "render_seconds": render_seconds,
-            "spec": spec,
+            "notes": notes, "spec": spec,
         });
         writeln!(io::stdout(), "{line}")?;
     } else {
+        for note in &rendered.notes {
+            eprintln!("note: {note}");
+        }
         eprintln!(
             "{} ({:.1} s, score {:.4})",
             args.output.display(),
@@ -150,7 +168,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// Renders on a thread of its own while this one waits.
-fn render(args: &Args, input: Vec<u8>, spec: DreamSpec, catalogue: &Catalogue) -> Result<Rendered, Failure> {
+fn render(
+    args: &Args,
+    input: Option<Vec<u8>>,
+    spec: DreamSpec,
+    catalogue: &Catalogue,
+) -> Result<Rendered, Failure> {
     let model = catalogue.get(&spec.model).ok_or("the model is gone")?;
     let options = RenderOptions {
         device: args.device.clone(),
@@ -164,8 +187,10 @@ fn render(args: &Args, input: Vec<u8>, spec: DreamSpec, catalogue: &Catalogue) -
     let outcome = renderer.submit(RenderRequest {
         model: model.clone(),
         spec,
-        input: input.into(),
+        input: input.map(Bytes::from),
+        resume: None,
         on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
+        on_octave: None,
         cancel: CancelFlag::default(),
     })?;
     let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped")?;
@@ -183,6 +208,7 @@ impl DreamArgs {
             ("step", self.step.map(|value| json!(value))),
             ("octaves", self.octaves.map(|value| json!(value))),
             ("octave_scale", self.octave_scale.map(|value| json!(value))),
+            ("noise", self.noise.map(|(width, height)| json!({ "width": width, "height": height }))),
             ("octave_mode", self.octave_mode.as_ref().map(|value| json!(value))),
             ("tile_size", self.tile_size.map(|value| json!(value))),
             ("tiling", self.tiling.as_ref().map(|value| json!(value))),
@@ -191,6 +217,9 @@ impl DreamArgs {
             ("jitter", self.no_jitter.then_some(json!(false))),
             ("seed", self.seed.map(|value| json!(value))),
             ("precision", self.precision.as_ref().map(|value| json!(value))),
+            ("blend", self.blend.map(|value| json!(value))),
+            ("preserve_colors", self.preserve_colors.then_some(json!(true))),
+            ("quality", self.quality.map(|value| json!(value))),
             ("objectives", self.objective().map(|objective| json!([objective]))),
         ];
         for (name, value) in given {
@@ -224,12 +253,20 @@ impl DreamArgs {
     }
 }
 
+/// `224x224` as width and height.
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let size =
+        text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    size.ok_or_else(|| "a size looks like 224x224".into())
+}
+
 fn output_format(path: &Path) -> Result<Format, Failure> {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or("").to_ascii_lowercase();
     match ending.as_str() {
         "png" => Ok(Format::Png),
         "jpg" | "jpeg" => Ok(Format::Jpeg),
-        _ => Err(format!("{}: the output must end in .png, .jpg or .jpeg", path.display()).into()),
+        "webp" => Ok(Format::Webp),
+        _ => Err(format!("{}: the output must end in .png, .jpg, .jpeg or .webp", path.display()).into()),
     }
 }
 

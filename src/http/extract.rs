@@ -24,8 +24,8 @@ use crate::{
 /// The parts of a request for a dream, taken out of their envelope but not looked at yet.
 #[derive(Debug)]
 pub struct Intake {
-    /// The image file.
-    pub image: Bytes,
+    /// The image file, if one was sent and could be unpacked.
+    pub image: Option<Bytes>,
     /// The partial spec; an empty object where none was sent.
     pub spec: Value,
     /// When the dream is wanted.
@@ -37,8 +37,7 @@ pub struct Intake {
 /// Reads a request for a dream, as a form or as JSON.
 ///
 /// # Errors
-/// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`Intake`],
-/// except for a missing image, without which there is nothing to go on with.
+/// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`Intake`].
 pub async fn intake(headers: &HeaderMap, body: Body, limit: usize) -> Result<Intake, ApiError> {
     let mut body = MeteredBody::new(body, limit);
     let outcome = read(headers, &mut body).await;
@@ -112,13 +111,7 @@ async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
     let mut fields = Fields::new("", Value::Object(wishes));
     let options = read_options(&mut fields);
     errors.extend(fields.finish());
-    match image {
-        Some(image) => Ok(Intake { image, spec, options, errors }),
-        None => {
-            errors.push(FieldError::new("/image", "is needed: an image file"));
-            Err(ApiError::Invalid(errors))
-        }
-    }
+    Ok(Intake { image, spec, options, errors })
 }
 
 /// Forms know no numbers, only text that looks like one.
@@ -144,23 +137,15 @@ async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
     let mut fields = Fields::new("", parse_json("the body", &bytes)?);
     let image = fields.take::<String>("image");
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
-    let image = match image.as_deref().map(read_data_uri) {
-        Some(Ok(image)) => Some(image),
-        Some(Err(problem)) => {
+    let image = image.and_then(|uri| match read_data_uri(&uri) {
+        Ok(image) => Some(image),
+        Err(problem) => {
             fields.error("image", problem);
             None
         }
-        None => {
-            fields.error("image", "is needed: a data URI such as data:image/png;base64,…");
-            None
-        }
-    };
+    });
     let options = read_options(&mut fields);
-    let errors = fields.finish();
-    match image {
-        Some(image) => Ok(Intake { image, spec, options, errors }),
-        None => Err(ApiError::Invalid(errors)),
-    }
+    Ok(Intake { image, spec, options, errors: fields.finish() })
 }
 
 /// Unpacks a `data:` URI (RFC 2397). Its media type is not believed: the bytes speak for themselves.
@@ -207,12 +192,12 @@ mod tests {
             [[("image", "PNG"), ("spec", "{\"seed\": 1}")], [("spec", "{\"seed\": 1}"), ("image", "PNG")]]
         {
             let intake = send(FORM, form(&parts)).await.unwrap();
-            assert_eq!((&intake.image[..], &intake.spec), (&b"PNG"[..], &json!({"seed": 1})));
+            assert_eq!((intake.image.as_deref(), &intake.spec), (Some(&b"PNG"[..]), &json!({"seed": 1})));
             assert!(intake.errors.is_empty());
         }
         let body = json!({"image": "data:image/png;base64,UE5H"}).to_string();
         let intake = send("application/json; charset=utf-8", body).await.unwrap();
-        assert_eq!((&intake.image[..], &intake.spec), (&b"PNG"[..], &json!({})));
+        assert_eq!((intake.image.as_deref(), &intake.spec), (Some(&b"PNG"[..]), &json!({})));
     }
 
     #[tokio::test]
@@ -237,7 +222,7 @@ mod tests {
         let pointers: Vec<&str> = intake.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/picture", "/image"]);
         let body = json!({"imagine": 1, "image": "not a uri"}).to_string();
-        let Err(ApiError::Invalid(errors)) = send("application/json", body).await else { panic!() };
+        let errors = send("application/json", body).await.unwrap().errors;
         assert_eq!(errors.len(), 2, "{errors:?}");
     }
 

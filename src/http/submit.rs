@@ -28,7 +28,7 @@ use crate::{
     jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
     picture::{self, PictureError},
-    spec,
+    spec::{self, Start},
 };
 
 /// Ask for a dream
@@ -133,15 +133,25 @@ fn full(state: &AppState, capacity: u32) -> ApiError {
 }
 
 /// Looks at spec and picture, and reports the mistakes in both together.
-async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Bytes, NewJob), ApiError> {
+async fn check(
+    state: &AppState,
+    intake: Intake,
+    wishes: Wishes,
+) -> Result<(Option<Bytes>, NewJob), ApiError> {
     let Intake { image, spec, mut options, mut errors } = intake;
-    let spec = spec::resolve("/spec", spec, &state.catalogue).map_err(|wrong| errors.extend(wrong));
-    match check_picture(state, image.clone()).await? {
-        Ok(()) => {}
-        Err(refusal) => match ApiError::from_picture("/image", refusal) {
+    // An image that could not be unpacked is a mistake of its own, and no wish for noise.
+    let start = match image.is_some() || errors.iter().any(|error| error.pointer == "/image") {
+        true => Start::Image,
+        false => Start::Nothing { image: "/image" },
+    };
+    let spec = spec::resolve("/spec", spec, &state.catalogue, start).map_err(|wrong| errors.extend(wrong));
+    if let Some(image) = &image
+        && let Err(refusal) = check_picture(state, image.clone()).await?
+    {
+        match ApiError::from_picture("/image", refusal) {
             ApiError::Invalid(wrong) => errors.extend(wrong),
             other => return Err(other),
-        },
+        }
     }
     let spec = match spec {
         Ok(spec) if errors.is_empty() => spec,
@@ -151,7 +161,7 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Byte
     options.deadline = options.deadline.into_iter().chain(wishes.deadline).min();
     let mut job = NewJob { options, ..NewJob::new(JobId::new(), spec) };
     if let Some(key) = wishes.key {
-        let (image, spec) = (image.clone(), job.spec.clone());
+        let (image, spec) = (image.clone().unwrap_or_default(), job.spec.clone());
         let hashing = tokio::task::spawn_blocking(move || wishes::fingerprint(&image, &spec, &options));
         let fingerprint = hashing.await.map_err(ApiError::internal)??;
         job.idempotency = Some(Idempotency { key, fingerprint });
@@ -181,10 +191,12 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<(), Pict
 }
 
 /// Stores the input, then the row.
-async fn accept(state: AppState, image: Bytes, job: NewJob) -> Result<Job, ApiError> {
+async fn accept(state: AppState, image: Option<Bytes>, job: NewJob) -> Result<Job, ApiError> {
     let id = job.id;
     let input = ObjectKey::Input(id);
-    state.objects.put(input, image).await?;
+    if let Some(image) = image {
+        state.objects.put(input, image).await?;
+    }
     let accepted = state.queue.enqueue(job).await;
     if accepted.as_ref().is_ok_and(|job| job.id == id) {
         info!(job = %id, "job accepted");

@@ -11,14 +11,12 @@ use std::io::Cursor;
 
 use image::{
     DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader,
-    codecs::{jpeg::JpegEncoder, png::PngEncoder},
+    codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
     metadata::Orientation,
 };
+use moxcms::{CmsError, ColorProfile, Layout, TransformOptions};
 
 use crate::spec::Format;
-
-/// Quality of JPEG results.
-const JPEG_QUALITY: u8 = 92;
 
 /// The formats that are read.
 const FORMATS: [(ImageFormat, &str); 6] = [
@@ -96,12 +94,14 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
     Ok(Header { width, height, media_type: format.to_mime_type() })
 }
 
-/// Decodes the first frame, applies EXIF orientation and drops other metadata.
+/// Decodes the first frame, applies EXIF orientation, converts colours with an ICC profile to sRGB, and drops
+/// all other metadata.
 ///
 /// # Errors
 /// As [`probe`], and anything that the decoder finds in the pixel data.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
     let (mut decoder, format, name) = open(bytes, max_pixels)?;
+    let profile = decoder.icc_profile().ok().flatten();
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     if format == ImageFormat::Jpeg && !reaches_end_marker(bytes) {
         return Err(PictureError::Undecodable {
@@ -115,9 +115,14 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
         image.color().has_alpha().then(|| image.to_luma_alpha8().pixels().map(|pixel| pixel.0[1]).collect());
     let (width, height) = (image.width(), image.height());
     let deep = image.color().bytes_per_pixel() / image.color().channel_count() > 1;
-    let rgb = if deep {
-        // 16-bit and float files keep their depth: 65535 / 257 = 255.
-        image.into_rgb16().into_raw().into_iter().map(|value| f32::from(value) / 257.0).collect()
+    let profile = profile.filter(|_| image.color().has_color());
+    let rgb = if deep || profile.is_some() {
+        // 16-bit and float files keep their depth, and conversions their fractions: 65535 / 257 = 255.
+        let mut rgb = image.into_rgb16().into_raw();
+        if let Some(profile) = profile {
+            rgb = to_srgb(&profile, rgb);
+        }
+        rgb.into_iter().map(|value| f32::from(value) / 257.0).collect()
     } else {
         image.into_rgb8().into_raw().into_iter().map(f32::from).collect()
     };
@@ -126,37 +131,57 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
 
 impl Picture {
     /// Writes an image file; values are clipped to 0–255 and truncated, as the article's `np.uint8` does.
-    /// JPEG has no transparency: alpha is dropped there.
+    /// `quality`, 1 to 100, is that of a JPEG, which has no transparency: alpha is dropped there.
     ///
     /// # Errors
     /// [`PictureError::Encode`] when the encoder refuses, for example a JPEG edge beyond 65,535 pixels.
-    pub fn encode(&self, format: Format) -> Result<Vec<u8>, PictureError> {
+    pub fn encode(&self, format: Format, quality: u8) -> Result<Vec<u8>, PictureError> {
         let mut file = Vec::new();
-        let rgb = self.rgb.iter().map(|value| value.clamp(0.0, 255.0) as u8);
         let (width, height) = (self.width, self.height);
-        let written = match (format, &self.alpha) {
-            (Format::Png, Some(alpha)) => {
-                let mut rgba = Vec::with_capacity(alpha.len() * 4);
-                let colours: Vec<u8> = rgb.collect();
-                for (colour, &opacity) in colours.chunks_exact(3).zip(alpha) {
-                    rgba.extend_from_slice(colour);
-                    rgba.push(opacity);
-                }
-                PngEncoder::new(&mut file).write_image(&rgba, width, height, ExtendedColorType::Rgba8)
-            }
-            (Format::Png, None) => {
-                let rgb: Vec<u8> = rgb.collect();
-                PngEncoder::new(&mut file).write_image(&rgb, width, height, ExtendedColorType::Rgb8)
-            }
-            (Format::Jpeg, _) => {
-                let rgb: Vec<u8> = rgb.collect();
-                let encoder = JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY);
-                encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8)
+        let alpha = self.alpha.as_ref().filter(|_| format != Format::Jpeg);
+        let (pixels, colour) = match alpha {
+            Some(alpha) => (self.rgba(alpha), ExtendedColorType::Rgba8),
+            None => (self.bytes().collect(), ExtendedColorType::Rgb8),
+        };
+        let written = match format {
+            Format::Png => PngEncoder::new(&mut file).write_image(&pixels, width, height, colour),
+            Format::Webp => WebPEncoder::new_lossless(&mut file).write_image(&pixels, width, height, colour),
+            Format::Jpeg => {
+                let encoder = JpegEncoder::new_with_quality(&mut file, quality);
+                encoder.write_image(&pixels, width, height, colour)
             }
         };
         written.map_err(|error| PictureError::Encode(error.to_string()))?;
         Ok(file)
     }
+
+    fn bytes(&self) -> impl Iterator<Item = u8> + '_ {
+        self.rgb.iter().map(|value| value.clamp(0.0, 255.0) as u8)
+    }
+
+    fn rgba(&self, alpha: &[u8]) -> Vec<u8> {
+        let colours: Vec<u8> = self.bytes().collect();
+        let pixels = colours.chunks_exact(3).zip(alpha);
+        pixels.flat_map(|(colour, &opacity)| colour.iter().copied().chain([opacity])).collect()
+    }
+}
+
+/// Converts 16-bit RGB from the colour space of an ICC profile to sRGB. A profile that cannot be used leaves
+/// the colours as they are: a picture with colours slightly off is better than none.
+fn to_srgb(profile: &[u8], rgb: Vec<u16>) -> Vec<u16> {
+    let convert = || {
+        let profile = ColorProfile::new_from_slice(profile)?;
+        let srgb = ColorProfile::new_srgb();
+        let options = TransformOptions::default();
+        let transform = profile.create_transform_16bit(Layout::Rgb, &srgb, Layout::Rgb, options)?;
+        let mut converted = vec![0; rgb.len()];
+        transform.transform(&rgb, &mut converted)?;
+        Ok::<_, CmsError>(converted)
+    };
+    convert().unwrap_or_else(|error| {
+        tracing::debug!(%error, "the colour profile of an image is not used");
+        rgb
+    })
 }
 
 /// A decoder that has read the header, after all checks that the header allows.

@@ -37,10 +37,11 @@ fn transparency_travels_around_the_dream() {
     let image = RgbaImage::from_fn(3, 2, |x, y| Rgba([10, 20, 30, (x * 100 + y) as u8]));
     let bytes = file(&DynamicImage::ImageRgba8(image.clone()), ImageFormat::Png);
     let picture = decode(&bytes, LIMIT).unwrap();
-    let again = image::load_from_memory(&picture.encode(Format::Png).unwrap()).unwrap();
+    let again = image::load_from_memory(&picture.encode(Format::Png, 92).unwrap()).unwrap();
     assert_eq!(again.to_rgba8(), image);
     assert!(
-        image::load_from_memory(&picture.encode(Format::Jpeg).unwrap()).unwrap().color().channel_count() == 3
+        image::load_from_memory(&picture.encode(Format::Jpeg, 92).unwrap()).unwrap().color().channel_count()
+            == 3
     );
 }
 
@@ -102,6 +103,48 @@ fn what_is_no_image_or_damaged_is_refused() {
 #[test]
 fn values_are_clipped_when_encoded() {
     let picture = Picture { width: 1, height: 1, rgb: vec![-20.0, 300.0, 99.9], alpha: None };
-    let again = decode(&picture.encode(Format::Png).unwrap(), LIMIT).unwrap();
+    let again = decode(&picture.encode(Format::Png, 92).unwrap(), LIMIT).unwrap();
     assert_eq!(again.rgb, [0.0, 255.0, 99.0]);
+}
+
+#[test]
+fn webp_is_lossless_and_keeps_transparency() {
+    let image = RgbaImage::from_fn(9, 5, |x, y| Rgba([x as u8 * 20, y as u8 * 40, 7, 200 - x as u8]));
+    let picture = decode(&file(&DynamicImage::ImageRgba8(image.clone()), ImageFormat::Png), LIMIT).unwrap();
+    let again = decode(&picture.encode(Format::Webp, 1).unwrap(), LIMIT).unwrap();
+    assert_eq!(again, picture);
+}
+
+#[test]
+fn quality_makes_a_jpeg_smaller() {
+    let rgb = (0..64 * 64 * 3).map(|index| (index * 37 % 256) as f32).collect();
+    let picture = Picture { width: 64, height: 64, rgb, alpha: None };
+    let size = |quality| picture.encode(Format::Jpeg, quality).unwrap().len();
+    assert!(size(10) < size(60) && size(60) < size(95));
+}
+
+#[test]
+fn colour_profiles_are_converted_to_srgb() {
+    let encoded = |profile: &ColorProfile, colour: [u8; 3]| {
+        let mut bytes = Vec::new();
+        let mut encoder = PngEncoder::new(&mut bytes);
+        encoder.set_icc_profile(profile.encode().unwrap()).unwrap();
+        encoder.write_image(&colour.repeat(4), 2, 2, ExtendedColorType::Rgb8).unwrap();
+        decode(&bytes, LIMIT).unwrap().rgb[..3].to_vec()
+    };
+    // Display P3's red lies outside sRGB, its grey is the same grey.
+    let p3 = ColorProfile::new_display_p3();
+    let orange = encoded(&p3, [200, 100, 50]);
+    assert!(orange[0] > 205.0 && orange[2] < 40.0, "{orange:?}");
+    for profile in [p3, ColorProfile::new_srgb()] {
+        for (value, expected) in encoded(&profile, [120, 120, 120]).into_iter().zip([120.0; 3]) {
+            assert!((value - expected).abs() < 0.5, "{value}");
+        }
+    }
+    // A damaged profile is no reason to refuse a picture.
+    let mut bytes = Vec::new();
+    let mut encoder = PngEncoder::new(&mut bytes);
+    encoder.set_icc_profile(vec![7; 200]).unwrap();
+    encoder.write_image(&[10, 20, 30], 1, 1, ExtendedColorType::Rgb8).unwrap();
+    assert_eq!(decode(&bytes, LIMIT).unwrap().rgb, [10.0, 20.0, 30.0]);
 }

@@ -1,17 +1,33 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
 use tch::{Kind, Tensor};
 
 use super::{
-    Progress, RenderError,
-    laplacian::Laplacian,
-    pyramid::Octaves,
-    tiles::{Walk, jitter},
+    Progress, RenderError, checkpoint::Checkpoint, laplacian::Laplacian, pyramid::Octaves, tiles::Walk,
 };
 use crate::spec::{DreamSpec, Normalization, OctaveMode};
 
-/// Dreams `image`, `[1, 3, H, W]` in 0–255, and returns the last octave, clipped to 0–255.
+/// What the caller hears while a dream is made.
+pub(super) struct Hooks<'a> {
+    /// After every gradient step.
+    pub(super) on_progress: &'a mut dyn FnMut(Progress),
+    /// After every octave but the last: how many octaves there are, and the state.
+    pub(super) on_octave: &'a mut dyn FnMut(u32, &Checkpoint) -> Result<(), RenderError>,
+}
+
+/// A finished dream.
+pub(super) struct Dreamed {
+    /// The last octave, `[1, 3, H, W]`, clipped to 0–255.
+    pub(super) image: Tensor,
+    /// Octaves that were dreamed.
+    pub(super) octaves: u32,
+}
+
+/// Dreams `image`, `[1, 3, H, W]` in 0–255, going on after `resume` where there is one that fits.
 ///
 /// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave,
 /// counted from 0 at the coarsest), so that an octave's random choices do not depend on what ran before.
@@ -24,32 +40,52 @@ pub(super) fn dream(
     spec: &DreamSpec,
     image: &Tensor,
     max_pixels: u64,
-    on_progress: &mut dyn FnMut(Progress),
-) -> Result<Tensor, RenderError> {
+    resume: Option<Checkpoint>,
+    hooks: Hooks<'_>,
+) -> Result<Dreamed, RenderError> {
     let stepper = Stepper::new(spec, image.device())?;
     let octaves = match spec.octave_mode {
-        OctaveMode::CarryDetail => Octaves::carry_detail(image, spec.octaves, spec.octave_scale)?,
+        OctaveMode::CarryDetail => {
+            let fits = |height, width| walk.fits(height, width);
+            Octaves::carry_detail(image, spec.octaves, spec.octave_scale, &fits)?
+        }
         OctaveMode::Enlarge => Octaves::enlarge(image, spec.octaves, spec.octave_scale, max_pixels)?,
     };
     let meter = Meter { pixels: octaves.pixels()?, iterations: spec.iterations };
-    let mut image = octaves.base.shallow_clone();
-    for octave in 0..meter.pixels.len() {
+    let count = meter.pixels.len() as u32;
+    let resume = resume.filter(|checkpoint| octaves.holds(checkpoint));
+    let first = resume.as_ref().map_or(0, |checkpoint| checkpoint.octave + 1);
+    let mut image = resume.map_or_else(|| octaves.base.shallow_clone(), |checkpoint| checkpoint.image);
+    for octave in first..count {
         if octave > 0 {
-            image = octaves.advance(octave, &image)?;
+            image = octaves.advance(octave as usize, &image)?;
         }
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
-        rng.set_stream(octave as u64);
+        rng.set_stream(u64::from(octave));
         for iteration in 1..=spec.iterations {
-            let shift = if spec.jitter { jitter(&mut rng, walk.tile) } else { (0, 0) };
+            let shift = if spec.jitter { walk.jitter(&mut rng) } else { (0, 0) };
             let (score, gradient) = walk.gradient(&image, shift)?;
             if !score.is_finite() {
-                return Err(RenderError::NotFinite { octave: octave as u32 + 1, iteration });
+                return Err(RenderError::NotFinite { octave: octave + 1, iteration });
             }
             image = image.f_add(&stepper.step(&gradient)?)?;
-            on_progress(meter.read(octave, iteration, score));
+            (hooks.on_progress)(meter.read(octave as usize, iteration, score));
+        }
+        if octave + 1 < count {
+            (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
         }
     }
-    Ok(image.f_clamp(0.0, 255.0)?)
+    Ok(Dreamed { image: image.f_clamp(0.0, 255.0)?, octaves: count })
+}
+
+/// A start from noise, `[height, width, 3]`: 100 plus a random number in [0, 1), from a ChaCha8 stream that no
+/// octave uses.
+pub(super) fn noise(seed: u64, height: u32, width: u32) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(u64::MAX);
+    // The upper 24 bits are as many as a float below 1 holds.
+    let mut uniform = || (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
+    (0..height as usize * width as usize * 3).map(|_| 100.0 + uniform()).collect()
 }
 
 /// Turns a gradient into the change of the image.

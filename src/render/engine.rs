@@ -5,13 +5,28 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    RenderError, RenderRequest, Rendered, dream::dream, exec::Executor, objective::Goal, tiles::Walk,
+    FinishedOctave, RenderError, RenderRequest, Rendered,
+    checkpoint::Checkpoint,
+    dream::{Dreamed, Hooks, dream, noise},
+    exec::Executor,
+    objective::Goal,
+    pyramid::resize,
+    tiles::Walk,
 };
 use crate::{
     models::Model,
     picture::{self, Picture},
-    spec::Precision,
+    spec::{DreamSpec, Format, Noise, Precision},
 };
+
+/// Longer edge of a preview in pixels.
+const PREVIEW: i64 = 512;
+
+/// A preview is looked at for seconds.
+const PREVIEW_QUALITY: u8 = 80;
+
+/// Weights of red, green and blue in brightness (ITU-R BT.601), as in JPEG's YCbCr.
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
 /// Renders requests on one device.
 pub(super) struct Engine {
@@ -37,34 +52,40 @@ impl Engine {
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
-        let spec = &request.spec;
-        let Picture { width, height, rgb, alpha } = picture::decode(&request.input, max_pixels)?;
+        let spec = request.spec;
+        let Picture { width, height, rgb, alpha } = start(&spec, request.input.as_deref(), max_pixels)?;
         let image = to_tensor(&rgb, height, width, self.device)?;
         drop(rgb);
+        let resume = match request.resume.and_then(|bytes| Checkpoint::decode(&bytes, self.device)) {
+            Some(checkpoint) => Some(checkpoint?),
+            None => None,
+        };
         let (executor, fresh) = self.executor(&request.model, spec.precision)?;
         let goal = Goal::new(executor, &spec.objectives, image.device())?;
-        let walk = Walk {
-            executor,
-            goal: &goal,
-            tile: i64::from(spec.tile_size),
-            tiling: spec.tiling,
-            cancel: &request.cancel,
-        };
+        let walk = Walk::new(executor, &goal, &spec, &request.cancel);
         if fresh {
             walk.warm_up(&image)?;
         }
+        let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
+            Some(on_octave) => finished_octave(octaves, checkpoint).map(|finished| on_octave(finished)),
+            None => Ok(()),
+        };
+        let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         let started = Instant::now();
-        let dreamed = dream(&walk, spec, &image, max_pixels, &mut request.on_progress)?;
+        let Dreamed { image: dreamed, octaves } = dream(&walk, &spec, &image, max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let score = walk.score(&dreamed)?;
-        let (_, _, dreamed_height, dreamed_width) = dreamed.size4()?;
-        let (dreamed_width, dreamed_height) = (dreamed_width as u32, dreamed_height as u32);
+        let mut picture = to_picture(&finish(&spec, &image, dreamed)?)?;
         // A dream that has grown has lost the places that its transparency belonged to.
-        let alpha = alpha.filter(|_| (dreamed_width, dreamed_height) == (width, height));
-        let picture =
-            Picture { width: dreamed_width, height: dreamed_height, rgb: to_pixels(&dreamed)?, alpha };
-        let image = picture.encode(spec.format)?;
-        Ok(Rendered { image, width: picture.width, height: picture.height, score, render_seconds })
+        picture.alpha = alpha.filter(|_| (picture.width, picture.height) == (width, height));
+        Ok(Rendered {
+            image: picture.encode(spec.format, spec.quality)?,
+            width: picture.width,
+            height: picture.height,
+            score,
+            notes: notes(&spec, octaves),
+            render_seconds,
+        })
     }
 
     /// The executor for a model and precision, and whether it was made just now.
@@ -102,4 +123,66 @@ pub(super) fn to_pixels(image: &Tensor) -> Result<Vec<f32>, RenderError> {
     let mut pixels = vec![0.0; flat.numel()];
     flat.f_copy_data(&mut pixels, flat.numel())?;
     Ok(pixels)
+}
+
+/// An opaque picture.
+fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    Ok(Picture { width: width as u32, height: height as u32, rgb: to_pixels(image)?, alpha: None })
+}
+
+/// What the dream starts from.
+fn start(spec: &DreamSpec, input: Option<&[u8]>, max_pixels: u64) -> Result<Picture, RenderError> {
+    match (spec.noise, input) {
+        (Some(Noise { width, height }), _) => {
+            Ok(Picture { width, height, rgb: noise(spec.seed, height, width), alpha: None })
+        }
+        (None, Some(input)) => Ok(picture::decode(input, max_pixels)?),
+        (None, None) => Err(RenderError::NoInput),
+    }
+}
+
+/// Checkpoint and preview of an octave.
+fn finished_octave(octaves: u32, checkpoint: &Checkpoint) -> Result<FinishedOctave, RenderError> {
+    let (_, _, height, width) = checkpoint.image.size4()?;
+    let shrink = (PREVIEW as f64 / height.max(width) as f64).min(1.0);
+    let edge = |n: i64| ((n as f64 * shrink) as i64).max(1);
+    let small = resize(&checkpoint.image, edge(height), edge(width))?;
+    Ok(FinishedOctave {
+        octave: checkpoint.octave + 1,
+        octaves,
+        checkpoint: checkpoint.encode()?,
+        preview: to_picture(&small)?.encode(Format::Jpeg, PREVIEW_QUALITY)?,
+    })
+}
+
+/// Puts colours and parts of the original back where the spec asks for it.
+fn finish(spec: &DreamSpec, original: &Tensor, dreamed: Tensor) -> Result<Tensor, RenderError> {
+    if !spec.preserve_colors && spec.blend == 0.0 {
+        return Ok(dreamed);
+    }
+    let (_, _, height, width) = dreamed.size4()?;
+    let original = resize(original, height, width)?;
+    let coloured = if spec.preserve_colors {
+        // In YCbCr terms: Y of the dream, Cb and Cr of the original.
+        let luma = Tensor::f_from_slice(&LUMA)?.f_to_device(dreamed.device())?.f_reshape([1, 3, 1, 1])?;
+        let difference = dreamed.f_sub(&original)?.f_mul(&luma)?;
+        original.f_add(&difference.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?)?
+    } else {
+        dreamed
+    };
+    let blended = coloured.f_mul_scalar(1.0 - spec.blend)?.f_add(&original.f_mul_scalar(spec.blend)?)?;
+    Ok(blended.f_clamp(0.0, 255.0)?)
+}
+
+/// What the requester should know about a dream.
+fn notes(spec: &DreamSpec, octaves: u32) -> Vec<String> {
+    let mut notes = Vec::new();
+    if octaves < spec.octaves {
+        notes.push(format!(
+            "{octaves} of {} octaves were dreamed: the image is too small for a coarser one",
+            spec.octaves
+        ));
+    }
+    notes
 }

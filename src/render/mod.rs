@@ -4,6 +4,7 @@
 //! `render/` sees a tensor, nothing inside knows about jobs or HTTP. A full channel is a typed refusal
 //! rather than a wait, so the caller decides what to do about it.
 
+mod checkpoint;
 mod device;
 mod dream;
 mod engine;
@@ -11,6 +12,7 @@ mod exec;
 mod laplacian;
 mod objective;
 mod pyramid;
+pub mod seams;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -76,12 +78,30 @@ pub struct RenderRequest {
     pub model: Arc<Model>,
     /// What to dream.
     pub spec: DreamSpec,
-    /// The input image as a file (PNG, JPEG, …).
-    pub input: Bytes,
+    /// The input image as a file (PNG, JPEG, …); `None` where the spec starts from noise.
+    pub input: Option<Bytes>,
+    /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
+    /// with the same bytes. One that does not fit is ignored.
+    pub resume: Option<Bytes>,
     /// Called on the render thread after every gradient step; must be quick.
     pub on_progress: Box<dyn FnMut(Progress) + Send>,
+    /// Called on the render thread after every octave but the last; must be quick.
+    pub on_octave: Option<Box<dyn FnMut(FinishedOctave) + Send>>,
     /// Stops the render.
     pub cancel: CancelFlag,
+}
+
+/// What is known after an octave.
+#[derive(Clone, Debug)]
+pub struct FinishedOctave {
+    /// Which octave, counted from 1.
+    pub octave: u32,
+    /// Octaves in this render.
+    pub octaves: u32,
+    /// For [`RenderRequest::resume`].
+    pub checkpoint: Vec<u8>,
+    /// The dream so far as a small JPEG.
+    pub preview: Vec<u8>,
 }
 
 /// A finished dream.
@@ -95,6 +115,8 @@ pub struct Rendered {
     pub height: u32,
     /// Objective of the finished dream.
     pub score: f64,
+    /// What the requester should know, such as that fewer octaves fitted than were asked for.
+    pub notes: Vec<String>,
     /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
     pub render_seconds: f64,
 }
@@ -105,6 +127,9 @@ pub enum RenderError {
     /// The input cannot be decoded or the result not encoded.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// The spec starts from an image, and none was given.
+    #[error("there is no image to dream on, and the spec does not start from noise")]
+    NoInput,
     /// The image does not fit a layer of the objective.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -161,6 +186,7 @@ impl RenderError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Picture(_)
+            | Self::NoInput
             | Self::TooLarge { .. }
             | Self::Shape(_)
             | Self::Layer(_)

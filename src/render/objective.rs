@@ -46,6 +46,20 @@ impl Goal {
         Ok(Self { terms, layers })
     }
 
+    /// Image pixels between neighbouring positions of the deepest layer; 1 where no layer has positions.
+    pub(super) fn stride(&self, executor: &Executor) -> i64 {
+        let network = executor.network();
+        let wanted = |name: &str| self.layers.iter().any(|id| network.node(*id).name == name);
+        let layers = network.layers().into_iter().filter(|layer| wanted(&layer.name));
+        layers.filter_map(|layer| layer.stride).max().unwrap_or(1) as i64
+    }
+
+    /// Whether the layers can be computed for an image of this size.
+    pub(super) fn fits(&self, executor: &Executor, height: i64, width: i64) -> bool {
+        let [height, width] = [height, width].map(|extent| usize::try_from(extent).unwrap_or(0));
+        executor.network().shapes(&self.layers, height, width).is_ok()
+    }
+
     /// Weighted sum of all terms for one tile, `[1, 3, H, W]` in 0–255; a scalar tensor.
     pub(super) fn score(&self, executor: &Executor, tile: &Tensor) -> Result<Tensor, RenderError> {
         let activations = executor.forward(tile, &self.layers)?;

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::RenderError;
+use super::{RenderError, checkpoint::Checkpoint};
 
 /// Resamples `[1, 3, H, W]` to `height × width` as PIL's bilinear filter does on float channels: half-pixel
 /// centres, and a support that widens when shrinking, so that nothing aliases. No rounding to 8 bits.
@@ -22,15 +22,21 @@ pub(super) fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, 
 
 /// Sizes `(height, width)` of the octaves, coarsest first; the last one is the image's own.
 ///
-/// Each is `int(float32(size) / scale)` of the next, the article's arithmetic. The pyramid is cut short
-/// where a size would fall below one pixel.
-pub(super) fn octave_sizes(height: i64, width: i64, octaves: u32, scale: f64) -> Vec<(i64, i64)> {
+/// Each is `int(float32(size) / scale)` of the next, the article's arithmetic. The pyramid is cut short before
+/// the first size that has no pixels or does not `fit` the network.
+pub(super) fn octave_sizes(
+    height: i64,
+    width: i64,
+    octaves: u32,
+    scale: f64,
+    fits: &dyn Fn(i64, i64) -> bool,
+) -> Vec<(i64, i64)> {
     let shrink = |n: i64| (n as f32 / scale as f32) as i64;
     let mut sizes = vec![(height, width)];
     let mut size = (height, width);
     for _ in 1..octaves {
         size = (shrink(size.0), shrink(size.1));
-        if size.0 < 1 || size.1 < 1 {
+        if size.0 < 1 || size.1 < 1 || !fits(size.0, size.1) {
             break;
         }
         sizes.push(size);
@@ -56,9 +62,14 @@ enum Next {
 
 impl Octaves {
     /// Takes `image`, the finest octave, apart: each octave remembers what the next coarser one lacks.
-    pub(super) fn carry_detail(image: &Tensor, octaves: u32, scale: f64) -> Result<Self, RenderError> {
+    pub(super) fn carry_detail(
+        image: &Tensor,
+        octaves: u32,
+        scale: f64,
+        fits: &dyn Fn(i64, i64) -> bool,
+    ) -> Result<Self, RenderError> {
         let (_, _, height, width) = image.size4()?;
-        let sizes = octave_sizes(height, width, octaves, scale);
+        let sizes = octave_sizes(height, width, octaves, scale, fits);
         let mut base = image.shallow_clone();
         let mut next = Vec::with_capacity(sizes.len());
         for pair in sizes.windows(2).rev() {
@@ -102,6 +113,19 @@ impl Octaves {
             Next::Detail(detail) => area(detail),
         });
         Ok(std::iter::once(area(&self.base)).chain(finer).collect::<Result<_, _>>()?)
+    }
+
+    /// Whether a checkpoint is one of these octaves, and not the last.
+    pub(super) fn holds(&self, checkpoint: &Checkpoint) -> bool {
+        let size = |tensor: &Tensor| tensor.size4().ok().map(|(_, _, height, width)| (height, width));
+        let index = checkpoint.octave as usize;
+        let expected = match index.checked_sub(1).map(|finer| self.next.get(finer)) {
+            None => size(&self.base),
+            Some(Some(Next::Size(height, width))) => Some((*height, *width)),
+            Some(Some(Next::Detail(detail))) => size(detail),
+            Some(None) => None,
+        };
+        index < self.next.len() && expected.is_some() && expected == size(&checkpoint.image)
     }
 
     /// The start of octave `index` (from 1), given the dreamed octave before it.

@@ -1,43 +1,93 @@
 //! Gradients tile by tile: memory is bounded by the tile, not by the picture.
 //!
 //! Before each step the image is rolled by a random offset, so that tile borders fall elsewhere each time
-//! and no seam builds up.
+//! and no seam builds up. The default walk lays tiles that overlap: the gradient of a tile is kept only in its
+//! core, and computed with a halo of neighbouring pixels around it, so that what the network sees near a
+//! border of the core is the picture and not padding. Windows keep the phase of the network's strides: they
+//! start at multiples of the stride, and all are as long as the image modulo the stride, which makes the
+//! asymmetric `SAME` padding fall alike in each. What is left is the influence of pixels beyond the halo.
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 use tch::Tensor;
 
 use super::{CancelFlag, RenderError, exec::Executor, objective::Goal};
-use crate::spec::Tiling;
+use crate::spec::{DreamSpec, Tiling};
 
-/// One axis of a tile: `start..start + length`.
+/// Pixels around a tile's core that the network sees too. Wider halos cost more than they mend: see the
+/// measurements in `docs/tiles.md`.
+pub(super) const HALO: i64 = 32;
+
+/// One axis of a tile or of its core: `start..start + length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: i64,
     pub(super) length: i64,
 }
 
-/// Cuts an axis of `n` pixels into spans.
-///
-/// [`Tiling::Even`]: as few near-equal spans as possible, none longer than `tile`; they cover everything.
-/// [`Tiling::Article`]: `range(0, max(n − tile/2, tile), tile)`; up to half a tile is left out at the end.
-pub(super) fn spans(n: i64, tile: i64, tiling: Tiling) -> Vec<Span> {
-    match tiling {
-        Tiling::Even => {
-            let count = (n + tile - 1) / tile;
-            let edge = |index: i64| index * n / count;
-            (0..count)
-                .map(|index| Span { start: edge(index), length: edge(index + 1) - edge(index) })
-                .collect()
+/// One axis of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Strip {
+    /// What the network sees.
+    pub(super) window: Span,
+    /// The part of it whose gradient is kept.
+    pub(super) core: Span,
+}
+
+/// How tiles are laid.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    /// Largest edge of a window.
+    pub(super) tile: i64,
+    /// Wanted width of the halo; less where the tile is small.
+    pub(super) halo: i64,
+    /// Image pixels between neighbouring positions of the deepest layer.
+    pub(super) stride: i64,
+    pub(super) tiling: Tiling,
+}
+
+impl Grid {
+    /// Cuts an axis of `n` pixels.
+    ///
+    /// [`Tiling::Even`]: near-equal cores that cover everything, in windows no longer than the tile.
+    /// [`Tiling::Article`]: `range(0, max(n − tile/2, tile), tile)` without halo; up to half a tile is left out
+    /// at the end.
+    pub(super) fn strips(&self, n: i64) -> Vec<Strip> {
+        let Self { tile, .. } = *self;
+        match self.tiling {
+            Tiling::Even if n <= tile => {
+                let whole = Span { start: 0, length: n };
+                vec![Strip { window: whole, core: whole }]
+            }
+            Tiling::Even => self.overlapping(n),
+            Tiling::Article => {
+                let starts =
+                    (0..(n - tile / 2).max(tile)).step_by(usize::try_from(tile).unwrap_or(usize::MAX));
+                let spans = starts.map(|start| Span { start, length: tile.min(n - start) });
+                spans.map(|span| Strip { window: span, core: span }).collect()
+            }
         }
-        Tiling::Article => {
-            let starts = (0..(n - tile / 2).max(tile)).step_by(usize::try_from(tile).unwrap_or(usize::MAX));
-            starts.map(|start| Span { start, length: tile.min(n - start) }).collect()
-        }
+    }
+
+    fn overlapping(&self, n: i64) -> Vec<Strip> {
+        let Self { tile, .. } = *self;
+        let halo = self.halo.min(tile / 4);
+        // A small tile has no room to keep the phase of a large stride.
+        let stride = if self.stride * 8 > tile { 1 } else { self.stride };
+        let reach = tile - 2 * halo - 2 * stride;
+        let count = (n + reach - 1) / reach;
+        let cut = |index: i64| index * n / count;
+        let strip = |index: i64| {
+            let core = Span { start: cut(index), length: cut(index + 1) - cut(index) };
+            let start = (core.start - halo).max(0) / stride * stride;
+            let end = n - (n - core.start - core.length - halo).max(0) / stride * stride;
+            Strip { window: Span { start, length: end - start }, core }
+        };
+        (0..count).map(strip).collect()
     }
 }
 
 /// A random offset `(x, y)`, each uniform in `0..tile`.
-pub(super) fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
+fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
     // Multiply-shift maps 32 random bits to the range; its bias is below 2⁻²⁰ for any tile we allow.
     let mut draw = || ((u64::from(rng.next_u32()) * tile as u64) >> 32) as i64;
     (draw(), draw())
@@ -45,16 +95,48 @@ pub(super) fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
 
 /// What a gradient step needs besides the image.
 pub(super) struct Walk<'a> {
-    pub(super) executor: &'a Executor,
-    pub(super) goal: &'a Goal,
-    pub(super) tile: i64,
-    pub(super) tiling: Tiling,
-    pub(super) cancel: &'a CancelFlag,
+    executor: &'a Executor,
+    goal: &'a Goal,
+    grid: Grid,
+    cancel: &'a CancelFlag,
 }
 
-impl Walk<'_> {
+/// Score and gradient of one tile's core are parts of a whole; so is its share of the pixels.
+struct Part {
+    score: f64,
+    area: f64,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        executor: &'a Executor,
+        goal: &'a Goal,
+        spec: &DreamSpec,
+        cancel: &'a CancelFlag,
+    ) -> Self {
+        let tile = i64::from(spec.tile_size);
+        let grid = Grid { tile, halo: HALO, stride: goal.stride(executor), tiling: spec.tiling };
+        Self::over(executor, goal, grid, cancel)
+    }
+
+    /// As [`Self::new`], over a grid of one's own.
+    pub(super) fn over(executor: &'a Executor, goal: &'a Goal, grid: Grid, cancel: &'a CancelFlag) -> Self {
+        Self { executor, goal, grid, cancel }
+    }
+
+    /// A random offset for [`Self::gradient`].
+    pub(super) fn jitter(&self, rng: &mut ChaCha8Rng) -> (i64, i64) {
+        jitter(rng, self.grid.tile)
+    }
+
+    /// Whether every tile of an image of this size is large enough for the network.
+    pub(super) fn fits(&self, height: i64, width: i64) -> bool {
+        let least = |n| self.grid.strips(n).iter().map(|strip| strip.window.length).min().unwrap_or(0);
+        self.goal.fits(self.executor, least(height), least(width))
+    }
+
     /// Score and gradient of the whole `image`, `[1, 3, H, W]`, which is rolled by `shift` = (x, y) first
-    /// and back afterwards. The score is the mean over the tiles, weighted by their pixels.
+    /// and back afterwards. The score is the mean over the tiles, weighted by the pixels of their cores.
     ///
     /// # Errors
     /// [`RenderError::Canceled`] between tiles, otherwise what the executor says.
@@ -62,29 +144,31 @@ impl Walk<'_> {
         let (_, _, height, width) = image.size4()?;
         let rolled = roll(image, shift)?;
         let gradient = rolled.f_zeros_like()?;
-        let (mut score, mut pixels) = (0.0, 0.0);
-        for row in spans(height, self.tile, self.tiling) {
-            for column in spans(width, self.tile, self.tiling) {
-                if self.cancel.is_canceled() {
-                    return Err(RenderError::Canceled);
+        let score = self.over_tiles(height, width, |row, column| {
+            let window = cut(&rolled, row.window, column.window)?;
+            let (score, tile) = self.goal.gradient(self.executor, &window)?;
+            let tile = cut(&tile, inner(row), inner(column))?;
+            let tile = match self.grid.tiling {
+                // An objective is a mean over its window, so the derivative shrinks as the window grows: in the
+                // units of the whole image, tiles of different sizes agree.
+                Tiling::Even => {
+                    let window = (row.window.length * column.window.length) as f64;
+                    tile.f_mul_scalar(window / (height * width) as f64)?
                 }
-                let (tile_score, tile_gradient) =
-                    self.goal.gradient(self.executor, &cut(&rolled, row, column)?)?;
-                cut(&gradient, row, column)?.f_copy_(&tile_gradient)?;
-                let area = (row.length * column.length) as f64;
-                score += tile_score * area;
-                pixels += area;
-            }
-        }
-        Ok((score / pixels, roll(&gradient, (-shift.0, -shift.1))?))
+                Tiling::Article => tile,
+            };
+            cut(&gradient, row.core, column.core)?.f_copy_(&tile)?;
+            Ok(score)
+        })?;
+        Ok((score, roll(&gradient, (-shift.0, -shift.1))?))
     }
 
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
     pub(super) fn warm_up(&self, image: &Tensor) -> Result<(), RenderError> {
         let (_, _, height, width) = image.size4()?;
-        let first = |n| spans(n, self.tile, self.tiling).into_iter().next();
+        let first = |n| self.grid.strips(n).into_iter().next();
         if let (Some(row), Some(column)) = (first(height), first(width)) {
-            drop(self.goal.gradient(self.executor, &cut(image, row, column)?)?);
+            drop(self.goal.gradient(self.executor, &cut(image, row.window, column.window)?)?);
         }
         Ok(())
     }
@@ -92,17 +176,37 @@ impl Walk<'_> {
     /// Score of the whole image, tiles as in [`Self::gradient`] without a shift.
     pub(super) fn score(&self, image: &Tensor) -> Result<f64, RenderError> {
         let (_, _, height, width) = image.size4()?;
-        let (mut score, mut pixels) = (0.0, 0.0);
-        for row in spans(height, self.tile, self.tiling) {
-            for column in spans(width, self.tile, self.tiling) {
-                let area = (row.length * column.length) as f64;
-                score +=
-                    self.goal.score(self.executor, &cut(image, row, column)?)?.f_double_value(&[])? * area;
-                pixels += area;
+        self.over_tiles(height, width, |row, column| {
+            let window = cut(image, row.window, column.window)?;
+            Ok(self.goal.score(self.executor, &window)?.f_double_value(&[])?)
+        })
+    }
+
+    /// Mean of what `visit` says of each tile, weighted by the pixels of its core.
+    fn over_tiles(
+        &self,
+        height: i64,
+        width: i64,
+        mut visit: impl FnMut(Strip, Strip) -> Result<f64, RenderError>,
+    ) -> Result<f64, RenderError> {
+        let mut whole = Part { score: 0.0, area: 0.0 };
+        for row in self.grid.strips(height) {
+            for column in self.grid.strips(width) {
+                if self.cancel.is_canceled() {
+                    return Err(RenderError::Canceled);
+                }
+                let area = (row.core.length * column.core.length) as f64;
+                whole.score += visit(row, column)? * area;
+                whole.area += area;
             }
         }
-        Ok(score / pixels)
+        Ok(whole.score / whole.area)
     }
+}
+
+/// The core in the coordinates of its window.
+fn inner(strip: Strip) -> Span {
+    Span { start: strip.core.start - strip.window.start, length: strip.core.length }
 }
 
 /// A view of one tile.
@@ -119,26 +223,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn even_spans_cover_every_pixel_once() {
-        for tile in [64, 100, 512] {
-            for n in 1..1500 {
-                let spans = spans(n, tile, Tiling::Even);
+    fn even_strips_cover_every_pixel_once_and_keep_the_phase() {
+        for (tile, stride) in [(64, 1), (64, 32), (100, 8), (512, 16), (512, 32)] {
+            let grid = Grid { tile, halo: HALO, stride, tiling: Tiling::Even };
+            for n in 1..2500 {
+                let strips = grid.strips(n);
                 let mut next = 0;
-                for span in &spans {
-                    assert_eq!(span.start, next);
-                    assert!((1..=tile).contains(&span.length));
-                    next += span.length;
+                for Strip { window, core } in &strips {
+                    assert_eq!(core.start, next);
+                    assert!(
+                        core.length > 0 && (1..=tile).contains(&window.length),
+                        "{n} in {tile}: {window:?}"
+                    );
+                    let (before, after) = (core.start - window.start, window.length - core.length);
+                    assert!(before >= 0 && after >= before && window.start + window.length <= n);
+                    assert!(window.start == 0 || before >= HALO.min(tile / 4));
+                    if stride * 8 <= tile {
+                        assert_eq!((window.start % stride, (n - window.length) % stride), (0, 0));
+                    }
+                    next += core.length;
                 }
                 assert_eq!(next, n);
-                assert_eq!(spans.len() as i64, (n + tile - 1) / tile);
             }
         }
     }
 
     #[test]
-    fn article_spans_are_those_of_the_article() {
-        let of = |n| {
-            spans(n, 512, Tiling::Article).iter().map(|span| (span.start, span.length)).collect::<Vec<_>>()
+    fn article_strips_are_those_of_the_article() {
+        let grid = Grid { tile: 512, halo: HALO, stride: 16, tiling: Tiling::Article };
+        let of = |n| -> Vec<_> {
+            let strips = grid.strips(n);
+            assert!(strips.iter().all(|strip| strip.window == strip.core));
+            strips.iter().map(|strip| (strip.core.start, strip.core.length)).collect()
         };
         assert_eq!(of(359), [(0, 359)]);
         assert_eq!(of(640), [(0, 512)]);

@@ -9,7 +9,7 @@
 //! A network of ReLUs and max-poolings is differentiable only almost everywhere: where an activation is zero, or
 //! two maxima in a window are equal but for rounding, the last digit decides which side's derivative is computed,
 //! and one such decision can change a gradient by a per cent. A flat area of a photograph is full of them. So a
-//! gradient is computed in several kinds of arithmetic ([`ARITHMETICS`]) and has to meet its tolerance in one of
+//! gradient is computed in several kinds of arithmetic (`ARITHMETICS`) and has to meet its tolerance in one of
 //! them: a wrong import fails in all.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};

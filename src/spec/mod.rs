@@ -10,7 +10,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use request::{MAX_SEED, resolve, resolve_objectives};
+pub use request::{MAX_SEED, Start, resolve, resolve_objectives};
 
 /// A named set of defaults from the article. Every field can be overridden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -84,8 +84,10 @@ pub enum Format {
     /// Lossless.
     #[default]
     Png,
-    /// Smaller; quality 92.
+    /// Smaller; see [`DreamSpec::quality`]. Has no transparency.
     Jpeg,
+    /// Lossless, smaller than PNG.
+    Webp,
 }
 
 impl Format {
@@ -94,6 +96,7 @@ impl Format {
         match self {
             Format::Png => "image/png",
             Format::Jpeg => "image/jpeg",
+            Format::Webp => "image/webp",
         }
     }
 
@@ -102,8 +105,19 @@ impl Format {
         match self {
             Format::Png => "png",
             Format::Jpeg => "jpg",
+            Format::Webp => "webp",
         }
     }
+}
+
+/// Size of a start from noise: every value is 100 plus a random number below 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Noise {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
 }
 
 /// What an objective maximises in its layer.
@@ -144,6 +158,9 @@ pub struct DreamSpec {
     pub model: String,
     /// Where the defaults came from.
     pub preset: Preset,
+    /// Start from noise of this size instead of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
     /// What to maximise; at least one.
     pub objectives: Vec<Objective>,
     /// Number of scales.
@@ -170,6 +187,20 @@ pub struct DreamSpec {
     pub seed: u64,
     /// Arithmetic of the network.
     pub precision: Precision,
+    /// Share of the original image in the result, 0 to 1.
+    #[serde(default)]
+    pub blend: f64,
+    /// Whether the result keeps the colours of the original and takes only brightness from the dream.
+    #[serde(default)]
+    pub preserve_colors: bool,
     /// File format of the result.
     pub format: Format,
+    /// Quality of a JPEG, 1 to 100.
+    #[serde(default = "default_quality")]
+    pub quality: u8,
+}
+
+/// Quality of a JPEG where none is asked for: artefacts would compete with the dream's own detail below it.
+const fn default_quality() -> u8 {
+    92
 }

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
+    DreamSpec, Format, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
+    default_quality,
 };
 use crate::{
     fields::{FieldError, Fields},
@@ -18,6 +19,22 @@ const MAX_OBJECTIVES: usize = 16;
 
 /// Largest edge of a tile in pixels: what a gradient step holds in memory grows with its square.
 const MAX_TILE: u32 = 2048;
+
+/// Edge of a start from noise in pixels: the article's, and the largest.
+const NOISE: u32 = 224;
+const MAX_NOISE: u32 = 4096;
+
+/// What came with a spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// An image to dream on.
+    Image,
+    /// Nothing: the dream has to start from noise.
+    Nothing {
+        /// Pointer to where an image would have been.
+        image: &'static str,
+    },
+}
 
 /// What a preset stands for.
 struct Defaults {
@@ -47,11 +64,17 @@ impl Defaults {
 }
 
 /// Reads a partial spec (every field optional), fills in preset and model defaults, and checks layers,
-/// channels and classes against the model. `pointer` is where `value` stands in its document.
+/// channels and classes against the model. `pointer` is where `value` stands in its document, `start` whether
+/// an image came with it.
 ///
 /// # Errors
 /// Every mistake, each with its JSON pointer.
-pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<DreamSpec, Vec<FieldError>> {
+pub fn resolve(
+    pointer: &str,
+    value: Value,
+    catalogue: &Catalogue,
+    start: Start,
+) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
     let id = fields.take::<String>("model").unwrap_or_else(|| catalogue.default_id().to_owned());
     let model = catalogue.get(&id);
@@ -65,9 +88,11 @@ pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<Dre
     let defaults = Defaults::of(preset);
     let objectives_pointer = fields.at("objectives");
     let objectives = fields.raw("objectives");
+    let noise = read_noise(&mut fields, preset, start);
     let spec = DreamSpec {
         model: id,
         preset,
+        noise,
         objectives: Vec::new(),
         octaves: fields.number("octaves", 1, 16).unwrap_or(defaults.octaves),
         octave_scale: fields.number("octave_scale", 1.05, 4.0).unwrap_or(1.4),
@@ -81,7 +106,10 @@ pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<Dre
         jitter: fields.take("jitter").unwrap_or(defaults.jitter),
         seed: fields.number("seed", 0, MAX_SEED).unwrap_or(0),
         precision: fields.take::<Precision>("precision").unwrap_or_default(),
+        blend: fields.number("blend", 0.0, 1.0).unwrap_or(0.0),
+        preserve_colors: fields.take("preserve_colors").unwrap_or(false),
         format: fields.take::<Format>("format").unwrap_or_default(),
+        quality: fields.number("quality", 1, 100).unwrap_or(default_quality()),
     };
     let objectives = match model {
         Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
@@ -92,6 +120,31 @@ pub fn resolve(pointer: &str, value: Value, catalogue: &Catalogue) -> Result<Dre
     };
     let errors = fields.finish();
     if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
+}
+
+/// The size of a start from noise, or `None` for a start from the image.
+fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise> {
+    let pointer = fields.at("noise");
+    let wanted = fields.raw("noise").map(|value| {
+        let mut size = Fields::new(&pointer, value);
+        let mut edge = |name| size.number(name, 1, MAX_NOISE).unwrap_or(NOISE);
+        let noise = Noise { width: edge("width"), height: edge("height") };
+        fields.extend(size.finish());
+        noise
+    });
+    match (start, wanted, preset) {
+        (Start::Image, Some(_), _) => {
+            fields.error("noise", "an image was sent too; start from one of the two");
+            None
+        }
+        (Start::Image, None, _) => None,
+        (Start::Nothing { image }, None, Preset::Deepdream | Preset::DeepdreamLapnorm) => {
+            let detail = "is needed: an image file, or a spec with \"noise\" such as {\"width\": 224, \"height\": 224}";
+            fields.extend([FieldError::new(image, detail)]);
+            None
+        }
+        (Start::Nothing { .. }, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
+    }
 }
 
 /// Reads the list of objectives for `model`; absent means the model's default.

@@ -39,13 +39,13 @@ fn catalogue() -> Catalogue {
 
 /// `pointer: detail` of every mistake.
 fn mistakes(spec: serde_json::Value) -> Vec<String> {
-    let errors = resolve("/spec", spec, &catalogue()).unwrap_err();
+    let errors = resolve("/spec", spec, &catalogue(), Start::Image).unwrap_err();
     errors.into_iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect()
 }
 
 #[test]
 fn an_empty_spec_is_the_default_preset() {
-    let spec = resolve("", json!({}), &catalogue()).unwrap();
+    let spec = resolve("", json!({}), &catalogue(), Start::Image).unwrap();
     assert_eq!((spec.model.as_str(), spec.preset), ("small", Preset::DeepdreamLapnorm));
     assert_eq!((spec.octaves, spec.iterations, spec.octave_scale, spec.step), (4, 10, 1.4, 1.5));
     assert_eq!((spec.normalization, spec.laplacian_levels), (Normalization::Laplacian, 4));
@@ -63,13 +63,13 @@ fn a_resolved_spec_resolves_to_itself() {
             {"kind": "class", "class": 3},
         ],
     });
-    let spec = resolve("", wanted, &catalogue()).unwrap();
+    let spec = resolve("", wanted, &catalogue(), Start::Image).unwrap();
     assert_eq!(spec.normalization, Normalization::MeanAbs);
     assert_eq!(spec.objectives[0].channels, [0, 2]);
     assert_eq!((spec.objectives[1].layer.as_str(), spec.objectives[1].class), ("logits", Some(3)));
     let stored = serde_json::to_value(&spec).unwrap();
     assert_eq!(serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(), spec);
-    assert_eq!(resolve("", stored, &catalogue()).unwrap(), spec);
+    assert_eq!(resolve("", stored, &catalogue(), Start::Image).unwrap(), spec);
 }
 
 #[test]
@@ -120,4 +120,24 @@ fn unknown_models_and_empty_objectives_are_refused() {
         );
     }
     assert_eq!(mistakes(json!([])), ["/spec: must be an object, not an array"]);
+}
+
+#[test]
+fn a_dream_starts_from_an_image_or_from_noise() {
+    const NOTHING: Start = Start::Nothing { image: "/image" };
+    let resolve = |spec, start| resolve("", spec, &catalogue(), start);
+    let noise = |spec| resolve(spec, NOTHING).unwrap().noise;
+    assert_eq!(noise(json!({"preset": "multiscale"})), Some(Noise { width: 224, height: 224 }));
+    let wanted = json!({"noise": {"width": 30, "height": 20}});
+    assert_eq!(noise(wanted.clone()), Some(Noise { width: 30, height: 20 }));
+    for (spec, start, pointer) in [
+        (json!({}), NOTHING, "/image"),
+        (wanted, Start::Image, "/noise"),
+        (json!({"noise": {"width": 0}}), NOTHING, "/noise/width"),
+        (json!({"noise": {"depth": 3}}), NOTHING, "/noise/depth"),
+        (json!({"noise": 5}), NOTHING, "/noise"),
+    ] {
+        let errors = resolve(spec, start).unwrap_err();
+        assert_eq!(errors.iter().map(|error| error.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
+    }
 }

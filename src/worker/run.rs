@@ -145,14 +145,25 @@ async fn render(
         .get(&job.spec.model)
         .cloned()
         .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
-    let input = context.objects.get(ObjectKey::Input(job.id)).await?;
+    let input = match job.spec.noise {
+        Some(_) => None,
+        None => Some(context.objects.get(ObjectKey::Input(job.id)).await?),
+    };
     let on_progress = Box::new(move |now: Progress| {
         // JSON has no way to write a score that is not finite.
         if now.score.is_finite() && now.fraction.is_finite() {
             progress.send_replace(Some(now));
         }
     });
-    let request = RenderRequest { model, spec: job.spec.clone(), input, on_progress, cancel };
+    let request = RenderRequest {
+        model,
+        spec: job.spec.clone(),
+        input,
+        resume: None,
+        on_progress,
+        on_octave: None,
+        cancel,
+    };
     let outcome = renderer.submit(request)?.await;
     Ok(outcome.unwrap_or(Err(RenderError::Stopped))?)
 }
@@ -165,7 +176,7 @@ async fn store(
     rendered: Rendered,
     progress: Option<Progress>,
 ) -> Result<Finished, AttemptError> {
-    let Rendered { image, width, height, score, render_seconds } = rendered;
+    let Rendered { image, width, height, score, render_seconds, .. } = rendered;
     let result = JobResult {
         lease: lease.token,
         media_type: job.spec.format.media_type().into(),

@@ -135,7 +135,7 @@ fn spec() -> DreamSpec {
         class_layer: None,
         channel_layer: "relu".into(),
     });
-    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue).unwrap()
+    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, spec::Start::Image).unwrap()
 }
 
 fn finished(lease: Lease) -> Finished {

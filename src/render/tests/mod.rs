@@ -24,6 +24,7 @@ fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> Objective {
 fn spec(objective: Objective) -> DreamSpec {
     DreamSpec {
         model: "test".into(),
+        noise: None,
         preset: Preset::Deepdream,
         objectives: vec![objective],
         octaves: 2,
@@ -38,6 +39,9 @@ fn spec(objective: Objective) -> DreamSpec {
         jitter: true,
         seed: 0,
         precision: Precision::Fp32,
+        blend: 0.0,
+        preserve_colors: false,
         format: Format::Png,
+        quality: 92,
     }
 }

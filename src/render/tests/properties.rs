@@ -8,7 +8,8 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         CancelFlag, RenderError,
-        dream::dream,
+        checkpoint::Checkpoint,
+        dream::{Hooks, dream, noise},
         engine::{to_pixels, to_tensor},
         exec::Executor,
         laplacian::Laplacian,
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     graph::{Array, Network, Node, NodeId, Op, Padding, Window},
     models::{Model, Preprocessing},
-    spec::{DreamSpec, Objective, ObjectiveKind},
+    spec::{DreamSpec, Objective, ObjectiveKind, OctaveMode},
 };
 
 #[test]
@@ -43,7 +44,7 @@ fn laplacian_normalisation_of_any_size_is_finite() {
 fn octaves_reassemble_the_image() {
     for (height, width) in [(97, 131), (64, 200), (3, 5), (1, 1)] {
         let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
-        let octaves = Octaves::carry_detail(&image, 4, 1.4).unwrap();
+        let octaves = Octaves::carry_detail(&image, 4, 1.4, &|_, _| true).unwrap();
         let pixels = octaves.pixels().unwrap();
         assert_eq!(pixels.last(), Some(&(height * width)));
         let start = octaves.base.shallow_clone();
@@ -66,9 +67,11 @@ fn enlarging_stops_at_the_limit() {
 
 #[test]
 fn octaves_shrink_as_in_the_article_and_stop_at_one_pixel() {
-    assert_eq!(octave_sizes(359, 640, 4, 1.4), [(130, 232), (182, 326), (256, 457), (359, 640)]);
-    assert_eq!(octave_sizes(2, 3, 4, 1.4), [(1, 2), (2, 3)]);
-    assert_eq!(octave_sizes(1, 5000, 16, 1.4), [(1, 5000)]);
+    let any = |_, _| true;
+    assert_eq!(octave_sizes(359, 640, 4, 1.4, &any), [(130, 232), (182, 326), (256, 457), (359, 640)]);
+    assert_eq!(octave_sizes(2, 3, 4, 1.4, &any), [(1, 2), (2, 3)]);
+    assert_eq!(octave_sizes(1, 5000, 16, 1.4, &any), [(1, 5000)]);
+    assert_eq!(octave_sizes(359, 640, 4, 1.4, &|height, _| height > 200), [(256, 457), (359, 640)]);
 }
 
 /// A small network with random weights that reaches every kind of derivative, for images of any size.
@@ -147,25 +150,63 @@ fn gradients_agree_with_finite_differences() {
     }
 }
 
+/// Dreams on `random_network` without any callback.
+fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor, Vec<Checkpoint>) {
+    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
+    let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
+    let cancel = CancelFlag::default();
+    let walk = Walk::new(&executor, &goal, spec, &cancel);
+    let (mut fractions, mut checkpoints) = (Vec::new(), Vec::new());
+    let hooks = Hooks {
+        on_progress: &mut |progress| fractions.push(progress.fraction),
+        on_octave: &mut |_, checkpoint| {
+            checkpoints
+                .push(Checkpoint { octave: checkpoint.octave, image: checkpoint.image.shallow_clone() });
+            Ok(())
+        },
+    };
+    let dreamed = dream(&walk, spec, image, u64::MAX, resume, hooks).unwrap();
+    assert!(fractions.is_sorted() && fractions.last() == Some(&1.0));
+    (dreamed.image, checkpoints)
+}
+
+fn slope() -> Tensor {
+    to_tensor(&vec![90.0; 40 * 56 * 3], 40, 56, Device::Cpu).unwrap()
+        + Tensor::arange(56, (Kind::Float, Device::Cpu))
+}
+
 #[test]
 fn equal_seeds_give_equal_dreams_and_others_do_not() {
-    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
-    let image = to_tensor(&vec![90.0; 40 * 56 * 3], 40, 56, Device::Cpu).unwrap()
-        + Tensor::arange(56, (Kind::Float, Device::Cpu));
     let run = |seed| {
         let spec = DreamSpec { seed, tile_size: 32, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
-        let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
-        let cancel = CancelFlag::default();
-        let walk = Walk { executor: &executor, goal: &goal, tile: 32, tiling: spec.tiling, cancel: &cancel };
-        let mut fractions = Vec::new();
-        let dreamed =
-            dream(&walk, &spec, &image, u64::MAX, &mut |progress| fractions.push(progress.fraction)).unwrap();
-        assert_eq!(fractions.len(), 4);
-        assert!(fractions.is_sorted() && fractions.last() == Some(&1.0));
-        to_pixels(&dreamed).unwrap()
+        to_pixels(&run(&spec, &slope(), None).0).unwrap()
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
+    assert_eq!(noise(5, 3, 4), noise(5, 3, 4));
+    assert_ne!(noise(5, 3, 4), noise(6, 3, 4));
+    assert!(noise(5, 30, 40).iter().all(|value| (100.0..101.0).contains(value)));
+}
+
+#[test]
+fn a_resumed_dream_ends_with_the_same_bytes() {
+    for octave_mode in [OctaveMode::CarryDetail, OctaveMode::Enlarge] {
+        let spec = DreamSpec { octave_mode, octaves: 3, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
+        let (whole, checkpoints) = run(&spec, &slope(), None);
+        assert_eq!(checkpoints.iter().map(|checkpoint| checkpoint.octave).collect::<Vec<_>>(), [0, 1]);
+        for checkpoint in checkpoints {
+            let bytes = checkpoint.encode().unwrap();
+            let resume = Checkpoint::decode(&bytes, Device::Cpu).unwrap().unwrap();
+            let (resumed, later) = run(&spec, &slope(), Some(resume));
+            assert_eq!(later.len() as u32, 1 - checkpoint.octave);
+            assert_eq!(to_pixels(&resumed).unwrap(), to_pixels(&whole).unwrap());
+        }
+        // One of another image is ignored.
+        let stranger =
+            Checkpoint { octave: 0, image: Tensor::zeros([1, 3, 9, 9], (Kind::Float, Device::Cpu)) };
+        let (again, _) = run(&spec, &slope(), Some(stranger));
+        assert_eq!(to_pixels(&again).unwrap(), to_pixels(&whole).unwrap());
+    }
 }
 
 #[test]
@@ -174,11 +215,14 @@ fn a_canceled_walk_stops() {
     let spec = spec(objective(ObjectiveKind::L2, "sum", &[]));
     let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
     let cancel = CancelFlag::default();
-    let walk = Walk { executor: &executor, goal: &goal, tile: 64, tiling: spec.tiling, cancel: &cancel };
-    let image = Tensor::rand([1, 3, 40, 40], (Kind::Float, Device::Cpu));
-    let outcome = dream(&walk, &spec, &image, u64::MAX, &mut |progress| {
-        assert_eq!(progress.iteration, 1);
-        cancel.cancel();
-    });
+    let walk = Walk::new(&executor, &goal, &spec, &cancel);
+    let hooks = Hooks {
+        on_progress: &mut |progress| {
+            assert_eq!(progress.iteration, 1);
+            cancel.cancel();
+        },
+        on_octave: &mut |_, _| panic!("no octave was finished"),
+    };
+    let outcome = dream(&walk, &spec, &slope(), u64::MAX, None, hooks);
     assert!(matches!(outcome, Err(RenderError::Canceled)));
 }

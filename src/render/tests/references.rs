@@ -8,14 +8,20 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        CancelFlag, dream::dream, exec::Executor, laplacian::Laplacian, objective::Goal, pyramid::resize,
-        tiles::Walk, verify,
+        CancelFlag,
+        dream::{Hooks, dream},
+        exec::Executor,
+        laplacian::Laplacian,
+        objective::Goal,
+        pyramid::resize,
+        tiles::{Grid, Walk},
+        verify,
     },
-    max_ratio, objective,
+    max_ratio, objective, spec,
 };
 use crate::{
     models::{self, Catalogue, Model},
-    spec::{self, ObjectiveKind, Tiling},
+    spec::{ObjectiveKind, Start, Tiling, resolve},
 };
 
 #[path = "../../../tests/common/shared.rs"]
@@ -151,10 +157,12 @@ fn tiled_gradients_match_the_article() {
     let Some(model) = bvlc(test) else { return };
     let arrays = arrays(&shared(test, "references/bvlc_inception_graph/tiled.npz").unwrap());
     let executor = Executor::new(model, Device::Cpu, Kind::Float).unwrap();
-    let goal = Goal::new(&executor, &[objective(ObjectiveKind::L2, "mixed4c", &[])], Device::Cpu).unwrap();
+    let spec = spec(objective(ObjectiveKind::L2, "mixed4c", &[]));
+    let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
     let cancel = CancelFlag::default();
     for (name, tile, shift) in [("grad", 128, (51, 37)), ("grad_tile512", 512, (0, 0))] {
-        let walk = Walk { executor: &executor, goal: &goal, tile, tiling: Tiling::Article, cancel: &cancel };
+        let grid = Grid { tile, halo: 0, stride: 1, tiling: Tiling::Article };
+        let walk = Walk::over(&executor, &goal, grid, &cancel);
         let (_, gradient) = walk.gradient(&arrays["input"], shift).unwrap();
         let error = norm_ratio(&gradient, &arrays[name]);
         assert!(error <= 1e-3, "{name}: {error}");
@@ -182,18 +190,18 @@ fn short_runs_of_every_preset_match_the_article() {
             "preset": preset, "objectives": objectives, "octaves": octaves, "iterations": iterations,
             "jitter": false,
         });
-        let spec = spec::resolve("", wanted, &catalogue).unwrap();
+        let spec = resolve("", wanted, &catalogue, Start::Image).unwrap();
         // The references pass kinks, where rounding decides: see the introduction of `verify`.
         let mut runs = verify::ARITHMETICS.iter().map(|arithmetic| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;
             let executor = Executor::with_layout(Arc::clone(&model), Device::Cpu, kind, layout).unwrap();
             let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
             let cancel = CancelFlag::default();
-            let tile = i64::from(spec.tile_size);
-            let walk = Walk { executor: &executor, goal: &goal, tile, tiling: spec.tiling, cancel: &cancel };
+            let walk = Walk::new(&executor, &goal, &spec, &cancel);
+            let hooks = Hooks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()) };
             let actual =
-                arithmetic.run(|| dream(&walk, &spec, &arrays[start], u64::MAX, &mut |_| {}).unwrap());
-            psnr(&actual, &arrays[name])
+                arithmetic.run(|| dream(&walk, &spec, &arrays[start], u64::MAX, None, hooks).unwrap());
+            psnr(&actual.image, &arrays[name])
         });
         assert!(runs.any(|psnr| psnr >= 45.0), "{name} is below 45 dB in every arithmetic");
     }

@@ -1,0 +1,79 @@
+//! The state between two octaves as bytes, so that a dream that was cut off can go on where it stood.
+//!
+//! Everything else that a dream needs follows from the request: the detail of the finer octaves from the input,
+//! the random choices from the seed and the octave. Little-endian: `RVRC`, version, finished octave (from 0),
+//! height, width (4 bytes each), then the image, `[3, height, width]` float32.
+
+use tch::{Device, Tensor};
+
+use super::RenderError;
+
+const MAGIC: [u8; 4] = *b"RVRC";
+const VERSION: u32 = 1;
+const HEADER: usize = 20;
+
+/// The dream after an octave.
+pub(super) struct Checkpoint {
+    /// The octave that is finished, counted from 0 at the coarsest.
+    pub(super) octave: u32,
+    /// Its result, `[1, 3, H, W]`.
+    pub(super) image: Tensor,
+}
+
+impl Checkpoint {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, RenderError> {
+        let (_, _, height, width) = self.image.size4()?;
+        let values = self.image.f_contiguous()?.f_to_device(Device::Cpu)?;
+        let mut pixels = vec![0f32; values.numel()];
+        values.f_copy_data(&mut pixels, values.numel())?;
+        let mut bytes = Vec::with_capacity(HEADER + pixels.len() * 4);
+        bytes.extend_from_slice(&MAGIC);
+        for number in [VERSION, self.octave, height as u32, width as u32] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        bytes.extend(pixels.into_iter().flat_map(f32::to_le_bytes));
+        Ok(bytes)
+    }
+
+    /// `None` for bytes that are no whole checkpoint of this version.
+    pub(super) fn decode(bytes: &[u8], device: Device) -> Option<Result<Self, RenderError>> {
+        let (header, pixels) = bytes.split_at_checked(HEADER)?;
+        let numbers: Vec<u32> = words(header).map(u32::from_le_bytes).collect();
+        let &[magic, VERSION, octave, height, width] = &numbers[..] else { return None };
+        let values = u64::from(height) * u64::from(width) * 3;
+        if magic != u32::from_le_bytes(MAGIC) || pixels.len() as u64 != values * 4 || values == 0 {
+            return None;
+        }
+        let pixels: Vec<f32> = words(pixels).map(f32::from_le_bytes).collect();
+        let image = || -> Result<Tensor, RenderError> {
+            let shape = [1, 3, i64::from(height), i64::from(width)];
+            Ok(Tensor::f_from_slice(&pixels)?.f_reshape(shape)?.f_to_device(device)?)
+        };
+        Some(image().map(|image| Self { octave, image }))
+    }
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
+    bytes.chunks_exact(4).filter_map(|word| word.first_chunk().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_round_trip_and_damaged_ones_are_refused() {
+        let image = Tensor::rand([1, 3, 5, 7], (tch::Kind::Float, Device::Cpu)) * 300.0 - 20.0;
+        let bytes = Checkpoint { octave: 2, image: image.shallow_clone() }.encode().unwrap();
+        let again = Checkpoint::decode(&bytes, Device::Cpu).unwrap().unwrap();
+        assert_eq!(again.octave, 2);
+        assert_eq!((again.image - image).abs().max().double_value(&[]), 0.0);
+        assert!(Checkpoint::decode(&bytes[..bytes.len() - 1], Device::Cpu).is_none());
+        assert!(Checkpoint::decode(&bytes[..10], Device::Cpu).is_none());
+        for position in [0, 4, 12] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 0x40;
+            assert!(Checkpoint::decode(&damaged, Device::Cpu).is_none(), "byte {position}");
+        }
+    }
+}
