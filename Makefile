@@ -16,6 +16,7 @@ demo: build ## dream the sample photo into demo/
 
 test: setup ## run the tests
 	cargo test --locked
+	scripts/contract-test
 
 serve: build ## run the service
 	./target/release/reverie serve

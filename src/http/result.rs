@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::AppState,
-    jobs::{Job, JobResult, JobState},
+    jobs::{Job, JobState},
     objects::ObjectKey,
 };
 
@@ -37,7 +37,7 @@ use crate::{
     ),
     responses(
         (status = 200, description = "The file.",
-            content((ImageFile = "image/png"), (ImageFile = "image/jpeg")),
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp")),
             headers(
                 ("ETag" = String, description = "Entity tag: the digest of the file."),
                 ("Accept-Ranges" = String, description = "`bytes`."),
@@ -46,7 +46,7 @@ use crate::{
             )
         ),
         (status = 206, description = "The part that was asked for.",
-            content((ImageFile = "image/png"), (ImageFile = "image/jpeg")),
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp")),
             headers(
                 ("ETag" = String, description = "Entity tag of the whole file."),
                 ("Content-Range" = String, description = "Which part of how much, such as `bytes 0-99/1234`."),
@@ -92,7 +92,7 @@ pub async fn result(
         (header::ETAG, etag.as_str()),
         (header::ACCEPT_RANGES, "bytes"),
         (header::CONTENT_TYPE, result.media_type.as_str()),
-        (header::CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", file_name(&job, result))),
+        (header::CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", file_name(&job))),
         // A result never changes, but it may be erased: caches keep it for a day at most.
         (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -163,7 +163,7 @@ fn no_result(job: &Job, eta: Option<f64>) -> ApiError {
 }
 
 /// A name that says what the picture is: model, layer, and the end of the id, where ids differ most.
-fn file_name(job: &Job, result: &JobResult) -> String {
+fn file_name(job: &Job) -> String {
     let layer = job.spec.objectives.first().map_or("dream", |objective| &objective.layer);
     let id = job.id.to_string();
     let (_, short) = id.split_at(id.len() - 8);
@@ -171,7 +171,7 @@ fn file_name(job: &Job, result: &JobResult) -> String {
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
         text.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect()
     };
-    let extension = if result.media_type == "image/jpeg" { "jpg" } else { "png" };
+    let extension = job.spec.format.extension();
     format!("dream-{}-{}-{short}.{extension}", plain(&job.spec.model), plain(layer))
 }
 

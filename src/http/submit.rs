@@ -46,7 +46,7 @@ use crate::{
         ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = r#"^[!#-\[\]-~]+$"#,
             description = "Chosen by the client, such as a UUID. The same key with the same request leads to the same \
                            job, for as long as the job is kept."),
-        ("Cancel-After" = String, Header, pattern = "^[1-9][0-9]{0,4}s$",
+        ("Cancel-After" = String, Header, pattern = "^([1-9][0-9]{0,3}[sm]?|[1-9][0-9]?h([1-9][0-9]?m)?([1-9][0-9]?s)?)$",
             description = "A duration such as `90s`, `5m` or `1h30m`: the job expires if it is not finished by then. \
                            Where `deadline_seconds` is given too, the earlier counts."),
     ),

@@ -111,7 +111,7 @@ impl Format {
 }
 
 /// Size of a start from noise: every value is 100 plus a random number below 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Noise {
     /// Width in pixels.

@@ -43,7 +43,10 @@ pub fn job_example() -> Value {
             "jitter": true,
             "seed": 7,
             "precision": "auto",
+            "blend": 0.0,
+            "preserve_colors": false,
             "format": "png",
+            "quality": 92,
         },
         "progress": {
             "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2, "score": 0.83,
@@ -133,7 +136,9 @@ pub fn document() -> OpenApiDocument {
     }
     // Stored specs refuse members that they do not know; clients should bear with members of a later version.
     let schemas = document.components.iter_mut().flat_map(|components| components.schemas.iter_mut());
-    for (_, schema) in schemas.filter(|(name, _)| matches!(name.as_str(), "DreamSpec" | "Objective")) {
+    for (_, schema) in
+        schemas.filter(|(name, _)| matches!(name.as_str(), "DreamSpec" | "Noise" | "Objective"))
+    {
         if let RefOr::T(Schema::Object(object)) = schema {
             object.additional_properties = None;
         }

@@ -47,9 +47,10 @@ pub enum JobEventName {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitForm {
-    /// A PNG, JPEG, WebP, GIF, BMP or TIFF file. Its first bytes decide, not its name or type.
-    #[schema(value_type = String, format = Binary)]
-    image: Vec<u8>,
+    /// A PNG, JPEG, WebP, GIF, BMP or TIFF file. Its first bytes decide, not its name or type. May be left out
+    /// where the dream starts from noise.
+    #[schema(value_type = Option<String>, format = Binary, nullable = false)]
+    image: Option<Vec<u8>>,
     /// What to dream.
     #[schema(nullable = false)]
     spec: Option<SpecRequest>,
@@ -65,9 +66,9 @@ pub struct SubmitForm {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitJson {
-    /// The image file as a data URI (RFC 2397).
+    /// The image file as a data URI (RFC 2397). May be left out where the dream starts from noise.
     #[schema(format = Uri, pattern = "^data:")]
-    image: String,
+    image: Option<String>,
     /// What to dream.
     spec: Option<SpecRequest>,
     /// Jobs are taken by priority plus minutes waited; 0 if absent.
@@ -88,6 +89,8 @@ pub struct SpecRequest {
     model: Option<String>,
     /// A named set of defaults; `deepdream-lapnorm` if absent.
     preset: Option<Preset>,
+    /// Start from noise of this size instead of an image.
+    noise: Option<NoiseRequest>,
     /// What to maximise; the model's default layer if absent.
     #[schema(min_items = 1, max_items = 16)]
     objectives: Option<Vec<ObjectiveRequest>>,
@@ -122,8 +125,28 @@ pub struct SpecRequest {
     seed: Option<u64>,
     /// Arithmetic of the network.
     precision: Option<Precision>,
+    /// Share of the original image in the result.
+    #[schema(minimum = 0, maximum = 1, default = 0.0)]
+    blend: Option<f64>,
+    /// Whether the result keeps the colours of the original and takes only brightness from the dream.
+    preserve_colors: Option<bool>,
     /// File format of the result.
     format: Option<Format>,
+    /// Quality of a JPEG.
+    #[schema(minimum = 1, maximum = 100, default = 92)]
+    quality: Option<u8>,
+}
+
+/// Size of a start from noise.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoiseRequest {
+    /// Width in pixels.
+    #[schema(minimum = 1, maximum = 4096, default = 224)]
+    width: Option<u32>,
+    /// Height in pixels.
+    #[schema(minimum = 1, maximum = 4096, default = 224)]
+    height: Option<u32>,
 }
 
 /// One term of the sum that the dream maximises.
