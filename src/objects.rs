@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::jobs::{Job, JobId, Lease};
 
 /// The folders that keys live in.
-const FOLDERS: [&str; 2] = ["inputs", "results"];
+const FOLDERS: [&str; 4] = ["inputs", "results", "checkpoints", "previews"];
 
 /// Name of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +25,11 @@ pub enum ObjectKey {
     /// A finished dream. The lease is part of the name, so that a worker that lost its job can neither
     /// overwrite nor delete what its successor stored.
     Result(JobId, Uuid),
+    /// The state after the newest finished octave of a job at work. Whoever works on a job writes the same
+    /// states in the same order, so the lease is no part of the name.
+    Checkpoint(JobId),
+    /// The newest finished octave as a small JPEG.
+    Preview(JobId),
 }
 
 impl ObjectKey {
@@ -40,7 +45,8 @@ impl ObjectKey {
 
     /// Every blob that belongs to a job.
     pub fn all_of(job: &Job) -> Vec<Self> {
-        std::iter::once(Self::Input(job.id)).chain(Self::result_of(job)).collect()
+        let own = [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id)];
+        own.into_iter().chain(Self::result_of(job)).collect()
     }
 
     fn path(self) -> object_store::path::Path {
@@ -52,6 +58,8 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(job) => write!(f, "inputs/{job}"),
+            Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
+            Self::Preview(job) => write!(f, "previews/{job}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
         }
     }

@@ -43,6 +43,28 @@ async fn a_killed_server_finishes_its_jobs_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_killed_job_goes_on_after_its_last_octave() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(folder.path(), &[]).await;
+    let id = server.client.submit(picture(192, 192), &long()).await;
+    let checkpoint = folder.path().join("checkpoints").join(&id);
+    server.client.job_until(&id, |job| job["progress"]["octave"] == 2 && checkpoint.exists()).await;
+    server.kill().await;
+
+    let server = ServerProcess::start(folder.path(), &[]).await;
+    let again = server.client.job_until(&id, |job| job["progress"]["octave"].is_number()).await;
+    assert_eq!(again["progress"]["octave"], 2, "the first octave was dreamed again");
+    let dream = server.client.dream(&id).await;
+    for leftover in ["checkpoints", "previews"] {
+        assert!(!folder.path().join(leftover).join(&id).exists(), "{leftover} are left");
+    }
+    let undisturbed = server.client.submit(picture(192, 192), &long()).await;
+    assert!(server.client.dream(&undisturbed).await == dream, "the interruption shows in the picture");
+    server.terminate();
+    assert!(server.ended().await);
+}
+
+#[tokio::test]
 async fn a_stopped_server_gives_its_job_back_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;

@@ -4,6 +4,7 @@
 //! every start, so nothing can be mistaken for the work of an earlier process.
 
 mod lease;
+mod octaves;
 mod pace;
 mod run;
 

@@ -6,24 +6,31 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, info_span, warn};
 
 use super::{
     WorkerContext,
     lease::{Keeper, StopReason},
+    octaves,
 };
 use crate::{
     jobs::{Claim, FailureKind, Finished, Job, JobError, JobResult, JobState, Lease, QueueError},
     models::Model,
     objects::{ObjectError, ObjectKey},
-    render::{CancelFlag, Progress, RenderError, RenderRequest, Rendered, Renderer},
+    render::{CancelFlag, FinishedOctave, Progress, RenderError, RenderRequest, Rendered, Renderer},
 };
 
 /// How often the end of a job is written again where the store fails, a second apart. Beyond that the lease
 /// runs out and the job is done once more.
 const SETTLE_TRIES: u32 = 10;
+
+/// Finished octaves that may wait to be stored.
+const OCTAVES: usize = 1;
 
 /// What is left of the worker after a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +104,12 @@ pub(super) async fn run(
     .await
 }
 
+/// Where a render reports to.
+struct Reports {
+    progress: watch::Sender<Option<Progress>>,
+    octaves: mpsc::Sender<FinishedOctave>,
+}
+
 /// Makes and stores the dream while the keeper keeps the job.
 async fn attempt(
     context: &WorkerContext,
@@ -120,7 +133,10 @@ async fn attempt(
         reason,
     };
     let work = async {
-        let rendered = render(context, renderer, job, progress, flag).await?;
+        let (octaves, finished) = mpsc::channel(OCTAVES);
+        let rendering = render(context, renderer, job, Reports { progress, octaves }, flag);
+        let (rendered, ()) = tokio::join!(rendering, octaves::keep(&context.objects, job.id, finished));
+        let rendered = rendered?;
         let last = *seen.borrow();
         let finished = store(context, job, lease, rendered, last).await?;
         Ok(finished)
@@ -137,7 +153,7 @@ async fn render(
     context: &WorkerContext,
     renderer: &Renderer,
     job: &Job,
-    progress: watch::Sender<Option<Progress>>,
+    reports: Reports,
     cancel: CancelFlag,
 ) -> Result<Rendered, AttemptError> {
     let model: Arc<Model> = context
@@ -152,16 +168,19 @@ async fn render(
     let on_progress = Box::new(move |now: Progress| {
         // JSON has no way to write a score that is not finite.
         if now.score.is_finite() && now.fraction.is_finite() {
-            progress.send_replace(Some(now));
+            reports.progress.send_replace(Some(now));
         }
     });
+    let octaves = reports.octaves;
+    // Where storing is slower than dreaming, an octave is left out: the next one is worth more.
+    let on_octave = Box::new(move |finished| drop(octaves.try_send(finished)));
     let request = RenderRequest {
         model,
         spec: job.spec.clone(),
         input,
-        resume: None,
+        resume: octaves::resume(&context.objects, job.id).await,
         on_progress,
-        on_octave: None,
+        on_octave: Some(on_octave),
         cancel,
     };
     let outcome = renderer.submit(request)?.await;
@@ -209,6 +228,9 @@ async fn settle(
     for _ in 0..SETTLE_TRIES {
         match write_end(context, lease, &attempt, reason).await {
             Ok(job) => {
+                if job.state.is_finished() {
+                    octaves::forget(&context.objects, job.id).await;
+                }
                 report(&job, &attempt);
                 return Some(job.state);
             }

@@ -1,0 +1,52 @@
+//! What is kept of a job between two octaves: the state to go on from when its worker is lost or stops, and a
+//! picture of how far it has come.
+//!
+//! Neither is needed: a job without them starts from its input. So a failure here is logged and costs nothing
+//! but time.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::{
+    jobs::JobId,
+    objects::{ObjectError, ObjectKey, Objects},
+    render::FinishedOctave,
+};
+
+/// Stores every octave that arrives, until the render is over.
+pub(super) async fn keep(objects: &Objects, job: JobId, mut finished: mpsc::Receiver<FinishedOctave>) {
+    while let Some(FinishedOctave { octave, octaves, checkpoint, preview }) = finished.recv().await {
+        let stored = async {
+            objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await?;
+            objects.put(ObjectKey::Preview(job), preview.into()).await
+        };
+        if let Err(error) = stored.await {
+            warn!(%error, octave, octaves, "a finished octave could not be stored");
+        }
+    }
+}
+
+/// The state that an earlier attempt left.
+pub(super) async fn resume(objects: &Objects, job: JobId) -> Option<Bytes> {
+    match objects.get(ObjectKey::Checkpoint(job)).await {
+        Ok(checkpoint) => {
+            info!("an earlier attempt left a checkpoint");
+            Some(checkpoint)
+        }
+        Err(ObjectError::NotFound(_)) => None,
+        Err(error) => {
+            warn!(%error, "the checkpoint of an earlier attempt cannot be read");
+            None
+        }
+    }
+}
+
+/// Deletes what nobody needs once the job has ended.
+pub(super) async fn forget(objects: &Objects, job: JobId) {
+    for key in [ObjectKey::Checkpoint(job), ObjectKey::Preview(job)] {
+        if let Err(error) = objects.delete(key).await {
+            warn!(%error, "a leftover of the job stays in the store");
+        }
+    }
+}
