@@ -122,7 +122,8 @@ async fn the_examples_work() {
             let value = parameter["example"].as_str().unwrap_or(id);
             url = url.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), value);
         }
-        if operation.is_object() {
+        // Only while it runs, which is over.
+        if operation.is_object() && !path.ends_with("/preview") {
             let response = server.client.get(&url).await;
             assert_eq!(response.status(), 200, "{url}");
             let kind = response.headers()["content-type"].to_str().unwrap().to_owned();

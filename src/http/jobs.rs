@@ -20,6 +20,9 @@ use crate::{
     objects::ObjectKey,
 };
 
+/// How long erasing waits for a worker to let go of the job: many times what a tile takes.
+const LET_GO: Preference = Preference::seconds(10);
+
 /// Follow a job
 ///
 /// With `Prefer: wait=n` the answer comes as soon as the job ends, and after n seconds otherwise.
@@ -121,14 +124,14 @@ pub async fn erase(State(state): State<AppState>, Path(id): Path<String>) -> Res
 }
 
 /// Stops the job, then deletes its pictures, then its row. Where a step fails the row is still there, so the
-/// client can try again. A worker that is still at it loses its lease with the row: it writes nothing any
-/// more, and deletes what it has stored under that lease.
+/// client can try again. A running job's worker gets some time to let go of it; one that is still at it then
+/// loses its lease with the row: it completes nothing any more, and deletes what it has stored as its dream.
 async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
-    let job = match state.queue.cancel(id).await {
-        Ok(job) => job,
-        Err(QueueError::Finished(_)) => state.queue.get(id).await?,
+    match state.queue.cancel(id).await {
+        Ok(_) | Err(QueueError::Finished(_)) => {}
         Err(error) => return Err(error.into()),
-    };
+    }
+    let job = wait::until_finished(&state, id, LET_GO).await?;
     for key in ObjectKey::all_of(&job) {
         state.objects.delete(key).await?;
     }

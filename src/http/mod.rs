@@ -10,6 +10,7 @@ mod health;
 mod jobs;
 mod list;
 mod models;
+mod preview;
 mod result;
 mod submit;
 mod view;

@@ -113,7 +113,7 @@ struct Links {
     /// The picture, once there is one.
     #[schema(required = true)]
     result: Option<String>,
-    /// Not made yet.
+    /// The newest finished octave, while the job runs; there is none before the first.
     #[schema(required = true)]
     preview: Option<String>,
     /// The job's changes as they happen.
@@ -184,7 +184,7 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
         },
         links: Links {
             result: succeeded.then(|| format!("{this}/result")),
-            preview: None,
+            preview: (job.state == JobState::Running).then(|| format!("{this}/preview")),
             events: format!("{this}/events"),
             cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),
             this,

@@ -16,7 +16,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 pub use responses::*;
 pub use schemas::*;
 
-use super::{error::ApiError, events, health, jobs, list, models, result, submit};
+use super::{error::ApiError, events, health, jobs, list, models, preview, result, submit};
 use crate::app::AppState;
 
 /// A small picture for the examples, as a data URI.
@@ -110,6 +110,7 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(list::list, submit::submit))
         .routes(routes!(jobs::status, jobs::erase))
         .routes(routes!(events::events))
+        .routes(routes!(preview::preview))
         .routes(routes!(result::result))
         .routes(routes!(jobs::cancel))
         .routes(routes!(models::list))
