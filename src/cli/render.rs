@@ -16,9 +16,11 @@ use tempfile::NamedTempFile;
 
 use super::{Failure, models, progress};
 use crate::{
+    digest,
     fields::FieldError,
-    models::Catalogue,
-    render::{CancelFlag, RenderOptions, RenderRequest, Rendered, Renderer},
+    models::{Catalogue, Model},
+    picture,
+    render::{CancelFlag, Recipe, RenderOptions, RenderRequest, Rendered, Renderer},
     spec::{self, DreamSpec, Format, Start},
 };
 
@@ -35,6 +37,9 @@ pub(super) struct Args {
     output: PathBuf,
     #[command(flatten)]
     dream: DreamArgs,
+    /// A dream that this program made: render it again, from the same input, with what it says about itself.
+    #[arg(long, value_name = "DREAM", conflicts_with = "spec")]
+    replay: Option<PathBuf>,
     /// A spec as the API takes it; options given beside it win.
     #[arg(long, value_name = "FILE.json")]
     spec: Option<PathBuf>,
@@ -77,7 +82,7 @@ struct DreamArgs {
     #[arg(long, value_name = "N")]
     iterations: Option<u64>,
     /// Step length.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     step: Option<f64>,
     /// Number of scales.
     #[arg(long, value_name = "N")]
@@ -118,6 +123,9 @@ struct DreamArgs {
     /// Quality of a JPEG, 1 to 100.
     #[arg(long, value_name = "Q")]
     quality: Option<u64>,
+    /// Leave out the recipe that the result carries.
+    #[arg(long)]
+    no_recipe: bool,
     /// fp32, bf16 or auto.
     #[arg(long)]
     precision: Option<String>,
@@ -129,15 +137,22 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
     let input = args.input.as_ref().map(read).transpose()?;
     let start = if input.is_some() { Start::Image } else { Start::Nothing { image: "/INPUT" } };
-    let mut fields = match &args.spec {
-        Some(path) => read_spec(path)?,
-        None => Map::new(),
+    let recipe = args.replay.as_deref().map(read_recipe).transpose()?;
+    let mut fields = match (&args.spec, &recipe) {
+        (Some(path), _) => read_spec(path)?,
+        (None, Some(recipe)) => {
+            object(serde_json::to_value(&recipe.spec)?).ok_or("the recipe has no spec")?
+        }
+        (None, None) => Map::new(),
     };
     args.dream.overlay(&mut fields);
     let model = match fields.get("model").and_then(Value::as_str) {
         Some(model) => models::load(model, &args.models_dir)?,
         None => models::load(crate::models::DEFAULT_MODEL, &args.models_dir)?,
     };
+    if let Some(recipe) = &recipe {
+        check_replay(recipe, &model, input.as_deref())?;
+    }
     fields.insert("model".into(), model.id.clone().into());
     fields.insert("format".into(), json!(format));
     let mut catalogue = Catalogue::default();
@@ -219,6 +234,7 @@ impl DreamArgs {
             ("precision", self.precision.as_ref().map(|value| json!(value))),
             ("blend", self.blend.map(|value| json!(value))),
             ("preserve_colors", self.preserve_colors.then_some(json!(true))),
+            ("recipe", self.no_recipe.then_some(json!(false))),
             ("quality", self.quality.map(|value| json!(value))),
             ("objectives", self.objective().map(|objective| json!([objective]))),
         ];
@@ -273,10 +289,38 @@ fn output_format(path: &Path) -> Result<Format, Failure> {
 fn read_spec(path: &Path) -> Result<Map<String, Value>, Failure> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let spec = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    match spec {
-        Value::Object(fields) => Ok(fields),
-        _ => Err(format!("{}: a spec is a JSON object", path.display()).into()),
+    object(spec).ok_or_else(|| format!("{}: a spec is a JSON object", path.display()).into())
+}
+
+fn object(value: Value) -> Option<Map<String, Value>> {
+    match value {
+        Value::Object(fields) => Some(fields),
+        _ => None,
     }
+}
+
+/// What a dream says about itself.
+fn read_recipe(path: &Path) -> Result<Recipe, Failure> {
+    let file = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = picture::recipe::extract(&file);
+    let text =
+        text.ok_or_else(|| format!("{}: this image carries no recipe of this program", path.display()))?;
+    Ok(serde_json::from_str(&text).map_err(|error| format!("{}: its recipe: {error}", path.display()))?)
+}
+
+/// A replay with other weights is another dream; another input or machine is worth a word.
+fn check_replay(recipe: &Recipe, model: &Model, input: Option<&[u8]>) -> Result<(), Failure> {
+    if recipe.model_sha256 != model.sha256 {
+        let detail = "the dream was made with another model file";
+        return Err(format!("{detail}: sha256 {}, this one has {}", recipe.model_sha256, model.sha256).into());
+    }
+    if recipe.input_sha256 != input.map(digest::sha256) {
+        eprintln!("note: the dream was made from another input");
+    }
+    if recipe.reverie != env!("CARGO_PKG_VERSION") {
+        eprintln!("note: the dream was made by version {}; bytes may differ", recipe.reverie);
+    }
+    Ok(())
 }
 
 /// All mistakes in one message, a line each.

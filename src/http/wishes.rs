@@ -101,7 +101,7 @@ pub fn fingerprint(image: &Bytes, spec: &DreamSpec, options: &JobOptions) -> Res
     digest.update((wish.len() as u64).to_le_bytes());
     digest.update(&wish);
     digest.update(image);
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(crate::digest::hex(&digest.finalize()))
 }
 
 #[cfg(test)]

@@ -228,7 +228,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
     if file.len() as u64 > MAX_FILE {
         return Err(ModelError::TooLarge { path: path.to_owned() });
     }
-    let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = crate::digest::hex(&hash.finalize());
     Ok((file, digest))
 }
 

@@ -4,6 +4,7 @@
 //! kilobyte that claims 60,000×60,000 pixels is refused before anything of that size is allocated; decoder
 //! limits back it up, but are not relied upon (several decoders ignore them).
 
+pub mod recipe;
 #[cfg(test)]
 mod tests;
 

@@ -5,8 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    FinishedOctave, RenderError, RenderRequest, Rendered,
+    FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
     checkpoint::Checkpoint,
+    device,
     dream::{Dreamed, Hooks, dream, noise},
     exec::Executor,
     objective::Goal,
@@ -14,6 +15,7 @@ use super::{
     tiles::Walk,
 };
 use crate::{
+    digest,
     models::Model,
     picture::{self, Picture},
     spec::{DreamSpec, Format, Noise, Precision},
@@ -66,6 +68,8 @@ impl Engine {
         if fresh {
             walk.warm_up(&image)?;
         }
+        let recipe =
+            spec.recipe.then(|| self::recipe(&request.model, request.input.as_deref(), &image, &spec));
         let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
             Some(on_octave) => finished_octave(octaves, checkpoint).map(|finished| on_octave(finished)),
             None => Ok(()),
@@ -78,8 +82,14 @@ impl Engine {
         let mut picture = to_picture(&finish(&spec, &image, dreamed)?)?;
         // A dream that has grown has lost the places that its transparency belonged to.
         picture.alpha = alpha.filter(|_| (picture.width, picture.height) == (width, height));
+        let mut file = picture.encode(spec.format, spec.quality)?;
+        if let Some(recipe) = recipe {
+            let text =
+                serde_json::to_string(&recipe).map_err(|error| RenderError::Engine(error.to_string()))?;
+            file = picture::recipe::embed(file, spec.format, &text)?;
+        }
         Ok(Rendered {
-            image: picture.encode(spec.format, spec.quality)?,
+            image: file,
             width: picture.width,
             height: picture.height,
             score,
@@ -139,6 +149,18 @@ fn start(spec: &DreamSpec, input: Option<&[u8]>, max_pixels: u64) -> Result<Pict
         }
         (None, Some(input)) => Ok(picture::decode(input, max_pixels)?),
         (None, None) => Err(RenderError::NoInput),
+    }
+}
+
+/// What the result will say about itself.
+fn recipe(model: &Model, input: Option<&[u8]>, image: &Tensor, spec: &DreamSpec) -> Recipe {
+    Recipe {
+        reverie: env!("CARGO_PKG_VERSION").into(),
+        model_sha256: model.sha256.clone(),
+        input_sha256: input.map(digest::sha256),
+        device: device::name(image.device()),
+        threads: tch::get_num_threads(),
+        spec: spec.clone(),
     }
 }
 

@@ -104,6 +104,24 @@ pub struct FinishedOctave {
     pub preview: Vec<u8>,
 }
 
+/// What a dream was made with, besides its input: carried inside the result (see
+/// [`picture::recipe`](crate::picture::recipe)). The same on the same kind of device gives the same bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Version of this program.
+    pub reverie: String,
+    /// Digest of the model file.
+    pub model_sha256: String,
+    /// Digest of the input file; none for a start from noise.
+    pub input_sha256: Option<String>,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// CPU threads: another number sums in another order.
+    pub threads: i32,
+    /// What was dreamed.
+    pub spec: DreamSpec,
+}
+
 /// A finished dream.
 #[derive(Debug)]
 pub struct Rendered {

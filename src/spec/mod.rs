@@ -198,6 +198,13 @@ pub struct DreamSpec {
     /// Quality of a JPEG, 1 to 100.
     #[serde(default = "default_quality")]
     pub quality: u8,
+    /// Whether the result carries the recipe that makes it again.
+    #[serde(default = "default_recipe")]
+    pub recipe: bool,
+}
+
+const fn default_recipe() -> bool {
+    true
 }
 
 /// Quality of a JPEG where none is asked for: artefacts would compete with the dream's own detail below it.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     DreamSpec, Format, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
-    default_quality,
+    default_quality, default_recipe,
 };
 use crate::{
     fields::{FieldError, Fields},
@@ -110,6 +110,7 @@ pub fn resolve(
         preserve_colors: fields.take("preserve_colors").unwrap_or(false),
         format: fields.take::<Format>("format").unwrap_or_default(),
         quality: fields.number("quality", 1, 100).unwrap_or(default_quality()),
+        recipe: fields.take("recipe").unwrap_or(default_recipe()),
     };
     let objectives = match model {
         Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -19,6 +18,7 @@ use super::{
     octaves,
 };
 use crate::{
+    digest,
     jobs::{Claim, FailureKind, Finished, Job, JobError, JobResult, JobState, Lease, QueueError},
     models::Model,
     objects::{ObjectError, ObjectKey},
@@ -203,14 +203,10 @@ async fn store(
         height,
         score,
         size: image.len() as u64,
-        sha256: sha256(&image),
+        sha256: digest::sha256(&image),
     };
     context.objects.put(ObjectKey::result_under(lease), image.into()).await?;
     Ok(Finished { result, render_seconds, progress })
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes how the attempt ended; where the store fails, again and again while the lease lasts.

@@ -43,5 +43,6 @@ fn spec(objective: Objective) -> DreamSpec {
         preserve_colors: false,
         format: Format::Png,
         quality: 92,
+        recipe: true,
     }
 }

@@ -1,0 +1,159 @@
+//! The command line as a person uses it: the built program, real files, the real model.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+const QUICK: [&str; 6] = ["--layer", "block3", "--iterations", "2", "--octaves", "2"];
+
+/// Runs the program in the folder of the sources, where `models/` is.
+fn reverie(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("REVERIE__MODELS__DIR").args(arguments);
+    command.output().unwrap()
+}
+
+/// A folder with a small photograph-like picture in it.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        let image = image::RgbImage::from_fn(90, 70, |x, y| {
+            image::Rgb([(x * 2) as u8, (y * 3) as u8, ((x * y) % 251) as u8])
+        });
+        image.save(desk.path("photo.png")).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// Renders the photo with further arguments.
+    fn render(&self, output: &str, more: &[&str]) -> Output {
+        let (photo, output) = (self.text("photo.png"), self.text(output));
+        reverie(&[&["render", &photo, "-o", &output], more].concat())
+    }
+
+    /// Renders and expects a refusal that says all of `expected` and writes nothing.
+    fn refuses(&self, more: &[&str], expected: &[&str]) {
+        let output = self.render("refused.png", more);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{more:?} was accepted");
+        for text in expected {
+            assert!(errors.contains(text), "{more:?}: no {text:?} in {errors}");
+        }
+        assert!(!errors.contains("panicked"), "{errors}");
+        let left: Vec<_> =
+            fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let known = |name: &Path| ["photo.png", "model.pb"].contains(&name.to_str().unwrap());
+        assert!(left.iter().all(|name| known(Path::new(name))), "{more:?} left {left:?}");
+    }
+}
+
+#[test]
+fn a_dream_is_rendered_and_replayed_to_the_same_bytes() {
+    let desk = Desk::new();
+    for ending in ["png", "jpg", "webp"] {
+        let name = format!("dream.{ending}");
+        let output = desk.render(&name, &[&QUICK[..], &["--seed", "5", "--json"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((line["width"].as_u64(), line["height"].as_u64()), (Some(90), Some(70)));
+        assert_eq!(line["spec"]["seed"], 5);
+        assert!(line["score"].as_f64().unwrap() > 0.0 && line["render_seconds"].as_f64().unwrap() > 0.0);
+        let (dream, again) = (fs::read(desk.path(&name)).unwrap(), format!("again.{ending}"));
+        assert_ne!(dream, fs::read(desk.path("photo.png")).unwrap());
+        let output = desk.render(&again, &["--replay", &desk.text(&name)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(fs::read(desk.path(&again)).unwrap() == dream, "{ending}: the replay differs");
+        let output = desk.render("plain.png", &["--replay", &desk.text(&name), "--no-recipe"]);
+        assert!(output.status.success());
+        desk.render("third.png", &["--replay", &desk.text("plain.png")]);
+        assert!(!desk.path("third.png").exists(), "a picture without a recipe was replayed");
+    }
+}
+
+#[test]
+fn a_dream_can_start_from_noise_and_grow() {
+    let desk = Desk::new();
+    let output = desk.text("noise.png");
+    let arguments = ["render", "-o", &output, "--preset", "multiscale", "--noise", "40x30"];
+    let run = reverie(&[&arguments[..], &QUICK, &["--json"]].concat());
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let line: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((line["width"].as_u64(), line["height"].as_u64()), (Some(56), Some(42)));
+    assert_eq!(image::image_dimensions(&output).unwrap(), (56, 42));
+}
+
+#[test]
+fn too_many_octaves_for_a_small_image_are_left_out_and_told() {
+    let desk = Desk::new();
+    let many = ["--layer", "block0", "--iterations", "1", "--octaves", "16", "--json"];
+    let output = desk.render("small.png", &many);
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(line["notes"][0].as_str().unwrap().contains("of 16 octaves were dreamed"), "{line}");
+}
+
+#[test]
+fn mistakes_are_told_and_leave_nothing_behind() {
+    let desk = Desk::new();
+    desk.refuses(&["--layer", "blok10"], &["there is no layer \"blok10\"", "block10"]);
+    desk.refuses(&["--layer", "block10", "--channel", "112"], &["channels 0 to 111"]);
+    desk.refuses(&["--class", "1000"], &["classes 0 to 999"]);
+    desk.refuses(
+        &["--iterations", "0", "--octaves", "99", "--step", "-1e9", "--preset", "nightmare"],
+        &["iterations: 0 is not allowed", "from 1 to 1000", "octaves: 99", "step:", "`nightmare`"],
+    );
+    desk.refuses(&["--model", "resnet"], &["resnet"]);
+    desk.refuses(&["--device", "cuda:99"], &["there is no device \"cuda:99\"", "auto, cpu"]);
+    desk.refuses(&["--noise", "10x10"], &["noise", "an image was sent too"]);
+    desk.refuses(&["--noise", "ten"], &["224x224"]);
+    fs::write(desk.path("model.pb"), b"\x0a\x05nonsense").unwrap();
+    desk.refuses(&["--model", &desk.text("model.pb")], &["GraphDef"]);
+    let output = desk.render("dream.gif", &[]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("must end in .png"));
+    fs::write(desk.path("photo.png"), b"not an image").unwrap();
+    desk.refuses(&QUICK, &["PNG, JPEG, WebP, GIF, BMP or TIFF"]);
+}
+
+#[test]
+fn models_are_listed_with_their_layers() {
+    let list = String::from_utf8(reverie(&["models", "list"]).stdout).unwrap();
+    assert!(list.contains("efficientnet-lite0"), "{list}");
+    let layers = reverie(&["models", "layers", "efficientnet-lite0", "--json"]).stdout;
+    let layers: Vec<Value> =
+        serde_json::Deserializer::from_slice(&layers).into_iter().map(Result::unwrap).collect();
+    let block = layers.iter().find(|layer| layer["name"] == "block10").unwrap();
+    assert_eq!((&block["channels"], &block["stride"]), (&112.into(), &16.into()));
+    let table =
+        String::from_utf8(reverie(&["models", "layers", "tests/fixtures/tiny_graph.pb"]).stdout).unwrap();
+    assert!(table.contains("convolutions") && table.contains("receptive field"), "{table}");
+}
+
+#[test]
+fn verification_passes_and_fails_by_exit_code() {
+    let verify = |reference: &str| {
+        let model = "tests/fixtures/tiny_graph.pb";
+        reverie(&["models", "verify", model, "--reference", reference])
+    };
+    let good = verify("tests/fixtures/tiny_graph_33x47.npz");
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    assert!(String::from_utf8(good.stdout).unwrap().lines().filter(|line| line.contains("ok")).count() > 15);
+    let missing = verify("tests/fixtures/none.npz");
+    assert!(!missing.status.success());
+    assert!(String::from_utf8(missing.stderr).unwrap().contains("none.npz"));
+    let stranger = verify("tests/fixtures/efficientnet_lite0_160x192.npz");
+    assert!(!stranger.status.success());
+    assert!(String::from_utf8(stranger.stderr).unwrap().contains("names neither a layer nor an objective"));
+}
