@@ -5,6 +5,7 @@ mod common;
 
 use common::{
     client::{form, pointers, problem, quick},
+    events::Events,
     picture,
     server::{Setup, TestServer},
 };
@@ -184,6 +185,10 @@ async fn a_running_job_has_a_preview() {
     let path = format!("/v1/jobs/{id}/preview");
     let job = server.client.job_until(&id, |job| job["status"] == "running").await;
     assert_eq!(job["links"]["preview"], path.as_str());
+    let mut events = Events::open(&server.client, &id, None).await;
+    while events.next().await.unwrap().name != "preview" {}
+    // The job itself comes behind, with the same id.
+    assert_eq!(events.next().await.unwrap().name, "progress");
     let preview = server.client.until_found(&path).await;
     assert_eq!(preview.headers()["content-type"], "image/jpeg");
     let etag = preview.headers()["etag"].to_str().unwrap().to_owned();

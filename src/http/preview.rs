@@ -5,7 +5,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use sha2::{Digest, Sha256};
 
 use super::{
     contract::{ImageFile, Internal, NoResult, NotFound},
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     app::AppState,
+    digest,
     objects::{ObjectError, ObjectKey},
 };
 
@@ -59,8 +59,7 @@ pub async fn preview(
         Err(error) => return Err(error.into()),
     };
     // Its name stays while its content changes, so the content is what tells one from another.
-    let digest: String = Sha256::digest(&picture).iter().map(|byte| format!("{byte:02x}")).collect();
-    let etag = format!("\"{digest}\"");
+    let etag = format!("\"{}\"", digest::sha256(&picture));
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

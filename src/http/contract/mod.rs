@@ -47,6 +47,7 @@ pub fn job_example() -> Value {
             "preserve_colors": false,
             "format": "png",
             "quality": 92,
+            "recipe": true,
         },
         "progress": {
             "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2, "score": 0.83,

@@ -15,7 +15,7 @@ pub struct ImageFile(Vec<u8>);
 /// One server-sent event.
 #[derive(Serialize, ToSchema)]
 pub struct JobEvent {
-    /// What happened: `progress` until the job ends, then how.
+    /// What happened: `progress` and `preview` until the job ends, then how.
     event: JobEventName,
     /// Version of the job, for `Last-Event-ID`.
     id: String,
@@ -33,6 +33,8 @@ pub struct JobEvent {
 pub enum JobEventName {
     /// The job is queued or running.
     Progress,
+    /// An octave is finished: there is a new preview.
+    Preview,
     /// The dream is there.
     Succeeded,
     /// There will be no dream.
@@ -135,6 +137,8 @@ pub struct SpecRequest {
     /// Quality of a JPEG.
     #[schema(minimum = 1, maximum = 100, default = 92)]
     quality: Option<u8>,
+    /// Whether the result carries the recipe that makes it again; true if absent.
+    recipe: Option<bool>,
 }
 
 /// Size of a start from noise.
