@@ -10,7 +10,7 @@ use common::{
     server::{Setup, TestServer},
 };
 use reqwest::{Method, Response, header::HeaderMap};
-use reverie::jobs::Counts;
+use reverie::{jobs::Counts, objects::ObjectKey};
 use serde_json::{Value, json};
 
 /// Posts a picture with further headers.
@@ -244,4 +244,10 @@ async fn a_dream_is_fetched_in_parts() {
     assert_eq!(head.headers()["content-length"], size.to_string().as_str());
     let unchanged = get(Method::GET, &[("range", "bytes=0-9"), ("if-none-match", &etag)]).await;
     assert_eq!(unchanged.status(), 304);
+    // While a job is erased, its picture goes before its row.
+    let job = server.state.queue.get(id.parse().unwrap()).await.unwrap();
+    server.state.objects.delete(ObjectKey::result_of(&job).unwrap()).await.unwrap();
+    for headers in [&[][..], &[("range", "bytes=0-9")]] {
+        problem(get(Method::GET, headers).await, 404).await;
+    }
 }

@@ -9,6 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use tracing::warn;
+
 use super::{
     contract::{BeyondEnd, ImageFile, Internal, NoResult, NotFound},
     error::ApiError,
@@ -17,8 +19,8 @@ use super::{
 };
 use crate::{
     app::AppState,
-    jobs::{Job, JobState},
-    objects::ObjectKey,
+    jobs::{Job, JobId, JobState},
+    objects::{ObjectError, ObjectKey},
 };
 
 /// Fetch the dream
@@ -75,7 +77,7 @@ pub async fn result(
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if let Some(range) = wanted(&method, &headers, &etag, result.size)? {
-        let object = state.objects.open_range(key, range.clone()).await?;
+        let object = state.objects.open_range(key, range.clone()).await.map_err(missing(job.id))?;
         let mut response = (StatusCode::PARTIAL_CONTENT, Body::from_stream(object.stream)).into_response();
         let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, result.size);
         let content_range = HeaderValue::from_str(&content_range).map_err(ApiError::internal)?;
@@ -83,7 +85,7 @@ pub async fn result(
         response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
         response
     } else {
-        let object = state.objects.open(key).await?;
+        let object = state.objects.open(key).await.map_err(missing(job.id))?;
         let mut response = Body::from_stream(object.stream).into_response();
         response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
         response
@@ -101,6 +103,17 @@ pub async fn result(
         response.headers_mut().insert(name, value);
     }
     Ok(response)
+}
+
+/// A job that is being erased loses its picture a moment before its row; its client sees what it will see.
+fn missing(id: JobId) -> impl FnOnce(ObjectError) -> ApiError {
+    move |error| match error {
+        ObjectError::NotFound(key) => {
+            warn!(%key, "a result is not in the store");
+            ApiError::NotFound { kind: "job", name: id.to_string() }
+        }
+        error => error.into(),
+    }
 }
 
 /// Which part the client wants, if not the whole (RFC 9110, section 14). `If-Range` with another entity tag,
