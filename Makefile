@@ -16,6 +16,7 @@ demo: build ## dream the sample photo into demo/
 
 test: setup ## run the tests
 	cargo test --locked
+	scripts/contract-test
 
 bench-service: setup ## measure the service around the renders
 	cargo bench --locked --bench service

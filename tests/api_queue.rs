@@ -5,11 +5,12 @@ mod common;
 
 use common::{
     client::{form, pointers, problem, quick},
+    events::Events,
     picture,
     server::{Setup, TestServer},
 };
 use reqwest::{Method, Response, header::HeaderMap};
-use reverie::jobs::Counts;
+use reverie::{jobs::Counts, objects::ObjectKey};
 use serde_json::{Value, json};
 
 /// Posts a picture with further headers.
@@ -174,6 +175,33 @@ async fn an_erased_job_is_gone_with_its_pictures() {
 }
 
 #[tokio::test]
+async fn a_running_job_has_a_preview() {
+    let server = TestServer::start().await;
+    // Octaves of very different length: the first is soon done, the last never.
+    let spec = json!({
+        "objectives": [{ "layer": "block5" }], "octaves": 3, "octave_scale": 2.5, "iterations": 30,
+    });
+    let id = server.client.submit(picture(480, 480), &spec).await;
+    let path = format!("/v1/jobs/{id}/preview");
+    let job = server.client.job_until(&id, |job| job["status"] == "running").await;
+    assert_eq!(job["links"]["preview"], path.as_str());
+    let mut events = Events::open(&server.client, &id, None).await;
+    while events.next().await.unwrap().name != "preview" {}
+    // The job itself comes behind, with the same id.
+    assert_eq!(events.next().await.unwrap().name, "progress");
+    let preview = server.client.until_found(&path).await;
+    assert_eq!(preview.headers()["content-type"], "image/jpeg");
+    let etag = preview.headers()["etag"].to_str().unwrap().to_owned();
+    let picture = preview.bytes().await.unwrap();
+    assert_eq!(image::guess_format(&picture).unwrap(), image::ImageFormat::Jpeg);
+    assert_eq!(server.client.get_unless(&path, &etag).await.status(), 304);
+    server.client.post(&format!("/v1/jobs/{id}/cancel")).await;
+    let job = server.client.job_until(&id, |job| job["finished_at"].is_string()).await;
+    assert_eq!(job["links"]["preview"], Value::Null);
+    problem(server.client.get(&path).await, 409).await;
+}
+
+#[tokio::test]
 async fn a_dream_is_fetched_in_parts() {
     let server = TestServer::start().await;
     let id = server.client.submit(picture(64, 64), &quick()).await;
@@ -216,4 +244,10 @@ async fn a_dream_is_fetched_in_parts() {
     assert_eq!(head.headers()["content-length"], size.to_string().as_str());
     let unchanged = get(Method::GET, &[("range", "bytes=0-9"), ("if-none-match", &etag)]).await;
     assert_eq!(unchanged.status(), 304);
+    // While a job is erased, its picture goes before its row.
+    let job = server.state.queue.get(id.parse().unwrap()).await.unwrap();
+    server.state.objects.delete(ObjectKey::result_of(&job).unwrap()).await.unwrap();
+    for headers in [&[][..], &[("range", "bytes=0-9")]] {
+        problem(get(Method::GET, headers).await, 404).await;
+    }
 }

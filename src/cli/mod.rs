@@ -2,6 +2,7 @@
 
 mod health;
 mod models;
+mod openapi;
 mod progress;
 mod render;
 pub mod serve;
@@ -29,6 +30,8 @@ enum Command {
     Serve(serve::Args),
     /// Ask a running server how it is; fails where it is not well.
     Health(health::Args),
+    /// Print the contract of the HTTP service (OpenAPI 3.1).
+    Openapi,
 }
 
 /// Runs what `cli` asks for; failures are printed to stderr.
@@ -38,6 +41,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Models(command) => models::run(command),
         Command::Serve(args) => serve::run(args),
         Command::Health(args) => health::run(args),
+        Command::Openapi => openapi::run(),
     };
     match outcome {
         Ok(code) => code,

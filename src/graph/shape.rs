@@ -83,7 +83,8 @@ pub struct ShapeError {
 }
 
 /// What the API and the command line tell about a layer.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Layer)]
 pub struct LayerInfo {
     /// Name to use in an objective.
     pub name: String,
@@ -92,8 +93,10 @@ pub struct LayerInfo {
     /// Number of channels (or features).
     pub channels: usize,
     /// Image pixels between neighbouring positions; `null` where the layer has no positions.
+    #[schema(required = true)]
     pub stride: Option<usize>,
     /// Image pixels that one position sees along an axis; `null` where it sees the whole image.
+    #[schema(required = true)]
     pub receptive_field: Option<usize>,
 }
 

@@ -191,19 +191,20 @@ impl From<ObjectError> for ApiError {
 }
 
 /// A problem document (RFC 9457).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
     /// Identifies the kind of problem; the same for ever.
+    #[schema(format = Uri)]
     #[serde(rename = "type")]
     pub kind: String,
     /// The kind in words.
     pub title: &'static str,
-    /// HTTP status.
+    /// HTTP status; absent where the problem is part of a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// This occurrence in words.
     pub detail: String,
-    /// Path of the request.
+    /// Path of the request; absent where the problem is part of a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
     /// Everything that is wrong with the request's content.

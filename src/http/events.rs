@@ -18,6 +18,7 @@ use futures::stream;
 use tracing::warn;
 
 use super::{
+    contract::{Internal, JobEvent, NotFound},
     error::ApiError,
     view::{eta, parse, view},
     wait::Follower,
@@ -33,7 +34,29 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After how long a client should come back when the connection breaks.
 const RECONNECT: Duration = Duration::from_secs(2);
 
-/// `GET /v1/jobs/{id}/events`
+/// Follow a job by events
+///
+/// Server-sent events: `progress` while the job is queued or running and `preview` when an octave is finished,
+/// then one of `succeeded`, `failed`, `canceled` and `expired`, after which the stream ends. The data of each is the job as `GET` shows it, and its
+/// id is the version of the job: with `Last-Event-ID` a client goes on where it was. Only the newest state is
+/// sent, so versions may be skipped. A comment every 15 seconds keeps the connection alive. The stream also ends
+/// when the service stops and when the job is erased.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/events",
+    operation_id = "followJob",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid, description = "Id of the job."),
+        ("Last-Event-ID" = String, Header, description = "Id of the last event that the client has seen."),
+    ),
+    responses(
+        (status = 200, description = "The events.", body = JobEvent, content_type = "text/event-stream"),
+        (status = 204, description = "The job has ended, and the client has seen its last event."),
+        (status = 404, response = NotFound),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn events(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -49,9 +72,9 @@ pub async fn events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let sent = up_to_date.then(|| Shown::of(&job));
-    let feed = Feed { state, follower, first: Some(job), sent, over: false };
+    let feed = Feed { state, follower, next: Some(job), sent, octaves: 0, over: false };
     let events = stream::unfold(feed, |mut feed| async move {
-        let event = feed.next().await?;
+        let event = feed.event().await?;
         Some((Ok::<_, Infallible>(event), feed))
     });
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);
@@ -77,17 +100,19 @@ impl Shown {
 struct Feed {
     state: AppState,
     follower: Follower,
-    /// The job as it stood at the request.
-    first: Option<Job>,
+    /// The job as it stands, where it has been looked at and not been told of.
+    next: Option<Job>,
     sent: Option<Shown>,
+    /// Finished octaves that the client has been told of.
+    octaves: u32,
     over: bool,
 }
 
 impl Feed {
     /// Waits for the next event; `None` after the last, when the job is gone, and when the server is stopping.
-    async fn next(&mut self) -> Option<Event> {
+    async fn event(&mut self) -> Option<Event> {
         while !self.over {
-            let job = match self.first.take() {
+            let job = match self.next.take() {
                 Some(job) => job,
                 None => self.look().await?,
             };
@@ -96,11 +121,20 @@ impl Feed {
                 continue;
             }
             let opening = self.sent.is_none();
-            self.sent = Some(now);
-            self.over = job.state.is_finished();
-            let event = Event::default().event(name(job.state)).id(job.version.to_string());
+            let octaves = finished_octaves(&job);
+            let name = if octaves > self.octaves {
+                // The job itself is told of next.
+                "preview"
+            } else {
+                self.sent = Some(now);
+                self.over = job.state.is_finished();
+                name(job.state)
+            };
+            self.octaves = self.octaves.max(octaves);
+            let event = Event::default().event(name).id(job.version.to_string());
             let event = if opening { event.retry(RECONNECT) } else { event };
             let shown = event.json_data(view(&job, eta(&self.state, &job)));
+            self.next = (name == "preview").then_some(job);
             return shown.inspect_err(|error| warn!(%error, "an event cannot be written")).ok();
         }
         None
@@ -119,6 +153,15 @@ impl Feed {
                 None
             }
         }
+    }
+}
+
+/// Octaves that a job at work has behind it. While it is at a gradient step of one, the picture of the one
+/// before is stored or about to be.
+fn finished_octaves(job: &Job) -> u32 {
+    match job.progress {
+        Some(progress) if job.state == JobState::Running => progress.octave.saturating_sub(1),
+        _ => 0,
     }
 }
 

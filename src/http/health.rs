@@ -12,37 +12,74 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
+use utoipa::ToSchema;
 
 use crate::app::AppState;
 
 /// A store that takes longer than this to answer is as good as none; probes give up soon after.
 pub const CHECK_TIME: Duration = Duration::from_secs(2);
 
-/// What readiness is made of.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+/// The process is alive.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    /// `ok`
+    status: &'static str,
+    /// Version of the program.
+    version: &'static str,
+}
+
+/// Whether the service should be sent requests.
+#[derive(Debug, Serialize, ToSchema)]
+struct Readiness {
+    /// `ready` or `not ready`
+    status: &'static str,
+    /// What it depends on.
+    checks: Checks,
+}
+
+/// What readiness depends on.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
 struct Checks {
-    /// Everything is loaded.
+    /// False while models are loaded.
     started: bool,
-    /// Not about to stop.
+    /// False while the service is stopping.
     accepting: bool,
-    /// The job store answers.
+    /// Whether the job store answers.
     database: bool,
-    /// The folders of the blob store are there.
+    /// Whether the folders of the blob store are there.
     store: bool,
     /// Workers that are able to take jobs.
     workers: usize,
 }
 
-/// `GET /healthz`: 200 as long as the process can answer at all.
+/// Is the process alive?
+///
+/// 200 as long as the process can answer at all.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "health",
+    tag = "health",
+    responses((status = 200, description = "It is.", body = Health))
+)]
 pub async fn healthz() -> impl IntoResponse {
-    let body = json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") });
+    let body = Health { status: "ok", version: env!("CARGO_PKG_VERSION") };
     ([(header::CACHE_CONTROL, "no-store")], Json(body))
 }
 
-/// `GET /readyz`: 200 when a job that is posted now would be accepted and worked on; else 503 and why not.
+/// Should it be sent requests?
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readiness",
+    tag = "health",
+    responses(
+        (status = 200, description = "A job that is posted now would be accepted and worked on.", body = Readiness),
+        (status = 503, description = "Not now; `checks` says why.", body = Readiness),
+    )
+)]
 pub async fn readyz(State(state): State<AppState>) -> Response {
     let checks = Checks {
         started: true,
@@ -76,7 +113,7 @@ async fn answers<E: std::fmt::Display>(what: &str, check: impl Future<Output = R
 
 fn show(checks: Checks) -> Response {
     let ready = checks.started && checks.accepting && checks.database && checks.store && checks.workers > 0;
-    let body = json!({ "status": if ready { "ready" } else { "not ready" }, "checks": checks });
+    let body = Readiness { status: if ready { "ready" } else { "not ready" }, checks };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

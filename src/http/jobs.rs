@@ -8,9 +8,10 @@ use axum::{
 use tracing::{Instrument, info};
 
 use super::{
+    contract::{AlreadyFinished, Internal, NotFound},
     error::ApiError,
     none_match,
-    view::{describe, eta, job_etag, parse, show},
+    view::{JobView, describe, eta, job_etag, parse, show},
     wait::{self, Preference},
 };
 use crate::{
@@ -19,7 +20,36 @@ use crate::{
     objects::ObjectKey,
 };
 
-/// `GET /v1/jobs/{id}`
+/// How long erasing waits for a worker to let go of the job: many times what a tile takes.
+const LET_GO: Preference = Preference::seconds(10);
+
+/// Follow a job
+///
+/// With `Prefer: wait=n` the answer comes as soon as the job ends, and after n seconds otherwise.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}",
+    operation_id = "getJob",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid, description = "Id of the job."),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
+        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
+    ),
+    responses(
+        (status = 200, description = "The job.", body = JobView, headers(
+            ("ETag" = String, description = "Entity tag of the job as it stands."),
+            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again; only while the job is unfinished."),
+            ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`; only after a `Prefer`."),
+        )),
+        (status = 304, description = "The job is as it was when it had this entity tag.", headers(
+            ("ETag" = String, description = "Entity tag of the job as it stands."),
+            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again; only while the job is unfinished."),
+        )),
+        (status = 404, response = NotFound),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn status(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -43,14 +73,48 @@ pub async fn status(
     Ok(response)
 }
 
-/// `POST /v1/jobs/{id}/cancel`
+/// Stop a job
+///
+/// A queued job is canceled at once. A running job shows `cancel_requested`, and is canceled as soon as its
+/// render has stopped: within one tile. Canceling twice is fine.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/cancel",
+    operation_id = "cancelJob",
+    tag = "jobs",
+    params(("id" = String, Path, format = Uuid, description = "Id of the job.")),
+    responses(
+        (status = 200, description = "The job.", body = JobView, headers(
+            ("ETag" = String, description = "Entity tag of the job as it stands."),
+            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again; only while the job is unfinished."),
+        )),
+        (status = 404, response = NotFound),
+        (status = 409, response = AlreadyFinished),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn cancel(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let job = state.queue.cancel(parse(&id)?).await?;
     info!(job = %job.id, state = %job.state, "cancel requested");
     Ok(show(&state, StatusCode::OK, &job))
 }
 
-/// `DELETE /v1/jobs/{id}`
+/// Erase a job
+///
+/// The job, its image and its dream are gone when the answer comes, whatever state it was in; a running job is
+/// canceled first.
+#[utoipa::path(
+    delete,
+    path = "/v1/jobs/{id}",
+    operation_id = "eraseJob",
+    tag = "jobs",
+    params(("id" = String, Path, format = Uuid, description = "Id of the job.")),
+    responses(
+        (status = 204, description = "The job is gone."),
+        (status = 404, response = NotFound),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn erase(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
     let id = parse(&id)?;
     // Erased by halves is not erased: a client that hangs up changes nothing.
@@ -60,14 +124,14 @@ pub async fn erase(State(state): State<AppState>, Path(id): Path<String>) -> Res
 }
 
 /// Stops the job, then deletes its pictures, then its row. Where a step fails the row is still there, so the
-/// client can try again. A worker that is still at it loses its lease with the row: it writes nothing any
-/// more, and deletes what it has stored under that lease.
+/// client can try again. A running job's worker gets some time to let go of it; one that is still at it then
+/// loses its lease with the row: it completes nothing any more, and deletes what it has stored as its dream.
 async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
-    let job = match state.queue.cancel(id).await {
-        Ok(job) => job,
-        Err(QueueError::Finished(_)) => state.queue.get(id).await?,
+    match state.queue.cancel(id).await {
+        Ok(_) | Err(QueueError::Finished(_)) => {}
         Err(error) => return Err(error.into()),
-    };
+    }
+    let job = wait::until_finished(&state, id, LET_GO).await?;
     for key in ObjectKey::all_of(&job) {
         state.objects.delete(key).await?;
     }

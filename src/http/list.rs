@@ -11,8 +11,10 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{
+    contract::{Internal, Invalid},
     error::ApiError,
     view::{JobView, eta, view},
 };
@@ -27,15 +29,20 @@ const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
 
 /// A page of jobs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobList)]
 pub struct JobList<'a> {
+    /// Newest first.
     jobs: Vec<JobView<'a>>,
+    /// Where to go from here.
     links: PageLinks,
 }
 
-#[derive(Debug, Serialize)]
+/// Paths of neighbouring pages.
+#[derive(Debug, Serialize, ToSchema)]
 struct PageLinks {
     /// The next page, older jobs; `null` on the last.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -47,7 +54,26 @@ struct Query {
     start: Option<PageStart>,
 }
 
-/// `GET /v1/jobs`
+/// List jobs
+///
+/// Newest first. A page holds at most `limit` jobs; `links.next` leads to the next one. Jobs that come and go
+/// meanwhile neither repeat nor hide others.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs",
+    operation_id = "listJobs",
+    tag = "jobs",
+    params(
+        ("status" = inline(JobState), Query, description = "Only jobs in this state."),
+        ("limit" = u32, Query, minimum = 1, maximum = 100, description = "Jobs per page; 20 if absent."),
+        ("cursor" = String, Query, description = "Where the page begins, taken from `links.next`."),
+    ),
+    responses(
+        (status = 200, description = "A page of jobs.", body = JobList),
+        (status = 422, response = Invalid),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn list(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
     let page = state.queue.list(query.status, query.start, query.limit).await?;

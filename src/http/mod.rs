@@ -5,6 +5,7 @@ pub mod admin;
 mod body;
 mod caller;
 mod compress;
+pub mod contract;
 pub mod error;
 mod events;
 mod extract;
@@ -14,6 +15,7 @@ mod list;
 pub mod listen;
 mod metrics;
 mod models;
+mod preview;
 mod result;
 mod submit;
 mod view;
@@ -26,7 +28,6 @@ use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, Response, header},
     middleware::{from_fn, from_fn_with_state, map_response},
-    routing::{get, post},
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -46,17 +47,9 @@ use caller::Caller;
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
     let cors = cors(&state.config.server.cors_origins);
-    Router::new()
-        .route("/v1/jobs", get(list::list).post(submit::submit))
-        .route("/v1/jobs/{id}", get(jobs::status).delete(jobs::erase))
-        .route("/v1/jobs/{id}/events", get(events::events))
-        .route("/v1/jobs/{id}/result", get(result::result))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{id}", get(models::one))
-        .route("/v1/models/{id}/layers", get(models::layers))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
+    let (operations, _) = contract::operations().split_for_parts();
+    operations
+        .merge(contract::pages())
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(state.clone())

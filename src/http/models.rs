@@ -7,41 +7,57 @@ use axum::{
     extract::{Path, State},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::error::ApiError;
+use super::{contract::NotFound, error::ApiError};
 use crate::{app::AppState, graph::LayerInfo, models::Model};
 
-/// A model as the API shows it.
-#[derive(Debug, Serialize)]
+/// A network to dream with.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Model)]
 pub struct ModelView {
+    /// For `spec.model`.
     id: String,
+    /// In words.
     description: String,
     /// Whether it is used by specs that name no model.
     default: bool,
+    /// Digest of the model file.
     sha256: String,
+    /// What is dreamed by default.
     default_layer: String,
+    /// Layer of the logits of a classifier.
+    #[schema(required = true)]
     class_layer: Option<String>,
+    /// Number of layers.
     layers: usize,
+    /// Where to go from here.
     links: ModelLinks,
 }
 
-#[derive(Debug, Serialize)]
+/// Paths.
+#[derive(Debug, Serialize, ToSchema)]
 struct ModelLinks {
+    /// The model.
     #[serde(rename = "self")]
     this: String,
+    /// Its layers.
     layers: String,
 }
 
 /// All models.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ModelList {
+    /// By id.
     models: Vec<ModelView>,
 }
 
-/// The layers of one model, from the image to the end.
-#[derive(Debug, Serialize)]
+/// The layers of one model.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct LayerList {
+    /// Id of the model.
     model: String,
+    /// From the image to the end of the network.
     layers: Vec<LayerInfo>,
 }
 
@@ -63,18 +79,47 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
     state.catalogue.get(id).ok_or_else(|| ApiError::NotFound { kind: "model", name: id.to_owned() })
 }
 
-/// `GET /v1/models`
+/// List the models
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    operation_id = "listModels",
+    tag = "models",
+    responses((status = 200, description = "All models, by id.", body = ModelList))
+)]
 pub async fn list(State(state): State<AppState>) -> Json<ModelList> {
     let models = state.catalogue.iter().map(|model| view(&state, model)).collect();
     Json(ModelList { models })
 }
 
-/// `GET /v1/models/{id}`
+/// Look at a model
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}",
+    operation_id = "getModel",
+    tag = "models",
+    params(("id" = String, Path, description = "Id of the model.", example = "efficientnet-lite0")),
+    responses(
+        (status = 200, description = "The model.", body = ModelView),
+        (status = 404, response = NotFound),
+    )
+)]
 pub async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<ModelView>, ApiError> {
     Ok(Json(view(&state, find(&state, &id)?)))
 }
 
-/// `GET /v1/models/{id}/layers`
+/// List a model's layers
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}/layers",
+    operation_id = "listLayers",
+    tag = "models",
+    params(("id" = String, Path, description = "Id of the model.", example = "efficientnet-lite0")),
+    responses(
+        (status = 200, description = "The layers, from the image to the end of the network.", body = LayerList),
+        (status = 404, response = NotFound),
+    )
+)]
 pub async fn layers(
     State(state): State<AppState>,
     Path(id): Path<String>,

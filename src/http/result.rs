@@ -9,18 +9,60 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use tracing::warn;
+
 use super::{
+    contract::{BeyondEnd, ImageFile, Internal, NoResult, NotFound},
     error::ApiError,
     none_match,
     view::{eta, parse, poll_after},
 };
 use crate::{
     app::AppState,
-    jobs::{Job, JobResult, JobState},
-    objects::ObjectKey,
+    jobs::{Job, JobId, JobState},
+    objects::{ObjectError, ObjectKey},
 };
 
-/// `GET /v1/jobs/{id}/result`
+/// Fetch the dream
+///
+/// The whole file, or a part of it.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/result",
+    operation_id = "getResult",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid, description = "Id of the job."),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
+        ("Range" = String, Header, description = "A single range of bytes; several are answered with the whole."),
+        ("If-Range" = String, Header, description = "The entity tag that the range belongs to."),
+    ),
+    responses(
+        (status = 200, description = "The file.",
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp")),
+            headers(
+                ("ETag" = String, description = "Entity tag: the digest of the file."),
+                ("Accept-Ranges" = String, description = "`bytes`."),
+                ("Cache-Control" = String, description = "A result never changes."),
+                ("Content-Disposition" = String, description = "A file name that says model and layer."),
+            )
+        ),
+        (status = 206, description = "The part that was asked for.",
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp")),
+            headers(
+                ("ETag" = String, description = "Entity tag of the whole file."),
+                ("Content-Range" = String, description = "Which part of how much, such as `bytes 0-99/1234`."),
+            )
+        ),
+        (status = 304, description = "The client has the file already.", headers(
+            ("ETag" = String, description = "Entity tag of the file."),
+        )),
+        (status = 404, response = NotFound),
+        (status = 409, response = NoResult),
+        (status = 416, response = BeyondEnd),
+        (status = 500, response = Internal),
+    )
+)]
 pub async fn result(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -38,7 +80,7 @@ pub async fn result(
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if let Some(range) = wanted(&method, &headers, &etag, result.size)? {
-        let object = state.objects.open_range(key, range.clone()).await?;
+        let object = state.objects.open_range(key, range.clone()).await.map_err(missing(job.id))?;
         let mut response = (StatusCode::PARTIAL_CONTENT, Body::from_stream(object.stream)).into_response();
         let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, result.size);
         let content_range = HeaderValue::from_str(&content_range).map_err(ApiError::internal)?;
@@ -46,7 +88,7 @@ pub async fn result(
         response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
         response
     } else {
-        let object = state.objects.open(key).await?;
+        let object = state.objects.open(key).await.map_err(missing(job.id))?;
         let mut response = Body::from_stream(object.stream).into_response();
         response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
         response
@@ -55,7 +97,7 @@ pub async fn result(
         (header::ETAG, etag.as_str()),
         (header::ACCEPT_RANGES, "bytes"),
         (header::CONTENT_TYPE, result.media_type.as_str()),
-        (header::CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", file_name(&job, result))),
+        (header::CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", file_name(&job))),
         // A result never changes, but it may be erased: caches keep it for a day at most.
         (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -64,6 +106,17 @@ pub async fn result(
         response.headers_mut().insert(name, value);
     }
     Ok(response)
+}
+
+/// A job that is being erased loses its picture a moment before its row; its client sees what it will see.
+fn missing(id: JobId) -> impl FnOnce(ObjectError) -> ApiError {
+    move |error| match error {
+        ObjectError::NotFound(key) => {
+            warn!(%key, "a result is not in the store");
+            ApiError::NotFound { kind: "job", name: id.to_string() }
+        }
+        error => error.into(),
+    }
 }
 
 /// Which part the client wants, if not the whole (RFC 9110, section 14). `If-Range` with another entity tag,
@@ -126,7 +179,7 @@ fn no_result(job: &Job, eta: Option<f64>) -> ApiError {
 }
 
 /// A name that says what the picture is: model, layer, and the end of the id, where ids differ most.
-fn file_name(job: &Job, result: &JobResult) -> String {
+fn file_name(job: &Job) -> String {
     let layer = job.spec.objectives.first().map_or("dream", |objective| &objective.layer);
     let id = job.id.to_string();
     let (_, short) = id.split_at(id.len() - 8);
@@ -134,7 +187,7 @@ fn file_name(job: &Job, result: &JobResult) -> String {
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
         text.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect()
     };
-    let extension = if result.media_type == "image/jpeg" { "jpg" } else { "png" };
+    let extension = job.spec.format.extension();
     format!("dream-{}-{}-{short}.{extension}", plain(&job.spec.model), plain(layer))
 }
 

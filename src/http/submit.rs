@@ -13,9 +13,13 @@ use bytes::Bytes;
 use tracing::{Instrument, Span, error, info};
 
 use super::{
+    contract::{
+        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, SubmitForm, SubmitJson, TooLarge, TooSlow,
+        Unavailable, UnsupportedType,
+    },
     error::ApiError,
     extract::{self, Intake},
-    view,
+    view::{self, JobView},
     wait::{self, Preference},
     wishes::{self, Wishes},
 };
@@ -28,7 +32,54 @@ use crate::{
     telemetry,
 };
 
-/// `POST /v1/jobs`
+/// Ask for a dream
+///
+/// The image is decoded before the job is accepted, and an accepted job survives a restart of the service. The
+/// parts of a form may come in any order. With `Prefer: wait=n` the answer comes as soon as the job ends, and
+/// after n seconds otherwise. With an `Idempotency-Key` the request can be repeated without making another job.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs",
+    operation_id = "submitJob",
+    tag = "jobs",
+    params(
+        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
+        ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = r#"^[!#-\[\]-~]+$"#,
+            description = "Chosen by the client, such as a UUID. The same key with the same request leads to the same \
+                           job, for as long as the job is kept."),
+        ("Cancel-After" = String, Header, pattern = "^([1-9][0-9]{0,3}[sm]?|[1-9][0-9]?h([1-9][0-9]?m)?([1-9][0-9]?s)?)$",
+            description = "A duration such as `90s`, `5m` or `1h30m`: the job expires if it is not finished by then. \
+                           Where `deadline_seconds` is given too, the earlier counts."),
+    ),
+    request_body(content(
+        (SubmitForm = "multipart/form-data"),
+        (SubmitJson = "application/json", example = json!({
+            "image": EXAMPLE_IMAGE,
+            "spec": { "objectives": [{ "kind": "l2", "layer": "block2" }], "octaves": 2, "iterations": 2, "seed": 7 },
+        })),
+    )),
+    responses(
+        (status = 200, description = "The job has ended within the wait that was asked for.", body = JobView, headers(
+            ("Location" = String, description = "Path of the job."),
+            ("ETag" = String, description = "Entity tag of the job as it stands."),
+            ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`."),
+        )),
+        (status = 202, description = "Accepted.", body = JobView, headers(
+            ("Location" = String, description = "Path of the job."),
+            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again."),
+            ("ETag" = String, description = "Entity tag of the job as it stands."),
+            ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`; only after a `Prefer`."),
+        )),
+        (status = 400, response = Malformed),
+        (status = 408, response = TooSlow),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 422, response = Invalid),
+        (status = 429, response = QueueFull),
+        (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
+    )
+)]
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let limit = state.config.limits.max_body_bytes;

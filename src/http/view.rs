@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::{ApiError, Problem};
 use crate::{
@@ -19,58 +20,106 @@ use crate::{
 /// Clients are asked to look again after at least and at most so many seconds.
 const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
 
-/// A job as the API shows it.
-#[derive(Debug, Serialize)]
+/// A dream that was asked for. Members that are `null` are not known (yet).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job, example = super::contract::job_example)]
 pub struct JobView<'a> {
+    /// A UUIDv7: ids sort by age.
+    #[schema(value_type = String, format = Uuid)]
     id: JobId,
+    /// Where it stands.
     status: JobState,
+    /// As asked for, with all defaults filled in.
+    #[schema(value_type = DreamSpec)]
     spec: &'a DreamSpec,
+    /// How far the attempt at work has come, or had come when the job ended.
+    #[schema(required = true)]
     progress: Option<Progress>,
+    /// As asked for. Jobs are taken by priority plus minutes waited.
+    #[schema(minimum = -10, maximum = 10)]
     priority: i8,
+    /// Place in the queue, 1 being next; only while queued.
+    #[schema(required = true, minimum = 1)]
     queue_position: Option<u64>,
+    /// Estimated seconds until the end.
+    #[schema(required = true, minimum = 0)]
     eta_seconds: Option<f64>,
+    /// Attempts begun.
     attempt: u32,
+    /// Whether someone wants it stopped.
     cancel_requested: bool,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When the last attempt began.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
     started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
     finished_at: Option<Timestamp>,
+    /// When it expires.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
     deadline_at: Option<Timestamp>,
+    /// Why it failed.
+    #[schema(required = true)]
     error: Option<Problem>,
+    /// What came out.
+    #[schema(required = true)]
     result: Option<ResultView<'a>>,
+    /// What it took.
     metrics: Metrics,
+    /// Where to go from here.
     links: Links,
 }
 
-#[derive(Debug, Serialize)]
+/// A finished dream.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DreamResult)]
 struct ResultView<'a> {
+    /// Media type of the file.
     media_type: &'a str,
+    /// In pixels.
     width: u32,
+    /// In pixels.
     height: u32,
+    /// Length of the file in bytes.
     size: u64,
+    /// Digest of the file, lower-case hexadecimal.
     sha256: &'a str,
+    /// Objective of the finished dream.
     score: f64,
 }
 
-#[derive(Debug, Serialize)]
+/// What a job took.
+#[derive(Debug, Serialize, ToSchema)]
 struct Metrics {
     /// From acceptance to the start of the last attempt.
+    #[schema(required = true)]
     queue_seconds: Option<f64>,
     /// Pure rendering of the last attempt.
+    #[schema(required = true)]
     render_seconds: Option<f64>,
     /// Work done; not measured yet.
+    #[schema(required = true)]
     megapixel_iterations: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+/// Paths; `null` where there is nothing (yet).
+#[derive(Debug, Serialize, ToSchema)]
 struct Links {
+    /// The job.
     #[serde(rename = "self")]
     this: String,
-    /// Only once there is one.
+    /// The picture, once there is one.
+    #[schema(required = true)]
     result: Option<String>,
-    /// Not made yet.
+    /// The newest finished octave, while the job runs; there is none before the first.
+    #[schema(required = true)]
     preview: Option<String>,
+    /// The job's changes as they happen.
     events: String,
-    /// Only while there is something to cancel.
+    /// Where to stop it, while there is something to stop.
+    #[schema(required = true)]
     cancel: Option<String>,
 }
 
@@ -135,7 +184,7 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
         },
         links: Links {
             result: has_picture.then(|| format!("{this}/result")),
-            preview: None,
+            preview: (job.state == JobState::Running).then(|| format!("{this}/preview")),
             events: format!("{this}/events"),
             cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),
             this,

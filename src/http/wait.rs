@@ -30,6 +30,11 @@ pub struct Preference {
 }
 
 impl Preference {
+    /// A wait of so many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self { seconds }
+    }
+
     /// Reads `Prefer`. The first `wait` counts and is shortened to a minute; whatever cannot be read is
     /// ignored, as preferences are.
     pub fn of(headers: &HeaderMap) -> Option<Self> {

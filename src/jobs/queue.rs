@@ -1,4 +1,4 @@
-//! What a job store must do. `tests/queue_contract.rs` holds every store to it.
+//! What a job store must do. `tests/queue_contract` holds every store to it.
 
 use std::{sync::Arc, time::Duration};
 

@@ -19,7 +19,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Waits for a worker.
@@ -162,6 +162,18 @@ impl Facts {
 mod tests {
     use super::*;
 
+    const EVENTS: [Event; 9] = [
+        Event::Claimed,
+        Event::Completed,
+        Event::Failed { retry: true },
+        Event::Failed { retry: false },
+        Event::Released,
+        Event::CancelRequested,
+        Event::Stopped,
+        Event::LeaseExpired,
+        Event::DeadlinePassed,
+    ];
+
     fn facts(state: JobState, attempt: u32, cancel_requested: bool) -> Facts {
         Facts { state, attempt, cancel_requested }
     }
@@ -209,6 +221,43 @@ mod tests {
         }
     }
 
+    /// Every row of the table of transitions is what the rules say, and every rule has a row.
+    #[test]
+    fn the_page_about_it_is_true() {
+        let page = include_str!("../../docs/state-machine.md");
+        let table = page.split("## Transitions").nth(1).unwrap().split("##").next().unwrap();
+        let mut told = std::collections::HashSet::new();
+        for row in table.lines().filter(|row| row.contains('`')) {
+            let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            let [_, name, from, to, ..] = cells[..] else { continue };
+            let Ok(from) = from.parse::<JobState>() else { continue };
+            let (event, attempt) = match name {
+                "claimed" => (Event::Claimed, 0),
+                "completed" => (Event::Completed, 1),
+                "failed, may be retried" => (Event::Failed { retry: true }, 1),
+                "failed, may be retried, no attempt left" => (Event::Failed { retry: true }, 3),
+                "failed for good" => (Event::Failed { retry: false }, 1),
+                "released" => (Event::Released, 1),
+                "lease lost, attempts left" => (Event::LeaseExpired, 1),
+                "lease lost, no attempt left" => (Event::LeaseExpired, 3),
+                "cancel requested" => (Event::CancelRequested, 1),
+                "stopped" => (Event::Stopped, 1),
+                "deadline passed" => (Event::DeadlinePassed, 1),
+                other => panic!("\"{other}\" is no event"),
+            };
+            let next = facts(from, attempt, false).next(event, 3).unwrap();
+            assert_eq!(next.state.as_str(), to, "{row}");
+            told.insert((from, format!("{event:?}")));
+        }
+        for state in JobState::ALL {
+            for event in EVENTS {
+                let possible = facts(state, 1, false).next(event, 3).is_ok();
+                let told = told.contains(&(state, format!("{event:?}")));
+                assert_eq!(possible, told, "{state} {event:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_deadline_ends_whatever_is_not_finished() {
         for (state, attempt) in [(JobState::Queued, 0), (JobState::Running, 1)] {
@@ -219,18 +268,8 @@ mod tests {
 
     #[test]
     fn nothing_happens_to_a_finished_job() {
-        let events = [
-            Event::Claimed,
-            Event::Completed,
-            Event::Failed { retry: true },
-            Event::Released,
-            Event::CancelRequested,
-            Event::Stopped,
-            Event::LeaseExpired,
-            Event::DeadlinePassed,
-        ];
         for state in JobState::ALL.into_iter().filter(|state| state.is_finished()) {
-            for event in events {
+            for event in EVENTS {
                 let next = facts(state, 1, false).next(event, 3);
                 let harmless = state == JobState::Canceled && event == Event::CancelRequested;
                 assert_eq!(next.is_ok(), harmless, "{state} {event:?}");

@@ -71,7 +71,7 @@ impl Engine {
         let recipe =
             spec.recipe.then(|| self::recipe(&request.model, request.input.as_deref(), &image, &spec));
         let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
-            Some(on_octave) => finished_octave(octaves, checkpoint).map(|finished| on_octave(finished)),
+            Some(on_octave) => finished_octave(octaves, checkpoint).map(on_octave),
             None => Ok(()),
         };
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };

@@ -40,7 +40,7 @@ use crate::{
 use engine::Engine;
 
 /// How far a render has come; also the `progress` of a job in the API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Progress {
     /// Share of the whole work done, 0 to 1, weighted by the pixels of each octave.
     pub fraction: f64,

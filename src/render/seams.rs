@@ -1,7 +1,7 @@
 //! What tile borders do to a gradient: every walk against the gradient of the image as one tile.
 //!
 //! The error of a region is `‖g − g₀‖ / ‖g₀‖` there, after the best common scale of `g` is taken out (a gradient
-//! is normalised anyway). `border` is the region within [`BAND`] pixels of a border between tiles, `interior`
+//! is normalised anyway). `border` is the region within eight pixels of a border between tiles, `interior`
 //! the rest. Without jitter, so that nothing averages out.
 
 use std::sync::Arc;

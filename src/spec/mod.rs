@@ -8,11 +8,12 @@ mod request;
 mod tests;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use request::{MAX_SEED, Start, resolve, resolve_objectives};
 
 /// A named set of defaults from the article. Every field can be overridden.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// One scale, the gradient divided by its standard deviation, tiles that stay in place.
@@ -29,7 +30,7 @@ pub enum Preset {
 }
 
 /// How one octave follows from the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OctaveMode {
     /// The input is the smallest octave; each further one enlarges the dream by the octave scale, so the
@@ -41,7 +42,7 @@ pub enum OctaveMode {
 }
 
 /// How a gradient is scaled before it is added to the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalization {
     /// Divided by its mean magnitude: `g / (mean|g| + 1e-7)`.
@@ -53,7 +54,7 @@ pub enum Normalization {
 }
 
 /// How an image is cut into tiles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tiling {
     /// Near-equal tiles no larger than the tile size: every pixel gets a gradient in every iteration.
@@ -64,7 +65,7 @@ pub enum Tiling {
 }
 
 /// Arithmetic of the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Chosen by the program; today always [`Precision::Fp32`].
@@ -77,7 +78,7 @@ pub enum Precision {
 }
 
 /// File format of a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Lossless.
@@ -110,7 +111,7 @@ impl Format {
 }
 
 /// Size of a start from noise: every value is 100 plus a random number below 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Noise {
     /// Width in pixels.
@@ -120,7 +121,7 @@ pub struct Noise {
 }
 
 /// What an objective maximises in its layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectiveKind {
     /// Mean activation.
@@ -132,7 +133,7 @@ pub enum ObjectiveKind {
 }
 
 /// One term of the sum that the dream maximises.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Objective {
     /// What is measured.
@@ -150,7 +151,7 @@ pub struct Objective {
 }
 
 /// Everything that determines a dream, besides the input image and the model's weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DreamSpec {
     /// Model id from the catalogue.

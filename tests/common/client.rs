@@ -99,6 +99,21 @@ impl Client {
         last
     }
 
+    /// Asks for something until it is there.
+    pub async fn until_found(&self, path: &str) -> Response {
+        let waiting = async {
+            let mut looks = interval(Duration::from_millis(20));
+            loop {
+                looks.tick().await;
+                let response = self.get(path).await;
+                if response.status() == 200 {
+                    return response;
+                }
+            }
+        };
+        timeout(DEADLINE, waiting).await.expect("it is never there")
+    }
+
     /// Looks at `/readyz` until the server says that it is not ready.
     pub async fn until_not_ready(&self) {
         let waiting = async {

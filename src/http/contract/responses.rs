@@ -1,0 +1,53 @@
+//! The refusals that several operations share. Each is a problem document (RFC 9457).
+
+use utoipa::ToResponse;
+
+use crate::http::error::Problem;
+
+macro_rules! refusals {
+    ($($(#[$attribute:meta])* $name:ident;)+) => {
+        $(
+            #[derive(ToResponse)]
+            $(#[$attribute])*
+            #[response(content_type = "application/problem+json")]
+            #[allow(dead_code, reason = "only its description is used")]
+            pub struct $name(Problem);
+        )+
+    };
+}
+
+refusals! {
+    /// The body cannot be taken apart, such as damaged JSON or a form that breaks off, or a header cannot be read.
+    Malformed;
+    /// There is no such thing.
+    NotFound;
+    /// The body stopped coming.
+    TooSlow;
+    /// The job has ended already.
+    AlreadyFinished;
+    /// There is no result, or none yet; `detail` says which.
+    #[response(headers(
+        ("Retry-After" = u64, description = "Seconds after which to look again; only while the job is unfinished.")
+    ))]
+    NoResult;
+    /// The body is longer than the service allows.
+    TooLarge;
+    /// The body is neither a form nor JSON, or the image is of a format that is not read.
+    UnsupportedType;
+    /// The range begins behind the end of the file.
+    #[response(headers(("Content-Range" = String, description = "Length of the file, such as `bytes */1234`.")))]
+    BeyondEnd;
+    /// Something in the request is wrong, and `errors` lists all of it; or its `Idempotency-Key` was used before
+    /// for another request.
+    Invalid;
+    /// Every place in the queue is taken.
+    #[response(headers(
+        ("Retry-After" = u64, description = "Seconds that the jobs in the queue will probably take.")
+    ))]
+    QueueFull;
+    /// Something is broken inside the service; its log has the cause.
+    Internal;
+    /// The service is stopping.
+    #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
+    Unavailable;
+}

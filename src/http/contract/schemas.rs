@@ -1,0 +1,172 @@
+//! What clients send, for the contract alone: requests are read field by field, so that every mistake is found,
+//! and not into these types. A test holds them to what is really read.
+#![allow(dead_code, reason = "only the descriptions are used")]
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::spec::{Format, Normalization, ObjectiveKind, OctaveMode, Precision, Preset, Tiling};
+
+/// A picture file.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct ImageFile(Vec<u8>);
+
+/// One server-sent event.
+#[derive(Serialize, ToSchema)]
+pub struct JobEvent {
+    /// What happened: `progress` and `preview` until the job ends, then how.
+    event: JobEventName,
+    /// Version of the job, for `Last-Event-ID`.
+    id: String,
+    /// The job as JSON, as `GET /v1/jobs/{id}` shows it.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+    /// After how many milliseconds to come back when the connection breaks; in the first event.
+    #[schema(nullable = false)]
+    retry: Option<u64>,
+}
+
+/// Names of events.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobEventName {
+    /// The job is queued or running.
+    Progress,
+    /// An octave is finished: there is a new preview.
+    Preview,
+    /// The dream is there.
+    Succeeded,
+    /// There will be no dream.
+    Failed,
+    /// Someone asked for it to stop, and it did.
+    Canceled,
+    /// Its deadline passed before it was done.
+    Expired,
+}
+
+/// A request for a dream as a form.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitForm {
+    /// A PNG, JPEG, WebP, GIF, BMP or TIFF file. Its first bytes decide, not its name or type. May be left out
+    /// where the dream starts from noise.
+    #[schema(value_type = Option<String>, format = Binary, nullable = false)]
+    image: Option<Vec<u8>>,
+    /// What to dream.
+    #[schema(nullable = false)]
+    spec: Option<SpecRequest>,
+    /// Jobs are taken by priority plus minutes waited; 0 if absent.
+    #[schema(nullable = false, minimum = -10, maximum = 10, default = 0)]
+    priority: Option<i8>,
+    /// Seconds after which the job expires if it is not finished.
+    #[schema(nullable = false, minimum = 1, maximum = 604_800)]
+    deadline_seconds: Option<u64>,
+}
+
+/// A request for a dream as JSON.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitJson {
+    /// The image file as a data URI (RFC 2397). May be left out where the dream starts from noise.
+    #[schema(format = Uri, pattern = "^data:")]
+    image: Option<String>,
+    /// What to dream.
+    spec: Option<SpecRequest>,
+    /// Jobs are taken by priority plus minutes waited; 0 if absent.
+    #[schema(minimum = -10, maximum = 10, default = 0)]
+    priority: Option<i8>,
+    /// Seconds after which the job expires if it is not finished.
+    #[schema(minimum = 1, maximum = 604_800)]
+    deadline_seconds: Option<u64>,
+}
+
+/// What to dream. Every member is optional; defaults come from the preset and the model.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Spec)]
+pub struct SpecRequest {
+    /// Id of a model.
+    #[schema(example = "efficientnet-lite0")]
+    model: Option<String>,
+    /// A named set of defaults; `deepdream-lapnorm` if absent.
+    preset: Option<Preset>,
+    /// Start from noise of this size instead of an image.
+    noise: Option<NoiseRequest>,
+    /// What to maximise; the model's default layer if absent.
+    #[schema(min_items = 1, max_items = 16)]
+    objectives: Option<Vec<ObjectiveRequest>>,
+    /// Number of scales.
+    #[schema(minimum = 1, maximum = 16)]
+    octaves: Option<u32>,
+    /// Ratio of neighbouring scales.
+    #[schema(minimum = 1.05, maximum = 4.0, default = 1.4)]
+    octave_scale: Option<f64>,
+    /// Whether octaves enlarge the input, or shrink it and put its detail back.
+    octave_mode: Option<OctaveMode>,
+    /// Gradient steps per octave.
+    #[schema(minimum = 1, maximum = 1000)]
+    iterations: Option<u32>,
+    /// Step length in units of the normalised gradient.
+    #[schema(minimum = 0.001, maximum = 100.0)]
+    step: Option<f64>,
+    /// How the gradient is scaled.
+    normalization: Option<Normalization>,
+    /// Splits of the Laplacian pyramid.
+    #[schema(minimum = 1, maximum = 12, default = 4)]
+    laplacian_levels: Option<u32>,
+    /// Largest edge of a tile in pixels.
+    #[schema(minimum = 64, maximum = 2048)]
+    tile_size: Option<u32>,
+    /// How tiles are laid.
+    tiling: Option<Tiling>,
+    /// Whether the tiles' origin moves at random in each iteration.
+    jitter: Option<bool>,
+    /// Seed of every random choice.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64, default = 0)]
+    seed: Option<u64>,
+    /// Arithmetic of the network.
+    precision: Option<Precision>,
+    /// Share of the original image in the result.
+    #[schema(minimum = 0, maximum = 1, default = 0.0)]
+    blend: Option<f64>,
+    /// Whether the result keeps the colours of the original and takes only brightness from the dream.
+    preserve_colors: Option<bool>,
+    /// File format of the result.
+    format: Option<Format>,
+    /// Quality of a JPEG.
+    #[schema(minimum = 1, maximum = 100, default = 92)]
+    quality: Option<u8>,
+    /// Whether the result carries the recipe that makes it again; true if absent.
+    recipe: Option<bool>,
+}
+
+/// Size of a start from noise.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoiseRequest {
+    /// Width in pixels.
+    #[schema(minimum = 1, maximum = 4096, default = 224)]
+    width: Option<u32>,
+    /// Height in pixels.
+    #[schema(minimum = 1, maximum = 4096, default = 224)]
+    height: Option<u32>,
+}
+
+/// One term of the sum that the dream maximises.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectiveRequest {
+    /// What is measured in the layer; `l2` if absent.
+    kind: Option<ObjectiveKind>,
+    /// A layer of the model; its default layer if absent.
+    #[schema(example = "block5")]
+    layer: Option<String>,
+    /// Which channels; all if empty. Not for kind `class`.
+    channels: Option<Vec<u32>>,
+    /// Which class, counted from 0. Only for kind `class`.
+    class: Option<u32>,
+    /// Factor in the sum; not 0.
+    #[schema(minimum = -1000, maximum = 1000, default = 1.0)]
+    weight: Option<f64>,
+}

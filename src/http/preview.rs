@@ -1,0 +1,72 @@
+//! `GET /v1/jobs/{id}/preview`: how far the dream has come.
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    contract::{ImageFile, Internal, NoResult, NotFound},
+    error::ApiError,
+    none_match,
+    view::{eta, parse, poll_after},
+};
+use crate::{
+    app::AppState,
+    digest,
+    objects::{ObjectError, ObjectKey},
+};
+
+/// Look at the dream so far
+///
+/// The newest finished octave as a small JPEG, while the job runs.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/preview",
+    operation_id = "getPreview",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid, description = "Id of the job."),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
+    ),
+    responses(
+        (status = 200, description = "The picture.", content((ImageFile = "image/jpeg")), headers(
+            ("ETag" = String, description = "Entity tag: the digest of the picture."),
+        )),
+        (status = 304, description = "There is no newer picture.", headers(
+            ("ETag" = String, description = "Entity tag of the picture."),
+        )),
+        (status = 404, response = NotFound),
+        (status = 409, response = NoResult),
+        (status = 500, response = Internal),
+    )
+)]
+pub async fn preview(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let job = state.queue.get(parse(&id)?).await?;
+    let picture = match state.objects.get(ObjectKey::Preview(job.id)).await {
+        Ok(picture) if !job.state.is_finished() => picture,
+        Ok(_) | Err(ObjectError::NotFound(_)) => {
+            return Err(ApiError::NoResult {
+                detail: format!("the job is {}: there is no preview", job.state),
+                retry_after: poll_after(&job, eta(&state, &job)),
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Its name stays while its content changes, so the content is what tells one from another.
+    let etag = format!("\"{}\"", digest::sha256(&picture));
+    let mut response = if none_match(&headers, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, "image/jpeg")], picture).into_response()
+    };
+    let etag = HeaderValue::from_str(&etag).map_err(ApiError::internal)?;
+    response.headers_mut().insert(header::ETAG, etag);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
