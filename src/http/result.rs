@@ -12,7 +12,7 @@ use axum::{
 use tracing::warn;
 
 use super::{
-    contract::{BeyondEnd, ImageFile, Internal, NoResult, NotFound},
+    contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound},
     error::ApiError,
     none_match,
     view::{eta, parse, poll_after},
@@ -59,6 +59,7 @@ use crate::{
         )),
         (status = 404, response = NotFound),
         (status = 409, response = NoResult),
+        (status = 410, response = Gone),
         (status = 416, response = BeyondEnd),
         (status = 500, response = Internal),
     )

@@ -14,8 +14,8 @@ use tracing::{Instrument, Span, error, info};
 
 use super::{
     contract::{
-        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, SubmitForm, SubmitJson, TooLarge, TooSlow,
-        Unavailable, UnsupportedType,
+        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
+        TooLarge, TooSlow, Unavailable, UnsupportedType,
     },
     error::ApiError,
     extract::{self, Intake},
@@ -78,6 +78,7 @@ use crate::{
         (status = 429, response = QueueFull),
         (status = 500, response = Internal),
         (status = 503, response = Unavailable),
+        (status = 507, response = StorageFull),
     )
 )]
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {

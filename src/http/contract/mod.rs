@@ -99,7 +99,7 @@ pub fn job_example() -> Value {
         (name = "health", description = "For whatever keeps the service running."),
     ),
     components(responses(
-        AlreadyFinished, BeyondEnd, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, TooLarge, TooSlow,
+        AlreadyFinished, BeyondEnd, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, StorageFull, TooLarge, TooSlow,
         Unavailable, UnsupportedType,
     ))
 )]

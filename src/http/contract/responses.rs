@@ -30,6 +30,11 @@ refusals! {
         ("Retry-After" = u64, description = "Seconds after which to look again; only while the job is unfinished.")
     ))]
     NoResult;
+    /// The job's pictures were erased, because the time for which results are kept is over.
+    Gone;
+    /// The disk is full. What was sent is not kept.
+    #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
+    StorageFull;
     /// The body is longer than the service allows.
     TooLarge;
     /// The body is neither a form nor JSON, or the image is of a format that is not read.
