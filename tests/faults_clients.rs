@@ -58,7 +58,7 @@ async fn thousands_of_clients_that_hang_up_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (server, id) = busy(folder.path(), &[]).await;
     let address = server.client.url.strip_prefix("http://").unwrap().to_owned();
-    let body = picture(96, 96);
+    let body = vec![7; 64 * 1024];
     let part = format!(
         "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=X\r\n\
          Content-Length: {}\r\n\r\n--X\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n",
@@ -74,11 +74,17 @@ async fn thousands_of_clients_that_hang_up_leave_nothing() {
     round(100).await;
     let process = server.id();
     server.client.job(&id).await;
-    let (files, memory) = (open_files(process), megabytes(process));
-    round(2000).await;
-    until_files(process, files + 2).await;
-    let grown = megabytes(process).saturating_sub(memory);
-    assert!(grown < 64, "memory grew by {grown} MB");
+    let files = open_files(process);
+    // The render beside takes memory of its own when an octave begins, but not in every round. What clients leave
+    // behind would be there each time: a thousand half uploads are 32 MB.
+    let mut least = u64::MAX;
+    for _ in 0..3 {
+        let memory = megabytes(process);
+        round(2000).await;
+        until_files(process, files + 2).await;
+        least = least.min(megabytes(process).saturating_sub(memory));
+    }
+    assert!(least < 8, "memory grew by at least {least} MB in every round");
     assert_eq!(std::fs::read_dir(folder.path().join("inputs")).unwrap().count(), 1);
     assert_eq!(server.client.job(&id).await["status"], "running");
 }
