@@ -120,14 +120,15 @@ async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError
         return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
     }
     let wishes = Wishes::of(headers)?;
-    if let Some(key) = &wishes.key
-        && state.queue.with_key(key).await?.is_some()
-    {
+    let capacity = state.config.queue.capacity;
+    if state.queue.depth().await? < u64::from(capacity) {
         return Ok(wishes);
     }
-    let depth = state.queue.depth().await?;
-    let capacity = state.config.queue.capacity;
-    if depth >= u64::from(capacity) { Err(full(state, capacity)) } else { Ok(wishes) }
+    // After the depth: what fills the last place may be the same request, sent twice at once.
+    match &wishes.key {
+        Some(key) if state.queue.with_key(key).await?.is_some() => Ok(wishes),
+        _ => Err(full(state, capacity)),
+    }
 }
 
 fn full(state: &AppState, capacity: u32) -> ApiError {
