@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::{RenderError, checkpoint::Checkpoint};
+use crate::plan::{enlarged_sizes, octave_sizes};
 
 /// Resamples `[1, 3, H, W]` to `height × width` as PIL's bilinear filter does on float channels: half-pixel
 /// centres, and a support that widens when shrinking, so that nothing aliases. No rounding to 8 bits.
@@ -18,31 +19,6 @@ pub(super) fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, 
         Ok(exact.f_to_kind(image.f_kind()?)?)
     });
     Ok(Tensor::f_cat(&resized.collect::<Result<Vec<_>, _>>()?, 1)?)
-}
-
-/// Sizes `(height, width)` of the octaves, coarsest first; the last one is the image's own.
-///
-/// Each is `int(float32(size) / scale)` of the next, the article's arithmetic. The pyramid is cut short before
-/// the first size that has no pixels or does not `fit` the network.
-pub(super) fn octave_sizes(
-    height: i64,
-    width: i64,
-    octaves: u32,
-    scale: f64,
-    fits: &dyn Fn(i64, i64) -> bool,
-) -> Vec<(i64, i64)> {
-    let shrink = |n: i64| (n as f32 / scale as f32) as i64;
-    let mut sizes = vec![(height, width)];
-    let mut size = (height, width);
-    for _ in 1..octaves {
-        size = (shrink(size.0), shrink(size.1));
-        if size.0 < 1 || size.1 < 1 || !fits(size.0, size.1) {
-            break;
-        }
-        sizes.push(size);
-    }
-    sizes.reverse();
-    sizes
 }
 
 /// The way from the coarsest octave to the finest.
@@ -92,16 +68,9 @@ impl Octaves {
         scale: f64,
         max_pixels: u64,
     ) -> Result<Self, RenderError> {
-        let grow = |n: i64| (n as f32 * scale as f32) as i64;
-        let (_, _, mut height, mut width) = image.size4()?;
-        let mut next = Vec::new();
-        for _ in 1..octaves {
-            (height, width) = (grow(height), grow(width));
-            if height.saturating_mul(width) as u64 > max_pixels {
-                return Err(RenderError::TooLarge { width: width as u64, height: height as u64, max_pixels });
-            }
-            next.push(Next::Size(height, width));
-        }
+        let (_, _, height, width) = image.size4()?;
+        let sizes = enlarged_sizes(height, width, octaves, scale, max_pixels)?;
+        let next = sizes.into_iter().skip(1).map(|(height, width)| Next::Size(height, width)).collect();
         Ok(Self { base: image.shallow_clone(), next })
     }
 

@@ -14,7 +14,7 @@ use super::{
         exec::Executor,
         laplacian::Laplacian,
         objective::Goal,
-        pyramid::{Octaves, octave_sizes},
+        pyramid::Octaves,
         tiles::Walk,
     },
     max_ratio, objective, spec,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     graph::{Array, Network, Node, NodeId, Op, Padding, Window},
     models::{Model, Preprocessing},
+    plan::TooManyPixels,
     spec::{DreamSpec, Objective, ObjectiveKind, OctaveMode},
 };
 
@@ -60,18 +61,9 @@ fn enlarging_stops_at_the_limit() {
     assert_eq!(octaves.pixels().unwrap(), [100 * 150, 140 * 210, 196 * 294]);
     let error = Octaves::enlarge(&image, 4, 1.4, 60_000).err().unwrap();
     assert!(
-        matches!(error, RenderError::TooLarge { width: 411, height: 274, max_pixels: 60_000 }),
+        matches!(error, RenderError::TooLarge(TooManyPixels { width: 411, height: 274, max_pixels: 60_000 })),
         "{error}"
     );
-}
-
-#[test]
-fn octaves_shrink_as_in_the_article_and_stop_at_one_pixel() {
-    let any = |_, _| true;
-    assert_eq!(octave_sizes(359, 640, 4, 1.4, &any), [(130, 232), (182, 326), (256, 457), (359, 640)]);
-    assert_eq!(octave_sizes(2, 3, 4, 1.4, &any), [(1, 2), (2, 3)]);
-    assert_eq!(octave_sizes(1, 5000, 16, 1.4, &any), [(1, 5000)]);
-    assert_eq!(octave_sizes(359, 640, 4, 1.4, &|height, _| height > 200), [(256, 457), (359, 640)]);
 }
 
 /// A small network with random weights that reaches every kind of derivative, for images of any size.

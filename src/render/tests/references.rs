@@ -14,13 +14,14 @@ use super::{
         laplacian::Laplacian,
         objective::Goal,
         pyramid::resize,
-        tiles::{Grid, Walk},
+        tiles::Walk,
         verify,
     },
     max_ratio, objective, spec,
 };
 use crate::{
     models::{self, Catalogue, Model},
+    plan::Grid,
     spec::{ObjectiveKind, Start, Tiling, resolve},
 };
 
