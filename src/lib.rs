@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod models;
 pub mod objects;
 pub mod picture;
+pub mod plan;
 pub mod render;
 pub mod spec;
 pub mod telemetry;

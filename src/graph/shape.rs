@@ -126,14 +126,25 @@ impl Network {
         Ok(shapes)
     }
 
-    /// Describes every layer but the input, in topological order.
-    pub fn layers(&self) -> Vec<LayerInfo> {
+    /// Image pixels between neighbouring positions of the deepest of `layers`; 1 where none has positions.
+    pub fn stride(&self, layers: &[NodeId]) -> usize {
+        let fields = self.fields();
+        layers.iter().filter_map(|id| Some(fields[id.0]?.stride)).max().unwrap_or(1)
+    }
+
+    /// What a position of each node sees; none where it sees the whole image.
+    fn fields(&self) -> Vec<Option<Field>> {
         let mut fields: Vec<Option<Field>> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let inputs: Vec<Option<Field>> = node.inputs.iter().map(|input| fields[input.0]).collect();
             fields.push(field(&node.op, &inputs));
         }
-        let described = self.nodes.iter().zip(fields).enumerate();
+        fields
+    }
+
+    /// Describes every layer but the input, in topological order.
+    pub fn layers(&self) -> Vec<LayerInfo> {
+        let described = self.nodes.iter().zip(self.fields()).enumerate();
         described
             .filter(|(_, (node, _))| !matches!(node.op, Op::Input { .. }))
             .map(|(index, (node, field))| LayerInfo {

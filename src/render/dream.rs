@@ -9,12 +9,15 @@ use super::{
     laplacian::Laplacian,
     mask::{Mask, OctaveMask},
     original::Original,
-    pyramid::{Octaves, enlarged_sizes, octave_sizes},
+    pyramid::Octaves,
     resample::Rows,
     strips::{each, rows, sum},
     tiles::Walk,
 };
-use crate::spec::{DreamSpec, Normalization, OctaveMode};
+use crate::{
+    plan::{enlarged_sizes, octave_sizes},
+    spec::{DreamSpec, Normalization, OctaveMode},
+};
 
 /// What the caller hears while a dream is made.
 pub(super) struct Hooks<'a> {

@@ -10,9 +10,8 @@ use tch::{Kind, Tensor};
 use super::{
     RenderError,
     strips::{each, rows, strips, sum},
-    tiles::Span,
 };
-use crate::graph::Padding;
+use crate::{graph::Padding, plan::Span};
 
 const TAPS: [f32; 5] = [1.0, 4.0, 6.0, 4.0, 1.0];
 const WINDOW: i64 = TAPS.len() as i64;

@@ -40,6 +40,7 @@ use crate::{
     graph::{ShapeError, UnknownLayer},
     models::Model,
     picture::PictureError,
+    plan::TooManyPixels,
     spec::DreamSpec,
 };
 use engine::Engine;
@@ -168,18 +169,8 @@ pub enum RenderError {
     #[error(transparent)]
     Layer(#[from] UnknownLayer),
     /// Enlarging octave by octave ends beyond the limit.
-    #[error(
-        "the last octave would have {width}×{height} pixels; at most {max_pixels} are allowed: use fewer octaves, \
-         a smaller octave_scale or a smaller image"
-    )]
-    TooLarge {
-        /// Width in pixels of the first octave beyond the limit.
-        width: u64,
-        /// Its height in pixels.
-        height: u64,
-        /// The limit that it breaks.
-        max_pixels: u64,
-    },
+    #[error(transparent)]
+    TooLarge(#[from] TooManyPixels),
     /// The gradient is not finite any more; `octave` and `iteration` count from 1.
     #[error(
         "the gradient stopped being finite in octave {octave}, iteration {iteration}; try a smaller step"
@@ -219,7 +210,7 @@ impl RenderError {
             Self::Picture(_)
             | Self::NoInput
             | Self::NoMask
-            | Self::TooLarge { .. }
+            | Self::TooLarge(_)
             | Self::Shape(_)
             | Self::Layer(_)
             | Self::NotFinite { .. }

@@ -54,10 +54,7 @@ impl Goal {
 
     /// Image pixels between neighbouring positions of the deepest layer; 1 where no layer has positions.
     pub(super) fn stride(&self, executor: &Executor) -> i64 {
-        let network = executor.network();
-        let wanted = |name: &str| self.layers.iter().any(|id| network.node(*id).name == name);
-        let layers = network.layers().into_iter().filter(|layer| wanted(&layer.name));
-        layers.filter_map(|layer| layer.stride).max().unwrap_or(1) as i64
+        executor.network().stride(&self.layers) as i64
     }
 
     /// Whether the layers can be computed for an image of this size.

@@ -13,9 +13,11 @@ use super::{
     RenderError,
     resample::{Rows, resample},
     strips::{rows, strips},
-    tiles::Span,
 };
-use crate::picture::{Picture, Samples};
+use crate::{
+    picture::{Picture, Samples},
+    plan::Span,
+};
 
 /// An image with values 0 to 255.
 pub(super) struct Original {

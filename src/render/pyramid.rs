@@ -1,4 +1,5 @@
-//! Octaves: the scales at which an image is dreamed, and the way from one to the next.
+//! Octaves: the way from one scale at which an image is dreamed to the next. The scales are decided in
+//! [`crate::plan`].
 
 use tch::Tensor;
 
@@ -8,59 +9,8 @@ use super::{
     original::Original,
     resample::{Rows, resample, resize},
     strips::rows,
-    tiles::Span,
 };
-
-/// Sizes `(height, width)` of the octaves, coarsest first; the last one is the image's own.
-///
-/// Each is `int(float32(size) / scale)` of the next, the article's arithmetic. The pyramid is cut short before
-/// the first size that has no pixels or does not `fit` the network.
-pub(super) fn octave_sizes(
-    height: i64,
-    width: i64,
-    octaves: u32,
-    scale: f64,
-    fits: &dyn Fn(i64, i64) -> bool,
-) -> Vec<(i64, i64)> {
-    let shrink = |n: i64| (n as f32 / scale as f32) as i64;
-    let mut sizes = vec![(height, width)];
-    let mut size = (height, width);
-    for _ in 1..octaves {
-        size = (shrink(size.0), shrink(size.1));
-        if size.0 < 1 || size.1 < 1 || !fits(size.0, size.1) {
-            break;
-        }
-        sizes.push(size);
-    }
-    sizes.reverse();
-    sizes
-}
-
-/// Sizes `(height, width)` of octaves that grow from the image's own; each finer one is
-/// `int(float32(size) · scale)` of its predecessor.
-///
-/// # Errors
-/// [`RenderError::TooLarge`] when the finest octave would have more than `max_pixels`.
-pub(super) fn enlarged_sizes(
-    height: i64,
-    width: i64,
-    octaves: u32,
-    scale: f64,
-    max_pixels: u64,
-) -> Result<Vec<(i64, i64)>, RenderError> {
-    let grow = |n: i64| (n as f32 * scale as f32) as i64;
-    let mut sizes = vec![(height, width)];
-    let mut size = (height, width);
-    for _ in 1..octaves {
-        size = (grow(size.0), grow(size.1));
-        let (height, width) = (size.0 as u64, size.1 as u64);
-        if height.saturating_mul(width) > max_pixels {
-            return Err(RenderError::TooLarge { width, height, max_pixels });
-        }
-        sizes.push(size);
-    }
-    Ok(sizes)
-}
+use crate::plan::Span;
 
 /// The way from the coarsest octave to the finest.
 pub(super) struct Octaves<'a> {

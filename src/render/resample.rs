@@ -14,8 +14,8 @@ use tch::{Kind, Tensor};
 use super::{
     RenderError,
     strips::{rows, strips},
-    tiles::Span,
 };
+use crate::plan::Span;
 
 /// An image, `[1, C, H, W]`, that yields some of its rows at a time.
 pub(super) trait Rows {

@@ -13,11 +13,12 @@ use super::{
     exec::Executor,
     objective::Goal,
     original::Original,
-    tiles::{Grid, HALO, Strip, Walk, cut},
+    tiles::{Walk, cut},
 };
 use crate::{
     models::Model,
     picture,
+    plan::{Grid, HALO, Span, Strip},
     spec::{Objective, Tiling},
 };
 
@@ -110,10 +111,10 @@ fn compare(walk: &'static str, grid: Grid, gradient: &Tensor, whole: &Tensor) ->
 /// `[H, W]`: 1 near a border between two tiles, else 0.
 fn borders(rows: &[Strip], columns: &[Strip], height: i64, width: i64) -> Result<Tensor, RenderError> {
     let mask = Tensor::f_zeros([1, 1, height, width], (Kind::Float, Device::Cpu))?;
-    let whole = |n| super::tiles::Span { start: 0, length: n };
+    let whole = |n| Span { start: 0, length: n };
     let band = |strip: &Strip, n: i64| {
         let end = strip.core.start + strip.core.length;
-        (end < n).then(|| super::tiles::Span { start: end - BAND, length: (2 * BAND).min(n - end + BAND) })
+        (end < n).then(|| Span { start: end - BAND, length: (2 * BAND).min(n - end + BAND) })
     };
     for span in rows.iter().filter_map(|strip| band(strip, height)) {
         drop(cut(&mask, span, whole(width))?.f_fill_(1.0)?);

@@ -6,7 +6,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::{RenderError, tiles::Span};
+use super::RenderError;
+use crate::plan::Span;
 
 /// Pixels of one strip: large enough that starting an operation costs nothing, small enough to stay near the
 /// processor's caches.

@@ -1,90 +1,16 @@
 //! Gradients tile by tile: memory is bounded by the tile, not by the picture.
 //!
 //! Before each step the image is rolled by a random offset, so that tile borders fall elsewhere each time
-//! and no seam builds up. The default walk lays tiles that overlap: the gradient of a tile is kept only in its
-//! core, and computed with a halo of neighbouring pixels around it, so that what the network sees near a
-//! border of the core is the picture and not padding. Windows keep the phase of the network's strides: they
-//! start at multiples of the stride, and all are as long as the image modulo the stride, which makes the
-//! asymmetric `SAME` padding fall alike in each. What is left is the influence of pixels beyond the halo.
+//! and no seam builds up. Where tiles lie is decided in [`crate::plan`].
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 use tch::{Kind, Tensor};
 
 use super::{CancelFlag, RenderError, exec::Executor, objective::Goal, resample::Rows};
-use crate::spec::{DreamSpec, Tiling};
-
-/// Pixels around a tile's core that the network sees too. Wider halos cost more than they mend: see the
-/// measurements in `docs/tiles.md`.
-pub(super) const HALO: i64 = 32;
-
-/// One axis of a tile or of its core: `start..start + length`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: i64,
-    pub(super) length: i64,
-}
-
-/// One axis of a tile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Strip {
-    /// What the network sees.
-    pub(super) window: Span,
-    /// The part of it whose gradient is kept.
-    pub(super) core: Span,
-}
-
-/// How tiles are laid.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
-    /// Largest edge of a window.
-    pub(super) tile: i64,
-    /// Wanted width of the halo; less where the tile is small.
-    pub(super) halo: i64,
-    /// Image pixels between neighbouring positions of the deepest layer.
-    pub(super) stride: i64,
-    pub(super) tiling: Tiling,
-}
-
-impl Grid {
-    /// Cuts an axis of `n` pixels.
-    ///
-    /// [`Tiling::Even`]: near-equal cores that cover everything, in windows no longer than the tile.
-    /// [`Tiling::Article`]: `range(0, max(n − tile/2, tile), tile)` without halo; up to half a tile is left out
-    /// at the end.
-    pub(super) fn strips(&self, n: i64) -> Vec<Strip> {
-        let Self { tile, .. } = *self;
-        match self.tiling {
-            Tiling::Even if n <= tile => {
-                let whole = Span { start: 0, length: n };
-                vec![Strip { window: whole, core: whole }]
-            }
-            Tiling::Even => self.overlapping(n),
-            Tiling::Article => {
-                let starts =
-                    (0..(n - tile / 2).max(tile)).step_by(usize::try_from(tile).unwrap_or(usize::MAX));
-                let spans = starts.map(|start| Span { start, length: tile.min(n - start) });
-                spans.map(|span| Strip { window: span, core: span }).collect()
-            }
-        }
-    }
-
-    fn overlapping(&self, n: i64) -> Vec<Strip> {
-        let Self { tile, .. } = *self;
-        let halo = self.halo.min(tile / 4);
-        // A small tile has no room to keep the phase of a large stride.
-        let stride = if self.stride * 8 > tile { 1 } else { self.stride };
-        let reach = tile - 2 * halo - 2 * stride;
-        let count = (n + reach - 1) / reach;
-        let cut = |index: i64| index * n / count;
-        let strip = |index: i64| {
-            let core = Span { start: cut(index), length: cut(index + 1) - cut(index) };
-            let start = (core.start - halo).max(0) / stride * stride;
-            let end = n - (n - core.start - core.length - halo).max(0) / stride * stride;
-            Strip { window: Span { start, length: end - start }, core }
-        };
-        (0..count).map(strip).collect()
-    }
-}
+use crate::{
+    plan::{Grid, Span, Strip},
+    spec::{DreamSpec, Tiling},
+};
 
 /// A random offset `(x, y)`, each uniform in `0..tile`.
 fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
@@ -114,8 +40,7 @@ impl<'a> Walk<'a> {
         spec: &DreamSpec,
         cancel: &'a CancelFlag,
     ) -> Self {
-        let tile = i64::from(spec.tile_size);
-        let grid = Grid { tile, halo: HALO, stride: goal.stride(executor), tiling: spec.tiling };
+        let grid = Grid::of(spec, goal.stride(executor));
         Self::over(executor, goal, grid, cancel)
     }
 
@@ -131,8 +56,7 @@ impl<'a> Walk<'a> {
 
     /// Whether every tile of an image of this size is large enough for the network.
     pub(super) fn fits(&self, height: i64, width: i64) -> bool {
-        let least = |n| self.grid.strips(n).iter().map(|strip| strip.window.length).min().unwrap_or(0);
-        self.goal.fits(self.executor, least(height), least(width))
+        self.goal.fits(self.executor, self.grid.least(height), self.grid.least(width))
     }
 
     /// Score and gradient of the whole `image`, `[1, 3, H, W]`. The tiles lie on the image as if it had been
@@ -282,45 +206,5 @@ mod tests {
             }
             assert_eq!(back, image);
         }
-    }
-
-    #[test]
-    fn even_strips_cover_every_pixel_once_and_keep_the_phase() {
-        for (tile, stride) in [(64, 1), (64, 32), (100, 8), (512, 16), (512, 32)] {
-            let grid = Grid { tile, halo: HALO, stride, tiling: Tiling::Even };
-            for n in 1..2500 {
-                let strips = grid.strips(n);
-                let mut next = 0;
-                for Strip { window, core } in &strips {
-                    assert_eq!(core.start, next);
-                    assert!(
-                        core.length > 0 && (1..=tile).contains(&window.length),
-                        "{n} in {tile}: {window:?}"
-                    );
-                    let (before, after) = (core.start - window.start, window.length - core.length);
-                    assert!(before >= 0 && after >= before && window.start + window.length <= n);
-                    assert!(window.start == 0 || before >= HALO.min(tile / 4));
-                    if stride * 8 <= tile {
-                        assert_eq!((window.start % stride, (n - window.length) % stride), (0, 0));
-                    }
-                    next += core.length;
-                }
-                assert_eq!(next, n);
-            }
-        }
-    }
-
-    #[test]
-    fn article_strips_are_those_of_the_article() {
-        let grid = Grid { tile: 512, halo: HALO, stride: 16, tiling: Tiling::Article };
-        let of = |n| -> Vec<_> {
-            let strips = grid.strips(n);
-            assert!(strips.iter().all(|strip| strip.window == strip.core));
-            strips.iter().map(|strip| (strip.core.start, strip.core.length)).collect()
-        };
-        assert_eq!(of(359), [(0, 359)]);
-        assert_eq!(of(640), [(0, 512)]);
-        assert_eq!(of(769), [(0, 512), (512, 257)]);
-        assert_eq!(of(1280), [(0, 512), (512, 512)]);
     }
 }

@@ -16,7 +16,7 @@ use super::{
         mask::Mask,
         objective::Goal,
         original::Original,
-        pyramid::{Octaves, enlarged_sizes, octave_sizes},
+        pyramid::Octaves,
         tiles::Walk,
     },
     objective, spec,
@@ -25,6 +25,7 @@ use crate::{
     graph::{Array, Network, Node, NodeId, Op, Padding, Window},
     models::{Model, Preprocessing},
     picture,
+    plan::octave_sizes,
     spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode},
 };
 
@@ -54,26 +55,6 @@ fn octaves_reassemble_the_image_exactly() {
         let whole = (1..sizes.len()).fold(start, |image, octave| octaves.advance(octave, image).unwrap());
         assert_eq!(whole, image);
     }
-}
-
-#[test]
-fn enlarging_stops_at_the_limit() {
-    let sizes = enlarged_sizes(100, 150, 3, 1.4, 60_000).unwrap();
-    assert_eq!(sizes, [(100, 150), (140, 210), (196, 294)]);
-    let error = enlarged_sizes(100, 150, 4, 1.4, 60_000).err().unwrap();
-    assert!(
-        matches!(error, RenderError::TooLarge { width: 411, height: 274, max_pixels: 60_000 }),
-        "{error}"
-    );
-}
-
-#[test]
-fn octaves_shrink_as_in_the_article_and_stop_at_one_pixel() {
-    let any = |_, _| true;
-    assert_eq!(octave_sizes(359, 640, 4, 1.4, &any), [(130, 232), (182, 326), (256, 457), (359, 640)]);
-    assert_eq!(octave_sizes(2, 3, 4, 1.4, &any), [(1, 2), (2, 3)]);
-    assert_eq!(octave_sizes(1, 5000, 16, 1.4, &any), [(1, 5000)]);
-    assert_eq!(octave_sizes(359, 640, 4, 1.4, &|height, _| height > 200), [(256, 457), (359, 640)]);
 }
 
 /// A small network with random weights that reaches every kind of derivative, for images of any size.

@@ -15,13 +15,14 @@ use super::{
         objective::Goal,
         original::Original,
         resample::resize,
-        tiles::{Grid, Walk},
+        tiles::Walk,
         verify,
     },
     max_ratio, objective, spec,
 };
 use crate::{
     models::{self, Catalogue, Model},
+    plan::Grid,
     spec::{ObjectiveKind, Start, Tiling, resolve},
 };
 
