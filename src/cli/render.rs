@@ -18,6 +18,7 @@ use super::{Failure, models, progress};
 use crate::{
     digest,
     fields::FieldError,
+    metrics,
     models::{Catalogue, Model},
     picture,
     render::{CancelFlag, Recipe, RenderOptions, RenderRequest, Rendered, Renderer},
@@ -179,7 +180,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         let output = args.output.display().to_string();
         let line = json!({
             "output": output, "width": width, "height": height, "score": score, "render_seconds": render_seconds,
-            "notes": notes, "spec": spec,
+            "peak_memory_bytes": metrics::peak_memory(), "notes": notes, "spec": spec,
         });
         writeln!(io::stdout(), "{line}")?;
     } else {
