@@ -1,5 +1,7 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
+use std::time::Instant;
+
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
 
@@ -75,6 +77,7 @@ pub(super) fn dream(
         let octave_mask = mask.map(|mask| mask.at(height, width)).transpose()?;
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
         rng.set_stream(u64::from(octave));
+        let began = Instant::now();
         for iteration in 1..=spec.iterations {
             let shift = if spec.jitter { walk.jitter(&mut rng) } else { (0, 0) };
             let (score, gradient) = walk.gradient(&image, shift)?;
@@ -82,7 +85,9 @@ pub(super) fn dream(
                 return Err(RenderError::NotFinite { octave: octave + 1, iteration });
             }
             stepper.step(&image, &gradient, octave_mask.as_ref())?;
-            (hooks.on_progress)(meter.read(octave as usize, iteration, score));
+            let mut progress = meter.read(octave as usize, iteration, score);
+            progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();
+            (hooks.on_progress)(progress);
         }
         if octave + 1 < count {
             (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
@@ -186,6 +191,7 @@ impl Meter {
             octaves: self.pixels.len() as u32,
             iteration,
             iterations: self.iterations,
+            iterations_per_second: 0.0,
             score,
         }
     }

@@ -58,6 +58,9 @@ pub struct Progress {
     pub iteration: u32,
     /// Gradient steps per octave.
     pub iterations: u32,
+    /// Gradient steps per second in this octave.
+    #[serde(default)]
+    pub iterations_per_second: f64,
     /// Objective before the last step: the mean over tiles, weighted by their pixels.
     pub score: f64,
 }

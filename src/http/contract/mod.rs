@@ -51,7 +51,8 @@ pub fn job_example() -> Value {
             "recipe": true,
         },
         "progress": {
-            "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2, "score": 0.83,
+            "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2,
+            "iterations_per_second": 3.5, "score": 0.83,
         },
         "priority": 0,
         "queue_position": null,
