@@ -18,6 +18,7 @@ use super::{Failure, models, progress};
 use crate::{
     digest,
     fields::FieldError,
+    metrics,
     models::{Catalogue, Model},
     picture,
     render::{CancelFlag, Recipe, RenderOptions, RenderRequest, Rendered, Renderer},
@@ -37,6 +38,9 @@ pub(super) struct Args {
     output: PathBuf,
     #[command(flatten)]
     dream: DreamArgs,
+    /// An image as large as the input, white where the dream may grow.
+    #[arg(long, value_name = "FILE", requires = "input")]
+    mask: Option<PathBuf>,
     /// A dream that this program made: render it again, from the same input, with what it says about itself.
     #[arg(long, value_name = "DREAM", conflicts_with = "spec")]
     replay: Option<PathBuf>,
@@ -69,7 +73,7 @@ struct DreamArgs {
     /// Only this channel of the layer; can be repeated.
     #[arg(long = "channel", value_name = "C")]
     channels: Vec<u32>,
-    /// mean, l2 or class.
+    /// mean, l2, class or probability.
     #[arg(long)]
     objective: Option<String>,
     /// Class to maximise, counted from 0.
@@ -120,9 +124,15 @@ struct DreamArgs {
     /// Keep the colours of the original; take only brightness from the dream.
     #[arg(long)]
     preserve_colors: bool,
-    /// Quality of a JPEG, 1 to 100.
+    /// Width in pixels over which the edges of the mask are softened.
+    #[arg(long, value_name = "PIXELS")]
+    mask_feather: Option<u64>,
+    /// Quality of a JPEG or a lossy WebP, 1 to 100.
     #[arg(long, value_name = "Q")]
     quality: Option<u64>,
+    /// Keep every pixel of a WebP as it is.
+    #[arg(long)]
+    lossless: bool,
     /// Leave out the recipe that the result carries.
     #[arg(long)]
     no_recipe: bool,
@@ -136,7 +146,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let format = output_format(&args.output)?;
     let read = |path: &PathBuf| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
     let input = args.input.as_ref().map(read).transpose()?;
-    let start = if input.is_some() { Start::Image } else { Start::Nothing { image: "/INPUT" } };
+    let mask = args.mask.as_ref().map(read).transpose()?;
+    let start = match (&input, &mask) {
+        (Some(_), Some(_)) => Start::Masked,
+        (Some(_), None) => Start::Image,
+        (None, _) => Start::Nothing { image: "/INPUT" },
+    };
     let recipe = args.replay.as_deref().map(read_recipe).transpose()?;
     let mut fields = match (&args.spec, &recipe) {
         (Some(path), _) => read_spec(path)?,
@@ -151,21 +166,21 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         None => models::load(crate::models::DEFAULT_MODEL, &args.models_dir)?,
     };
     if let Some(recipe) = &recipe {
-        check_replay(recipe, &model, input.as_deref())?;
+        check_replay(recipe, &model, input.as_deref(), mask.as_deref())?;
     }
     fields.insert("model".into(), model.id.clone().into());
     fields.insert("format".into(), json!(format));
     let mut catalogue = Catalogue::default();
     catalogue.insert(model);
     let spec = spec::resolve("", Value::Object(fields), &catalogue, start).map_err(mistakes)?;
-    let rendered = render(&args, input, spec.clone(), &catalogue)?;
+    let rendered = render(&args, [input, mask], spec.clone(), &catalogue)?;
     write_whole(&args.output, &rendered.image)?;
     if args.json {
         let Rendered { width, height, score, render_seconds, notes, .. } = rendered;
         let output = args.output.display().to_string();
         let line = json!({
             "output": output, "width": width, "height": height, "score": score, "render_seconds": render_seconds,
-            "notes": notes, "spec": spec,
+            "peak_memory_bytes": metrics::peak_memory(), "notes": notes, "spec": spec,
         });
         writeln!(io::stdout(), "{line}")?;
     } else {
@@ -185,7 +200,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 /// Renders on a thread of its own while this one waits.
 fn render(
     args: &Args,
-    input: Option<Vec<u8>>,
+    [input, mask]: [Option<Vec<u8>>; 2],
     spec: DreamSpec,
     catalogue: &Catalogue,
 ) -> Result<Rendered, Failure> {
@@ -203,6 +218,7 @@ fn render(
         model: model.clone(),
         spec,
         input: input.map(Bytes::from),
+        mask: mask.map(Bytes::from),
         resume: None,
         on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
         on_octave: None,
@@ -235,6 +251,8 @@ impl DreamArgs {
             ("blend", self.blend.map(|value| json!(value))),
             ("preserve_colors", self.preserve_colors.then_some(json!(true))),
             ("recipe", self.no_recipe.then_some(json!(false))),
+            ("mask", self.mask_feather.map(|value| json!({ "feather": value }))),
+            ("lossless", self.lossless.then_some(json!(true))),
             ("quality", self.quality.map(|value| json!(value))),
             ("objectives", self.objective().map(|objective| json!([objective]))),
         ];
@@ -309,13 +327,21 @@ fn read_recipe(path: &Path) -> Result<Recipe, Failure> {
 }
 
 /// A replay with other weights is another dream; another input or machine is worth a word.
-fn check_replay(recipe: &Recipe, model: &Model, input: Option<&[u8]>) -> Result<(), Failure> {
+fn check_replay(
+    recipe: &Recipe,
+    model: &Model,
+    input: Option<&[u8]>,
+    mask: Option<&[u8]>,
+) -> Result<(), Failure> {
     if recipe.model_sha256 != model.sha256 {
         let detail = "the dream was made with another model file";
         return Err(format!("{detail}: sha256 {}, this one has {}", recipe.model_sha256, model.sha256).into());
     }
     if recipe.input_sha256 != input.map(digest::sha256) {
         eprintln!("note: the dream was made from another input");
+    }
+    if recipe.mask_sha256 != mask.map(digest::sha256) {
+        eprintln!("note: the dream was made with another mask");
     }
     if recipe.reverie != env!("CARGO_PKG_VERSION") {
         eprintln!("note: the dream was made by version {}; bytes may differ", recipe.reverie);

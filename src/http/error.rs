@@ -128,7 +128,11 @@ impl ApiError {
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
             PictureError::UnknownFormat => Self::UnsupportedType(error.to_string()),
-            PictureError::TooLarge { .. } | PictureError::Empty | PictureError::Undecodable { .. } => {
+            PictureError::TooLarge { .. }
+            | PictureError::Empty
+            | PictureError::Undecodable { .. }
+            | PictureError::MaskSize { .. }
+            | PictureError::EdgeTooLong { .. } => {
                 Self::Invalid(vec![FieldError::new(pointer, error.to_string())])
             }
             PictureError::Encode(_) => Self::internal(error),

@@ -6,6 +6,8 @@
 mod busy;
 mod process;
 
+pub use process::peak_memory;
+
 use std::time::Duration;
 
 use prometheus_client::{

@@ -52,6 +52,11 @@ impl Collector for Process {
     }
 }
 
+/// The most memory that this process has held so far, in bytes; none where there is no `/proc`.
+pub fn peak_memory() -> Option<u64> {
+    status("VmHWM:").map(|kb| kb as u64 * 1024)
+}
+
 /// A number of `/proc/self/status`.
 fn status(name: &str) -> Option<f64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;

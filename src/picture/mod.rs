@@ -1,26 +1,20 @@
-//! Image files: what they are, decoding them into floats, and encoding the dream.
+//! Image files: what they are, decoding them, and encoding the dream.
 //!
 //! Uploads are hostile until proven otherwise. [`probe`] reads only the header, so that a file of one
 //! kilobyte that claims 60,000×60,000 pixels is refused before anything of that size is allocated; decoder
 //! limits back it up, but are not relied upon (several decoders ignore them).
 
+mod encode;
 pub mod recipe;
 #[cfg(test)]
 mod tests;
 
 use std::io::Cursor;
 
-use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader,
-    codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
-    metadata::Orientation,
-};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, metadata::Orientation};
 use moxcms::{CmsError, ColorProfile, Layout, TransformOptions};
-
 use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
 use zune_jpeg::JpegDecoder;
-
-use crate::spec::Format;
 
 /// The formats that are read.
 const FORMATS: [(ImageFormat, &str); 6] = [
@@ -59,6 +53,32 @@ pub enum PictureError {
         /// The decoder's words.
         reason: String,
     },
+    /// A mask must cover the image pixel by pixel.
+    #[error(
+        "the mask has {}×{} pixels; it must have those of the image, {}×{}",
+        mask.0, mask.1, image.0, image.1
+    )]
+    MaskSize {
+        /// Width and height of the mask, upright.
+        mask: (u32, u32),
+        /// Width and height of the image, upright.
+        image: (u32, u32),
+    },
+    /// The file format ends before the picture does.
+    #[error(
+        "a {format} file has at most {max_edge} pixels per edge, and the dream would have {width}×{height}; choose \
+         another format"
+    )]
+    EdgeTooLong {
+        /// Name of the format.
+        format: &'static str,
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// The limit that one of them breaks.
+        max_edge: u64,
+    },
     /// The dream could not be written as a file.
     #[error("the picture cannot be encoded: {0}")]
     Encode(String),
@@ -75,17 +95,38 @@ pub struct Header {
     pub media_type: &'static str,
 }
 
-/// A decoded image: RGB floats, 0 to 255.
+/// A decoded image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     /// Width in pixels, EXIF orientation applied.
     pub width: u32,
     /// Height in pixels, EXIF orientation applied.
     pub height: u32,
-    /// `[height, width, 3]`, row-major.
-    pub rgb: Vec<f32>,
+    /// Red, green and blue.
+    pub rgb: Samples,
     /// `[height, width]`, 0 to 255, where the file had transparency: carried to the result untouched.
     pub alpha: Option<Vec<u8>>,
+}
+
+/// `[height, width, 3]`, row-major, with as many bits as the file has: large pictures are held in memory as small
+/// as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Samples {
+    /// 0 to 255.
+    Eight(Vec<u8>),
+    /// 0 to 65,535, which stands for 255.
+    Sixteen(Vec<u16>),
+}
+
+/// Where a dream shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    /// Width in pixels, EXIF orientation applied.
+    pub width: u32,
+    /// Height in pixels, EXIF orientation applied.
+    pub height: u32,
+    /// `[height, width]`: 0 (nothing) to 255 (all of the dream).
+    pub values: Vec<u8>,
 }
 
 /// Reads the header and checks it against `max_pixels`; nothing is decoded.
@@ -140,64 +181,57 @@ fn brightness_decodes(bytes: &[u8]) -> bool {
 /// # Errors
 /// As [`probe`], and anything that the decoder finds in the pixel data.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
+    let (image, profile) = upright(bytes, max_pixels)?;
+    let alpha =
+        image.color().has_alpha().then(|| image.to_luma_alpha8().pixels().map(|pixel| pixel.0[1]).collect());
+    let (width, height) = (image.width(), image.height());
+    let deep = image.color().bytes_per_pixel() / image.color().channel_count() > 1;
+    let profile = profile.filter(|_| image.color().has_color());
+    // 16-bit and float files keep their depth, and conversions their fractions.
+    let rgb = match profile {
+        Some(profile) => Samples::Sixteen(to_srgb(&profile, image.into_rgb16().into_raw())),
+        None if deep => Samples::Sixteen(image.into_rgb16().into_raw()),
+        None => Samples::Eight(image.into_rgb8().into_raw()),
+    };
+    Ok(Picture { width, height, rgb, alpha })
+}
+
+/// Decodes a mask: the brightness of an image of any colour type; what is transparent is black.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_mask(bytes: &[u8], max_pixels: u64) -> Result<Mask, PictureError> {
+    let (image, _) = upright(bytes, max_pixels)?;
+    let (width, height) = (image.width(), image.height());
+    let values = if image.color().has_alpha() {
+        let grey = image.into_luma_alpha8();
+        let seen = |[brightness, opacity]: [u8; 2]| (u16::from(brightness) * u16::from(opacity) / 255) as u8;
+        grey.pixels().map(|pixel| seen(pixel.0)).collect()
+    } else {
+        image.into_luma8().into_raw()
+    };
+    Ok(Mask { width, height, values })
+}
+
+/// The first frame as the camera saw it, with its colour profile.
+fn upright(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
     let (mut decoder, format, name) = open(bytes, max_pixels)?;
     let profile = decoder.icc_profile().ok().flatten();
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     check_end(bytes, format, name)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
     image.apply_orientation(orientation);
-    let alpha =
-        image.color().has_alpha().then(|| image.to_luma_alpha8().pixels().map(|pixel| pixel.0[1]).collect());
-    let (width, height) = (image.width(), image.height());
-    let deep = image.color().bytes_per_pixel() / image.color().channel_count() > 1;
-    let profile = profile.filter(|_| image.color().has_color());
-    let rgb = if deep || profile.is_some() {
-        // 16-bit and float files keep their depth, and conversions their fractions: 65535 / 257 = 255.
-        let mut rgb = image.into_rgb16().into_raw();
-        if let Some(profile) = profile {
-            rgb = to_srgb(&profile, rgb);
-        }
-        rgb.into_iter().map(|value| f32::from(value) / 257.0).collect()
-    } else {
-        image.into_rgb8().into_raw().into_iter().map(f32::from).collect()
-    };
-    Ok(Picture { width, height, rgb, alpha })
+    Ok((image, profile))
 }
 
 impl Picture {
-    /// Writes an image file; values are clipped to 0–255 and truncated, as the article's `np.uint8` does.
-    /// `quality`, 1 to 100, is that of a JPEG, which has no transparency: alpha is dropped there.
+    /// Whether a mask of this size covers the picture.
     ///
     /// # Errors
-    /// [`PictureError::Encode`] when the encoder refuses, for example a JPEG edge beyond 65,535 pixels.
-    pub fn encode(&self, format: Format, quality: u8) -> Result<Vec<u8>, PictureError> {
-        let mut file = Vec::new();
-        let (width, height) = (self.width, self.height);
-        let alpha = self.alpha.as_ref().filter(|_| format != Format::Jpeg);
-        let (pixels, colour) = match alpha {
-            Some(alpha) => (self.rgba(alpha), ExtendedColorType::Rgba8),
-            None => (self.bytes().collect(), ExtendedColorType::Rgb8),
-        };
-        let written = match format {
-            Format::Png => PngEncoder::new(&mut file).write_image(&pixels, width, height, colour),
-            Format::Webp => WebPEncoder::new_lossless(&mut file).write_image(&pixels, width, height, colour),
-            Format::Jpeg => {
-                let encoder = JpegEncoder::new_with_quality(&mut file, quality);
-                encoder.write_image(&pixels, width, height, colour)
-            }
-        };
-        written.map_err(|error| PictureError::Encode(error.to_string()))?;
-        Ok(file)
-    }
-
-    fn bytes(&self) -> impl Iterator<Item = u8> + '_ {
-        self.rgb.iter().map(|value| value.clamp(0.0, 255.0) as u8)
-    }
-
-    fn rgba(&self, alpha: &[u8]) -> Vec<u8> {
-        let colours: Vec<u8> = self.bytes().collect();
-        let pixels = colours.chunks_exact(3).zip(alpha);
-        pixels.flat_map(|(colour, &opacity)| colour.iter().copied().chain([opacity])).collect()
+    /// [`PictureError::MaskSize`].
+    pub fn check_mask(&self, width: u32, height: u32) -> Result<(), PictureError> {
+        let (mask, image) = ((width, height), (self.width, self.height));
+        if mask == image { Ok(()) } else { Err(PictureError::MaskSize { mask, image }) }
     }
 }
 

@@ -14,6 +14,9 @@ const PNG_CHUNK: usize = 12;
 const PNG_HEADER: usize = PNG_SIGNATURE + PNG_CHUNK + 13;
 /// Keyword, no compression, no language, no translation.
 const PNG_KEYWORD: &[u8] = b"reverie\0\0\0\0\0";
+/// Flags of an extended WebP file.
+const HAS_XMP: u8 = 0x04;
+const HAS_ALPHA: u8 = 0x10;
 const XMP_MARKER: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const XMP_BEFORE: &str = "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\
     <x:xmpmeta xmlns:x=\"adobe:ns:meta/\"><rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\
@@ -92,16 +95,36 @@ fn extract_jpeg(file: &[u8]) -> Option<String> {
 }
 
 fn embed_webp(file: &[u8], recipe: &str) -> Option<Vec<u8>> {
-    // Twelve bytes of RIFF header, then the one chunk of a lossless file: type, length, signature, size.
-    let image = file.get(12..)?;
-    let bits = u32::from_le_bytes(*image.get(9..)?.first_chunk()?);
-    let (width, height, alpha) = (bits & 0x3fff, (bits >> 14) & 0x3fff, bits >> 28 & 1);
-    let flags = 0x04 | (alpha << 4);
-    let mut extended = flags.to_le_bytes().to_vec();
-    extended.extend_from_slice(&width.to_le_bytes()[..3]);
-    extended.extend_from_slice(&height.to_le_bytes()[..3]);
-    let (header, xmp) = (riff(b"VP8X", &extended)?, riff(b"XMP ", xmp(recipe).as_bytes())?);
+    // Twelve bytes of RIFF header, then the chunks.
+    let chunks = file.get(12..)?;
+    let (header, image) = match chunks.get(..4)? {
+        // Extended already, where a lossy picture has transparency.
+        b"VP8X" => {
+            let (header, image) = chunks.split_at_checked(18)?;
+            let mut header = header.to_vec();
+            header[8] |= HAS_XMP;
+            (header, image)
+        }
+        b"VP8L" => {
+            // After type, length and signature: two sizes minus 1 of 14 bits, and a bit for transparency.
+            let bits = u32::from_le_bytes(*chunks.get(9..)?.first_chunk()?);
+            let alpha = if bits >> 28 & 1 == 1 { HAS_ALPHA } else { 0 };
+            (extended(HAS_XMP | alpha, bits & 0x3fff, (bits >> 14) & 0x3fff)?, chunks)
+        }
+        _ => {
+            // After type, length, frame tag and start code: two sizes of 14 bits (RFC 6386, 9.1).
+            let edge = |at: usize| Some(u16::from_le_bytes(*chunks.get(at..)?.first_chunk()?) & 0x3fff);
+            let less_one = |edge: u16| u32::from(edge).checked_sub(1);
+            (extended(HAS_XMP, less_one(edge(14)?)?, less_one(edge(16)?)?)?, chunks)
+        }
+    };
+    let xmp = riff(b"XMP ", xmp(recipe).as_bytes())?;
     riff(b"RIFF", &[&b"WEBP"[..], &header, image, &xmp].concat())
+}
+
+/// The header of an extended WebP file; sizes are those of the picture minus 1.
+fn extended(flags: u8, width: u32, height: u32) -> Option<Vec<u8>> {
+    riff(b"VP8X", &[&[flags, 0, 0, 0][..], &width.to_le_bytes()[..3], &height.to_le_bytes()[..3]].concat())
 }
 
 fn extract_webp(file: &[u8]) -> Option<String> {
@@ -138,41 +161,47 @@ fn from_xmp(packet: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Picture, decode},
+        super::{Picture, Samples, decode},
         *,
     };
+    use crate::spec::Encoding;
 
     const RECIPE: &str = "{\"layer\": \"a<b>&amp;\\\"c\\\"\", \"naïve\": 1}";
-    const FORMATS: [Format; 3] = [Format::Png, Format::Jpeg, Format::Webp];
+    const ENCODINGS: [Encoding; 4] = [
+        Encoding { format: Format::Png, quality: 90, lossless: false },
+        Encoding { format: Format::Jpeg, quality: 90, lossless: false },
+        Encoding { format: Format::Webp, quality: 90, lossless: false },
+        Encoding { format: Format::Webp, quality: 90, lossless: true },
+    ];
 
     fn picture(alpha: Option<Vec<u8>>) -> Picture {
-        let rgb = (0..7 * 5 * 3).map(|index| (index * 2) as f32).collect();
-        Picture { width: 7, height: 5, rgb, alpha }
+        let rgb = (0..7 * 5 * 3).map(|index| index * 2).collect();
+        Picture { width: 7, height: 5, rgb: Samples::Eight(rgb), alpha }
     }
 
     #[test]
     fn a_recipe_travels_in_every_format_and_changes_no_pixel() {
-        for format in FORMATS {
+        for encoding in ENCODINGS {
             for alpha in [None, Some((0..35).collect())] {
-                let plain = picture(alpha).encode(format, 90).unwrap();
+                let plain = picture(alpha).encode(encoding).unwrap();
                 assert_eq!(extract(&plain), None);
-                let file = embed(plain.clone(), format, RECIPE).unwrap();
-                assert_eq!(extract(&file).as_deref(), Some(RECIPE), "{format:?}");
-                assert_eq!(decode(&file, 100).unwrap(), decode(&plain, 100).unwrap(), "{format:?}");
+                let file = embed(plain.clone(), encoding.format, RECIPE).unwrap();
+                assert_eq!(extract(&file).as_deref(), Some(RECIPE), "{encoding:?}");
+                assert_eq!(decode(&file, 100).unwrap(), decode(&plain, 100).unwrap(), "{encoding:?}");
             }
         }
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let file = picture(None).encode(Format::Jpeg, 90).unwrap();
+        let file = picture(None).encode(ENCODINGS[1]).unwrap();
         assert!(embed(file, Format::Jpeg, &"x".repeat(70_000)).is_err());
     }
 
     #[test]
     fn damaged_files_have_no_recipe() {
-        for format in FORMATS {
-            let file = embed(picture(None).encode(format, 90).unwrap(), format, RECIPE).unwrap();
+        for encoding in ENCODINGS {
+            let file = embed(picture(None).encode(encoding).unwrap(), encoding.format, RECIPE).unwrap();
             for length in 0..file.len() {
                 // Never a panic; a recipe only where it is whole.
                 assert!(extract(&file[..length]).is_none_or(|recipe| recipe == RECIPE));

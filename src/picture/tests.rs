@@ -1,10 +1,28 @@
 //! Files as people send them, and as attackers do.
 
-use image::{Luma, Rgb, Rgba, RgbaImage};
+use std::io::Cursor;
+
+use image::{
+    ExtendedColorType, ImageEncoder, Luma, LumaA, Rgb, Rgba, RgbaImage,
+    codecs::{jpeg::JpegEncoder, png::PngEncoder},
+};
 
 use super::*;
+use crate::spec::{Encoding, Format};
 
 const LIMIT: u64 = 1_000_000;
+
+const fn encoding(format: Format) -> Encoding {
+    Encoding { format, quality: 92, lossless: true }
+}
+
+/// As floats, 0 to 255.
+fn values(picture: &Picture) -> Vec<f32> {
+    match &picture.rgb {
+        Samples::Eight(values) => values.iter().map(|&value| value.into()).collect(),
+        Samples::Sixteen(values) => values.iter().map(|&value| f32::from(value) / 257.0).collect(),
+    }
+}
 
 fn file(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
@@ -20,7 +38,7 @@ fn colours() -> DynamicImage {
 #[test]
 fn every_format_and_colour_type_decodes_to_rgb() {
     let image = colours();
-    let expected: Vec<f32> = image.to_rgb8().into_raw().into_iter().map(f32::from).collect();
+    let expected = Samples::Eight(image.to_rgb8().into_raw());
     for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff] {
         let picture = decode(&file(&image, format), LIMIT).unwrap();
         assert_eq!((picture.width, picture.height, &picture.alpha), (4, 2, &None), "{format:?}");
@@ -29,7 +47,7 @@ fn every_format_and_colour_type_decodes_to_rgb() {
     // 16-bit keeps what 8 bits would round away.
     let deep = image::ImageBuffer::from_pixel(2, 2, Luma([257u16 * 100 + 128]));
     let picture = decode(&file(&DynamicImage::ImageLuma16(deep), ImageFormat::Png), LIMIT).unwrap();
-    assert!(picture.rgb.iter().all(|value| (value - 100.498).abs() < 0.01), "{:?}", picture.rgb);
+    assert!(values(&picture).iter().all(|value| (value - 100.498).abs() < 0.01), "{:?}", picture.rgb);
 }
 
 #[test]
@@ -37,10 +55,13 @@ fn transparency_travels_around_the_dream() {
     let image = RgbaImage::from_fn(3, 2, |x, y| Rgba([10, 20, 30, (x * 100 + y) as u8]));
     let bytes = file(&DynamicImage::ImageRgba8(image.clone()), ImageFormat::Png);
     let picture = decode(&bytes, LIMIT).unwrap();
-    let again = image::load_from_memory(&picture.encode(Format::Png, 92).unwrap()).unwrap();
+    let again = image::load_from_memory(&picture.encode(encoding(Format::Png)).unwrap()).unwrap();
     assert_eq!(again.to_rgba8(), image);
     assert!(
-        image::load_from_memory(&picture.encode(Format::Jpeg, 92).unwrap()).unwrap().color().channel_count()
+        image::load_from_memory(&picture.encode(encoding(Format::Jpeg)).unwrap())
+            .unwrap()
+            .color()
+            .channel_count()
             == 3
     );
 }
@@ -133,26 +154,85 @@ fn what_is_no_image_or_damaged_is_refused() {
 }
 
 #[test]
-fn values_are_clipped_when_encoded() {
-    let picture = Picture { width: 1, height: 1, rgb: vec![-20.0, 300.0, 99.9], alpha: None };
-    let again = decode(&picture.encode(Format::Png, 92).unwrap(), LIMIT).unwrap();
-    assert_eq!(again.rgb, [0.0, 255.0, 99.0]);
-}
-
-#[test]
-fn webp_is_lossless_and_keeps_transparency() {
+fn lossless_webp_keeps_colours_and_transparency() {
     let image = RgbaImage::from_fn(9, 5, |x, y| Rgba([x as u8 * 20, y as u8 * 40, 7, 200 - x as u8]));
     let picture = decode(&file(&DynamicImage::ImageRgba8(image.clone()), ImageFormat::Png), LIMIT).unwrap();
-    let again = decode(&picture.encode(Format::Webp, 1).unwrap(), LIMIT).unwrap();
+    let again = decode(&picture.encode(encoding(Format::Webp)).unwrap(), LIMIT).unwrap();
     assert_eq!(again, picture);
 }
 
+/// A photo-like picture: smooth, with some grain.
+fn photo(alpha: Option<Vec<u8>>) -> Picture {
+    let value = |index: u32| (index / 40 + index % 3 * 20 + index * 7919 % 13) as u8;
+    Picture { width: 64, height: 48, rgb: Samples::Eight((0..64 * 48 * 3).map(value).collect()), alpha }
+}
+
 #[test]
-fn quality_makes_a_jpeg_smaller() {
-    let rgb = (0..64 * 64 * 3).map(|index| (index * 37 % 256) as f32).collect();
-    let picture = Picture { width: 64, height: 64, rgb, alpha: None };
-    let size = |quality| picture.encode(Format::Jpeg, quality).unwrap().len();
-    assert!(size(10) < size(60) && size(60) < size(95));
+fn quality_trades_size_for_likeness() {
+    let picture = photo(None);
+    for format in [Format::Jpeg, Format::Webp] {
+        let measure = |quality| {
+            let file = picture.encode(Encoding { format, quality, lossless: false }).unwrap();
+            let again = decode(&file, LIMIT).unwrap();
+            let difference =
+                values(&again).iter().zip(values(&picture)).map(|(a, b)| (a - b).abs()).sum::<f32>();
+            (file.len(), difference / (64.0 * 48.0 * 3.0))
+        };
+        let [low, middle, high] = [10, 60, 95].map(measure);
+        assert!(low.0 < middle.0 && middle.0 < high.0, "{format:?}: {low:?} {middle:?} {high:?}");
+        assert!(
+            low.1 > middle.1 && middle.1 > high.1 && high.1 < 7.0,
+            "{format:?}: {low:?} {middle:?} {high:?}"
+        );
+    }
+}
+
+#[test]
+fn lossy_webp_keeps_transparency() {
+    let alpha: Vec<u8> = (0..64 * 48).map(|index| (index % 251) as u8).collect();
+    let picture = photo(Some(alpha.clone()));
+    let file = picture.encode(Encoding { format: Format::Webp, quality: 80, lossless: false }).unwrap();
+    assert_eq!(decode(&file, LIMIT).unwrap().alpha, Some(alpha));
+}
+
+#[test]
+fn a_file_format_that_is_too_small_says_so() {
+    let picture = Picture { width: 17_000, height: 1, rgb: Samples::Eight(vec![9; 51_000]), alpha: None };
+    let error = picture.encode(encoding(Format::Webp)).unwrap_err().to_string();
+    assert!(error.contains("16383") && error.contains("17000×1"), "{error}");
+    assert!(picture.encode(encoding(Format::Jpeg)).is_ok());
+}
+
+#[test]
+fn masks_are_brightness_where_there_is_opacity() {
+    let grey = image::GrayAlphaImage::from_fn(3, 1, |x, _| LumaA([200, [255, 51, 0][x as usize]]));
+    let mask = decode_mask(&file(&grey.into(), ImageFormat::Png), LIMIT).unwrap();
+    assert_eq!(mask, Mask { width: 3, height: 1, values: vec![200, 40, 0] });
+    let white = image::RgbImage::from_pixel(2, 1, Rgb([255; 3]));
+    assert_eq!(decode_mask(&file(&white.into(), ImageFormat::Png), LIMIT).unwrap().values, [255, 255]);
+}
+
+#[test]
+fn files_from_other_programs_decode_as_they_should() {
+    // Made by tests/fixtures/make_pictures.py with Pillow. Left half red, right half blue.
+    for (name, bytes) in [
+        ("cmyk.jpg", &include_bytes!("../../tests/fixtures/pictures/cmyk.jpg")[..]),
+        ("palette.png", include_bytes!("../../tests/fixtures/pictures/palette.png")),
+        ("animated.gif", include_bytes!("../../tests/fixtures/pictures/animated.gif")),
+        ("animated.webp", include_bytes!("../../tests/fixtures/pictures/animated.webp")),
+        ("animated.png", include_bytes!("../../tests/fixtures/pictures/animated.png")),
+        ("progressive.jpg", include_bytes!("../../tests/fixtures/pictures/progressive.jpg")),
+    ] {
+        verify(bytes, LIMIT).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let picture = decode(bytes, LIMIT).unwrap();
+        assert_eq!((picture.width, picture.height), (32, 16), "{name}");
+        let values = values(&picture);
+        let pixel = |x: usize, y: usize| &values[(y * 32 + x) * 3..][..3];
+        for (x, expected) in [(4, [220.0, 30.0, 40.0]), (28, [20.0, 60.0, 200.0])] {
+            let close = pixel(x, 8).iter().zip(expected).all(|(value, wanted)| (value - wanted).abs() < 12.0);
+            assert!(close, "{name} at {x}: {:?}", pixel(x, 8));
+        }
+    }
 }
 
 #[test]
@@ -162,7 +242,7 @@ fn colour_profiles_are_converted_to_srgb() {
         let mut encoder = PngEncoder::new(&mut bytes);
         encoder.set_icc_profile(profile.encode().unwrap()).unwrap();
         encoder.write_image(&colour.repeat(4), 2, 2, ExtendedColorType::Rgb8).unwrap();
-        decode(&bytes, LIMIT).unwrap().rgb[..3].to_vec()
+        values(&decode(&bytes, LIMIT).unwrap())[..3].to_vec()
     };
     // Display P3's red lies outside sRGB, its grey is the same grey.
     let p3 = ColorProfile::new_display_p3();
@@ -178,5 +258,5 @@ fn colour_profiles_are_converted_to_srgb() {
     let mut encoder = PngEncoder::new(&mut bytes);
     encoder.set_icc_profile(vec![7; 200]).unwrap();
     encoder.write_image(&[10, 20, 30], 1, 1, ExtendedColorType::Rgb8).unwrap();
-    assert_eq!(decode(&bytes, LIMIT).unwrap().rgb, [10.0, 20.0, 30.0]);
+    assert_eq!(values(&decode(&bytes, LIMIT).unwrap()), [10.0, 20.0, 30.0]);
 }

@@ -6,7 +6,7 @@
 
 /// Bytes per pixel of the largest octave: the decoded image, the octaves that wait for their turn, the dream,
 /// its gradient and what normalising it needs.
-const PER_PIXEL: f64 = 106.0;
+const PER_PIXEL: f64 = 38.0;
 
 /// Bytes per value that the network computes for the largest tile: the value, and what the way back keeps of it
 /// or makes of it.

@@ -2,9 +2,10 @@
 //!
 //! Everything else that a dream needs follows from the request: the detail of the finer octaves from the input,
 //! the random choices from the seed and the octave. Little-endian: `RVRC`, version, finished octave (from 0),
-//! height, width (4 bytes each), then the image, `[3, height, width]` float32.
+//! height, width (4 bytes each), then the image, `[3, height, width]` float32
+//! as the (little-endian) machine holds it.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
 
@@ -24,37 +25,31 @@ impl Checkpoint {
     pub(super) fn encode(&self) -> Result<Vec<u8>, RenderError> {
         let (_, _, height, width) = self.image.size4()?;
         let values = self.image.f_contiguous()?.f_to_device(Device::Cpu)?;
-        let mut pixels = vec![0f32; values.numel()];
-        values.f_copy_data(&mut pixels, values.numel())?;
-        let mut bytes = Vec::with_capacity(HEADER + pixels.len() * 4);
+        let mut bytes = Vec::with_capacity(HEADER + values.numel() * 4);
         bytes.extend_from_slice(&MAGIC);
         for number in [VERSION, self.octave, height as u32, width as u32] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
-        bytes.extend(pixels.into_iter().flat_map(f32::to_le_bytes));
+        bytes.resize(HEADER + values.numel() * 4, 0);
+        values.f_copy_data_u8(&mut bytes[HEADER..], values.numel())?;
         Ok(bytes)
     }
 
     /// `None` for bytes that are no whole checkpoint of this version.
     pub(super) fn decode(bytes: &[u8], device: Device) -> Option<Result<Self, RenderError>> {
         let (header, pixels) = bytes.split_at_checked(HEADER)?;
-        let numbers: Vec<u32> = words(header).map(u32::from_le_bytes).collect();
+        let words = header.chunks_exact(4).filter_map(|word| word.first_chunk().copied());
+        let numbers: Vec<u32> = words.map(u32::from_le_bytes).collect();
         let &[magic, VERSION, octave, height, width] = &numbers[..] else { return None };
         let values = u64::from(height) * u64::from(width) * 3;
         if magic != u32::from_le_bytes(MAGIC) || pixels.len() as u64 != values * 4 || values == 0 {
             return None;
         }
-        let pixels: Vec<f32> = words(pixels).map(f32::from_le_bytes).collect();
-        let image = || -> Result<Tensor, RenderError> {
-            let shape = [1, 3, i64::from(height), i64::from(width)];
-            Ok(Tensor::f_from_slice(&pixels)?.f_reshape(shape)?.f_to_device(device)?)
-        };
-        Some(image().map(|image| Self { octave, image }))
+        let shape = [1, 3, i64::from(height), i64::from(width)];
+        let image = Tensor::f_from_data_size(pixels, &shape, Kind::Float);
+        let image = image.and_then(|image| image.f_to_device(device));
+        Some(image.map(|image| Self { octave, image }).map_err(RenderError::from))
     }
-}
-
-fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
-    bytes.chunks_exact(4).filter_map(|word| word.first_chunk().copied())
 }
 
 #[cfg(test)]

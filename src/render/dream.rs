@@ -1,15 +1,23 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
 
 use super::{
-    Progress, RenderError, checkpoint::Checkpoint, laplacian::Laplacian, pyramid::Octaves, tiles::Walk,
+    Progress, RenderError,
+    checkpoint::Checkpoint,
+    laplacian::Laplacian,
+    mask::{Mask, OctaveMask},
+    original::Original,
+    pyramid::Octaves,
+    resample::Rows,
+    strips::{each, rows, sum},
+    tiles::Walk,
 };
-use crate::spec::{DreamSpec, Normalization, OctaveMode};
+use crate::{
+    plan::{enlarged_sizes, octave_sizes},
+    spec::{DreamSpec, Normalization, OctaveMode},
+};
 
 /// What the caller hears while a dream is made.
 pub(super) struct Hooks<'a> {
@@ -27,39 +35,44 @@ pub(super) struct Dreamed {
     pub(super) octaves: u32,
 }
 
-/// Dreams `image`, `[1, 3, H, W]` in 0–255, going on after `resume` where there is one that fits.
+/// Dreams `original`, where `mask` lets it, going on after `resume` where there is one that fits.
 ///
 /// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave,
 /// counted from 0 at the coarsest), so that an octave's random choices do not depend on what ran before.
 ///
 /// # Errors
-/// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::NotFinite`] when the
+/// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::Picture`] when the result
+/// would not fit its file format, [`RenderError::NotFinite`] when the
 /// ascent runs away, and what the walk says.
 pub(super) fn dream(
     walk: &Walk<'_>,
     spec: &DreamSpec,
-    image: &Tensor,
+    original: &Original,
+    mask: Option<&Mask>,
     max_pixels: u64,
     resume: Option<Checkpoint>,
     hooks: Hooks<'_>,
 ) -> Result<Dreamed, RenderError> {
-    let stepper = Stepper::new(spec, image.device())?;
-    let octaves = match spec.octave_mode {
-        OctaveMode::CarryDetail => {
-            let fits = |height, width| walk.fits(height, width);
-            Octaves::carry_detail(image, spec.octaves, spec.octave_scale, &fits)?
-        }
-        OctaveMode::Enlarge => Octaves::enlarge(image, spec.octaves, spec.octave_scale, max_pixels)?,
-    };
-    let meter = Meter { pixels: octaves.pixels()?, iterations: spec.iterations };
-    let count = meter.pixels.len() as u32;
+    let stepper = Stepper::new(spec, original.device())?;
+    let mut octaves = plan(walk, spec, original, max_pixels)?;
+    if let Some(&(height, width)) = octaves.sizes().last() {
+        // Better known before the dream than after it.
+        spec.encoding().check_size(width as u64, height as u64)?;
+    }
+    let meter = Meter::new(octaves.sizes(), spec.iterations);
+    let count = octaves.sizes().len() as u32;
     let resume = resume.filter(|checkpoint| octaves.holds(checkpoint));
     let first = resume.as_ref().map_or(0, |checkpoint| checkpoint.octave + 1);
-    let mut image = resume.map_or_else(|| octaves.base.shallow_clone(), |checkpoint| checkpoint.image);
+    let mut image = match resume {
+        Some(checkpoint) => checkpoint.image,
+        None => octaves.base()?,
+    };
     for octave in first..count {
         if octave > 0 {
-            image = octaves.advance(octave as usize, &image)?;
+            image = octaves.advance(octave as usize, image)?;
         }
+        let (height, width) = image.extent()?;
+        let octave_mask = mask.map(|mask| mask.at(height, width)).transpose()?;
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
         rng.set_stream(u64::from(octave));
         for iteration in 1..=spec.iterations {
@@ -68,27 +81,44 @@ pub(super) fn dream(
             if !score.is_finite() {
                 return Err(RenderError::NotFinite { octave: octave + 1, iteration });
             }
-            image = image.f_add(&stepper.step(&gradient)?)?;
+            stepper.step(&image, &gradient, octave_mask.as_ref())?;
             (hooks.on_progress)(meter.read(octave as usize, iteration, score));
         }
         if octave + 1 < count {
             (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
         }
     }
-    Ok(Dreamed { image: image.f_clamp(0.0, 255.0)?, octaves: count })
+    each(&image, |_, strip| Ok(strip.f_clamp_(0.0, 255.0)?))?;
+    if let Some(mask) = mask
+        && image.extent()? == original.extent()?
+    {
+        mask.restore(&image, original)?;
+    }
+    Ok(Dreamed { image, octaves: count })
 }
 
-/// A start from noise, `[height, width, 3]`: 100 plus a random number in [0, 1), from a ChaCha8 stream that no
-/// octave uses.
-pub(super) fn noise(seed: u64, height: u32, width: u32) -> Vec<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(u64::MAX);
-    // The upper 24 bits are as many as a float below 1 holds.
-    let mut uniform = || (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
-    (0..height as usize * width as usize * 3).map(|_| 100.0 + uniform()).collect()
+/// The octaves of a dream.
+fn plan<'a>(
+    walk: &Walk<'_>,
+    spec: &DreamSpec,
+    original: &'a Original,
+    max_pixels: u64,
+) -> Result<Octaves<'a>, RenderError> {
+    let (height, width) = original.extent()?;
+    match spec.octave_mode {
+        OctaveMode::CarryDetail => {
+            let fits = |height, width| walk.fits(height, width);
+            let sizes = octave_sizes(height, width, spec.octaves, spec.octave_scale, &fits);
+            Octaves::carry_detail(original, sizes)
+        }
+        OctaveMode::Enlarge => {
+            let sizes = enlarged_sizes(height, width, spec.octaves, spec.octave_scale, max_pixels)?;
+            Ok(Octaves::enlarge(original, sizes))
+        }
+    }
 }
 
-/// Turns a gradient into the change of the image.
+/// Moves an image along a gradient.
 struct Stepper {
     normalization: Normalization,
     step: f64,
@@ -107,15 +137,29 @@ impl Stepper {
         })
     }
 
-    fn step(&self, gradient: &Tensor) -> Result<Tensor, RenderError> {
-        let direction = match self.normalization {
+    /// Adds the normalised `gradient`, which is of no use any more afterwards, to `image`.
+    fn step(&self, image: &Tensor, gradient: &Tensor, mask: Option<&OctaveMask>) -> Result<(), RenderError> {
+        let count = gradient.numel() as f64;
+        let factor = match self.normalization {
             Normalization::MeanAbs => {
-                gradient.f_div(&gradient.f_abs()?.f_mean(None::<Kind>)?.f_add_scalar(1e-7)?)?
+                let total = sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
+                self.step / (total / count + 1e-7)
             }
-            Normalization::Std => gradient.f_div(&gradient.f_std(false)?.f_add_scalar(1e-8)?)?,
-            Normalization::Laplacian => self.laplacian.normalize(gradient, self.levels)?,
+            Normalization::Std => {
+                let mean = sum(gradient, |strip| Ok(strip.f_sum(Kind::Double)?))? / count;
+                let squares =
+                    sum(gradient, |strip| Ok(strip.f_sub_scalar(mean)?.f_square()?.f_sum(Kind::Double)?))?;
+                self.step / ((squares / count).sqrt() + 1e-8)
+            }
+            Normalization::Laplacian => {
+                self.laplacian.normalize(gradient, self.levels)?;
+                self.step
+            }
         };
-        Ok(direction.f_mul_scalar(self.step)?)
+        if let Some(mask) = mask {
+            mask.apply(gradient)?;
+        }
+        each(image, |span, strip| Ok(strip.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))
     }
 }
 
@@ -127,6 +171,10 @@ struct Meter {
 }
 
 impl Meter {
+    fn new(sizes: &[(i64, i64)], iterations: u32) -> Self {
+        Self { pixels: sizes.iter().map(|(height, width)| height * width).collect(), iterations }
+    }
+
     /// `octave` counts from 0, `iteration` is how many of its steps are done.
     fn read(&self, octave: usize, iteration: u32, score: f64) -> Progress {
         let (done, rest) = self.pixels.split_at(octave);

@@ -2,33 +2,33 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 use super::{
     FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
     checkpoint::Checkpoint,
     device,
-    dream::{Dreamed, Hooks, dream, noise},
+    dream::{Dreamed, Hooks, dream},
     exec::Executor,
+    finish,
+    mask::Mask,
     objective::Goal,
-    pyramid::resize,
+    original::Original,
+    resample::{Rows, resize},
     tiles::Walk,
 };
 use crate::{
     digest,
     models::Model,
-    picture::{self, Picture},
-    spec::{DreamSpec, Format, Noise, Precision},
+    picture,
+    spec::{DreamSpec, Encoding, Format, Noise, Precision},
 };
 
 /// Longer edge of a preview in pixels.
-const PREVIEW: i64 = 512;
+const PREVIEW_EDGE: i64 = 512;
 
 /// A preview is looked at for seconds.
-const PREVIEW_QUALITY: u8 = 80;
-
-/// Weights of red, green and blue in brightness (ITU-R BT.601), as in JPEG's YCbCr.
-const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+const PREVIEW: Encoding = Encoding { format: Format::Jpeg, quality: 80, lossless: false };
 
 /// Renders requests on one device.
 pub(super) struct Engine {
@@ -54,35 +54,36 @@ impl Engine {
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
-        let spec = request.spec;
-        let Picture { width, height, rgb, alpha } = start(&spec, request.input.as_deref(), max_pixels)?;
-        let image = to_tensor(&rgb, height, width, self.device)?;
-        drop(rgb);
-        let resume = match request.resume.and_then(|bytes| Checkpoint::decode(&bytes, self.device)) {
+        let spec = request.spec.clone();
+        let Input { original, mask, alpha } = Input::read(&request, &spec, self.device, max_pixels)?;
+        let resume = match request.resume.take().and_then(|bytes| Checkpoint::decode(&bytes, self.device)) {
             Some(checkpoint) => Some(checkpoint?),
             None => None,
         };
         let (executor, fresh) = self.executor(&request.model, spec.precision)?;
-        let goal = Goal::new(executor, &spec.objectives, image.device())?;
+        let goal = Goal::new(executor, &spec.objectives, original.device())?;
         let walk = Walk::new(executor, &goal, &spec, &request.cancel);
         if fresh {
-            walk.warm_up(&image)?;
+            walk.warm_up(&original)?;
         }
-        let recipe =
-            spec.recipe.then(|| self::recipe(&request.model, request.input.as_deref(), &image, &spec));
+        let recipe = spec.recipe.then(|| self::recipe(&request, &spec, original.device()));
         let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
             Some(on_octave) => finished_octave(octaves, checkpoint).map(on_octave),
             None => Ok(()),
         };
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         let started = Instant::now();
-        let Dreamed { image: dreamed, octaves } = dream(&walk, &spec, &image, max_pixels, resume, hooks)?;
+        let Dreamed { image: dreamed, octaves } =
+            dream(&walk, &spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let score = walk.score(&dreamed)?;
-        let mut picture = to_picture(&finish(&spec, &image, dreamed)?)?;
+        finish::restore_original(&spec, &original, &dreamed)?;
+        let mut picture = finish::to_picture(&dreamed)?;
         // A dream that has grown has lost the places that its transparency belonged to.
-        picture.alpha = alpha.filter(|_| (picture.width, picture.height) == (width, height));
-        let mut file = picture.encode(spec.format, spec.quality)?;
+        let same_size = original.extent()? == dreamed.extent()?;
+        picture.alpha = alpha.filter(|_| same_size);
+        drop((original, mask, dreamed));
+        let mut file = picture.encode(spec.encoding())?;
         if let Some(recipe) = recipe {
             let text =
                 serde_json::to_string(&recipe).map_err(|error| RenderError::Engine(error.to_string()))?;
@@ -121,44 +122,49 @@ impl Engine {
     }
 }
 
-/// `[height, width, 3]` values to `[1, 3, H, W]` float32 on `device`.
-pub(super) fn to_tensor(rgb: &[f32], height: u32, width: u32, device: Device) -> Result<Tensor, RenderError> {
-    let rows = Tensor::f_from_slice(rgb)?.f_reshape([1, i64::from(height), i64::from(width), 3])?;
-    Ok(rows.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_contiguous()?)
+/// What a request brings along, on the device.
+struct Input {
+    original: Original,
+    mask: Option<Mask>,
+    /// `[height, width]`, where the input has transparency.
+    alpha: Option<Vec<u8>>,
 }
 
-/// `[1, 3, H, W]` to `[height, width, 3]` values.
-pub(super) fn to_pixels(image: &Tensor) -> Result<Vec<f32>, RenderError> {
-    let flat = image.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_device(Device::Cpu)?.f_reshape([-1])?;
-    let mut pixels = vec![0.0; flat.numel()];
-    flat.f_copy_data(&mut pixels, flat.numel())?;
-    Ok(pixels)
-}
-
-/// An opaque picture.
-fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
-    let (_, _, height, width) = image.size4()?;
-    Ok(Picture { width: width as u32, height: height as u32, rgb: to_pixels(image)?, alpha: None })
-}
-
-/// What the dream starts from.
-fn start(spec: &DreamSpec, input: Option<&[u8]>, max_pixels: u64) -> Result<Picture, RenderError> {
-    match (spec.noise, input) {
-        (Some(Noise { width, height }), _) => {
-            Ok(Picture { width, height, rgb: noise(spec.seed, height, width), alpha: None })
+impl Input {
+    fn read(
+        request: &RenderRequest,
+        spec: &DreamSpec,
+        device: Device,
+        max_pixels: u64,
+    ) -> Result<Self, RenderError> {
+        if let Some(Noise { width, height }) = spec.noise {
+            let original = Original::noise(spec.seed, height, width, device)?;
+            return Ok(Self { original, mask: None, alpha: None });
         }
-        (None, Some(input)) => Ok(picture::decode(input, max_pixels)?),
-        (None, None) => Err(RenderError::NoInput),
+        let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
+        let picture = picture::decode(file, max_pixels)?;
+        let original = Original::new(&picture, device)?;
+        let mask = match (spec.mask, request.mask.as_deref()) {
+            (Some(masking), Some(file)) => {
+                let mask = picture::decode_mask(file, max_pixels)?;
+                picture.check_mask(mask.width, mask.height)?;
+                Some(Mask::new(&mask, masking.feather, device)?)
+            }
+            (Some(_), None) => return Err(RenderError::NoMask),
+            (None, _) => None,
+        };
+        Ok(Self { original, mask, alpha: picture.alpha })
     }
 }
 
 /// What the result will say about itself.
-fn recipe(model: &Model, input: Option<&[u8]>, image: &Tensor, spec: &DreamSpec) -> Recipe {
+fn recipe(request: &RenderRequest, spec: &DreamSpec, device: Device) -> Recipe {
     Recipe {
         reverie: env!("CARGO_PKG_VERSION").into(),
-        model_sha256: model.sha256.clone(),
-        input_sha256: input.map(digest::sha256),
-        device: device::name(image.device()),
+        model_sha256: request.model.sha256.clone(),
+        input_sha256: request.input.as_deref().map(digest::sha256),
+        mask_sha256: request.mask.as_deref().map(digest::sha256),
+        device: device::name(device),
         threads: tch::get_num_threads(),
         spec: spec.clone(),
     }
@@ -167,34 +173,15 @@ fn recipe(model: &Model, input: Option<&[u8]>, image: &Tensor, spec: &DreamSpec)
 /// Checkpoint and preview of an octave.
 fn finished_octave(octaves: u32, checkpoint: &Checkpoint) -> Result<FinishedOctave, RenderError> {
     let (_, _, height, width) = checkpoint.image.size4()?;
-    let shrink = (PREVIEW as f64 / height.max(width) as f64).min(1.0);
+    let shrink = (PREVIEW_EDGE as f64 / height.max(width) as f64).min(1.0);
     let edge = |n: i64| ((n as f64 * shrink) as i64).max(1);
     let small = resize(&checkpoint.image, edge(height), edge(width))?;
     Ok(FinishedOctave {
         octave: checkpoint.octave + 1,
         octaves,
         checkpoint: checkpoint.encode()?,
-        preview: to_picture(&small)?.encode(Format::Jpeg, PREVIEW_QUALITY)?,
+        preview: finish::to_picture(&small)?.encode(PREVIEW)?,
     })
-}
-
-/// Puts colours and parts of the original back where the spec asks for it.
-fn finish(spec: &DreamSpec, original: &Tensor, dreamed: Tensor) -> Result<Tensor, RenderError> {
-    if !spec.preserve_colors && spec.blend == 0.0 {
-        return Ok(dreamed);
-    }
-    let (_, _, height, width) = dreamed.size4()?;
-    let original = resize(original, height, width)?;
-    let coloured = if spec.preserve_colors {
-        // In YCbCr terms: Y of the dream, Cb and Cr of the original.
-        let luma = Tensor::f_from_slice(&LUMA)?.f_to_device(dreamed.device())?.f_reshape([1, 3, 1, 1])?;
-        let difference = dreamed.f_sub(&original)?.f_mul(&luma)?;
-        original.f_add(&difference.f_sum_dim_intlist(&[1i64][..], true, Kind::Float)?)?
-    } else {
-        dreamed
-    };
-    let blended = coloured.f_mul_scalar(1.0 - spec.blend)?.f_add(&original.f_mul_scalar(spec.blend)?)?;
-    Ok(blended.f_clamp(0.0, 255.0)?)
 }
 
 /// What the requester should know about a dream.

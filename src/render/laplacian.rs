@@ -7,10 +7,14 @@
 
 use tch::{Kind, Tensor};
 
-use super::RenderError;
-use crate::graph::Padding;
+use super::{
+    RenderError,
+    strips::{each, rows, strips, sum},
+};
+use crate::{graph::Padding, plan::Span};
 
 const TAPS: [f32; 5] = [1.0, 4.0, 6.0, 4.0, 1.0];
+const WINDOW: i64 = TAPS.len() as i64;
 
 /// The blur kernel for one device.
 pub(super) struct Laplacian {
@@ -29,37 +33,50 @@ impl Laplacian {
     }
 
     /// Splits `image`, `[1, 3, H, W]`, into `levels` bands and a rest, divides each by its root mean square
-    /// (at least 1e-10) and puts them together again.
-    pub(super) fn normalize(&self, image: &Tensor, levels: u32) -> Result<Tensor, RenderError> {
-        let mut bands = Vec::with_capacity(levels as usize + 1);
-        let mut rest = image.shallow_clone();
-        for _ in 0..levels {
-            let (low, high) = self.split(&rest)?;
-            bands.push(unit_rms(&high)?);
-            rest = low;
+    /// (at least 1e-10) and puts them together again, all in the memory of `image`: besides it only the smaller
+    /// levels are held, a third of its size.
+    pub(super) fn normalize(&self, image: &Tensor, levels: u32) -> Result<(), RenderError> {
+        if levels == 0 {
+            return unit_rms(image);
         }
-        let mut merged = unit_rms(&rest)?;
-        for band in bands.iter().rev() {
-            merged = self.expand(&merged, band)?.f_add(band)?;
-        }
-        Ok(merged)
+        let rest = self.blur(image)?;
+        each(image, |span, strip| Ok(strip.f_sub_(&self.expand(&rest, image, span)?)?))?;
+        unit_rms(image)?;
+        self.normalize(&rest, levels - 1)?;
+        each(image, |span, strip| Ok(strip.f_add_(&self.expand(&rest, image, span)?)?))
     }
 
-    /// Half-size blurred image, and what it lacks.
-    fn split(&self, image: &Tensor) -> Result<(Tensor, Tensor), RenderError> {
-        let ([top, bottom], [left, right]) = borders(image)?;
-        let padded = image.f_pad([left, right, top, bottom], "constant", 0.0)?;
-        let low = padded.f_conv2d(&self.down, None::<Tensor>, [2, 2], [0, 0], [1, 1], 3)?;
-        let high = image.f_sub(&self.expand(&low, image)?)?;
-        Ok((low, high))
+    /// Half-size blurred image.
+    fn blur(&self, image: &Tensor) -> Result<Tensor, RenderError> {
+        let (_, channels, height, width) = image.size4()?;
+        let ([top, _], [left, right]) = borders(image)?;
+        let (low_height, low_width) = ((height + 1) / 2, (width + 1) / 2);
+        let low = Tensor::f_empty([1, channels, low_height, low_width], (image.f_kind()?, image.device()))?;
+        for span in strips(low_height, 2 * width) {
+            // Where the window of the strip would begin and end, beyond the image too.
+            let (first, end) = (2 * span.start - top, 2 * (span.start + span.length - 1) - top + WINDOW);
+            let (from, to) = (first.max(0), end.min(height));
+            let strip = rows(image, Span { start: from, length: to - from })?;
+            let padded = strip.f_pad([left, right, from - first, end - to], "constant", 0.0)?;
+            let blurred = padded.f_conv2d(&self.down, None::<Tensor>, [2, 2], [0, 0], [1, 1], 3)?;
+            rows(&low, span)?.f_copy_(&blurred)?;
+        }
+        Ok(low)
     }
 
-    /// Enlarges `low` to the size of `like`: the transpose of the convolution in [`Self::split`].
-    fn expand(&self, low: &Tensor, like: &Tensor) -> Result<Tensor, RenderError> {
-        let (_, _, height, width) = like.size4()?;
+    /// The rows `span` of `low` enlarged to the size of `like`: the transpose of the convolution in
+    /// [`Self::blur`].
+    fn expand(&self, low: &Tensor, like: &Tensor, span: Span) -> Result<Tensor, RenderError> {
+        let (_, _, low_height, _) = low.size4()?;
+        let (_, _, _, width) = like.size4()?;
         let ([top, _], [left, _]) = borders(like)?;
-        let full = low.f_conv_transpose2d(&self.up, None::<Tensor>, [2, 2], [0, 0], [0, 0], 3, [1, 1])?;
-        Ok(full.f_narrow(2, top, height)?.f_narrow(3, left, width)?)
+        // Row i of `low` reaches the rows 2i to 2i + 4 of an image that begins `top` rows above.
+        let (first, last) = (span.start + top, span.start + span.length - 1 + top);
+        let from = ((first - WINDOW + 2) / 2).max(0);
+        let to = (last / 2).min(low_height - 1);
+        let part = rows(low, Span { start: from, length: to - from + 1 })?;
+        let full = part.f_conv_transpose2d(&self.up, None::<Tensor>, [2, 2], [0, 0], [0, 0], 3, [1, 1])?;
+        Ok(full.f_narrow(2, first - 2 * from, span.length)?.f_narrow(3, left, width)?)
     }
 }
 
@@ -73,7 +90,9 @@ fn borders(image: &Tensor) -> Result<([i64; 2], [i64; 2]), RenderError> {
     Ok((vertical, horizontal))
 }
 
-fn unit_rms(band: &Tensor) -> Result<Tensor, RenderError> {
-    let rms = band.f_square()?.f_mean(None::<Kind>)?.f_sqrt()?.f_clamp_min(1e-10)?;
-    Ok(band.f_div(&rms)?)
+/// Divides `band` by its root mean square, where it lies.
+fn unit_rms(band: &Tensor) -> Result<(), RenderError> {
+    let squares = sum(band, |strip| Ok(strip.f_square()?.f_sum(Kind::Double)?))?;
+    let rms = (squares / band.numel() as f64).sqrt().max(1e-10);
+    each(band, |_, strip| Ok(strip.f_div_scalar_(rms)?))
 }

@@ -9,10 +9,15 @@ mod device;
 mod dream;
 mod engine;
 mod exec;
+mod finish;
 mod laplacian;
+mod mask;
 mod objective;
+mod original;
 mod pyramid;
+mod resample;
 pub mod seams;
+mod strips;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -81,6 +86,8 @@ pub struct RenderRequest {
     pub spec: DreamSpec,
     /// The input image as a file (PNG, JPEG, …); `None` where the spec starts from noise.
     pub input: Option<Bytes>,
+    /// The mask as a file, where the spec wants one: as large as the input, white where the dream may grow.
+    pub mask: Option<Bytes>,
     /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
     /// with the same bytes. One that does not fit is ignored.
     pub resume: Option<Bytes>,
@@ -115,6 +122,9 @@ pub struct Recipe {
     pub model_sha256: String,
     /// Digest of the input file; none for a start from noise.
     pub input_sha256: Option<String>,
+    /// Digest of the mask file, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_sha256: Option<String>,
     /// `cpu` or `cuda:N`.
     pub device: String,
     /// CPU threads: another number sums in another order.
@@ -149,6 +159,9 @@ pub enum RenderError {
     /// The spec starts from an image, and none was given.
     #[error("there is no image to dream on, and the spec does not start from noise")]
     NoInput,
+    /// The spec wants a mask, and none was given.
+    #[error("there is no mask, and the spec says how to use one")]
+    NoMask,
     /// The image does not fit a layer of the objective.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -196,6 +209,7 @@ impl RenderError {
         match self {
             Self::Picture(_)
             | Self::NoInput
+            | Self::NoMask
             | Self::TooLarge(_)
             | Self::Shape(_)
             | Self::Layer(_)

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::{RenderError, exec::Executor};
 use crate::{
-    graph::NodeId,
+    graph::{NodeId, Op},
     spec::{Objective, ObjectiveKind},
 };
 
@@ -19,6 +19,8 @@ struct Term {
     weight: f64,
     /// Channels or the class, `[n]` int64 on the device; `None` means all channels.
     channels: Option<Tensor>,
+    /// Whether the layer's classes have to be made to compete first.
+    softmax: bool,
 }
 
 impl Goal {
@@ -31,7 +33,11 @@ impl Goal {
         let mut terms = Vec::with_capacity(objectives.len());
         let mut layers = Vec::with_capacity(objectives.len());
         for objective in objectives {
-            layers.push(executor.network().find(&objective.layer)?);
+            let layer = executor.network().find(&objective.layer)?;
+            layers.push(layer);
+            // A layer that is a softmax already holds probabilities.
+            let softmax = objective.kind == ObjectiveKind::Probability
+                && executor.network().node(layer).op != Op::Softmax;
             let wanted: Vec<i64> = match objective.class {
                 Some(class) => vec![i64::from(class)],
                 None => objective.channels.iter().map(|&channel| i64::from(channel)).collect(),
@@ -41,7 +47,7 @@ impl Goal {
             } else {
                 Some(Tensor::f_from_slice(&wanted)?.f_to_device(device)?)
             };
-            terms.push(Term { kind: objective.kind, weight: objective.weight, channels });
+            terms.push(Term { kind: objective.kind, weight: objective.weight, channels, softmax });
         }
         Ok(Self { terms, layers })
     }
@@ -85,16 +91,20 @@ impl Goal {
 impl Term {
     /// A scalar in float32 or better.
     fn value(&self, activation: &Tensor) -> Result<Tensor, RenderError> {
-        let picked = match &self.channels {
-            Some(channels) => activation.f_index_select(1, channels)?,
-            None => activation.shallow_clone(),
-        };
         // Sums over a layer need more digits than bfloat16 has.
-        let picked = if picked.f_kind()? == Kind::BFloat16 { picked.f_to_kind(Kind::Float)? } else { picked };
+        let exact = match activation.f_kind()? {
+            Kind::BFloat16 => activation.f_to_kind(Kind::Float)?,
+            _ => activation.shallow_clone(),
+        };
+        let competing = if self.softmax { exact.f_softmax(1, None::<Kind>)? } else { exact };
+        let picked = match &self.channels {
+            Some(channels) => competing.f_index_select(1, channels)?,
+            None => competing,
+        };
         Ok(match self.kind {
             ObjectiveKind::Mean => picked.f_mean(None::<Kind>)?,
             ObjectiveKind::L2 => picked.f_square()?.f_mean(None::<Kind>)?,
-            ObjectiveKind::Class => picked.f_sum(None::<Kind>)?,
+            ObjectiveKind::Class | ObjectiveKind::Probability => picked.f_sum(None::<Kind>)?,
         })
     }
 }

@@ -1,111 +1,105 @@
-//! Octaves: the scales at which an image is dreamed, from coarse to fine, and the resampling between them.
+//! Octaves: the way from one scale at which an image is dreamed to the next. The scales are decided in
+//! [`crate::plan`].
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::{RenderError, checkpoint::Checkpoint};
-use crate::plan::{enlarged_sizes, octave_sizes};
-
-/// Resamples `[1, 3, H, W]` to `height × width` as PIL's bilinear filter does on float channels: half-pixel
-/// centres, and a support that widens when shrinking, so that nothing aliases. No rounding to 8 bits.
-///
-/// Computed in double precision: single-precision weights do not sum to exactly 1, and the ripple of 10⁻⁴ that
-/// they leave in flat areas (a clipped sky) decides which of several equal pixels a max-pooling picks, which
-/// changes the gradient by several per cent. One channel at a time, to hold little more than the image.
-pub(super) fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderError> {
-    let (_, channels, _, _) = image.size4()?;
-    let resized = (0..channels).map(|channel| -> Result<Tensor, RenderError> {
-        let exact = image.f_narrow(1, channel, 1)?.f_to_kind(Kind::Double)?;
-        let exact = exact.f_internal_upsample_bilinear2d_aa([height, width], false, None, None)?;
-        Ok(exact.f_to_kind(image.f_kind()?)?)
-    });
-    Ok(Tensor::f_cat(&resized.collect::<Result<Vec<_>, _>>()?, 1)?)
-}
+use super::{
+    RenderError,
+    checkpoint::Checkpoint,
+    original::Original,
+    resample::{Rows, resample, resize},
+    strips::rows,
+};
+use crate::plan::Span;
 
 /// The way from the coarsest octave to the finest.
-pub(super) struct Octaves {
-    /// The coarsest octave, `[1, 3, h, w]`.
-    pub(super) base: Tensor,
-    /// What makes each finer octave of its predecessor, coarsest first.
-    next: Vec<Next>,
+pub(super) struct Octaves<'a> {
+    original: &'a Original,
+    /// Height and width of each octave, coarsest first.
+    sizes: Vec<(i64, i64)>,
+    /// The original at the size of each octave but the last, where detail is carried; each goes when its
+    /// octave has been dreamed.
+    coarser: Option<Vec<Option<Tensor>>>,
 }
 
-enum Next {
-    /// Enlarge to so many rows and columns.
-    Size(i64, i64),
-    /// Enlarge to the size of this tensor and add it.
-    Detail(Tensor),
-}
-
-impl Octaves {
-    /// Takes `image`, the finest octave, apart: each octave remembers what the next coarser one lacks.
-    pub(super) fn carry_detail(
-        image: &Tensor,
-        octaves: u32,
-        scale: f64,
-        fits: &dyn Fn(i64, i64) -> bool,
-    ) -> Result<Self, RenderError> {
-        let (_, _, height, width) = image.size4()?;
-        let sizes = octave_sizes(height, width, octaves, scale, fits);
-        let mut base = image.shallow_clone();
-        let mut next = Vec::with_capacity(sizes.len());
-        for pair in sizes.windows(2).rev() {
-            let [(low_height, low_width), (height, width)] = [pair[0], pair[1]];
-            let low = resize(&base, low_height, low_width)?;
-            next.push(Next::Detail(base.f_sub(&resize(&low, height, width)?)?));
-            base = low;
+impl<'a> Octaves<'a> {
+    /// Octaves that end at the size of `original`. What has been dreamed in one is carried to the next: the
+    /// difference to the original is enlarged and added to the original there. That is the article's
+    /// `resize(dream) + detail` with `detail = original − resize(coarser original)`, since resizing is linear,
+    /// and without a dream the original comes back to the last bit.
+    pub(super) fn carry_detail(original: &'a Original, sizes: Vec<(i64, i64)>) -> Result<Self, RenderError> {
+        let mut coarser: Vec<Option<Tensor>> = Vec::with_capacity(sizes.len());
+        for &(height, width) in sizes.iter().rev().skip(1) {
+            coarser.push(Some(match coarser.last() {
+                Some(Some(finer)) => resize(finer, height, width)?,
+                _ => original.resized(height, width)?,
+            }));
         }
-        next.reverse();
-        Ok(Self { base, next })
+        coarser.reverse();
+        Ok(Self { original, sizes, coarser: Some(coarser) })
     }
 
-    /// Starts from `image`, the coarsest octave; each finer one has `int(float32(size) · scale)` pixels.
-    ///
-    /// # Errors
-    /// [`RenderError::TooLarge`] when the finest octave would have more than `max_pixels`.
-    pub(super) fn enlarge(
-        image: &Tensor,
-        octaves: u32,
-        scale: f64,
-        max_pixels: u64,
-    ) -> Result<Self, RenderError> {
-        let (_, _, height, width) = image.size4()?;
-        let sizes = enlarged_sizes(height, width, octaves, scale, max_pixels)?;
-        let next = sizes.into_iter().skip(1).map(|(height, width)| Next::Size(height, width)).collect();
-        Ok(Self { base: image.shallow_clone(), next })
+    /// Octaves that start from `original` and grow.
+    pub(super) fn enlarge(original: &'a Original, sizes: Vec<(i64, i64)>) -> Self {
+        Self { original, sizes, coarser: None }
     }
 
-    /// Pixels of each octave, coarsest first.
-    pub(super) fn pixels(&self) -> Result<Vec<i64>, RenderError> {
-        let area = |tensor: &Tensor| tensor.size4().map(|(_, _, height, width)| height * width);
-        let finer = self.next.iter().map(|next| match next {
-            Next::Size(height, width) => Ok(height * width),
-            Next::Detail(detail) => area(detail),
-        });
-        Ok(std::iter::once(area(&self.base)).chain(finer).collect::<Result<_, _>>()?)
+    /// Height and width of each octave, coarsest first.
+    pub(super) fn sizes(&self) -> &[(i64, i64)] {
+        &self.sizes
     }
 
     /// Whether a checkpoint is one of these octaves, and not the last.
     pub(super) fn holds(&self, checkpoint: &Checkpoint) -> bool {
-        let size = |tensor: &Tensor| tensor.size4().ok().map(|(_, _, height, width)| (height, width));
+        let size = checkpoint.image.size4().map(|(_, _, height, width)| (height, width));
         let index = checkpoint.octave as usize;
-        let expected = match index.checked_sub(1).map(|finer| self.next.get(finer)) {
-            None => size(&self.base),
-            Some(Some(Next::Size(height, width))) => Some((*height, *width)),
-            Some(Some(Next::Detail(detail))) => size(detail),
-            Some(None) => None,
-        };
-        index < self.next.len() && expected.is_some() && expected == size(&checkpoint.image)
+        index + 1 < self.sizes.len() && size.is_ok_and(|size| size == self.sizes[index])
+    }
+
+    /// The start of the coarsest octave, a tensor of its own.
+    pub(super) fn base(&self) -> Result<Tensor, RenderError> {
+        match self.coarser.as_ref().and_then(|coarser| coarser.first()) {
+            Some(Some(base)) => Ok(copy(base)?),
+            _ => self.original.to_floats(),
+        }
     }
 
     /// The start of octave `index` (from 1), given the dreamed octave before it.
-    pub(super) fn advance(&self, index: usize, dreamed: &Tensor) -> Result<Tensor, RenderError> {
-        match self.next.get(index - 1) {
-            Some(Next::Size(height, width)) => resize(dreamed, *height, *width),
-            Some(Next::Detail(detail)) => {
-                let (_, _, height, width) = detail.size4()?;
-                Ok(resize(dreamed, height, width)?.f_add(detail)?)
-            }
-            None => Err(RenderError::Engine(format!("there is no octave {index}"))),
-        }
+    pub(super) fn advance(&mut self, index: usize, dreamed: Tensor) -> Result<Tensor, RenderError> {
+        let missing = || RenderError::Engine(format!("there is no octave {index}"));
+        let &(height, width) = self.sizes.get(index).ok_or_else(missing)?;
+        let Some(coarser) = &mut self.coarser else { return resize(&dreamed, height, width) };
+        let start = match coarser.get_mut(index) {
+            Some(same) => copy(same.as_ref().ok_or_else(missing)?)?,
+            None => self.original.to_floats()?,
+        };
+        let before = coarser.get_mut(index - 1).and_then(Option::take).ok_or_else(missing)?;
+        resample(&Change { from: before, to: dreamed }, height, width, |span, change| {
+            drop(rows(&start, span)?.f_add_(change)?);
+            Ok(())
+        })?;
+        Ok(start)
+    }
+}
+
+fn copy(image: &Tensor) -> Result<Tensor, RenderError> {
+    let mut copy = image.f_empty_like()?;
+    copy.f_copy_(image)?;
+    Ok(copy)
+}
+
+/// What a dream has changed.
+struct Change {
+    from: Tensor,
+    to: Tensor,
+}
+
+impl Rows for Change {
+    fn extent(&self) -> Result<(i64, i64), RenderError> {
+        self.to.extent()
+    }
+
+    fn rows(&self, span: Span) -> Result<Tensor, RenderError> {
+        Ok(self.to.rows(span)?.f_sub_(&self.from.rows(span)?)?)
     }
 }

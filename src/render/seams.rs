@@ -10,9 +10,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     CancelFlag, RenderError,
-    engine::to_tensor,
     exec::Executor,
     objective::Goal,
+    original::Original,
     tiles::{Walk, cut},
 };
 use crate::{
@@ -56,7 +56,7 @@ pub fn measure(
     tile: u32,
 ) -> Result<Vec<Seam>, RenderError> {
     let picture = picture::decode(image, MAX_PIXELS)?;
-    let image = to_tensor(&picture.rgb, picture.height, picture.width, Device::Cpu)?;
+    let image = Original::new(&picture, Device::Cpu)?.to_floats()?;
     let executor = Executor::new(Arc::clone(model), Device::Cpu, Kind::Float)?;
     measure_on(&executor, objective, &image, i64::from(tile))
 }

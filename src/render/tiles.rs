@@ -4,9 +4,9 @@
 //! and no seam builds up. Where tiles lie is decided in [`crate::plan`].
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use super::{CancelFlag, RenderError, exec::Executor, objective::Goal};
+use super::{CancelFlag, RenderError, exec::Executor, objective::Goal, resample::Rows};
 use crate::{
     plan::{Grid, Span, Strip},
     spec::{DreamSpec, Tiling},
@@ -59,17 +59,17 @@ impl<'a> Walk<'a> {
         self.goal.fits(self.executor, self.grid.least(height), self.grid.least(width))
     }
 
-    /// Score and gradient of the whole `image`, `[1, 3, H, W]`, which is rolled by `shift` = (x, y) first
-    /// and back afterwards. The score is the mean over the tiles, weighted by the pixels of their cores.
+    /// Score and gradient of the whole `image`, `[1, 3, H, W]`. The tiles lie on the image as if it had been
+    /// rolled by `shift` = (x, y) first; where they reach over its edge, they go on at the opposite one. The score
+    /// is the mean over the tiles, weighted by the pixels of their cores.
     ///
     /// # Errors
     /// [`RenderError::Canceled`] between tiles, otherwise what the executor says.
     pub(super) fn gradient(&self, image: &Tensor, shift: (i64, i64)) -> Result<(f64, Tensor), RenderError> {
         let (_, _, height, width) = image.size4()?;
-        let rolled = roll(image, shift)?;
-        let gradient = rolled.f_zeros_like()?;
+        let gradient = image.f_zeros_like()?;
         let score = self.over_tiles(height, width, |row, column| {
-            let window = cut(&rolled, row.window, column.window)?;
+            let window = gather(image, row.window, column.window, shift)?;
             let (score, tile) = self.goal.gradient(self.executor, &window)?;
             let tile = cut(&tile, inner(row), inner(column))?;
             let tile = match self.grid.tiling {
@@ -81,18 +81,20 @@ impl<'a> Walk<'a> {
                 }
                 Tiling::Article => tile,
             };
-            cut(&gradient, row.core, column.core)?.f_copy_(&tile)?;
+            scatter(&tile, &gradient, row.core, column.core, shift)?;
             Ok(score)
         })?;
-        Ok((score, roll(&gradient, (-shift.0, -shift.1))?))
+        Ok((score, gradient))
     }
 
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
-    pub(super) fn warm_up(&self, image: &Tensor) -> Result<(), RenderError> {
-        let (_, _, height, width) = image.size4()?;
+    pub(super) fn warm_up(&self, image: &dyn Rows) -> Result<(), RenderError> {
+        let (height, width) = image.extent()?;
         let first = |n| self.grid.strips(n).into_iter().next();
         if let (Some(row), Some(column)) = (first(height), first(width)) {
-            drop(self.goal.gradient(self.executor, &cut(image, row.window, column.window)?)?);
+            let rows = image.rows(row.window)?.f_to_kind(Kind::Float)?;
+            let tile = rows.f_narrow(3, column.window.start, column.window.length)?;
+            drop(self.goal.gradient(self.executor, &tile)?);
         }
         Ok(())
     }
@@ -138,6 +140,71 @@ pub(super) fn cut(image: &Tensor, row: Span, column: Span) -> Result<Tensor, Ren
     Ok(image.f_narrow(2, row.start, row.length)?.f_narrow(3, column.start, column.length)?)
 }
 
-fn roll(image: &Tensor, (x, y): (i64, i64)) -> Result<Tensor, RenderError> {
-    if (x, y) == (0, 0) { Ok(image.shallow_clone()) } else { Ok(image.f_roll([y, x], [2, 3])?) }
+/// Where a span of an axis of `n` pixels lies before the axis was rolled by `shift`: the part of it (in its own
+/// coordinates) and the place of that part. Two parts where it crosses the end of the axis.
+fn unrolled(span: Span, shift: i64, n: i64) -> impl Iterator<Item = (Span, Span)> + Clone {
+    let start = (span.start - shift).rem_euclid(n);
+    let before = span.length.min(n - start);
+    let parts = [(0, start, before), (before, 0, span.length - before)];
+    parts
+        .into_iter()
+        .filter(|(_, _, length)| *length > 0)
+        .map(|(part, place, length)| (Span { start: part, length }, Span { start: place, length }))
+}
+
+/// One tile of the rolled image: a view, or a copy where it crosses an edge.
+fn gather(image: &Tensor, row: Span, column: Span, (x, y): (i64, i64)) -> Result<Tensor, RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    let join = |parts: Vec<Tensor>, dimension| match &parts[..] {
+        [whole] => Ok(whole.shallow_clone()),
+        parts => Tensor::f_cat(parts, dimension),
+    };
+    let columns = unrolled(column, x, width);
+    let rows = unrolled(row, y, height).map(|(_, row)| -> Result<Tensor, RenderError> {
+        let parts = columns.clone().map(|(_, column)| cut(image, row, column));
+        Ok(join(parts.collect::<Result<_, _>>()?, 3)?)
+    });
+    Ok(join(rows.collect::<Result<_, _>>()?, 2)?)
+}
+
+/// Writes the tile at `row` and `column` of the rolled image.
+fn scatter(
+    tile: &Tensor,
+    image: &Tensor,
+    row: Span,
+    column: Span,
+    (x, y): (i64, i64),
+) -> Result<(), RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    for (part_row, row) in unrolled(row, y, height) {
+        for (part_column, column) in unrolled(column, x, width) {
+            cut(image, row, column)?.f_copy_(&cut(tile, part_row, part_column)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn tiles_lie_as_if_the_image_had_been_rolled() {
+        let image = Tensor::rand([1, 3, 5, 7], (Kind::Float, Device::Cpu));
+        for shift in [(0, 0), (2, 1), (6, 4), (23, 19)] {
+            let (x, y) = shift;
+            let rolled = image.roll([y, x], [2, 3]);
+            let back = image.zeros_like();
+            for (row, column) in [(0, 0), (0, 3), (2, 0), (2, 3)] {
+                let row = Span { start: row, length: if row == 0 { 2 } else { 3 } };
+                let column = Span { start: column, length: if column == 0 { 3 } else { 4 } };
+                let tile = gather(&image, row, column, shift).unwrap();
+                assert_eq!(tile, cut(&rolled, row, column).unwrap());
+                scatter(&tile, &back, row, column, shift).unwrap();
+            }
+            assert_eq!(back, image);
+        }
+    }
 }

@@ -18,7 +18,6 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError, device,
-    engine::to_tensor,
     exec::{Executor, Layout},
     objective::Goal,
 };
@@ -114,7 +113,8 @@ pub fn verify(model: &Arc<Model>, reference: &Path, device: &str) -> Result<Vec<
     };
     let device = device::select(device)?;
     // read() has bounded the number of values, so both extents fit.
-    let image = to_tensor(&input.data, height as u32, width as u32, device)?;
+    let image = Tensor::f_from_slice(&input.data)?.f_reshape([1, height as i64, width as i64, 3])?;
+    let image = image.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_contiguous()?;
     let subject = Subject { model, image: &image };
     let mut checks = Vec::with_capacity(entries.len());
     for (name, expected) in entries {

@@ -86,7 +86,7 @@ pub enum Format {
     Png,
     /// Smaller; see [`DreamSpec::quality`]. Has no transparency.
     Jpeg,
-    /// Lossless, smaller than PNG.
+    /// Smaller than both; see [`DreamSpec::quality`] and [`DreamSpec::lossless`].
     Webp,
 }
 
@@ -110,6 +110,17 @@ impl Format {
     }
 }
 
+/// How a result is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// File format.
+    pub format: Format,
+    /// 1 to 100, for JPEG and lossy WebP.
+    pub quality: u8,
+    /// For WebP: every pixel as it is, in a larger file.
+    pub lossless: bool,
+}
+
 /// Size of a start from noise: every value is 100 plus a random number below 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +141,8 @@ pub enum ObjectiveKind {
     L2,
     /// One class of a classifier layer, summed over positions.
     Class,
+    /// As [`ObjectiveKind::Class`], after a softmax over the classes: against all others.
+    Probability,
 }
 
 /// One term of the sum that the dream maximises.
@@ -140,17 +153,25 @@ pub struct Objective {
     pub kind: ObjectiveKind,
     /// Where: a layer of the model.
     pub layer: String,
-    /// Which channels, sorted and unique; empty means all. Unused by [`ObjectiveKind::Class`].
+    /// Which channels, sorted and unique; empty means all. Unused by classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channels: Vec<u32>,
-    /// Which class, counted from 0; only for [`ObjectiveKind::Class`].
+    /// Which class, counted from 0; only for [`ObjectiveKind::Class`] and [`ObjectiveKind::Probability`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<u32>,
     /// Factor in the sum; negative values minimise.
     pub weight: f64,
 }
 
-/// Everything that determines a dream, besides the input image and the model's weights.
+/// How a mask, an image that came beside the input, is used: the dream grows where it is white.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Masking {
+    /// Width in pixels over which the edges of the mask are softened; 0 leaves them as they are.
+    pub feather: u32,
+}
+
+/// Everything that determines a dream, besides the input image, its mask and the model's weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DreamSpec {
@@ -193,21 +214,34 @@ pub struct DreamSpec {
     /// Whether the result keeps the colours of the original and takes only brightness from the dream.
     #[serde(default)]
     pub preserve_colors: bool,
+    /// Whether and how a mask limits the dream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Masking>,
     /// File format of the result.
     pub format: Format,
-    /// Quality of a JPEG, 1 to 100.
+    /// Quality of a JPEG or a lossy WebP, 1 to 100.
     #[serde(default = "default_quality")]
     pub quality: u8,
+    /// Whether a WebP keeps every pixel as it is.
+    #[serde(default)]
+    pub lossless: bool,
     /// Whether the result carries the recipe that makes it again.
     #[serde(default = "default_recipe")]
     pub recipe: bool,
+}
+
+impl DreamSpec {
+    /// How the result is written.
+    pub fn encoding(&self) -> Encoding {
+        Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
+    }
 }
 
 const fn default_recipe() -> bool {
     true
 }
 
-/// Quality of a JPEG where none is asked for: artefacts would compete with the dream's own detail below it.
+/// Quality of a lossy file where none is asked for: artefacts would compete with the dream's own detail below it.
 const fn default_quality() -> u8 {
     92
 }

@@ -1,10 +1,10 @@
 //! From what a person wrote to a complete [`DreamSpec`], with every mistake reported at once.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
-    DreamSpec, Format, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
-    default_quality, default_recipe,
+    DreamSpec, Format, Masking, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision,
+    Preset, Tiling, default_quality, default_recipe,
 };
 use crate::{
     fields::{FieldError, Fields},
@@ -24,11 +24,17 @@ const MAX_TILE: u32 = 2048;
 const NOISE: u32 = 224;
 const MAX_NOISE: u32 = 4096;
 
+/// Width of the soft edge of a mask in pixels: the default, and the largest.
+const FEATHER: u32 = 16;
+const MAX_FEATHER: u32 = 512;
+
 /// What came with a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// An image to dream on.
     Image,
+    /// An image, and another one that says where to dream.
+    Masked,
     /// Nothing: the dream has to start from noise.
     Nothing {
         /// Pointer to where an image would have been.
@@ -108,10 +114,15 @@ pub fn resolve(
         precision: fields.take::<Precision>("precision").unwrap_or_default(),
         blend: fields.number("blend", 0.0, 1.0).unwrap_or(0.0),
         preserve_colors: fields.take("preserve_colors").unwrap_or(false),
+        mask: read_mask(&mut fields, start),
         format: fields.take::<Format>("format").unwrap_or_default(),
         quality: fields.number("quality", 1, 100).unwrap_or(default_quality()),
+        lossless: fields.take("lossless").unwrap_or(false),
         recipe: fields.take("recipe").unwrap_or(default_recipe()),
     };
+    if spec.lossless && spec.format == Format::Jpeg {
+        fields.error("lossless", "a JPEG cannot be lossless; choose format \"png\" or \"webp\"");
+    }
     let objectives = match model {
         Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
             fields.extend(errors);
@@ -134,11 +145,11 @@ fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise
         noise
     });
     match (start, wanted, preset) {
-        (Start::Image, Some(_), _) => {
+        (Start::Image | Start::Masked, Some(_), _) => {
             fields.error("noise", "an image was sent too; start from one of the two");
             None
         }
-        (Start::Image, None, _) => None,
+        (Start::Image | Start::Masked, None, _) => None,
         (Start::Nothing { image }, None, Preset::Deepdream | Preset::DeepdreamLapnorm) => {
             let detail = "is needed: an image file, or a spec with \"noise\" such as {\"width\": 224, \"height\": 224}";
             fields.extend([FieldError::new(image, detail)]);
@@ -146,6 +157,22 @@ fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise
         }
         (Start::Nothing { .. }, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
     }
+}
+
+/// How the mask is used, if one came.
+fn read_mask(fields: &mut Fields, start: Start) -> Option<Masking> {
+    let pointer = fields.at("mask");
+    let wanted = fields.raw("mask");
+    if start != Start::Masked {
+        if wanted.is_some() {
+            fields.error("mask", "says how a mask image is used, and none was sent");
+        }
+        return None;
+    }
+    let mut masking = Fields::new(&pointer, wanted.unwrap_or_else(|| Value::Object(Map::new())));
+    let feather = masking.number("feather", 0, MAX_FEATHER).unwrap_or(FEATHER);
+    fields.extend(masking.finish());
+    Some(Masking { feather })
 }
 
 /// Reads the list of objectives for `model`; absent means the model's default.
@@ -185,10 +212,15 @@ fn read_objective(fields: &mut Fields, model: &Model) -> Objective {
     let weight = fields.number("weight", -1000.0, 1000.0).unwrap_or(1.0);
     let layer = match (layer, kind) {
         (Some(layer), _) => layer,
-        (None, ObjectiveKind::Class) => model.class_layer.clone().unwrap_or_else(|| {
-            fields.error("kind", format!("model \"{}\" has no class layer; name one in \"layer\"", model.id));
-            String::new()
-        }),
+        (None, ObjectiveKind::Class | ObjectiveKind::Probability) => {
+            model.class_layer.clone().unwrap_or_else(|| {
+                fields.error(
+                    "kind",
+                    format!("model \"{}\" has no class layer; name one in \"layer\"", model.id),
+                );
+                String::new()
+            })
+        }
         (None, _) => model.default_objective().layer,
     };
     let mut objective = Objective { kind, layer, channels, class, weight };
@@ -213,22 +245,23 @@ fn check_objective(fields: &mut Fields, objective: &Objective, model: &Model) {
         }
     };
     let layer = &objective.layer;
-    match (objective.kind, objective.class) {
-        (ObjectiveKind::Class, None) => {
+    let of_class = matches!(objective.kind, ObjectiveKind::Class | ObjectiveKind::Probability);
+    match objective.class {
+        None if of_class => {
             fields.error("class", format!("is needed; layer \"{layer}\" has classes 0 to {}", width - 1));
         }
-        (ObjectiveKind::Class, Some(class)) if class >= width => {
+        Some(class) if of_class && class >= width => {
             fields.error(
                 "class",
                 format!("{class} is not in layer \"{layer}\", which has classes 0 to {}", width - 1),
             );
         }
-        (ObjectiveKind::Mean | ObjectiveKind::L2, Some(_)) => {
-            fields.error("class", "belongs to objectives of kind \"class\" only");
+        Some(_) if !of_class => {
+            fields.error("class", "belongs to objectives of kind \"class\" and \"probability\" only");
         }
         _ => {}
     }
-    if objective.kind == ObjectiveKind::Class && !objective.channels.is_empty() {
+    if of_class && !objective.channels.is_empty() {
         fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
     }
     if let Some(channel) = objective.channels.iter().find(|&&channel| channel >= width) {

@@ -99,7 +99,7 @@ fn every_mistake_is_reported_at_once() {
         "/spec/objectives/1/weight: must not be 0",
         "/spec/objectives/2/class: 4 is not in layer \"logits\", which has classes 0 to 3",
         "/spec/objectives/3/class: is needed; layer \"logits\" has classes 0 to 3",
-        "/spec/objectives/4/class: belongs to objectives of kind \"class\" only",
+        "/spec/objectives/4/class: belongs to objectives of kind \"class\" and \"probability\" only",
         "/spec/objectives/4/size: unknown field",
     ] {
         assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{expected}\nnot in {found:#?}");
@@ -140,4 +140,32 @@ fn a_dream_starts_from_an_image_or_from_noise() {
         let errors = resolve(spec, start).unwrap_err();
         assert_eq!(errors.iter().map(|error| error.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
     }
+}
+
+#[test]
+fn masks_and_their_use_come_together() {
+    let spec = resolve("", json!({}), &catalogue(), Start::Masked).unwrap();
+    assert_eq!(spec.mask, Some(Masking { feather: 16 }));
+    let spec = resolve("", json!({ "mask": { "feather": 0 } }), &catalogue(), Start::Masked).unwrap();
+    assert_eq!(spec.mask, Some(Masking { feather: 0 }));
+    let stored = serde_json::to_value(&spec).unwrap();
+    assert_eq!(resolve("", stored, &catalogue(), Start::Masked).unwrap(), spec);
+    assert_eq!(resolve("", json!({}), &catalogue(), Start::Image).unwrap().mask, None);
+    let errors = mistakes(json!({ "mask": { "feather": 3 } }));
+    assert_eq!(errors, ["/spec/mask: says how a mask image is used, and none was sent"]);
+    let errors = resolve("", json!({ "mask": { "feather": -1, "soft": 1 } }), &catalogue(), Start::Masked);
+    assert_eq!(errors.unwrap_err().len(), 2);
+}
+
+#[test]
+fn classes_have_a_layer_of_their_own() {
+    for kind in ["class", "probability"] {
+        let wanted = json!({ "objectives": [{ "kind": kind, "class": 1 }] });
+        let spec = resolve("", wanted, &catalogue(), Start::Image).unwrap();
+        assert_eq!((spec.objectives[0].layer.as_str(), spec.objectives[0].class), ("logits", Some(1)));
+        let errors = mistakes(json!({ "objectives": [{ "kind": kind }, { "kind": kind, "class": 1000 }] }));
+        assert_eq!(errors.len(), 2, "{errors:?}");
+    }
+    let errors = mistakes(json!({ "format": "jpeg", "lossless": true }));
+    assert_eq!(errors.len(), 1, "{errors:?}");
 }

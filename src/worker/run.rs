@@ -185,6 +185,7 @@ async fn render(
         model,
         spec: job.spec.clone(),
         input,
+        mask: None,
         resume: octaves::resume(&context.objects, job.id).await,
         on_progress,
         on_octave: Some(on_octave),

@@ -47,6 +47,7 @@ pub fn job_example() -> Value {
             "preserve_colors": false,
             "format": "png",
             "quality": 92,
+            "lossless": false,
             "recipe": true,
         },
         "progress": {

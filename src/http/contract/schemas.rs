@@ -132,11 +132,16 @@ pub struct SpecRequest {
     blend: Option<f64>,
     /// Whether the result keeps the colours of the original and takes only brightness from the dream.
     preserve_colors: Option<bool>,
+    /// How a mask that was sent is used.
+    mask: Option<MaskingRequest>,
     /// File format of the result.
     format: Option<Format>,
-    /// Quality of a JPEG.
+    /// Quality of a JPEG or a lossy WebP.
     #[schema(minimum = 1, maximum = 100, default = 92)]
     quality: Option<u8>,
+    /// Whether a WebP keeps every pixel as it is; not for JPEG.
+    #[schema(default = false)]
+    lossless: Option<bool>,
     /// Whether the result carries the recipe that makes it again; true if absent.
     recipe: Option<bool>,
 }
@@ -153,6 +158,15 @@ pub struct NoiseRequest {
     height: Option<u32>,
 }
 
+/// How a mask is used.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaskingRequest {
+    /// Width in pixels over which the edges of the mask are softened.
+    #[schema(minimum = 0, maximum = 512, default = 16)]
+    feather: Option<u32>,
+}
+
 /// One term of the sum that the dream maximises.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -162,9 +176,9 @@ pub struct ObjectiveRequest {
     /// A layer of the model; its default layer if absent.
     #[schema(example = "block5")]
     layer: Option<String>,
-    /// Which channels; all if empty. Not for kind `class`.
+    /// Which channels; all if empty. Not for kinds `class` and `probability`.
     channels: Option<Vec<u32>>,
-    /// Which class, counted from 0. Only for kind `class`.
+    /// Which class, counted from 0. Only for kinds `class` and `probability`.
     class: Option<u32>,
     /// Factor in the sum; not 0.
     #[schema(minimum = -1000, maximum = 1000, default = 1.0)]

@@ -41,8 +41,10 @@ fn spec(objective: Objective) -> DreamSpec {
         precision: Precision::Fp32,
         blend: 0.0,
         preserve_colors: false,
+        mask: None,
         format: Format::Png,
         quality: 92,
+        lossless: false,
         recipe: true,
     }
 }

@@ -9,21 +9,24 @@ use super::{
     super::{
         CancelFlag, RenderError,
         checkpoint::Checkpoint,
-        dream::{Hooks, dream, noise},
-        engine::{to_pixels, to_tensor},
+        dream::{Hooks, dream},
         exec::Executor,
+        finish::to_picture,
         laplacian::Laplacian,
+        mask::Mask,
         objective::Goal,
+        original::Original,
         pyramid::Octaves,
         tiles::Walk,
     },
-    max_ratio, objective, spec,
+    objective, spec,
 };
 use crate::{
     graph::{Array, Network, Node, NodeId, Op, Padding, Window},
     models::{Model, Preprocessing},
-    plan::TooManyPixels,
-    spec::{DreamSpec, Objective, ObjectiveKind, OctaveMode},
+    picture,
+    plan::octave_sizes,
+    spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode},
 };
 
 #[test]
@@ -34,36 +37,24 @@ fn laplacian_normalisation_of_any_size_is_finite() {
             Tensor::randn([1, 3, height, width], (Kind::Float, Device::Cpu)),
             Tensor::zeros([1, 3, height, width], (Kind::Float, Device::Cpu)),
         ] {
-            let normalized = laplacian.normalize(&image, 4).unwrap();
-            assert_eq!(normalized.size(), image.size());
-            assert_eq!(normalized.isfinite().all().int64_value(&[]), 1);
+            laplacian.normalize(&image, 4).unwrap();
+            assert_eq!(image.isfinite().all().int64_value(&[]), 1);
         }
     }
 }
 
 #[test]
-fn octaves_reassemble_the_image() {
+fn octaves_reassemble_the_image_exactly() {
     for (height, width) in [(97, 131), (64, 200), (3, 5), (1, 1)] {
         let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
-        let octaves = Octaves::carry_detail(&image, 4, 1.4, &|_, _| true).unwrap();
-        let pixels = octaves.pixels().unwrap();
-        assert_eq!(pixels.last(), Some(&(height * width)));
-        let start = octaves.base.shallow_clone();
-        let whole = (1..pixels.len()).fold(start, |image, octave| octaves.advance(octave, &image).unwrap());
-        assert!(max_ratio(&whole, &image) <= 1e-5);
+        let original = Original::of_floats(&image);
+        let sizes = octave_sizes(height, width, 4, 1.4, &|_, _| true);
+        let mut octaves = Octaves::carry_detail(&original, sizes.clone()).unwrap();
+        assert_eq!(octaves.sizes(), sizes);
+        let start = octaves.base().unwrap();
+        let whole = (1..sizes.len()).fold(start, |image, octave| octaves.advance(octave, image).unwrap());
+        assert_eq!(whole, image);
     }
-}
-
-#[test]
-fn enlarging_stops_at_the_limit() {
-    let image = Tensor::zeros([1, 3, 100, 150], (Kind::Float, Device::Cpu));
-    let octaves = Octaves::enlarge(&image, 3, 1.4, 60_000).unwrap();
-    assert_eq!(octaves.pixels().unwrap(), [100 * 150, 140 * 210, 196 * 294]);
-    let error = Octaves::enlarge(&image, 4, 1.4, 60_000).err().unwrap();
-    assert!(
-        matches!(error, RenderError::TooLarge(TooManyPixels { width: 411, height: 274, max_pixels: 60_000 })),
-        "{error}"
-    );
 }
 
 /// A small network with random weights that reaches every kind of derivative, for images of any size.
@@ -129,6 +120,7 @@ fn gradients_agree_with_finite_differences() {
         objective(ObjectiveKind::L2, "sum", &[]),
         objective(ObjectiveKind::Mean, "lrn", &[1, 5]),
         Objective { class: Some(3), ..objective(ObjectiveKind::Class, "softmax", &[]) },
+        Objective { class: Some(7), ..objective(ObjectiveKind::Probability, "logits", &[]) },
     ] {
         let goal = Goal::new(&executor, std::slice::from_ref(&objective), Device::Cpu).unwrap();
         let (_, gradient) = goal.gradient(&executor, &image).unwrap();
@@ -157,27 +149,63 @@ fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor,
             Ok(())
         },
     };
-    let dreamed = dream(&walk, spec, image, u64::MAX, resume, hooks).unwrap();
+    let original = Original::of_floats(image);
+    let mask = (spec.mask.is_some()).then(|| Mask::new(&left_half(), 0, Device::Cpu).unwrap());
+    let dreamed = dream(&walk, spec, &original, mask.as_ref(), u64::MAX, resume, hooks).unwrap();
     assert!(fractions.is_sorted() && fractions.last() == Some(&1.0));
     (dreamed.image, checkpoints)
 }
 
 fn slope() -> Tensor {
-    to_tensor(&vec![90.0; 40 * 56 * 3], 40, 56, Device::Cpu).unwrap()
+    Tensor::full([1, 3, 40, 56], 90.0, (Kind::Float, Device::Cpu))
         + Tensor::arange(56, (Kind::Float, Device::Cpu))
+}
+
+/// White in the left half of [`slope`].
+fn left_half() -> picture::Mask {
+    let values = (0..40 * 56).map(|index| if index % 56 < 28 { 255 } else { 0 }).collect();
+    picture::Mask { width: 56, height: 40, values }
+}
+
+#[test]
+fn a_mask_keeps_the_rest_of_the_picture() {
+    let objective = objective(ObjectiveKind::L2, "sum", &[]);
+    let spec = DreamSpec { mask: Some(Masking { feather: 0 }), tile_size: 32, ..spec(objective) };
+    let change = (run(&spec, &slope(), None).0 - slope()).abs();
+    let side = |start| change.narrow(3, start, 28).max().double_value(&[]);
+    assert_eq!(side(28), 0.0);
+    assert!(side(0) > 1.0);
+}
+
+#[test]
+fn feathers_soften_the_edge_of_a_mask() {
+    let at = |feather, x| {
+        let mask = Mask::new(&left_half(), feather, Device::Cpu).unwrap();
+        mask.at(40, 56).unwrap().weight(20, x)
+    };
+    assert_eq!([at(0, 27), at(0, 28)], [1.0, 0.0]);
+    assert!(
+        (0.3..0.9).contains(&at(8, 27)) && (0.1..0.7).contains(&at(8, 28)),
+        "{} {}",
+        at(8, 27),
+        at(8, 28)
+    );
+    assert_eq!([at(8, 10), at(8, 46)], [1.0, 0.0]);
 }
 
 #[test]
 fn equal_seeds_give_equal_dreams_and_others_do_not() {
     let run = |seed| {
         let spec = DreamSpec { seed, tile_size: 32, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
-        to_pixels(&run(&spec, &slope(), None).0).unwrap()
+        to_picture(&run(&spec, &slope(), None).0).unwrap()
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
-    assert_eq!(noise(5, 3, 4), noise(5, 3, 4));
-    assert_ne!(noise(5, 3, 4), noise(6, 3, 4));
-    assert!(noise(5, 30, 40).iter().all(|value| (100.0..101.0).contains(value)));
+    let noise = |seed| Original::noise(seed, 30, 40, Device::Cpu).unwrap().to_floats().unwrap();
+    assert_eq!(noise(5), noise(5));
+    assert_ne!(noise(5), noise(6));
+    let range = [noise(5).min(), noise(5).max()].map(|value| value.double_value(&[]));
+    assert!(100.0 <= range[0] && range[0] < 100.1 && 100.9 < range[1] && range[1] < 101.0, "{range:?}");
 }
 
 #[test]
@@ -191,13 +219,13 @@ fn a_resumed_dream_ends_with_the_same_bytes() {
             let resume = Checkpoint::decode(&bytes, Device::Cpu).unwrap().unwrap();
             let (resumed, later) = run(&spec, &slope(), Some(resume));
             assert_eq!(later.len() as u32, 1 - checkpoint.octave);
-            assert_eq!(to_pixels(&resumed).unwrap(), to_pixels(&whole).unwrap());
+            assert_eq!(resumed, whole);
         }
         // One of another image is ignored.
         let stranger =
             Checkpoint { octave: 0, image: Tensor::zeros([1, 3, 9, 9], (Kind::Float, Device::Cpu)) };
         let (again, _) = run(&spec, &slope(), Some(stranger));
-        assert_eq!(to_pixels(&again).unwrap(), to_pixels(&whole).unwrap());
+        assert_eq!(again, whole);
     }
 }
 
@@ -215,6 +243,6 @@ fn a_canceled_walk_stops() {
         },
         on_octave: &mut |_, _| panic!("no octave was finished"),
     };
-    let outcome = dream(&walk, &spec, &slope(), u64::MAX, None, hooks);
+    let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, hooks);
     assert!(matches!(outcome, Err(RenderError::Canceled)));
 }
