@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::Config,
-    http,
+    http::{self, admission::Admission},
     jobs::{JobQueue, QueueError, QueueOptions, sqlite::SqliteQueue},
     metrics::Metrics,
     models::{self, Catalogue, ModelError},
@@ -76,6 +76,8 @@ pub struct AppState {
     pub catalogue: Arc<Catalogue>,
     /// How long dreams take here.
     pub pace: Arc<Pace>,
+    /// What one job may take.
+    pub admission: Admission,
     /// Numbers for whoever runs the service.
     pub metrics: Arc<Metrics>,
     /// Source of timestamps.
@@ -159,7 +161,11 @@ impl App {
         let queue: Arc<dyn JobQueue> = Arc::new(SqliteQueue::open(&dir.join(DATABASE), options).await?);
         // The lock shows that no other process can be running any of these.
         worker::rescue_all(&*queue).await?;
-        let pace = Arc::new(Pace::new(queue.recent_seconds().await?));
+        let pace = Arc::new(Pace::default());
+        if let Some(renderer) = renderers.first() {
+            worker::calibrate(renderer, &catalogue, &pace).await;
+        }
+        let admission = Admission::new(&config.limits, renderers.len());
         let metrics = Arc::new(Metrics::new(clock.now()));
         let sweeper = Sweeper::new(Arc::clone(&queue), objects.clone(), config.retention, clock.clone());
         let context = WorkerContext {
@@ -179,6 +185,7 @@ impl App {
             objects,
             catalogue,
             pace,
+            admission,
             metrics,
             clock,
             decoders: Arc::new(Semaphore::new(cores.max(2))),

@@ -98,8 +98,12 @@ pub struct WorkerConfig {
 pub struct LimitsConfig {
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
-    /// Largest input image in pixels.
+    /// Largest input image in pixels, and largest octave.
     pub max_pixels: u64,
+    /// Seconds that one job may be predicted to take; none for any number.
+    pub max_job_seconds: Option<Duration>,
+    /// Megabytes of memory that one job may be predicted to take; none for a share of what there is.
+    pub max_job_memory_mb: Option<u64>,
 }
 
 /// What is logged, and how.
@@ -161,7 +165,12 @@ impl Default for WorkerConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { max_body_bytes: 32 * 1024 * 1024, max_pixels: 16_000_000 }
+        Self {
+            max_body_bytes: 32 * 1024 * 1024,
+            max_pixels: 16_000_000,
+            max_job_seconds: Some(Duration::from_secs(3600)),
+            max_job_memory_mb: None,
+        }
     }
 }
 
@@ -259,12 +268,7 @@ impl Config {
                 shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
                     .unwrap_or(default.shutdown_grace),
             }),
-            limits: section(&mut root, "limits", |fields, default: LimitsConfig| LimitsConfig {
-                max_body_bytes: fields
-                    .number("max_body_bytes", 1024, 1 << 30)
-                    .unwrap_or(default.max_body_bytes),
-                max_pixels: fields.number("max_pixels", 1, 1_000_000_000).unwrap_or(default.max_pixels),
-            }),
+            limits: section(&mut root, "limits", operating::limits),
             retention: section(&mut root, "retention", operating::retention),
             log: section(&mut root, "log", log),
             telemetry: section(&mut root, "telemetry", operating::telemetry),

@@ -118,8 +118,8 @@ async fn a_full_queue_says_when_to_come_back() {
             accepted += 1;
         } else {
             let wait = response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
-            // Two jobs at the ten seconds that are assumed before the first dream.
-            assert_eq!(wait, 20);
+            // Two jobs of a fraction of a second.
+            assert!((1..=5).contains(&wait), "{wait}");
             problem(response, 429).await;
         }
     }

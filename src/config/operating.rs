@@ -1,10 +1,11 @@
-//! What only those who run the service care about: `[retention]`, `[telemetry]`, and which proxies to believe.
+//! What only those who run the service care about: `[limits]`, `[retention]`, `[telemetry]`, and which proxies to
+//! believe.
 
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{Fields, text};
+use super::{Fields, LimitsConfig, text};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -32,6 +33,22 @@ impl Default for RetentionConfig {
 pub struct TelemetryConfig {
     /// An OpenTelemetry collector (OTLP over HTTP).
     pub otlp_endpoint: Option<String>,
+}
+
+pub(super) fn limits(fields: &mut Fields, default: LimitsConfig) -> LimitsConfig {
+    LimitsConfig {
+        max_body_bytes: fields.number("max_body_bytes", 1024, 1 << 30).unwrap_or(default.max_body_bytes),
+        max_pixels: fields.number("max_pixels", 1, 1_000_000_000).unwrap_or(default.max_pixels),
+        max_job_seconds: match fields.number("max_job_seconds", 0, 1_000_000) {
+            Some(0) => None,
+            Some(seconds) => Some(Duration::from_secs(seconds)),
+            None => default.max_job_seconds,
+        },
+        max_job_memory_mb: match fields.number("max_job_memory_mb", 0, 100_000_000) {
+            Some(0) => None,
+            given => given.or(default.max_job_memory_mb),
+        },
+    }
 }
 
 pub(super) fn retention(fields: &mut Fields, default: RetentionConfig) -> RetentionConfig {

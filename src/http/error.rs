@@ -15,6 +15,7 @@ use axum::{
 use serde::Serialize;
 use tracing::error;
 
+use super::admission::Prediction;
 use crate::{
     clock::Timestamp,
     fields::FieldError,
@@ -78,6 +79,9 @@ pub enum ApiError {
     /// The same `Idempotency-Key` came with two different requests.
     #[error("this Idempotency-Key was used before, for a request with another content; take a new one")]
     KeyReused,
+    /// The dream would take more than one job may.
+    #[error("{0}")]
+    TooMuchWork(Box<Prediction>),
     /// No byte that was asked for is there.
     #[error("the range begins behind the end; there are {size} bytes")]
     BeyondEnd {
@@ -154,6 +158,9 @@ impl ApiError {
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
+            Self::TooMuchWork(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "too-much-work", "The dream would take too much")
+            }
             Self::BeyondEnd { .. } => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins behind the end")
             }
@@ -214,6 +221,9 @@ pub struct Problem {
     /// Everything that is wrong with the request's content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// What the job would take, where that is the problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Box<Prediction>>,
 }
 
 impl Problem {
@@ -232,6 +242,7 @@ impl Problem {
             detail: error.detail.clone(),
             instance: None,
             errors: Vec::new(),
+            prediction: None,
         }
     }
 }
@@ -246,13 +257,14 @@ impl IntoResponse for ApiError {
         let detail = self.to_string();
         let retry_after = self.retry_after();
         let size = if let Self::BeyondEnd { size } = self { Some(size) } else { None };
-        let errors = match self {
+        let (errors, prediction) = match self {
             Self::Internal(cause) => {
                 error!(cause = chain(&*cause), "a request failed inside the service");
-                Vec::new()
+                (Vec::new(), None)
             }
-            Self::Invalid(errors) => errors,
-            _ => Vec::new(),
+            Self::Invalid(errors) => (errors, None),
+            Self::TooMuchWork(prediction) => (Vec::new(), Some(prediction)),
+            _ => (Vec::new(), None),
         };
         let problem = Problem {
             kind: kind_uri(name),
@@ -261,6 +273,7 @@ impl IntoResponse for ApiError {
             detail,
             instance: None,
             errors,
+            prediction,
         };
         let mut response = (status, render(&problem)).into_response();
         let headers = response.headers_mut();

@@ -2,6 +2,7 @@
 //! [`error`] knows how an error becomes a response.
 
 pub mod admin;
+pub mod admission;
 mod body;
 mod caller;
 mod compress;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tracing::{Instrument, Span, error, info};
 
 use super::{
+    admission,
     contract::{
         EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
         TooLarge, TooSlow, Unavailable, UnsupportedType,
@@ -27,9 +28,9 @@ use crate::{
     app::AppState,
     jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
-    picture::{self, PictureError},
+    picture::{self, Header, PictureError},
     spec::{self, Start},
-    telemetry,
+    telemetry, worker,
 };
 
 /// Ask for a dream
@@ -127,13 +128,14 @@ async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError
     // After the depth: what fills the last place may be the same request, sent twice at once.
     match &wishes.key {
         Some(key) if state.queue.with_key(key).await?.is_some() => Ok(wishes),
-        _ => Err(full(state, capacity)),
+        _ => Err(full(state, capacity).await?),
     }
 }
 
-fn full(state: &AppState, capacity: u32) -> ApiError {
-    let retry_after = state.pace.wait(u64::from(capacity), state.workers_alive());
-    ApiError::QueueFull { capacity, retry_after }
+/// Says after which time the jobs that wait now will probably be done.
+async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
+    let backlog = state.queue.backlog_seconds().await?;
+    Ok(ApiError::QueueFull { capacity, retry_after: worker::retry_after(backlog, state.workers_alive()) })
 }
 
 /// Looks at spec and picture, and reports the mistakes in both together.
@@ -149,21 +151,27 @@ async fn check(
         false => Start::Nothing { image: "/image" },
     };
     let spec = spec::resolve("/spec", spec, &state.catalogue, start).map_err(|wrong| errors.extend(wrong));
-    if let Some(image) = &image
-        && let Err(refusal) = check_picture(state, image.clone()).await?
-    {
-        match ApiError::from_picture("/image", refusal) {
-            ApiError::Invalid(wrong) => errors.extend(wrong),
-            other => return Err(other),
+    let mut size = None;
+    if let Some(image) = &image {
+        match check_picture(state, image.clone())
+            .await?
+            .map_err(|error| ApiError::from_picture("/image", error))
+        {
+            Ok(header) => size = Some((header.height, header.width)),
+            Err(ApiError::Invalid(wrong)) => errors.extend(wrong),
+            Err(other) => return Err(other),
         }
     }
     let spec = match spec {
         Ok(spec) if errors.is_empty() => spec,
         _ => return Err(ApiError::Invalid(errors)),
     };
+    let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
+    let size = size.ok_or_else(|| ApiError::internal("a dream that starts from nothing"))?;
+    let forecast = Some(admission::admit(state, &spec, size).await?);
     // Whoever gives two deadlines gets the earlier.
     options.deadline = options.deadline.into_iter().chain(wishes.deadline).min();
-    let mut job = NewJob { options, ..NewJob::new(JobId::new(), spec) };
+    let mut job = NewJob { options, forecast, ..NewJob::new(JobId::new(), spec) };
     if let Some(key) = wishes.key {
         let (image, spec) = (image.clone().unwrap_or_default(), job.spec.clone());
         let hashing = tokio::task::spawn_blocking(move || wishes::fingerprint(&image, &spec, &options));
@@ -175,12 +183,12 @@ async fn check(
 
 /// Decodes the picture on a thread for such work, a few at a time: a decoded picture is many times the size
 /// of its file.
-async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<(), PictureError>, ApiError> {
+async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, PictureError>, ApiError> {
     let permit = state.decoders.clone().acquire_owned().await.map_err(ApiError::internal)?;
     let max_pixels = state.config.limits.max_pixels;
     let decoding = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        picture::verify(&image, max_pixels).map(drop)
+        picture::verify(&image, max_pixels)
     });
     match decoding.await {
         Ok(outcome) => Ok(outcome),
@@ -209,10 +217,10 @@ async fn accept(state: AppState, image: Option<Bytes>, job: NewJob) -> Result<Jo
     if let Err(error) = state.objects.delete(input).await {
         error!(%error, "the input of a job that was not accepted stays in the store");
     }
-    let known = accepted.map_err(|refusal| match refusal {
-        QueueError::Full { capacity } => full(&state, capacity),
-        other => other.into(),
-    })?;
+    let known = match accepted {
+        Err(QueueError::Full { capacity }) => return Err(full(&state, capacity).await?),
+        other => other?,
+    };
     info!(job = %known.id, "a request was repeated");
     Ok(known)
 }

@@ -15,6 +15,7 @@ use crate::{
     jobs::{Job, JobId, JobState},
     render::Progress,
     spec::DreamSpec,
+    worker,
 };
 
 /// Clients are asked to look again after at least and at most so many seconds.
@@ -99,9 +100,15 @@ struct Metrics {
     /// Pure rendering of the last attempt.
     #[schema(required = true)]
     render_seconds: Option<f64>,
-    /// Work done; not measured yet.
+    /// Pixels × gradient steps over all octaves, in millions; of a finished dream.
     #[schema(required = true)]
     megapixel_iterations: Option<f64>,
+    /// What the job was expected to take from the start of an attempt to its end.
+    #[schema(required = true)]
+    predicted_seconds: Option<f64>,
+    /// What the job was expected to take of memory at the most.
+    #[schema(required = true)]
+    predicted_memory_mb: Option<f64>,
 }
 
 /// Paths; `null` where there is nothing (yet).
@@ -128,22 +135,19 @@ pub fn path(id: JobId) -> String {
     format!("/v1/jobs/{id}")
 }
 
-/// Seconds until the job is probably done: from its own progress once there is some, else from the queue
-/// before it and the time that dreams usually take here. It depends on nothing but the row, the place in the
-/// queue and that usual time, so that equal rows give equal answers.
+/// Seconds until the job is probably done: from its own progress once there is some, else from what was predicted
+/// for it and for the jobs before it. It depends on nothing but the rows, so that equal rows give equal answers.
 pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
-    let usual = state.pace.seconds();
+    let own = job.forecast.map_or(worker::UNKNOWN, |forecast| forecast.seconds);
     let seconds = match (job.state, job.progress, job.started_at) {
         (JobState::Queued, ..) => {
-            // The job ahead that is running counts as half done.
-            let dreams = job.queue_position.unwrap_or(1) as f64 + 0.5;
-            dreams * usual / state.workers_alive().max(1) as f64
+            job.seconds_ahead.unwrap_or_default() / state.workers_alive().max(1) as f64 + own
         }
         (JobState::Running, Some(progress), Some(started)) if progress.fraction > 0.0 => {
             let spent = job.updated_at.seconds_since(started);
             spent * (1.0 - progress.fraction) / progress.fraction
         }
-        (JobState::Running, ..) => usual,
+        (JobState::Running, ..) => own,
         _ => return None,
     };
     // Tenths are as fine as an estimate deserves.
@@ -153,6 +157,7 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
 /// Shows a job; [`eta`] is taken apart because it goes into the entity tag too.
 pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
     let this = path(job.id);
+    let (forecast, thousandths) = (job.forecast, |number: f64| (number * 1e3).round() / 1e3);
     let has_picture = job.state == JobState::Succeeded && job.erased_at.is_none();
     JobView {
         id: job.id,
@@ -180,7 +185,11 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
         metrics: Metrics {
             queue_seconds: job.started_at.map(|started| started.seconds_since(job.created_at)),
             render_seconds: job.render_seconds,
-            megapixel_iterations: None,
+            megapixel_iterations: forecast
+                .filter(|_| job.state == JobState::Succeeded)
+                .map(|forecast| forecast.megapixel_iterations),
+            predicted_seconds: forecast.map(|forecast| thousandths(forecast.seconds)),
+            predicted_memory_mb: forecast.map(|forecast| thousandths(forecast.memory as f64 / 1e6)),
         },
         links: Links {
             result: has_picture.then(|| format!("{this}/result")),

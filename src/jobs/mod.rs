@@ -76,12 +76,29 @@ pub struct NewJob {
     pub idempotency: Option<Idempotency>,
     /// The trace that it belongs to.
     pub traceparent: Option<TraceParent>,
+    /// What it will take, where that is known.
+    pub forecast: Option<Forecast>,
+}
+
+/// What a job will take, as predicted when it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Seconds from the claim to the end, on this machine.
+    pub seconds: f64,
+    /// Seconds on the machine that work was weighed on (see [`Work`](crate::plan::Work)): what is learned from
+    /// the job is how the two compare.
+    pub reference_seconds: f64,
+    /// Bytes of memory at the most.
+    pub memory: u64,
+    /// Pixels × gradient steps over all octaves, in millions.
+    pub megapixel_iterations: f64,
 }
 
 impl NewJob {
     /// A job without wishes.
     pub fn new(id: JobId, spec: DreamSpec) -> Self {
-        Self { id, spec, options: JobOptions::default(), idempotency: None, traceparent: None }
+        let options = JobOptions::default();
+        Self { id, spec, options, idempotency: None, traceparent: None, forecast: None }
     }
 }
 
@@ -106,6 +123,10 @@ pub struct Job {
     pub cancel_requested: bool,
     /// Place in the queue, 1 being next; only while queued.
     pub queue_position: Option<u64>,
+    /// Predicted seconds of the jobs before it, those that run counting half; only while queued.
+    pub seconds_ahead: Option<f64>,
+    /// What it was predicted to take.
+    pub forecast: Option<Forecast>,
     /// How far the attempt at work has come, or had come when the job ended.
     pub progress: Option<Progress>,
     /// Why it failed.

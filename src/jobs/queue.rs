@@ -238,11 +238,11 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError>;
 
-    /// Mean seconds from claim to end of the newest finished dreams, if there are any.
+    /// Predicted seconds until every job that waits now is done by one worker; jobs that run count half.
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn recent_seconds(&self) -> Result<Option<f64>, QueueError>;
+    async fn backlog_seconds(&self) -> Result<f64, QueueError>;
 
     /// Hints that save waiting.
     fn signals(&self) -> &Arc<Signals>;

@@ -137,7 +137,7 @@ impl SqliteQueue {
 #[async_trait]
 impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
-        let NewJob { id, spec, options, idempotency, traceparent } = job;
+        let NewJob { id, spec, options, idempotency, traceparent, forecast } = job;
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         if let Some(idempotency) = &idempotency
             && let Some(known) = known(&mut transaction, idempotency).await?
@@ -157,6 +157,10 @@ impl JobQueue for SqliteQueue {
             .bind(key)
             .bind(fingerprint)
             .bind(traceparent.map(|trace| trace.to_string()))
+            .bind(forecast.map(|forecast| forecast.seconds))
+            .bind(forecast.map(|forecast| forecast.reference_seconds))
+            .bind(forecast.map(|forecast| forecast.memory as i64))
+            .bind(forecast.map(|forecast| forecast.megapixel_iterations))
             .execute(&mut *transaction)
             .await?;
         if inserted.rows_affected() == 0 {
@@ -373,8 +377,8 @@ impl JobQueue for SqliteQueue {
         retention::forget_ended(&self.writer, ids).await
     }
 
-    async fn recent_seconds(&self) -> Result<Option<f64>, QueueError> {
-        Ok(sqlx::query_scalar(sql::RECENT).fetch_one(&self.readers).await?)
+    async fn backlog_seconds(&self) -> Result<f64, QueueError> {
+        Ok(sqlx::query_scalar(sql::BACKLOG).fetch_one(&self.readers).await?)
     }
 
     fn signals(&self) -> &Arc<Signals> {

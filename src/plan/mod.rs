@@ -58,6 +58,8 @@ pub struct Plan {
     pub octaves: Vec<(i64, i64)>,
     /// Everything from the encoded image to the encoded dream.
     pub work: Work,
+    /// One gradient step of the last octave.
+    pub step: Work,
     /// Bytes at the most, beyond what the process holds anyway.
     pub memory: u64,
     /// Pixels × gradient steps over all octaves, in millions.
@@ -82,23 +84,24 @@ impl Plan {
         let mut steps = Work::default();
         let (mut values, mut pixel_steps) = (0usize, 0.0);
         let mut last = Work::default();
+        let tiles = Tiles { network, layers: &layers, grid };
         for &(height, width) in &octaves {
-            let tiles = Tiles { network, layers: &layers, grid };
             let (step, largest) = tiles.over(height, width)?;
             values = values.max(largest);
             let pixels = (height * width) as f64;
             let laplacian = if spec.normalization == Normalization::Laplacian { pixels } else { 0.0 };
-            steps = steps + Work { pixels, laplacian, ..step } * f64::from(spec.iterations);
+            last = Work { pixels, laplacian, ..step };
+            steps = steps + last * f64::from(spec.iterations);
             pixel_steps += pixels * f64::from(spec.iterations);
-            last = step;
         }
         let area = |(height, width): (i64, i64)| (height * width) as f64;
         let largest = octaves.iter().copied().map(area).fold(0.0, f64::max);
         let file = f64::from(height) * f64::from(width) + octaves.last().copied().map_or(0.0, area);
         // The score of the finished dream is one more way forward.
-        let work = steps + last * work::FORWARD + Work { file, ..Work::default() };
+        let score = Work { pixels: 0.0, laplacian: 0.0, ..last } * work::FORWARD;
+        let work = steps + score + Work { file, ..Work::default() };
         let memory = memory::bytes(largest, values as f64, spec.precision == Precision::Bf16);
-        Ok(Self { octaves, work, memory, megapixel_iterations: pixel_steps / 1e6 })
+        Ok(Self { octaves, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 })
     }
 
     /// The largest size `(height, width)` of the same shape as `size` whose plan is `allowed`; none where not

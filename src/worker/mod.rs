@@ -3,6 +3,7 @@
 //! A claim is one short statement; nothing of the database is held during a render. Worker ids are new with
 //! every start, so nothing can be mistaken for the work of an earlier process.
 
+mod calibrate;
 mod lease;
 mod octaves;
 mod pace;
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use uuid::Uuid;
 
-pub use pace::Pace;
+pub use calibrate::calibrate;
+pub use pace::{Pace, UNKNOWN, retry_after};
 pub use sweep::Sweeper;
 
 use crate::{

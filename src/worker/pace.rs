@@ -1,55 +1,132 @@
-//! How long a dream takes here, learned from the ones that were finished: what `Retry-After` and the
-//! estimated time of a queued job are made of.
+//! How long dreams take here: one estimate for admission, for `eta_seconds` and for `Retry-After`.
+//!
+//! A [`Plan`](crate::plan::Plan) says how long a dream would take on the machine that work was weighed on. How
+//! this machine compares depends on its processor, on what else runs there and on the network, so the factor is
+//! kept per model and precision: measured at the start with a short render, and corrected with every job.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-/// Assumed before the first dream is finished, in seconds.
-const FIRST_GUESS: f64 = 10.0;
+use crate::spec::{DreamSpec, Precision};
 
-/// Weight of the newest dream: the last handful decides, so that a change of habits shows soon.
+/// Weight of the newest observation: the last handful decides, so that a change shows soon.
 const NEWEST: f64 = 0.25;
 
-/// Running mean of the seconds from claim to end.
-#[derive(Debug)]
-pub struct Pace(Mutex<f64>);
+/// An observation counts as at most so many times more or less than expected: a job that was slow for a reason
+/// of its own must not make the next ones look hopeless.
+const SURPRISE: f64 = 3.0;
+
+/// Seconds besides the work: fetching the input, storing the dream and writing its end.
+const BESIDES: f64 = 0.02;
+
+/// Assumed of a job whose work is not known, in seconds.
+pub const UNKNOWN: f64 = 10.0;
+
+/// Learned factors between reference seconds and seconds here.
+#[derive(Debug, Default)]
+pub struct Pace(Mutex<HashMap<(String, Precision), f64>>);
 
 impl Pace {
-    /// Starts from what an earlier process left in the store.
-    pub fn new(known: Option<f64>) -> Self {
-        Self(Mutex::new(known.unwrap_or(FIRST_GUESS)))
+    /// Predicts seconds from claim to end.
+    pub fn seconds(&self, spec: &DreamSpec, reference_seconds: f64) -> f64 {
+        self.factor(&spec.model, spec.precision) * reference_seconds + BESIDES
     }
 
-    /// Learns from one finished dream.
-    pub fn learn(&self, seconds: f64) {
-        let mut mean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *mean += NEWEST * (seconds - *mean);
+    /// Takes the measurement of a short render as it is.
+    pub fn calibrate(&self, spec: &DreamSpec, factor: f64) {
+        if factor.is_finite() && factor > 0.0 {
+            self.factors().insert(key(&spec.model, spec.precision), factor);
+        }
     }
 
-    /// Seconds per dream.
-    pub fn seconds(&self) -> f64 {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Learns from a job that took `seconds` from claim to end.
+    pub fn learn(&self, spec: &DreamSpec, reference_seconds: f64, seconds: f64) {
+        let expected = self.factor(&spec.model, spec.precision);
+        let found = (seconds - BESIDES).max(0.0) / reference_seconds;
+        if !found.is_finite() {
+            return;
+        }
+        let surprise = (found / expected).clamp(1.0 / SURPRISE, SURPRISE);
+        self.factors().insert(key(&spec.model, spec.precision), expected * surprise.powf(NEWEST));
     }
 
-    /// Seconds until `jobs` jobs are done by `workers` workers: whole seconds, at least 1, at most an hour.
-    pub fn wait(&self, jobs: u64, workers: usize) -> u64 {
-        let seconds = jobs as f64 * self.seconds() / workers.max(1) as f64;
-        seconds.ceil().clamp(1.0, 3600.0) as u64
+    /// What is known of the model in this precision, else in the usual one, else nothing.
+    fn factor(&self, model: &str, precision: Precision) -> f64 {
+        let factors = self.factors();
+        let known =
+            [precision, Precision::Fp32].map(|precision| factors.get(&key(model, precision)).copied());
+        known.into_iter().flatten().next().unwrap_or(1.0)
     }
+
+    /// No code panics while it holds the lock.
+    fn factors(&self) -> MutexGuard<'_, HashMap<(String, Precision), f64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(model: &str, precision: Precision) -> (String, Precision) {
+    let precision = if precision == Precision::Auto { Precision::Fp32 } else { precision };
+    (model.to_owned(), precision)
+}
+
+/// `Retry-After` for work of so many seconds that `workers` workers share: at least 1, at most an hour.
+pub fn retry_after(seconds: f64, workers: usize) -> u64 {
+    (seconds / workers.max(1) as f64).ceil().clamp(1.0, 3600.0) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn spec(model: &str, precision: Precision) -> DreamSpec {
+        let spec = serde_json::json!({
+            "model": model, "preset": "deepdream", "objectives": [], "octaves": 1, "octave_scale": 1.4,
+            "octave_mode": "carry-detail", "iterations": 1, "step": 1.0, "normalization": "std",
+            "laplacian_levels": 4, "tile_size": 512, "tiling": "even", "jitter": true, "seed": 0,
+            "precision": precision, "format": "png",
+        });
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn what_is_measured_is_expected() {
+        let pace = Pace::default();
+        let (auto, half) = (spec("a", Precision::Auto), spec("a", Precision::Bf16));
+        assert!((pace.seconds(&auto, 2.0) - 2.0 - BESIDES).abs() < 1e-9);
+        pace.calibrate(&auto, 3.0);
+        assert!((pace.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
+        // Another precision is at first as slow as the usual one; another model has nothing to do with it.
+        assert_eq!(pace.seconds(&half, 2.0), pace.seconds(&auto, 2.0));
+        assert!((pace.seconds(&spec("b", Precision::Fp32), 2.0) - 2.0 - BESIDES).abs() < 1e-9);
+        for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            pace.calibrate(&auto, nonsense);
+        }
+        assert!((pace.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
+    }
+
+    #[test]
+    fn jobs_correct_the_factor_and_a_single_one_does_little() {
+        let pace = Pace::default();
+        let spec = spec("a", Precision::Fp32);
+        for _ in 0..30 {
+            pace.learn(&spec, 2.0, 8.0 + BESIDES);
+        }
+        assert!((pace.seconds(&spec, 1.0) - 4.0 - BESIDES).abs() < 0.01, "{}", pace.seconds(&spec, 1.0));
+        // A laptop was closed for an hour.
+        pace.learn(&spec, 2.0, 3600.0);
+        assert!(pace.seconds(&spec, 1.0) < 4.0 * 1.4);
+        pace.learn(&spec, 0.0, 1.0);
+        assert!(pace.seconds(&spec, 1.0) < 4.0 * 1.4, "nothing is learned from a job without work");
+    }
+
     #[test]
     fn waiting_grows_with_the_queue_and_stays_sane() {
-        let pace = Pace::new(Some(2.0));
-        assert_eq!(pace.wait(0, 1), 1);
-        assert_eq!(pace.wait(5, 1), 10);
-        assert_eq!(pace.wait(5, 4), 3);
-        assert_eq!(pace.wait(5, 0), 10);
-        assert_eq!(pace.wait(1_000_000, 1), 3600);
-        pace.learn(6.0);
-        assert!((pace.seconds() - 3.0).abs() < 1e-9);
+        assert_eq!(retry_after(0.0, 1), 1);
+        assert_eq!(retry_after(9.1, 1), 10);
+        assert_eq!(retry_after(9.1, 4), 3);
+        assert_eq!(retry_after(9.1, 0), 10);
+        assert_eq!(retry_after(1e9, 1), 3600);
     }
 }

@@ -97,8 +97,11 @@ pub(super) async fn run(
         let reason = OnceLock::new();
         let attempt = attempt(context, renderer, &job, lease, give_up, &reason).await;
         let gone = matches!(attempt, Err(AttemptError::Render(RenderError::Stopped)));
-        if settle(context, lease, attempt, reason.get().copied()).await == Some(JobState::Succeeded) {
-            context.pace.learn(began.elapsed().as_secs_f64());
+        let ended = settle(context, lease, attempt, reason.get().copied()).await;
+        // A later attempt may have begun in the middle.
+        if let (Some(JobState::Succeeded), 1, Some(forecast)) = (ended, job.attempt, job.forecast) {
+            let seconds = began.elapsed().as_secs_f64();
+            context.pace.learn(&job.spec, forecast.reference_seconds, seconds);
         }
         if gone { Outcome::RendererGone } else { Outcome::Done }
     }

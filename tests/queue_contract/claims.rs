@@ -29,6 +29,43 @@ pub async fn jobs_are_claimed_in_order(factory: &dyn Factory) {
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
 }
 
+pub async fn forecasts_add_up(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let forecast = |seconds| Forecast {
+        seconds,
+        reference_seconds: seconds / 2.0,
+        memory: 5_000_000_000,
+        megapixel_iterations: 0.25,
+    };
+    let add = async |seconds| {
+        let new = NewJob { forecast: Some(forecast(seconds)), ..NewJob::new(JobId::new(), spec()) };
+        bench.queue.enqueue(new).await.unwrap()
+    };
+    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 0.0);
+    let (first, second) = (add(4.0).await, add(2.0).await);
+    assert_eq!((first.forecast, first.seconds_ahead), (Some(forecast(4.0)), Some(0.0)));
+    assert_eq!(second.seconds_ahead, Some(4.0));
+    // One that nothing is known of counts as ten seconds.
+    let unknown = bench.add().await;
+    assert_eq!(
+        (bench.get(unknown).await.forecast, bench.get(unknown).await.seconds_ahead),
+        (None, Some(6.0))
+    );
+    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 16.0);
+    // A job that runs counts half.
+    let claim = bench.claim().await;
+    assert_eq!(
+        (claim.job.id, claim.job.forecast, claim.job.seconds_ahead),
+        (first.id, Some(forecast(4.0)), None)
+    );
+    assert_eq!(bench.get(second.id).await.seconds_ahead, Some(2.0));
+    assert_eq!(bench.get(unknown).await.seconds_ahead, Some(4.0));
+    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 14.0);
+    let ended = bench.queue.complete(claim.lease, finished(claim.lease)).await.unwrap();
+    assert_eq!((ended.forecast, ended.seconds_ahead), (Some(forecast(4.0)), None));
+    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 12.0);
+}
+
 pub async fn positions_count_from_the_front(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let ids = [bench.add().await, bench.add().await, bench.add().await];

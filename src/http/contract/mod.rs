@@ -72,7 +72,10 @@ pub fn job_example() -> Value {
             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "score": 0.91,
         },
-        "metrics": { "queue_seconds": 0.012, "render_seconds": 0.43, "megapixel_iterations": null },
+        "metrics": {
+            "queue_seconds": 0.012, "render_seconds": 0.43, "megapixel_iterations": 0.012242,
+            "predicted_seconds": 0.471, "predicted_memory_mb": 4.7,
+        },
         "links": {
             "self": "/v1/jobs/0198c0de-5a7e-7000-8000-00000000d0e5",
             "result": "/v1/jobs/0198c0de-5a7e-7000-8000-00000000d0e5/result",

@@ -42,8 +42,9 @@ refusals! {
     /// The range begins behind the end of the file.
     #[response(headers(("Content-Range" = String, description = "Length of the file, such as `bytes */1234`.")))]
     BeyondEnd;
-    /// Something in the request is wrong, and `errors` lists all of it; or its `Idempotency-Key` was used before
-    /// for another request.
+    /// Something in the request is wrong, and `errors` lists all of it; or the dream would take more seconds or
+    /// memory than one job may, and `prediction` says how much and what would fit; or its `Idempotency-Key` was used
+    /// before for another request.
     Invalid;
     /// Every place in the queue is taken.
     #[response(headers(

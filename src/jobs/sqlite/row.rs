@@ -4,7 +4,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
     clock::Timestamp,
-    jobs::{Erased, Facts, Job, JobId, JobResult, JobState, QueueError},
+    jobs::{Erased, Facts, Forecast, Job, JobId, JobResult, JobState, QueueError},
 };
 
 pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
@@ -22,6 +22,8 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
         attempt: facts.attempt,
         cancel_requested: facts.cancel_requested,
         queue_position: row.try_get::<Option<i64>, _>("queue_position")?.map(i64::unsigned_abs),
+        seconds_ahead: row.try_get("seconds_ahead")?,
+        forecast: forecast(row)?,
         progress: parsed(row, "progress")?,
         error: parsed(row, "error")?,
         result: parsed(row, "result")?,
@@ -34,6 +36,17 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
         // A hint for whoever watches: not worth losing a job for.
         traceparent: row.try_get::<Option<&str>, _>("traceparent")?.and_then(|text| text.parse().ok()),
     })
+}
+
+/// What was predicted; none for a row of an earlier version.
+fn forecast(row: &SqliteRow) -> Result<Option<Forecast>, sqlx::Error> {
+    let Some(seconds) = row.try_get("predicted_seconds")? else { return Ok(None) };
+    Ok(Some(Forecast {
+        seconds,
+        reference_seconds: row.try_get::<Option<f64>, _>("reference_seconds")?.unwrap_or(seconds),
+        memory: row.try_get::<Option<i64>, _>("predicted_memory")?.unwrap_or_default().unsigned_abs(),
+        megapixel_iterations: row.try_get::<Option<f64>, _>("megapixel_iterations")?.unwrap_or_default(),
+    }))
 }
 
 pub(super) fn facts(row: &SqliteRow) -> Result<Facts, QueueError> {

@@ -1,13 +1,20 @@
 //! The larger statements of the SQLite dialect.
 
-/// A row with its place in the queue, which is there only for queued jobs.
+/// A row with its place in the queue and the predicted seconds before it, which are there only for queued jobs.
+/// A job whose seconds were never predicted counts as ten.
 macro_rules! select {
     ($($rest:literal)+) => {
         concat!(
             "SELECT jobs.*, CASE WHEN state = 'queued' THEN (
                 SELECT count(*) FROM jobs AS ahead
                 WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) <= (jobs.rank, jobs.id)
-            ) END AS queue_position FROM jobs ",
+            ) END AS queue_position, CASE WHEN state = 'queued' THEN (
+                SELECT total(coalesce(predicted_seconds, 10.0)) FROM jobs AS ahead
+                WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) < (jobs.rank, jobs.id)
+            ) + (
+                SELECT total(coalesce(predicted_seconds, 10.0)) / 2 FROM jobs AS ahead
+                WHERE ahead.state = 'running'
+            ) END AS seconds_ahead FROM jobs ",
             $($rest),+
         )
     };
@@ -26,9 +33,9 @@ pub(super) const LIST_IN_STATE: &str =
 pub(super) const ENQUEUE: &str = "
     INSERT INTO jobs (
         id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key, fingerprint,
-        traceparent
+        traceparent, predicted_seconds, reference_seconds, predicted_memory, megapixel_iterations
     )
-    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5, ?6, ?7, ?8, ?9
+    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
     WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?4";
 
 /// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
@@ -42,7 +49,7 @@ pub(super) const CLAIM: &str = "
         WHERE state = 'queued' AND not_before <= ?4 AND (deadline_at IS NULL OR deadline_at > ?4)
         ORDER BY rank, id LIMIT 1
     )
-    RETURNING *, NULL AS queue_position";
+    RETURNING *, NULL AS queue_position, NULL AS seconds_ahead";
 
 /// A beat without progress changes nothing that a client could see, so the version stays.
 pub(super) const BEAT: &str = "
@@ -67,12 +74,10 @@ pub(super) const MOVE: &str = "
         updated_at = ?10
     WHERE id = ?1";
 
-/// The newest dreams by age of the job, which the index gives for nothing.
-pub(super) const RECENT: &str = "
-    SELECT avg(finished_at - started_at) / 1000.0 FROM (
-        SELECT started_at, finished_at FROM jobs WHERE state = 'succeeded'
-        ORDER BY created_at DESC, id DESC LIMIT 20
-    )";
+/// Predicted seconds of everything that waits, and half of what runs.
+pub(super) const BACKLOG: &str = "
+    SELECT total(coalesce(predicted_seconds, 10.0) * CASE state WHEN 'queued' THEN 1.0 ELSE 0.5 END)
+    FROM jobs WHERE state IN ('queued', 'running')";
 
 /// Waiting jobs whose deadline has passed.
 pub(super) const OVERDUE: &str = "

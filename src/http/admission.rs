@@ -1,0 +1,170 @@
+//! Will this job fit? What a dream takes is predicted before it is accepted, from its octaves, its tiles and the
+//! layers of its network, so that a client hears at once what would otherwise fail, or block everyone, later.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use crate::{
+    app::AppState,
+    config::LimitsConfig,
+    fields::FieldError,
+    jobs::Forecast,
+    models::Model,
+    plan::{Plan, PlanError},
+    spec::{DreamSpec, OctaveMode},
+    worker::Pace,
+};
+
+/// Share of the memory that one job may take where the configuration does not say: the rest is for the models,
+/// for uploads that are being checked, and for everything else.
+const SHARE: f64 = 0.6;
+
+const MEGABYTE: u64 = 1_000_000;
+
+/// What one job may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Admission {
+    /// Seconds from claim to end; infinite for no limit.
+    max_seconds: f64,
+    /// Bytes.
+    max_memory: u64,
+    /// Pixels of the largest octave.
+    max_pixels: u64,
+}
+
+impl Admission {
+    /// As configured; where the memory is not, a share of what the machine or its cgroup has, for each of so many
+    /// workers.
+    pub fn new(limits: &LimitsConfig, workers: usize) -> Self {
+        let max_seconds = limits.max_job_seconds.map_or(f64::INFINITY, |limit| limit.as_secs_f64());
+        let max_memory = match limits.max_job_memory_mb {
+            Some(megabytes) => megabytes.saturating_mul(MEGABYTE),
+            None => (memory_here() as f64 * SHARE / workers.max(1) as f64) as u64,
+        };
+        Self { max_seconds, max_memory, max_pixels: limits.max_pixels }
+    }
+
+    fn allows(&self, forecast: &Forecast) -> bool {
+        forecast.seconds <= self.max_seconds && forecast.memory <= self.max_memory
+    }
+}
+
+/// Memory of the machine in bytes, or of the cgroup where that has less.
+fn memory_here() -> u64 {
+    // Where the system does not tell, there is nothing to go by.
+    let Ok(mut system) = sysinfo::System::new() else { return u64::MAX };
+    system.refresh_memory();
+    let cgroup = system.cgroup_limits().map(|limits| limits.total_memory).filter(|memory| *memory > 0);
+    cgroup.into_iter().chain([system.total_memory()]).min().filter(|memory| *memory > 0).unwrap_or(u64::MAX)
+}
+
+/// What a job that was refused would take, and what may be taken.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Prediction {
+    /// Seconds of work.
+    seconds: f64,
+    /// Seconds allowed; `null` for any number.
+    max_seconds: Option<f64>,
+    /// Megabytes of memory.
+    memory_mb: u64,
+    /// Megabytes allowed.
+    max_memory_mb: u64,
+    /// The largest picture of the same shape that fits this spec; `null` where none does.
+    largest: Option<Size>,
+}
+
+/// Size of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Size {
+    /// In pixels.
+    width: u32,
+    /// In pixels.
+    height: u32,
+}
+
+impl std::fmt::Display for Prediction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { seconds, max_seconds, memory_mb, max_memory_mb, largest } = self;
+        write!(f, "the dream would take about {seconds} seconds and {memory_mb} MB of memory; at most ")?;
+        if let Some(max_seconds) = max_seconds {
+            write!(f, "{max_seconds} seconds and ")?;
+        }
+        write!(f, "{max_memory_mb} MB are allowed: ")?;
+        match largest {
+            Some(Size { width, height }) => {
+                write!(
+                    f,
+                    "with this spec {width}×{height} pixels is the largest picture of this shape that fits"
+                )
+            }
+            None => {
+                f.write_str("no picture of this shape fits this spec; use fewer iterations or smaller tiles")
+            }
+        }
+    }
+}
+
+/// Predicts what `spec` makes of a picture of `size` (height, width). Takes milliseconds at most: where the job
+/// is refused, a few dozen plans are made to find the largest that fits.
+///
+/// # Errors
+/// [`ApiError::Invalid`] for what would fail, [`ApiError::TooMuchWork`] for what takes too much.
+pub fn forecast(
+    admission: &Admission,
+    pace: &Pace,
+    model: &Model,
+    spec: &DreamSpec,
+    size: (u32, u32),
+) -> Result<Forecast, ApiError> {
+    let network = &model.network;
+    let plan =
+        Plan::of(spec, network, size, admission.max_pixels).map_err(|error| impossible(spec, error))?;
+    let of = |plan: &Plan| {
+        let reference_seconds = plan.work.seconds();
+        Forecast {
+            seconds: pace.seconds(spec, reference_seconds),
+            reference_seconds,
+            memory: plan.memory,
+            megapixel_iterations: plan.megapixel_iterations,
+        }
+    };
+    let forecast = of(&plan);
+    if admission.allows(&forecast) {
+        return Ok(forecast);
+    }
+    let fits = |plan: &Plan| admission.allows(&of(plan));
+    let largest = Plan::largest(spec, network, size, admission.max_pixels, fits);
+    Err(ApiError::TooMuchWork(Box::new(Prediction {
+        // Tenths are as fine as a prediction deserves.
+        seconds: (forecast.seconds * 10.0).round() / 10.0,
+        max_seconds: Some(admission.max_seconds).filter(|limit| limit.is_finite()),
+        memory_mb: forecast.memory.div_ceil(MEGABYTE),
+        max_memory_mb: admission.max_memory / MEGABYTE,
+        largest: largest.map(|(height, width)| Size { width, height }),
+    })))
+}
+
+/// As [`forecast`], with the state's own limits, on a thread for such work.
+///
+/// # Errors
+/// As [`forecast`].
+pub async fn admit(state: &AppState, spec: &DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
+    let model = state.catalogue.get(&spec.model).cloned();
+    let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
+    let (state, spec) = (state.clone(), spec.clone());
+    let planning =
+        tokio::task::spawn_blocking(move || forecast(&state.admission, &state.pace, &model, &spec, size));
+    planning.await.map_err(ApiError::internal)?
+}
+
+/// What would fail later is a mistake in the request now.
+fn impossible(spec: &DreamSpec, error: PlanError) -> ApiError {
+    let start = if spec.noise.is_some() { "/spec/noise" } else { "/image" };
+    let pointer = match (&error, spec.octave_mode) {
+        (PlanError::TooLarge(_), OctaveMode::Enlarge) if spec.octaves > 1 => "/spec/octaves",
+        (PlanError::TooLarge(_) | PlanError::Shape(_), _) => start,
+        (PlanError::Layer(_), _) => "/spec/objectives",
+    };
+    ApiError::Invalid(vec![FieldError::new(pointer, error.to_string())])
+}

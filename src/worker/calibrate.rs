@@ -1,0 +1,83 @@
+//! How fast is this machine? A few gradient steps with each model, before the server says that it is ready.
+//!
+//! The first job of a model would otherwise be predicted from another machine's figures, and wait for the model to
+//! be loaded onto the device.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::Pace;
+use crate::{
+    models::{Catalogue, Model},
+    plan::Plan,
+    render::{CancelFlag, RenderError, RenderRequest, Renderer},
+    spec::{self, DreamSpec, Start},
+};
+
+/// Edge of the picture in pixels: large enough for the processor to have something to do, and for every network.
+const EDGE: u32 = 256;
+
+/// Gradient steps, of which the median counts: the first is slow, and others may be disturbed.
+const STEPS: u32 = 5;
+
+/// A device that takes longer is not measured to the end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Measures every model; one that cannot be measured is logged and keeps the figures of the reference machine.
+pub async fn calibrate(renderer: &Renderer, catalogue: &Catalogue, pace: &Pace) {
+    for model in catalogue.iter() {
+        match measure(renderer, catalogue, model).await {
+            Ok(Some((spec, factor))) => {
+                pace.calibrate(&spec, factor);
+                info!(model = model.id, factor, "measured");
+            }
+            Ok(None) => warn!(model = model.id, "the device is too slow to be measured"),
+            Err(error) => warn!(model = model.id, %error, "the model cannot be measured"),
+        }
+    }
+}
+
+/// How much slower one gradient step is here than where work was weighed.
+async fn measure(
+    renderer: &Renderer,
+    catalogue: &Catalogue,
+    model: &Arc<Model>,
+) -> Result<Option<(DreamSpec, f64)>, RenderError> {
+    let spec = json!({
+        "model": model.id, "preset": "multiscale", "noise": { "width": EDGE, "height": EDGE }, "octaves": 1,
+        "iterations": STEPS, "recipe": false,
+    });
+    // The defaults of a model in the catalogue are right; were they not, its jobs would be refused.
+    let Ok(spec) = spec::resolve("", spec, catalogue, Start::Nothing { image: "" }) else { return Ok(None) };
+    let Ok(plan) = Plan::of(&spec, &model.network, (EDGE, EDGE), u64::MAX) else { return Ok(None) };
+    let times = Arc::new(Mutex::new(vec![]));
+    let noted = Arc::clone(&times);
+    let cancel = CancelFlag::default();
+    let request = RenderRequest {
+        model: Arc::clone(model),
+        spec: spec.clone(),
+        input: None,
+        resume: None,
+        on_progress: Box::new(move |_| {
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())
+        }),
+        on_octave: None,
+        cancel: cancel.clone(),
+    };
+    match timeout(PATIENCE, renderer.submit(request)?).await {
+        Ok(outcome) => drop(outcome.unwrap_or(Err(RenderError::Stopped))?),
+        // The steps so far are measurements too.
+        Err(_) => cancel.cancel(),
+    }
+    let times = times.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut steps: Vec<f64> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
+    steps.sort_unstable_by(f64::total_cmp);
+    let expected = plan.step.seconds();
+    Ok(steps.get(steps.len() / 2).map(|step| (spec, step / expected)))
+}

@@ -1,0 +1,142 @@
+//! What a job takes is known before it is accepted: what would be too much, or would fail, is refused with the
+//! figures, and what was predicted is about what happens.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    client::{form, pointers, problem, quick},
+    picture,
+    server::{Setup, TestServer},
+};
+use reverie::{
+    graph::{Array, Network, Node, NodeId, Op, Padding},
+    models::{Catalogue, Model, Preprocessing},
+};
+use serde_json::{Value, json};
+
+/// A server without a worker, whose jobs may take so much.
+async fn limited(seconds: Option<u64>, megabytes: Option<u64>) -> TestServer {
+    let mut setup = Setup::new().await;
+    setup.config.limits.max_job_seconds = seconds.map(Duration::from_secs);
+    setup.config.limits.max_job_memory_mb = megabytes;
+    Setup { works: false, ..setup }.start().await
+}
+
+async fn refused(server: &TestServer, (width, height): (u32, u32), spec: &Value) -> Value {
+    let refused = problem(server.client.post_form(form(picture(width, height), spec)).await, 422).await;
+    assert!(server.blobs("inputs").is_empty(), "{refused}");
+    refused
+}
+
+#[tokio::test]
+async fn too_much_work_is_refused_with_what_would_fit() {
+    let (by_time, by_memory) = (limited(Some(1), None).await, limited(None, Some(100)).await);
+    let spec = json!({ "iterations": 10, "octaves": 2 });
+    for (server, predicted, limit) in
+        [(&by_time, "seconds", "max_seconds"), (&by_memory, "memory_mb", "max_memory_mb")]
+    {
+        let refused = refused(server, (900, 600), &spec).await;
+        assert_eq!(refused["type"], "urn:reverie:problem:too-much-work");
+        let prediction = &refused["prediction"];
+        assert!(prediction[predicted].as_f64() > prediction[limit].as_f64(), "{refused}");
+        let edge = |name: &str| u32::try_from(prediction["largest"][name].as_u64().unwrap()).unwrap();
+        let (width, height) = (edge("width"), edge("height"));
+        assert!(refused["detail"].as_str().unwrap().contains(&format!("{width}×{height}")), "{refused}");
+        assert!((1.4..1.6).contains(&(f64::from(width) / f64::from(height))), "{refused}");
+        // What is said to fit does, and what is clearly larger does not.
+        let larger = form(picture(width * 5 / 4, height * 5 / 4), &spec);
+        problem(server.client.post_form(larger).await, 422).await;
+        server.client.submit(picture(width, height), &spec).await;
+    }
+    assert_eq!(
+        by_memory.client.get("/v1/jobs").await.json::<Value>().await.unwrap()["jobs"][0]["spec"]["octaves"],
+        2
+    );
+}
+
+#[tokio::test]
+async fn where_nothing_fits_the_refusal_says_so() {
+    let server = limited(Some(1), None).await;
+    let refused = refused(&server, (64, 64), &json!({ "iterations": 1000, "octaves": 16 })).await;
+    assert_eq!(refused["type"], "urn:reverie:problem:too-much-work");
+    assert_eq!(refused["prediction"]["largest"], Value::Null, "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("fewer iterations"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_would_fail_is_refused_at_once() {
+    let server = limited(None, None).await;
+    let enlarged = json!({ "preset": "multiscale", "octaves": 6, "octave_scale": 4 });
+    let refused = refused(&server, (200, 100), &enlarged).await;
+    assert_eq!(refused["type"], "urn:reverie:problem:invalid");
+    assert_eq!(pointers(&refused), ["/spec/octaves"]);
+    let noise = json!({ "spec": { "preset": "naive", "noise": { "width": 4096, "height": 4096 } } });
+    let response = server.client.post_bytes("application/json", noise.to_string()).await;
+    assert_eq!(pointers(&problem(response, 422).await), ["/spec/noise"]);
+}
+
+/// A model that needs 9×9 pixels for its only layer.
+fn demanding() -> Catalogue {
+    let conv = Op::Conv2d {
+        weight: Array::new(vec![4, 3, 9, 9], vec![0.0; 972]).unwrap(),
+        bias: None,
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: Padding::Valid,
+        groups: 1,
+    };
+    let nodes = vec![
+        Node { name: "image".into(), op: Op::Input { channels: 3 }, inputs: Vec::new() },
+        Node { name: "conv".into(), op: conv, inputs: vec![NodeId(0)] },
+    ];
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(Model {
+        id: "demanding".into(),
+        description: String::new(),
+        path: "none".into(),
+        sha256: String::new(),
+        network: Network::new(nodes).unwrap(),
+        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
+        default_layer: "conv".into(),
+        class_layer: None,
+        channel_layer: "conv".into(),
+    });
+    catalogue
+}
+
+#[tokio::test]
+async fn a_picture_too_small_for_the_model_is_refused_at_once() {
+    let setup = Setup::new().await;
+    let server = Setup { works: false, catalogue: Arc::new(demanding()), ..setup }.start().await;
+    let refused = refused(&server, (200, 8), &json!({})).await;
+    assert_eq!(
+        (refused["type"].as_str(), pointers(&refused)),
+        (Some("urn:reverie:problem:invalid"), vec!["/image"])
+    );
+    assert!(refused["detail"].as_str().unwrap().contains("200×8"), "{refused}");
+    server.client.submit(picture(200, 9), &json!({})).await;
+}
+
+#[tokio::test]
+async fn a_finished_job_tells_what_it_took() {
+    let server = TestServer::start().await;
+    let id = server.client.submit(picture(96, 80), &quick()).await;
+    server.client.dream(&id).await;
+    let job = server.client.job(&id).await;
+    let metrics = &job["metrics"];
+    // Two octaves, 68×57 and 96×80, with two steps each.
+    let expected = f64::from((68 * 57 + 96 * 80) * 2) / 1e6;
+    assert_eq!(metrics["megapixel_iterations"], expected, "{job}");
+    assert!(metrics["predicted_memory_mb"].as_f64().unwrap() > 0.0);
+    // The machine may be busy with other tests: the benchmark tells how good predictions are.
+    let (predicted, took) = (metrics["predicted_seconds"].as_f64(), metrics["render_seconds"].as_f64());
+    let ratio = predicted.unwrap() / took.unwrap();
+    assert!((0.1..10.0).contains(&ratio), "{job}");
+    let canceled = server.client.submit(picture(96, 80), &json!({ "iterations": 1000 })).await;
+    server.client.post(&format!("/v1/jobs/{canceled}/cancel")).await;
+    let job = server.client.job_until(&canceled, |job| job["finished_at"].is_string()).await;
+    assert_eq!(job["metrics"]["megapixel_iterations"], Value::Null, "{job}");
+}
