@@ -124,6 +124,9 @@ struct DreamArgs {
     /// Keep the colours of the original; take only brightness from the dream.
     #[arg(long)]
     preserve_colors: bool,
+    /// Set the result's contrast to a standard (the default for a start from noise), or not.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    auto_contrast: Option<bool>,
     /// Width in pixels over which the edges of the mask are softened.
     #[arg(long, value_name = "PIXELS")]
     mask_feather: Option<u64>,
@@ -251,6 +254,7 @@ impl DreamArgs {
             ("blend", self.blend.map(|value| json!(value))),
             ("preserve_colors", self.preserve_colors.then_some(json!(true))),
             ("recipe", self.no_recipe.then_some(json!(false))),
+            ("auto_contrast", self.auto_contrast.map(|value| json!(value))),
             ("mask", self.mask_feather.map(|value| json!({ "feather": value }))),
             ("lossless", self.lossless.then_some(json!(true))),
             ("quality", self.quality.map(|value| json!(value))),

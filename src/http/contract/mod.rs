@@ -45,6 +45,7 @@ pub fn job_example() -> Value {
             "precision": "auto",
             "blend": 0.0,
             "preserve_colors": false,
+            "auto_contrast": false,
             "format": "png",
             "quality": 92,
             "lossless": false,
