@@ -86,13 +86,13 @@ struct DreamArgs {
     #[arg(long, value_name = "N")]
     iterations: Option<u64>,
     /// Step length.
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = parse_number)]
     step: Option<f64>,
     /// Number of scales.
     #[arg(long, value_name = "N")]
     octaves: Option<u64>,
     /// Ratio of neighbouring scales.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = parse_number)]
     octave_scale: Option<f64>,
     /// carry-detail (the result has the input's size) or enlarge (it grows octave by octave).
     #[arg(long, value_name = "MODE")]
@@ -119,7 +119,7 @@ struct DreamArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Share of the original in the result, 0 to 1.
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", value_parser = parse_number)]
     blend: Option<f64>,
     /// Keep the colours of the original; take only brightness from the dream.
     #[arg(long)]
@@ -289,6 +289,12 @@ impl DreamArgs {
         }
         Some(objective)
     }
+}
+
+/// A number; JSON, which the options become, knows neither NaN nor infinity.
+fn parse_number(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "give a number such as 1.5".into())
 }
 
 /// `224x224` as width and height.
