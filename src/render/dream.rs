@@ -1,6 +1,6 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
@@ -35,6 +35,8 @@ pub(super) struct Dreamed {
     pub(super) image: Tensor,
     /// Octaves that were dreamed.
     pub(super) octaves: u32,
+    /// Time spent in the hooks.
+    pub(super) telling: Duration,
 }
 
 /// Dreams `original`, where `mask` lets it, going on after `resume` where there is one that fits.
@@ -69,6 +71,7 @@ pub(super) fn dream(
         Some(checkpoint) => checkpoint.image,
         None => octaves.base()?,
     };
+    let mut telling = Duration::ZERO;
     for octave in first..count {
         if octave > 0 {
             image = octaves.advance(octave as usize, image)?;
@@ -87,10 +90,14 @@ pub(super) fn dream(
             stepper.step(&image, &gradient, octave_mask.as_ref())?;
             let mut progress = meter.read(octave as usize, iteration, score);
             progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();
+            let told = Instant::now();
             (hooks.on_progress)(progress);
+            telling += told.elapsed();
         }
         if octave + 1 < count {
+            let told = Instant::now();
             (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
+            telling += told.elapsed();
         }
     }
     each(&image, |_, strip| Ok(strip.f_clamp_(0.0, 255.0)?))?;
@@ -99,7 +106,7 @@ pub(super) fn dream(
     {
         mask.restore(&image, original)?;
     }
-    Ok(Dreamed { image, octaves: count })
+    Ok(Dreamed { image, octaves: count, telling })
 }
 
 /// The octaves of a dream.

@@ -73,7 +73,7 @@ impl Engine {
         };
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         let started = Instant::now();
-        let Dreamed { image: dreamed, octaves } =
+        let Dreamed { image: dreamed, octaves, telling } =
             dream(&walk, &spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let score = walk.score(&dreamed)?;
@@ -99,6 +99,7 @@ impl Engine {
             score,
             notes: notes(&spec, octaves),
             render_seconds,
+            telling_seconds: telling.as_secs_f64(),
         })
     }
 

@@ -151,6 +151,8 @@ pub struct Rendered {
     pub notes: Vec<String>,
     /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
     pub render_seconds: f64,
+    /// Seconds of these that went into telling: progress, checkpoints, previews.
+    pub telling_seconds: f64,
 }
 
 /// Why a dream was not rendered.
