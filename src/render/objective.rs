@@ -65,7 +65,7 @@ impl Goal {
 
     /// Weighted sum of all terms for one tile, `[1, 3, H, W]` in 0–255; a scalar tensor.
     pub(super) fn score(&self, executor: &Executor, tile: &Tensor) -> Result<Tensor, RenderError> {
-        let values = self.values(executor, tile)?;
+        let values = self.values(&executor.forward(tile, &self.layers)?)?;
         self.sum(&values, self.terms.iter().map(|term| term.weight))
     }
 
@@ -80,9 +80,11 @@ impl Goal {
         tile: &Tensor,
         whole: Option<(i64, i64)>,
     ) -> Result<(f64, Tensor), RenderError> {
-        // A leaf of its own: gradients of earlier steps must not be reachable from it.
-        let tile = tile.f_detach()?.f_contiguous()?.f_set_requires_grad(true)?;
-        let values = self.values(executor, &tile)?;
+        let tape = executor.record(tile, &self.layers)?;
+        // Autograd differentiates the terms themselves, which are small; from there the executor goes on.
+        let leaves = tape.activations.iter().map(|layer| Ok(layer.f_detach()?.f_set_requires_grad(true)?));
+        let leaves = leaves.collect::<Result<Vec<Tensor>, RenderError>>()?;
+        let values = self.values(&leaves)?;
         let score = self.sum(&values, self.terms.iter().map(|term| term.weight))?;
         let climbed = match whole {
             Some(whole) => {
@@ -94,15 +96,13 @@ impl Goal {
             }
             None => score.shallow_clone(),
         };
-        let gradient = Tensor::f_run_backward(&[&climbed], &[&tile], false, false)?.pop();
-        let gradient = gradient.ok_or_else(|| RenderError::Engine("libtorch returned no gradient".into()))?;
-        Ok((score.f_double_value(&[])?, gradient))
+        let seeds = Tensor::f_run_backward(&[&climbed], &leaves, false, false)?;
+        Ok((score.f_double_value(&[])?, tape.gradient(seeds)?))
     }
 
     /// The value of each term, scalars.
-    fn values(&self, executor: &Executor, tile: &Tensor) -> Result<Vec<Tensor>, RenderError> {
-        let activations = executor.forward(tile, &self.layers)?;
-        self.terms.iter().zip(&activations).map(|(term, activation)| term.value(activation)).collect()
+    fn values(&self, activations: &[Tensor]) -> Result<Vec<Tensor>, RenderError> {
+        self.terms.iter().zip(activations).map(|(term, activation)| term.value(activation)).collect()
     }
 
     fn sum(&self, values: &[Tensor], weights: impl Iterator<Item = f64>) -> Result<Tensor, RenderError> {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     graph::{Array, Network, Node, NodeId, Op, Padding, Window},
-    models::{Model, Preprocessing},
+    models::{self, Model, Preprocessing},
     picture,
     plan::{HALO, octave_sizes},
     spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode},
@@ -149,6 +149,36 @@ fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
         assert_eq!(even(HALO).skipped, 0.0);
         // Without a halo the measure sees the borders.
         assert!(even(0).border > 0.1 && even(0).border > 3.0 * even(0).interior, "{:?}", even(0));
+    }
+}
+
+#[test]
+fn the_way_back_agrees_with_autograd() {
+    tch::manual_seed(5);
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_graph.pb");
+    let tiny = Arc::new(models::load_file(&fixture).unwrap());
+    let layers = tiny.network.nodes().iter().filter(|node| !matches!(node.op, Op::Input { .. }));
+    let mut cases: Vec<_> = layers.map(|node| (Arc::clone(&tiny), node.name.clone())).collect();
+    cases.extend(["lrn", "sum", "softmax"].map(|layer| (random_network(), layer.to_owned())));
+    for (model, layer) in cases {
+        let executor = Executor::new(model, Device::Cpu, Kind::Double).unwrap();
+        let objective = objective(ObjectiveKind::L2, &layer, &[]);
+        let goal = Goal::new(&executor, std::slice::from_ref(&objective), Device::Cpu).unwrap();
+        // Even and odd sizes: TensorFlow's padding differs, and last rows may be out of reach.
+        for (height, width) in [(33, 47), (64, 40), (38, 37), (35, 66)] {
+            if !goal.fits(&executor, height, width) {
+                continue;
+            }
+            let image = Tensor::rand([1, 3, height, width], (Kind::Double, Device::Cpu)) * 255.0;
+            let (_, gradient) = goal.gradient(&executor, &image, None).unwrap();
+            let leaf = image.set_requires_grad(true);
+            let score = goal.score(&executor, &leaf).unwrap();
+            let expected = Tensor::run_backward(&[&score], &[&leaf], false, false).remove(0);
+            let scale = expected.norm().double_value(&[]).max(1e-12);
+            // The gradient leaves the executor in single precision.
+            let error = (&gradient - &expected).norm().double_value(&[]) / scale;
+            assert!(error < 1e-6, "{layer} at {height}×{width}: {error}");
+        }
     }
 }
 

@@ -1,0 +1,118 @@
+//! The way back: from derivatives with respect to layers to the derivative with respect to the image.
+
+use tch::Tensor;
+
+use super::{
+    super::RenderError,
+    Executor,
+    forward::{Pass, Trace},
+    ints,
+    kernel::Kernel,
+    window::{Average, Padded, crop},
+};
+use crate::graph::{NodeId, Op};
+
+impl Executor {
+    /// Gradient with respect to the prepared image, `[1, 3, H, W]` in the executor's precision.
+    pub(super) fn back(
+        &self,
+        pass: Pass,
+        wanted: &[NodeId],
+        seeds: Vec<Tensor>,
+    ) -> Result<Tensor, RenderError> {
+        let network = self.network();
+        let mut gradients: Vec<Option<Tensor>> = pass.needed.iter().map(|_| None).collect();
+        for (id, seed) in wanted.iter().zip(seeds) {
+            let seed = seed.f_to_kind(self.kind)?;
+            // A map that comes in another layout would make every operation convert it.
+            let seed = if seed.dim() == 4 { self.layout.arrange(&seed)? } else { seed };
+            gather(&mut gradients[id.0], seed)?;
+        }
+        for (index, trace) in pass.traces.into_iter().enumerate().rev() {
+            let node = network.node(NodeId(index));
+            if matches!(node.op, Op::Input { .. }) {
+                continue;
+            }
+            // No gradient: not needed, or of no influence.
+            let Some(gradient) = gradients[index].take() else { continue };
+            let parts = self.derive(NodeId(index), gradient, trace)?;
+            for (input, part) in node.inputs.iter().zip(parts) {
+                gather(&mut gradients[input.0], part)?;
+            }
+        }
+        let gradient = gradients[network.input().0].take();
+        gradient.ok_or_else(|| RenderError::Engine("the objective does not depend on the image".into()))
+    }
+
+    /// The gradients of a node's inputs, given that of its output and what it left behind.
+    fn derive(&self, id: NodeId, gradient: Tensor, trace: Trace) -> Result<Vec<Tensor>, RenderError> {
+        let op = &self.network().node(id).op;
+        let one = |gradient| Ok(vec![gradient]);
+        match (op, trace, &self.kernels[id.0]) {
+            (Op::Conv2d { .. }, Trace::Size(size), Kernel::Convolution(convolution)) => {
+                one(convolution.backward(&gradient, size)?)
+            }
+            (Op::MatMul { .. }, _, Kernel::Matrix(weight)) => {
+                one(gradient.f_matmul(&weight.f_transpose(0, 1)?)?)
+            }
+            (Op::Lrn { .. }, Trace::Lrn { x, sums, power }, Kernel::Lrn(lrn)) => {
+                // With y = x · p and p = s^−β: ∂/∂x_i = g_i p_i − 2αβ x_i Σ_j g_j x_j p_j / s_j.
+                let mut direct = gradient.f_mul(&power)?;
+                let through = direct.f_mul(&x)?.f_div_(&sums)?;
+                let through = through.f_conv2d(&lrn.back, None::<Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
+                one(direct.f_addcmul_(&x, &through)?)
+            }
+            (Op::Relu, Trace::Output(y), _) => one(y.f_threshold_backward(&gradient, 0.0)?),
+            (Op::Relu6, Trace::Output(y), _) => one(y.f_hardtanh_backward(&gradient, 0.0, 6.0)?),
+            (Op::Softmax, Trace::Output(y), _) => {
+                one(Tensor::f_internal_softmax_backward_data(&gradient, &y, 1, y.f_kind()?)?)
+            }
+            (Op::MaxPool(window), Trace::Maxima { padded, indices, size }, _) => {
+                let Padded { map, added, symmetric } = padded;
+                let spread = map.f_max_pool2d_with_indices_backward(
+                    &gradient,
+                    ints(window.kernel),
+                    ints(window.stride),
+                    symmetric,
+                    [1, 1],
+                    false,
+                    &indices,
+                )?;
+                one(crop(&spread, added, size)?)
+            }
+            (Op::AvgPool(window), Trace::Input(x), _) => one(Average::new(*window).backward(&gradient, &x)?),
+            (Op::Concat, Trace::Channels(channels), _) => {
+                let starts = channels.iter().scan(0, |start, &channels| {
+                    *start += channels;
+                    Some((*start - channels, channels))
+                });
+                starts.map(|(start, channels)| Ok(gradient.f_narrow(1, start, channels)?)).collect()
+            }
+            (Op::Add, ..) => Ok(vec![gradient.shallow_clone(), gradient]),
+            (Op::SpatialMean, Trace::Size([height, width]), _) => {
+                let (rows, channels) = gradient.size2()?;
+                let share =
+                    gradient.f_div_scalar((height * width) as f64)?.f_reshape([rows, channels, 1, 1])?;
+                one(self.layout.arrange(&share.f_expand([rows, channels, height, width], false)?)?)
+            }
+            (Op::Flatten { .. }, Trace::Shape(shape), _) => match shape[..] {
+                [rows, channels, height, width] => {
+                    one(gradient.f_reshape([rows, height, width, channels])?.f_permute([0, 3, 1, 2])?)
+                }
+                _ => one(gradient.f_reshape(shape)?),
+            },
+            (Op::BiasAdd { .. } | Op::Identity, ..) => one(gradient),
+            _ => Err(RenderError::Engine(format!("{} left nothing for its derivative", op.kind()))),
+        }
+    }
+}
+
+/// Adds up what comes from several readers.
+fn gather(sum: &mut Option<Tensor>, part: Tensor) -> Result<(), RenderError> {
+    *sum = Some(match sum.take() {
+        // Not in place: the same tensor may be on its way to several nodes.
+        Some(sum) => sum.f_add(&part)?,
+        None => part,
+    });
+    Ok(())
+}

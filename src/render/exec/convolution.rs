@@ -1,0 +1,167 @@
+//! Convolutions, forward and back to their input.
+//!
+//! The way back is a convolution too: of the gradient with the kernel turned around, where the stride is 1; with one
+//! kernel per phase of the stride, where few channels leave many positions idle (the first layer, on three colours,
+//! takes a quarter of the time that a transposed convolution needs); transposed otherwise.
+
+use tch::Tensor;
+
+use super::{
+    super::RenderError,
+    Layout, ints,
+    window::{Padded, crop, pad},
+};
+use crate::graph::Padding;
+
+/// Input channels up to which the way back goes by phases.
+const FEW: i64 = 4;
+
+/// How a kernel slides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filter {
+    pub(super) stride: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    pub(super) padding: Padding,
+    pub(super) groups: usize,
+}
+
+/// A convolution's weights, in the forms that the passes need.
+pub(super) struct Convolution {
+    /// `[out, in / groups, kh, kw]`.
+    weight: Tensor,
+    bias: Option<Tensor>,
+    filter: Filter,
+    back: Back,
+}
+
+/// Weights for the way back.
+enum Back {
+    /// Turned around, `[in, out / groups, kh, kw]`: a plain convolution.
+    Turned(Tensor),
+    /// `[in · 4, out, q, q]`: one kernel for each of the four places in a 2×2 block of the input, which
+    /// `pixel_shuffle` puts together.
+    Phases(Tensor),
+    /// As they are: a transposed convolution.
+    Transposed,
+}
+
+impl Convolution {
+    pub(super) fn new(
+        weight: &Tensor,
+        bias: Option<Tensor>,
+        filter: Filter,
+        layout: Layout,
+    ) -> Result<Self, RenderError> {
+        let (_, channels, height, width) = weight.size4()?;
+        let back = match filter {
+            Filter { stride: [1, 1], groups, .. } => {
+                Back::Turned(layout.arrange(&turned(weight, groups as i64)?)?)
+            }
+            Filter { stride: [2, 2], dilation: [1, 1], groups: 1, .. }
+                if channels <= FEW && height == width =>
+            {
+                Back::Phases(layout.arrange(&phases(weight)?)?)
+            }
+            _ => Back::Transposed,
+        };
+        Ok(Self { weight: layout.arrange(weight)?, bias, filter, back })
+    }
+
+    /// Dilated extent of the kernel, `[height, width]`.
+    fn extent(&self) -> Result<[usize; 2], RenderError> {
+        let (_, _, height, width) = self.weight.size4()?;
+        let [down, across] = self.filter.dilation;
+        Ok([(height as usize - 1) * down + 1, (width as usize - 1) * across + 1])
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, RenderError> {
+        let Filter { stride, dilation, padding, groups } = self.filter;
+        let Padded { map, symmetric, .. } = pad(x, self.extent()?, stride, padding, 0.0)?;
+        Ok(map.f_conv2d(
+            &self.weight,
+            self.bias.as_ref(),
+            ints(stride),
+            symmetric,
+            ints(dilation),
+            groups as i64,
+        )?)
+    }
+
+    /// Gradient with respect to an input of `size` rows and columns.
+    pub(super) fn backward(&self, gradient: &Tensor, size: [i64; 2]) -> Result<Tensor, RenderError> {
+        let Filter { stride, dilation, padding, groups } = self.filter;
+        let extent = self.extent()?;
+        let sides = [0, 1].map(|axis| {
+            let resolved = padding.resolve(size[axis] as usize, extent[axis], stride[axis]);
+            resolved.map_or((0, 0), |(_, before, after)| (before as i64, after as i64))
+        });
+        let before = sides.map(|(before, _)| before);
+        let padded = [0, 1].map(|axis| size[axis] + sides[axis].0 + sides[axis].1);
+        let full = match &self.back {
+            Back::Turned(weight) => {
+                let reach = extent.map(|extent| extent as i64 - 1);
+                let symmetric = [reach[0] - before[0], reach[1] - before[1]];
+                // Padding by less than the kernel reaches takes the input's own padding off again.
+                if sides.iter().all(|(before, after)| before == after) && symmetric.iter().all(|&n| n >= 0) {
+                    let groups = groups as i64;
+                    return Ok(gradient.f_conv2d(
+                        weight,
+                        None::<Tensor>,
+                        [1, 1],
+                        symmetric,
+                        ints(dilation),
+                        groups,
+                    )?);
+                }
+                gradient.f_conv2d(weight, None::<Tensor>, [1, 1], reach, ints(dilation), groups as i64)?
+            }
+            Back::Phases(weight) => {
+                let (_, _, reach, _) = weight.size4()?;
+                let blocks =
+                    gradient.f_conv2d(weight, None::<Tensor>, [1, 1], [reach - 1, reach - 1], [1, 1], 1)?;
+                let full = blocks.f_pixel_shuffle(2)?;
+                // A last row or column that no window reaches.
+                let (_, _, height, width) = full.size4()?;
+                let missing = [padded[0] - height, padded[1] - width].map(|n| n.max(0));
+                if missing == [0, 0] {
+                    full
+                } else {
+                    full.f_pad([0, missing[1], 0, missing[0]], "constant", 0.0)?
+                }
+            }
+            Back::Transposed => {
+                let (_, _, height, width) = gradient.size4()?;
+                let reached = |axis: usize, n: i64| (n - 1) * stride[axis] as i64 + extent[axis] as i64;
+                let rest = [padded[0] - reached(0, height), padded[1] - reached(1, width)];
+                gradient.f_conv_transpose2d(
+                    &self.weight,
+                    None::<Tensor>,
+                    ints(stride),
+                    [0, 0],
+                    rest,
+                    groups as i64,
+                    ints(dilation),
+                )?
+            }
+        };
+        crop(&full, before, size)
+    }
+}
+
+/// `[out, in / g, kh, kw]` to `[in, out / g, kh, kw]`, turned by 180°.
+fn turned(weight: &Tensor, groups: i64) -> Result<Tensor, RenderError> {
+    let (out, channels, height, width) = weight.size4()?;
+    let grouped = weight.f_reshape([groups, out / groups, channels, height, width])?.f_transpose(1, 2)?;
+    Ok(grouped.f_reshape([groups * channels, out / groups, height, width])?.f_flip([2, 3])?)
+}
+
+/// The kernels of the four phases of stride 2. Pixel `2i + p` of the input takes part in window `o` through tap
+/// `k = 2i + p − 2o`, so phase `p` sees the taps `p, p + 2, …` in falling order.
+fn phases(weight: &Tensor) -> Result<Tensor, RenderError> {
+    let (out, channels, extent, _) = weight.size4()?;
+    let taps = (extent + 1) / 2;
+    // An even number of taps, `k = 2 · (taps − 1 − j) + p`: turn, then split into pairs from the end.
+    let even = weight.f_pad([0, 2 * taps - extent, 0, 2 * taps - extent], "constant", 0.0)?;
+    let split = even.f_reshape([out, channels, taps, 2, taps, 2])?.f_flip([2, 4])?;
+    Ok(split.f_permute([1, 3, 5, 0, 2, 4])?.f_reshape([channels * 4, out, taps, taps])?)
+}

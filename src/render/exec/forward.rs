@@ -1,0 +1,159 @@
+//! The forward pass, and what it leaves for the way back.
+
+use tch::{Kind, Tensor};
+
+use super::{
+    super::RenderError,
+    Executor, ints,
+    kernel::Kernel,
+    window::{Average, Padded, pad},
+};
+use crate::graph::{NodeId, Op, Window};
+
+/// What a node leaves for its derivative.
+pub(super) enum Trace {
+    /// Not needed, or nothing.
+    Nothing,
+    /// Rows and columns of the input.
+    Size([i64; 2]),
+    /// The output.
+    Output(Tensor),
+    /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and what was padded.
+    Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
+    /// The input, which the derivative only measures.
+    Input(Tensor),
+    /// Of a local response normalisation: input, sum and power of the sum.
+    Lrn { x: Tensor, sums: Tensor, power: Tensor },
+    /// Channels of each input.
+    Channels(Vec<i64>),
+    /// Shape of the input.
+    Shape(Vec<i64>),
+}
+
+/// The traces of all nodes.
+pub(super) struct Pass {
+    pub(super) needed: Vec<bool>,
+    pub(super) traces: Vec<Trace>,
+}
+
+impl Executor {
+    /// Runs what `wanted` needs; `keep` says whether there will be a way back.
+    pub(super) fn run(
+        &self,
+        image: &Tensor,
+        wanted: &[NodeId],
+        keep: bool,
+    ) -> Result<(Pass, Vec<Tensor>), RenderError> {
+        let network = self.network();
+        let (_, _, height, width) = image.size4()?;
+        network.shapes(wanted, height as usize, width as usize)?;
+        let needed = network.needed(wanted);
+        let mut readers = vec![0usize; needed.len()];
+        let reads = network.nodes().iter().zip(&needed).filter(|(_, needed)| **needed);
+        for input in reads.flat_map(|(node, _)| &node.inputs).chain(wanted) {
+            readers[input.0] += 1;
+        }
+        let mut values: Vec<Option<Tensor>> = needed.iter().map(|_| None).collect();
+        let mut traces: Vec<Trace> = needed.iter().map(|_| Trace::Nothing).collect();
+        values[network.input().0] = Some(self.prepare(image)?);
+        for (index, node) in network.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
+            if matches!(node.op, Op::Input { .. }) {
+                continue;
+            }
+            let mut inputs = Vec::with_capacity(node.inputs.len());
+            for input in &node.inputs {
+                readers[input.0] -= 1;
+                // The last reader takes the value, and may write over it.
+                let last = readers[input.0] == 0;
+                let value = if last {
+                    values[input.0].take()
+                } else {
+                    values[input.0].as_ref().map(Tensor::shallow_clone)
+                };
+                let value = value.ok_or_else(|| RenderError::Engine("an activation is gone".into()))?;
+                let own = last && keep && self.owns_output(*input);
+                inputs.push(Operand { value, own });
+            }
+            let (value, trace) = self.apply(NodeId(index), inputs)?;
+            values[index] = Some(value);
+            if keep {
+                traces[index] = trace;
+            }
+        }
+        let layers = wanted.iter().map(|id| values[id.0].as_ref().map(Tensor::shallow_clone));
+        let layers = layers.collect::<Option<_>>();
+        let layers = layers.ok_or_else(|| RenderError::Engine("a wanted layer was not computed".into()))?;
+        Ok((Pass { needed, traces }, layers))
+    }
+
+    /// Whether the output of a node is memory of its own, of which its trace keeps nothing.
+    fn owns_output(&self, id: NodeId) -> bool {
+        matches!(self.network().node(id).op, Op::Conv2d { .. } | Op::BiasAdd { .. })
+    }
+
+    /// One operation. What [`Network::new`](crate::graph::Network::new) has checked is not checked again.
+    fn apply(&self, id: NodeId, mut inputs: Vec<Operand>) -> Result<(Tensor, Trace), RenderError> {
+        let op = &self.network().node(id).op;
+        let missing = || RenderError::Engine(format!("{} lacks an operand", op.kind()));
+        if matches!(op, Op::Concat) {
+            let parts: Vec<&Tensor> = inputs.iter().map(|input| &input.value).collect();
+            let channels = parts.iter().map(|part| part.size4().map(|(_, channels, ..)| channels));
+            let channels = channels.collect::<Result<_, _>>()?;
+            return Ok((Tensor::f_cat(&parts, 1)?, Trace::Channels(channels)));
+        }
+        let second = if inputs.len() > 1 { inputs.pop() } else { None };
+        let Operand { value: mut x, own } = inputs.pop().ok_or_else(missing)?;
+        Ok(match (op, &self.kernels[id.0]) {
+            (Op::Conv2d { .. }, Kernel::Convolution(convolution)) => {
+                (convolution.forward(&x)?, Trace::Size(extent(&x)?))
+            }
+            (Op::BiasAdd { .. }, Kernel::Bias(bias)) => {
+                (if own { x.f_add_(bias)? } else { x.f_add(bias)? }, Trace::Nothing)
+            }
+            (Op::MatMul { .. }, Kernel::Matrix(weight)) => (x.f_matmul(weight)?, Trace::Nothing),
+            (Op::Lrn { .. }, Kernel::Lrn(lrn)) => {
+                let (sums, power) = lrn.divisor(&x)?;
+                (x.f_mul(&power)?, Trace::Lrn { x, sums, power })
+            }
+            (Op::Relu, _) => kept(if own { x.f_relu_()? } else { x.f_relu()? }),
+            (Op::Relu6, _) => kept(if own { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
+            (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
+            (Op::MaxPool(window), _) => maximum(&x, *window)?,
+            (Op::AvgPool(window), _) => (Average::new(*window).forward(&x)?, Trace::Input(x)),
+            (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, Trace::Nothing),
+            (Op::SpatialMean, _) => {
+                (x.f_mean_dim(&[2i64, 3][..], false, None::<Kind>)?, Trace::Size(extent(&x)?))
+            }
+            (Op::Flatten { features }, _) => {
+                let rows = if x.dim() == 4 { x.f_permute([0, 2, 3, 1])? } else { x.shallow_clone() };
+                (rows.f_reshape([-1, *features as i64])?, Trace::Shape(x.size()))
+            }
+            (Op::Identity | Op::Input { .. }, _) => (x, Trace::Nothing),
+            _ => return Err(RenderError::Engine(format!("{} lacks its weights", op.kind()))),
+        })
+    }
+}
+
+/// An input of a node.
+struct Operand {
+    value: Tensor,
+    /// Whether nobody else will look at it.
+    own: bool,
+}
+
+fn kept(value: Tensor) -> (Tensor, Trace) {
+    (value.shallow_clone(), Trace::Output(value))
+}
+
+fn maximum(x: &Tensor, Window { kernel, stride, padding }: Window) -> Result<(Tensor, Trace), RenderError> {
+    let padded = pad(x, kernel, stride, padding, f64::NEG_INFINITY)?;
+    let (value, indices) =
+        padded.map.f_max_pool2d_with_indices(ints(kernel), ints(stride), padded.symmetric, [1, 1], false)?;
+    Ok((value, Trace::Maxima { padded, indices, size: extent(x)? }))
+}
+
+/// Rows and columns.
+fn extent(x: &Tensor) -> Result<[i64; 2], RenderError> {
+    let (_, _, height, width) = x.size4()?;
+    Ok([height, width])
+}

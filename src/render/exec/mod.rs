@@ -1,0 +1,131 @@
+//! Executes a [`Network`] on libtorch, forward and back.
+//!
+//! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`kernel`]). A forward pass
+//! ([`forward`]) runs only the nodes that the wanted layers need and drops each activation after its last reader. On
+//! the way to a gradient it keeps what the derivatives need, which is less than the activations, and [`backward`]
+//! walks back with it: to the image only, never to the weights, and without libtorch's autograd, which would keep
+//! every activation alive and has no cheap derivative for some operations. Autograd stays as the oracle of the tests
+//! ([`Executor::forward`] is differentiable).
+//!
+//! Maps are `[1, C, H, W]` in channels-last memory; rows are `[rows, features]`.
+
+mod backward;
+mod convolution;
+mod forward;
+mod kernel;
+mod window;
+
+use std::sync::Arc;
+
+use tch::{Device, Kind, Tensor};
+
+use super::RenderError;
+use crate::{
+    graph::{Network, NodeId},
+    models::{Model, Preprocessing},
+};
+use forward::Pass;
+use kernel::Kernel;
+
+/// How maps lie in memory. The results differ in the last digit only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Channels fastest: what oneDNN and cuDNN convolve without reordering.
+    ChannelsLast,
+    /// Columns fastest: another order of summation, to compare with.
+    Contiguous,
+}
+
+impl Layout {
+    /// The same `[N, C, H, W]` tensor in this layout.
+    fn arrange(self, map: &Tensor) -> Result<Tensor, RenderError> {
+        Ok(match self {
+            Layout::ChannelsLast => map.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?,
+            Layout::Contiguous => map.f_contiguous()?,
+        })
+    }
+}
+
+/// A model on a device, in one precision.
+pub(super) struct Executor {
+    model: Arc<Model>,
+    /// What each node computes with.
+    kernels: Vec<Kernel>,
+    kind: Kind,
+    layout: Layout,
+}
+
+/// Activations of wanted layers, and what is needed to find the gradient of a function of them.
+pub(super) struct Tape<'a> {
+    executor: &'a Executor,
+    wanted: Vec<NodeId>,
+    pass: Pass,
+    /// In the order of `wanted`.
+    pub(super) activations: Vec<Tensor>,
+}
+
+impl Executor {
+    /// Uploads the weights of `model`; `kind` is `Float` or `BFloat16`.
+    pub(super) fn new(model: Arc<Model>, device: Device, kind: Kind) -> Result<Self, RenderError> {
+        Self::with_layout(model, device, kind, Layout::ChannelsLast)
+    }
+
+    /// As [`Self::new`], with another layout than the fastest.
+    pub(super) fn with_layout(
+        model: Arc<Model>,
+        device: Device,
+        kind: Kind,
+        layout: Layout,
+    ) -> Result<Self, RenderError> {
+        let network = &model.network;
+        let kernels = (0..network.nodes().len())
+            .map(|index| Kernel::upload(network, NodeId(index), layout, device, kind))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { model, kernels, kind, layout })
+    }
+
+    /// The network that runs here.
+    pub(super) fn network(&self) -> &Network {
+        &self.model.network
+    }
+
+    /// Activations of `wanted` for `image`, `[1, 3, H, W]` in 0–255, float32.
+    ///
+    /// # Errors
+    /// [`RenderError::Shape`] when the image is too small for a needed layer.
+    pub(super) fn forward(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
+        Ok(self.run(image, wanted, false)?.1)
+    }
+
+    /// As [`Self::forward`], ready for the way back.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub(super) fn record(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Tape<'_>, RenderError> {
+        let (pass, activations) = tch::no_grad(|| self.run(image, wanted, true))?;
+        Ok(Tape { executor: self, wanted: wanted.to_vec(), pass, activations })
+    }
+
+    /// `(x − mean) · scale` in the executor's precision and memory layout.
+    fn prepare(&self, image: &Tensor) -> Result<Tensor, RenderError> {
+        let Preprocessing { mean, scale } = self.model.preprocessing;
+        let centred = image.f_sub_scalar(f64::from(mean))?.f_mul_scalar(f64::from(scale))?;
+        self.layout.arrange(&centred.f_to_kind(self.kind)?)
+    }
+}
+
+impl Tape<'_> {
+    /// Gradient with respect to the image, `[1, 3, H, W]` float32, of a function whose derivatives with respect to
+    /// [`Self::activations`] are `seeds`.
+    pub(super) fn gradient(self, seeds: Vec<Tensor>) -> Result<Tensor, RenderError> {
+        let Self { executor, wanted, pass, activations } = self;
+        drop(activations);
+        let scale = f64::from(executor.model.preprocessing.scale);
+        let gradient = tch::no_grad(|| executor.back(pass, &wanted, seeds))?;
+        Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)
+    }
+}
+
+fn ints(pair: [usize; 2]) -> [i64; 2] {
+    pair.map(|value| value as i64)
+}
