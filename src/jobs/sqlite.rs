@@ -5,6 +5,7 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod intake;
 mod retention;
 mod row;
 mod sql;
@@ -18,6 +19,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use uuid::Uuid;
+
+use intake::Intake;
 
 use super::{
     Beat, Claim, Counts, Erased, Event, Facts, Finished, Idempotency, Job, JobError, JobId, JobQueue,
@@ -42,6 +45,8 @@ const READERS: u32 = 4;
 #[derive(Debug)]
 pub struct SqliteQueue {
     writer: SqlitePool,
+    /// Where new jobs come in, many with one commit.
+    intake: Intake,
     readers: SqlitePool,
     /// For those who watch the service: one connection that nobody else takes.
     watcher: SqlitePool,
@@ -75,7 +80,8 @@ impl SqliteQueue {
         let read = connect.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
-        Ok(Self { writer, readers, watcher, options, signals: Arc::default() })
+        let intake = Intake::start(writer.clone(), options.clone());
+        Ok(Self { writer, intake, readers, watcher, options, signals: Arc::default() })
     }
 
     fn now(&self) -> Timestamp {
@@ -137,37 +143,7 @@ impl SqliteQueue {
 #[async_trait]
 impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
-        let NewJob { id, spec, options, idempotency, traceparent, forecast } = job;
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        if let Some(idempotency) = &idempotency
-            && let Some(known) = known(&mut transaction, idempotency).await?
-        {
-            return select(&mut transaction, known).await;
-        }
-        let now = self.now();
-        let (key, fingerprint) =
-            idempotency.map(|Idempotency { key, fingerprint }| (key, fingerprint)).unzip();
-        let inserted = sqlx::query(sql::ENQUEUE)
-            .bind(id.to_string())
-            .bind(row::json(id, &spec)?)
-            .bind(now.as_millis())
-            .bind(self.options.capacity)
-            .bind(options.priority)
-            .bind(options.deadline.map(|deadline| (now + deadline).as_millis()))
-            .bind(key)
-            .bind(fingerprint)
-            .bind(traceparent.map(|trace| trace.to_string()))
-            .bind(forecast.map(|forecast| forecast.seconds))
-            .bind(forecast.map(|forecast| forecast.reference_seconds))
-            .bind(forecast.map(|forecast| forecast.memory as i64))
-            .bind(forecast.map(|forecast| forecast.megapixel_iterations))
-            .execute(&mut *transaction)
-            .await?;
-        if inserted.rows_affected() == 0 {
-            return Err(QueueError::Full { capacity: self.options.capacity });
-        }
-        let job = select(&mut transaction, id).await?;
-        transaction.commit().await?;
+        let job = self.intake.enqueue(job).await?;
         self.signals.work_is_there();
         Ok(job)
     }

@@ -63,6 +63,7 @@ async fn measure(
         model: Arc::clone(model),
         spec: spec.clone(),
         input: None,
+        mask: None,
         resume: None,
         on_progress: Box::new(move |_| {
             noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())
