@@ -120,7 +120,7 @@ struct Links {
     /// The picture, once there is one.
     #[schema(required = true)]
     result: Option<String>,
-    /// The newest finished octave, while the job runs; there is none before the first.
+    /// The newest finished octave, while the job is unfinished; there is none before the first.
     #[schema(required = true)]
     preview: Option<String>,
     /// The job's changes as they happen.
@@ -193,7 +193,10 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
         },
         links: Links {
             result: has_picture.then(|| format!("{this}/result")),
-            preview: (job.state == JobState::Running).then(|| format!("{this}/preview")),
+            preview: job
+                .preview_octave
+                .filter(|_| !job.state.is_finished())
+                .map(|_| format!("{this}/preview")),
             events: format!("{this}/events"),
             cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),
             this,

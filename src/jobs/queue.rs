@@ -145,6 +145,12 @@ pub trait JobQueue: Send + Sync + 'static {
     /// [`QueueError::LeaseLost`].
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError>;
 
+    /// Notes that the preview of an octave, counted from 1, is stored.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError>;
+
     /// Ends a job with its dream.
     ///
     /// # Errors

@@ -225,6 +225,15 @@ impl JobQueue for SqliteQueue {
         Ok(Beat { cancel_requested: row.try_get("cancel_requested")? })
     }
 
+    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+        let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
+        if noted.bind(octave).execute(&self.writer).await?.rows_affected() == 0 {
+            return Err(QueueError::LeaseLost);
+        }
+        self.signals.changed(lease.job);
+        Ok(())
+    }
+
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
         let extras = Extras { finished: Some(finished), ..Extras::default() };
         self.leave(lease, Event::Completed, extras).await

@@ -9,13 +9,19 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::{
-    jobs::JobId,
+    jobs::{JobId, JobQueue, Lease},
     objects::{ObjectError, ObjectKey, Objects},
     render::FinishedOctave,
 };
 
-/// Stores every octave that arrives, until the render is over.
-pub(super) async fn keep(objects: &Objects, job: JobId, mut finished: mpsc::Receiver<FinishedOctave>) {
+/// Stores every octave that arrives, until the render is over. The row tells of a preview once it is there.
+pub(super) async fn keep(
+    queue: &dyn JobQueue,
+    objects: &Objects,
+    lease: Lease,
+    mut finished: mpsc::Receiver<FinishedOctave>,
+) {
+    let job = lease.job;
     while let Some(FinishedOctave { octave, octaves, checkpoint, preview }) = finished.recv().await {
         let stored = async {
             objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await?;
@@ -23,6 +29,8 @@ pub(super) async fn keep(objects: &Objects, job: JobId, mut finished: mpsc::Rece
         };
         if let Err(error) = stored.await {
             warn!(%error, octave, octaves, "a finished octave could not be stored");
+        } else if let Err(error) = queue.previewed(lease, octave).await {
+            warn!(%error, octave, octaves, "a stored preview could not be told of");
         }
     }
 }

@@ -29,6 +29,25 @@ pub async fn jobs_are_claimed_in_order(factory: &dyn Factory) {
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
 }
 
+pub async fn previews_are_noted_by_the_holder_alone(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let lease = bench.claim().await.lease;
+    let before = bench.get(id).await;
+    assert_eq!(before.preview_octave, None);
+    let mut changes = bench.queue.signals().follow(id);
+    bench.queue.previewed(lease, 2).await.unwrap();
+    changes.changed().await;
+    let after = bench.get(id).await;
+    assert_eq!((after.preview_octave, after.version), (Some(2), before.version + 1));
+    let lost = Lease { token: uuid::Uuid::new_v4(), ..lease };
+    assert!(is_lost(bench.queue.previewed(lost, 3).await));
+    assert_eq!(bench.get(id).await, after);
+    // The picture stays where a job goes back into the queue, and so does the word of it.
+    bench.queue.release(lease).await.unwrap();
+    assert_eq!(bench.get(id).await.preview_octave, Some(2));
+}
+
 pub async fn forecasts_add_up(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let forecast = |seconds| Forecast {

@@ -205,6 +205,7 @@ mod sqlite {
         everything_survives_a_restart,
         jobs_are_counted,
         forecasts_add_up,
+        previews_are_noted_by_the_holder_alone,
         unknown_jobs_are_not_found,
         pictures_go_before_their_jobs,
         only_finished_jobs_are_forgotten,

@@ -59,6 +59,10 @@ pub(super) const BEAT: &str = "
     WHERE id = ?1 AND lease_token = ?2
     RETURNING cancel_requested";
 
+/// The time of the row stays that of its progress, from which the rest is reckoned.
+pub(super) const PREVIEW: &str =
+    "UPDATE jobs SET preview_octave = ?3, version = version + 1 WHERE id = ?1 AND lease_token = ?2";
+
 /// Every other transition. The lease stays only with a job that goes on running; a job that goes back into
 /// the queue forgets what its attempt had done.
 pub(super) const MOVE: &str = "
