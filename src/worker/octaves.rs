@@ -23,12 +23,12 @@ pub(super) async fn keep(
 ) {
     let job = lease.job;
     while let Some(FinishedOctave { octave, octaves, checkpoint, preview }) = finished.recv().await {
-        let stored = async {
-            objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await?;
-            objects.put(ObjectKey::Preview(job), preview.into()).await
-        };
-        if let Err(error) = stored.await {
-            warn!(%error, octave, octaves, "a finished octave could not be stored");
+        // Where there is no room for the one there may be for the other, which is much smaller.
+        if let Err(error) = objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await {
+            warn!(%error, octave, octaves, "a checkpoint could not be stored");
+        }
+        if let Err(error) = objects.put(ObjectKey::Preview(job), preview.into()).await {
+            warn!(%error, octave, octaves, "a preview could not be stored");
         } else if let Err(error) = queue.previewed(lease, octave).await {
             warn!(%error, octave, octaves, "a stored preview could not be told of");
         }
