@@ -18,7 +18,8 @@ use futures::stream;
 use tracing::warn;
 
 use super::{
-    contract::{Internal, JobEvent, NotFound},
+    base::Base,
+    contract::{Internal, JobEvent, NotFound, Unavailable},
     error::ApiError,
     view::{eta, parse, view},
     wait::Follower,
@@ -55,11 +56,13 @@ const RECONNECT: Duration = Duration::from_secs(2);
         (status = 204, description = "The job has ended, and the client has seen its last event."),
         (status = 404, response = NotFound),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
 pub async fn events(
     State(state): State<AppState>,
     Path(id): Path<String>,
+    base: Base,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = parse(&id)?;
@@ -74,7 +77,7 @@ pub async fn events(
     let sent = up_to_date.then(|| Shown::of(&job));
     // Whoever has seen the newest version has been told of its preview.
     let seen_preview = job.preview_octave.filter(|_| up_to_date).unwrap_or_default();
-    let feed = Feed { state, follower, next: Some(job), sent, previewed: seen_preview, over: false };
+    let feed = Feed { state, base, follower, next: Some(job), sent, previewed: seen_preview, over: false };
     let events = stream::unfold(feed, |mut feed| async move {
         let event = feed.event().await?;
         Some((Ok::<_, Infallible>(event), feed))
@@ -101,6 +104,7 @@ impl Shown {
 /// One client's stream.
 struct Feed {
     state: AppState,
+    base: Base,
     follower: Follower,
     /// The job as it stands, where it has been looked at and not been told of.
     next: Option<Job>,
@@ -135,7 +139,7 @@ impl Feed {
             self.previewed = self.previewed.max(octave);
             let event = Event::default().event(name).id(job.version.to_string());
             let event = if opening { event.retry(RECONNECT) } else { event };
-            let shown = event.json_data(view(&job, eta(&self.state, &job)));
+            let shown = event.json_data(view(&job, eta(&self.state, &job), &self.base));
             self.next = (name == "preview").then_some(job);
             return shown.inspect_err(|error| warn!(%error, "an event cannot be written")).ok();
         }

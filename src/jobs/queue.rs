@@ -77,6 +77,25 @@ impl QueueError {
             _ => false,
         }
     }
+
+    /// Whether the store cannot be reached or used now, rather than having been asked something wrong.
+    pub fn is_down(&self) -> bool {
+        // SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB; the lower byte is the kind.
+        let down = |code: &str| {
+            code.parse::<u32>().is_ok_and(|code| [5, 6, 8, 10, 11, 14, 26].contains(&(code & 0xff)))
+        };
+        match self {
+            Self::Store(sqlx::Error::Database(error)) => error.code().is_some_and(|code| down(&code)),
+            Self::Store(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// Which running jobs are taken from their workers.
