@@ -1,9 +1,9 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-predictions bench-service serve lint clean distclean
+.PHONY: help setup build demo test bench-predictions bench-service bench-parity serve lint clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch libtorch and the default model, once
 	@scripts/setup
@@ -23,6 +23,14 @@ bench-predictions: setup ## compare what jobs were predicted to take with what t
 
 bench-service: setup ## measure the service around the renders
 	cargo bench --locked --bench service
+
+# A frozen Inception GraphDef, and pictures to dream on.
+GRAPH ?= $(firstword $(wildcard models/tensorflow_inception_graph.pb ../shared/models/bvlc_inception_graph.pb))
+IMAGES ?= $(or $(wildcard ../shared/images/cloud640.png ../shared/images/golden_gate.jpg),assets/sample.jpg)
+
+bench-parity: build ## compare what dreams reach with TensorFlow (GRAPH=…pb IMAGES=…)
+	scripts/peers
+	.venv-peers/bin/python benches/peer/parity.py "$(or $(GRAPH),$(error GRAPH=… must name a frozen Inception GraphDef))" $(IMAGES)
 
 serve: build ## run the service
 	./target/release/reverie serve

@@ -18,13 +18,15 @@ use crate::{
 };
 
 /// The folders that keys live in.
-const FOLDERS: [&str; 4] = ["inputs", "results", "checkpoints", "previews"];
+const FOLDERS: [&str; 5] = ["inputs", "masks", "results", "checkpoints", "previews"];
 
 /// Name of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectKey {
     /// The image that a job starts from.
     Input(JobId),
+    /// The image that says where the dream may grow.
+    Mask(JobId),
     /// A finished dream. The lease is part of the name, so that a worker that lost its job can neither
     /// overwrite nor delete what its successor stored.
     Result(JobId, Uuid),
@@ -49,7 +51,8 @@ impl ObjectKey {
     /// The job that it belongs to.
     pub fn job(self) -> JobId {
         match self {
-            Self::Input(job) | Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) => job,
+            Self::Input(job) | Self::Mask(job) => job,
+            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) => job,
         }
     }
 
@@ -57,6 +60,7 @@ impl ObjectKey {
     fn parse(name: &str) -> Option<Self> {
         match name.split_once('/')? {
             ("inputs", job) => Some(Self::Input(job.parse().ok()?)),
+            ("masks", job) => Some(Self::Mask(job.parse().ok()?)),
             ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
             ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
             ("results", name) => {
@@ -70,7 +74,8 @@ impl ObjectKey {
     /// Every blob that belongs to a job.
     pub fn all_of(job: &Job) -> Vec<Self> {
         let own = [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id)];
-        own.into_iter().chain(Self::result_of(job)).collect()
+        let mask = job.spec.mask.map(|_| Self::Mask(job.id));
+        own.into_iter().chain(mask).chain(Self::result_of(job)).collect()
     }
 
     fn path(self) -> object_store::path::Path {
@@ -82,6 +87,7 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(job) => write!(f, "inputs/{job}"),
+            Self::Mask(job) => write!(f, "masks/{job}"),
             Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
             Self::Preview(job) => write!(f, "previews/{job}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),

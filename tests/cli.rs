@@ -115,6 +115,11 @@ fn mistakes_are_told_and_leave_nothing_behind() {
         &["--iterations", "0", "--octaves", "99", "--step", "-1e9", "--preset", "nightmare"],
         &["iterations: 0 is not allowed", "from 1 to 1000", "octaves: 99", "step:", "`nightmare`"],
     );
+    desk.refuses(&["--octave-scale", "1"], &["octave_scale: 1.0 is not allowed", "from 1.05 to 4"]);
+    desk.refuses(&["--step", "NaN"], &["--step", "give a number such as 1.5"]);
+    desk.refuses(&["--blend", "inf"], &["--blend", "give a number such as 1.5"]);
+    desk.refuses(&["--mask-feather", "3"], &["none was sent"]);
+    desk.refuses(&["--objective", "probability"], &["class: is needed"]);
     desk.refuses(&["--model", "resnet"], &["resnet"]);
     desk.refuses(&["--device", "cuda:99"], &["there is no device \"cuda:99\"", "auto, cpu"]);
     desk.refuses(&["--noise", "10x10"], &["noise", "an image was sent too"]);
@@ -125,6 +130,46 @@ fn mistakes_are_told_and_leave_nothing_behind() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("must end in .png"));
     fs::write(desk.path("photo.png"), b"not an image").unwrap();
     desk.refuses(&QUICK, &["PNG, JPEG, WebP, GIF, BMP or TIFF"]);
+}
+
+#[test]
+fn pictures_of_any_shape_are_dreamed() {
+    let desk = Desk::new();
+    for (width, height) in [(1, 1), (1, 700), (700, 1), (2, 3), (3000, 5)] {
+        let pixel = |x, y| image::Rgb([(x % 256) as u8, (y % 256) as u8, 90]);
+        image::RgbImage::from_fn(width, height, pixel).save(desk.path("photo.png")).unwrap();
+        let output = desk.render("thin.png", &QUICK);
+        assert!(output.status.success(), "{width}×{height}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(image::image_dimensions(desk.path("thin.png")).unwrap(), (width, height));
+    }
+    // A network that does not pad its borders needs more than that.
+    let output = desk.render("thin.png", &["--model", "tests/fixtures/tiny_graph.pb"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() || (told.contains("×5 pixels") && told.contains("maxpool_valid")),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_masked_dream_is_replayed_with_its_mask() {
+    let desk = Desk::new();
+    let half = image::GrayImage::from_fn(90, 70, |x, _| image::Luma([if x < 45 { 255 } else { 0 }]));
+    half.save(desk.path("mask.png")).unwrap();
+    let mask = desk.text("mask.png");
+    let output = desk.render("dream.png", &[&QUICK[..], &["--mask", &mask, "--mask-feather", "0"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let [dream, photo] =
+        ["dream.png", "photo.png"].map(|name| image::open(desk.path(name)).unwrap().into_rgb8());
+    let same = |from, to| (from..to).all(|x| (0..70).all(|y| dream.get_pixel(x, y) == photo.get_pixel(x, y)));
+    assert!(same(45, 90) && !same(0, 45));
+    let again = ["--replay", &desk.text("dream.png"), "--mask", &mask];
+    assert!(desk.render("again.png", &again).status.success());
+    assert!(fs::read(desk.path("dream.png")).unwrap() == fs::read(desk.path("again.png")).unwrap());
+    image::GrayImage::new(91, 70).save(desk.path("mask.png")).unwrap();
+    let output = desk.render("other.png", &[&QUICK[..], &["--mask", &mask]].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("91×70") && told.contains("90×70") && !desk.path("other.png").exists(), "{told}");
 }
 
 #[test]

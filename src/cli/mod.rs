@@ -3,6 +3,7 @@
 mod health;
 mod models;
 mod openapi;
+mod patience;
 mod progress;
 mod render;
 pub mod serve;
@@ -36,6 +37,9 @@ enum Command {
 
 /// Runs what `cli` asks for; failures are printed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
+    if let Command::Render(_) | Command::Models(_) | Command::Serve(_) = cli.command {
+        patience::apply();
+    }
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),
         Command::Models(command) => models::run(command),

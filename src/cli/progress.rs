@@ -17,9 +17,10 @@ pub(super) fn bar() -> ProgressBar {
 
 /// Moves the bar on.
 pub(super) fn show(bar: &ProgressBar, progress: &Progress) {
-    let Progress { fraction, octave, octaves, iteration, iterations, score } = progress;
+    let Progress { fraction, octave, octaves, iteration, iterations, iterations_per_second, score } =
+        progress;
     bar.set_position((fraction * STEPS as f64) as u64);
     bar.set_message(format!(
-        "octave {octave}/{octaves}  iteration {iteration}/{iterations}  score {score:.4}"
+        "octave {octave}/{octaves}  iteration {iteration}/{iterations}  {iterations_per_second:.1}/s  score {score:.4}"
     ));
 }

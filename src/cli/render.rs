@@ -86,13 +86,13 @@ struct DreamArgs {
     #[arg(long, value_name = "N")]
     iterations: Option<u64>,
     /// Step length.
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = parse_number)]
     step: Option<f64>,
     /// Number of scales.
     #[arg(long, value_name = "N")]
     octaves: Option<u64>,
     /// Ratio of neighbouring scales.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = parse_number)]
     octave_scale: Option<f64>,
     /// carry-detail (the result has the input's size) or enlarge (it grows octave by octave).
     #[arg(long, value_name = "MODE")]
@@ -119,11 +119,14 @@ struct DreamArgs {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Share of the original in the result, 0 to 1.
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", value_parser = parse_number)]
     blend: Option<f64>,
     /// Keep the colours of the original; take only brightness from the dream.
     #[arg(long)]
     preserve_colors: bool,
+    /// Set the result's contrast to a standard (the default for a start from noise), or not.
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    auto_contrast: Option<bool>,
     /// Width in pixels over which the edges of the mask are softened.
     #[arg(long, value_name = "PIXELS")]
     mask_feather: Option<u64>,
@@ -251,6 +254,7 @@ impl DreamArgs {
             ("blend", self.blend.map(|value| json!(value))),
             ("preserve_colors", self.preserve_colors.then_some(json!(true))),
             ("recipe", self.no_recipe.then_some(json!(false))),
+            ("auto_contrast", self.auto_contrast.map(|value| json!(value))),
             ("mask", self.mask_feather.map(|value| json!({ "feather": value }))),
             ("lossless", self.lossless.then_some(json!(true))),
             ("quality", self.quality.map(|value| json!(value))),
@@ -285,6 +289,12 @@ impl DreamArgs {
         }
         Some(objective)
     }
+}
+
+/// A number; JSON, which the options become, knows neither NaN nor infinity.
+fn parse_number(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "give a number such as 1.5".into())
 }
 
 /// `224x224` as width and height.

@@ -69,7 +69,7 @@ impl Shape {
 /// A layer cannot be computed for an image of this size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "an image of {width}×{height} pixels is too small for layer \"{node}\" or does not fit it: {problem}"
+    "{width}×{height} pixels (of the image, or of a tile of it) are too few for layer \"{node}\" or do not fit it: {problem}"
 )]
 pub struct ShapeError {
     /// The layer that does not fit.

@@ -26,6 +26,8 @@ use crate::{
 pub struct Intake {
     /// The image file, if one was sent and could be unpacked.
     pub image: Option<Bytes>,
+    /// The mask file, likewise.
+    pub mask: Option<Bytes>,
     /// The partial spec; an empty object where none was sent.
     pub spec: Value,
     /// When the dream is wanted.
@@ -80,10 +82,10 @@ async fn read(headers: &HeaderMap, body: &mut MeteredBody) -> Result<Intake, Api
 }
 
 /// The fields of a form; a JSON body has the same members.
-const FORM_FIELDS: [&str; 4] = ["image", "spec", "priority", "deadline_seconds"];
+const FORM_FIELDS: [&str; 5] = ["image", "mask", "spec", "priority", "deadline_seconds"];
 
 async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
-    let (mut parts, mut errors) = ([const { None::<Bytes> }; 4], Vec::new());
+    let (mut parts, mut errors) = ([const { None::<Bytes> }; FORM_FIELDS.len()], Vec::new());
     while let Some(field) = form.next_field().await.map_err(|error| malformed_form(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
         let Some(index) = FORM_FIELDS.iter().position(|known| *known == name) else {
@@ -97,7 +99,7 @@ async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
             errors.push(FieldError::new(format!("/{name}"), "was sent more than once"));
         }
     }
-    let [image, spec, priority, deadline] = parts;
+    let [image, mask, spec, priority, deadline] = parts;
     let spec = match spec {
         Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
         None => Value::Object(Map::new()),
@@ -111,7 +113,7 @@ async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
     let mut fields = Fields::new("", Value::Object(wishes));
     let options = read_options(&mut fields);
     errors.extend(fields.finish());
-    Ok(Intake { image, spec, options, errors })
+    Ok(Intake { image, mask, spec, options, errors })
 }
 
 /// Forms know no numbers, only text that looks like one.
@@ -135,17 +137,22 @@ async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
         bytes.extend_from_slice(&piece.map_err(|error| ApiError::Malformed(error.to_string()))?);
     }
     let mut fields = Fields::new("", parse_json("the body", &bytes)?);
-    let image = fields.take::<String>("image");
+    let [image, mask] = ["image", "mask"].map(|name| take_data_uri(&mut fields, name));
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
-    let image = image.and_then(|uri| match read_data_uri(&uri) {
-        Ok(image) => Some(image),
+    let options = read_options(&mut fields);
+    Ok(Intake { image, mask, spec, options, errors: fields.finish() })
+}
+
+/// The content of a member that is a `data:` URI; what is wrong with it is noted in `fields`.
+fn take_data_uri(fields: &mut Fields, name: &'static str) -> Option<Bytes> {
+    let uri = fields.take::<String>(name)?;
+    match read_data_uri(&uri) {
+        Ok(bytes) => Some(bytes),
         Err(problem) => {
-            fields.error("image", problem);
+            fields.error(name, problem);
             None
         }
-    });
-    let options = read_options(&mut fields);
-    Ok(Intake { image, spec, options, errors: fields.finish() })
+    }
 }
 
 /// Unpacks a `data:` URI (RFC 2397). Its media type is not believed: the bytes speak for themselves.

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     app::AppState,
+    fields::FieldError,
     jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
     picture::{self, Header, PictureError},
@@ -95,11 +96,11 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     };
     let preference = Preference::of(&parts.headers);
     let intake = extract::intake(&parts.headers, body, limit).await?;
-    let (image, mut job) = check(&state, intake, wishes).await?;
+    let (pictures, mut job) = check(&state, intake, wishes).await?;
     job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
-    let accepting = tokio::spawn(accept(state.clone(), image, job).in_current_span());
+    let accepting = tokio::spawn(accept(state.clone(), pictures, job).in_current_span());
     let mut job = accepting.await.map_err(ApiError::internal)??;
     if let Some(preference) = preference {
         job = wait::until_finished(&state, job.id, preference).await?;
@@ -140,29 +141,35 @@ async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
     Ok(ApiError::QueueFull { capacity, retry_after: worker::retry_after(backlog, state.workers_alive()) })
 }
 
-/// Looks at spec and picture, and reports the mistakes in both together.
-async fn check(
-    state: &AppState,
-    intake: Intake,
-    wishes: Wishes,
-) -> Result<(Option<Bytes>, NewJob), ApiError> {
-    let Intake { image, spec, mut options, mut errors } = intake;
-    // An image that could not be unpacked is a mistake of its own, and no wish for noise.
-    let start = match image.is_some() || errors.iter().any(|error| error.pointer == "/image") {
-        true => Start::Image,
-        false => Start::Nothing { image: "/image" },
+/// The files that came with a request.
+struct Pictures {
+    image: Option<Bytes>,
+    mask: Option<Bytes>,
+}
+
+/// Looks at spec and pictures, and reports the mistakes in all of them together.
+async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pictures, NewJob), ApiError> {
+    let Intake { image, mask, spec, mut options, mut errors } = intake;
+    // A file that could not be unpacked is a mistake of its own, and no wish for noise.
+    let sent =
+        |file: &Option<Bytes>, pointer| file.is_some() || errors.iter().any(|error| error.pointer == pointer);
+    let start = match (sent(&image, "/image"), sent(&mask, "/mask")) {
+        (true, false) => Start::Image,
+        (true, true) => Start::Masked,
+        (false, _) => Start::Nothing { image: "/image" },
     };
     let spec = spec::resolve("/spec", spec, &state.catalogue, start).map_err(|wrong| errors.extend(wrong));
-    let mut size = None;
-    if let Some(image) = &image {
-        match check_picture(state, image.clone())
-            .await?
-            .map_err(|error| ApiError::from_picture("/image", error))
-        {
-            Ok(header) => size = Some((header.height, header.width)),
-            Err(ApiError::Invalid(wrong)) => errors.extend(wrong),
-            Err(other) => return Err(other),
+    let size = size_of(state, "/image", image.as_ref(), &mut errors).await?;
+    let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors).await?;
+    match (size, mask_size) {
+        (Some((height, width)), Some((mask_height, mask_width))) => {
+            let covers = picture::check_mask((mask_width, mask_height), (width, height));
+            errors.extend(covers.err().map(|error| FieldError::new("/mask", error.to_string())));
         }
+        (None, Some(_)) if image.is_none() => {
+            errors.push(FieldError::new("/mask", "covers an image, and none was sent"));
+        }
+        _ => {}
     }
     let spec = match spec {
         Ok(spec) if errors.is_empty() => spec,
@@ -175,12 +182,32 @@ async fn check(
     options.deadline = options.deadline.into_iter().chain(wishes.deadline).min();
     let mut job = NewJob { options, forecast, ..NewJob::new(JobId::new(), spec) };
     if let Some(key) = wishes.key {
-        let (image, spec) = (image.clone().unwrap_or_default(), job.spec.clone());
-        let hashing = tokio::task::spawn_blocking(move || wishes::fingerprint(&image, &spec, &options));
+        let [image, mask] = [&image, &mask].map(|file| file.clone().unwrap_or_default());
+        let spec = job.spec.clone();
+        let hashing =
+            tokio::task::spawn_blocking(move || wishes::fingerprint([&image, &mask], &spec, &options));
         let fingerprint = hashing.await.map_err(ApiError::internal)??;
         job.idempotency = Some(Idempotency { key, fingerprint });
     }
-    Ok((image, job))
+    Ok((Pictures { image, mask }, job))
+}
+
+/// Height and width of a file that was sent; what is wrong with it is noted in `errors`.
+async fn size_of(
+    state: &AppState,
+    pointer: &str,
+    file: Option<&Bytes>,
+    errors: &mut Vec<FieldError>,
+) -> Result<Option<(u32, u32)>, ApiError> {
+    let Some(file) = file else { return Ok(None) };
+    match check_picture(state, file.clone()).await?.map_err(|error| ApiError::from_picture(pointer, error)) {
+        Ok(header) => Ok(Some((header.height, header.width))),
+        Err(ApiError::Invalid(wrong)) => {
+            errors.extend(wrong);
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
 }
 
 /// Decodes the picture on a thread for such work, a few at a time: a decoded picture is many times the size
@@ -203,21 +230,27 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, 
     }
 }
 
-/// Stores the input, then the row.
-async fn accept(state: AppState, image: Option<Bytes>, job: NewJob) -> Result<Job, ApiError> {
+/// Stores the pictures, then the row.
+async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Job, ApiError> {
     let id = job.id;
-    let input = ObjectKey::Input(id);
-    if let Some(image) = image {
-        state.objects.put(input, image).await?;
+    let files = [(ObjectKey::Input(id), pictures.image), (ObjectKey::Mask(id), pictures.mask)];
+    let mut stored = Vec::new();
+    for (key, file) in files {
+        if let Some(file) = file {
+            stored.push(key);
+            state.objects.put(key, file).await?;
+        }
     }
     let accepted = state.queue.enqueue(job).await;
     if accepted.as_ref().is_ok_and(|job| job.id == id) {
         info!(job = %id, "job accepted");
         return Ok(accepted?);
     }
-    // The input is not needed: the job is refused, or there already.
-    if let Err(error) = state.objects.delete(input).await {
-        error!(%error, "the input of a job that was not accepted stays in the store");
+    // They are not needed: the job is refused, or there already.
+    for key in stored {
+        if let Err(error) = state.objects.delete(key).await {
+            error!(%error, "the input of a job that was not accepted stays in the store");
+        }
     }
     let known = match accepted {
         Err(QueueError::Full { capacity }) => return Err(full(&state, capacity).await?),

@@ -93,14 +93,19 @@ fn sum(text: &str) -> Option<u64> {
 
 /// Hash of everything that a request asks for. Requests that say the same in other words, such as a default
 /// left out and spelled out, ask for the same.
-pub fn fingerprint(image: &Bytes, spec: &DreamSpec, options: &JobOptions) -> Result<String, ApiError> {
+pub fn fingerprint(
+    pictures: [&Bytes; 2],
+    spec: &DreamSpec,
+    options: &JobOptions,
+) -> Result<String, ApiError> {
     let seconds = options.deadline.map(|deadline| deadline.as_secs());
     let wish = serde_json::to_vec(&(spec, options.priority, seconds)).map_err(ApiError::internal)?;
     let mut digest = Sha256::new();
-    // The length keeps the two apart.
-    digest.update((wish.len() as u64).to_le_bytes());
-    digest.update(&wish);
-    digest.update(image);
+    // The lengths keep the parts apart.
+    for part in [&wish[..], pictures[0], pictures[1]] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
     Ok(crate::digest::hex(&digest.finalize()))
 }
 

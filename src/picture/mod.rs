@@ -87,9 +87,9 @@ pub enum PictureError {
 /// What the header of an image file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Width in pixels, before EXIF orientation.
+    /// Width in pixels, EXIF orientation applied.
     pub width: u32,
-    /// Height in pixels, before EXIF orientation.
+    /// Height in pixels, EXIF orientation applied.
     pub height: u32,
     /// Media type sniffed from the bytes.
     pub media_type: &'static str,
@@ -134,9 +134,28 @@ pub struct Mask {
 /// # Errors
 /// Unknown format, too many pixels, none at all, or a header that cannot be read.
 pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
-    let (decoder, format, _) = open(bytes, max_pixels)?;
+    let (mut decoder, format, _) = open(bytes, max_pixels)?;
+    Ok(header(&mut decoder, format))
+}
+
+fn header(decoder: &mut impl ImageDecoder, format: ImageFormat) -> Header {
     let (width, height) = decoder.dimensions();
-    Ok(Header { width, height, media_type: format.to_mime_type() })
+    let (width, height) = match orientation(decoder) {
+        Orientation::NoTransforms
+        | Orientation::FlipHorizontal
+        | Orientation::FlipVertical
+        | Orientation::Rotate180 => (width, height),
+        Orientation::Rotate90
+        | Orientation::Rotate270
+        | Orientation::Rotate90FlipH
+        | Orientation::Rotate270FlipH => (height, width),
+    };
+    Header { width, height, media_type: format.to_mime_type() }
+}
+
+/// What EXIF says; a block that cannot be read says nothing.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
 /// Decodes the first frame and throws it away: whether [`decode`] would succeed, for less memory and time.
@@ -144,15 +163,15 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
 /// # Errors
 /// As [`decode`].
 pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
-    let (decoder, format, name) = open(bytes, max_pixels)?;
+    let (mut decoder, format, name) = open(bytes, max_pixels)?;
     check_end(bytes, format, name)?;
-    let (width, height) = decoder.dimensions();
-    let header = Header { width, height, media_type: format.to_mime_type() };
+    let header = header(&mut decoder, format);
     if format == ImageFormat::Jpeg && brightness_decodes(bytes) {
         return Ok(header);
     }
     let size = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
     let mut pixels = Vec::new();
+    let Header { width, height, .. } = header;
     pixels.try_reserve_exact(size).map_err(|_| PictureError::TooLarge { width, height, max_pixels })?;
     pixels.resize(size, 0);
     decoder.read_image(&mut pixels).map_err(|error| undecodable(name, &error))?;
@@ -217,22 +236,19 @@ pub fn decode_mask(bytes: &[u8], max_pixels: u64) -> Result<Mask, PictureError> 
 fn upright(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
     let (mut decoder, format, name) = open(bytes, max_pixels)?;
     let profile = decoder.icc_profile().ok().flatten();
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = orientation(&mut decoder);
     check_end(bytes, format, name)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
     image.apply_orientation(orientation);
     Ok((image, profile))
 }
 
-impl Picture {
-    /// Whether a mask of this size covers the picture.
-    ///
-    /// # Errors
-    /// [`PictureError::MaskSize`].
-    pub fn check_mask(&self, width: u32, height: u32) -> Result<(), PictureError> {
-        let (mask, image) = ((width, height), (self.width, self.height));
-        if mask == image { Ok(()) } else { Err(PictureError::MaskSize { mask, image }) }
-    }
+/// Whether a mask covers an image; both sizes are (width, height), upright.
+///
+/// # Errors
+/// [`PictureError::MaskSize`].
+pub fn check_mask(mask: (u32, u32), image: (u32, u32)) -> Result<(), PictureError> {
+    if mask == image { Ok(()) } else { Err(PictureError::MaskSize { mask, image }) }
 }
 
 /// Converts 16-bit RGB from the colour space of an ICC profile to sRGB. A profile that cannot be used leaves

@@ -77,7 +77,7 @@ fn the_camera_s_orientation_is_applied() {
     let picture = decode(&bytes, LIMIT).unwrap();
     assert_eq!((picture.width, picture.height), (2, 4));
     let header = probe(&bytes, LIMIT).unwrap();
-    assert_eq!(header, Header { width: 4, height: 2, media_type: "image/jpeg" });
+    assert_eq!(header, Header { width: 2, height: 4, media_type: "image/jpeg" });
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod work;
 use std::collections::BTreeMap;
 
 pub use octaves::{enlarged_sizes, octave_sizes};
-pub use tiles::{Grid, HALO, Span, Strip};
+pub use tiles::{Grid, HALO, STILL_HALO, Span, Strip};
 pub use work::Work;
 
 use crate::{

@@ -12,6 +12,9 @@ use crate::spec::{DreamSpec, Tiling};
 /// measurements in `docs/tiles.md`.
 pub const HALO: i64 = 32;
 
+/// The same where tiles stay in place: there a seam would grow with every iteration.
+pub const STILL_HALO: i64 = 96;
+
 /// One axis of a tile or of its core: `start..start + length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -46,7 +49,8 @@ pub struct Grid {
 impl Grid {
     /// As a spec wants it; `stride` is that of its deepest layer, see [`Network::stride`](crate::graph::Network::stride).
     pub fn of(spec: &DreamSpec, stride: i64) -> Self {
-        Self { tile: i64::from(spec.tile_size), halo: HALO, stride, tiling: spec.tiling }
+        let halo = if spec.jitter { HALO } else { STILL_HALO };
+        Self { tile: i64::from(spec.tile_size), halo, stride, tiling: spec.tiling }
     }
 
     /// Length of the shortest window along an axis of `n` pixels.

@@ -1,5 +1,7 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
+use std::time::{Duration, Instant};
+
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
 
@@ -33,6 +35,8 @@ pub(super) struct Dreamed {
     pub(super) image: Tensor,
     /// Octaves that were dreamed.
     pub(super) octaves: u32,
+    /// Time spent in the hooks.
+    pub(super) telling: Duration,
 }
 
 /// Dreams `original`, where `mask` lets it, going on after `resume` where there is one that fits.
@@ -67,6 +71,7 @@ pub(super) fn dream(
         Some(checkpoint) => checkpoint.image,
         None => octaves.base()?,
     };
+    let mut telling = Duration::ZERO;
     for octave in first..count {
         if octave > 0 {
             image = octaves.advance(octave as usize, image)?;
@@ -75,6 +80,7 @@ pub(super) fn dream(
         let octave_mask = mask.map(|mask| mask.at(height, width)).transpose()?;
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
         rng.set_stream(u64::from(octave));
+        let began = Instant::now();
         for iteration in 1..=spec.iterations {
             let shift = if spec.jitter { walk.jitter(&mut rng) } else { (0, 0) };
             let (score, gradient) = walk.gradient(&image, shift)?;
@@ -82,10 +88,16 @@ pub(super) fn dream(
                 return Err(RenderError::NotFinite { octave: octave + 1, iteration });
             }
             stepper.step(&image, &gradient, octave_mask.as_ref())?;
-            (hooks.on_progress)(meter.read(octave as usize, iteration, score));
+            let mut progress = meter.read(octave as usize, iteration, score);
+            progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();
+            let told = Instant::now();
+            (hooks.on_progress)(progress);
+            telling += told.elapsed();
         }
         if octave + 1 < count {
+            let told = Instant::now();
             (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
+            telling += told.elapsed();
         }
     }
     each(&image, |_, strip| Ok(strip.f_clamp_(0.0, 255.0)?))?;
@@ -94,7 +106,7 @@ pub(super) fn dream(
     {
         mask.restore(&image, original)?;
     }
-    Ok(Dreamed { image, octaves: count })
+    Ok(Dreamed { image, octaves: count, telling })
 }
 
 /// The octaves of a dream.
@@ -186,6 +198,7 @@ impl Meter {
             octaves: self.pixels.len() as u32,
             iteration,
             iterations: self.iterations,
+            iterations_per_second: 0.0,
             score,
         }
     }

@@ -73,11 +73,14 @@ impl Engine {
         };
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         let started = Instant::now();
-        let Dreamed { image: dreamed, octaves } =
+        let Dreamed { image: dreamed, octaves, telling } =
             dream(&walk, &spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let score = walk.score(&dreamed)?;
         finish::restore_original(&spec, &original, &dreamed)?;
+        if spec.auto_contrast {
+            finish::set_contrast(&dreamed)?;
+        }
         let mut picture = finish::to_picture(&dreamed)?;
         // A dream that has grown has lost the places that its transparency belonged to.
         let same_size = original.extent()? == dreamed.extent()?;
@@ -96,6 +99,7 @@ impl Engine {
             score,
             notes: notes(&spec, octaves),
             render_seconds,
+            telling_seconds: telling.as_secs_f64(),
         })
     }
 
@@ -147,7 +151,7 @@ impl Input {
         let mask = match (spec.mask, request.mask.as_deref()) {
             (Some(masking), Some(file)) => {
                 let mask = picture::decode_mask(file, max_pixels)?;
-                picture.check_mask(mask.width, mask.height)?;
+                picture::check_mask((mask.width, mask.height), (picture.width, picture.height))?;
                 Some(Mask::new(&mask, masking.feather, device)?)
             }
             (Some(_), None) => return Err(RenderError::NoMask),

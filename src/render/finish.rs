@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     RenderError,
     original::Original,
-    strips::{rows, strips},
+    strips::{each, rows, strips, sum},
 };
 use crate::{
     picture::{Picture, Samples},
@@ -39,6 +39,20 @@ pub(super) fn restore_original(
     })
 }
 
+/// Sets the mean of `image`, `[1, 3, H, W]`, to middle grey and its standard deviation to a tenth of the range, as
+/// the 2015 notebook shows its results (`visstd`).
+pub(super) fn set_contrast(image: &Tensor) -> Result<(), RenderError> {
+    let count = image.numel() as f64;
+    let mean = sum(image, |strip| Ok(strip.f_sum(Kind::Double)?))? / count;
+    let squares = sum(image, |strip| Ok(strip.f_sub_scalar(mean)?.f_square()?.f_sum(Kind::Double)?))?;
+    // A flat image has no contrast to set.
+    let deviation = (squares / count).sqrt().max(0.01);
+    each(image, |_, strip| {
+        let mut centred = strip.f_sub_scalar_(mean)?;
+        Ok(centred.f_mul_scalar_(25.5 / deviation)?.f_add_scalar_(127.5)?)
+    })
+}
+
 /// An opaque picture of `[1, 3, H, W]`; values are clipped to 0–255 and truncated, as the article's `np.uint8`
 /// does.
 pub(super) fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
@@ -58,6 +72,20 @@ pub(super) fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn contrast_is_set_to_a_standard() {
+        let image = Tensor::rand([1, 3, 40, 50], (Kind::Float, Device::Cpu)) * 3.0 + 100.0;
+        set_contrast(&image).unwrap();
+        let (mean, deviation) = (image.mean(Kind::Double), image.std(false));
+        assert!(
+            (mean.double_value(&[]) - 127.5).abs() < 0.01
+                && (deviation.double_value(&[]) - 25.5).abs() < 0.01
+        );
+        let flat = Tensor::full([1, 3, 4, 5], 7.0, (Kind::Float, Device::Cpu));
+        set_contrast(&flat).unwrap();
+        assert_eq!((flat - 127.5).abs().max().double_value(&[]), 0.0);
+    }
 
     #[test]
     fn values_are_clipped_and_truncated() {

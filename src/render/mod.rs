@@ -58,6 +58,9 @@ pub struct Progress {
     pub iteration: u32,
     /// Gradient steps per octave.
     pub iterations: u32,
+    /// Gradient steps per second in this octave.
+    #[serde(default)]
+    pub iterations_per_second: f64,
     /// Objective before the last step: the mean over tiles, weighted by their pixels.
     pub score: f64,
 }
@@ -148,6 +151,8 @@ pub struct Rendered {
     pub notes: Vec<String>,
     /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
     pub render_seconds: f64,
+    /// Seconds of these that went into telling: progress, checkpoints, previews.
+    pub telling_seconds: f64,
 }
 
 /// Why a dream was not rendered.

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::{RenderError, exec::Executor};
 use crate::{
-    graph::{NodeId, Op},
+    graph::{NodeId, Op, Shape},
     spec::{Objective, ObjectiveKind},
 };
 
@@ -65,10 +65,50 @@ impl Goal {
 
     /// Weighted sum of all terms for one tile, `[1, 3, H, W]` in 0–255; a scalar tensor.
     pub(super) fn score(&self, executor: &Executor, tile: &Tensor) -> Result<Tensor, RenderError> {
+        let values = self.values(executor, tile)?;
+        self.sum(&values, self.terms.iter().map(|term| term.weight))
+    }
+
+    /// Score of one tile and its gradient, `[1, 3, H, W]` float32.
+    ///
+    /// A mean over the positions of a layer is divided by their number, so its derivative shrinks as the tile grows. Where the
+    /// tile is part of a `whole` (height, width), the derivative is that of the mean over the whole, so that tiles
+    /// of different sizes agree.
+    pub(super) fn gradient(
+        &self,
+        executor: &Executor,
+        tile: &Tensor,
+        whole: Option<(i64, i64)>,
+    ) -> Result<(f64, Tensor), RenderError> {
+        // A leaf of its own: gradients of earlier steps must not be reachable from it.
+        let tile = tile.f_detach()?.f_contiguous()?.f_set_requires_grad(true)?;
+        let values = self.values(executor, &tile)?;
+        let score = self.sum(&values, self.terms.iter().map(|term| term.weight))?;
+        let climbed = match whole {
+            Some(whole) => {
+                let (_, _, height, width) = tile.size4()?;
+                let part = self.positions(executor, height, width)?;
+                let whole = self.positions(executor, whole.0, whole.1)?;
+                let shares = part.into_iter().zip(whole).map(|(part, whole)| part / whole);
+                self.sum(&values, self.terms.iter().zip(shares).map(|(term, share)| term.weight * share))?
+            }
+            None => score.shallow_clone(),
+        };
+        let gradient = Tensor::f_run_backward(&[&climbed], &[&tile], false, false)?.pop();
+        let gradient = gradient.ok_or_else(|| RenderError::Engine("libtorch returned no gradient".into()))?;
+        Ok((score.f_double_value(&[])?, gradient))
+    }
+
+    /// The value of each term, scalars.
+    fn values(&self, executor: &Executor, tile: &Tensor) -> Result<Vec<Tensor>, RenderError> {
         let activations = executor.forward(tile, &self.layers)?;
+        self.terms.iter().zip(&activations).map(|(term, activation)| term.value(activation)).collect()
+    }
+
+    fn sum(&self, values: &[Tensor], weights: impl Iterator<Item = f64>) -> Result<Tensor, RenderError> {
         let mut sum: Option<Tensor> = None;
-        for (term, activation) in self.terms.iter().zip(&activations) {
-            let value = term.value(activation)?.f_mul_scalar(term.weight)?;
+        for (value, weight) in values.iter().zip(weights) {
+            let value = value.f_mul_scalar(weight)?;
             sum = Some(match sum {
                 Some(sum) => sum.f_add(&value)?,
                 None => value,
@@ -77,14 +117,16 @@ impl Goal {
         sum.ok_or_else(|| RenderError::Engine("a spec without objectives".into()))
     }
 
-    /// Score of one tile and its gradient, `[1, 3, H, W]` float32.
-    pub(super) fn gradient(&self, executor: &Executor, tile: &Tensor) -> Result<(f64, Tensor), RenderError> {
-        // A leaf of its own: gradients of earlier steps must not be reachable from it.
-        let tile = tile.f_detach()?.f_contiguous()?.f_set_requires_grad(true)?;
-        let score = self.score(executor, &tile)?;
-        let gradient = Tensor::f_run_backward(&[&score], &[&tile], false, false)?.pop();
-        let gradient = gradient.ok_or_else(|| RenderError::Engine("libtorch returned no gradient".into()))?;
-        Ok((score.f_double_value(&[])?, gradient))
+    /// What each term is a mean over, for an image of this size: the positions of its layer, or the image's pixels
+    /// where that has none; classes are sums.
+    fn positions(&self, executor: &Executor, height: i64, width: i64) -> Result<Vec<f64>, RenderError> {
+        let shapes = executor.network().shapes(&self.layers, height as usize, width as usize)?;
+        let of = |(term, layer): (&Term, &NodeId)| match (term.kind, shapes[layer.0]) {
+            (ObjectiveKind::Class | ObjectiveKind::Probability, Some(Shape::Map { .. })) => 1.0,
+            (_, Some(Shape::Map { height, width, .. })) => (height * width) as f64,
+            _ => (height * width) as f64,
+        };
+        Ok(self.terms.iter().zip(&self.layers).map(of).collect())
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn measure_on(
 ) -> Result<Vec<Seam>, RenderError> {
     let goal = Goal::new(executor, std::slice::from_ref(objective), image.device())?;
     let stride = goal.stride(executor);
-    let (_, whole) = goal.gradient(executor, image)?;
+    let (_, whole) = goal.gradient(executor, image, None)?;
     let even = [0, HALO / 2, HALO, HALO * 3 / 2, HALO * 2, HALO * 3].map(|halo| ("even", Tiling::Even, halo));
     let walks = [("article", Tiling::Article, 0)].into_iter().chain(even);
     let walks = walks.filter(|(_, _, halo)| halo * 4 <= tile);

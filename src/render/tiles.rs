@@ -68,19 +68,15 @@ impl<'a> Walk<'a> {
     pub(super) fn gradient(&self, image: &Tensor, shift: (i64, i64)) -> Result<(f64, Tensor), RenderError> {
         let (_, _, height, width) = image.size4()?;
         let gradient = image.f_zeros_like()?;
+        let whole = match self.grid.tiling {
+            Tiling::Even => Some((height, width)),
+            // Each tile on its own, as the article has it.
+            Tiling::Article => None,
+        };
         let score = self.over_tiles(height, width, |row, column| {
             let window = gather(image, row.window, column.window, shift)?;
-            let (score, tile) = self.goal.gradient(self.executor, &window)?;
+            let (score, tile) = self.goal.gradient(self.executor, &window, whole)?;
             let tile = cut(&tile, inner(row), inner(column))?;
-            let tile = match self.grid.tiling {
-                // An objective is a mean over its window, so the derivative shrinks as the window grows: in the
-                // units of the whole image, tiles of different sizes agree.
-                Tiling::Even => {
-                    let window = (row.window.length * column.window.length) as f64;
-                    tile.f_mul_scalar(window / (height * width) as f64)?
-                }
-                Tiling::Article => tile,
-            };
             scatter(&tile, &gradient, row.core, column.core, shift)?;
             Ok(score)
         })?;
@@ -94,7 +90,7 @@ impl<'a> Walk<'a> {
         if let (Some(row), Some(column)) = (first(height), first(width)) {
             let rows = image.rows(row.window)?.f_to_kind(Kind::Float)?;
             let tile = rows.f_narrow(3, column.window.start, column.window.length)?;
-            drop(self.goal.gradient(self.executor, &tile)?);
+            drop(self.goal.gradient(self.executor, &tile, None)?);
         }
         Ok(())
     }

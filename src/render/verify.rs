@@ -229,7 +229,7 @@ impl Subject<'_> {
         for arithmetic in ARITHMETICS {
             let executor = self.executor(arithmetic)?;
             let goal = Goal::new(&executor, std::slice::from_ref(objective), self.image.device())?;
-            let gradient = arithmetic.run(|| goal.gradient(&executor, self.image));
+            let gradient = arithmetic.run(|| goal.gradient(&executor, self.image, None));
             let gradient = gradient?.1.f_permute([0, 2, 3, 1])?;
             let errors = match difference(&gradient, expected)? {
                 Ok(errors) => errors,

@@ -214,6 +214,9 @@ pub struct DreamSpec {
     /// Whether the result keeps the colours of the original and takes only brightness from the dream.
     #[serde(default)]
     pub preserve_colors: bool,
+    /// Whether the result's contrast is set to a standard: a dream from noise is a faint pattern on grey.
+    #[serde(default)]
+    pub auto_contrast: bool,
     /// Whether and how a mask limits the dream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<Masking>,

@@ -114,6 +114,7 @@ pub fn resolve(
         precision: fields.take::<Precision>("precision").unwrap_or_default(),
         blend: fields.number("blend", 0.0, 1.0).unwrap_or(0.0),
         preserve_colors: fields.take("preserve_colors").unwrap_or(false),
+        auto_contrast: fields.take("auto_contrast").unwrap_or(noise.is_some()),
         mask: read_mask(&mut fields, start),
         format: fields.take::<Format>("format").unwrap_or_default(),
         quality: fields.number("quality", 1, 100).unwrap_or(default_quality()),

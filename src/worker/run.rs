@@ -172,6 +172,10 @@ async fn render(
         Some(_) => None,
         None => Some(context.objects.get(ObjectKey::Input(job.id)).await?),
     };
+    let mask = match job.spec.mask {
+        Some(_) => Some(context.objects.get(ObjectKey::Mask(job.id)).await?),
+        None => None,
+    };
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
         // JSON has no way to write a score that is not finite.
@@ -186,7 +190,7 @@ async fn render(
         model,
         spec: job.spec.clone(),
         input,
-        mask: None,
+        mask,
         resume: octaves::resume(&context.objects, job.id).await,
         on_progress,
         on_octave: Some(on_octave),

@@ -122,7 +122,7 @@ impl Sweeper {
 
     async fn delete_pictures(&self, batch: &[Erased]) -> Result<(), ObjectError> {
         for job in batch {
-            for key in [ObjectKey::Input, ObjectKey::Checkpoint, ObjectKey::Preview] {
+            for key in [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Checkpoint, ObjectKey::Preview] {
                 self.objects.delete(key(job.id)).await?;
             }
             if let Some(lease) = job.result {
@@ -158,7 +158,7 @@ impl Sweeper {
 fn is_owned(job: &Job, key: ObjectKey) -> bool {
     match key {
         _ if job.erased_at.is_some() => false,
-        ObjectKey::Input(_) => true,
+        ObjectKey::Input(_) | ObjectKey::Mask(_) => true,
         // What helps a job on its way is of no use at its end.
         ObjectKey::Checkpoint(_) | ObjectKey::Preview(_) => !job.state.is_finished(),
         // Until a job has ended, a worker may be about to hand in what it stored.

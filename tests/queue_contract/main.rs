@@ -157,7 +157,15 @@ fn finished(lease: Lease) -> Finished {
 }
 
 fn progress(fraction: f64) -> Progress {
-    Progress { fraction, octave: 1, octaves: 2, iteration: 3, iterations: 10, score: 0.5 }
+    Progress {
+        fraction,
+        octave: 1,
+        octaves: 2,
+        iteration: 3,
+        iterations: 10,
+        iterations_per_second: 2.5,
+        score: 0.5,
+    }
 }
 
 fn broken() -> JobError {

@@ -53,6 +53,9 @@ pub struct SubmitForm {
     /// where the dream starts from noise.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     image: Option<Vec<u8>>,
+    /// An image as large as the first, white where the dream may grow.
+    #[schema(value_type = Option<String>, format = Binary, nullable = false)]
+    mask: Option<Vec<u8>>,
     /// What to dream.
     #[schema(nullable = false)]
     spec: Option<SpecRequest>,
@@ -71,6 +74,9 @@ pub struct SubmitJson {
     /// The image file as a data URI (RFC 2397). May be left out where the dream starts from noise.
     #[schema(format = Uri, pattern = "^data:")]
     image: Option<String>,
+    /// An image file as large as the first, white where the dream may grow, as a data URI.
+    #[schema(format = Uri, pattern = "^data:")]
+    mask: Option<String>,
     /// What to dream.
     spec: Option<SpecRequest>,
     /// Jobs are taken by priority plus minutes waited; 0 if absent.
@@ -132,6 +138,8 @@ pub struct SpecRequest {
     blend: Option<f64>,
     /// Whether the result keeps the colours of the original and takes only brightness from the dream.
     preserve_colors: Option<bool>,
+    /// Whether the result's contrast is set to a standard; true for a start from noise if absent.
+    auto_contrast: Option<bool>,
     /// How a mask that was sent is used.
     mask: Option<MaskingRequest>,
     /// File format of the result.

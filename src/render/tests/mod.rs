@@ -41,6 +41,7 @@ fn spec(objective: Objective) -> DreamSpec {
         precision: Precision::Fp32,
         blend: 0.0,
         preserve_colors: false,
+        auto_contrast: false,
         mask: None,
         format: Format::Png,
         quality: 92,

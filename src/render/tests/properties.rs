@@ -17,6 +17,7 @@ use super::{
         objective::Goal,
         original::Original,
         pyramid::Octaves,
+        seams,
         tiles::Walk,
     },
     objective, spec,
@@ -25,7 +26,7 @@ use crate::{
     graph::{Array, Network, Node, NodeId, Op, Padding, Window},
     models::{Model, Preprocessing},
     picture,
-    plan::octave_sizes,
+    plan::{HALO, octave_sizes},
     spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode},
 };
 
@@ -123,7 +124,7 @@ fn gradients_agree_with_finite_differences() {
         Objective { class: Some(7), ..objective(ObjectiveKind::Probability, "logits", &[]) },
     ] {
         let goal = Goal::new(&executor, std::slice::from_ref(&objective), Device::Cpu).unwrap();
-        let (_, gradient) = goal.gradient(&executor, &image).unwrap();
+        let (_, gradient) = goal.gradient(&executor, &image, None).unwrap();
         let direction = Tensor::randn_like(&image);
         let along = |t: f64| goal.score(&executor, &(&image + &direction * t)).unwrap().double_value(&[]);
         let step = 1e-3;
@@ -131,6 +132,23 @@ fn gradients_agree_with_finite_differences() {
         let analytic = (&gradient * &direction).sum(Kind::Double).double_value(&[]);
         let error = (measured - analytic).abs() / analytic.abs();
         assert!(error < 1e-4, "{objective:?}: {measured} against {analytic}");
+    }
+}
+
+#[test]
+fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
+    tch::manual_seed(11);
+    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
+    let objective = objective(ObjectiveKind::L2, "sum", &[]);
+    for (height, width) in [(300, 217), (129, 511)] {
+        let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
+        let seams = seams::measure_on(&executor, &objective, &image, 128).unwrap();
+        let even = |halo| seams.iter().find(|seam| seam.walk == "even" && seam.halo == halo).unwrap();
+        // "sum" is influenced by 39 pixels, 19 to each side: none of them lies beyond the halo.
+        assert!(even(HALO).border < 1e-4 && even(HALO).interior < 1e-4, "{:?}", even(HALO));
+        assert_eq!(even(HALO).skipped, 0.0);
+        // Without a halo the measure sees the borders.
+        assert!(even(0).border > 0.1 && even(0).border > 3.0 * even(0).interior, "{:?}", even(0));
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
         objective::Goal,
         original::Original,
         resample::resize,
+        seams,
         tiles::Walk,
         verify,
     },
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     models::{self, Catalogue, Model},
-    plan::Grid,
+    plan::{Grid, HALO},
     spec::{ObjectiveKind, Start, Tiling, resolve},
 };
 
@@ -151,6 +152,20 @@ fn laplacian_normalisation_matches_tensorflow() {
         laplacian.normalize(&actual, levels).unwrap();
         let error = max_ratio(&actual, &arrays[&format!("levels{levels}")]);
         assert!(error <= 1e-4, "{levels} levels: {error}");
+    }
+}
+
+#[test]
+fn seams_are_as_faint_as_published() {
+    let model = Arc::new(models::load_file(&local("models/efficientnet-lite0.pth")).unwrap());
+    let photo = std::fs::read(local("assets/sample.jpg")).unwrap();
+    let objective = objective(ObjectiveKind::L2, "block10", &[]);
+    let seams = seams::measure(&model, &objective, &photo, 256).unwrap();
+    let of = |halo| seams.iter().find(|seam| seam.walk == "even" && seam.halo == halo).unwrap();
+    // The figures of docs/tiles.md for this photo, and a little: borders, interior.
+    for (halo, border, interior) in [(HALO, 0.60, 0.35), (2 * HALO, 0.30, 0.20)] {
+        let seam = of(halo);
+        assert!(seam.border < border && seam.interior < interior && seam.skipped == 0.0, "{seam:?}");
     }
 }
 

@@ -1,0 +1,51 @@
+//! What it costs a render to tell how it goes: progress after every step, a checkpoint and a preview after every
+//! octave, as in the service. Prints the share of the render's time for two sizes.
+//!
+//! ```sh
+//! cargo bench --bench telling
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
+
+use std::{io::Cursor, path::Path, sync::Arc};
+
+use reverie::{
+    models::{self, Catalogue, DEFAULT_MODEL},
+    render::{CancelFlag, RenderOptions, RenderRequest, Renderer},
+    spec::{self, Start},
+};
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
+    let model = Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap());
+    let spec = spec::resolve("", serde_json::json!({}), &catalogue, Start::Image).unwrap();
+    let options = RenderOptions { device: "auto".into(), threads: 0, queue: 1, max_pixels: 100_000_000 };
+    let renderer = Renderer::start(&options).unwrap();
+    println!("| picture | render | telling | share |");
+    println!("|---|---:|---:|---:|");
+    let photo = image::open(root.join("assets/sample.jpg")).unwrap();
+    for scale in [1, 2] {
+        let (width, height) = (photo.width() * scale, photo.height() * scale);
+        let larger = photo.resize_exact(width, height, image::imageops::FilterType::CatmullRom);
+        let mut file = Cursor::new(Vec::new());
+        larger.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        let request = RenderRequest {
+            model: Arc::clone(&model),
+            spec: spec.clone(),
+            input: Some(file.into_inner().into()),
+            mask: None,
+            resume: None,
+            on_progress: Box::new(|progress| drop(std::hint::black_box(serde_json::to_vec(&progress)))),
+            on_octave: Some(Box::new(|octave| drop(std::hint::black_box(octave)))),
+            cancel: CancelFlag::default(),
+        };
+        let rendered = renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap();
+        let (render, telling) = (rendered.render_seconds, rendered.telling_seconds);
+        println!(
+            "| {width}×{height} | {render:.2} s | {:.1} ms | {:.2} % |",
+            telling * 1e3,
+            100.0 * telling / render
+        );
+    }
+}
