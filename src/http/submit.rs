@@ -125,10 +125,10 @@ async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError
     }
     let wishes = Wishes::of(headers)?;
     let capacity = state.config.queue.capacity;
-    if state.queue.depth().await? < u64::from(capacity) {
+    if state.queue.has_room().await? {
         return Ok(wishes);
     }
-    // After the depth: what fills the last place may be the same request, sent twice at once.
+    // After that look: what fills the last place may be the same request, sent twice at once.
     match &wishes.key {
         Some(key) if state.queue.with_key(key).await?.is_some() => Ok(wishes),
         _ => Err(full(state, capacity).await?),

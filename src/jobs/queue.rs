@@ -238,6 +238,12 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn depth(&self) -> Result<u64, QueueError>;
 
+    /// Whether there is a place in the queue: a look before the work that accepting is, which decides by itself.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn has_room(&self) -> Result<bool, QueueError>;
+
     /// When the oldest waiting job was accepted.
     ///
     /// # Errors

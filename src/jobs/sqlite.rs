@@ -5,6 +5,7 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod fresh;
 mod intake;
 mod retention;
 mod row;
@@ -20,6 +21,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+use fresh::Fresh;
 use intake::Intake;
 
 use super::{
@@ -48,6 +50,8 @@ pub struct SqliteQueue {
     /// Where new jobs come in, many with one commit.
     intake: Intake,
     readers: SqlitePool,
+    /// Jobs that are asked for again and again.
+    fresh: Fresh,
     /// For those who watch the service: one connection that nobody else takes.
     watcher: SqlitePool,
     options: QueueOptions,
@@ -79,9 +83,10 @@ impl SqliteQueue {
         MIGRATIONS.run(&writer).await?;
         let read = connect.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
+        let fresh = Fresh::new(read.clone());
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
         let intake = Intake::start(writer.clone(), options.clone());
-        Ok(Self { writer, intake, readers, watcher, options, signals: Arc::default() })
+        Ok(Self { writer, intake, readers, fresh, watcher, options, signals: Arc::default() })
     }
 
     fn now(&self) -> Timestamp {
@@ -188,8 +193,14 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn get(&self, id: JobId) -> Result<Job, QueueError> {
+        let version = match self.fresh.get(id).await? {
+            Ok(job) => return Ok(job),
+            Err(version) => version,
+        };
         let mut connection = self.readers.acquire().await?;
-        select(&mut connection, id).await
+        let job = select(&mut connection, id).await?;
+        self.fresh.keep(version, &job).await;
+        Ok(job)
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
@@ -344,6 +355,12 @@ impl JobQueue for SqliteQueue {
         Ok(depth.fetch_one(&self.readers).await?.unsigned_abs())
     }
 
+    async fn has_room(&self) -> Result<bool, QueueError> {
+        // What waited after the last acceptance is good enough to let somebody in, not to send them away.
+        let capacity = u64::from(self.options.capacity);
+        Ok(self.intake.waiting() < capacity || self.depth().await? < capacity)
+    }
+
     async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
         let oldest =
             sqlx::query_scalar::<_, Option<i64>>("SELECT min(created_at) FROM jobs WHERE state = 'queued'");
@@ -376,6 +393,7 @@ impl JobQueue for SqliteQueue {
 
     async fn close(&self) {
         self.watcher.close().await;
+        self.fresh.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

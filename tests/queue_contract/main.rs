@@ -213,6 +213,8 @@ mod sqlite {
         everything_survives_a_restart,
         jobs_are_counted,
         forecasts_add_up,
+        what_another_process_writes_is_seen_at_once,
+        a_newcomer_may_stand_anywhere,
         previews_are_noted_by_the_holder_alone,
         unknown_jobs_are_not_found,
         pictures_go_before_their_jobs,
