@@ -1,9 +1,9 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-service bench-parity serve lint clean distclean
+.PHONY: help setup build demo test bench-predictions bench-service bench-parity serve lint clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch libtorch and the default model, once
 	@scripts/setup
@@ -17,6 +17,9 @@ demo: build ## dream the sample photo into demo/
 test: setup ## run the tests
 	cargo test --locked
 	scripts/contract-test
+
+bench-predictions: setup ## compare what jobs were predicted to take with what they took
+	cargo bench --locked --bench predictions
 
 bench-service: setup ## measure the service around the renders
 	cargo bench --locked --bench service

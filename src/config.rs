@@ -55,6 +55,8 @@ pub struct ServerConfig {
     pub cors_origins: Vec<String>,
     /// Proxies that are believed when they say for whom they ask.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether links in answers begin with scheme and host rather than being paths.
+    pub absolute_links: bool,
 }
 
 /// Where jobs and pictures are kept.
@@ -135,6 +137,7 @@ impl Default for ServerConfig {
             stall: Duration::from_secs(30),
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            absolute_links: false,
         }
     }
 }
@@ -312,7 +315,8 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
         Some(proxies) => operating::networks(fields, &proxies),
         None => default.trusted_proxies,
     };
-    ServerConfig { listen, admin_listen, idle, stall, cors_origins, trusted_proxies }
+    let absolute_links = fields.take("absolute_links").unwrap_or(default.absolute_links);
+    ServerConfig { listen, admin_listen, idle, stall, cors_origins, trusted_proxies, absolute_links }
 }
 
 /// Notes it where `address` has no port.

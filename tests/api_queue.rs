@@ -183,13 +183,20 @@ async fn a_running_job_has_a_preview() {
     });
     let id = server.client.submit(picture(480, 480), &spec).await;
     let path = format!("/v1/jobs/{id}/preview");
-    let job = server.client.job_until(&id, |job| job["status"] == "running").await;
-    assert_eq!(job["links"]["preview"], path.as_str());
+    let queued = server.client.job(&id).await;
+    assert_eq!(queued["links"]["preview"], Value::Null, "{queued}");
     let mut events = Events::open(&server.client, &id, None).await;
-    while events.next().await.unwrap().name != "preview" {}
-    // The job itself comes behind, with the same id.
+    let told = loop {
+        let event = events.next().await.unwrap();
+        if event.name == "preview" {
+            break event;
+        }
+    };
+    assert_eq!(told.data["links"]["preview"], path.as_str());
+    // It is there when it is told of, and told of once: the job itself comes behind, with the same id.
+    let preview = server.client.get(&path).await;
+    assert_eq!(preview.status(), 200);
     assert_eq!(events.next().await.unwrap().name, "progress");
-    let preview = server.client.until_found(&path).await;
     assert_eq!(preview.headers()["content-type"], "image/jpeg");
     let etag = preview.headers()["etag"].to_str().unwrap().to_owned();
     let picture = preview.bytes().await.unwrap();

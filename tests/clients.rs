@@ -9,7 +9,7 @@ use std::{fs::File, sync::Arc, time::Duration};
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
 use common::{
-    client::{DEADLINE, quick},
+    client::{DEADLINE, form, quick},
     picture,
     process::ServerProcess,
     server::{Setup, TestServer},
@@ -65,6 +65,29 @@ async fn long_json_is_compressed_for_those_who_ask() {
         assert!(!headers.contains_key("content-encoding"), "{path}");
         assert!(headers.contains_key("content-length"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn links_are_absolute_where_configured() {
+    let mut setup = Setup::new().await;
+    setup.config.server.absolute_links = true;
+    setup.config.server.trusted_proxies = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+    let server = Setup { works: false, ..setup }.start().await;
+    let id = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.submit(picture(64, 64), &quick()).await;
+    let path = format!("/v1/jobs/{id}");
+    let own = format!("{}{path}", server.client.url);
+    assert_eq!(server.client.job(&id).await["links"]["self"], own.as_str());
+    let proxy = [("x-forwarded-proto", "https"), ("x-forwarded-host", "dreams.example")];
+    let json =
+        async |path: &str| -> Value { serde_json::from_slice(&raw(&server, path, &proxy).await.2).unwrap() };
+    let links = json(&path).await["links"].clone();
+    let events = format!("https://dreams.example{path}/events");
+    assert_eq!((&links["events"], &links["result"]), (&events.as_str().into(), &Value::Null));
+    let page = json("/v1/jobs?limit=1").await;
+    assert!(page["links"]["next"].as_str().unwrap().starts_with("https://dreams.example/v1/jobs?"), "{page}");
+    let posted = server.client.post_form(form(picture(64, 64), &quick())).await;
+    assert!(posted.headers()["location"].to_str().unwrap().starts_with(&server.client.url));
 }
 
 #[tokio::test]

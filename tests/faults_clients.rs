@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{
     client::{DEADLINE, form, problem, quick},
+    events::Events,
     header_bomb,
     machine::{megabytes, open_files},
     picture,
@@ -16,7 +17,7 @@ use common::{
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{interval, timeout},
 };
@@ -89,6 +90,66 @@ async fn thousands_of_clients_that_hang_up_leave_nothing() {
     assert_eq!(server.client.job(&id).await["status"], "running");
 }
 
+/// Requests that the server has not answered yet, as it says itself.
+async fn in_flight(server: &ServerProcess) -> usize {
+    let metrics = server.admin.get("/metrics").await.text().await.unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("reverie_http_requests_in_flight "));
+    line.unwrap().parse().unwrap()
+}
+
+/// Waits until as many requests are being answered as `wanted` likes.
+async fn until_in_flight(server: &ServerProcess, wanted: impl Fn(usize) -> bool) {
+    let waiting = async {
+        let mut looks = interval(Duration::from_millis(10));
+        while !wanted(in_flight(server).await) {
+            looks.tick().await;
+        }
+    };
+    timeout(DEADLINE, waiting).await.expect("the requests are not where they should be");
+}
+
+#[tokio::test]
+async fn a_thousand_waits_and_streams_that_break_off_leave_nothing() {
+    const AT_ONCE: usize = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let (server, id) = busy(folder.path(), &[]).await;
+    let address = server.client.url.strip_prefix("http://").unwrap().to_owned();
+    let wait = format!("GET /v1/jobs/{id} HTTP/1.1\r\nHost: x\r\nPrefer: wait=60\r\n\r\n").into_bytes();
+    let follow = format!("GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let open = async |said: &[u8]| {
+        let mut connection = TcpStream::connect(&address).await.unwrap();
+        connection.write_all(said).await.unwrap();
+        connection
+    };
+    let round = async || {
+        let waiting = futures::future::join_all((0..AT_ONCE).map(|_| open(&wait))).await;
+        until_in_flight(&server, |requests| requests >= AT_ONCE).await;
+        let mut streams = futures::future::join_all((0..AT_ONCE).map(|_| open(&follow))).await;
+        for stream in &mut streams {
+            // The head and the first event: the stream is under way.
+            let mut begun = [0; 256];
+            assert!(timeout(DEADLINE, stream.read(&mut begun)).await.unwrap().unwrap() > 0);
+        }
+        drop((waiting, streams));
+        until_in_flight(&server, |requests| requests == 0).await;
+    };
+    round().await;
+    let process = server.id();
+    server.client.job(&id).await;
+    let files = open_files(process);
+    let mut least = u64::MAX;
+    for _ in 0..4 {
+        let memory = megabytes(process);
+        for _ in 0..5 {
+            round().await;
+        }
+        until_files(process, files + 2).await;
+        least = least.min(megabytes(process).saturating_sub(memory));
+    }
+    assert!(least < 8, "memory grew by at least {least} MB each time");
+    assert_eq!(server.client.job(&id).await["status"], "running");
+}
+
 #[tokio::test]
 async fn a_header_bomb_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -103,11 +164,17 @@ async fn a_header_bomb_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_thousand_pollers_are_answered() {
+async fn two_hundred_streams_and_a_thousand_pollers_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let (server, id) = busy(folder.path(), &[]).await;
     let memory = megabytes(server.id());
     let path = format!("/v1/jobs/{id}");
+    let mut streams = Vec::new();
+    for _ in 0..200 {
+        let mut events = Events::open(&server.client, &id, None).await;
+        assert_eq!(events.next().await.unwrap().name, "progress");
+        streams.push(events);
+    }
     // All at once, each three times, while a render goes on.
     let poller = async || {
         for _ in 0..3 {
@@ -120,6 +187,17 @@ async fn a_thousand_pollers_are_answered() {
     let grown = megabytes(server.id()).saturating_sub(memory);
     assert!(grown < 256, "memory grew by {grown} MB");
     assert_eq!(server.admin.get("/readyz").await.status(), 200);
+    // Everyone hears the end.
+    server.client.post(&format!("{path}/cancel")).await;
+    let ended = futures::future::join_all(streams.iter_mut().map(|events| async {
+        let mut last = None;
+        while let Some(event) = events.next().await {
+            last = Some(event.name);
+        }
+        last
+    }));
+    let ended = ended.await;
+    assert!(ended.iter().all(|last| last.as_deref() == Some("canceled")), "{ended:?}");
 }
 
 #[tokio::test]

@@ -86,3 +86,32 @@ async fn a_dream_that_does_not_fit_waits_for_room() {
     server.terminate();
     assert!(server.ended().await);
 }
+
+#[tokio::test]
+async fn a_checkpoint_that_does_not_fit_is_done_without() {
+    let Some(disk) = SmallDisk::mount("a_checkpoint_that_does_not_fit_is_done_without", 24_576) else {
+        return;
+    };
+    let server = ServerProcess::start(disk.path(), &[("REVERIE__LOG__FILTER", "off")]).await;
+    let mut file = std::io::Cursor::new(Vec::new());
+    let image = image::load_from_memory(&noise(1024, 1024)).unwrap();
+    image.write_to(&mut file, image::ImageFormat::Jpeg).unwrap();
+    let spec = json!({
+        "objectives": [{ "layer": "block2" }], "octaves": 3, "iterations": 8, "format": "jpeg", "quality": 50,
+    });
+    let id = server.client.submit(file.into_inner(), &spec).await;
+    server.client.job_until(&id, |job| job["status"] == "running").await;
+    // Room for previews, rows and the dream, but not for the 3.3 megabytes of the first checkpoint.
+    let ballast = disk.fill(2500);
+    let job = server.client.job_until(&id, |job| job["links"]["preview"].is_string()).await;
+    assert_eq!(job["status"], "running", "{job}");
+    assert_eq!(blobs(disk.path(), "checkpoints"), 0, "something half-stored is there");
+    server.client.dream(&id).await;
+    assert_eq!(server.client.job(&id).await["attempt"], 1);
+    std::fs::remove_file(ballast).unwrap();
+    let after = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.dream(&after).await;
+    assert_eq!((blobs(disk.path(), "checkpoints"), blobs(disk.path(), "previews")), (0, 0));
+    server.terminate();
+    assert!(server.ended().await);
+}

@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::{
-    client::{Client, problem, quick},
+    client::{Client, form, problem, quick},
     picture,
     process::ServerProcess,
     server::TestServer,
@@ -51,7 +51,7 @@ async fn readiness_is_not_liveness() {
     assert_eq!(checks(&idle.client).await["database"], false);
     assert_eq!(idle.client.get("/healthz").await.status(), 200);
     // Nothing of the cause goes out.
-    let refused = problem(idle.client.get("/v1/jobs/0198c0de-0000-7000-8000-000000000000").await, 500).await;
+    let refused = problem(idle.client.get("/v1/jobs/0198c0de-0000-7000-8000-000000000000").await, 503).await;
     assert!(!refused.to_string().contains("pool"), "{refused}");
 }
 
@@ -110,6 +110,26 @@ fn samples(text: &str) -> HashMap<String, f64> {
 
 fn is_suffix(suffix: &str) -> bool {
     matches!(suffix, "" | "_total" | "_bucket" | "_count" | "_sum" | "_info")
+}
+
+#[tokio::test]
+async fn a_storage_that_is_away_is_said_to_be() {
+    let server = TestServer::idle().await;
+    let inputs = server.state.config.storage.dir.join("inputs");
+    let away = inputs.with_extension("away");
+    // As where a disk was unmounted, and something else is in its place.
+    std::fs::rename(&inputs, &away).unwrap();
+    std::fs::write(&inputs, "").unwrap();
+    let refused = server.client.post_form(form(picture(64, 64), &quick())).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    let refused = problem(refused, 503).await;
+    assert_eq!(refused["type"], "urn:reverie:problem:unavailable");
+    assert_eq!(server.client.get("/readyz").await.status(), 503);
+    assert_eq!(server.client.get("/healthz").await.status(), 200);
+    std::fs::remove_file(&inputs).unwrap();
+    std::fs::rename(&away, &inputs).unwrap();
+    server.client.submit(picture(64, 64), &quick()).await;
+    assert_eq!(server.state.queue.depth().await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -83,8 +83,18 @@ async fn pictures_without_a_job_are_removed_when_old() {
     let objects = &server.state.objects;
     let job: JobId = id.parse().unwrap();
     let lost = Lease { job, token: uuid::Uuid::new_v4() };
-    // An input whose job was never accepted, and a dream by a worker that had lost its lease.
-    for key in [ObjectKey::Input(JobId::new()), ObjectKey::result_under(lost)] {
+    let nobody = JobId::new();
+    // An input whose job was never accepted, a dream by a worker that had lost its lease, and what a job had on its
+    // way, of one that has ended and of one that is gone.
+    let orphans = [
+        ObjectKey::Input(nobody),
+        ObjectKey::result_under(lost),
+        ObjectKey::Checkpoint(nobody),
+        ObjectKey::Preview(nobody),
+        ObjectKey::Checkpoint(job),
+        ObjectKey::Preview(job),
+    ];
+    for key in orphans {
         objects.put(key, Bytes::from_static(b"picture")).await.unwrap();
     }
     // A person's file is none of our business.
@@ -92,7 +102,8 @@ async fn pictures_without_a_job_are_removed_when_old() {
     std::fs::write(&note, "by hand").unwrap();
     assert_eq!(server.app.sweeper.orphans().await.unwrap(), 0, "they may belong to a job that is starting");
     clock.advance(DAY + Duration::from_secs(60));
-    assert_eq!(server.app.sweeper.orphans().await.unwrap(), 2);
+    assert_eq!(server.app.sweeper.orphans().await.unwrap(), orphans.len() as u64);
+    assert!(server.blobs("checkpoints").is_empty() && server.blobs("previews").is_empty());
     assert_eq!((server.blobs("inputs").len(), server.blobs("results").len()), (2, 1));
     assert!(note.exists());
     server.client.dream(&id).await;

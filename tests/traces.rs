@@ -22,6 +22,11 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use serde_json::Value;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, pki_types::PrivateKeyDer},
+    server::TlsStream,
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -70,6 +75,53 @@ async fn collector() -> (Received, String) {
     (received, address)
 }
 
+/// A collector behind TLS, its address, and the certificate of the authority that vouches for it.
+async fn secure_collector() -> (Received, String, String) {
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = authority.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let own_key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let own = own.signed_by(&own_key, &issuer).unwrap();
+    let private = PrivateKeyDer::Pkcs8(own_key.serialize_der().into());
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![own.der().clone()], private).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let listener = Secure { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
+    let received = Received::default();
+    let router = Router::new().route("/v1/traces", post(collect)).with_state(Arc::clone(&received));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (received, address, certificate)
+}
+
+/// Connections with TLS around them.
+struct Secure {
+    listener: tokio::net::TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for Secure {
+    type Io = TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, peer) = self.listener.accept().await.unwrap();
+            // A client that does not trust this server hangs up.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
 async fn collect(State(received): State<Received>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).unwrap();
     for resource in request.resource_spans {
@@ -102,4 +154,26 @@ async fn spans_are_exported_and_continue_the_clients_trace() {
     assert!(job.end_time_unix_nano > job.start_time_unix_nano);
     // Polls that belong to no trace begin their own, and nothing but our own spans is sent.
     assert!(spans.iter().all(|span| ["request", "job"].contains(&span.name.as_str())), "{spans:?}");
+}
+
+#[tokio::test]
+async fn spans_are_exported_over_tls_to_a_collector_that_is_trusted() {
+    for trusted in [true, false] {
+        let (received, address, certificate) = secure_collector().await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("authority.pem");
+        // Another authority of the same kind vouches for nothing.
+        let certificate = if trusted { certificate } else { secure_collector().await.2 };
+        std::fs::write(&file, certificate).unwrap();
+        let settings =
+            [("REVERIE__TELEMETRY__OTLP_ENDPOINT", address.as_str()), ("REVERIE__LOG__FILTER", "off")];
+        let mut command = ServerProcess::command(&folder.path().join("data"), &settings);
+        command.env("SSL_CERT_FILE", &file);
+        let server = ServerProcess::of(command).await;
+        dream(&server.client).await;
+        server.terminate();
+        assert!(server.ended().await);
+        let spans = received.lock().unwrap().clone();
+        assert_eq!(spans.iter().any(|span| hex(&span.trace_id) == TRACE), trusted, "{spans:?}");
+    }
 }

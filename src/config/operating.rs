@@ -75,12 +75,10 @@ fn days(fields: &mut Fields, name: &'static str, default: Option<Duration>) -> O
 pub(super) fn telemetry(fields: &mut Fields, _default: TelemetryConfig) -> TelemetryConfig {
     let endpoint = text(fields, "otlp_endpoint").filter(|endpoint| !endpoint.is_empty());
     if let Some(endpoint) = &endpoint
-        && !endpoint.starts_with("http://")
+        && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme))
     {
-        fields.error(
-            "otlp_endpoint",
-            format!("\"{endpoint}\" is no http:// address; for TLS, run a collector on this machine"),
-        );
+        fields
+            .error("otlp_endpoint", format!("\"{endpoint}\" is neither an http:// nor an https:// address"));
     }
     TelemetryConfig { otlp_endpoint: endpoint }
 }

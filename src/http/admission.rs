@@ -105,57 +105,63 @@ impl std::fmt::Display for Prediction {
     }
 }
 
-/// Predicts what `spec` makes of a picture of `size` (height, width). Takes milliseconds at most: where the job
-/// is refused, a few dozen plans are made to find the largest that fits.
+/// Predicts what `spec` makes of a picture of `size` (height, width), and whether that may be.
 ///
 /// # Errors
 /// [`ApiError::Invalid`] for what would fail, [`ApiError::TooMuchWork`] for what takes too much.
-pub fn forecast(
+pub async fn admit(state: &AppState, spec: &DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
+    let model = state.catalogue.get(&spec.model).cloned();
+    let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
+    let plan = Plan::of(spec, &model.network, size, state.admission.max_pixels);
+    let plan = plan.map_err(|error| impossible(spec, error))?;
+    check_format(spec, &plan)?;
+    let forecast = forecast(&state.pace, spec, &plan);
+    if state.admission.allows(&forecast) {
+        return Ok(forecast);
+    }
+    // One plan takes a fraction of a millisecond, a search for the largest size some dozens of them.
+    let (state, spec) = (state.clone(), spec.clone());
+    let search = move || refuse(&state.admission, &state.pace, &model, &spec, size, forecast);
+    let refusal = tokio::task::spawn_blocking(search).await.map_err(ApiError::internal)?;
+    Err(ApiError::TooMuchWork(Box::new(refusal)))
+}
+
+fn forecast(pace: &Pace, spec: &DreamSpec, plan: &Plan) -> Forecast {
+    let reference_seconds = plan.work.seconds();
+    Forecast {
+        seconds: pace.seconds(spec, reference_seconds),
+        reference_seconds,
+        memory: plan.memory,
+        megapixel_iterations: plan.megapixel_iterations,
+    }
+}
+
+/// What is too much about a forecast, and what would fit.
+fn refuse(
     admission: &Admission,
     pace: &Pace,
     model: &Model,
     spec: &DreamSpec,
     size: (u32, u32),
-) -> Result<Forecast, ApiError> {
-    let network = &model.network;
-    let plan =
-        Plan::of(spec, network, size, admission.max_pixels).map_err(|error| impossible(spec, error))?;
-    let of = |plan: &Plan| {
-        let reference_seconds = plan.work.seconds();
-        Forecast {
-            seconds: pace.seconds(spec, reference_seconds),
-            reference_seconds,
-            memory: plan.memory,
-            megapixel_iterations: plan.megapixel_iterations,
-        }
-    };
-    let forecast = of(&plan);
-    if admission.allows(&forecast) {
-        return Ok(forecast);
-    }
-    let fits = |plan: &Plan| admission.allows(&of(plan));
-    let largest = Plan::largest(spec, network, size, admission.max_pixels, fits);
-    Err(ApiError::TooMuchWork(Box::new(Prediction {
+    refused: Forecast,
+) -> Prediction {
+    let fits = |plan: &Plan| admission.allows(&forecast(pace, spec, plan));
+    let largest = Plan::largest(spec, &model.network, size, admission.max_pixels, fits);
+    Prediction {
         // Tenths are as fine as a prediction deserves.
-        seconds: (forecast.seconds * 10.0).round() / 10.0,
+        seconds: (refused.seconds * 10.0).round() / 10.0,
         max_seconds: Some(admission.max_seconds).filter(|limit| limit.is_finite()),
-        memory_mb: forecast.memory.div_ceil(MEGABYTE),
+        memory_mb: refused.memory.div_ceil(MEGABYTE),
         max_memory_mb: admission.max_memory / MEGABYTE,
         largest: largest.map(|(height, width)| Size { width, height }),
-    })))
+    }
 }
 
-/// As [`forecast`], with the state's own limits, on a thread for such work.
-///
-/// # Errors
-/// As [`forecast`].
-pub async fn admit(state: &AppState, spec: &DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
-    let model = state.catalogue.get(&spec.model).cloned();
-    let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
-    let (state, spec) = (state.clone(), spec.clone());
-    let planning =
-        tokio::task::spawn_blocking(move || forecast(&state.admission, &state.pace, &model, &spec, size));
-    planning.await.map_err(ApiError::internal)?
+/// Whether the finished dream can be written in the format that was asked for.
+fn check_format(spec: &DreamSpec, plan: &Plan) -> Result<(), ApiError> {
+    let &(height, width) = plan.octaves.last().unwrap_or(&(0, 0));
+    let written = spec.encoding().check_size(width.unsigned_abs(), height.unsigned_abs());
+    written.map_err(|error| ApiError::Invalid(vec![FieldError::new("/spec/format", error.to_string())]))
 }
 
 /// What would fail later is a mistake in the request now.

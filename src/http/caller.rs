@@ -33,20 +33,25 @@ pub async fn identify(State(state): State<AppState>, mut request: Request, next:
 
 /// Walks from the peer towards the client for as long as proxies can be believed.
 fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Caller {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut caller = peer.to_canonical();
-    if !is_trusted(caller) {
+    if !is_trusted(caller, trusted) {
         return Caller(caller);
     }
     // The nearest proxy wrote last.
     for hop in hops(headers).into_iter().rev() {
         let Some(address) = hop else { break };
         caller = address.to_canonical();
-        if !is_trusted(caller) {
+        if !is_trusted(caller, trusted) {
             break;
         }
     }
     Caller(caller)
+}
+
+/// Whether this is one of the proxies that are believed.
+pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|net| net.contains(&address))
 }
 
 /// The addresses that proxies noted, the client's first; none for one that is hidden or unreadable.
@@ -59,13 +64,13 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
 }
 
 /// The members of a list header, whichever way it is split over lines.
-fn parts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+pub(super) fn parts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
     lines.flat_map(|line| line.split(','))
 }
 
 /// The `for` of one element of `Forwarded` (RFC 7239, section 4).
-fn forwarded_for(element: &str) -> Option<IpAddr> {
+pub(super) fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
     let (_, node) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
     address(node)

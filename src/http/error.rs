@@ -124,6 +124,12 @@ impl ApiError {
         Self::StorageFull
     }
 
+    /// A store that does not answer. Logged like any other cause inside the service.
+    fn storage_down(cause: &(dyn std::error::Error + 'static)) -> Self {
+        error!(cause = chain(cause), "the storage cannot be reached");
+        Self::Unavailable("the storage of the service cannot be reached now")
+    }
+
     /// What a picture that was refused means to the client. `pointer` is where it stood.
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
@@ -190,6 +196,7 @@ impl From<QueueError> for ApiError {
             QueueError::Finished(state) => Self::AlreadyFinished(state),
             QueueError::KeyReused => Self::KeyReused,
             error if error.is_full() => Self::full_storage(&error),
+            error if error.is_down() => Self::storage_down(&error),
             error => Self::internal(error),
         }
     }
@@ -197,7 +204,12 @@ impl From<QueueError> for ApiError {
 
 impl From<ObjectError> for ApiError {
     fn from(error: ObjectError) -> Self {
-        if error.is_full() { Self::full_storage(&error) } else { Self::internal(error) }
+        match error {
+            error if error.is_full() => Self::full_storage(&error),
+            // A picture that should be there and is not is no matter of waiting.
+            error @ ObjectError::NotFound(_) => Self::internal(error),
+            error => Self::storage_down(&error),
+        }
     }
 }
 
@@ -382,6 +394,13 @@ mod tests {
         assert_eq!(missing.status(), 404);
         let finished = ApiError::from(QueueError::Finished(JobState::Failed)).into_response();
         assert_eq!(finished.status(), 409);
+        let closed = ApiError::from(QueueError::Store(sqlx::Error::PoolClosed)).into_response();
+        assert_eq!(
+            (closed.status().as_u16(), &closed.headers()["retry-after"]),
+            (503, &HeaderValue::from(5))
+        );
+        let mistake = ApiError::from(QueueError::Store(sqlx::Error::RowNotFound)).into_response();
+        assert_eq!(mistake.status(), 500);
         let full = ApiError::QueueFull { capacity: 1, retry_after: 7 }.into_response();
         assert_eq!((full.status().as_u16(), &full.headers()["retry-after"]), (429, &HeaderValue::from(7)));
     }

@@ -18,7 +18,8 @@ use futures::stream;
 use tracing::warn;
 
 use super::{
-    contract::{Internal, JobEvent, NotFound},
+    base::Base,
+    contract::{Internal, JobEvent, NotFound, Unavailable},
     error::ApiError,
     view::{eta, parse, view},
     wait::Follower,
@@ -36,7 +37,7 @@ const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Follow a job by events
 ///
-/// Server-sent events: `progress` while the job is queued or running and `preview` when an octave is finished,
+/// Server-sent events: `progress` while the job is queued or running and `preview` when there is a new one,
 /// then one of `succeeded`, `failed`, `canceled` and `expired`, after which the stream ends. The data of each is the job as `GET` shows it, and its
 /// id is the version of the job: with `Last-Event-ID` a client goes on where it was. Only the newest state is
 /// sent, so versions may be skipped. A comment every 15 seconds keeps the connection alive. The stream also ends
@@ -55,11 +56,13 @@ const RECONNECT: Duration = Duration::from_secs(2);
         (status = 204, description = "The job has ended, and the client has seen its last event."),
         (status = 404, response = NotFound),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
 pub async fn events(
     State(state): State<AppState>,
     Path(id): Path<String>,
+    base: Base,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = parse(&id)?;
@@ -72,7 +75,9 @@ pub async fn events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let sent = up_to_date.then(|| Shown::of(&job));
-    let feed = Feed { state, follower, next: Some(job), sent, octaves: 0, over: false };
+    // Whoever has seen the newest version has been told of its preview.
+    let seen_preview = job.preview_octave.filter(|_| up_to_date).unwrap_or_default();
+    let feed = Feed { state, base, follower, next: Some(job), sent, previewed: seen_preview, over: false };
     let events = stream::unfold(feed, |mut feed| async move {
         let event = feed.event().await?;
         Some((Ok::<_, Infallible>(event), feed))
@@ -99,12 +104,13 @@ impl Shown {
 /// One client's stream.
 struct Feed {
     state: AppState,
+    base: Base,
     follower: Follower,
     /// The job as it stands, where it has been looked at and not been told of.
     next: Option<Job>,
     sent: Option<Shown>,
-    /// Finished octaves that the client has been told of.
-    octaves: u32,
+    /// The octave of the newest preview that the client has been told of.
+    previewed: u32,
     over: bool,
 }
 
@@ -121,8 +127,8 @@ impl Feed {
                 continue;
             }
             let opening = self.sent.is_none();
-            let octaves = finished_octaves(&job);
-            let name = if octaves > self.octaves {
+            let octave = job.preview_octave.filter(|_| job.state == JobState::Running).unwrap_or_default();
+            let name = if octave > self.previewed {
                 // The job itself is told of next.
                 "preview"
             } else {
@@ -130,10 +136,10 @@ impl Feed {
                 self.over = job.state.is_finished();
                 name(job.state)
             };
-            self.octaves = self.octaves.max(octaves);
+            self.previewed = self.previewed.max(octave);
             let event = Event::default().event(name).id(job.version.to_string());
             let event = if opening { event.retry(RECONNECT) } else { event };
-            let shown = event.json_data(view(&job, eta(&self.state, &job)));
+            let shown = event.json_data(view(&job, eta(&self.state, &job), &self.base));
             self.next = (name == "preview").then_some(job);
             return shown.inspect_err(|error| warn!(%error, "an event cannot be written")).ok();
         }
@@ -153,15 +159,6 @@ impl Feed {
                 None
             }
         }
-    }
-}
-
-/// Octaves that a job at work has behind it. While it is at a gradient step of one, the picture of the one
-/// before is stored or about to be.
-fn finished_octaves(job: &Job) -> u32 {
-    match job.progress {
-        Some(progress) if job.state == JobState::Running => progress.octave.saturating_sub(1),
-        _ => 0,
     }
 }
 

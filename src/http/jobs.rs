@@ -8,7 +8,8 @@ use axum::{
 use tracing::{Instrument, info};
 
 use super::{
-    contract::{AlreadyFinished, Internal, NotFound},
+    base::Base,
+    contract::{AlreadyFinished, Internal, NotFound, Unavailable},
     error::ApiError,
     none_match,
     view::{JobView, describe, eta, job_etag, parse, show},
@@ -48,11 +49,13 @@ const LET_GO: Preference = Preference::seconds(10);
         )),
         (status = 404, response = NotFound),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
 pub async fn status(
     State(state): State<AppState>,
     Path(id): Path<String>,
+    base: Base,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = parse(&id)?;
@@ -67,7 +70,7 @@ pub async fn status(
         describe(response.headers_mut(), &job, eta);
         response
     } else {
-        show(&state, StatusCode::OK, &job)
+        show(&state, &base, StatusCode::OK, &job)
     };
     wait::mark_applied(&mut response, preference);
     Ok(response)
@@ -91,12 +94,17 @@ pub async fn status(
         (status = 404, response = NotFound),
         (status = 409, response = AlreadyFinished),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
-pub async fn cancel(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub async fn cancel(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    base: Base,
+) -> Result<Response, ApiError> {
     let job = state.queue.cancel(parse(&id)?).await?;
     info!(job = %job.id, state = %job.state, "cancel requested");
-    Ok(show(&state, StatusCode::OK, &job))
+    Ok(show(&state, &base, StatusCode::OK, &job))
 }
 
 /// Erase a job
@@ -113,6 +121,7 @@ pub async fn cancel(State(state): State<AppState>, Path(id): Path<String>) -> Re
         (status = 204, description = "The job is gone."),
         (status = 404, response = NotFound),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
 pub async fn erase(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {

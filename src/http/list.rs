@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    contract::{Internal, Invalid},
+    base::Base,
+    contract::{Internal, Invalid, Unavailable},
     error::ApiError,
     view::{JobView, eta, view},
 };
@@ -72,16 +73,21 @@ struct Query {
         (status = 200, description = "A page of jobs.", body = JobList),
         (status = 422, response = Invalid),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
-pub async fn list(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub async fn list(
+    State(state): State<AppState>,
+    base: Base,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
     let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
     let page = state.queue.list(query.status, query.start, query.limit).await?;
     let next = page.next.map(|start| {
         let status = query.status.map(|status| format!("status={status}&")).unwrap_or_default();
-        format!("/v1/jobs?{status}limit={}&cursor={}", query.limit, write_cursor(start))
+        format!("{base}/v1/jobs?{status}limit={}&cursor={}", query.limit, write_cursor(start))
     });
-    let jobs = page.jobs.iter().map(|job| view(job, eta(&state, job))).collect();
+    let jobs = page.jobs.iter().map(|job| view(job, eta(&state, job), &base)).collect();
     let list = JobList { jobs, links: PageLinks { next } };
     Ok(([(header::CACHE_CONTROL, "no-cache")], Json(list)).into_response())
 }

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod admission;
+mod base;
 mod body;
 mod caller;
 mod compress;

@@ -7,7 +7,7 @@ use axum::{
 };
 
 use super::{
-    contract::{ImageFile, Internal, NoResult, NotFound},
+    contract::{ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
     none_match,
     view::{eta, parse, poll_after},
@@ -40,6 +40,7 @@ use crate::{
         (status = 404, response = NotFound),
         (status = 409, response = NoResult),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
 pub async fn preview(

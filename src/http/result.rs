@@ -12,7 +12,7 @@ use axum::{
 use tracing::warn;
 
 use super::{
-    contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound},
+    contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
     none_match,
     view::{eta, parse, poll_after},
@@ -62,6 +62,7 @@ use crate::{
         (status = 410, response = Gone),
         (status = 416, response = BeyondEnd),
         (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
     )
 )]
 pub async fn result(

@@ -14,6 +14,7 @@ use tracing::{Instrument, Span, error, info};
 
 use super::{
     admission,
+    base::Base,
     contract::{
         EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
         TooLarge, TooSlow, Unavailable, UnsupportedType,
@@ -85,7 +86,7 @@ use crate::{
 )]
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let limit = state.config.limits.max_body_bytes;
+    let (limit, base) = (state.config.limits.max_body_bytes, Base::of(&parts, &state));
     let wishes = match admit(&state, &parts.headers).await {
         Ok(wishes) => wishes,
         Err(refusal) => {
@@ -109,8 +110,9 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
         Some(_) if job.state.is_finished() => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     };
-    let mut response = view::show(&state, status, &job);
-    let location = HeaderValue::from_str(&view::path(job.id)).map_err(ApiError::internal)?;
+    let mut response = view::show(&state, &base, status, &job);
+    let location =
+        HeaderValue::from_str(&format!("{base}{}", view::path(job.id))).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
     wait::mark_applied(&mut response, preference);
     Ok(response)
@@ -123,10 +125,10 @@ async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError
     }
     let wishes = Wishes::of(headers)?;
     let capacity = state.config.queue.capacity;
-    if state.queue.depth().await? < u64::from(capacity) {
+    if state.queue.has_room().await? {
         return Ok(wishes);
     }
-    // After the depth: what fills the last place may be the same request, sent twice at once.
+    // After that look: what fills the last place may be the same request, sent twice at once.
     match &wishes.key {
         Some(key) if state.queue.with_key(key).await?.is_some() => Ok(wishes),
         _ => Err(full(state, capacity).await?),

@@ -8,7 +8,10 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{ApiError, Problem};
+use super::{
+    base::Base,
+    error::{ApiError, Problem},
+};
 use crate::{
     app::AppState,
     clock::Timestamp,
@@ -111,7 +114,7 @@ struct Metrics {
     predicted_memory_mb: Option<f64>,
 }
 
-/// Paths; `null` where there is nothing (yet).
+/// Paths, or absolute where the service is set up so; `null` where there is nothing (yet).
 #[derive(Debug, Serialize, ToSchema)]
 struct Links {
     /// The job.
@@ -120,7 +123,7 @@ struct Links {
     /// The picture, once there is one.
     #[schema(required = true)]
     result: Option<String>,
-    /// The newest finished octave, while the job runs; there is none before the first.
+    /// The newest finished octave, while the job is unfinished; there is none before the first.
     #[schema(required = true)]
     preview: Option<String>,
     /// The job's changes as they happen.
@@ -154,9 +157,9 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     Some((seconds * 10.0).round() / 10.0)
 }
 
-/// Shows a job; [`eta`] is taken apart because it goes into the entity tag too.
-pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
-    let this = path(job.id);
+/// Shows a job; [`eta`] is taken apart because it goes into the entity tag too. `base` is put before each link.
+pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &Base) -> JobView<'a> {
+    let this = format!("{base}{}", path(job.id));
     let (forecast, thousandths) = (job.forecast, |number: f64| (number * 1e3).round() / 1e3);
     let has_picture = job.state == JobState::Succeeded && job.erased_at.is_none();
     JobView {
@@ -193,7 +196,10 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
         },
         links: Links {
             result: has_picture.then(|| format!("{this}/result")),
-            preview: (job.state == JobState::Running).then(|| format!("{this}/preview")),
+            preview: job
+                .preview_octave
+                .filter(|_| !job.state.is_finished())
+                .map(|_| format!("{this}/preview")),
             events: format!("{this}/events"),
             cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),
             this,
@@ -202,9 +208,9 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>) -> JobView<'a> {
 }
 
 /// A response that shows the job, with its entity tag and, while it is unfinished, `Retry-After`.
-pub fn show(state: &AppState, status: StatusCode, job: &Job) -> Response {
+pub fn show(state: &AppState, base: &Base, status: StatusCode, job: &Job) -> Response {
     let eta = eta(state, job);
-    let mut response = (status, Json(view(job, eta))).into_response();
+    let mut response = (status, Json(view(job, eta, base))).into_response();
     describe(response.headers_mut(), job, eta);
     response
 }

@@ -129,6 +129,8 @@ pub struct Job {
     pub forecast: Option<Forecast>,
     /// How far the attempt at work has come, or had come when the job ended.
     pub progress: Option<Progress>,
+    /// The newest octave, counted from 1, whose preview is stored.
+    pub preview_octave: Option<u32>,
     /// Why it failed.
     pub error: Option<JobError>,
     /// What came out.

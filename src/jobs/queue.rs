@@ -77,6 +77,25 @@ impl QueueError {
             _ => false,
         }
     }
+
+    /// Whether the store cannot be reached or used now, rather than having been asked something wrong.
+    pub fn is_down(&self) -> bool {
+        // SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB; the lower byte is the kind.
+        let down = |code: &str| {
+            code.parse::<u32>().is_ok_and(|code| [5, 6, 8, 10, 11, 14, 26].contains(&(code & 0xff)))
+        };
+        match self {
+            Self::Store(sqlx::Error::Database(error)) => error.code().is_some_and(|code| down(&code)),
+            Self::Store(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// Which running jobs are taken from their workers.
@@ -145,6 +164,12 @@ pub trait JobQueue: Send + Sync + 'static {
     /// [`QueueError::LeaseLost`].
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError>;
 
+    /// Notes that the preview of an octave, counted from 1, is stored.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError>;
+
     /// Ends a job with its dream.
     ///
     /// # Errors
@@ -212,6 +237,12 @@ pub trait JobQueue: Send + Sync + 'static {
     /// # Errors
     /// Only when the store fails.
     async fn depth(&self) -> Result<u64, QueueError>;
+
+    /// Whether there is a place in the queue: a look before the work that accepting is, which decides by itself.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn has_room(&self) -> Result<bool, QueueError>;
 
     /// When the oldest waiting job was accepted.
     ///

@@ -5,6 +5,8 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod fresh;
+mod intake;
 mod retention;
 mod row;
 mod sql;
@@ -18,6 +20,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use uuid::Uuid;
+
+use fresh::Fresh;
+use intake::Intake;
 
 use super::{
     Beat, Claim, Counts, Erased, Event, Facts, Finished, Idempotency, Job, JobError, JobId, JobQueue,
@@ -42,7 +47,11 @@ const READERS: u32 = 4;
 #[derive(Debug)]
 pub struct SqliteQueue {
     writer: SqlitePool,
+    /// Where new jobs come in, many with one commit.
+    intake: Intake,
     readers: SqlitePool,
+    /// Jobs that are asked for again and again.
+    fresh: Fresh,
     /// For those who watch the service: one connection that nobody else takes.
     watcher: SqlitePool,
     options: QueueOptions,
@@ -74,8 +83,10 @@ impl SqliteQueue {
         MIGRATIONS.run(&writer).await?;
         let read = connect.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
+        let fresh = Fresh::new(read.clone());
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
-        Ok(Self { writer, readers, watcher, options, signals: Arc::default() })
+        let intake = Intake::start(writer.clone(), options.clone());
+        Ok(Self { writer, intake, readers, fresh, watcher, options, signals: Arc::default() })
     }
 
     fn now(&self) -> Timestamp {
@@ -137,37 +148,7 @@ impl SqliteQueue {
 #[async_trait]
 impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
-        let NewJob { id, spec, options, idempotency, traceparent, forecast } = job;
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        if let Some(idempotency) = &idempotency
-            && let Some(known) = known(&mut transaction, idempotency).await?
-        {
-            return select(&mut transaction, known).await;
-        }
-        let now = self.now();
-        let (key, fingerprint) =
-            idempotency.map(|Idempotency { key, fingerprint }| (key, fingerprint)).unzip();
-        let inserted = sqlx::query(sql::ENQUEUE)
-            .bind(id.to_string())
-            .bind(row::json(id, &spec)?)
-            .bind(now.as_millis())
-            .bind(self.options.capacity)
-            .bind(options.priority)
-            .bind(options.deadline.map(|deadline| (now + deadline).as_millis()))
-            .bind(key)
-            .bind(fingerprint)
-            .bind(traceparent.map(|trace| trace.to_string()))
-            .bind(forecast.map(|forecast| forecast.seconds))
-            .bind(forecast.map(|forecast| forecast.reference_seconds))
-            .bind(forecast.map(|forecast| forecast.memory as i64))
-            .bind(forecast.map(|forecast| forecast.megapixel_iterations))
-            .execute(&mut *transaction)
-            .await?;
-        if inserted.rows_affected() == 0 {
-            return Err(QueueError::Full { capacity: self.options.capacity });
-        }
-        let job = select(&mut transaction, id).await?;
-        transaction.commit().await?;
+        let job = self.intake.enqueue(job).await?;
         self.signals.work_is_there();
         Ok(job)
     }
@@ -212,8 +193,14 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn get(&self, id: JobId) -> Result<Job, QueueError> {
+        let version = match self.fresh.get(id).await? {
+            Ok(job) => return Ok(job),
+            Err(version) => version,
+        };
         let mut connection = self.readers.acquire().await?;
-        select(&mut connection, id).await
+        let job = select(&mut connection, id).await?;
+        self.fresh.keep(version, &job).await;
+        Ok(job)
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
@@ -247,6 +234,15 @@ impl JobQueue for SqliteQueue {
             self.signals.changed(lease.job);
         }
         Ok(Beat { cancel_requested: row.try_get("cancel_requested")? })
+    }
+
+    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+        let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
+        if noted.bind(octave).execute(&self.writer).await?.rows_affected() == 0 {
+            return Err(QueueError::LeaseLost);
+        }
+        self.signals.changed(lease.job);
+        Ok(())
     }
 
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
@@ -359,6 +355,12 @@ impl JobQueue for SqliteQueue {
         Ok(depth.fetch_one(&self.readers).await?.unsigned_abs())
     }
 
+    async fn has_room(&self) -> Result<bool, QueueError> {
+        // What waited after the last acceptance is good enough to let somebody in, not to send them away.
+        let capacity = u64::from(self.options.capacity);
+        Ok(self.intake.waiting() < capacity || self.depth().await? < capacity)
+    }
+
     async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
         let oldest =
             sqlx::query_scalar::<_, Option<i64>>("SELECT min(created_at) FROM jobs WHERE state = 'queued'");
@@ -391,6 +393,7 @@ impl JobQueue for SqliteQueue {
 
     async fn close(&self) {
         self.watcher.close().await;
+        self.fresh.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -9,20 +9,28 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::{
-    jobs::JobId,
+    jobs::{JobId, JobQueue, Lease},
     objects::{ObjectError, ObjectKey, Objects},
     render::FinishedOctave,
 };
 
-/// Stores every octave that arrives, until the render is over.
-pub(super) async fn keep(objects: &Objects, job: JobId, mut finished: mpsc::Receiver<FinishedOctave>) {
+/// Stores every octave that arrives, until the render is over. The row tells of a preview once it is there.
+pub(super) async fn keep(
+    queue: &dyn JobQueue,
+    objects: &Objects,
+    lease: Lease,
+    mut finished: mpsc::Receiver<FinishedOctave>,
+) {
+    let job = lease.job;
     while let Some(FinishedOctave { octave, octaves, checkpoint, preview }) = finished.recv().await {
-        let stored = async {
-            objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await?;
-            objects.put(ObjectKey::Preview(job), preview.into()).await
-        };
-        if let Err(error) = stored.await {
-            warn!(%error, octave, octaves, "a finished octave could not be stored");
+        // Where there is no room for the one there may be for the other, which is much smaller.
+        if let Err(error) = objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await {
+            warn!(%error, octave, octaves, "a checkpoint could not be stored");
+        }
+        if let Err(error) = objects.put(ObjectKey::Preview(job), preview.into()).await {
+            warn!(%error, octave, octaves, "a preview could not be stored");
+        } else if let Err(error) = queue.previewed(lease, octave).await {
+            warn!(%error, octave, octaves, "a stored preview could not be told of");
         }
     }
 }

@@ -140,7 +140,8 @@ async fn attempt(
     let work = async {
         let (octaves, finished) = mpsc::channel(OCTAVES);
         let rendering = render(context, renderer, job, Reports { progress, octaves }, flag);
-        let (rendered, ()) = tokio::join!(rendering, octaves::keep(&context.objects, job.id, finished));
+        let (rendered, ()) =
+            tokio::join!(rendering, octaves::keep(&*context.queue, &context.objects, lease, finished));
         let rendered = rendered?;
         let last = *seen.borrow();
         let finished = store(context, job, lease, rendered, last).await?;

@@ -29,6 +29,61 @@ pub async fn jobs_are_claimed_in_order(factory: &dyn Factory) {
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
 }
 
+pub async fn previews_are_noted_by_the_holder_alone(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let lease = bench.claim().await.lease;
+    let before = bench.get(id).await;
+    assert_eq!(before.preview_octave, None);
+    let mut changes = bench.queue.signals().follow(id);
+    bench.queue.previewed(lease, 2).await.unwrap();
+    changes.changed().await;
+    let after = bench.get(id).await;
+    assert_eq!((after.preview_octave, after.version), (Some(2), before.version + 1));
+    let lost = Lease { token: uuid::Uuid::new_v4(), ..lease };
+    assert!(is_lost(bench.queue.previewed(lost, 3).await));
+    assert_eq!(bench.get(id).await, after);
+    // The picture stays where a job goes back into the queue, and so does the word of it.
+    bench.queue.release(lease).await.unwrap();
+    assert_eq!(bench.get(id).await.preview_octave, Some(2));
+}
+
+pub async fn what_another_process_writes_is_seen_at_once(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let other = factory.open(bench.options.clone()).await;
+    let (first, second) = (bench.add().await, bench.add().await);
+    for _ in 0..3 {
+        assert_eq!(bench.get(second).await.queue_position, Some(2));
+        assert_eq!(other.get(second).await.unwrap(), bench.get(second).await);
+    }
+    let lease = other.claim("elsewhere").await.unwrap().unwrap().lease;
+    assert_eq!(bench.get(first).await.state, JobState::Running);
+    assert_eq!(bench.get(second).await.queue_position, Some(1));
+    for step in 1..5 {
+        let progress = Progress { iteration: step, ..progress(0.5) };
+        other.beat(lease, Some(progress)).await.unwrap();
+        assert_eq!(bench.get(first).await.progress, Some(progress));
+    }
+    other.forget(second).await.unwrap();
+    assert!(matches!(bench.queue.get(second).await, Err(QueueError::NotFound(_))));
+}
+
+pub async fn a_newcomer_may_stand_anywhere(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let mut jobs = Vec::new();
+    for priority in [0, 3, -2, 0, 3, 10] {
+        let options = JobOptions { priority, ..JobOptions::default() };
+        let new = NewJob { options, ..NewJob::new(JobId::new(), spec()) };
+        let accepted = bench.queue.enqueue(new).await.unwrap();
+        assert_eq!(bench.get(accepted.id).await, accepted);
+        jobs.push(accepted.id);
+    }
+    for (id, place) in jobs.iter().zip([4, 2, 6, 5, 3, 1]) {
+        assert_eq!(bench.get(*id).await.queue_position, Some(place));
+        assert_eq!(bench.get(*id).await.seconds_ahead, Some((place - 1) as f64 * 10.0));
+    }
+}
+
 pub async fn forecasts_add_up(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let forecast = |seconds| Forecast {
@@ -120,6 +175,9 @@ pub async fn the_bound_holds_under_concurrent_enqueues(factory: &dyn Factory) {
     let accepted: u32 = clients.join_all().await.iter().sum();
     assert_eq!(accepted, CAPACITY);
     assert_eq!(bench.queue.depth().await.unwrap(), u64::from(CAPACITY));
+    assert!(!bench.queue.has_room().await.unwrap());
+    bench.claim().await;
+    assert!(bench.queue.has_room().await.unwrap());
     // A claimed job leaves its place to another.
     bench.claim().await;
     bench.add().await;

@@ -53,7 +53,7 @@ refusals! {
     QueueFull;
     /// Something is broken inside the service; its log has the cause.
     Internal;
-    /// The service is stopping.
+    /// The service is stopping, or cannot reach its storage now.
     #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
     Unavailable;
 }

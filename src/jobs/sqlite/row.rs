@@ -25,6 +25,7 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job, QueueError> {
         seconds_ahead: row.try_get("seconds_ahead")?,
         forecast: forecast(row)?,
         progress: parsed(row, "progress")?,
+        preview_octave: row.try_get("preview_octave")?,
         error: parsed(row, "error")?,
         result: parsed(row, "result")?,
         render_seconds: row.try_get("render_seconds")?,

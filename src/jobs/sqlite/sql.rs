@@ -29,14 +29,25 @@ pub(super) const LIST: &str =
 pub(super) const LIST_IN_STATE: &str =
     select!("WHERE (created_at, id) < (?1, ?2) AND state = ?4 ORDER BY created_at DESC, id DESC LIMIT ?3");
 
-/// Counts and inserts in one statement, so that no two requests can take the last place.
+/// A new row. Its place is known where it is the last in rank, and looked up otherwise.
 pub(super) const ENQUEUE: &str = "
     INSERT INTO jobs (
         id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key, fingerprint,
         traceparent, predicted_seconds, reference_seconds, predicted_memory, megapixel_iterations
     )
-    SELECT ?1, 'queued', ?2, ?3, ?3, ?3, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
-    WHERE (SELECT count(*) FROM jobs WHERE state = 'queued') < ?4";
+    VALUES (?1, 'queued', ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+    RETURNING *, NULL AS queue_position, NULL AS seconds_ahead";
+
+/// What waits, and half of what runs.
+pub(super) const WAITING: &str = "
+    SELECT count(*) AS jobs, total(coalesce(predicted_seconds, 10.0)) + (
+        SELECT total(coalesce(predicted_seconds, 10.0)) / 2 FROM jobs WHERE state = 'running'
+    ) AS seconds
+    FROM jobs WHERE state = 'queued'";
+
+/// The last in the queue.
+pub(super) const LAST: &str =
+    "SELECT rank, id FROM jobs WHERE state = 'queued' ORDER BY rank DESC, id DESC LIMIT 1";
 
 /// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
 /// It does what [`Facts::next`](crate::jobs::Facts::next) says of [`Event::Claimed`](crate::jobs::Event::Claimed); the contract suite compares the two.
@@ -58,6 +69,10 @@ pub(super) const BEAT: &str = "
         updated_at = CASE WHEN ?4 IS NULL THEN updated_at ELSE ?5 END
     WHERE id = ?1 AND lease_token = ?2
     RETURNING cancel_requested";
+
+/// The time of the row stays that of its progress, from which the rest is reckoned.
+pub(super) const PREVIEW: &str =
+    "UPDATE jobs SET preview_octave = ?3, version = version + 1 WHERE id = ?1 AND lease_token = ?2";
 
 /// Every other transition. The lease stays only with a job that goes on running; a job that goes back into
 /// the queue forgets what its attempt had done.
