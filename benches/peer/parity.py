@@ -98,7 +98,8 @@ def main():
                 flush=True,
             )
     print(f"\n{args.starts} starts each; ± is the standard error. " + ("Too low." if failed else "High enough."))
-    sys.exit(failed)
+    # A NumPy truth value is no exit status.
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
