@@ -7,13 +7,14 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{
+    catalogue,
     client::{form, pointers, problem, quick},
     picture,
     server::{Setup, TestServer},
 };
 use reverie::{
-    graph::{Array, Network, Node, NodeId, Op, Padding},
-    models::{Catalogue, Model, Preprocessing},
+    graph::{Array, Op, Padding},
+    models::Catalogue,
 };
 use serde_json::{Value, json};
 
@@ -88,23 +89,7 @@ fn demanding() -> Catalogue {
         padding: Padding::Valid,
         groups: 1,
     };
-    let nodes = vec![
-        Node { name: "image".into(), op: Op::Input { channels: 3 }, inputs: Vec::new() },
-        Node { name: "conv".into(), op: conv, inputs: vec![NodeId(0)] },
-    ];
-    let mut catalogue = Catalogue::default();
-    catalogue.insert(Model {
-        id: "demanding".into(),
-        description: String::new(),
-        path: "none".into(),
-        sha256: String::new(),
-        network: Network::new(nodes).unwrap(),
-        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
-        default_layer: "conv".into(),
-        class_layer: None,
-        channel_layer: "conv".into(),
-    });
-    catalogue
+    catalogue::of_one_layer("demanding", conv)
 }
 
 #[tokio::test]

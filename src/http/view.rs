@@ -15,10 +15,9 @@ use super::{
 use crate::{
     app::AppState,
     clock::Timestamp,
-    jobs::{Job, JobId, JobState},
+    jobs::{Job, JobId, JobState, UNKNOWN_SECONDS},
     render::Progress,
     spec::DreamSpec,
-    worker,
 };
 
 /// Clients are asked to look again after at least and at most so many seconds.
@@ -141,7 +140,7 @@ pub fn path(id: JobId) -> String {
 /// Seconds until the job is probably done: from its own progress once there is some, else from what was predicted
 /// for it and for the jobs before it. It depends on nothing but the rows, so that equal rows give equal answers.
 pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
-    let own = job.forecast.map_or(worker::UNKNOWN, |forecast| forecast.seconds);
+    let own = job.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
     let seconds = match (job.state, job.progress, job.started_at) {
         (JobState::Queued, ..) => {
             job.seconds_ahead.unwrap_or_default() / state.workers_alive().max(1) as f64 + own

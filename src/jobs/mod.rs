@@ -80,6 +80,9 @@ pub struct NewJob {
     pub forecast: Option<Forecast>,
 }
 
+/// Seconds assumed of a job for which nothing was predicted; the statements say the same.
+pub const UNKNOWN_SECONDS: f64 = 10.0;
+
 /// What a job will take, as predicted when it was accepted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {

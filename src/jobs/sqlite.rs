@@ -380,7 +380,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn backlog_seconds(&self) -> Result<f64, QueueError> {
-        Ok(sqlx::query_scalar(sql::BACKLOG).fetch_one(&self.readers).await?)
+        Ok(sqlx::query(sql::WAITING).fetch_one(&self.readers).await?.try_get("seconds")?)
     }
 
     fn signals(&self) -> &Arc<Signals> {

@@ -48,6 +48,22 @@ pub struct Model {
 }
 
 impl Model {
+    /// A network without a file, to test with: `layer` is what it dreams of.
+    #[cfg(test)]
+    pub(crate) fn of_network(id: &str, network: Network, layer: &str, class_layer: Option<&str>) -> Self {
+        Self {
+            id: id.into(),
+            description: String::new(),
+            path: "none".into(),
+            sha256: id.into(),
+            network,
+            preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
+            default_layer: layer.into(),
+            class_layer: class_layer.map(str::to_owned),
+            channel_layer: layer.into(),
+        }
+    }
+
     /// What is dreamed when a spec does not say.
     pub fn default_objective(&self) -> Objective {
         Objective {

@@ -1,7 +1,8 @@
 //! How much memory a dream takes at the most, beyond what the process holds anyway.
 //!
-//! Both figures are fitted to the peak of the resident memory (`getrusage`) of `reverie render` processes: starts
-//! from noise of 64×64 to 4000×4000 pixels, tiles from 256 to 2048, layers from the first to the last, two models;
+//! The figures come from the peak of the resident memory of `reverie render` processes. Per pixel: the slope between
+//! images of 4, 16 and 100 megapixels, which `tests/memory.rs` bounds. Per value: fitted to tiles from 256 to 2048 and
+//! layers from the first to the last of two models, when the way back was autograd's, which held more than today's;
 //! what is left for an image of 64×64 is the process itself, and taken off.
 
 /// Bytes per pixel of the largest octave: the decoded image, the octaves that wait for their turn, the dream,

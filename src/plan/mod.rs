@@ -13,13 +13,13 @@ mod work;
 
 use std::collections::BTreeMap;
 
-pub use octaves::{enlarged_sizes, octave_sizes};
+pub use octaves::{octave_sizes, sizes};
 pub use tiles::{Grid, HALO, STILL_HALO, Span, Strip};
 pub use work::Work;
 
 use crate::{
     graph::{Network, NodeId, ShapeError, UnknownLayer},
-    spec::{DreamSpec, Normalization, OctaveMode, Precision},
+    spec::{DreamSpec, Normalization, Precision},
 };
 
 /// The last octave would have more pixels than allowed.
@@ -80,7 +80,13 @@ impl Plan {
         let layers = spec.objectives.iter().map(|objective| network.find(&objective.layer));
         let layers = layers.collect::<Result<Vec<NodeId>, _>>()?;
         let grid = Grid::of(spec, network.stride(&layers) as i64);
-        let octaves = sizes(spec, network, &layers, grid, (height, width), max_pixels)?;
+        if u64::from(height) * u64::from(width) > max_pixels {
+            let (height, width) = (u64::from(height), u64::from(width));
+            return Err(TooManyPixels { width, height, max_pixels }.into());
+        }
+        let extent = |n: i64| usize::try_from(grid.least(n)).unwrap_or(0);
+        let fits = |height, width| network.shapes(&layers, extent(height), extent(width)).is_ok();
+        let octaves = sizes(spec, (height.into(), width.into()), max_pixels, &fits)?;
         let mut steps = Work::default();
         let (mut values, mut pixel_steps) = (0usize, 0.0);
         let mut last = Work::default();
@@ -131,28 +137,6 @@ impl Plan {
         }
         (low > 0 && fits(low)).then(|| at(low))
     }
-}
-
-/// Sizes of the octaves, coarsest first.
-fn sizes(
-    spec: &DreamSpec,
-    network: &Network,
-    layers: &[NodeId],
-    grid: Grid,
-    (height, width): (u32, u32),
-    max_pixels: u64,
-) -> Result<Vec<(i64, i64)>, PlanError> {
-    if u64::from(height) * u64::from(width) > max_pixels {
-        let (height, width) = (u64::from(height), u64::from(width));
-        return Err(TooManyPixels { width, height, max_pixels }.into());
-    }
-    let (height, width) = (i64::from(height), i64::from(width));
-    let extent = |n: i64| usize::try_from(grid.least(n)).unwrap_or(0);
-    let fits = |height, width| network.shapes(layers, extent(height), extent(width)).is_ok();
-    Ok(match spec.octave_mode {
-        OctaveMode::CarryDetail => octave_sizes(height, width, spec.octaves, spec.octave_scale, &fits),
-        OctaveMode::Enlarge => enlarged_sizes(height, width, spec.octaves, spec.octave_scale, max_pixels)?,
-    })
 }
 
 /// The tiles of one octave.

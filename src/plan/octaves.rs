@@ -1,6 +1,24 @@
 //! Sizes of octaves: the scales at which an image is dreamed, from coarse to fine.
 
 use super::TooManyPixels;
+use crate::spec::{DreamSpec, OctaveMode};
+
+/// Sizes `(height, width)` of the octaves that `spec` makes of an image of that size, coarsest first; `fits` says
+/// which sizes the network takes.
+///
+/// # Errors
+/// [`TooManyPixels`] when the spec enlarges beyond `max_pixels`.
+pub fn sizes(
+    spec: &DreamSpec,
+    (height, width): (i64, i64),
+    max_pixels: u64,
+    fits: &dyn Fn(i64, i64) -> bool,
+) -> Result<Vec<(i64, i64)>, TooManyPixels> {
+    match spec.octave_mode {
+        OctaveMode::CarryDetail => Ok(octave_sizes(height, width, spec.octaves, spec.octave_scale, fits)),
+        OctaveMode::Enlarge => enlarged_sizes(height, width, spec.octaves, spec.octave_scale, max_pixels),
+    }
+}
 
 /// Sizes `(height, width)` of the octaves, coarsest first; the last one is the image's own.
 ///
@@ -32,7 +50,7 @@ pub fn octave_sizes(
 ///
 /// # Errors
 /// [`TooManyPixels`] with the first octave of more than `max_pixels`.
-pub fn enlarged_sizes(
+fn enlarged_sizes(
     height: i64,
     width: i64,
     octaves: u32,

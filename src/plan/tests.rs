@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     graph::{Array, Node, Op, Padding},
-    models::{Catalogue, Model, Preprocessing},
+    models::{Catalogue, Model},
     spec::{self, Start},
 };
 
@@ -25,17 +25,7 @@ fn catalogue() -> Catalogue {
         Node { name: "conv".into(), op: conv, inputs: vec![NodeId(0)] },
     ];
     let mut catalogue = Catalogue::default();
-    catalogue.insert(Model {
-        id: "small".into(),
-        description: String::new(),
-        path: "none".into(),
-        sha256: String::new(),
-        network: Network::new(nodes).unwrap(),
-        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
-        default_layer: "conv".into(),
-        class_layer: None,
-        channel_layer: "conv".into(),
-    });
+    catalogue.insert(Model::of_network("small", Network::new(nodes).unwrap(), "conv", None));
     catalogue
 }
 

@@ -22,7 +22,7 @@ pub struct Work {
     pub fresh: f64,
     /// Operations that are started, forward.
     pub operations: f64,
-    /// Pixels that are rolled, normalised and added to.
+    /// Pixels that are normalised and added to.
     pub pixels: f64,
     /// Pixels whose gradient passes through a Laplacian pyramid.
     pub laplacian: f64,

@@ -13,11 +13,11 @@ use super::{
     original::Original,
     pyramid::Octaves,
     resample::Rows,
-    strips::{each, rows, sum},
+    strips::{each, moments, rows, sum},
     tiles::Walk,
 };
 use crate::{
-    plan::{enlarged_sizes, octave_sizes},
+    plan::sizes,
     spec::{DreamSpec, Normalization, OctaveMode},
 };
 
@@ -46,8 +46,7 @@ pub(super) struct Dreamed {
 ///
 /// # Errors
 /// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::Picture`] when the result
-/// would not fit its file format, [`RenderError::NotFinite`] when the
-/// ascent runs away, and what the walk says.
+/// would not fit its file format, [`RenderError::NotFinite`] when the ascent runs away, and what the walk says.
 pub(super) fn dream(
     walk: &Walk<'_>,
     spec: &DreamSpec,
@@ -116,17 +115,10 @@ fn plan<'a>(
     original: &'a Original,
     max_pixels: u64,
 ) -> Result<Octaves<'a>, RenderError> {
-    let (height, width) = original.extent()?;
+    let sizes = sizes(spec, original.extent()?, max_pixels, &|height, width| walk.fits(height, width))?;
     match spec.octave_mode {
-        OctaveMode::CarryDetail => {
-            let fits = |height, width| walk.fits(height, width);
-            let sizes = octave_sizes(height, width, spec.octaves, spec.octave_scale, &fits);
-            Octaves::carry_detail(original, sizes)
-        }
-        OctaveMode::Enlarge => {
-            let sizes = enlarged_sizes(height, width, spec.octaves, spec.octave_scale, max_pixels)?;
-            Ok(Octaves::enlarge(original, sizes))
-        }
+        OctaveMode::CarryDetail => Octaves::carry_detail(original, sizes),
+        OctaveMode::Enlarge => Ok(Octaves::enlarge(original, sizes)),
     }
 }
 
@@ -151,17 +143,14 @@ impl Stepper {
 
     /// Adds the normalised `gradient`, which is of no use any more afterwards, to `image`.
     fn step(&self, image: &Tensor, gradient: &Tensor, mask: Option<&OctaveMask>) -> Result<(), RenderError> {
-        let count = gradient.numel() as f64;
         let factor = match self.normalization {
             Normalization::MeanAbs => {
                 let total = sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
-                self.step / (total / count + 1e-7)
+                self.step / (total / gradient.numel() as f64 + 1e-7)
             }
             Normalization::Std => {
-                let mean = sum(gradient, |strip| Ok(strip.f_sum(Kind::Double)?))? / count;
-                let squares =
-                    sum(gradient, |strip| Ok(strip.f_sub_scalar(mean)?.f_square()?.f_sum(Kind::Double)?))?;
-                self.step / ((squares / count).sqrt() + 1e-8)
+                let (_, deviation) = moments(gradient)?;
+                self.step / (deviation + 1e-8)
             }
             Normalization::Laplacian => {
                 self.laplacian.normalize(gradient, self.levels)?;

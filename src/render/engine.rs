@@ -54,19 +54,17 @@ impl Engine {
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
-        let spec = request.spec.clone();
-        let Input { original, mask, alpha } = Input::read(&request, &spec, self.device, max_pixels)?;
-        let resume = match request.resume.take().and_then(|bytes| Checkpoint::decode(&bytes, self.device)) {
-            Some(checkpoint) => Some(checkpoint?),
-            None => None,
-        };
+        let Input { original, mask, alpha } = Input::read(&request, self.device, max_pixels)?;
+        let resume = request.resume.take().and_then(|bytes| Checkpoint::decode(&bytes, self.device));
+        let resume = resume.transpose()?;
+        let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device));
+        let spec = &request.spec;
         let (executor, fresh) = self.executor(&request.model, spec.precision)?;
         let goal = Goal::new(executor, &spec.objectives, original.device())?;
-        let walk = Walk::new(executor, &goal, &spec, &request.cancel);
+        let walk = Walk::new(executor, &goal, spec, &request.cancel);
         if fresh {
             walk.warm_up(&original)?;
         }
-        let recipe = spec.recipe.then(|| self::recipe(&request, &spec, original.device()));
         let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
             Some(on_octave) => finished_octave(octaves, checkpoint).map(on_octave),
             None => Ok(()),
@@ -74,10 +72,10 @@ impl Engine {
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         let started = Instant::now();
         let Dreamed { image: dreamed, octaves, telling } =
-            dream(&walk, &spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
+            dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let score = walk.score(&dreamed)?;
-        finish::restore_original(&spec, &original, &dreamed)?;
+        finish::restore_original(spec, &original, &dreamed)?;
         if spec.auto_contrast {
             finish::set_contrast(&dreamed)?;
         }
@@ -97,7 +95,7 @@ impl Engine {
             width: picture.width,
             height: picture.height,
             score,
-            notes: notes(&spec, octaves),
+            notes: notes(spec, octaves),
             render_seconds,
             telling_seconds: telling.as_secs_f64(),
         })
@@ -135,12 +133,8 @@ struct Input {
 }
 
 impl Input {
-    fn read(
-        request: &RenderRequest,
-        spec: &DreamSpec,
-        device: Device,
-        max_pixels: u64,
-    ) -> Result<Self, RenderError> {
+    fn read(request: &RenderRequest, device: Device, max_pixels: u64) -> Result<Self, RenderError> {
+        let spec = &request.spec;
         if let Some(Noise { width, height }) = spec.noise {
             let original = Original::noise(spec.seed, height, width, device)?;
             return Ok(Self { original, mask: None, alpha: None });
@@ -162,7 +156,7 @@ impl Input {
 }
 
 /// What the result will say about itself.
-fn recipe(request: &RenderRequest, spec: &DreamSpec, device: Device) -> Recipe {
+fn recipe(request: &RenderRequest, device: Device) -> Recipe {
     Recipe {
         reverie: env!("CARGO_PKG_VERSION").into(),
         model_sha256: request.model.sha256.clone(),
@@ -170,7 +164,7 @@ fn recipe(request: &RenderRequest, spec: &DreamSpec, device: Device) -> Recipe {
         mask_sha256: request.mask.as_deref().map(digest::sha256),
         device: device::name(device),
         threads: tch::get_num_threads(),
-        spec: spec.clone(),
+        spec: request.spec.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     RenderError,
     original::Original,
-    strips::{each, rows, strips, sum},
+    strips::{each, moments, rows, strips},
 };
 use crate::{
     picture::{Picture, Samples},
@@ -42,11 +42,9 @@ pub(super) fn restore_original(
 /// Sets the mean of `image`, `[1, 3, H, W]`, to middle grey and its standard deviation to a tenth of the range, as
 /// the 2015 notebook shows its results (`visstd`).
 pub(super) fn set_contrast(image: &Tensor) -> Result<(), RenderError> {
-    let count = image.numel() as f64;
-    let mean = sum(image, |strip| Ok(strip.f_sum(Kind::Double)?))? / count;
-    let squares = sum(image, |strip| Ok(strip.f_sub_scalar(mean)?.f_square()?.f_sum(Kind::Double)?))?;
+    let (mean, deviation) = moments(image)?;
     // A flat image has no contrast to set.
-    let deviation = (squares / count).sqrt().max(0.01);
+    let deviation = deviation.max(0.01);
     each(image, |_, strip| {
         let mut centred = strip.f_sub_scalar_(mean)?;
         Ok(centred.f_mul_scalar_(25.5 / deviation)?.f_add_scalar_(127.5)?)

@@ -71,14 +71,14 @@ impl Goal {
 
     /// Score of one tile and its gradient, `[1, 3, H, W]` float32.
     ///
-    /// A mean over the positions of a layer is divided by their number, so its derivative shrinks as the tile grows. Where the
-    /// tile is part of a `whole` (height, width), the derivative is that of the mean over the whole, so that tiles
-    /// of different sizes agree.
+    /// A mean over the positions of a layer is divided by their number, so its derivative shrinks as the tile grows.
+    /// Where the tile is part of a `whole` image (its [`Self::positions`]), the derivative is that of the mean over
+    /// the whole, so that tiles of different sizes agree.
     pub(super) fn gradient(
         &self,
         executor: &Executor,
         tile: &Tensor,
-        whole: Option<(i64, i64)>,
+        whole: Option<&[f64]>,
     ) -> Result<(f64, Tensor), RenderError> {
         let tape = executor.record(tile, &self.layers)?;
         // Autograd differentiates the terms themselves, which are small; from there the executor goes on.
@@ -90,7 +90,6 @@ impl Goal {
             Some(whole) => {
                 let (_, _, height, width) = tile.size4()?;
                 let part = self.positions(executor, height, width)?;
-                let whole = self.positions(executor, whole.0, whole.1)?;
                 let shares = part.into_iter().zip(whole).map(|(part, whole)| part / whole);
                 self.sum(&values, self.terms.iter().zip(shares).map(|(term, share)| term.weight * share))?
             }
@@ -119,12 +118,17 @@ impl Goal {
 
     /// What each term is a mean over, for an image of this size: the positions of its layer, or the image's pixels
     /// where that has none; classes are sums.
-    fn positions(&self, executor: &Executor, height: i64, width: i64) -> Result<Vec<f64>, RenderError> {
+    pub(super) fn positions(
+        &self,
+        executor: &Executor,
+        height: i64,
+        width: i64,
+    ) -> Result<Vec<f64>, RenderError> {
         let shapes = executor.network().shapes(&self.layers, height as usize, width as usize)?;
         let of = |(term, layer): (&Term, &NodeId)| match (term.kind, shapes[layer.0]) {
             (ObjectiveKind::Class | ObjectiveKind::Probability, Some(Shape::Map { .. })) => 1.0,
-            (_, Some(Shape::Map { height, width, .. })) => (height * width) as f64,
-            _ => (height * width) as f64,
+            (_, Some(Shape::Map { height: rows, width: columns, .. })) => (rows * columns) as f64,
+            (_, Some(Shape::Rows { .. }) | None) => (height * width) as f64,
         };
         Ok(self.terms.iter().zip(&self.layers).map(of).collect())
     }

@@ -36,9 +36,7 @@ impl Original {
                 Tensor::f_from_slice(&signed)?
             }
         };
-        let shape = [1, i64::from(picture.height), i64::from(picture.width), 3];
-        let pixels = stored.f_reshape(shape)?.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_contiguous()?;
-        Ok(Self { pixels })
+        Ok(Self { pixels: planar(&stored, picture.height.into(), picture.width.into(), device)? })
     }
 
     /// A start from noise: 100 plus a random number in [0, 1), from a ChaCha8 stream that no octave uses.
@@ -49,8 +47,7 @@ impl Original {
         let mut uniform = || (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
         let count = height as usize * width as usize * 3;
         let values: Vec<f32> = (0..count).map(|_| 100.0 + uniform()).collect();
-        let pixels = Tensor::f_from_slice(&values)?.f_reshape([1, i64::from(height), i64::from(width), 3])?;
-        Ok(Self { pixels: pixels.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_contiguous()? })
+        Ok(Self { pixels: planar(&Tensor::f_from_slice(&values)?, height.into(), width.into(), device)? })
     }
 
     /// Takes floats as they are, `[1, 3, H, W]`.
@@ -93,6 +90,17 @@ impl Original {
             resample(self, height, width, each)
         }
     }
+}
+
+/// `[height, width, 3]` values, flat, as `[1, 3, height, width]` on `device`.
+pub(super) fn planar(
+    values: &Tensor,
+    height: i64,
+    width: i64,
+    device: Device,
+) -> Result<Tensor, RenderError> {
+    let interleaved = values.f_reshape([1, height, width, 3])?.f_to_device(device)?;
+    Ok(interleaved.f_permute([0, 3, 1, 2])?.f_contiguous()?)
 }
 
 impl Rows for Original {

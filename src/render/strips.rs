@@ -40,6 +40,14 @@ pub(super) fn sum(
     Ok(total.f_double_value(&[])?)
 }
 
+/// Mean and standard deviation of all values.
+pub(super) fn moments(image: &Tensor) -> Result<(f64, f64), RenderError> {
+    let count = image.numel() as f64;
+    let mean = sum(image, |strip| Ok(strip.f_sum(Kind::Double)?))? / count;
+    let squares = sum(image, |strip| Ok(strip.f_sub_scalar(mean)?.f_square()?.f_sum(Kind::Double)?))?;
+    Ok((mean, (squares / count).sqrt()))
+}
+
 /// Hands every strip of `image` to `change`, which works on it where it lies.
 pub(super) fn each(
     image: &Tensor,

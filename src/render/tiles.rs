@@ -1,7 +1,7 @@
 //! Gradients tile by tile: memory is bounded by the tile, not by the picture.
 //!
-//! Before each step the image is rolled by a random offset, so that tile borders fall elsewhere each time
-//! and no seam builds up. Where tiles lie is decided in [`crate::plan`].
+//! In each step the tiles lie as if the image had been rolled by a random offset, so that their borders fall
+//! elsewhere each time and no seam builds up. Where tiles lie is decided in [`crate::plan`].
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 use tch::{Kind, Tensor};
@@ -69,13 +69,13 @@ impl<'a> Walk<'a> {
         let (_, _, height, width) = image.size4()?;
         let gradient = image.f_zeros_like()?;
         let whole = match self.grid.tiling {
-            Tiling::Even => Some((height, width)),
+            Tiling::Even => Some(self.goal.positions(self.executor, height, width)?),
             // Each tile on its own, as the article has it.
             Tiling::Article => None,
         };
         let score = self.over_tiles(height, width, |row, column| {
             let window = gather(image, row.window, column.window, shift)?;
-            let (score, tile) = self.goal.gradient(self.executor, &window, whole)?;
+            let (score, tile) = self.goal.gradient(self.executor, &window, whole.as_deref())?;
             let tile = cut(&tile, inner(row), inner(column))?;
             scatter(&tile, &gradient, row.core, column.core, shift)?;
             Ok(score)

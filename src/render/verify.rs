@@ -20,6 +20,7 @@ use super::{
     RenderError, device,
     exec::{Executor, Layout},
     objective::Goal,
+    original::planar,
 };
 use crate::{
     graph::NodeId,
@@ -113,8 +114,8 @@ pub fn verify(model: &Arc<Model>, reference: &Path, device: &str) -> Result<Vec<
     };
     let device = device::select(device)?;
     // read() has bounded the number of values, so both extents fit.
-    let image = Tensor::f_from_slice(&input.data)?.f_reshape([1, height as i64, width as i64, 3])?;
-    let image = image.f_to_device(device)?.f_permute([0, 3, 1, 2])?.f_contiguous()?;
+    let values = Tensor::f_from_slice(&input.data)?;
+    let image = planar(&values, height as i64, width as i64, device)?;
     let subject = Subject { model, image: &image };
     let mut checks = Vec::with_capacity(entries.len());
     for (name, expected) in entries {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     graph::{Array, Network, Node, NodeId, Op},
-    models::{Catalogue, Model, Preprocessing},
+    models::{Catalogue, Model},
 };
 
 /// One model with a map layer of 3 channels and a class layer of 4 classes.
@@ -23,17 +23,12 @@ fn catalogue() -> Catalogue {
         inputs: index.checked_sub(1).map(NodeId).into_iter().collect(),
     });
     let mut catalogue = Catalogue::default();
-    catalogue.insert(Model {
-        id: "small".into(),
-        description: String::new(),
-        path: "none".into(),
-        sha256: String::new(),
-        network: Network::new(nodes.collect()).unwrap(),
-        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
-        default_layer: "features".into(),
-        class_layer: Some("logits".into()),
-        channel_layer: "features".into(),
-    });
+    catalogue.insert(Model::of_network(
+        "small",
+        Network::new(nodes.collect()).unwrap(),
+        "features",
+        Some("logits"),
+    ));
     catalogue
 }
 

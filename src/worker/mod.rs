@@ -24,7 +24,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 pub use calibrate::calibrate;
-pub use pace::{Pace, UNKNOWN, retry_after};
+pub use pace::{Pace, retry_after};
 pub use sweep::Sweeper;
 
 use crate::{

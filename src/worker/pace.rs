@@ -21,9 +21,6 @@ const SURPRISE: f64 = 3.0;
 /// Seconds besides the work: fetching the input, storing the dream and writing its end.
 const BESIDES: f64 = 0.02;
 
-/// Assumed of a job whose work is not known, in seconds.
-pub const UNKNOWN: f64 = 10.0;
-
 /// Learned factors between reference seconds and seconds here.
 #[derive(Debug, Default)]
 pub struct Pace(Mutex<HashMap<(String, Precision), f64>>);

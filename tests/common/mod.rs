@@ -10,6 +10,7 @@
     reason = "every test uses a part of this, and tests may fail loudly"
 )]
 
+pub mod catalogue;
 pub mod client;
 pub mod events;
 #[cfg(target_os = "linux")]

@@ -4,6 +4,8 @@
 //! change of the queue's behaviour starts here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
+#[path = "../common/catalogue.rs"]
+mod catalogue;
 mod claims;
 mod endings;
 mod retention;
@@ -14,12 +16,11 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use reverie::{
     clock::{Clock, Timestamp},
-    graph::{Network, Node, Op},
+    graph::Op,
     jobs::{
         Claim, Counts, Event, FailureKind, Finished, Forecast, Job, JobError, JobId, JobOptions, JobQueue,
         JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
     },
-    models::{Catalogue, Model, Preprocessing},
     render::Progress,
     spec::{self, DreamSpec},
 };
@@ -121,22 +122,7 @@ impl Bench {
 
 /// A complete spec, from a network that needs no file.
 fn spec() -> DreamSpec {
-    let nodes = vec![
-        Node { name: "image".into(), op: Op::Input { channels: 3 }, inputs: Vec::new() },
-        Node { name: "relu".into(), op: Op::Relu, inputs: vec![reverie::graph::NodeId(0)] },
-    ];
-    let mut catalogue = Catalogue::default();
-    catalogue.insert(Model {
-        id: "tiny".into(),
-        description: String::new(),
-        path: "tiny".into(),
-        sha256: String::new(),
-        network: Network::new(nodes).unwrap(),
-        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
-        default_layer: "relu".into(),
-        class_layer: None,
-        channel_layer: "relu".into(),
-    });
+    let catalogue = catalogue::of_one_layer("tiny", Op::Relu);
     spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, spec::Start::Image).unwrap()
 }
 

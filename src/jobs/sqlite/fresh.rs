@@ -43,15 +43,14 @@ impl Fresh {
     /// The job where it is known and still so. Otherwise the version before it is read, for [`Fresh::keep`].
     pub(super) async fn get(&self, id: JobId) -> Result<Result<Job, Version>, QueueError> {
         let mut guard = self.known.lock().await;
-        let known = match guard.take() {
+        // Taken out while it is used: what is left of a call that fails, or that nobody waits for any more, is a
+        // new connection and nothing known.
+        let mut known = match guard.take() {
             Some(known) => known,
             None => {
                 Known { connection: self.options.connect().await?, version: Version(0), jobs: HashMap::new() }
             }
         };
-        // Taken out while it is used: what is left of a call that fails, or that nobody waits for any more, is a
-        // new connection and nothing known.
-        let mut known = known;
         let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut known.connection).await?;
         if known.version != Version(version) {
             known.version = Version(version);

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
 
 use super::{known, row, select, sql};
-use crate::jobs::{Idempotency, Job, NewJob, QueueError, QueueOptions};
+use crate::jobs::{Idempotency, Job, NewJob, QueueError, QueueOptions, UNKNOWN_SECONDS};
 
 /// Jobs per commit: so few that another writer does not wait long.
 const BATCH: usize = 64;
@@ -150,7 +150,7 @@ impl Desk {
             .await?;
         let place = (inserted.try_get("rank")?, new.id.to_string());
         let mut job = row::job(&inserted)?;
-        let own = forecast.map_or(UNKNOWN, |forecast| forecast.seconds);
+        let own = forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
         let (position, seconds_ahead) = (waiting.jobs + 1, waiting.seconds);
         let last = waiting.last.as_ref().is_none_or(|last| *last < place);
         waiting.jobs += 1;
@@ -163,9 +163,6 @@ impl Desk {
         Ok(job)
     }
 }
-
-/// Assumed of a job that nothing was predicted for, as in the statements.
-const UNKNOWN: f64 = 10.0;
 
 /// What waits.
 struct Waiting {

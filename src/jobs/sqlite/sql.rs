@@ -89,11 +89,6 @@ pub(super) const MOVE: &str = "
         updated_at = ?10
     WHERE id = ?1";
 
-/// Predicted seconds of everything that waits, and half of what runs.
-pub(super) const BACKLOG: &str = "
-    SELECT total(coalesce(predicted_seconds, 10.0) * CASE state WHEN 'queued' THEN 1.0 ELSE 0.5 END)
-    FROM jobs WHERE state IN ('queued', 'running')";
-
 /// Waiting jobs whose deadline has passed.
 pub(super) const OVERDUE: &str = "
     SELECT id, state, attempt, cancel_requested FROM jobs

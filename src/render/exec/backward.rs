@@ -5,10 +5,10 @@ use tch::Tensor;
 use super::{
     super::RenderError,
     Executor,
-    forward::{Pass, Trace},
+    forward::Trace,
     ints,
     kernel::Kernel,
-    window::{Average, Padded, crop},
+    window::{Padded, average_backward, crop},
 };
 use crate::graph::{NodeId, Op};
 
@@ -16,19 +16,19 @@ impl Executor {
     /// Gradient with respect to the prepared image, `[1, 3, H, W]` in the executor's precision.
     pub(super) fn back(
         &self,
-        pass: Pass,
+        traces: Vec<Trace>,
         wanted: &[NodeId],
         seeds: Vec<Tensor>,
     ) -> Result<Tensor, RenderError> {
         let network = self.network();
-        let mut gradients: Vec<Option<Tensor>> = pass.needed.iter().map(|_| None).collect();
+        let mut gradients: Vec<Option<Tensor>> = traces.iter().map(|_| None).collect();
         for (id, seed) in wanted.iter().zip(seeds) {
             let seed = seed.f_to_kind(self.kind)?;
             // A map that comes in another layout would make every operation convert it.
             let seed = if seed.dim() == 4 { self.layout.arrange(&seed)? } else { seed };
             gather(&mut gradients[id.0], seed)?;
         }
-        for (index, trace) in pass.traces.into_iter().enumerate().rev() {
+        for (index, trace) in traces.into_iter().enumerate().rev() {
             let node = network.node(NodeId(index));
             if matches!(node.op, Op::Input { .. }) {
                 continue;
@@ -80,7 +80,7 @@ impl Executor {
                 )?;
                 one(crop(&spread, added, size)?)
             }
-            (Op::AvgPool(window), Trace::Input(x), _) => one(Average::new(*window).backward(&gradient, &x)?),
+            (Op::AvgPool(window), Trace::Input(x), _) => one(average_backward(&gradient, &x, *window)?),
             (Op::Concat, Trace::Channels(channels), _) => {
                 let starts = channels.iter().scan(0, |start, &channels| {
                     *start += channels;

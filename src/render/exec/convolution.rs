@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::{
     super::RenderError,
     Layout, ints,
-    window::{Padded, crop, pad},
+    window::{Padded, crop, pad, sides},
 };
 use crate::graph::Padding;
 
@@ -91,29 +91,17 @@ impl Convolution {
     pub(super) fn backward(&self, gradient: &Tensor, size: [i64; 2]) -> Result<Tensor, RenderError> {
         let Filter { stride, dilation, padding, groups } = self.filter;
         let extent = self.extent()?;
-        let sides = [0, 1].map(|axis| {
-            let resolved = padding.resolve(size[axis] as usize, extent[axis], stride[axis]);
-            resolved.map_or((0, 0), |(_, before, after)| (before as i64, after as i64))
-        });
+        let sides = sides(size, extent, stride, padding);
         let before = sides.map(|(before, _)| before);
         let padded = [0, 1].map(|axis| size[axis] + sides[axis].0 + sides[axis].1);
         let full = match &self.back {
             Back::Turned(weight) => {
                 let reach = extent.map(|extent| extent as i64 - 1);
-                let symmetric = [reach[0] - before[0], reach[1] - before[1]];
-                // Padding by less than the kernel reaches takes the input's own padding off again.
-                if sides.iter().all(|(before, after)| before == after) && symmetric.iter().all(|&n| n >= 0) {
-                    let groups = groups as i64;
-                    return Ok(gradient.f_conv2d(
-                        weight,
-                        None::<Tensor>,
-                        [1, 1],
-                        symmetric,
-                        ints(dilation),
-                        groups,
-                    )?);
-                }
-                gradient.f_conv2d(weight, None::<Tensor>, [1, 1], reach, ints(dilation), groups as i64)?
+                let less = [0, 1].map(|axis| reach[axis] - before[axis]);
+                // Padding by less than the kernel reaches takes the input's own padding off at once.
+                let symmetric = sides.iter().all(|(before, after)| before == after);
+                let padding = if symmetric && less.iter().all(|&n| n >= 0) { less } else { reach };
+                gradient.f_conv2d(weight, None::<Tensor>, [1, 1], padding, ints(dilation), groups as i64)?
             }
             Back::Phases(weight) => {
                 let (_, _, reach, _) = weight.size4()?;

@@ -6,7 +6,7 @@ use super::{
     super::RenderError,
     Executor, ints,
     kernel::Kernel,
-    window::{Average, Padded, pad},
+    window::{Padded, average, pad},
 };
 use crate::graph::{NodeId, Op, Window};
 
@@ -30,20 +30,15 @@ pub(super) enum Trace {
     Shape(Vec<i64>),
 }
 
-/// The traces of all nodes.
-pub(super) struct Pass {
-    pub(super) needed: Vec<bool>,
-    pub(super) traces: Vec<Trace>,
-}
-
 impl Executor {
-    /// Runs what `wanted` needs; `keep` says whether there will be a way back.
+    /// Runs what `wanted` needs: the traces of all nodes, if `keep` says that there will be a way back, and the
+    /// activations.
     pub(super) fn run(
         &self,
         image: &Tensor,
         wanted: &[NodeId],
         keep: bool,
-    ) -> Result<(Pass, Vec<Tensor>), RenderError> {
+    ) -> Result<(Vec<Trace>, Vec<Tensor>), RenderError> {
         let network = self.network();
         let (_, _, height, width) = image.size4()?;
         network.shapes(wanted, height as usize, width as usize)?;
@@ -83,7 +78,7 @@ impl Executor {
         let layers = wanted.iter().map(|id| values[id.0].as_ref().map(Tensor::shallow_clone));
         let layers = layers.collect::<Option<_>>();
         let layers = layers.ok_or_else(|| RenderError::Engine("a wanted layer was not computed".into()))?;
-        Ok((Pass { needed, traces }, layers))
+        Ok((traces, layers))
     }
 
     /// Whether the output of a node is memory of its own, of which its trace keeps nothing.
@@ -119,7 +114,7 @@ impl Executor {
             (Op::Relu6, _) => kept(if own { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
             (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
             (Op::MaxPool(window), _) => maximum(&x, *window)?,
-            (Op::AvgPool(window), _) => (Average::new(*window).forward(&x)?, Trace::Input(x)),
+            (Op::AvgPool(window), _) => (average(&x, *window)?, Trace::Input(x)),
             (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, Trace::Nothing),
             (Op::SpatialMean, _) => {
                 (x.f_mean_dim(&[2i64, 3][..], false, None::<Kind>)?, Trace::Size(extent(&x)?))

@@ -24,7 +24,7 @@ use crate::{
     graph::{Network, NodeId},
     models::{Model, Preprocessing},
 };
-use forward::Pass;
+use forward::Trace;
 use kernel::Kernel;
 
 /// How maps lie in memory. The results differ in the last digit only.
@@ -59,7 +59,7 @@ pub(super) struct Executor {
 pub(super) struct Tape<'a> {
     executor: &'a Executor,
     wanted: Vec<NodeId>,
-    pass: Pass,
+    traces: Vec<Trace>,
     /// In the order of `wanted`.
     pub(super) activations: Vec<Tensor>,
 }
@@ -102,8 +102,8 @@ impl Executor {
     /// # Errors
     /// As [`Self::forward`].
     pub(super) fn record(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Tape<'_>, RenderError> {
-        let (pass, activations) = tch::no_grad(|| self.run(image, wanted, true))?;
-        Ok(Tape { executor: self, wanted: wanted.to_vec(), pass, activations })
+        let (traces, activations) = tch::no_grad(|| self.run(image, wanted, true))?;
+        Ok(Tape { executor: self, wanted: wanted.to_vec(), traces, activations })
     }
 
     /// `(x − mean) · scale` in the executor's precision and memory layout.
@@ -118,10 +118,10 @@ impl Tape<'_> {
     /// Gradient with respect to the image, `[1, 3, H, W]` float32, of a function whose derivatives with respect to
     /// [`Self::activations`] are `seeds`.
     pub(super) fn gradient(self, seeds: Vec<Tensor>) -> Result<Tensor, RenderError> {
-        let Self { executor, wanted, pass, activations } = self;
+        let Self { executor, wanted, traces, activations } = self;
         drop(activations);
         let scale = f64::from(executor.model.preprocessing.scale);
-        let gradient = tch::no_grad(|| executor.back(pass, &wanted, seeds))?;
+        let gradient = tch::no_grad(|| executor.back(traces, &wanted, seeds))?;
         Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)
     }
 }

@@ -14,6 +14,19 @@ pub(super) struct Padded {
     pub(super) symmetric: [i64; 2],
 }
 
+/// Pixels before and after each axis of a map of `size` that a window adds; `kernel` is the dilated extent.
+pub(super) fn sides(
+    size: [i64; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: Padding,
+) -> [(i64, i64); 2] {
+    [0, 1].map(|axis| {
+        let resolved = padding.resolve(size[axis] as usize, kernel[axis], stride[axis]);
+        resolved.map_or((0, 0), |(_, before, after)| (before as i64, after as i64))
+    })
+}
+
 /// Pads a map as the window wants; `kernel` is the dilated extent. Symmetric zero padding is left to the operation;
 /// TensorFlow's extra pixel at the end has to be added beforehand. Max-pooling pads with −∞ itself too, but only up
 /// to half a window.
@@ -25,12 +38,7 @@ pub(super) fn pad(
     value: f64,
 ) -> Result<Padded, RenderError> {
     let (_, _, height, width) = x.size4()?;
-    let sides = [(height, 0), (width, 1)].map(|(n, axis)| {
-        padding
-            .resolve(n as usize, kernel[axis], stride[axis])
-            .map_or((0, 0), |(_, before, after)| (before as i64, after as i64))
-    });
-    let [(top, bottom), (left, right)] = sides;
+    let [(top, bottom), (left, right)] = sides([height, width], kernel, stride, padding);
     if top == bottom && left == right && 2 * top <= kernel[0] as i64 && 2 * left <= kernel[1] as i64 {
         return Ok(Padded { map: x.shallow_clone(), added: [0, 0], symmetric: [top, left] });
     }
@@ -48,39 +56,27 @@ pub(super) fn crop(map: &Tensor, added: [i64; 2], size: [i64; 2]) -> Result<Tens
 }
 
 /// Mean over the pixels of a window that lie inside the map, as TensorFlow counts them.
-pub(super) struct Average {
-    window: Window,
+pub(super) fn average(x: &Tensor, window: Window) -> Result<Tensor, RenderError> {
+    Ok(sum(x, window)?.f_div(&counts(x, window)?)?)
 }
 
-impl Average {
-    pub(super) fn new(window: Window) -> Self {
-        Self { window }
-    }
+/// Gradient of [`average`] with respect to an input that looks like `x`.
+pub(super) fn average_backward(gradient: &Tensor, x: &Tensor, window: Window) -> Result<Tensor, RenderError> {
+    let (_, _, height, width) = x.size4()?;
+    let Window { kernel, stride, padding } = window;
+    let Padded { map, added, symmetric } = pad(x, kernel, stride, padding, 0.0)?;
+    let shares = gradient.f_div(&counts(x, window)?)?;
+    let spread = map.f_avg_pool2d_backward(&shares, ints(kernel), ints(stride), symmetric, false, true, 1)?;
+    crop(&spread, added, [height, width])
+}
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, RenderError> {
-        Ok(self.sum(x)?.f_div(&self.counts(x)?)?)
-    }
+/// Sums over the windows; the padding adds nothing.
+fn sum(x: &Tensor, Window { kernel, stride, padding }: Window) -> Result<Tensor, RenderError> {
+    let Padded { map, symmetric, .. } = pad(x, kernel, stride, padding, 0.0)?;
+    Ok(map.f_avg_pool2d(ints(kernel), ints(stride), symmetric, false, true, 1)?)
+}
 
-    /// Gradient with respect to an input that looks like `x`.
-    pub(super) fn backward(&self, gradient: &Tensor, x: &Tensor) -> Result<Tensor, RenderError> {
-        let (_, _, height, width) = x.size4()?;
-        let Window { kernel, stride, padding } = self.window;
-        let Padded { map, added, symmetric } = pad(x, kernel, stride, padding, 0.0)?;
-        let shares = gradient.f_div(&self.counts(x)?)?;
-        let spread =
-            map.f_avg_pool2d_backward(&shares, ints(kernel), ints(stride), symmetric, false, true, 1)?;
-        crop(&spread, added, [height, width])
-    }
-
-    /// Sums over the windows; the padding adds nothing.
-    fn sum(&self, x: &Tensor) -> Result<Tensor, RenderError> {
-        let Window { kernel, stride, padding } = self.window;
-        let Padded { map, symmetric, .. } = pad(x, kernel, stride, padding, 0.0)?;
-        Ok(map.f_avg_pool2d(ints(kernel), ints(stride), symmetric, false, true, 1)?)
-    }
-
-    fn counts(&self, x: &Tensor) -> Result<Tensor, RenderError> {
-        let (_, _, height, width) = x.size4()?;
-        self.sum(&Tensor::f_ones([1, 1, height, width], (x.kind(), x.device()))?)
-    }
+fn counts(x: &Tensor, window: Window) -> Result<Tensor, RenderError> {
+    let (_, _, height, width) = x.size4()?;
+    sum(&Tensor::f_ones([1, 1, height, width], (x.kind(), x.device()))?, window)
 }

@@ -98,17 +98,8 @@ fn random_network() -> Arc<Model> {
         op,
         inputs: inputs.into_iter().map(NodeId).collect(),
     });
-    Arc::new(Model {
-        id: "random".into(),
-        description: String::new(),
-        path: "none".into(),
-        sha256: "random".into(),
-        network: Network::new(nodes.collect()).unwrap(),
-        preprocessing: Preprocessing { mean: 100.0, scale: 0.02 },
-        default_layer: "sum".into(),
-        class_layer: Some("logits".into()),
-        channel_layer: "sum".into(),
-    })
+    let model = Model::of_network("random", Network::new(nodes.collect()).unwrap(), "sum", Some("logits"));
+    Arc::new(Model { preprocessing: Preprocessing { mean: 100.0, scale: 0.02 }, ..model })
 }
 
 #[test]

@@ -1,0 +1,27 @@
+//! A model that needs no file.
+
+use reverie::{
+    graph::{Network, Node, NodeId, Op},
+    models::{Catalogue, Model, Preprocessing},
+};
+
+/// One model, `id`, whose network is one operation on the image; its layer is called "layer".
+pub fn of_one_layer(id: &str, op: Op) -> Catalogue {
+    let nodes = vec![
+        Node { name: "image".into(), op: Op::Input { channels: 3 }, inputs: Vec::new() },
+        Node { name: "layer".into(), op, inputs: vec![NodeId(0)] },
+    ];
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(Model {
+        id: id.into(),
+        description: String::new(),
+        path: "none".into(),
+        sha256: String::new(),
+        network: Network::new(nodes).unwrap(),
+        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
+        default_layer: "layer".into(),
+        class_layer: None,
+        channel_layer: "layer".into(),
+    });
+    catalogue
+}
