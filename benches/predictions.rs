@@ -1,8 +1,9 @@
 //! How good predictions are: `make bench-predictions` prints what was predicted for a mixed set of jobs, and what
 //! they took.
 //!
-//! The built program serves in a process of its own, so that its memory is that of a server. Seconds count from the
-//! claim to the end; memory is the highest that the process reached during the job, less what it held before.
+//! Seconds count from the claim to the end in a server process. Memory is the peak of a `reverie render` process of its
+//! own with the same spec, less the peak of one that renders next to nothing: a server keeps memory from job to job, and
+//! would hide what a job needs behind what an earlier one needed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
 use std::{
@@ -30,12 +31,16 @@ async fn main() {
         "| job | seconds: predicted / taken | factor | MB: predicted / taken | factor |\n|---|---|---|---|---|"
     );
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
+    let bare = |model: Option<&Value>| {
+        let mut spec = json!({ "preset": "naive", "tile_size": 64 });
+        if let Some(model) = model {
+            spec["model"] = model.clone();
+        }
+        peak(models.path(), folder.path(), (64, 64), &spec)
+    };
     for (what, size, spec) in cases(models.path()) {
-        let before = server.memory("VmRSS:");
-        // From now on the high-water mark counts anew (proc_pid_clear_refs(5)).
-        fs::write(format!("/proc/{}/clear_refs", server.child.id()), "5").unwrap();
         let job = server.run(size, &spec).await;
-        let taken = server.memory("VmHWM:") - before;
+        let taken = peak(models.path(), folder.path(), size, &spec) - bare(spec.get("model"));
         let (metrics, seconds) = (&job["metrics"], seconds(&job));
         let predicted = |name: &str| metrics[name].as_f64().unwrap();
         let (time, memory) = (predicted("predicted_seconds"), predicted("predicted_memory_mb"));
@@ -118,6 +123,21 @@ fn seconds(job: &Value) -> f64 {
     (time("finished_at") - time("started_at")).as_seconds_f64()
 }
 
+/// Highest resident memory in megabytes of a process that renders this with one gradient step per octave: further
+/// steps use the same memory again.
+fn peak(models: &Path, folder: &Path, size: (u32, u32), spec: &Value) -> f64 {
+    let (input, with) = (folder.join("input.jpg"), folder.join("spec.json"));
+    fs::write(&input, picture(size)).unwrap();
+    fs::write(&with, spec.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    command.arg("render").arg(&input).arg("--output").arg(folder.join("dream.png"));
+    command.arg("--spec").arg(&with).arg("--models-dir").arg(models).args(["--iterations", "1", "--json"]);
+    let run = command.output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let line: Value = serde_json::from_slice(&run.stdout).unwrap();
+    line["peak_memory_bytes"].as_f64().unwrap() / 1e6
+}
+
 struct Server {
     child: Child,
     url: String,
@@ -140,13 +160,6 @@ impl Server {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").expect("the server does not start").to_owned();
         Self { child, url, http: reqwest::Client::new() }
-    }
-
-    /// A figure of the process in megabytes.
-    fn memory(&self, name: &str) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 
     /// Posts a job and waits for its end.
