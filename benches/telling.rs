@@ -20,7 +20,13 @@ fn main() {
     catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
     let model = Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap());
     let spec = spec::resolve("", serde_json::json!({}), &catalogue, Start::Image).unwrap();
-    let options = RenderOptions { device: "auto".into(), threads: 0, queue: 1, max_pixels: 100_000_000 };
+    let options = RenderOptions {
+        device: "auto".into(),
+        threads: 0,
+        queue: 1,
+        max_pixels: 100_000_000,
+        ..Default::default()
+    };
     let renderer = Renderer::start(&options).unwrap();
     println!("| picture | render | telling | share |");
     println!("|---|---:|---:|---:|");

@@ -131,6 +131,7 @@ impl App {
             // One besides the render at work: a job that was given up may still be winding down.
             queue: 1,
             max_pixels: config.limits.max_pixels,
+            profile: false,
         };
         let renderers = vec![Renderer::start(&options)?];
         Self::assemble(config, Arc::new(catalogue), renderers, Clock::system()).await

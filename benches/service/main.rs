@@ -86,8 +86,12 @@ async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server
     config.storage.dir = folder.path().join("data");
     config.queue.capacity = 1_000_000;
     let patience = Patience { idle: config.server.idle, stall: config.server.stall };
-    let options =
-        RenderOptions { device: "cpu".into(), threads: 0, queue: 1, max_pixels: config.limits.max_pixels };
+    let options = RenderOptions {
+        device: "cpu".into(),
+        queue: 1,
+        max_pixels: config.limits.max_pixels,
+        ..Default::default()
+    };
     let renderers = if works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
     let app = App::assemble(config, Arc::clone(catalogue), renderers, Clock::system()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,6 +4,7 @@ mod health;
 mod models;
 mod openapi;
 mod patience;
+mod profile;
 mod progress;
 mod render;
 pub mod serve;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 
-use super::{Failure, models, progress};
+use super::{Failure, models, profile, progress};
 use crate::{
     digest,
     fields::FieldError,
@@ -59,6 +59,9 @@ pub(super) struct Args {
     /// End with one line of JSON that describes the result.
     #[arg(long)]
     json: bool,
+    /// Show where the time went.
+    #[arg(long)]
+    profile: bool,
 }
 
 /// What to dream; everything left out comes from the preset and the model.
@@ -179,11 +182,13 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let rendered = render(&args, [input, mask], spec.clone(), &catalogue)?;
     write_whole(&args.output, &rendered.image)?;
     if args.json {
+        let profile = rendered.profile.as_ref().map(profile::to_json);
         let Rendered { width, height, score, render_seconds, notes, .. } = rendered;
         let output = args.output.display().to_string();
         let line = json!({
             "output": output, "width": width, "height": height, "score": score, "render_seconds": render_seconds,
             "peak_memory_bytes": metrics::peak_memory(), "notes": notes, "spec": spec,
+            "profile": profile,
         });
         writeln!(io::stdout(), "{line}")?;
     } else {
@@ -196,6 +201,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
             rendered.render_seconds,
             rendered.score
         );
+        if let Some(profile) = &rendered.profile {
+            eprint!("{}", profile::Table(profile));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -213,6 +221,7 @@ fn render(
         threads: args.threads,
         queue: 1,
         max_pixels: MAX_PIXELS,
+        profile: args.profile,
     };
     let renderer = Renderer::start(&options)?;
     let bar = progress::bar();

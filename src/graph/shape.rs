@@ -126,6 +126,16 @@ impl Network {
         Ok(shapes)
     }
 
+    /// Multiply-adds of a convolution or matrix product that gives a value of `shape`; none for other operations.
+    pub fn multiply_adds(&self, id: NodeId, shape: Shape) -> f64 {
+        let each = match &self.node(id).op {
+            Op::Conv2d { weight, .. } => weight.shape[1..].iter().product(),
+            Op::MatMul { weight } => weight.shape[0],
+            _ => 0,
+        };
+        shape.len() as f64 * each as f64
+    }
+
     /// Image pixels between neighbouring positions of the deepest of `layers`; 1 where none has positions.
     pub fn stride(&self, layers: &[NodeId]) -> usize {
         let fields = self.fields();

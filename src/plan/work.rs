@@ -7,7 +7,7 @@
 
 use std::ops::{Add, Mul};
 
-use crate::graph::{Network, NodeId, Op, Shape, ShapeError};
+use crate::graph::{Network, NodeId, Op, ShapeError};
 
 /// Work, in the units that it is counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -64,7 +64,7 @@ impl Work {
     ) -> Result<Self, ShapeError> {
         let shapes = network.shapes(layers, height, width)?;
         let mut work = Self::default();
-        for (node, shape) in network.nodes().iter().zip(&shapes) {
+        for (index, (node, shape)) in network.nodes().iter().zip(&shapes).enumerate() {
             let Some(shape) = shape else { continue };
             let written = shape.len() as f64;
             work.values += written;
@@ -72,16 +72,10 @@ impl Work {
                 work.fresh += written
             }
             work.operations += 1.0;
+            let sums = network.multiply_adds(NodeId(index), *shape);
             match &node.op {
-                Op::Conv2d { weight, groups, .. } => {
-                    let taps: usize = weight.shape[1..].iter().product();
-                    let sums = written * taps as f64;
-                    if *groups == 1 { work.dense += sums } else { work.grouped += sums }
-                }
-                Op::MatMul { weight } => work.dense += written * weight.shape[0] as f64,
-                // Computed as a convolution from all channels to all.
-                Op::Lrn { .. } => work.dense += written * channels(*shape) as f64,
-                _ => {}
+                Op::Conv2d { groups, .. } if *groups > 1 => work.grouped += sums,
+                _ => work.dense += sums,
             }
         }
         Ok(work)
@@ -98,13 +92,6 @@ impl Work {
             + pixels * WEIGHTS.pixels
             + laplacian * WEIGHTS.laplacian
             + file * WEIGHTS.file
-    }
-}
-
-fn channels(shape: Shape) -> usize {
-    match shape {
-        Shape::Map { channels, .. } => channels,
-        Shape::Rows { features, .. } => features,
     }
 }
 

@@ -35,11 +35,13 @@ pub(super) struct Engine {
     device: Device,
     /// By digest of the model file and precision: a model replaced under the same id is another model.
     executors: HashMap<(String, Precision), Executor>,
+    /// Whether to find out where the time goes.
+    profile: bool,
 }
 
 impl Engine {
-    pub(super) fn new(device: Device) -> Self {
-        Self { device, executors: HashMap::new() }
+    pub(super) fn new(device: Device, profile: bool) -> Self {
+        Self { device, executors: HashMap::new(), profile }
     }
 
     /// Decodes, dreams and encodes.
@@ -51,6 +53,7 @@ impl Engine {
         mut request: RenderRequest,
         max_pixels: u64,
     ) -> Result<Rendered, RenderError> {
+        let watched = self.profile;
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
@@ -70,10 +73,14 @@ impl Engine {
             None => Ok(()),
         };
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
+        if watched {
+            executor.watch();
+        }
         let started = Instant::now();
         let Dreamed { image: dreamed, octaves, telling } =
             dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
+        let profile = executor.watched(render_seconds)?;
         let score = walk.score(&dreamed)?;
         finish::restore_original(spec, &original, &dreamed)?;
         if spec.auto_contrast {
@@ -98,6 +105,7 @@ impl Engine {
             notes: notes(spec, octaves),
             render_seconds,
             telling_seconds: telling.as_secs_f64(),
+            profile,
         })
     }
 

@@ -44,6 +44,7 @@ use crate::{
     spec::DreamSpec,
 };
 use engine::Engine;
+pub use exec::{NodeProfile, Profile};
 
 /// How far a render has come; also the `progress` of a job in the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -153,6 +154,8 @@ pub struct Rendered {
     pub render_seconds: f64,
     /// Seconds of these that went into telling: progress, checkpoints, previews.
     pub telling_seconds: f64,
+    /// Where the time went, if [`RenderOptions::profile`] asks.
+    pub profile: Option<Profile>,
 }
 
 /// Why a dream was not rendered.
@@ -232,7 +235,7 @@ impl From<tch::TchError> for RenderError {
 }
 
 /// How a renderer is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RenderOptions {
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
@@ -242,6 +245,8 @@ pub struct RenderOptions {
     pub queue: usize,
     /// Largest input in pixels.
     pub max_pixels: u64,
+    /// Whether to find out where the time of each render goes, which costs a little.
+    pub profile: bool,
 }
 
 /// A handle to one render thread. Clones share the thread; it ends with the last handle.
@@ -268,10 +273,10 @@ impl Renderer {
         let device = device::select(&options.device)?;
         device::set_threads(options.threads);
         let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(options.queue);
-        let max_pixels = options.max_pixels;
+        let (max_pixels, profile) = (options.max_pixels, options.profile);
         std::thread::Builder::new()
             .name("render".into())
-            .spawn(move || serve(&inbox, device, max_pixels))
+            .spawn(move || serve(&inbox, || Engine::new(device, profile), max_pixels))
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
         Ok(Self { tasks, device: device::name(device) })
     }
@@ -300,14 +305,14 @@ impl Renderer {
 }
 
 /// The render thread: one request after another until the last handle is dropped.
-fn serve(inbox: &Receiver<Task>, device: tch::Device, max_pixels: u64) {
-    let mut engine = Engine::new(device);
+fn serve(inbox: &Receiver<Task>, start: impl Fn() -> Engine, max_pixels: u64) {
+    let mut engine = start();
     while let Ok(Task { request, reply, span }) = inbox.recv() {
         let _entered = span.enter();
         // A panic inside a dependency must cost one render, not the thread.
         let outcome =
             catch_unwind(AssertUnwindSafe(|| engine.render(request, max_pixels))).unwrap_or_else(|panic| {
-                engine = Engine::new(device);
+                engine = start();
                 Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
             });
         // Nobody listens any more where the worker has given the job up; the result is of no use then.

@@ -71,6 +71,7 @@ impl Setup {
             threads: 1,
             queue: 1,
             max_pixels: self.config.limits.max_pixels,
+            profile: false,
         };
         let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
         let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };

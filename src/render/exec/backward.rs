@@ -35,7 +35,11 @@ impl Executor {
             }
             // No gradient: not needed, or of no influence.
             let Some(gradient) = gradients[index].take() else { continue };
-            let parts = self.derive(NodeId(index), gradient, trace)?;
+            let id = NodeId(index);
+            let parts = self.timed(
+                || self.derive(id, gradient, trace),
+                |profile, seconds| profile.backward(id, seconds),
+            )?;
             for (input, part) in node.inputs.iter().zip(parts) {
                 gather(&mut gradients[input.0], part)?;
             }

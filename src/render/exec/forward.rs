@@ -41,7 +41,7 @@ impl Executor {
     ) -> Result<(Vec<Trace>, Vec<Tensor>), RenderError> {
         let network = self.network();
         let (_, _, height, width) = image.size4()?;
-        network.shapes(wanted, height as usize, width as usize)?;
+        let shapes = network.shapes(wanted, height as usize, width as usize)?;
         let needed = network.needed(wanted);
         let mut readers = vec![0usize; needed.len()];
         let reads = network.nodes().iter().zip(&needed).filter(|(_, needed)| **needed);
@@ -69,7 +69,11 @@ impl Executor {
                 let own = last && keep && self.owns_output(*input);
                 inputs.push(Operand { value, own });
             }
-            let (value, trace) = self.apply(NodeId(index), inputs)?;
+            let id = NodeId(index);
+            let (value, trace) = self.timed(
+                || self.apply(id, inputs),
+                |profile, seconds| profile.forward(network, id, shapes[index], seconds),
+            )?;
             values[index] = Some(value);
             if keep {
                 traces[index] = trace;

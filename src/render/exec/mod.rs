@@ -13,9 +13,10 @@ mod backward;
 mod convolution;
 mod forward;
 mod kernel;
+mod profile;
 mod window;
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use tch::{Device, Kind, Tensor};
 
@@ -26,6 +27,7 @@ use crate::{
 };
 use forward::Trace;
 use kernel::Kernel;
+pub use profile::{NodeProfile, Profile};
 
 /// How maps lie in memory. The results differ in the last digit only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +53,11 @@ pub(super) struct Executor {
     model: Arc<Model>,
     /// What each node computes with.
     kernels: Vec<Kernel>,
+    device: Device,
     kind: Kind,
     layout: Layout,
+    /// Where somebody wants to know where the time goes.
+    profile: RefCell<Option<Profile>>,
 }
 
 /// Activations of wanted layers, and what is needed to find the gradient of a function of them.
@@ -81,7 +86,7 @@ impl Executor {
         let kernels = (0..network.nodes().len())
             .map(|index| Kernel::upload(network, NodeId(index), layout, device, kind))
             .collect::<Result<_, _>>()?;
-        Ok(Self { model, kernels, kind, layout })
+        Ok(Self { model, kernels, device, kind, layout, profile: RefCell::default() })
     }
 
     /// The network that runs here.
@@ -104,6 +109,35 @@ impl Executor {
     pub(super) fn record(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Tape<'_>, RenderError> {
         let (traces, activations) = tch::no_grad(|| self.run(image, wanted, true))?;
         Ok(Tape { executor: self, wanted: wanted.to_vec(), traces, activations })
+    }
+
+    /// From now on notes where the time goes.
+    pub(super) fn watch(&self) {
+        *self.profile.borrow_mut() = Some(Profile::of(self.network()));
+    }
+
+    /// What was noted since [`Self::watch`], in a render of so many seconds.
+    pub(super) fn watched(&self, seconds: f64) -> Result<Option<Profile>, RenderError> {
+        let profile = self.profile.take();
+        profile.map(|profile| Profile { seconds, ..profile }.finish(self.device, self.kind)).transpose()
+    }
+
+    /// Runs one node's share of a pass, and has `note` write down how long that took where somebody wants to know.
+    fn timed<T>(
+        &self,
+        run: impl FnOnce() -> Result<T, RenderError>,
+        note: impl FnOnce(&mut Profile, f64),
+    ) -> Result<T, RenderError> {
+        match &mut *self.profile.borrow_mut() {
+            None => run(),
+            Some(profile) => {
+                let began = Instant::now();
+                let value = run()?;
+                profile::settle(self.device);
+                note(profile, began.elapsed().as_secs_f64());
+                Ok(value)
+            }
+        }
     }
 
     /// `(x − mean) · scale` in the executor's precision and memory layout.
