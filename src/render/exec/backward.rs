@@ -66,6 +66,10 @@ impl Executor {
                 let through = through.f_conv2d(&lrn.back, None::<Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
                 one(direct.f_addcmul_(&x, &through)?)
             }
+            (Op::Lrn { .. }, Trace::Response(x), Kernel::Lrn(lrn)) => {
+                let gradient = self.layout.arrange(&gradient)?;
+                one(lrn.response.backward(&self.team, &x, &gradient)?.ok_or_else(out_of_step)?)
+            }
             (Op::Relu, Trace::Output(y), _) => one(y.f_threshold_backward(&gradient, 0.0)?),
             (Op::Relu6, Trace::Output(y), _) => one(y.f_hardtanh_backward(&gradient, 0.0, 6.0)?),
             (Op::Softmax, Trace::Output(y), _) => {
@@ -83,6 +87,10 @@ impl Executor {
                     &indices,
                 )?;
                 one(crop(&spread, added, size)?)
+            }
+            (Op::MaxPool(_), Trace::Taps { pool, taps }, _) => {
+                let gradient = self.layout.arrange(&gradient)?;
+                one(pool.backward(&self.team, &gradient, &taps)?.ok_or_else(out_of_step)?)
             }
             (Op::AvgPool(window), Trace::Input(x), _) => one(average_backward(&gradient, &x, *window)?),
             (Op::Concat, Trace::Channels(channels), _) => {
@@ -109,6 +117,11 @@ impl Executor {
             _ => Err(RenderError::Engine(format!("{} left nothing for its derivative", op.kind()))),
         }
     }
+}
+
+/// A gradient is as its map was; anything else is a mistake of ours.
+fn out_of_step() -> RenderError {
+    RenderError::Engine("a gradient does not lie in memory as its map did".into())
 }
 
 /// Adds up what comes from several readers.

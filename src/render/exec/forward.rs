@@ -6,6 +6,7 @@ use super::{
     super::RenderError,
     Executor, ints,
     kernel::Kernel,
+    native::{self, Pool},
     window::{Padded, average, pad},
 };
 use crate::graph::{NodeId, Op, Window};
@@ -22,8 +23,12 @@ pub(super) enum Trace {
     Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
     /// The input, which the derivative only measures.
     Input(Tensor),
+    /// Of a maximum that our own loops found: which taps the maxima were.
+    Taps { pool: Pool, taps: Tensor },
     /// Of a local response normalisation: input, sum and power of the sum.
     Lrn { x: Tensor, sums: Tensor, power: Tensor },
+    /// Of one that our own loops made: the input.
+    Response(Tensor),
     /// Channels of each input.
     Channels(Vec<i64>),
     /// Shape of the input.
@@ -111,13 +116,17 @@ impl Executor {
             }
             (Op::MatMul { .. }, Kernel::Matrix(weight)) => (x.f_matmul(weight)?, Trace::Nothing),
             (Op::Lrn { .. }, Kernel::Lrn(lrn)) => {
-                let (sums, power) = lrn.divisor(&x)?;
-                (x.f_mul(&power)?, Trace::Lrn { x, sums, power })
+                if let Some(y) = lrn.response.forward(&self.team, &x)? {
+                    (y, Trace::Response(x))
+                } else {
+                    let (sums, power) = lrn.divisor(&x)?;
+                    (x.f_mul(&power)?, Trace::Lrn { x, sums, power })
+                }
             }
             (Op::Relu, _) => kept(if own { x.f_relu_()? } else { x.f_relu()? }),
             (Op::Relu6, _) => kept(if own { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
             (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
-            (Op::MaxPool(window), _) => maximum(&x, *window)?,
+            (Op::MaxPool(window), _) => self.maximum(&x, *window)?,
             (Op::AvgPool(window), _) => (average(&x, *window)?, Trace::Input(x)),
             (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, Trace::Nothing),
             (Op::SpatialMean, _) => {
@@ -131,6 +140,26 @@ impl Executor {
             _ => return Err(RenderError::Engine(format!("{} lacks its weights", op.kind()))),
         })
     }
+
+    /// Max-pooling.
+    fn maximum(&self, x: &Tensor, window: Window) -> Result<(Tensor, Trace), RenderError> {
+        let Window { kernel, stride, padding } = window;
+        let size = extent(x)?;
+        if let Some(pool) = native::extent(x).and_then(|_| Pool::of(size, window))
+            && let Some((y, taps)) = pool.forward(&self.team, x)?
+        {
+            return Ok((y, Trace::Taps { pool, taps }));
+        }
+        let padded = pad(x, kernel, stride, padding, f64::NEG_INFINITY)?;
+        let (value, indices) = padded.map.f_max_pool2d_with_indices(
+            ints(kernel),
+            ints(stride),
+            padded.symmetric,
+            [1, 1],
+            false,
+        )?;
+        Ok((value, Trace::Maxima { padded, indices, size }))
+    }
 }
 
 /// An input of a node.
@@ -142,13 +171,6 @@ struct Operand {
 
 fn kept(value: Tensor) -> (Tensor, Trace) {
     (value.shallow_clone(), Trace::Output(value))
-}
-
-fn maximum(x: &Tensor, Window { kernel, stride, padding }: Window) -> Result<(Tensor, Trace), RenderError> {
-    let padded = pad(x, kernel, stride, padding, f64::NEG_INFINITY)?;
-    let (value, indices) =
-        padded.map.f_max_pool2d_with_indices(ints(kernel), ints(stride), padded.symmetric, [1, 1], false)?;
-    Ok((value, Trace::Maxima { padded, indices, size: extent(x)? }))
 }
 
 /// Rows and columns.

@@ -6,6 +6,7 @@ use super::{
     super::RenderError,
     Layout,
     convolution::{Convolution, Filter},
+    native::Response,
 };
 use crate::graph::{Array, Network, NodeId, Op};
 
@@ -23,9 +24,11 @@ pub(super) enum Kernel {
     Lrn(Lrn),
 }
 
-/// `x · s^−beta` with `s = bias + alpha · Σ x²` over neighbouring channels; both sums are 1×1 convolutions with a
-/// band of ones. libtorch's own operation pads and pools in five dimensions, which is several times slower.
+/// `x · s^−beta` with `s = bias + alpha · Σ x²` over neighbouring channels. On the CPU [`Response`] computes it; where
+/// that cannot, both sums are 1×1 convolutions with a band of ones: libtorch's own operation pads and pools in five
+/// dimensions, which is several times slower.
 pub(super) struct Lrn {
+    pub(super) response: Response,
     /// `[C, C, 1, 1]`: alpha where `|i − j| ≤ radius`.
     pub(super) sum: Tensor,
     /// `[C]`, the bias.
@@ -63,8 +66,10 @@ impl Kernel {
             Op::Lrn { radius, bias, alpha, beta } => {
                 let channels = network.channels(id);
                 let band = to_device(&band(channels, *radius))?;
+                let response = Response { radius: *radius, bias: *bias, alpha: *alpha, beta: *beta };
                 let (alpha, beta) = (f64::from(*alpha), f64::from(*beta));
                 Self::Lrn(Lrn {
+                    response,
                     sum: band.f_mul_scalar(alpha)?,
                     bias: Tensor::f_full([channels as i64], f64::from(*bias), (kind, device))?,
                     back: band.f_mul_scalar(-2.0 * alpha * beta)?,

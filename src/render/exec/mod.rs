@@ -13,6 +13,7 @@ mod backward;
 mod convolution;
 mod forward;
 mod kernel;
+mod native;
 mod profile;
 mod window;
 
@@ -27,6 +28,7 @@ use crate::{
 };
 use forward::Trace;
 use kernel::Kernel;
+use native::Team;
 pub use profile::{NodeProfile, Profile};
 
 /// How maps lie in memory. The results differ in the last digit only.
@@ -53,6 +55,8 @@ pub(super) struct Executor {
     model: Arc<Model>,
     /// What each node computes with.
     kernels: Vec<Kernel>,
+    /// Runs what libtorch is slow at.
+    team: Team,
     device: Device,
     kind: Kind,
     layout: Layout,
@@ -86,7 +90,8 @@ impl Executor {
         let kernels = (0..network.nodes().len())
             .map(|index| Kernel::upload(network, NodeId(index), layout, device, kind))
             .collect::<Result<_, _>>()?;
-        Ok(Self { model, kernels, device, kind, layout, profile: RefCell::default() })
+        let team = Team::new()?;
+        Ok(Self { model, kernels, team, device, kind, layout, profile: RefCell::default() })
     }
 
     /// The network that runs here.

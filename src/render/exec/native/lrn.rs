@@ -1,0 +1,144 @@
+//! Local response normalisation (Krizhevsky et al. 2012), as TensorFlow has it: `y = x · s^−β` with
+//! `s = bias + α · Σ x²` over the channels within `radius`.
+
+use tch::{Kind, Tensor};
+
+use super::{super::super::RenderError, Team, empty, extent, values, values_mut, vectorised};
+
+/// The constants of a normalisation.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Response {
+    pub(in super::super) radius: usize,
+    pub(in super::super) bias: f32,
+    pub(in super::super) alpha: f32,
+    pub(in super::super) beta: f32,
+}
+
+impl Response {
+    /// The normalised map, where the loops can run over `x`.
+    pub(in super::super) fn forward(&self, team: &Team, x: &Tensor) -> Result<Option<Tensor>, RenderError> {
+        let Some([height, width, channels]) = extent(x) else { return Ok(None) };
+        let mut y = empty([height, width, channels], Kind::Float)?;
+        let from = values::<f32>(x);
+        team.over(values_mut(&mut y), channels, |first, y| {
+            forward(*self, channels, &from[first * channels..][..y.len()], y);
+        });
+        Ok(Some(y))
+    }
+
+    /// The gradient of the input `x`, given that of the output, where the loops can run over both.
+    pub(in super::super) fn backward(
+        &self,
+        team: &Team,
+        x: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Option<Tensor>, RenderError> {
+        let Some([height, width, channels]) = extent(x).filter(|_| extent(gradient).is_some()) else {
+            return Ok(None);
+        };
+        let mut back = empty([height, width, channels], Kind::Float)?;
+        let (x, gradient) = (values::<f32>(x), values::<f32>(gradient));
+        team.over(values_mut(&mut back), channels, |first, back| {
+            let part = first * channels..first * channels + back.len();
+            backward(*self, channels, &x[part.clone()], &gradient[part], back);
+        });
+        Ok(Some(back))
+    }
+}
+
+vectorised! {
+    fn forward(response: Response, channels: usize, x: &[f32], y: &mut [f32]) {
+        let mut band = Band::new(response.radius, channels);
+        let mut power = vec![0.0; channels];
+        for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+            for (value, x) in band.values().iter_mut().zip(x) {
+                *value = x * x;
+            }
+            divisor(response, band.sums(), &mut power);
+            for ((y, x), power) in y.iter_mut().zip(x).zip(&power) {
+                *y = x * power;
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn backward(response: Response, channels: usize, x: &[f32], gradient: &[f32], back: &mut [f32]) {
+        let mut band = Band::new(response.radius, channels);
+        let (mut power, mut sums) = (vec![0.0; channels], vec![0.0; channels]);
+        let factor = 2.0 * response.alpha * response.beta;
+        let pixels = x.chunks_exact(channels).zip(gradient.chunks_exact(channels));
+        for ((x, gradient), back) in pixels.zip(back.chunks_exact_mut(channels)) {
+            for (value, x) in band.values().iter_mut().zip(x) {
+                *value = x * x;
+            }
+            sums.copy_from_slice(band.sums());
+            divisor(response, &sums, &mut power);
+            // With y = x · p and p = s^−β: ∂/∂x_i = g_i p_i − 2αβ x_i Σ_j g_j x_j p_j / s_j.
+            let terms = x.iter().zip(gradient).zip(power.iter().zip(&sums));
+            for (value, ((x, gradient), (power, sum))) in band.values().iter_mut().zip(terms) {
+                *value = gradient * x * power / (response.bias + response.alpha * sum);
+            }
+            let terms = x.iter().zip(gradient).zip(power.iter().zip(band.sums()));
+            for (back, ((x, gradient), (power, through))) in back.iter_mut().zip(terms) {
+                *back = gradient * power - factor * x * through;
+            }
+        }
+    }
+}
+
+/// `(bias + α · sum)^−β` for each channel.
+#[inline(always)]
+fn divisor(response: Response, sums: &[f32], power: &mut [f32]) {
+    let Response { bias, alpha, beta, .. } = response;
+    // Roots are several times faster than powers; these exponents are the published networks'.
+    if beta == 0.75 {
+        for (power, sum) in power.iter_mut().zip(sums) {
+            let root = (bias + alpha * sum).sqrt();
+            *power = 1.0 / (root * root.sqrt());
+        }
+    } else if beta == 0.5 {
+        for (power, sum) in power.iter_mut().zip(sums) {
+            *power = 1.0 / (bias + alpha * sum).sqrt();
+        }
+    } else {
+        for (power, sum) in power.iter_mut().zip(sums) {
+            *power = (bias + alpha * sum).powf(-beta);
+        }
+    }
+}
+
+/// Sums over the neighbours of each channel.
+struct Band {
+    radius: usize,
+    /// The values, with `radius` zeros on either side.
+    padded: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl Band {
+    fn new(radius: usize, channels: usize) -> Self {
+        // No channel has neighbours further away than there are channels.
+        let radius = radius.min(channels);
+        Self { radius, padded: vec![0.0; channels + 2 * radius], sums: vec![0.0; channels] }
+    }
+
+    #[inline(always)]
+    fn values(&mut self) -> &mut [f32] {
+        let channels = self.sums.len();
+        &mut self.padded[self.radius..][..channels]
+    }
+
+    #[inline(always)]
+    fn sums(&mut self) -> &[f32] {
+        let Self { radius, padded, sums } = self;
+        let channels = sums.len();
+        sums.copy_from_slice(&padded[..channels]);
+        for offset in 1..=2 * *radius {
+            for (sum, value) in sums.iter_mut().zip(&padded[offset..][..channels]) {
+                *sum += value;
+            }
+        }
+        sums
+    }
+}
