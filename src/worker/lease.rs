@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -93,7 +93,11 @@ impl Keeper<'_> {
                 progress = new_progress(&mut self.progress, next_progress) => Some(progress),
                 _ = beats.tick() => None,
             };
-            match self.queue.beat(self.lease, progress).await {
+            let Ok(beat) = timeout(self.every, self.queue.beat(self.lease, progress)).await else {
+                warn!("a beat takes too long; another one is tried");
+                continue;
+            };
+            match beat {
                 Ok(beat) => {
                     if beat.cancel_requested {
                         self.stop(StopReason::Canceled);

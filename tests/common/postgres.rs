@@ -18,7 +18,7 @@ use std::{
     io::Write,
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -46,8 +46,8 @@ rm -rf "$1"
 pub struct Cluster {
     folder: PathBuf,
     bin: PathBuf,
-    /// Closed when this process ends.
-    _life_line: ChildStdin,
+    /// The shell; its standard input is closed when this process ends.
+    _keeper: Child,
     databases: AtomicU32,
 }
 
@@ -117,10 +117,8 @@ impl Cluster {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mut keeper = as_somebody(Command::new("sh"));
         keeper.args(["-c", KEEP]).arg(bin).arg(&folder).stdin(Stdio::piped());
-        let mut keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let life_line = keeper.stdin.take().unwrap();
-        let cluster =
-            Self { folder, bin: bin.to_owned(), _life_line: life_line, databases: AtomicU32::new(0) };
+        let keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let cluster = Self { folder, bin: bin.to_owned(), _keeper: keeper, databases: AtomicU32::new(0) };
         cluster.wait_until_ready();
         cluster
     }
@@ -144,6 +142,11 @@ impl Cluster {
     pub fn url(&self, database: &str) -> String {
         let folder = self.folder.to_str().unwrap().replace('/', "%2F");
         format!("postgres://reverie@{folder}/{database}")
+    }
+
+    /// The same as text, for a process.
+    pub fn url_of(&self, database: &PostgresUrl) -> String {
+        self.url(database.to_string().split(' ').next().unwrap())
     }
 
     /// A new, empty database.
