@@ -6,11 +6,7 @@ mod common;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use common::{
-    catalogue,
-    client::DEADLINE,
-    postgres::{Cluster, cluster},
-};
+use common::{catalogue, client::DEADLINE, postgres::cluster};
 use reverie::{
     clock::Clock,
     graph::Op,
@@ -112,20 +108,10 @@ async fn hints_come_back_after_a_lost_connection() {
     let url = cluster.database().await;
     let (api, worker) = (open(&url, 10).await, open(&url, 10).await);
     acquainted(&api, &worker).await;
-    assert!(terminate_all(cluster, &url).await > 0);
+    assert!(cluster.end_connections(&url).await > 0);
     // Nothing is lost meanwhile: statements find new connections, and the hints are there again soon.
     acquainted(&api, &worker).await;
     acquainted(&worker, &api).await;
-}
-
-/// Ends every connection to a database, as a restart of the server does; their number.
-async fn terminate_all(cluster: &Cluster, url: &PostgresUrl) -> i64 {
-    let name = url.to_string().split(' ').next().unwrap().to_owned();
-    let mut connection = cluster.connect("postgres").await;
-    let ended = sqlx::query(
-        "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) AS ended FROM pg_stat_activity WHERE datname = $1",
-    );
-    ended.bind(name).fetch_one(&mut connection).await.unwrap().get("ended")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -154,7 +140,7 @@ async fn killed_connections_lose_and_double_nothing() {
     let killer = tokio::spawn(async move {
         let (mut killed, mut rounds) = (0, tokio::time::interval(Duration::from_millis(50)));
         while !killing.is_cancelled() {
-            killed += terminate_all(cluster, &url_of_killer).await;
+            killed += cluster.end_connections(&url_of_killer).await;
             rounds.tick().await;
         }
         killed
@@ -238,8 +224,7 @@ async fn a_newer_schema_is_refused() {
     let Some(cluster) = cluster("postgres::a_newer_schema_is_refused") else { return };
     let url = cluster.database().await;
     open(&url, 10).await.close().await;
-    let name = url.to_string().split(' ').next().unwrap().to_owned();
-    let mut connection = cluster.connect(&name).await;
+    let mut connection = cluster.connect(&url).await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
         VALUES (9999, 'of tomorrow', true, '\\x00', 1)";
     connection.execute(newer).await.unwrap();
@@ -272,8 +257,7 @@ async fn times_are_those_of_the_server() {
     let Some(cluster) = cluster("postgres::times_are_those_of_the_server") else { return };
     let url = cluster.database().await;
     let queue = open(&url, 10).await;
-    let name = url.to_string().split(' ').next().unwrap().to_owned();
-    let mut connection = cluster.connect(&name).await;
+    let mut connection = cluster.connect(&url).await;
     // A server whose clock is five minutes ahead of ours, which is how our being late looks from there.
     let ahead = "CREATE OR REPLACE FUNCTION reverie_now(by_hand bigint) RETURNS bigint LANGUAGE sql STABLE AS
         $$ SELECT floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint + 300000 $$";

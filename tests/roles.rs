@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{net::TcpListener, path::Path, process::Stdio};
+use std::{collections::HashSet, net::TcpListener, path::Path, process::Stdio, time::Duration};
 
 use common::{
     client::{Client, DEADLINE, form, quick},
@@ -57,7 +57,7 @@ async fn an_unreachable_database_is_waited_for_and_then_named() {
     ];
     let waiting = async {
         let client = Client::new(format!("http://{admin}"));
-        let mut looks = interval(std::time::Duration::from_millis(20));
+        let mut looks = interval(Duration::from_millis(20));
         loop {
             looks.tick().await;
             if let Ok(answer) = client.http.get(format!("{}/readyz", client.url)).send().await {
@@ -150,4 +150,62 @@ async fn clients_are_served_by_one_process_and_jobs_done_by_another() {
     assert!(canceled.status().is_success());
     let job = api.client.job_until(&id, |job| job["finished_at"].is_string()).await;
     assert_eq!(job["status"], "canceled");
+}
+
+/// Posts a job until it is accepted, as a careful client does: with a key, so that nothing is done twice.
+async fn submit_in_a_storm(client: &Client, key: &str) -> String {
+    let mut tries = interval(Duration::from_millis(200));
+    let trying = async {
+        loop {
+            tries.tick().await;
+            let request = client.http.post(format!("{}/v1/jobs", client.url)).header("idempotency-key", key);
+            let answer = request.multipart(form(picture(64, 64), &quick())).send().await.unwrap();
+            match answer.status().as_u16() {
+                202 => return answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned(),
+                503 => {}
+                other => panic!("{other}: {}", answer.text().await.unwrap()),
+            }
+        }
+    };
+    timeout(DEADLINE, trying).await.expect("the job is not accepted")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_are_done_once_while_connections_are_killed() {
+    let Some(cluster) = cluster("roles::jobs_are_done_once_while_connections_are_killed") else { return };
+    let (folder, database) = (tempfile::tempdir().unwrap(), cluster.database().await);
+    let url = cluster.url_of(&database);
+    let settings = [("REVERIE__STORAGE__DATABASE", &*url), ("REVERIE__LOG__FILTER", "off")];
+    let mut api = ServerProcess::command(folder.path(), &settings);
+    api.args(["--workers", "0"]);
+    let api = ServerProcess::of(api).await;
+    let _worker = WorkerProcess::start(folder.path(), &settings).await;
+    let storm = async {
+        let mut rounds = interval(Duration::from_millis(100));
+        let mut killed = 0;
+        loop {
+            rounds.tick().await;
+            killed += cluster.end_connections(&database).await;
+            if killed > 100 {
+                return;
+            }
+        }
+    };
+    let clients = async {
+        let mut ids = Vec::new();
+        for number in 0..12 {
+            ids.push(submit_in_a_storm(&api.client, &format!("key-{number}")).await);
+        }
+        ids
+    };
+    let (ids, ()) = tokio::join!(clients, storm);
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 12, "two keys became one job");
+    let mut first = None;
+    for id in &ids {
+        // Equal wishes are equal dreams, and each is still there.
+        let dream = api.client.dream(id).await;
+        assert!(*first.get_or_insert_with(|| dream.clone()) == dream, "{id} became another dream");
+    }
+    let all: Value = api.client.get("/v1/jobs?limit=100").await.json().await.unwrap();
+    assert_eq!(all["jobs"].as_array().unwrap().len(), 12, "something was done twice");
 }

@@ -42,9 +42,13 @@ CREATE TABLE jobs (
     CHECK ((state = 'succeeded') = (result IS NOT NULL)),
     CHECK ((state = 'failed') = (error IS NOT NULL))
 )
--- Beats touch no index, so with some room on the page they cost no index entry either. What claims leave behind is
--- cleared away soon, however many finished rows there are.
-WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02);
+-- Beats touch no index, so with some room on the page they cost no index entry either. Every claim walks over what
+-- earlier claims have left at the front of the queue, so that is cleared away
+-- soon and from the indexes too, however many finished rows there are.
+WITH (
+    fillfactor = 80, vacuum_index_cleanup = on, autovacuum_vacuum_scale_factor = 0.01,
+    autovacuum_analyze_scale_factor = 0.02
+);
 
 -- The order of the queue, with what the sum over the jobs ahead needs. Finished jobs are in none of the indexes that
 -- claims and rescues read.

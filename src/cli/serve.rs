@@ -197,7 +197,9 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
         warn!("some clients did not take their answers in time");
         server.abort();
     }
-    app.close().await;
+    if timeout(LAST_ANSWERS, app.close()).await.is_err() {
+        warn!("the job store does not answer; its connections are dropped");
+    }
     drop(admin);
     info!("stopped");
     Ok(())

@@ -9,6 +9,7 @@
 //! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations.md` on PgBouncer.
 
 mod connect;
+mod crews;
 mod desk;
 mod hints;
 mod retention;
@@ -27,7 +28,7 @@ pub use url::{PostgresUrl, UrlError};
 
 use super::{
     Beat, Claim, Counts, Crew, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState,
-    Lease, NewJob, Page, PageStart, QueueError, QueueOptions, REPORT_EVERY, Rescue, Rescued, Signals,
+    Lease, NewJob, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
     change::{Change, Extras, bind_change, is_canceled, millis},
     intake::Intake,
     row, sql,
@@ -48,17 +49,6 @@ const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
 /// A claim whose answer was lost.
 const CLAIMED: &str = "
     SELECT *, NULL AS queue_position, NULL AS seconds_ahead FROM jobs WHERE state = 'running' AND lease_token = $1";
-
-/// What a process says of its workers; those that have fallen silent are forgotten on the way.
-const REPORT: &str = "
-    WITH silent AS (DELETE FROM crews WHERE heard_at < reverie_now($3) - 600000 AND id <> $1)
-    INSERT INTO crews (id, crew, heard_at) VALUES ($1, $2, reverie_now($3))
-    ON CONFLICT (id) DO UPDATE SET crew = excluded.crew, heard_at = excluded.heard_at";
-const LEAVE: &str = "DELETE FROM crews WHERE id = $1";
-const CREWS: &str = "SELECT crew FROM crews WHERE heard_at > reverie_now($1) - $2";
-
-/// Reports that may be missed before a crew counts as gone.
-const MISSED: i64 = 3;
 
 /// See the module's description.
 #[derive(Debug)]
@@ -374,21 +364,11 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn report(&self, crew: &Crew) -> Result<(), QueueError> {
-        let process = self.process.to_string();
-        if crew.workers == 0 {
-            sqlx::query(LEAVE).bind(process).execute(&self.watcher).await?;
-            return Ok(());
-        }
-        let text = serde_json::to_string(crew).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        sqlx::query(REPORT).bind(process).bind(text).bind(self.now()).execute(&self.watcher).await?;
-        Ok(())
+        crews::report(&self.watcher, self.process, crew, self.now()).await
     }
 
     async fn crews(&self) -> Result<Vec<Crew>, QueueError> {
-        let crews = sqlx::query_scalar::<_, String>(CREWS).bind(self.now());
-        let crews = crews.bind(MISSED * millis(REPORT_EVERY)).fetch_all(&self.watcher).await?;
-        // A later version may report otherwise.
-        Ok(crews.iter().filter_map(|crew| serde_json::from_str(crew).ok()).collect())
+        crews::heard(&self.watcher, self.now()).await
     }
 
     fn signals(&self) -> &Arc<Signals> {

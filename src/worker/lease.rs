@@ -154,18 +154,27 @@ async fn new_progress(progress: &mut watch::Receiver<Option<Progress>>, earliest
     }
 }
 
-/// Looks for lost jobs until told to stop.
+/// Looks for lost jobs until told to stop. Where the store was away, nobody could beat: its workers are not lost, and
+/// get the time of a round to say so.
 pub(super) async fn rescue(queue: Arc<dyn JobQueue>, every: Duration, stop: CancellationToken) {
     let mut rounds = interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut away = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = rounds.tick() => {}
         }
+        if away {
+            away = queue.ping().await.is_err();
+            continue;
+        }
         match queue.rescue(Rescue::Expired).await {
             Ok(rescued) => report(&rescued),
-            Err(error) => error!(%error, "lost jobs could not be looked for"),
+            Err(error) => {
+                away = true;
+                error!(%error, "lost jobs could not be looked for");
+            }
         }
     }
 }

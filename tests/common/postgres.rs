@@ -146,20 +146,34 @@ impl Cluster {
 
     /// The same as text, for a process.
     pub fn url_of(&self, database: &PostgresUrl) -> String {
-        self.url(database.to_string().split(' ').next().unwrap())
+        self.url(&name(database))
     }
 
     /// A new, empty database.
     pub async fn database(&self) -> PostgresUrl {
         let name = format!("case_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let mut connection = self.connect("postgres").await;
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
         connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
         connection.close().await.unwrap();
         self.url(&name).parse().unwrap()
     }
 
     /// A connection to a database, to look into it and to disturb it.
-    pub async fn connect(&self, database: &str) -> PgConnection {
-        PgConnection::connect(&self.url(database)).await.unwrap()
+    pub async fn connect(&self, database: &PostgresUrl) -> PgConnection {
+        PgConnection::connect(&self.url_of(database)).await.unwrap()
     }
+
+    /// Ends every connection to a database, as a restart of the server does; their number.
+    pub async fn end_connections(&self, database: &PostgresUrl) -> i64 {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let ended = sqlx::query_scalar(
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1",
+        );
+        ended.bind(name(database)).fetch_one(&mut connection).await.unwrap()
+    }
+}
+
+/// Of a database, out of what is shown of its address.
+fn name(database: &PostgresUrl) -> String {
+    database.to_string().split(' ').next().unwrap().to_owned()
 }
