@@ -43,32 +43,57 @@ async fn roles_that_an_embedded_store_cannot_have_are_refused() {
     assert!(code == 0 && output.contains("right"), "{output}");
 }
 
+/// An address that was free a moment ago: one that has to be known before the program tells it, or where nobody is.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// The first answer to the question whether a process is ready: status and body.
+async fn first_readiness(admin: &str) -> (u16, Value) {
+    let client = Client::new(format!("http://{admin}"));
+    let waiting = async {
+        let mut looks = interval(Duration::from_millis(20));
+        loop {
+            looks.tick().await;
+            if let Ok(answer) = client.http.get(format!("{}/readyz", client.url)).send().await {
+                return (answer.status().as_u16(), answer.json().await.unwrap());
+            }
+        }
+    };
+    timeout(DEADLINE, waiting).await.expect("nobody answers")
+}
+
+#[tokio::test]
+async fn a_start_that_waits_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (admin, database) = (free_address(), free_address());
+    let url = format!("postgres://dream@{database}/reverie");
+    let settings = [
+        ("REVERIE__STORAGE__DATABASE", url.as_str()),
+        ("REVERIE__STORAGE__PATIENCE_SECONDS", "3600"),
+        ("REVERIE__SERVER__ADMIN_LISTEN", admin.as_str()),
+    ];
+    let mut child = reverie(folder.path(), &settings).arg("worker").stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(first_readiness(&admin).await.0, 503);
+    let id = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let status = timeout(DEADLINE, child.wait()).await.expect("it goes on waiting").unwrap();
+    assert!(status.success(), "{status}");
+}
+
 #[tokio::test]
 async fn an_unreachable_database_is_waited_for_and_then_named() {
     let folder = tempfile::tempdir().unwrap();
-    // A port that was free a moment ago, for the listener that answers before the start is done.
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let (admin, database) = (free(), free());
+    let (admin, database) = (free_address(), free_address());
     let url = format!("postgres://dream:s3cret@{database}/reverie");
     let settings = [
         ("REVERIE__STORAGE__DATABASE", url.as_str()),
         ("REVERIE__STORAGE__PATIENCE_SECONDS", "4"),
         ("REVERIE__SERVER__ADMIN_LISTEN", admin.as_str()),
     ];
-    let waiting = async {
-        let client = Client::new(format!("http://{admin}"));
-        let mut looks = interval(Duration::from_millis(20));
-        loop {
-            looks.tick().await;
-            if let Ok(answer) = client.http.get(format!("{}/readyz", client.url)).send().await {
-                return (answer.status(), answer.json::<Value>().await.unwrap());
-            }
-        }
-    };
     let (outcome, readiness) =
-        tokio::join!(ended(folder.path(), &["serve"], &settings), timeout(DEADLINE, waiting));
-    let (status, readiness) = readiness.expect("it does not say that it is starting");
-    assert_eq!((status.as_u16(), &readiness["checks"]["started"]), (503, &json!(false)));
+        tokio::join!(ended(folder.path(), &["serve"], &settings), first_readiness(&admin));
+    assert_eq!((readiness.0, &readiness.1["checks"]["started"]), (503, &json!(false)));
     let (code, _, errors) = outcome;
     assert_eq!(code, 1, "{errors}");
     for part in
