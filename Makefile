@@ -15,6 +15,7 @@ demo: build ## dream the sample photo into demo/
 	scripts/demo
 
 test: setup ## run the tests
+	@scripts/test-servers
 	cargo test --locked
 	scripts/contract-test
 

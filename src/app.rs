@@ -1,11 +1,8 @@
 //! A server put together: storage, queue, models, renderer and workers, and what the handlers see of them.
 
-use std::{
-    fs::{File, TryLockError},
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod store;
+
+use std::{fs::File, io, path::PathBuf, sync::Arc};
 
 use axum::Router;
 use tokio::sync::Semaphore;
@@ -15,19 +12,15 @@ use crate::{
     clock::Clock,
     config::Config,
     http::{self, admission::Admission},
-    jobs::{JobQueue, QueueError, QueueOptions, sqlite::SqliteQueue},
+    jobs::{JobQueue, QueueError},
     metrics::Metrics,
     models::{self, Catalogue, ModelError},
     objects::{ObjectError, Objects},
     render::{RenderError, RenderOptions, Renderer},
-    worker::{self, Alive, Pace, Sweeper, WorkerContext, Workers},
+    worker::{self, Alive, Everywhere, Pace, Sweeper, WorkerContext, Workers},
 };
 
-/// Name of the job database in the storage folder.
-const DATABASE: &str = "jobs.sqlite3";
-
-/// Name of the file in the storage folder whose lock shows that a server is using it.
-const LOCK: &str = "lock";
+pub use store::migrate;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +42,14 @@ pub enum StartError {
     /// The job store cannot be used.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The job store could not be reached for too long.
+    #[error("{source}; gave up after {seconds} seconds (storage.patience_seconds)")]
+    Patience {
+        /// As configured.
+        seconds: u64,
+        /// The last failure.
+        source: QueueError,
+    },
     /// A model cannot be loaded.
     #[error(transparent)]
     Models(#[from] ModelError),
@@ -76,8 +77,10 @@ pub struct AppState {
     pub catalogue: Arc<Catalogue>,
     /// How long dreams take here.
     pub pace: Arc<Pace>,
-    /// What one job may take.
-    pub admission: Admission,
+    /// What one job may take here; see [`AppState::admission`].
+    admission: Admission,
+    /// What is known of the workers of all processes.
+    everywhere: Arc<Everywhere>,
     /// Numbers for whoever runs the service.
     pub metrics: Arc<Metrics>,
     /// Source of timestamps.
@@ -99,9 +102,29 @@ impl AppState {
         self.draining.cancelled().await;
     }
 
-    /// Number of workers that are able to take jobs.
+    /// Number of workers of this process that are able to take jobs.
     pub fn workers_alive(&self) -> usize {
         self.alive.count()
+    }
+
+    /// Number of workers that share the queue, in all processes.
+    pub fn workers_everywhere(&self) -> usize {
+        self.workers_alive().max(self.everywhere.workers())
+    }
+
+    /// Whether this process is to work on jobs, and not only to accept them.
+    pub fn is_to_work(&self) -> bool {
+        self.config.worker.count > 0
+    }
+
+    /// What one job may take: where this process has no workers and no limit is configured, as much memory as there
+    /// is on each of the machines that have some.
+    pub fn admission(&self) -> Admission {
+        let here = self.is_to_work() || self.config.limits.max_job_memory_mb.is_some();
+        match self.everywhere.memory() {
+            Some(memory) if !here => self.admission.with_memory(memory),
+            _ => self.admission,
+        }
     }
 }
 
@@ -113,7 +136,7 @@ pub struct App {
     pub sweeper: Sweeper,
     workers: Workers,
     /// Held until everything else has ended.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl App {
@@ -133,7 +156,8 @@ impl App {
             max_pixels: config.limits.max_pixels,
             profile: false,
         };
-        let renderers = vec![Renderer::start(&options)?];
+        let count = config.worker.count;
+        let renderers = (0..count).map(|_| Renderer::start(&options)).collect::<Result<Vec<_>, _>>()?;
         Self::assemble(config, Arc::new(catalogue), renderers, Clock::system()).await
     }
 
@@ -151,24 +175,18 @@ impl App {
             return Err(StartError::NoModels(config.models.dir));
         }
         let dir = &config.storage.dir;
-        let lock = lock(dir)?;
+        let store::Opened { queue, lock } = store::open(&config, &clock).await?;
         let objects = Objects::local(dir)?;
-        let options = QueueOptions {
-            capacity: config.queue.capacity,
-            lease: config.queue.lease,
-            max_attempts: config.queue.max_attempts,
-            clock: clock.clone(),
-        };
-        let queue: Arc<dyn JobQueue> = Arc::new(SqliteQueue::open(&dir.join(DATABASE), options).await?);
-        // The lock shows that no other process can be running any of these.
-        worker::rescue_all(&*queue).await?;
         let pace = Arc::new(Pace::default());
         if let Some(renderer) = renderers.first() {
             worker::calibrate(renderer, &catalogue, &pace).await;
         }
         let admission = Admission::new(&config.limits, renderers.len());
         let metrics = Arc::new(Metrics::new(clock.now()));
+        // From here on what the store goes by, which may be another machine's.
+        let clock = queue.clock().clone();
         let sweeper = Sweeper::new(Arc::clone(&queue), objects.clone(), config.retention, clock.clone());
+        let everywhere = Arc::new(Everywhere::default());
         let context = WorkerContext {
             queue: Arc::clone(&queue),
             objects: objects.clone(),
@@ -177,6 +195,8 @@ impl App {
             pace: Arc::clone(&pace),
             metrics: Arc::clone(&metrics),
             sweeper: sweeper.clone(),
+            memory: admission.memory(),
+            everywhere: Arc::clone(&everywhere),
         };
         let workers = Workers::start(&context, renderers);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -187,6 +207,7 @@ impl App {
             catalogue,
             pace,
             admission,
+            everywhere,
             metrics,
             clock,
             decoders: Arc::new(Semaphore::new(cores.max(2))),
@@ -211,17 +232,5 @@ impl App {
     /// Closes the job store, after everything else.
     pub async fn close(self) {
         self.state.queue.close().await;
-    }
-}
-
-/// Claims the storage folder for this process; the lock goes with the process, however it ends.
-fn lock(dir: &Path) -> Result<File, StartError> {
-    let failed = |source| StartError::Storage { path: dir.to_owned(), source };
-    std::fs::create_dir_all(dir).map_err(failed)?;
-    let file = File::create(dir.join(LOCK)).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }

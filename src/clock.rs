@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use chrono::{DateTime, SecondsFormat};
@@ -71,9 +71,16 @@ impl Serialize for Timestamp {
 
 /// Tells the time. Clones tell the same time.
 #[derive(Clone, Debug, Default)]
-pub struct Clock {
-    /// Milliseconds since 1970 where the clock is driven by hand.
-    driven: Option<Arc<AtomicI64>>,
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    /// Milliseconds since 1970, moved by hand.
+    Driven(Arc<AtomicI64>),
+    /// Another machine's clock: what it showed when this process's time began to be counted.
+    Remote { began: Instant, then: Arc<AtomicI64> },
 }
 
 impl Clock {
@@ -84,20 +91,39 @@ impl Clock {
 
     /// A clock that stands still at `start` until [`Clock::advance`] is called: for tests.
     pub fn driven(start: Timestamp) -> Self {
-        Self { driven: Some(Arc::new(AtomicI64::new(start.0))) }
+        Self(Source::Driven(Arc::new(AtomicI64::new(start.0))))
+    }
+
+    /// Another machine's clock, which shows `now`. Between two looks at it ([`Clock::set`]) it is reckoned from the
+    /// time that passes here, so this machine's own clock may be as wrong as it likes.
+    pub fn remote(now: Timestamp) -> Self {
+        Self(Source::Remote { began: Instant::now(), then: Arc::new(AtomicI64::new(now.0)) })
     }
 
     /// This moment.
     pub fn now(&self) -> Timestamp {
-        match &self.driven {
-            Some(millis) => Timestamp(millis.load(Ordering::SeqCst)),
-            None => system_now(),
+        match &self.0 {
+            Source::System => system_now(),
+            Source::Driven(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+            Source::Remote { began, then } => Timestamp(then.load(Ordering::SeqCst)) + began.elapsed(),
         }
     }
 
-    /// Moves a driven clock forward; the system's clock is left alone.
+    /// What a clock shows that is driven by hand; nothing for others.
+    pub fn by_hand(&self) -> Option<Timestamp> {
+        matches!(self.0, Source::Driven(_)).then(|| self.now())
+    }
+
+    /// Notes what a remote clock shows; others are left alone.
+    pub fn set(&self, now: Timestamp) {
+        if let Source::Remote { began, then } = &self.0 {
+            then.store((now - began.elapsed()).0, Ordering::SeqCst);
+        }
+    }
+
+    /// Moves a driven clock forward; others are left alone.
     pub fn advance(&self, by: Duration) {
-        if let Some(now) = &self.driven {
+        if let Source::Driven(now) = &self.0 {
             now.fetch_add(millis(by), Ordering::SeqCst);
         }
     }
@@ -127,5 +153,21 @@ mod tests {
         let start = Timestamp::from_millis(1_700_000_000_000);
         assert!((copy.now().seconds_since(start) - 1.5).abs() < 1e-9);
         assert!(start.seconds_since(copy.now()).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_remote_clock_is_reckoned_from_the_last_look_at_it() {
+        let hour = Duration::from_secs(3600);
+        let there = Clock::system().now() + hour;
+        let clock = Clock::remote(there);
+        let copy = clock.clone();
+        assert!(copy.now() >= there && copy.now() < there + hour);
+        clock.set(there - hour - hour);
+        assert!(copy.now() >= there - hour - hour && copy.now() < there);
+        assert!(copy.now() <= copy.now());
+        clock.advance(hour);
+        assert!(copy.now() < there, "only a look moves it");
+        assert_eq!((clock.by_hand(), Clock::system().by_hand()), (None, None));
+        assert_eq!(Clock::driven(there).by_hand(), Some(there));
     }
 }

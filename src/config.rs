@@ -4,6 +4,7 @@
 //! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
 
 mod operating;
+mod storage;
 
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 pub use operating::{RetentionConfig, TelemetryConfig};
+pub use storage::Database;
 
 use crate::fields::{FieldError, Fields};
 
@@ -62,8 +64,14 @@ pub struct ServerConfig {
 /// Where jobs and pictures are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// A folder for this server alone.
+    /// A folder for pictures, and for jobs where no other database has them.
     pub dir: PathBuf,
+    /// Where jobs are.
+    pub database: Database,
+    /// Connections that this process makes to a database server, at most, besides two for itself.
+    pub connections: u32,
+    /// How long a start waits for a database server that cannot be reached.
+    pub patience: Duration,
 }
 
 /// Where models come from.
@@ -87,6 +95,8 @@ pub struct QueueConfig {
 /// The renderer and its worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerConfig {
+    /// Jobs that this process works on at the same time; none for a process that only answers clients.
+    pub count: usize,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
     /// CPU threads per render; 0 means one per core.
@@ -142,12 +152,6 @@ impl Default for ServerConfig {
     }
 }
 
-impl Default for StorageConfig {
-    fn default() -> Self {
-        Self { dir: "data".into() }
-    }
-}
-
 impl Default for ModelsConfig {
     fn default() -> Self {
         Self { dir: "models".into() }
@@ -162,7 +166,7 @@ impl Default for QueueConfig {
 
 impl Default for WorkerConfig {
     fn default() -> Self {
-        Self { device: "auto".into(), threads: 0, shutdown_grace: Duration::from_secs(20) }
+        Self { count: 1, device: "auto".into(), threads: 0, shutdown_grace: Duration::from_secs(20) }
     }
 }
 
@@ -254,9 +258,7 @@ impl Config {
         let mut root = Fields::new("", value);
         let config = Self {
             server: section(&mut root, "server", server),
-            storage: section(&mut root, "storage", |fields, default: StorageConfig| StorageConfig {
-                dir: folder(fields, default.dir),
-            }),
+            storage: section(&mut root, "storage", storage::storage),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {
                 dir: folder(fields, default.dir),
             }),
@@ -266,6 +268,7 @@ impl Config {
                 max_attempts: fields.number("max_attempts", 1, 100).unwrap_or(default.max_attempts),
             }),
             worker: section(&mut root, "worker", |fields, default: WorkerConfig| WorkerConfig {
+                count: fields.number("count", 0, 64).unwrap_or(default.count),
                 device: text(fields, "device").unwrap_or(default.device),
                 threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
                 shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how failures are told.
 
 mod health;
+mod migrate;
 mod models;
 mod openapi;
 mod patience;
@@ -28,8 +29,12 @@ enum Command {
     /// Look at models and check them.
     #[command(subcommand)]
     Models(models::Command),
-    /// Run the HTTP service.
+    /// Run the HTTP service, with workers.
     Serve(serve::Args),
+    /// Run workers alone, for services that share a PostgreSQL database with them.
+    Worker(serve::WorkerArgs),
+    /// Bring the database up to date, and make the shared settings of this configuration those of all processes.
+    Migrate(migrate::Args),
     /// Ask a running server how it is; fails where it is not well.
     Health(health::Args),
     /// Print the contract of the HTTP service (OpenAPI 3.1).
@@ -38,13 +43,15 @@ enum Command {
 
 /// Runs what `cli` asks for; failures are printed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
-    if let Command::Render(_) | Command::Models(_) | Command::Serve(_) = cli.command {
+    if let Command::Render(_) | Command::Models(_) | Command::Serve(_) | Command::Worker(_) = cli.command {
         patience::apply();
     }
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),
         Command::Models(command) => models::run(command),
         Command::Serve(args) => serve::run(args),
+        Command::Worker(args) => serve::run_worker(args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Health(args) => health::run(args),
         Command::Openapi => openapi::run(),
     };

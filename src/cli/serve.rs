@@ -1,4 +1,5 @@
-//! `reverie serve`: the server process, from the first log line to the last.
+//! `reverie serve` and `reverie worker`: the process, from the first log line to the last. A worker is a server that
+//! has no listener for clients.
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 use super::Failure;
 use crate::{
     app::{App, StartError},
-    config::Config,
+    config::{Config, Database},
     http::{
         admin::AdminServer,
         listen::{self, Patience},
@@ -44,6 +45,15 @@ pub enum ServeError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The role does not fit the database.
+    #[error(
+        "{0} needs a PostgreSQL database that other processes use too (storage.database); \
+         \"sqlite\" is for one `reverie serve` that does all by itself"
+    )]
+    Alone(&'static str),
+    /// There is nothing for a worker process to do.
+    #[error("`reverie worker` with worker.count = 0 would do nothing; at least 1 is needed")]
+    NoWorkers,
     /// Signals cannot be received, or the listener broke.
     #[error("the server failed: {0}")]
     Io(#[from] std::io::Error),
@@ -56,21 +66,60 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// Jobs at work at the same time, instead of worker.count; 0 only answers clients and leaves the work to
+    /// `reverie worker`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=64))]
+    workers: Option<u8>,
+
     /// Check the configuration and exit.
     #[arg(long)]
     check_config: bool,
 }
 
+/// Arguments of `reverie worker`.
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Check the configuration and exit.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Answers clients, and works on jobs where it has workers.
+    Serve,
+    /// Works on jobs only.
+    Worker,
+}
+
 /// Reads the configuration and serves.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let config = Config::load(args.config.as_deref())?;
-    if args.check_config {
+    let mut config = Config::load(args.config.as_deref())?;
+    if let Some(workers) = args.workers {
+        config.worker.count = workers.into();
+    }
+    start(config, Role::Serve, args.check_config)
+}
+
+/// Reads the configuration and works.
+pub(super) fn run_worker(args: WorkerArgs) -> Result<ExitCode, Failure> {
+    start(Config::load(args.config.as_deref())?, Role::Worker, args.check_config)
+}
+
+fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failure> {
+    check(&config, role)?;
+    if check_only {
         println!("the configuration is right");
         return Ok(ExitCode::SUCCESS);
     }
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, role));
     // A render that does not stop must not keep the process alive.
     runtime.shutdown_background();
     telemetry.end();
@@ -78,30 +127,55 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether the role can be played with this database.
+fn check(config: &Config, role: Role) -> Result<(), ServeError> {
+    let alone = config.storage.database == Database::Sqlite;
+    match (role, config.worker.count) {
+        (Role::Worker, _) if alone => Err(ServeError::Alone("`reverie worker`")),
+        (Role::Worker, 0) => Err(ServeError::NoWorkers),
+        (Role::Serve, 0) if alone => Err(ServeError::Alone("`reverie serve` without workers")),
+        _ => Ok(()),
+    }
+}
+
 /// Serves until the process is told to stop with SIGTERM or SIGINT; a second signal ends the grace period.
 ///
-/// When ready, a line `listening on http://ADDRESS` is printed to standard output, and a second one,
-/// `admin listening on http://ADDRESS`, where there is a listener for health and metrics. Logs go to standard
-/// error.
+/// When ready, a line `listening on http://ADDRESS` is printed to standard output where clients are served, and
+/// another one, `admin listening on http://ADDRESS`, where there is a listener for health and metrics. Logs go to
+/// standard error.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let grace = config.worker.shutdown_grace;
     let patience = Patience { idle: config.server.idle, stall: config.server.stall };
     // The ports first: a mistake there should show before the models are loaded.
-    let listener = TcpListener::bind(&config.server.listen)
-        .await
-        .map_err(|source| refused("server.listen", &config.server.listen, source))?;
+    let listener = match role {
+        Role::Serve => Some(bind(&config.server.listen).await?),
+        Role::Worker => None,
+    };
     let admin = start_admin(&config.server.admin_listen, patience)?;
-    let address = listener.local_addr()?;
-    let mut app = App::start(config).await?;
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let mut app = tokio::select! {
+        app = App::start(config) => app?,
+        name = signals.next() => {
+            info!(signal = name, "stopped before the start was done");
+            return Ok(());
+        }
+    };
     if let Some(admin) = &admin {
         admin.attach(app.state.clone());
     }
     let closing = CancellationToken::new();
-    let mut server = tokio::spawn(listen::serve(listener, app.router(), patience, closing.clone()));
+    let serving = listener.map(|listener| listen::serve(listener, app.router(), patience, closing.clone()));
+    let forever = closing.clone();
+    let mut server = tokio::spawn(async move {
+        match serving {
+            Some(serving) => serving.await,
+            None => forever.cancelled().await,
+        }
+    });
     announce(address, admin.as_ref().map(|admin| admin.address));
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping: no new jobs are taken"),
@@ -123,10 +197,16 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         warn!("some clients did not take their answers in time");
         server.abort();
     }
-    app.close().await;
+    if timeout(LAST_ANSWERS, app.close()).await.is_err() {
+        warn!("the job store does not answer; its connections are dropped");
+    }
     drop(admin);
     info!("stopped");
     Ok(())
+}
+
+async fn bind(address: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| refused("server.listen", address, source))
 }
 
 fn refused(setting: &'static str, address: &str, source: std::io::Error) -> ServeError {
@@ -143,14 +223,17 @@ fn start_admin(address: &str, patience: Patience) -> Result<Option<AdminServer>,
 }
 
 /// Tells scripts and people where the server is. Nobody reading is no reason to stop.
-fn announce(address: SocketAddr, admin: Option<SocketAddr>) {
-    let mut lines = format!("listening on http://{address}\n");
+fn announce(address: Option<SocketAddr>, admin: Option<SocketAddr>) {
+    let mut lines = String::new();
+    if let Some(address) = address {
+        lines += &format!("listening on http://{address}\n");
+    }
     if let Some(admin) = admin {
         lines += &format!("admin listening on http://{admin}\n");
     }
     let mut stdout = std::io::stdout();
     let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
-    info!(%address, "ready");
+    info!(?address, ?admin, "ready");
 }
 
 /// The signals that mean "stop".

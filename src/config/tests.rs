@@ -41,6 +41,8 @@ fn the_environment_wins_over_the_file() {
         ("REVERIE__SERVER__ADMIN_LISTEN", ""),
         ("REVERIE__SERVER__CORS_ORIGINS", "https://a.example,https://b.example"),
         ("REVERIE__STORAGE__DIR", "2024"),
+        ("REVERIE__STORAGE__DATABASE", "postgres://dream:s3cret@db.example/reverie"),
+        ("REVERIE__STORAGE__CONNECTIONS", "4"),
         ("REVERIE__QUEUE__CAPACITY", "7"),
         ("REVERIE__LOG__FORMAT", "json"),
         ("REVERIE__RETENTION__RESULTS_DAYS", "0.5"),
@@ -51,6 +53,9 @@ fn the_environment_wins_over_the_file() {
     assert_eq!((config.server.listen.as_str(), config.server.admin_listen.as_str()), ("0.0.0.0:0", ""));
     assert_eq!(config.server.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.storage.dir, Path::new("2024"));
+    let Database::Postgres(url) = &config.storage.database else { panic!("{:?}", config.storage) };
+    assert_eq!((url.to_string().as_str(), config.storage.connections), ("reverie at db.example:5432", 4));
+    assert!(!format!("{config:?}").contains("s3cret"), "the password is shown");
     assert_eq!(config.queue.capacity, 7);
     assert_eq!(config.log.format, LogFormat::Json);
     let half_a_day = RetentionConfig { results: Some(Duration::from_secs(43_200)), jobs: None };
@@ -66,6 +71,9 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__SERVER__CORS_ORIGINS", "example.org"),
         ("REVERIE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8,proxy"),
         ("REVERIE__SERVER__ABSOLUTE_LINKS", "sometimes"),
+        ("REVERIE__STORAGE__DATABASE", "mysql://dream:s3cret@db.example/reverie"),
+        ("REVERIE__STORAGE__CONNECTIONS", "1"),
+        ("REVERIE__WORKER__COUNT", "65"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
         ("REVERIE__RETENTION__RESULTS_DAYS", "31"),
         ("REVERIE__TELEMETRY__OTLP_ENDPOINT", "collector.example:4318"),
@@ -83,6 +91,9 @@ fn every_mistake_is_reported_at_once() {
         "server.cors_origins: ",
         "server.trusted_proxies: \"proxy\"",
         "server.absolute_links: ",
+        "storage.database: must be \"sqlite\" or a postgres:// address",
+        "storage.connections: 1 is not allowed",
+        "worker.count: 65 is not allowed",
         "queue.capacity: 0 is not allowed",
         "retention.results_days: must not be more",
         "telemetry.otlp_endpoint: ",
@@ -95,6 +106,7 @@ fn every_mistake_is_reported_at_once() {
     ] {
         assert!(error.contains(&format!("\n  {name}")), "{name} is missing in {error}");
     }
+    assert!(!error.contains("s3cret"), "{error}");
 }
 
 #[test]

@@ -45,6 +45,16 @@ impl Admission {
         Self { max_seconds, max_memory, max_pixels: limits.max_pixels }
     }
 
+    /// Bytes of memory that one job may take.
+    pub fn memory(&self) -> u64 {
+        self.max_memory
+    }
+
+    /// The same with another memory.
+    pub fn with_memory(self, max_memory: u64) -> Self {
+        Self { max_memory, ..self }
+    }
+
     fn allows(&self, forecast: &Forecast) -> bool {
         forecast.seconds <= self.max_seconds && forecast.memory <= self.max_memory
     }
@@ -112,16 +122,17 @@ impl std::fmt::Display for Prediction {
 pub async fn admit(state: &AppState, spec: &DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
     let model = state.catalogue.get(&spec.model).cloned();
     let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
-    let plan = Plan::of(spec, &model.network, size, state.admission.max_pixels);
+    let admission = state.admission();
+    let plan = Plan::of(spec, &model.network, size, admission.max_pixels);
     let plan = plan.map_err(|error| impossible(spec, error))?;
     check_format(spec, &plan)?;
     let forecast = forecast(&state.pace, spec, &plan);
-    if state.admission.allows(&forecast) {
+    if admission.allows(&forecast) {
         return Ok(forecast);
     }
     // One plan takes a fraction of a millisecond, a search for the largest size some dozens of them.
     let (state, spec) = (state.clone(), spec.clone());
-    let search = move || refuse(&state.admission, &state.pace, &model, &spec, size, forecast);
+    let search = move || refuse(&admission, &state.pace, &model, &spec, size, forecast);
     let refusal = tokio::task::spawn_blocking(search).await.map_err(ApiError::internal)?;
     Err(ApiError::TooMuchWork(Box::new(refusal)))
 }

@@ -50,7 +50,7 @@ struct Checks {
     database: bool,
     /// Whether the folders of the blob store are there.
     store: bool,
-    /// Workers that are able to take jobs.
+    /// Workers of this process that are able to take jobs. A process that only accepts jobs for others needs none.
     workers: usize,
 }
 
@@ -88,12 +88,12 @@ pub async fn readyz(State(state): State<AppState>) -> Response {
         store: answers("the blob store", state.objects.check()).await,
         workers: state.workers_alive(),
     };
-    show(checks)
+    show(checks, checks.workers > 0 || !state.is_to_work())
 }
 
 /// The answer of a server that is still loading.
 pub fn starting() -> Response {
-    show(Checks::default())
+    show(Checks::default(), false)
 }
 
 /// Whether a check succeeds in time; the reason why not is logged.
@@ -111,8 +111,8 @@ async fn answers<E: std::fmt::Display>(what: &str, check: impl Future<Output = R
     }
 }
 
-fn show(checks: Checks) -> Response {
-    let ready = checks.started && checks.accepting && checks.database && checks.store && checks.workers > 0;
+fn show(checks: Checks, is_manned: bool) -> Response {
+    let ready = checks.started && checks.accepting && checks.database && checks.store && is_manned;
     let body = Readiness { status: if ready { "ready" } else { "not ready" }, checks };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()

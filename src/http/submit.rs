@@ -138,7 +138,10 @@ async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError
 /// Says after which time the jobs that wait now will probably be done.
 async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
-    Ok(ApiError::QueueFull { capacity, retry_after: worker::retry_after(backlog, state.workers_alive()) })
+    Ok(ApiError::QueueFull {
+        capacity,
+        retry_after: worker::retry_after(backlog, state.workers_everywhere()),
+    })
 }
 
 /// The files that came with a request.
@@ -246,6 +249,11 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Job,
         info!(job = %id, "job accepted");
         return Ok(accepted?);
     }
+    // Where nobody knows whether the job was accepted, it may have been: a picture too many merely takes space.
+    let accepted = match accepted {
+        Err(error) if error.is_down() => return Err(error.into()),
+        other => other,
+    };
     // They are not needed: the job is refused, or there already.
     for key in stored {
         if let Err(error) = state.objects.delete(key).await {

@@ -143,7 +143,7 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     let own = job.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
     let seconds = match (job.state, job.progress, job.started_at) {
         (JobState::Queued, ..) => {
-            job.seconds_ahead.unwrap_or_default() / state.workers_alive().max(1) as f64 + own
+            job.seconds_ahead.unwrap_or_default() / state.workers_everywhere().max(1) as f64 + own
         }
         (JobState::Running, Some(progress), Some(started)) if progress.fraction > 0.0 => {
             let spent = job.updated_at.seconds_since(started);

@@ -1,10 +1,17 @@
 //! Jobs: what is kept about a dream from the request to the result, and the queue that keeps it.
 //!
-//! Nothing here knows HTTP or the renderer's insides; [`sqlite`] is the only file with SQL.
+//! Nothing here knows HTTP or the renderer's insides. There is one store per database, [`sqlite`] and [`postgres`];
+//! what they have in common, the statements above all, stands beside them.
 
+mod change;
+mod fault;
+mod intake;
 mod options;
+pub mod postgres;
 mod queue;
+mod row;
 mod signals;
+mod sql;
 pub mod sqlite;
 mod state;
 
@@ -14,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use options::{Idempotency, JobOptions, Page, PageStart};
-pub use queue::{Beat, Erased, JobQueue, QueueError, QueueOptions, Rescue, Rescued};
+pub use queue::{Beat, Crew, Erased, JobQueue, QueueError, QueueOptions, REPORT_EVERY, Rescue, Rescued};
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, Facts, Impossible, JobState, UnknownState};
 

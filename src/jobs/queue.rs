@@ -3,15 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
     Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Page,
-    PageStart, Signals,
+    PageStart, Signals, fault::Fault,
 };
 use crate::{
     clock::{Clock, Timestamp},
     render::Progress,
+    spec::Precision,
 };
 
 /// Limits and times of a queue; the same for all processes that share a store.
@@ -62,6 +64,38 @@ pub enum QueueError {
     /// The database failed or cannot be reached.
     #[error("the job store failed: {0}")]
     Store(#[from] sqlx::Error),
+    /// A database server cannot be used at the start.
+    #[error("the database {place} cannot be used: {source} (storage.database)")]
+    Unreachable {
+        /// Server and name of the database, without a password.
+        place: String,
+        /// The driver's reason.
+        source: sqlx::Error,
+    },
+    /// The schema was made by a newer version.
+    #[error(
+        "the database is of a newer version of reverie: it has migration {found}, and this version knows them up to \
+         {known}; use the newer version, or restore a backup"
+    )]
+    Newer {
+        /// A migration that was run.
+        found: i64,
+        /// The newest known one.
+        known: i64,
+    },
+    /// Processes that share a database must agree on a setting, and do not.
+    #[error(
+        "{setting} is {here} in this configuration and {there} in the database, where all processes must agree on it: \
+         make them equal, or run `reverie migrate` with the new value and then restart every process with it"
+    )]
+    Disagree {
+        /// Name of the setting.
+        setting: &'static str,
+        /// As configured.
+        here: i64,
+        /// As stored by whoever started first.
+        there: i64,
+    },
     /// The schema could not be brought up to date.
     #[error("the job store cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -70,29 +104,14 @@ pub enum QueueError {
 impl QueueError {
     /// Whether the store had no room to write.
     pub fn is_full(&self) -> bool {
-        // SQLITE_FULL; a failed write to the log shows as SQLITE_IOERR_WRITE.
-        let full = |code: &str| matches!(code, "13" | "778");
-        match self {
-            Self::Store(sqlx::Error::Database(error)) => error.code().is_some_and(|code| full(&code)),
-            _ => false,
-        }
+        matches!(self, Self::Store(error) if Fault::of(error) == Fault::Full)
     }
 
     /// Whether the store cannot be reached or used now, rather than having been asked something wrong.
     pub fn is_down(&self) -> bool {
-        // SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB; the lower byte is the kind.
-        let down = |code: &str| {
-            code.parse::<u32>().is_ok_and(|code| [5, 6, 8, 10, 11, 14, 26].contains(&(code & 0xff)))
-        };
         match self {
-            Self::Store(sqlx::Error::Database(error)) => error.code().is_some_and(|code| down(&code)),
-            Self::Store(error) => matches!(
-                error,
-                sqlx::Error::Io(_)
-                    | sqlx::Error::PoolTimedOut
-                    | sqlx::Error::PoolClosed
-                    | sqlx::Error::WorkerCrashed
-            ),
+            Self::Store(error) => Fault::of(error) == Fault::Down,
+            Self::Unreachable { source, .. } => Fault::of(source) == Fault::Down,
             _ => false,
         }
     }
@@ -275,6 +294,23 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn backlog_seconds(&self) -> Result<f64, QueueError>;
 
+    /// Says what this process has to offer, for those who accept jobs elsewhere; to be repeated every
+    /// [`REPORT_EVERY`]. An embedded store has no elsewhere.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn report(&self, _crew: &Crew) -> Result<(), QueueError> {
+        Ok(())
+    }
+
+    /// What the processes that work on this store have reported lately, this one included.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn crews(&self) -> Result<Vec<Crew>, QueueError> {
+        Ok(Vec::new())
+    }
+
     /// Hints that save waiting.
     fn signals(&self) -> &Arc<Signals>;
 
@@ -283,6 +319,20 @@ pub trait JobQueue: Send + Sync + 'static {
 
     /// Closes all connections. Calls afterwards fail.
     async fn close(&self);
+}
+
+/// How often a process with workers reports.
+pub const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// The workers of one process, as told to those who accept jobs elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Crew {
+    /// Workers that are able to take jobs; none says good-bye.
+    pub workers: usize,
+    /// Bytes of memory that one job may take.
+    pub memory: u64,
+    /// How long dreams take there: model, precision, and the factor to the machine that work was weighed on.
+    pub pace: Vec<(String, Precision, f64)>,
 }
 
 /// A finished job whose time is over, and where its dream is.

@@ -1,7 +1,8 @@
-//! Hints between the parts of one process: there is work, that job is to stop, that job has changed.
+//! Hints between the parts of a process: there is work, that job is to stop, that job has changed.
 //!
 //! They only save waiting. The truth is in the store, and whoever listens also polls it: a hint that gets
-//! lost, or that another process would have had to send, costs a second and nothing else.
+//! lost costs a second and nothing else. Where several processes share a store, each passes on to its own parts what
+//! it hears from the others (`postgres/hints`).
 
 use std::{
     collections::HashMap,
@@ -58,6 +59,15 @@ impl Signals {
     pub fn follow(self: &Arc<Self>, id: JobId) -> ChangeListener {
         let changes = self.followed().entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
         ChangeListener { signals: Arc::clone(self), id, changes }
+    }
+
+    /// Says that anything may have changed, as after a time in which nothing could be heard.
+    pub fn everything(&self) {
+        self.work.notify_waiters();
+        self.work_is_there();
+        for followers in self.followed().values() {
+            followers.send_replace(());
+        }
     }
 
     /// Number of jobs that somebody follows.

@@ -5,11 +5,9 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod desk;
 mod fresh;
-mod intake;
 mod retention;
-mod row;
-mod sql;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -17,17 +15,20 @@ use async_trait::async_trait;
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use uuid::Uuid;
 
+use desk::SqliteDesk;
 use fresh::Fresh;
-use intake::Intake;
 
 use super::{
-    Beat, Claim, Counts, Erased, Event, Facts, Finished, Idempotency, Job, JobError, JobId, JobQueue,
-    JobState, Lease, NewJob, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    retry_delay,
+    Beat, Claim, Counts, Erased, Event, Finished, Job, JobError, JobId, JobQueue, JobState, Lease, NewJob,
+    Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    change::{Change, Extras, bind_change, is_canceled, millis},
+    fault,
+    intake::Intake,
+    row, sql,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -42,6 +43,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections for reading.
 const READERS: u32 = 4;
+
+const ENQUEUE: &str = sql::enqueue!("$3");
+const CLAIM: &str = sql::claim!("$4", "");
+const BEAT: &str = sql::beat!("$5");
+const CHANGE: &str = sql::change!("$10");
+const OVERDUE: &str = sql::overdue!("$1", "");
+const LOST: &str = sql::lost!("$2", "");
 
 /// See the module's description.
 #[derive(Debug)]
@@ -58,14 +66,6 @@ pub struct SqliteQueue {
     signals: Arc<Signals>,
 }
 
-/// What a transition writes besides the state.
-#[derive(Default)]
-struct Extras {
-    not_before: Option<Timestamp>,
-    error: Option<JobError>,
-    finished: Option<Finished>,
-}
-
 impl SqliteQueue {
     /// Opens the database file, creating it and bringing its schema up to date where needed.
     ///
@@ -80,12 +80,12 @@ impl SqliteQueue {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
-        MIGRATIONS.run(&writer).await?;
+        MIGRATIONS.run(&writer).await.map_err(|error| fault::of_migration(&MIGRATIONS, error))?;
         let read = connect.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
         let fresh = Fresh::new(read.clone());
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
-        let intake = Intake::start(writer.clone(), options.clone());
+        let intake = Intake::start(SqliteDesk { writer: writer.clone(), options: options.clone() });
         Ok(Self { writer, intake, readers, fresh, watcher, options, signals: Arc::default() })
     }
 
@@ -94,19 +94,11 @@ impl SqliteQueue {
     }
 
     /// Ends or gives back what a worker holds.
-    async fn leave(&self, lease: Lease, event: Event, mut extras: Extras) -> Result<Job, QueueError> {
+    async fn leave(&self, lease: Lease, event: Event, extras: Extras) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let held = sqlx::query(
-            "SELECT id, state, attempt, cancel_requested FROM jobs WHERE id = ?1 AND lease_token = ?2",
-        );
-        let held = held.bind(lease.job.to_string()).bind(lease.token.to_string());
+        let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
         let row = held.fetch_optional(&mut *transaction).await?.ok_or(QueueError::LeaseLost)?;
-        let next = row::facts(&row)?.next(event, self.options.max_attempts)?;
-        if next.state == JobState::Queued && matches!(event, Event::Failed { .. }) {
-            extras.not_before = Some(self.now() + retry_delay(next.attempt));
-        }
-        self.store(&mut transaction, lease.job, next, extras).await?;
-        let job = select(&mut transaction, lease.job).await?;
+        let job = self.change(&mut transaction, lease.job, &row, event, extras).await?;
         transaction.commit().await?;
         self.signals.changed(job.id);
         if job.state == JobState::Queued {
@@ -115,33 +107,23 @@ impl SqliteQueue {
         Ok(job)
     }
 
-    /// Writes one transition.
-    async fn store(
+    /// Writes one transition of a row that nobody else can have changed since it was read.
+    async fn change(
         &self,
         connection: &mut SqliteConnection,
         id: JobId,
-        next: Facts,
+        row: &SqliteRow,
+        event: Event,
         extras: Extras,
-    ) -> Result<(), QueueError> {
-        let now = self.now();
-        let progress = extras.finished.as_ref().and_then(|finished| finished.progress);
-        // An error is kept only where the job really ends with it.
-        let error = extras.error.filter(|_| next.state == JobState::Failed);
-        let result = extras.finished.as_ref().map(|finished| row::json(id, &finished.result)).transpose()?;
-        sqlx::query(sql::MOVE)
-            .bind(id.to_string())
-            .bind(next.state.as_str())
-            .bind(next.attempt)
-            .bind(next.cancel_requested)
-            .bind(extras.not_before.unwrap_or(now).as_millis())
-            .bind(progress.map(|progress| row::json(id, &progress)).transpose()?)
-            .bind(error.map(|error| row::json(id, &error)).transpose()?)
-            .bind(result)
-            .bind(extras.finished.map(|finished| finished.render_seconds))
-            .bind(now.as_millis())
-            .execute(connection)
-            .await?;
-        Ok(())
+    ) -> Result<Job, QueueError> {
+        let change = Change::new(id, row::facts(row)?, event, extras, self.options.max_attempts)?;
+        let written =
+            bind_change!(CHANGE, &change, self.now().as_millis()).fetch_one(&mut *connection).await?;
+        match change.next.state {
+            // Its place is to be counted.
+            JobState::Queued => select(connection, id).await,
+            _ => row::job(&written),
+        }
     }
 }
 
@@ -154,7 +136,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError> {
-        let found = sqlx::query("SELECT id FROM jobs WHERE idempotency_key = ?1").bind(key);
+        let found = sqlx::query(sql::WITH_KEY).bind(key);
         let found = found.fetch_optional(&self.readers).await?;
         found.map(|row| row::job_id(&row)).transpose()
     }
@@ -166,25 +148,16 @@ impl JobQueue for SqliteQueue {
         limit: u32,
     ) -> Result<Page, QueueError> {
         let statement = if state.is_some() { sql::LIST_IN_STATE } else { sql::LIST };
-        // Without a start: behind a job that is newer than all.
-        let newest = (i64::MAX, String::new());
-        let (created_at, id) =
-            start.map_or(newest, |start| (start.created_at.as_millis(), start.id.to_string()));
-        // One more than asked for shows whether there is another page.
+        let (created_at, id) = row::page_start(start);
         let query = sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1);
         let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
-        let rows = query.fetch_all(&self.readers).await?;
-        let mut jobs = rows.iter().map(row::job).collect::<Result<Vec<Job>, _>>()?;
-        let more = jobs.len() > limit as usize;
-        jobs.truncate(limit as usize);
-        let next = if more { jobs.last().map(PageStart::after) } else { None };
-        Ok(Page { jobs, next })
+        row::page(&query.fetch_all(&self.readers).await?, limit)
     }
 
     async fn forget(&self, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let job = select(&mut transaction, id).await?;
-        let deleted = sqlx::query("DELETE FROM jobs WHERE id = ?1").bind(id.to_string());
+        let deleted = sqlx::query(sql::DELETE).bind(id.to_string());
         deleted.execute(&mut *transaction).await?;
         transaction.commit().await?;
         self.signals.cancel(id);
@@ -204,12 +177,12 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
-        let (now, token) = (self.now(), Uuid::new_v4());
-        let claimed = sqlx::query(sql::CLAIM)
+        let token = Uuid::new_v4();
+        let claimed = sqlx::query(CLAIM)
             .bind(worker)
             .bind(token.to_string())
-            .bind((now + self.options.lease).as_millis())
-            .bind(now.as_millis())
+            .bind(millis(self.options.lease))
+            .bind(self.now().as_millis())
             .fetch_optional(&self.writer)
             .await?;
         let Some(row) = claimed else { return Ok(None) };
@@ -220,13 +193,12 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {
-        let now = self.now();
-        let row = sqlx::query(sql::BEAT)
+        let row = sqlx::query(BEAT)
             .bind(lease.job.to_string())
             .bind(lease.token.to_string())
-            .bind((now + self.options.lease).as_millis())
+            .bind(millis(self.options.lease))
             .bind(progress.map(|progress| row::json(lease.job, &progress)).transpose()?)
-            .bind(now.as_millis())
+            .bind(self.now().as_millis())
             .fetch_optional(&self.writer)
             .await?;
         let row = row.ok_or(QueueError::LeaseLost)?;
@@ -238,7 +210,7 @@ impl JobQueue for SqliteQueue {
 
     async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
         let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
-        if noted.bind(octave).execute(&self.writer).await?.rows_affected() == 0 {
+        if noted.bind(i64::from(octave)).execute(&self.writer).await?.rows_affected() == 0 {
             return Err(QueueError::LeaseLost);
         }
         self.signals.changed(lease.job);
@@ -270,15 +242,14 @@ impl JobQueue for SqliteQueue {
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
         let now = self.now().as_millis();
         // Looking is free, while a write makes every other one wait.
-        if sqlx::query(sql::OVERDUE).bind(now).fetch_optional(&self.readers).await?.is_none() {
+        if sqlx::query(OVERDUE).bind(now).fetch_optional(&self.readers).await?.is_none() {
             return Ok(Vec::new());
         }
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let mut expired = Vec::new();
-        for row in sqlx::query(sql::OVERDUE).bind(now).fetch_all(&mut *transaction).await? {
+        for row in sqlx::query(OVERDUE).bind(now).fetch_all(&mut *transaction).await? {
             let id = row::job_id(&row)?;
-            let next = row::facts(&row)?.next(Event::DeadlinePassed, self.options.max_attempts)?;
-            self.store(&mut transaction, id, next, Extras::default()).await?;
+            self.change(&mut transaction, id, &row, Event::DeadlinePassed, Extras::default()).await?;
             expired.push(id);
         }
         transaction.commit().await?;
@@ -288,14 +259,13 @@ impl JobQueue for SqliteQueue {
 
     async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let job = select(&mut transaction, id).await?;
-        let next = job.facts().next(Event::CancelRequested, self.options.max_attempts);
-        let next = next.map_err(|impossible| QueueError::Finished(impossible.state))?;
-        if next.state == job.state && job.cancel_requested {
+        let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
+        let row = row.ok_or(QueueError::NotFound(id))?;
+        let job = row::job(&row)?;
+        if is_canceled(job.facts())? {
             return Ok(job);
         }
-        self.store(&mut transaction, id, next, Extras::default()).await?;
-        let job = select(&mut transaction, id).await?;
+        let job = self.change(&mut transaction, id, &row, Event::CancelRequested, Extras::default()).await?;
         transaction.commit().await?;
         self.signals.cancel(id);
         self.signals.changed(id);
@@ -304,19 +274,12 @@ impl JobQueue for SqliteQueue {
 
     async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let lost = sqlx::query(
-            "SELECT id, state, attempt, cancel_requested FROM jobs
-             WHERE state = 'running' AND (?1 OR lease_expires_at <= ?2) ORDER BY created_at, id",
-        );
-        let lost = lost.bind(which == Rescue::All).bind(self.now().as_millis());
+        let lost = sqlx::query(LOST).bind(which == Rescue::All).bind(self.now().as_millis());
         let mut rescued = Vec::new();
         for row in lost.fetch_all(&mut *transaction).await? {
-            let (id, lost) = (row::job_id(&row)?, row::facts(&row)?);
-            let next = lost.next(Event::LeaseExpired, self.options.max_attempts)?;
-            let error = Some(JobError::attempts_exhausted(lost.attempt));
-            let extras = Extras { error, ..Extras::default() };
-            self.store(&mut transaction, id, next, extras).await?;
-            rescued.push(Rescued { id, facts: next });
+            let id = row::job_id(&row)?;
+            let job = self.change(&mut transaction, id, &row, Event::LeaseExpired, Extras::default()).await?;
+            rescued.push(Rescued { id, facts: job.facts() });
         }
         transaction.commit().await?;
         for Rescued { id, facts } in &rescued {
@@ -329,30 +292,16 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
-        let rows = sqlx::query("SELECT state, count(*) AS jobs FROM jobs GROUP BY state");
-        let mut counts = Counts::default();
-        for row in rows.fetch_all(&self.watcher).await? {
-            let jobs = row.try_get::<i64, _>("jobs")?.unsigned_abs();
-            match row::state(&row)? {
-                JobState::Queued => counts.queued = jobs,
-                JobState::Running => counts.running = jobs,
-                JobState::Succeeded => counts.succeeded = jobs,
-                JobState::Failed => counts.failed = jobs,
-                JobState::Canceled => counts.canceled = jobs,
-                JobState::Expired => counts.expired = jobs,
-            }
-        }
-        Ok(counts)
+        row::counts(&sqlx::query(sql::COUNTS).fetch_all(&self.watcher).await?)
     }
 
     async fn ping(&self) -> Result<(), QueueError> {
-        sqlx::query("SELECT id FROM jobs LIMIT 1").fetch_optional(&self.watcher).await?;
+        sqlx::query(sql::PING).fetch_optional(&self.watcher).await?;
         Ok(())
     }
 
     async fn depth(&self) -> Result<u64, QueueError> {
-        let depth = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM jobs WHERE state = 'queued'");
-        Ok(depth.fetch_one(&self.readers).await?.unsigned_abs())
+        Ok(sqlx::query_scalar::<_, i64>(sql::DEPTH).fetch_one(&self.readers).await?.unsigned_abs())
     }
 
     async fn has_room(&self) -> Result<bool, QueueError> {
@@ -362,8 +311,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
-        let oldest =
-            sqlx::query_scalar::<_, Option<i64>>("SELECT min(created_at) FROM jobs WHERE state = 'queued'");
+        let oldest = sqlx::query_scalar::<_, Option<i64>>(sql::OLDEST);
         Ok(oldest.fetch_one(&self.watcher).await?.map(Timestamp::from_millis))
     }
 
@@ -402,18 +350,4 @@ impl JobQueue for SqliteQueue {
 async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, QueueError> {
     let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)
-}
-
-/// The job that has this key, if there is one.
-async fn known(
-    connection: &mut SqliteConnection,
-    idempotency: &Idempotency,
-) -> Result<Option<JobId>, QueueError> {
-    let found = sqlx::query("SELECT id, fingerprint FROM jobs WHERE idempotency_key = ?1");
-    let found = found.bind(&idempotency.key).fetch_optional(connection).await?;
-    let Some(row) = found else { return Ok(None) };
-    if row.try_get::<&str, _>("fingerprint")? != idempotency.fingerprint {
-        return Err(QueueError::KeyReused);
-    }
-    row::job_id(&row).map(Some)
 }

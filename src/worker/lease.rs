@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -93,7 +93,11 @@ impl Keeper<'_> {
                 progress = new_progress(&mut self.progress, next_progress) => Some(progress),
                 _ = beats.tick() => None,
             };
-            match self.queue.beat(self.lease, progress).await {
+            let Ok(beat) = timeout(self.every, self.queue.beat(self.lease, progress)).await else {
+                warn!("a beat takes too long; another one is tried");
+                continue;
+            };
+            match beat {
                 Ok(beat) => {
                     if beat.cancel_requested {
                         self.stop(StopReason::Canceled);
@@ -150,18 +154,27 @@ async fn new_progress(progress: &mut watch::Receiver<Option<Progress>>, earliest
     }
 }
 
-/// Looks for lost jobs until told to stop.
+/// Looks for lost jobs until told to stop. Where the store was away, nobody could beat: its workers are not lost, and
+/// get the time of a round to say so.
 pub(super) async fn rescue(queue: Arc<dyn JobQueue>, every: Duration, stop: CancellationToken) {
     let mut rounds = interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut away = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = rounds.tick() => {}
         }
+        if away {
+            away = queue.ping().await.is_err();
+            continue;
+        }
         match queue.rescue(Rescue::Expired).await {
             Ok(rescued) => report(&rescued),
-            Err(error) => error!(%error, "lost jobs could not be looked for"),
+            Err(error) => {
+                away = true;
+                error!(%error, "lost jobs could not be looked for");
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! every start, so nothing can be mistaken for the work of an earlier process.
 
 mod calibrate;
+mod crew;
 mod lease;
 mod octaves;
 mod pace;
@@ -24,6 +25,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 pub use calibrate::calibrate;
+pub use crew::Everywhere;
 pub use pace::{Pace, retry_after};
 pub use sweep::Sweeper;
 
@@ -34,6 +36,7 @@ use crate::{
     objects::Objects,
     render::Renderer,
 };
+use crew::Exchange;
 use run::Outcome;
 
 /// How often an idle worker looks for jobs unasked. It is told of new ones at once; this finds the ones that
@@ -57,6 +60,10 @@ pub struct WorkerContext {
     pub metrics: Arc<Metrics>,
     /// Removes what is past its time.
     pub sweeper: Sweeper,
+    /// Bytes of memory that one job may take here.
+    pub memory: u64,
+    /// What is heard of the workers of all processes.
+    pub everywhere: Arc<Everywhere>,
 }
 
 /// The workers of this process and the task that rescues jobs from lost ones.
@@ -121,6 +128,14 @@ impl Workers {
         let rescue = lease::rescue(queue, every, workers.drain.clone());
         workers.tasks.spawn(rescue);
         workers.tasks.spawn(context.sweeper.clone().work(workers.drain.clone()));
+        let exchange = Exchange {
+            queue: Arc::clone(&context.queue),
+            alive: workers.alive(),
+            memory: context.memory,
+            pace: Arc::clone(&context.pace),
+            everywhere: Arc::clone(&context.everywhere),
+        };
+        workers.tasks.spawn(exchange.work(workers.drain.clone()));
         workers.tasks.spawn(lease::expire(Arc::clone(&context.queue), workers.drain.clone()));
         workers
     }

@@ -9,7 +9,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::spec::{DreamSpec, Precision};
+use crate::{
+    jobs::Crew,
+    spec::{DreamSpec, Precision},
+};
 
 /// Weight of the newest observation: the last handful decides, so that a change shows soon.
 const NEWEST: f64 = 0.25;
@@ -47,6 +50,27 @@ impl Pace {
         }
         let surprise = (found / expected).clamp(1.0 / SURPRISE, SURPRISE);
         self.factors().insert(key(&spec.model, spec.precision), expected * surprise.powf(NEWEST));
+    }
+
+    /// Everything that is known, for others.
+    pub fn known(&self) -> Vec<(String, Precision, f64)> {
+        let factors = self.factors();
+        factors.iter().map(|((model, precision), factor)| (model.clone(), *precision, *factor)).collect()
+    }
+
+    /// Takes what others know, for a process that has no worker of its own: the mean over all of their workers.
+    pub fn adopt(&self, crews: &[Crew]) {
+        let mut sums: HashMap<(String, Precision), (f64, f64)> = HashMap::new();
+        for crew in crews {
+            let workers = crew.workers as f64;
+            for (model, precision, factor) in &crew.pace {
+                let (sum, weight) = sums.entry(key(model, *precision)).or_default();
+                *sum += factor * workers;
+                *weight += workers;
+            }
+        }
+        let means = sums.into_iter().map(|(key, (sum, weight))| (key, sum / weight));
+        self.factors().extend(means.filter(|(_, factor)| factor.is_finite() && *factor > 0.0));
     }
 
     /// What is known of the model in this precision, else in the usual one, else nothing.
@@ -116,6 +140,19 @@ mod tests {
         assert!(pace.seconds(&spec, 1.0) < 4.0 * 1.4);
         pace.learn(&spec, 0.0, 1.0);
         assert!(pace.seconds(&spec, 1.0) < 4.0 * 1.4, "nothing is learned from a job without work");
+    }
+
+    #[test]
+    fn a_process_without_workers_goes_by_what_the_others_know() {
+        let (slow, fast, api) = (Pace::default(), Pace::default(), Pace::default());
+        let spec = spec("a", Precision::Fp32);
+        slow.calibrate(&spec, 6.0);
+        fast.calibrate(&spec, 2.0);
+        let crew = |workers, pace: &Pace| Crew { workers, memory: 0, pace: pace.known() };
+        api.adopt(&[]);
+        assert!((api.seconds(&spec, 1.0) - 1.0 - BESIDES).abs() < 1e-9);
+        api.adopt(&[crew(1, &slow), crew(3, &fast), crew(0, &Pace::default())]);
+        assert!((api.seconds(&spec, 1.0) - 3.0 - BESIDES).abs() < 1e-9);
     }
 
     #[test]

@@ -234,8 +234,13 @@ async fn settle(
         discard(context, lease).await;
         return None;
     }
-    for _ in 0..SETTLE_TRIES {
-        match write_end(context, lease, &attempt, reason).await {
+    for tried in 0..SETTLE_TRIES {
+        let written = match write_end(context, lease, &attempt, reason).await {
+            // An earlier write may have been done, and only its answer was lost.
+            Err(QueueError::LeaseLost) if tried > 0 => kept(context, lease).await,
+            written => written,
+        };
+        match written {
             Ok(job) => {
                 if job.state.is_finished() {
                     octaves::forget(&context.objects, job.id).await;
@@ -257,6 +262,16 @@ async fn settle(
     }
     error!("the end of the job could not be written; it runs again when its lease is over");
     None
+}
+
+/// The job, where it has ended with the dream that was stored under this lease.
+async fn kept(context: &WorkerContext, lease: Lease) -> Result<Job, QueueError> {
+    let job = context.queue.get(lease.job).await.map_err(|error| match error {
+        QueueError::NotFound(_) => QueueError::LeaseLost,
+        error => error,
+    })?;
+    let own = job.result.as_ref().is_some_and(|result| result.lease == lease.token);
+    if own { Ok(job) } else { Err(QueueError::LeaseLost) }
 }
 
 /// One write, chosen by how the attempt ended.

@@ -15,6 +15,7 @@ pub mod client;
 pub mod events;
 #[cfg(target_os = "linux")]
 pub mod machine;
+pub mod postgres;
 pub mod process;
 pub mod server;
 

@@ -39,19 +39,8 @@ impl ServerProcess {
 
     /// The command that starts a server.
     pub fn command(folder: &Path, settings: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
-        command
-            .arg("serve")
-            .env("REVERIE__SERVER__LISTEN", "127.0.0.1:0")
-            .env("REVERIE__SERVER__ADMIN_LISTEN", "127.0.0.1:0")
-            .env("REVERIE__STORAGE__DIR", folder)
-            .env("REVERIE__MODELS__DIR", super::models_dir())
-            .env("REVERIE__WORKER__DEVICE", "cpu")
-            .env("REVERIE__WORKER__THREADS", "1")
-            .env("REVERIE__LOG__FILTER", "warn")
-            .envs(settings.iter().copied())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
+        let mut command = reverie(folder, settings);
+        command.arg("serve");
         command
     }
 
@@ -76,4 +65,41 @@ impl ServerProcess {
     pub async fn ended(mut self) -> bool {
         timeout(DEADLINE, self.child.wait()).await.expect("the server does not end").unwrap().success()
     }
+}
+
+/// A running `reverie worker`; killed when dropped.
+pub struct WorkerProcess {
+    /// Of its only listener.
+    pub admin: Client,
+    pub child: Child,
+}
+
+impl WorkerProcess {
+    /// Starts a worker and waits until it is ready.
+    pub async fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = reverie(folder, settings);
+        let mut child = command.arg("worker").spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = timeout(DEADLINE, lines.next_line()).await.expect("the worker does not start");
+        let line = line.unwrap().expect("the worker ended at once");
+        let url = line.strip_prefix("admin listening on ").expect("the line says where it listens");
+        Self { admin: Client::new(url.to_owned()), child }
+    }
+}
+
+/// The program with the settings of a test, to be given a command.
+pub fn reverie(folder: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    command
+        .env("REVERIE__SERVER__LISTEN", "127.0.0.1:0")
+        .env("REVERIE__SERVER__ADMIN_LISTEN", "127.0.0.1:0")
+        .env("REVERIE__STORAGE__DIR", folder)
+        .env("REVERIE__MODELS__DIR", super::models_dir())
+        .env("REVERIE__WORKER__DEVICE", "cpu")
+        .env("REVERIE__WORKER__THREADS", "1")
+        .env("REVERIE__LOG__FILTER", "warn")
+        .envs(settings.iter().copied())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
 }

@@ -8,6 +8,8 @@
 mod catalogue;
 mod claims;
 mod endings;
+#[path = "../common/postgres.rs"]
+mod postgres;
 mod retention;
 mod wishes;
 
@@ -19,7 +21,9 @@ use reverie::{
     graph::Op,
     jobs::{
         Claim, Counts, Event, FailureKind, Finished, Forecast, Job, JobError, JobId, JobOptions, JobQueue,
-        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, sqlite::SqliteQueue,
+        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue,
+        postgres::{PostgresQueue, PostgresUrl},
+        sqlite::SqliteQueue,
     },
     render::Progress,
     spec::{self, DreamSpec},
@@ -44,8 +48,25 @@ trait Factory: Sync {
 struct Sqlite(tempfile::TempDir);
 
 impl Sqlite {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+    async fn new(_case: &str) -> Option<Self> {
+        Some(Self(tempfile::tempdir().unwrap()))
+    }
+}
+
+/// A database of its own on the server that the cases of this process share.
+struct Postgres(PostgresUrl);
+
+impl Postgres {
+    /// None where there is no server to be had.
+    async fn new(case: &str) -> Option<Self> {
+        Some(Self(postgres::cluster(case)?.database().await))
+    }
+}
+
+#[async_trait]
+impl Factory for Postgres {
+    async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue> {
+        Arc::new(PostgresQueue::open(&self.0, 8, options).await.unwrap())
     }
 }
 
@@ -162,59 +183,63 @@ fn is_lost<T>(outcome: Result<T, QueueError>) -> bool {
     matches!(outcome, Err(QueueError::LeaseLost))
 }
 
-/// Runs every case on a store.
+/// Runs every case on each store.
 macro_rules! contract {
-    ($store:ident: $($case:ident),+ $(,)?) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                let factory = $store::new();
-                super::$case(&factory).await;
-            }
-        )+
+    ($($case:ident),+ $(,)?) => {
+        contract!(@on sqlite Sqlite $($case)+);
+        contract!(@on postgresql Postgres $($case)+);
+    };
+    (@on $module:ident $store:ident $($case:ident)+) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let case = concat!("queue_contract::", stringify!($module), "::", stringify!($case));
+                    if let Some(factory) = super::$store::new(case).await {
+                        super::$case(&factory).await;
+                    }
+                }
+            )+
+        }
     };
 }
 
-mod sqlite {
-    use super::Sqlite;
-
-    contract!(Sqlite:
-        a_job_keeps_what_it_was_given,
-        jobs_are_claimed_in_order,
-        positions_count_from_the_front,
-        two_claimers_never_get_the_same_job,
-        the_bound_holds_under_concurrent_enqueues,
-        a_claim_does_what_the_rules_say,
-        beats_keep_the_lease_and_show_progress,
-        a_dream_ends_the_job,
-        versions_grow_with_visible_changes_only,
-        a_lost_lease_writes_nothing,
-        a_failure_is_retried_after_a_rest,
-        a_permanent_failure_is_final,
-        a_released_job_keeps_its_attempts,
-        an_expired_lease_gives_the_job_to_another,
-        a_job_that_kills_its_workers_fails,
-        cancel_in_every_state,
-        a_canceled_job_whose_worker_is_lost_is_canceled,
-        everything_survives_a_restart,
-        jobs_are_counted,
-        forecasts_add_up,
-        what_another_process_writes_is_seen_at_once,
-        a_newcomer_may_stand_anywhere,
-        previews_are_noted_by_the_holder_alone,
-        unknown_jobs_are_not_found,
-        pictures_go_before_their_jobs,
-        only_finished_jobs_are_forgotten,
-        a_trace_stays_with_its_job,
-        work_is_announced,
-        priority_is_worth_minutes,
-        a_deadline_passes_in_the_queue,
-        a_deadline_passes_while_running,
-        a_lost_job_past_its_deadline_is_not_run_again,
-        a_key_makes_one_job,
-        one_key_under_concurrent_requests,
-        jobs_are_listed_page_by_page,
-        a_forgotten_job_is_gone,
-        changes_are_announced,
-    );
-}
+contract!(
+    a_job_keeps_what_it_was_given,
+    jobs_are_claimed_in_order,
+    positions_count_from_the_front,
+    two_claimers_never_get_the_same_job,
+    the_bound_holds_under_concurrent_enqueues,
+    a_claim_does_what_the_rules_say,
+    beats_keep_the_lease_and_show_progress,
+    a_dream_ends_the_job,
+    versions_grow_with_visible_changes_only,
+    a_lost_lease_writes_nothing,
+    a_failure_is_retried_after_a_rest,
+    a_permanent_failure_is_final,
+    a_released_job_keeps_its_attempts,
+    an_expired_lease_gives_the_job_to_another,
+    a_job_that_kills_its_workers_fails,
+    cancel_in_every_state,
+    a_canceled_job_whose_worker_is_lost_is_canceled,
+    everything_survives_a_restart,
+    jobs_are_counted,
+    forecasts_add_up,
+    what_another_process_writes_is_seen_at_once,
+    a_newcomer_may_stand_anywhere,
+    previews_are_noted_by_the_holder_alone,
+    unknown_jobs_are_not_found,
+    pictures_go_before_their_jobs,
+    only_finished_jobs_are_forgotten,
+    a_trace_stays_with_its_job,
+    work_is_announced,
+    priority_is_worth_minutes,
+    a_deadline_passes_in_the_queue,
+    a_deadline_passes_while_running,
+    a_lost_job_past_its_deadline_is_not_run_again,
+    a_key_makes_one_job,
+    one_key_under_concurrent_requests,
+    jobs_are_listed_page_by_page,
+    a_forgotten_job_is_gone,
+    changes_are_announced,
+);

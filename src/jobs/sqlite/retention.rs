@@ -2,25 +2,12 @@
 
 use sqlx::SqlitePool;
 
-use super::row;
 use crate::{
     clock::Timestamp,
-    jobs::{Erased, JobId, QueueError},
+    jobs::{Erased, JobId, QueueError, row, sql},
 };
 
-/// Clients see it, so the version grows.
-const GIVE_UP: &str = "
-    UPDATE jobs SET erased_at = ?3, version = version + 1, updated_at = ?3
-    WHERE id IN (
-        SELECT id FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL AND erased_at IS NULL
-        ORDER BY finished_at LIMIT ?2
-    )
-    RETURNING id, result";
-
-const ENDED: &str = "
-    SELECT id, result FROM jobs WHERE finished_at < ?1 AND finished_at IS NOT NULL ORDER BY finished_at LIMIT ?2";
-
-const FORGET: &str = "DELETE FROM jobs WHERE id = ?1 AND finished_at IS NOT NULL";
+const GIVE_UP: &str = sql::give_up!("$3", "");
 
 pub(super) async fn give_up_pictures(
     writer: &SqlitePool,
@@ -28,7 +15,7 @@ pub(super) async fn give_up_pictures(
     limit: u32,
     now: Timestamp,
 ) -> Result<Vec<Erased>, QueueError> {
-    let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(limit).bind(now.as_millis());
+    let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(i64::from(limit)).bind(now.as_millis());
     given_up.fetch_all(writer).await?.iter().map(row::erased).collect()
 }
 
@@ -37,7 +24,7 @@ pub(super) async fn ended_before(
     before: Timestamp,
     limit: u32,
 ) -> Result<Vec<Erased>, QueueError> {
-    let ended = sqlx::query(ENDED).bind(before.as_millis()).bind(limit);
+    let ended = sqlx::query(sql::ENDED).bind(before.as_millis()).bind(i64::from(limit));
     ended.fetch_all(readers).await?.iter().map(row::erased).collect()
 }
 
@@ -45,7 +32,7 @@ pub(super) async fn forget_ended(writer: &SqlitePool, ids: &[JobId]) -> Result<u
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut forgotten = 0;
     for id in ids {
-        let deleted = sqlx::query(FORGET).bind(id.to_string()).execute(&mut *transaction).await?;
+        let deleted = sqlx::query(sql::FORGET).bind(id.to_string()).execute(&mut *transaction).await?;
         forgotten += deleted.rows_affected();
     }
     transaction.commit().await?;

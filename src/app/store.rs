@@ -1,0 +1,126 @@
+//! Opening the job store that the configuration names, with patience for one that is just being started.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::StartError;
+use crate::{
+    clock::Clock,
+    config::{Config, Database},
+    jobs::{JobQueue, QueueError, QueueOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
+    worker,
+};
+
+/// Name of the job database in the storage folder.
+const DATABASE: &str = "jobs.sqlite3";
+
+/// Name of the file in the storage folder whose lock shows that a server is using it.
+const LOCK: &str = "lock";
+
+/// The rest between two tries: at first, and at most.
+const FIRST_REST: Duration = Duration::from_millis(250);
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// An open store, and what shows that it is in use where it is for one process alone.
+pub(super) struct Opened {
+    pub queue: Arc<dyn JobQueue>,
+    pub lock: Option<File>,
+}
+
+/// Opens the store.
+pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, StartError> {
+    let options = options(config, clock);
+    let dir = &config.storage.dir;
+    match &config.storage.database {
+        Database::Sqlite => {
+            let lock = lock(dir)?;
+            let queue = SqliteQueue::open(&dir.join(DATABASE), options).await?;
+            // The lock shows that no other process can be running any of these.
+            worker::rescue_all(&queue).await?;
+            Ok(Opened { queue: Arc::new(queue), lock: Some(lock) })
+        }
+        Database::Postgres(url) => {
+            let connections = config.storage.connections;
+            let open = || PostgresQueue::open(url, connections, options.clone());
+            let queue = patiently(config.storage.patience, open).await?;
+            Ok(Opened { queue: Arc::new(queue), lock: None })
+        }
+    }
+}
+
+/// Brings the schema up to date and makes the settings of this configuration those of all processes; says what it
+/// did, a line each.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
+    let options = options(config, &Clock::system());
+    match &config.storage.database {
+        Database::Sqlite => {
+            let file = config.storage.dir.join(DATABASE);
+            let _lock = lock(&config.storage.dir)?;
+            SqliteQueue::open(&file, options).await?.close().await;
+            Ok(vec![format!("the schema of {} is up to date", file.display())])
+        }
+        Database::Postgres(url) => {
+            let migrate = || PostgresQueue::migrate(url, &options);
+            let changed = patiently(config.storage.patience, migrate).await?;
+            let mut lines = vec![format!("the schema of the database {url} is up to date")];
+            for (setting, old, new) in changed {
+                lines.push(format!(
+                    "{setting} was {old} and is {new} from now on: restart every process with this configuration"
+                ));
+            }
+            Ok(lines)
+        }
+    }
+}
+
+fn options(config: &Config, clock: &Clock) -> QueueOptions {
+    QueueOptions {
+        capacity: config.queue.capacity,
+        lease: config.queue.lease,
+        max_attempts: config.queue.max_attempts,
+        clock: clock.clone(),
+    }
+}
+
+/// Tries again, ever more seldom, while a database server cannot be reached and `patience` lasts.
+async fn patiently<T, F>(patience: Duration, attempt: impl Fn() -> F) -> Result<T, StartError>
+where
+    F: Future<Output = Result<T, QueueError>>,
+{
+    let end = Instant::now() + patience;
+    let mut rest = FIRST_REST;
+    loop {
+        let error = match attempt().await {
+            Err(error) if error.is_down() => error,
+            outcome => return Ok(outcome?),
+        };
+        if Instant::now() + rest > end {
+            return Err(StartError::Patience { seconds: patience.as_secs(), source: error });
+        }
+        warn!(%error, "the start waits for the database");
+        sleep(rest).await;
+        rest = (rest * 2).min(LONGEST_REST);
+    }
+}
+
+/// Claims the storage folder for this process; the lock goes with the process, however it ends.
+fn lock(dir: &Path) -> Result<File, StartError> {
+    let failed = |source| StartError::Storage { path: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let file = File::create(dir.join(LOCK)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}

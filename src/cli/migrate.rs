@@ -1,0 +1,27 @@
+//! `reverie migrate`: the schema of the database, and the settings that all processes share.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use super::Failure;
+use crate::{app, config::Config, telemetry::Telemetry};
+
+/// Arguments of `reverie migrate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Brings the database up to date and says what was done.
+pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
+    let config = Config::load(args.config.as_deref())?;
+    let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(app::migrate(&config));
+    telemetry.end();
+    for line in done? {
+        println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,47 @@
+//! `[storage]`: where jobs and pictures are kept.
+
+use std::time::Duration;
+
+use super::{Fields, StorageConfig, folder, seconds, text};
+use crate::jobs::postgres::PostgresUrl;
+
+/// Where jobs are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Database {
+    /// In a file of the storage folder, for one server process.
+    #[default]
+    Sqlite,
+    /// In a PostgreSQL database, for any number of processes.
+    Postgres(PostgresUrl),
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            dir: "data".into(),
+            database: Database::Sqlite,
+            connections: 10,
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+pub(super) fn storage(fields: &mut Fields, default: StorageConfig) -> StorageConfig {
+    let database = match text(fields, "database") {
+        None => default.database,
+        Some(sqlite) if sqlite == "sqlite" => Database::Sqlite,
+        Some(url) => match url.parse() {
+            Ok(url) => Database::Postgres(url),
+            Err(error) => {
+                fields.error("database", error.to_string());
+                default.database
+            }
+        },
+    };
+    StorageConfig {
+        dir: folder(fields, default.dir),
+        database,
+        connections: fields.number("connections", 2, 1000).unwrap_or(default.connections),
+        patience: seconds(fields, "patience_seconds", 0, 3600).unwrap_or(default.patience),
+    }
+}

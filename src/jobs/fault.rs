@@ -1,0 +1,122 @@
+//! What is the matter with a database? Its own codes, told apart by what to do about them.
+
+use sqlx::{
+    error::DatabaseError,
+    migrate::{MigrateError, Migrator},
+    postgres::PgDatabaseError,
+};
+
+use super::QueueError;
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// There is no room to write.
+    Full,
+    /// It cannot be reached or used now; later it may.
+    Down,
+    /// It answers, and lets us not in: a mistake in the configuration, or in its own.
+    Refused,
+    /// It was asked something wrong.
+    Other,
+}
+
+impl Fault {
+    pub(super) fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => Self::of_database(&**error),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            // What is left of a connection that broke in the middle of an answer.
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Down,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_database(error: &dyn DatabaseError) -> Self {
+        let code = error.code().unwrap_or_default();
+        if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+            Self::of_sqlstate(&code)
+        } else {
+            code.parse().map_or(Self::Other, Self::of_sqlite)
+        }
+    }
+
+    /// SQLite's extended result codes; the lower byte is the kind.
+    fn of_sqlite(code: u32) -> Self {
+        match code {
+            // SQLITE_FULL; a failed write to the log shows as SQLITE_IOERR_WRITE.
+            13 | 778 => Self::Full,
+            // SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB.
+            code if [5, 6, 8, 10, 11, 14, 26].contains(&(code & 0xff)) => Self::Down,
+            _ => Self::Other,
+        }
+    }
+
+    /// PostgreSQL's SQLSTATE; the first two characters are the class (manual, appendix A).
+    fn of_sqlstate(code: &str) -> Self {
+        match code {
+            // disk_full
+            "53100" => Self::Full,
+            // query_canceled, as by a time limit; lock_not_available; idle_in_transaction_session_timeout;
+            // read_only_sql_transaction, as on a stand-by; admin_shutdown, crash_shutdown, cannot_connect_now,
+            // idle_session_timeout.
+            "57014" | "55P03" | "25P03" | "25006" | "57P01" | "57P02" | "57P03" | "57P05" => Self::Down,
+            // invalid_catalog_name (no such database), insufficient_privilege
+            "3D000" | "42501" => Self::Refused,
+            _ => match code.get(..2) {
+                // Connections, resources, rolled back (deadlocks), the system, damage.
+                Some("08" | "53" | "40" | "58" | "XX") => Self::Down,
+                // Invalid authorization.
+                Some("28") => Self::Refused,
+                _ => Self::Other,
+            },
+        }
+    }
+}
+
+/// Why a schema could not be brought up to date.
+pub(super) fn of_migration(migrations: &Migrator, error: MigrateError) -> QueueError {
+    match error {
+        MigrateError::VersionMissing(found) => {
+            let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
+            QueueError::Newer { found, known }
+        }
+        // Such as a connection that broke.
+        MigrateError::Execute(error) => QueueError::Store(error),
+        other => QueueError::Migrate(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart() {
+        for (code, expected) in [
+            ("53100", Fault::Full),
+            ("53300", Fault::Down),
+            ("57P01", Fault::Down),
+            ("08006", Fault::Down),
+            ("40P01", Fault::Down),
+            ("25006", Fault::Down),
+            ("28P01", Fault::Refused),
+            ("3D000", Fault::Refused),
+            ("23505", Fault::Other),
+            ("42703", Fault::Other),
+            ("", Fault::Other),
+        ] {
+            assert_eq!(Fault::of_sqlstate(code), expected, "{code}");
+        }
+        // SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_BUSY_SNAPSHOT, SQLITE_CONSTRAINT_UNIQUE.
+        for (code, expected) in
+            [(13, Fault::Full), (778, Fault::Full), (517, Fault::Down), (2067, Fault::Other)]
+        {
+            assert_eq!(Fault::of_sqlite(code), expected, "{code}");
+        }
+    }
+}

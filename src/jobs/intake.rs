@@ -1,0 +1,215 @@
+//! Accepting many jobs with one commit.
+//!
+//! A commit waits for the disk, and whoever accepts must be alone while it counts what waits: SQLite has one writer,
+//! and PostgreSQL one lock for this. One commit per job would bound how many are accepted by how often the disk syncs.
+//! So one task takes whatever has arrived while the last commit was under way, and commits it together. Nobody is
+//! answered before the commit that holds their job. What waits is counted once per commit.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
+
+use super::{
+    Idempotency, Job, JobId, NewJob, QueueError, UNKNOWN_SECONDS,
+    row::{self, Columns},
+};
+
+/// Jobs per commit: so few that another writer does not wait long.
+const BATCH: usize = 64;
+
+pub(super) type Answer = Result<Job, QueueError>;
+
+/// What a commit did: an answer for each job, and the number that waits now.
+pub(super) type Accepted = (Vec<Answer>, u64);
+
+/// Where jobs are accepted.
+#[async_trait]
+pub(super) trait Desk: Send + Sync + 'static {
+    /// One transaction. Refusals write nothing and are answers; a store that fails is an error, and nothing is
+    /// kept.
+    async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError>;
+}
+
+/// An open transaction of whoever alone may accept jobs.
+#[async_trait]
+pub(super) trait Ledger: Send {
+    /// The job that has this key.
+    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError>;
+    /// Counts.
+    async fn waiting(&mut self) -> Result<Waiting, QueueError>;
+    /// Writes a row and tells its rank; `None` where the row is there already.
+    async fn insert(&mut self, job: &NewJob) -> Result<Option<(i64, Job)>, QueueError>;
+    /// Looks a job up.
+    async fn select(&mut self, id: JobId) -> Result<Job, QueueError>;
+}
+
+/// What waits.
+pub(super) struct Waiting {
+    pub jobs: u64,
+    /// Predicted seconds of all of them, and half of those that run.
+    pub seconds: f64,
+    /// Rank and id of the last.
+    pub last: Option<(i64, JobId)>,
+}
+
+impl Waiting {
+    /// From a row of [`sql::WAITING`](super::sql::WAITING) and one of [`sql::LAST`](super::sql::LAST).
+    pub(super) fn read<R: Columns>(counted: &R, last: Option<&R>) -> Result<Self, QueueError> {
+        let rank =
+            |row: &R| Ok::<_, QueueError>((row.integer("rank")?.unwrap_or_default(), row::job_id(row)?));
+        Ok(Self {
+            jobs: counted.integer("jobs")?.unwrap_or_default().unsigned_abs(),
+            seconds: counted.real("seconds")?.unwrap_or_default(),
+            last: last.map(rank).transpose()?,
+        })
+    }
+}
+
+/// Puts jobs in, as far as there is room.
+pub(super) async fn accept(
+    ledger: &mut dyn Ledger,
+    jobs: &[&NewJob],
+    capacity: u32,
+) -> Result<Accepted, QueueError> {
+    let mut waiting = ledger.waiting().await?;
+    let mut answers = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        match accept_one(ledger, &mut waiting, job, capacity).await {
+            Err(error @ (QueueError::Store(_) | QueueError::Corrupt { .. })) => return Err(error),
+            answer => answers.push(answer),
+        }
+    }
+    Ok((answers, waiting.jobs))
+}
+
+/// Puts one job in, or finds the one that its key belongs to.
+async fn accept_one(ledger: &mut dyn Ledger, waiting: &mut Waiting, new: &NewJob, capacity: u32) -> Answer {
+    if let Some(idempotency) = &new.idempotency
+        && let Some(known) = ledger.known(idempotency).await?
+    {
+        return ledger.select(known).await;
+    }
+    if waiting.jobs >= u64::from(capacity) {
+        // It may have filled the last place itself, with a commit whose answer was lost.
+        return match ledger.select(new.id).await {
+            Err(QueueError::NotFound(_)) => Err(QueueError::Full { capacity }),
+            found => found,
+        };
+    }
+    let Some((rank, mut job)) = ledger.insert(new).await? else { return ledger.select(new.id).await };
+    let place = (rank, new.id);
+    let (position, seconds_ahead) = (waiting.jobs + 1, waiting.seconds);
+    let last = waiting.last.is_none_or(|last| last < place);
+    waiting.jobs += 1;
+    waiting.seconds += new.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
+    if !last {
+        return ledger.select(new.id).await;
+    }
+    waiting.last = Some(place);
+    (job.queue_position, job.seconds_ahead) = (Some(position), Some(seconds_ahead));
+    Ok(job)
+}
+
+/// A job that wants in, and who waits for the answer.
+struct Request {
+    job: NewJob,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Request {
+    /// Whoever asked may have gone; the job stays.
+    fn reply(self, outcome: Answer) {
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// The way in.
+#[derive(Debug)]
+pub(super) struct Intake {
+    requests: mpsc::Sender<Request>,
+    waiting: Arc<AtomicU64>,
+}
+
+impl Intake {
+    /// Starts the task; it ends with the last handle.
+    pub(super) fn start(desk: impl Desk) -> Self {
+        let (requests, mut arrived) = mpsc::channel(BATCH);
+        // Nothing is known yet, so that whoever asks looks for themselves.
+        let waiting = Arc::new(AtomicU64::new(u64::MAX));
+        let counted = Arc::clone(&waiting);
+        tokio::spawn(async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            while arrived.recv_many(&mut batch, BATCH).await > 0 {
+                serve(&desk, &counted, std::mem::take(&mut batch)).await;
+            }
+        });
+        Self { requests, waiting }
+    }
+
+    /// Jobs that waited after the last acceptance.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Hands a job in and waits until it is in the queue.
+    pub(super) async fn enqueue(&self, job: NewJob) -> Answer {
+        // The task ends only with the runtime, and every connection with it.
+        let closed = || QueueError::Store(sqlx::Error::PoolClosed);
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request { job, answer }).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+/// All together, or each by itself where that fails: so that everyone hears what is wrong with their own.
+async fn serve(desk: &impl Desk, counted: &AtomicU64, batch: Vec<Request>) {
+    if batch.len() > 1 {
+        let jobs: Vec<&NewJob> = batch.iter().map(|request| &request.job).collect();
+        match desk.commit(&jobs).await {
+            Ok((answers, waiting)) => {
+                counted.store(waiting, Ordering::Relaxed);
+                batch.into_iter().zip(answers).for_each(|(request, answer)| request.reply(answer));
+                return;
+            }
+            Err(error) => debug!(%error, jobs = batch.len(), "jobs are accepted one by one"),
+        }
+    }
+    for request in batch {
+        let outcome = desk.commit(&[&request.job]).await;
+        // One answer per job is what a commit gives.
+        let missing = || QueueError::Store(sqlx::Error::RowNotFound);
+        request.reply(outcome.and_then(|(mut answers, waiting)| {
+            counted.store(waiting, Ordering::Relaxed);
+            answers.pop().unwrap_or(Err(missing()))
+        }));
+    }
+}
+
+/// Fills in [`sql::enqueue!`](super::sql).
+macro_rules! bind_new {
+    ($statement:expr, $new:expr, $now:expr) => {{
+        let new: &$crate::jobs::NewJob = $new;
+        let key = new.idempotency.as_ref();
+        let forecast = new.forecast;
+        sqlx::query($statement)
+            .bind(new.id.to_string())
+            .bind($crate::jobs::row::json(new.id, &new.spec)?)
+            .bind($now)
+            .bind(i64::from(new.options.priority))
+            .bind(new.options.deadline.map($crate::jobs::change::millis))
+            .bind(key.map(|key| key.key.as_str()))
+            .bind(key.map(|key| key.fingerprint.as_str()))
+            .bind(new.traceparent.map(|trace| trace.to_string()))
+            .bind(forecast.map(|forecast| forecast.seconds))
+            .bind(forecast.map(|forecast| forecast.reference_seconds))
+            .bind(forecast.map(|forecast| forecast.memory as i64))
+            .bind(forecast.map(|forecast| forecast.megapixel_iterations))
+    }};
+}
+
+pub(super) use bind_new;

@@ -1,0 +1,391 @@
+//! The job queue on PostgreSQL: for many processes on many machines.
+//!
+//! Every claim, beat and end is one short statement; nothing of the database is held while a job is at work. A claim
+//! steps over rows that others are claiming (`FOR UPDATE SKIP LOCKED`). A transition is written only where the job
+//! still is what the rules were asked about, and its lease still that of whoever writes: otherwise it is looked at
+//! again. All times are the server's, read by the statements themselves, so that machines whose clocks disagree agree
+//! on every lease and deadline; a clock that a test drives by hand is given to them as a value.
+//!
+//! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations.md` on PgBouncer.
+
+mod connect;
+mod crews;
+mod desk;
+mod hints;
+mod retention;
+mod url;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use desk::PostgresDesk;
+use hints::Hints;
+pub use url::{PostgresUrl, UrlError};
+
+use super::{
+    Beat, Claim, Counts, Crew, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState,
+    Lease, NewJob, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    change::{Change, Extras, bind_change, is_canceled, millis},
+    intake::Intake,
+    row, sql,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    render::Progress,
+};
+
+const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
+const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED");
+const BEAT: &str = sql::beat!("reverie_now($5)");
+const CHANGE: &str = sql::change!("reverie_now($10)");
+const IS_OVERDUE: &str = sql::overdue!("reverie_now($1)", "LIMIT 1");
+const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED");
+const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
+
+/// A claim whose answer was lost.
+const CLAIMED: &str = "
+    SELECT *, NULL AS queue_position, NULL AS seconds_ahead FROM jobs WHERE state = 'running' AND lease_token = $1";
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct PostgresQueue {
+    pool: PgPool,
+    /// For those who watch the service: one connection that nobody else takes.
+    watcher: PgPool,
+    /// Where new jobs come in, many with one commit.
+    intake: Intake,
+    hints: Hints,
+    options: QueueOptions,
+    clock: Clock,
+    /// This process, new with every start.
+    process: Uuid,
+    /// What goes on beside: it ends with the queue.
+    _tasks: JoinSet<()>,
+}
+
+impl PostgresQueue {
+    /// Opens a database, bringing its schema up to date where needed. At most so many `connections` are made, and
+    /// three more: for hints, for whoever watches, and for a moment at the start.
+    ///
+    /// # Errors
+    /// When it cannot be reached or is of a newer version, and when others use it with other settings.
+    pub async fn open(
+        url: &PostgresUrl,
+        connections: u32,
+        options: QueueOptions,
+    ) -> Result<Self, QueueError> {
+        let first = connect::migrate(url).await?;
+        connect::agree(&first, &options).await?;
+        let clock = connect::clock(&first, &options).await?;
+        first.close().await;
+        let connect = connect::options(url)?;
+        let (pool, watcher) = (connect::pool(&connect, connections), connect::pool(&connect, 1));
+        let intake = Intake::start(PostgresDesk { pool: pool.clone(), options: options.clone() });
+        let (hints, process, mut tasks) = (Hints::new(), Uuid::new_v4(), JoinSet::new());
+        tasks.spawn(hints.clone().send(pool.clone(), process));
+        tasks.spawn(hints.clone().hear(connect, process, clock.clone()));
+        Ok(Self { pool, watcher, intake, hints, options, clock, process, _tasks: tasks })
+    }
+
+    /// Brings the schema up to date and makes the settings in `options` those of all processes; the ones that were
+    /// others, with the old and the new value.
+    ///
+    /// # Errors
+    /// As with [`PostgresQueue::open`].
+    pub async fn migrate(
+        url: &PostgresUrl,
+        options: &QueueOptions,
+    ) -> Result<Vec<(&'static str, i64, i64)>, QueueError> {
+        let first = connect::migrate(url).await?;
+        let changed = connect::impose(&first, options).await?;
+        first.close().await;
+        Ok(changed)
+    }
+
+    /// The time that statements are to go by; none for the server's own.
+    fn now(&self) -> Option<i64> {
+        self.options.clock.by_hand().map(Timestamp::as_millis)
+    }
+
+    /// Ends or gives back what a worker holds.
+    async fn leave(&self, lease: Lease, event: Event, extras: Extras) -> Result<Job, QueueError> {
+        loop {
+            let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
+            let row = held.fetch_optional(&self.pool).await?.ok_or(QueueError::LeaseLost)?;
+            let (before, extras) = (row::facts(&row)?, extras.clone());
+            let change = Change::new(lease.job, before, event, extras, self.options.max_attempts)?;
+            let change = change.held_by(lease.token);
+            if let Some(written) = self.write(&change).await? {
+                return self.told(lease.job, change.next, written).await;
+            }
+            // Somebody has asked for it to stop meanwhile, or taken it away: it is looked at again.
+        }
+    }
+
+    /// Writes a transition by itself; `None` where the job is not any more what it was.
+    async fn write(&self, change: &Change) -> Result<Option<PgRow>, QueueError> {
+        Ok(bind_change!(CHANGE, change, self.now()).fetch_optional(&self.pool).await?)
+    }
+
+    /// Says what has happened to a job, and shows it.
+    async fn told(&self, id: JobId, next: Facts, written: PgRow) -> Result<Job, QueueError> {
+        let mut job = row::job(&written);
+        if next.state == JobState::Queued {
+            // Its place is to be counted. What is written is written, even where that fails.
+            job = self.get(id).await.or(job);
+            self.hints.work_is_there();
+        }
+        self.hints.changed(id);
+        job
+    }
+
+    /// Has the same thing happen to all jobs of a list, whose rows are locked in this transaction.
+    async fn change_all(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[PgRow],
+        event: Event,
+    ) -> Result<Vec<Rescued>, QueueError> {
+        let mut changed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = row::job_id(row)?;
+            let change =
+                Change::new(id, row::facts(row)?, event, Extras::default(), self.options.max_attempts)?;
+            bind_change!(CHANGE, &change, self.now()).execute(&mut *connection).await?;
+            changed.push(Rescued { id, facts: change.next });
+        }
+        Ok(changed)
+    }
+
+    /// Says what has happened to many jobs.
+    fn tell_all(&self, changed: &[Rescued]) {
+        for Rescued { id, facts } in changed {
+            self.hints.changed(*id);
+            if facts.state == JobState::Queued {
+                self.hints.work_is_there();
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl JobQueue for PostgresQueue {
+    async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
+        let job = self.intake.enqueue(job).await?;
+        self.hints.work_is_there();
+        Ok(job)
+    }
+
+    async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(key).fetch_optional(&self.pool).await?;
+        found.map(|row| row::job_id(&row)).transpose()
+    }
+
+    async fn list(
+        &self,
+        state: Option<JobState>,
+        start: Option<PageStart>,
+        limit: u32,
+    ) -> Result<Page, QueueError> {
+        let statement = if state.is_some() { sql::LIST_IN_STATE } else { sql::LIST };
+        let (created_at, id) = row::page_start(start);
+        let query = sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1);
+        let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
+        row::page(&query.fetch_all(&self.pool).await?, limit)
+    }
+
+    async fn forget(&self, id: JobId) -> Result<Job, QueueError> {
+        let mut transaction = self.pool.begin().await?;
+        let locked = sqlx::query("SELECT id FROM jobs WHERE id = $1 FOR UPDATE").bind(id.to_string());
+        locked.execute(&mut *transaction).await?;
+        let job = select(&mut transaction, id).await?;
+        sqlx::query(sql::DELETE).bind(id.to_string()).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        self.hints.cancel(id);
+        self.hints.changed(id);
+        Ok(job)
+    }
+
+    async fn get(&self, id: JobId) -> Result<Job, QueueError> {
+        let mut connection = self.pool.acquire().await?;
+        select(&mut connection, id).await
+    }
+
+    async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
+        let token = Uuid::new_v4();
+        let claimed = sqlx::query(CLAIM)
+            .bind(worker)
+            .bind(token.to_string())
+            .bind(millis(self.options.lease))
+            .bind(self.now())
+            .fetch_optional(&self.pool);
+        let claimed = match claimed.await.map_err(QueueError::from) {
+            // It may have been done, and would cost the job an attempt if nobody knew of it.
+            Err(error) if error.is_down() => {
+                let mine = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
+                Some(mine.await?.ok_or(error)?)
+            }
+            claimed => claimed?,
+        };
+        let Some(row) = claimed else { return Ok(None) };
+        let job = row::job(&row)?;
+        self.hints.changed(job.id);
+        let lease = Lease { job: job.id, token };
+        Ok(Some(Claim { job, lease }))
+    }
+
+    async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {
+        let row = sqlx::query(BEAT)
+            .bind(lease.job.to_string())
+            .bind(lease.token.to_string())
+            .bind(millis(self.options.lease))
+            .bind(progress.map(|progress| row::json(lease.job, &progress)).transpose()?)
+            .bind(self.now())
+            .fetch_optional(&self.pool)
+            .await?;
+        let row = row.ok_or(QueueError::LeaseLost)?;
+        if progress.is_some() {
+            self.hints.changed(lease.job);
+        }
+        Ok(Beat { cancel_requested: row.try_get("cancel_requested")? })
+    }
+
+    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+        let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
+        if noted.bind(i64::from(octave)).execute(&self.pool).await?.rows_affected() == 0 {
+            return Err(QueueError::LeaseLost);
+        }
+        self.hints.changed(lease.job);
+        Ok(())
+    }
+
+    async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
+        let extras = Extras { finished: Some(finished), ..Extras::default() };
+        self.leave(lease, Event::Completed, extras).await
+    }
+
+    async fn fail(&self, lease: Lease, error: JobError, retry: bool) -> Result<Job, QueueError> {
+        let extras = Extras { error: Some(error), ..Extras::default() };
+        self.leave(lease, Event::Failed { retry }, extras).await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::Released, Extras::default()).await
+    }
+
+    async fn stopped(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::Stopped, Extras::default()).await
+    }
+
+    async fn expired(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::DeadlinePassed, Extras::default()).await
+    }
+
+    async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
+        // Every process looks each second, and seldom finds anything.
+        if sqlx::query(IS_OVERDUE).bind(self.now()).fetch_optional(&self.pool).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.pool.begin().await?;
+        let overdue = sqlx::query(OVERDUE).bind(self.now()).fetch_all(&mut *transaction).await?;
+        let expired = self.change_all(&mut transaction, &overdue, Event::DeadlinePassed).await?;
+        transaction.commit().await?;
+        self.tell_all(&expired);
+        Ok(expired.iter().map(|job| job.id).collect())
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
+        loop {
+            let job = self.get(id).await?;
+            if is_canceled(job.facts())? {
+                return Ok(job);
+            }
+            let (event, max_attempts) = (Event::CancelRequested, self.options.max_attempts);
+            let change = Change::new(id, job.facts(), event, Extras::default(), max_attempts)?;
+            // Where it was claimed or given back meanwhile, it is looked at again.
+            let Some(written) = self.write(&change).await? else { continue };
+            self.hints.cancel(id);
+            return self.told(id, change.next, written).await;
+        }
+    }
+
+    async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError> {
+        let mut transaction = self.pool.begin().await?;
+        let lost = sqlx::query(LOST).bind(which == Rescue::All).bind(self.now());
+        let lost = lost.fetch_all(&mut *transaction).await?;
+        let rescued = self.change_all(&mut transaction, &lost, Event::LeaseExpired).await?;
+        transaction.commit().await?;
+        self.tell_all(&rescued);
+        Ok(rescued)
+    }
+
+    async fn counts(&self) -> Result<Counts, QueueError> {
+        row::counts(&sqlx::query(sql::COUNTS).fetch_all(&self.watcher).await?)
+    }
+
+    async fn ping(&self) -> Result<(), QueueError> {
+        sqlx::query(sql::PING).fetch_optional(&self.watcher).await?;
+        Ok(())
+    }
+
+    async fn depth(&self) -> Result<u64, QueueError> {
+        Ok(sqlx::query_scalar::<_, i64>(sql::DEPTH).fetch_one(&self.pool).await?.unsigned_abs())
+    }
+
+    async fn has_room(&self) -> Result<bool, QueueError> {
+        // What waited after the last acceptance is good enough to let somebody in, not to send them away.
+        let capacity = u64::from(self.options.capacity);
+        Ok(self.intake.waiting() < capacity || self.depth().await? < capacity)
+    }
+
+    async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
+        let oldest = sqlx::query_scalar::<_, Option<i64>>(sql::OLDEST);
+        Ok(oldest.fetch_one(&self.watcher).await?.map(Timestamp::from_millis))
+    }
+
+    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        retention::give_up_pictures(&self.pool, before, limit, self.now()).await
+    }
+
+    async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        retention::ended_before(&self.pool, before, limit).await
+    }
+
+    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
+        retention::forget_ended(&self.pool, ids).await
+    }
+
+    async fn backlog_seconds(&self) -> Result<f64, QueueError> {
+        Ok(sqlx::query(sql::WAITING).fetch_one(&self.pool).await?.try_get("seconds")?)
+    }
+
+    async fn report(&self, crew: &Crew) -> Result<(), QueueError> {
+        crews::report(&self.watcher, self.process, crew, self.now()).await
+    }
+
+    async fn crews(&self) -> Result<Vec<Crew>, QueueError> {
+        crews::heard(&self.watcher, self.now()).await
+    }
+
+    fn signals(&self) -> &Arc<Signals> {
+        self.hints.signals()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    async fn close(&self) {
+        self.watcher.close().await;
+        self.pool.close().await;
+    }
+}
+
+async fn select(connection: &mut PgConnection, id: JobId) -> Result<Job, QueueError> {
+    let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(connection).await?;
+    row::job(&row.ok_or(QueueError::NotFound(id))?)
+}

@@ -1,0 +1,85 @@
+//! Accepting jobs in PostgreSQL: whoever holds the one lock for it is alone, whichever process it is in.
+//!
+//! The lock is what makes the capacity hold: two replicas that count at the same time would both see the last free
+//! place. It costs that acceptance is one after the other in all processes together, for the few milliseconds of a
+//! commit; one commit takes up to 64 jobs. Claims, beats and ends do not need it: they only make room.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{PgConnection, PgPool, Row};
+
+use super::{ENQUEUE, select};
+use crate::jobs::{
+    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
+    intake::{self, Accepted, Desk, Ledger, Waiting, bind_new},
+    row, sql,
+};
+
+/// Number of the lock; it is used for nothing else in this database.
+const LOCK: i64 = i64::from_be_bytes(*b"\0reverie");
+
+/// How often a commit is tried that fails because of the connection, and the rest in between. Whether an earlier one
+/// was done does not matter: a row that is there is found again.
+const TRIES: u32 = 3;
+const REST: Duration = Duration::from_millis(200);
+
+/// Takes jobs in.
+pub(super) struct PostgresDesk {
+    pub pool: PgPool,
+    pub options: QueueOptions,
+}
+
+#[async_trait]
+impl Desk for PostgresDesk {
+    async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
+        let mut tries = 1;
+        loop {
+            match self.try_commit(jobs).await {
+                Err(error) if error.is_down() && tries < TRIES => tokio::time::sleep(REST * tries).await,
+                outcome => return outcome,
+            }
+            tries += 1;
+        }
+    }
+}
+
+impl PostgresDesk {
+    async fn try_commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
+        let now = self.options.clock.by_hand().map(|now| now.as_millis());
+        let mut ledger = PostgresLedger { connection: &mut transaction, now };
+        let accepted = intake::accept(&mut ledger, jobs, self.options.capacity).await?;
+        transaction.commit().await?;
+        Ok(accepted)
+    }
+}
+
+struct PostgresLedger<'a> {
+    connection: &'a mut PgConnection,
+    now: Option<i64>,
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger<'_> {
+    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
+        found.await?.map(|row| row::known(&row, idempotency)).transpose()
+    }
+
+    async fn waiting(&mut self) -> Result<Waiting, QueueError> {
+        let counted = sqlx::query(sql::WAITING).fetch_one(&mut *self.connection).await?;
+        let last = sqlx::query(sql::LAST).fetch_optional(&mut *self.connection).await?;
+        Waiting::read(&counted, last.as_ref())
+    }
+
+    async fn insert(&mut self, job: &NewJob) -> Result<Option<(i64, Job)>, QueueError> {
+        let inserted = bind_new!(ENQUEUE, job, self.now).fetch_optional(&mut *self.connection).await?;
+        inserted.map(|row| Ok((row.try_get("rank")?, row::job(&row)?))).transpose()
+    }
+
+    async fn select(&mut self, id: JobId) -> Result<Job, QueueError> {
+        select(&mut *self.connection, id).await
+    }
+}

@@ -1,0 +1,169 @@
+//! From rows to jobs and back, whichever database they come from. A row that cannot be read is an error that names
+//! its job, never a panic.
+
+use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
+
+use super::{
+    Counts, Erased, Facts, Forecast, Idempotency, Job, JobId, JobResult, JobState, Page, PageStart,
+    QueueError,
+};
+use crate::clock::Timestamp;
+
+/// The few types that columns have, the same in both databases.
+pub(super) trait Columns {
+    fn text(&self, column: &str) -> Result<Option<&str>, sqlx::Error>;
+    fn integer(&self, column: &str) -> Result<Option<i64>, sqlx::Error>;
+    fn real(&self, column: &str) -> Result<Option<f64>, sqlx::Error>;
+    fn flag(&self, column: &str) -> Result<bool, sqlx::Error>;
+}
+
+macro_rules! columns {
+    ($row:ty) => {
+        impl Columns for $row {
+            fn text(&self, column: &str) -> Result<Option<&str>, sqlx::Error> {
+                self.try_get(column)
+            }
+
+            fn integer(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
+                self.try_get(column)
+            }
+
+            fn real(&self, column: &str) -> Result<Option<f64>, sqlx::Error> {
+                self.try_get(column)
+            }
+
+            fn flag(&self, column: &str) -> Result<bool, sqlx::Error> {
+                self.try_get(column)
+            }
+        }
+    };
+}
+
+columns!(SqliteRow);
+columns!(PgRow);
+
+pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
+    let facts = facts(row)?;
+    let time = |column: &str| -> Result<Option<Timestamp>, sqlx::Error> {
+        Ok(row.integer(column)?.map(Timestamp::from_millis))
+    };
+    Ok(Job {
+        id: job_id(row)?,
+        state: facts.state,
+        version: row.integer("version")?.unwrap_or_default().unsigned_abs(),
+        spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "it has no spec"))?,
+        priority: small(row, "priority")?.unwrap_or_default(),
+        deadline_at: time("deadline_at")?,
+        attempt: facts.attempt,
+        cancel_requested: facts.cancel_requested,
+        queue_position: row.integer("queue_position")?.map(i64::unsigned_abs),
+        seconds_ahead: row.real("seconds_ahead")?,
+        forecast: forecast(row)?,
+        progress: parsed(row, "progress")?,
+        preview_octave: small(row, "preview_octave")?,
+        error: parsed(row, "error")?,
+        result: parsed(row, "result")?,
+        render_seconds: row.real("render_seconds")?,
+        created_at: time("created_at")?.ok_or_else(|| corrupt(row, "it has no age"))?,
+        started_at: time("started_at")?,
+        finished_at: time("finished_at")?,
+        updated_at: time("updated_at")?.ok_or_else(|| corrupt(row, "it has no age"))?,
+        erased_at: time("erased_at")?,
+        // A hint for whoever watches: not worth losing a job for.
+        traceparent: row.text("traceparent")?.and_then(|text| text.parse().ok()),
+    })
+}
+
+/// What was predicted; none for a row of an earlier version.
+fn forecast(row: &impl Columns) -> Result<Option<Forecast>, sqlx::Error> {
+    let Some(seconds) = row.real("predicted_seconds")? else { return Ok(None) };
+    Ok(Some(Forecast {
+        seconds,
+        reference_seconds: row.real("reference_seconds")?.unwrap_or(seconds),
+        memory: row.integer("predicted_memory")?.unwrap_or_default().unsigned_abs(),
+        megapixel_iterations: row.real("megapixel_iterations")?.unwrap_or_default(),
+    }))
+}
+
+pub(super) fn facts(row: &impl Columns) -> Result<Facts, QueueError> {
+    Ok(Facts {
+        state: state(row)?,
+        attempt: small(row, "attempt")?.unwrap_or_default(),
+        cancel_requested: row.flag("cancel_requested")?,
+    })
+}
+
+fn state(row: &impl Columns) -> Result<JobState, QueueError> {
+    row.text("state")?.unwrap_or_default().parse().map_err(|error| corrupt(row, error))
+}
+
+pub(super) fn job_id(row: &impl Columns) -> Result<JobId, QueueError> {
+    row.text("id")?.unwrap_or_default().parse().map_err(|error| corrupt(row, error))
+}
+
+/// A job that the sweeper looks at.
+pub(super) fn erased(row: &impl Columns) -> Result<Erased, QueueError> {
+    let result: Option<JobResult> = parsed(row, "result")?;
+    Ok(Erased { id: job_id(row)?, result: result.map(|result| result.lease) })
+}
+
+/// A page out of rows of which one more was asked for than the page has: that one shows whether there is another.
+pub(super) fn page(rows: &[impl Columns], limit: u32) -> Result<Page, QueueError> {
+    let mut jobs = rows.iter().map(job).collect::<Result<Vec<Job>, _>>()?;
+    let more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let next = if more { jobs.last().map(PageStart::after) } else { None };
+    Ok(Page { jobs, next })
+}
+
+/// Where a page starts: age and id. Without a start behind a job that is newer than all.
+pub(super) fn page_start(start: Option<PageStart>) -> (i64, String) {
+    start.map_or((i64::MAX, String::new()), |start| (start.created_at.as_millis(), start.id.to_string()))
+}
+
+/// Number of jobs by state.
+pub(super) fn counts(rows: &[impl Columns]) -> Result<Counts, QueueError> {
+    let mut counts = Counts::default();
+    for row in rows {
+        let jobs = row.integer("jobs")?.unwrap_or_default().unsigned_abs();
+        match state(row)? {
+            JobState::Queued => counts.queued = jobs,
+            JobState::Running => counts.running = jobs,
+            JobState::Succeeded => counts.succeeded = jobs,
+            JobState::Failed => counts.failed = jobs,
+            JobState::Canceled => counts.canceled = jobs,
+            JobState::Expired => counts.expired = jobs,
+        }
+    }
+    Ok(counts)
+}
+
+/// The job that a key belongs to, where it came with the same wish.
+pub(super) fn known(row: &impl Columns, idempotency: &Idempotency) -> Result<JobId, QueueError> {
+    if row.text("fingerprint")? != Some(&*idempotency.fingerprint) {
+        return Err(QueueError::KeyReused);
+    }
+    job_id(row)
+}
+
+/// A column whose numbers are small.
+fn small<T: TryFrom<i64>>(row: &impl Columns, column: &str) -> Result<Option<T>, QueueError> {
+    let Some(number) = row.integer(column)? else { return Ok(None) };
+    T::try_from(number).map(Some).map_err(|_| corrupt(row, format!("{column}: {number} is out of range")))
+}
+
+/// A column that holds JSON.
+fn parsed<T: serde::de::DeserializeOwned>(row: &impl Columns, column: &str) -> Result<Option<T>, QueueError> {
+    let value = row.text(column)?.map(serde_json::from_str).transpose();
+    value.map_err(|error| corrupt(row, format!("{column}: {error}")))
+}
+
+pub(super) fn json<T: serde::Serialize>(id: JobId, value: &T) -> Result<String, QueueError> {
+    serde_json::to_string(value)
+        .map_err(|error| QueueError::Corrupt { id: id.to_string(), problem: error.to_string() })
+}
+
+fn corrupt(row: &impl Columns, problem: impl ToString) -> QueueError {
+    let id = row.text("id").ok().flatten().unwrap_or("?").to_owned();
+    QueueError::Corrupt { id, problem: problem.to_string() }
+}

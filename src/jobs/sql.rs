@@ -1,0 +1,217 @@
+//! The statements, once for both databases: what a statement does to a job is a rule of the queue, and rules stand in
+//! one place.
+//!
+//! The dialects differ in two things. SQLite is told the time (`$n`), while PostgreSQL goes by its own clock unless a
+//! test drives it (`reverie_now($n)`), so that machines whose clocks disagree agree on every lease. And PostgreSQL
+//! locks the rows that it is about to change, stepping over those that somebody else has locked. Where either
+//! matters, a macro makes the statement from the words of the dialect.
+
+/// What is not read from the row but counted, and is there only for queued jobs.
+macro_rules! uncounted {
+    () => {
+        "NULL AS queue_position, NULL AS seconds_ahead"
+    };
+}
+
+/// A row with its place in the queue and the predicted seconds before it, which are there only for queued jobs.
+/// A job whose seconds were never predicted counts as ten.
+macro_rules! select {
+    ($($rest:literal)+) => {
+        concat!(
+            "SELECT jobs.*, CASE WHEN state = 'queued' THEN (
+                SELECT count(*) FROM jobs AS ahead
+                WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) <= (jobs.rank, jobs.id)
+            ) END AS queue_position, CASE WHEN state = 'queued' THEN (
+                SELECT coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) FROM jobs AS ahead
+                WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) < (jobs.rank, jobs.id)
+            ) + (
+                SELECT coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) / 2 FROM jobs AS ahead
+                WHERE ahead.state = 'running'
+            ) END AS seconds_ahead FROM jobs ",
+            $($rest),+
+        )
+    };
+}
+
+/// One job.
+pub(super) const SELECT: &str = select!("WHERE id = $1");
+
+/// A page of all jobs, and of those in one state: two statements, so that each has its index.
+pub(super) const LIST: &str =
+    select!("WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3");
+pub(super) const LIST_IN_STATE: &str =
+    select!("WHERE (created_at, id) < ($1, $2) AND state = $4 ORDER BY created_at DESC, id DESC LIMIT $3");
+
+/// What waits, and half of what runs.
+pub(super) const WAITING: &str = "
+    SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) + (
+        SELECT coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) / 2 FROM jobs WHERE state = 'running'
+    ) AS seconds
+    FROM jobs WHERE state = 'queued'";
+
+/// The last in the queue.
+pub(super) const LAST: &str =
+    "SELECT rank, id FROM jobs WHERE state = 'queued' ORDER BY rank DESC, id DESC LIMIT 1";
+
+pub(super) const COUNTS: &str = "SELECT state, count(*) AS jobs FROM jobs GROUP BY state";
+pub(super) const DEPTH: &str = "SELECT count(*) FROM jobs WHERE state = 'queued'";
+pub(super) const OLDEST: &str = "SELECT min(created_at) FROM jobs WHERE state = 'queued'";
+pub(super) const PING: &str = "SELECT id FROM jobs LIMIT 1";
+pub(super) const WITH_KEY: &str = "SELECT id, fingerprint FROM jobs WHERE idempotency_key = $1";
+pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1";
+
+/// What the rules need to know of a job that a worker holds.
+pub(super) const HELD: &str =
+    "SELECT id, state, attempt, cancel_requested FROM jobs WHERE id = $1 AND lease_token = $2";
+
+/// A new row. Its place is known where it is the last in rank, and looked up otherwise. A row that is there already
+/// stays as it is: whoever does not know whether it was written may write it again.
+macro_rules! enqueue {
+    ($now:literal) => {
+        concat!(
+            "INSERT INTO jobs (
+                id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key,
+                fingerprint, traceparent, predicted_seconds, reference_seconds, predicted_memory,
+                megapixel_iterations
+            )
+            VALUES ($1, 'queued', $2, ", $now, ", ", $now, ", ", $now, ", $4, ", $now, " + $5, $6, $7, $8, $9, $10,
+                $11, $12)
+            ON CONFLICT (id) DO NOTHING
+            RETURNING *, ", $crate::jobs::sql::uncounted!()
+        )
+    };
+}
+
+/// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
+/// It does what [`Facts::next`](crate::jobs::Facts::next) says of [`Event::Claimed`](crate::jobs::Event::Claimed);
+/// the contract suite compares the two.
+macro_rules! claim {
+    ($now:literal, $lock:literal) => {
+        concat!(
+            "UPDATE jobs SET
+                state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL,
+                worker = $1, lease_token = $2, lease_expires_at = ",
+            $now,
+            " + $3, started_at = ",
+            $now,
+            ",
+                updated_at = ",
+            $now,
+            "
+            WHERE id = (
+                SELECT id FROM jobs
+                WHERE state = 'queued' AND not_before <= ",
+            $now,
+            "
+                    AND (deadline_at IS NULL OR deadline_at > ",
+            $now,
+            ")
+                ORDER BY rank, id LIMIT 1 ",
+            $lock,
+            "
+            )
+            RETURNING *, ",
+            $crate::jobs::sql::uncounted!()
+        )
+    };
+}
+
+/// A beat without progress changes nothing that a client could see, so the version stays.
+macro_rules! beat {
+    ($now:literal) => {
+        concat!(
+            "UPDATE jobs SET
+                lease_expires_at = ",
+            $now,
+            " + $3, progress = coalesce($4, progress),
+                version = version + CASE WHEN $4 IS NULL THEN 0 ELSE 1 END,
+                updated_at = CASE WHEN $4 IS NULL THEN updated_at ELSE ",
+            $now,
+            " END
+            WHERE id = $1 AND lease_token = $2
+            RETURNING cancel_requested"
+        )
+    };
+}
+
+/// The time of the row stays that of its progress, from which the rest is reckoned.
+pub(super) const PREVIEW: &str =
+    "UPDATE jobs SET preview_octave = $3, version = version + 1 WHERE id = $1 AND lease_token = $2";
+
+/// Every other transition. The lease stays only with a job that goes on running; a job that goes back into
+/// the queue forgets what its attempt had done. Nothing is written where the job is not any more what the rules were
+/// asked about.
+macro_rules! change {
+    ($now:literal) => {
+        concat!(
+            "UPDATE jobs SET
+                state = $2, version = version + 1, attempt = $3, cancel_requested = $4, not_before = ",
+            $now,
+            " + $5,
+                worker = CASE WHEN $2 = 'running' THEN worker END,
+                lease_token = CASE WHEN $2 = 'running' THEN lease_token END,
+                lease_expires_at = CASE WHEN $2 = 'running' THEN lease_expires_at END,
+                started_at = CASE WHEN $2 <> 'queued' THEN started_at END,
+                progress = CASE WHEN $2 <> 'queued' THEN coalesce($6, progress) END,
+                error = $7, result = $8, render_seconds = $9,
+                finished_at = CASE WHEN $2 NOT IN ('queued', 'running') THEN ",
+            $now,
+            " END,
+                updated_at = ",
+            $now,
+            "
+            WHERE id = $1 AND state = $11 AND attempt = $12 AND cancel_requested = $13
+                AND ($14 IS NULL OR lease_token = $14)
+            RETURNING *, ",
+            $crate::jobs::sql::uncounted!()
+        )
+    };
+}
+
+/// Waiting jobs whose deadline has passed.
+macro_rules! overdue {
+    ($now:literal, $lock:literal) => {
+        concat!(
+            "SELECT id, state, attempt, cancel_requested FROM jobs
+            WHERE state = 'queued' AND deadline_at IS NOT NULL AND deadline_at <= ",
+            $now,
+            " ",
+            $lock
+        )
+    };
+}
+
+/// Running jobs whose lease has run out, or all of them.
+macro_rules! lost {
+    ($now:literal, $lock:literal) => {
+        concat!(
+            "SELECT id, state, attempt, cancel_requested FROM jobs
+            WHERE state = 'running' AND ($1 OR lease_expires_at <= ",
+            $now,
+            ") ORDER BY created_at, id ",
+            $lock
+        )
+    };
+}
+
+/// Clients see it, so the version grows.
+macro_rules! give_up {
+    ($now:literal, $lock:literal) => {
+        concat!(
+            "UPDATE jobs SET erased_at = ", $now, ", version = version + 1, updated_at = ", $now, "
+            WHERE id IN (
+                SELECT id FROM jobs WHERE finished_at < $1 AND finished_at IS NOT NULL AND erased_at IS NULL
+                ORDER BY finished_at LIMIT $2 ", $lock, "
+            )
+            RETURNING id, result"
+        )
+    };
+}
+
+/// Finished jobs, the oldest first.
+pub(super) const ENDED: &str = "
+    SELECT id, result FROM jobs WHERE finished_at < $1 AND finished_at IS NOT NULL ORDER BY finished_at LIMIT $2";
+
+pub(super) const FORGET: &str = "DELETE FROM jobs WHERE id = $1 AND finished_at IS NOT NULL";
+
+pub(super) use {beat, change, claim, enqueue, give_up, lost, overdue, uncounted};

@@ -1,0 +1,57 @@
+//! Accepting jobs in SQLite: whoever has begun to write is alone.
+
+use async_trait::async_trait;
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use super::{ENQUEUE, select};
+use crate::jobs::{
+    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
+    intake::{self, Accepted, Desk, Ledger, Waiting, bind_new},
+    row, sql,
+};
+
+/// Takes jobs in through the one connection that writes.
+pub(super) struct SqliteDesk {
+    pub writer: SqlitePool,
+    pub options: QueueOptions,
+}
+
+#[async_trait]
+impl Desk for SqliteDesk {
+    async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let now = self.options.clock.now().as_millis();
+        let mut ledger = SqliteLedger { connection: &mut transaction, now };
+        let accepted = intake::accept(&mut ledger, jobs, self.options.capacity).await?;
+        transaction.commit().await?;
+        Ok(accepted)
+    }
+}
+
+struct SqliteLedger<'a> {
+    connection: &'a mut SqliteConnection,
+    now: i64,
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger<'_> {
+    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
+        found.await?.map(|row| row::known(&row, idempotency)).transpose()
+    }
+
+    async fn waiting(&mut self) -> Result<Waiting, QueueError> {
+        let counted = sqlx::query(sql::WAITING).fetch_one(&mut *self.connection).await?;
+        let last = sqlx::query(sql::LAST).fetch_optional(&mut *self.connection).await?;
+        Waiting::read(&counted, last.as_ref())
+    }
+
+    async fn insert(&mut self, job: &NewJob) -> Result<Option<(i64, Job)>, QueueError> {
+        let inserted = bind_new!(ENQUEUE, job, self.now).fetch_optional(&mut *self.connection).await?;
+        inserted.map(|row| Ok((row.try_get("rank")?, row::job(&row)?))).transpose()
+    }
+
+    async fn select(&mut self, id: JobId) -> Result<Job, QueueError> {
+        select(self.connection, id).await
+    }
+}

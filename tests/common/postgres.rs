@@ -1,0 +1,179 @@
+//! A PostgreSQL server of the tests' own: a throw-away cluster on a socket in a temporary folder, one per test
+//! process, with a database for whoever asks.
+//!
+//! The programs come from `$REVERIE_POSTGRES_BIN`, from where Debian puts them, or from the `PATH`;
+//! `scripts/test-servers` installs them. The server runs as another user where the tests run as root, which
+//! PostgreSQL refuses to. It ends with the test process, however that ends: a shell holds it, and ends it when its own
+//! standard input, whose other end is here, is closed.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests may fail loudly"
+)]
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use reverie::jobs::postgres::PostgresUrl;
+use sqlx::{Connection, Executor, PgConnection};
+
+/// Nothing here takes this long, even on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Starts the server, and ends it and its folder with our end of the pipe.
+const KEEP: &str = r#"
+"$0/postgres" -D "$1/data" -k "$1" -c listen_addresses= -c max_connections=300 -c fsync=off \
+    -c shared_buffers=64MB -c log_min_messages=fatal -c logging_collector=off >>"$1/log" 2>&1 &
+read -r _
+kill -QUIT $!
+wait $!
+rm -rf "$1"
+"#;
+
+/// A running server.
+pub struct Cluster {
+    folder: PathBuf,
+    bin: PathBuf,
+    /// The shell; its standard input is closed when this process ends.
+    _keeper: Child,
+    databases: AtomicU32,
+}
+
+static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+
+/// The server of this process; `None` (and a line that names `test`) where there are no programs for one.
+///
+/// # Panics
+/// Where there are none and `CI` is set: there nothing may be skipped.
+pub fn cluster(test: &str) -> Option<&'static Cluster> {
+    let cluster = CLUSTER.get_or_init(|| binaries().map(|bin| Cluster::start(&bin)));
+    if cluster.is_none() {
+        let why = "no PostgreSQL server programs (scripts/test-servers installs them)";
+        assert!(std::env::var_os("CI").is_none(), "{test}: {why}");
+        // Past the test harness, which swallows what passing tests print.
+        let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
+    }
+    cluster.as_ref()
+}
+
+/// The folder with `initdb` and `postgres`.
+fn binaries() -> Option<PathBuf> {
+    let chosen = std::env::var_os("REVERIE_POSTGRES_BIN").map(PathBuf::from);
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut debian: Vec<(u32, PathBuf)> = debian
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    // The newest first.
+    debian.sort_by(|one, other| other.cmp(one));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = chosen.into_iter().chain(debian.into_iter().map(|(_, bin)| bin));
+    let mut folders = folders.chain(std::env::split_paths(&path));
+    folders.find(|bin| ["initdb", "postgres"].iter().all(|program| bin.join(program).exists()))
+}
+
+/// Whom to be where we are root: user and group.
+fn somebody() -> Option<(u32, u32)> {
+    if fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).ok()? != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let user = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut numbers = line.split(':').skip(2).map(|number| number.parse().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    Some(user("postgres").or_else(|| user("nobody")).expect("a user who is not root"))
+}
+
+impl Cluster {
+    fn start(bin: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("reverie-pg-").tempdir().unwrap().keep();
+        let whom = somebody();
+        if let Some((user, group)) = whom {
+            chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        let as_somebody = |mut command: Command| {
+            command.current_dir(&folder).env("LC_ALL", "C").env("TZ", "UTC");
+            if let Some((user, group)) = whom {
+                command.uid(user).gid(group);
+            }
+            command
+        };
+        let mut init = as_somebody(Command::new(bin.join("initdb")));
+        init.args(["--auth=trust", "--username=reverie", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"]);
+        let made = init.arg(folder.join("data")).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut keeper = as_somebody(Command::new("sh"));
+        keeper.args(["-c", KEEP]).arg(bin).arg(&folder).stdin(Stdio::piped());
+        let keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let cluster = Self { folder, bin: bin.to_owned(), _keeper: keeper, databases: AtomicU32::new(0) };
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Asks until it answers.
+    fn wait_until_ready(&self) {
+        let began = Instant::now();
+        loop {
+            let mut ask = Command::new(self.bin.join("pg_isready"));
+            ask.arg("-q").arg("-h").arg(&self.folder);
+            if ask.status().unwrap().success() {
+                return;
+            }
+            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(began.elapsed() < DEADLINE, "the server does not start: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The address of a database.
+    pub fn url(&self, database: &str) -> String {
+        let folder = self.folder.to_str().unwrap().replace('/', "%2F");
+        format!("postgres://reverie@{folder}/{database}")
+    }
+
+    /// The same as text, for a process.
+    pub fn url_of(&self, database: &PostgresUrl) -> String {
+        self.url(&name(database))
+    }
+
+    /// A new, empty database.
+    pub async fn database(&self) -> PostgresUrl {
+        let name = format!("case_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        connection.close().await.unwrap();
+        self.url(&name).parse().unwrap()
+    }
+
+    /// A connection to a database, to look into it and to disturb it.
+    pub async fn connect(&self, database: &PostgresUrl) -> PgConnection {
+        PgConnection::connect(&self.url_of(database)).await.unwrap()
+    }
+
+    /// Ends every connection to a database, as a restart of the server does; their number.
+    pub async fn end_connections(&self, database: &PostgresUrl) -> i64 {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let ended = sqlx::query_scalar(
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1",
+        );
+        ended.bind(name(database)).fetch_one(&mut connection).await.unwrap()
+    }
+}
+
+/// Of a database, out of what is shown of its address.
+fn name(database: &PostgresUrl) -> String {
+    database.to_string().split(' ').next().unwrap().to_owned()
+}
