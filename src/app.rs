@@ -151,7 +151,7 @@ impl App {
         }
         let dir = &config.storage.dir;
         let lock = lock(dir)?;
-        let objects = Objects::local(dir)?;
+        let objects = Objects::configured(&config).await?;
         let options = QueueOptions {
             capacity: config.queue.capacity,
             lease: config.queue.lease,

@@ -4,6 +4,7 @@
 //! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
 
 mod operating;
+mod s3;
 
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 pub use operating::{RetentionConfig, TelemetryConfig};
+pub use s3::{Place, S3Config};
 
 use crate::fields::{FieldError, Fields};
 
@@ -24,6 +26,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[storage]`
     pub storage: StorageConfig,
+    /// `[s3]`
+    pub s3: S3Config,
     /// `[models]`
     pub models: ModelsConfig,
     /// `[queue]`
@@ -64,6 +68,10 @@ pub struct ServerConfig {
 pub struct StorageConfig {
     /// A folder for this server alone.
     pub dir: PathBuf,
+    /// Where pictures are kept.
+    pub objects: Place,
+    /// Whether clients are sent to the store to fetch their results.
+    pub redirect_results: bool,
 }
 
 /// Where models come from.
@@ -144,7 +152,7 @@ impl Default for ServerConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { dir: "data".into() }
+        Self { dir: "data".into(), objects: Place::Disk, redirect_results: false }
     }
 }
 
@@ -254,9 +262,8 @@ impl Config {
         let mut root = Fields::new("", value);
         let config = Self {
             server: section(&mut root, "server", server),
-            storage: section(&mut root, "storage", |fields, default: StorageConfig| StorageConfig {
-                dir: folder(fields, default.dir),
-            }),
+            storage: section(&mut root, "storage", storage),
+            s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {
                 dir: folder(fields, default.dir),
             }),
@@ -290,6 +297,12 @@ fn section<T: Default>(root: &mut Fields, name: &'static str, read: impl FnOnce(
     let section = read(&mut fields, T::default());
     root.extend(fields.finish());
     section
+}
+
+fn storage(fields: &mut Fields, default: StorageConfig) -> StorageConfig {
+    let objects = s3::place(fields);
+    let redirect_results = s3::redirect(fields, &objects);
+    StorageConfig { dir: folder(fields, default.dir), objects, redirect_results }
 }
 
 fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {

@@ -96,7 +96,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .map_err(|source| refused("server.listen", &config.server.listen, source))?;
     let admin = start_admin(&config.server.admin_listen, patience)?;
     let address = listener.local_addr()?;
-    let mut app = App::start(config).await?;
+    // Starting may take a while: a store that does not answer is waited for.
+    let mut app = tokio::select! {
+        app = App::start(config) => app?,
+        name = signals.next() => {
+            info!(signal = name, "stopped before it was ready");
+            return Ok(());
+        }
+    };
     if let Some(admin) = &admin {
         admin.attach(app.state.clone());
     }
