@@ -33,7 +33,7 @@ pub struct S3Config {
     pub path_style: bool,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
-    /// How long the store may be silent in the middle of a request.
+    /// How long the store may take to begin its answer to a request, and be silent in the middle of it.
     pub timeout: Duration,
     /// How long a failed request is tried again.
     pub retry: Duration,
@@ -49,7 +49,7 @@ impl Default for S3Config {
             allow_http: false,
             path_style: true,
             connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(20),
             retry: Duration::from_secs(15),
             start: Duration::from_secs(60),
         }

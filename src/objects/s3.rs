@@ -23,11 +23,9 @@ use tracing::warn;
 use super::{ObjectError, error};
 use crate::config::S3Config;
 
-/// Size of the parts of a large upload. Small enough to be sent again, large enough for stores that want 5 MiB.
+/// Uploads above this size go in parts of this size: small enough to be sent within the time limit of a request, and to
+/// be sent again; large enough for stores that want 5 MiB.
 const PART: usize = 8 << 20;
-
-/// Uploads above this size go in parts.
-const LARGE: usize = 2 * PART;
 
 /// Parts on their way at the same time.
 const PARALLEL: usize = 4;
@@ -75,7 +73,7 @@ impl S3 {
         if !config.endpoint.is_empty() {
             builder = builder.with_endpoint(endpoint(bucket, config));
         }
-        // No limit for a whole answer: its reader may be a slow client. A store that is silent is given up.
+        // No limit for a whole answer: its reader may be a slow client. A store that says nothing is given up.
         let options = ClientOptions::new()
             .with_allow_http(config.allow_http)
             .with_connect_timeout(config.connect_timeout)
@@ -174,7 +172,7 @@ pub(super) async fn put(
     path: &Path,
     mut bytes: Bytes,
 ) -> Result<(), object_store::Error> {
-    if bytes.len() <= LARGE {
+    if bytes.len() <= PART {
         return store.put(path, bytes.into()).await.map(drop);
     }
     let mut upload = store.put_multipart(path).await?;

@@ -1,6 +1,6 @@
 //! The built program with its pictures in a bucket.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use hyper::http::request::Parts;
 use reqwest::{Method, redirect::Policy};
@@ -102,6 +102,30 @@ async fn clients_are_sent_to_the_bucket() {
     client.request(Method::DELETE, &format!("/v1/jobs/{id}")).await;
     problem(client.get(&path).await, 404).await;
     assert_eq!(reqwest::get(&address).await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn results_are_gone_after_their_time() {
+    let (s3, folder) = (S3Server::start().await, tempfile::tempdir().unwrap());
+    let server = start(&s3, folder.path(), &[]).await;
+    let id = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.dream(&id).await;
+    server.terminate();
+    assert!(server.ended().await);
+    // A server that starts sweeps at once, and keeps results for about a second.
+    let sent =
+        [("REVERIE__RETENTION__RESULTS_DAYS", "0.00001"), ("REVERIE__STORAGE__REDIRECT_RESULTS", "true")];
+    let server = start(&s3, folder.path(), &sent).await;
+    let path = format!("/v1/jobs/{id}/result");
+    let swept = server.client.job_until(&id, |job| job["links"]["result"].is_null()).await;
+    assert_eq!(swept["status"], "succeeded", "{swept}");
+    problem(server.client.get(&path).await, 410).await;
+    let waiting = async {
+        while !s3.visible().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.expect("pictures stay in the bucket");
 }
 
 #[tokio::test]
