@@ -198,3 +198,29 @@ async fn a_bucket_that_cannot_be_used_ends_the_start() {
         assert!(!text.contains(SECRET), "the secret is in the log");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_waits_for_its_bucket_says_so_and_can_be_stopped() {
+    let (s3, folder) = (S3Server::start().await, tempfile::tempdir().unwrap());
+    s3.spoil(Fault::Busy, usize::MAX, any);
+    // The server says where it listens when it is ready, which it never is here.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let more = [("REVERIE__SERVER__ADMIN_LISTEN", free.as_str()), ("REVERIE__S3__START_SECONDS", "3600")];
+    let mut child = command(&s3, folder.path(), &more).spawn().unwrap();
+    let until = async {
+        while s3.requests().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, until).await.expect("the store is not asked");
+    let admin = Client::new(format!("http://{free}"));
+    assert_eq!(admin.get("/healthz").await.status(), 200);
+    let ready = admin.get("/readyz").await;
+    assert_eq!(ready.status(), 503);
+    let ready: Value = ready.json().await.unwrap();
+    assert_eq!(ready["checks"]["started"], false, "{ready}");
+    let id = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let ended = tokio::time::timeout(DEADLINE, child.wait()).await.expect("it does not end").unwrap();
+    assert!(ended.success());
+}
