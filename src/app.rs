@@ -174,9 +174,8 @@ impl App {
         if catalogue.ids().is_empty() {
             return Err(StartError::NoModels(config.models.dir));
         }
-        let dir = &config.storage.dir;
         let store::Opened { queue, lock } = store::open(&config, &clock).await?;
-        let objects = Objects::local(dir)?;
+        let objects = Objects::configured(&config).await?;
         let pace = Arc::new(Pace::default());
         if let Some(renderer) = renderers.first() {
             worker::calibrate(renderer, &catalogue, &pace).await;

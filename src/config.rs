@@ -4,6 +4,7 @@
 //! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
 
 mod operating;
+mod s3;
 mod storage;
 
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 pub use operating::{RetentionConfig, TelemetryConfig};
+pub use s3::{Place, S3Config};
 pub use storage::Database;
 
 use crate::fields::{FieldError, Fields};
@@ -26,6 +28,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[storage]`
     pub storage: StorageConfig,
+    /// `[s3]`
+    pub s3: S3Config,
     /// `[models]`
     pub models: ModelsConfig,
     /// `[queue]`
@@ -72,6 +76,10 @@ pub struct StorageConfig {
     pub connections: u32,
     /// How long a start waits for a database server that cannot be reached.
     pub patience: Duration,
+    /// Where pictures are kept.
+    pub objects: Place,
+    /// Whether clients are sent to the store to fetch their results.
+    pub redirect_results: bool,
 }
 
 /// Where models come from.
@@ -259,6 +267,7 @@ impl Config {
         let config = Self {
             server: section(&mut root, "server", server),
             storage: section(&mut root, "storage", storage::storage),
+            s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {
                 dir: folder(fields, default.dir),
             }),

@@ -1,143 +1,41 @@
-//! Blobs: input images and finished dreams.
+//! Blobs: input images and finished dreams, in folders on a disk or in a bucket of an S3-compatible store.
 //!
 //! An [`ObjectKey`] is the only way to name one, so that no path is ever put together from what a client
 //! sent. The local store stages every blob beside its place and renames it when it is whole; with its
 //! `fsync` option the file and its folder are on the disk before `put` returns, which a job's row relies on:
 //! an accepted job whose input is lost would be a broken promise, while a blob without a row only takes space.
+//! A bucket makes the same promises by itself.
 
-use std::{fmt, fs, io, ops::Range, path::Path, sync::Arc};
+mod error;
+mod key;
+mod s3;
+
+use std::{
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::BoxStream};
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, local::LocalFileSystem};
-use uuid::Uuid;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, local::LocalFileSystem};
+
+pub use error::ObjectError;
+pub use key::ObjectKey;
 
 use crate::{
     clock::Timestamp,
-    jobs::{Job, JobId, Lease},
+    config::{Config, Place, S3Config},
 };
+use s3::S3;
 
 /// The folders that keys live in.
 const FOLDERS: [&str; 5] = ["inputs", "masks", "results", "checkpoints", "previews"];
-
-/// Name of one blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ObjectKey {
-    /// The image that a job starts from.
-    Input(JobId),
-    /// The image that says where the dream may grow.
-    Mask(JobId),
-    /// A finished dream. The lease is part of the name, so that a worker that lost its job can neither
-    /// overwrite nor delete what its successor stored.
-    Result(JobId, Uuid),
-    /// The state after the newest finished octave of a job at work. Whoever works on a job writes the same
-    /// states in the same order, so the lease is no part of the name.
-    Checkpoint(JobId),
-    /// The newest finished octave as a small JPEG.
-    Preview(JobId),
-}
-
-impl ObjectKey {
-    /// Where the holder of `lease` stores its dream.
-    pub fn result_under(lease: Lease) -> Self {
-        Self::Result(lease.job, lease.token)
-    }
-
-    /// Where a job's dream is, once there is one.
-    pub fn result_of(job: &Job) -> Option<Self> {
-        job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
-    }
-
-    /// The job that it belongs to.
-    pub fn job(self) -> JobId {
-        match self {
-            Self::Input(job) | Self::Mask(job) => job,
-            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) => job,
-        }
-    }
-
-    /// Reads a name as [`fmt::Display`] writes it; none where it is nobody's.
-    fn parse(name: &str) -> Option<Self> {
-        match name.split_once('/')? {
-            ("inputs", job) => Some(Self::Input(job.parse().ok()?)),
-            ("masks", job) => Some(Self::Mask(job.parse().ok()?)),
-            ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
-            ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
-            ("results", name) => {
-                let (job, lease) = name.rsplit_once('-')?;
-                Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
-            }
-            _ => None,
-        }
-    }
-
-    /// Every blob that belongs to a job.
-    pub fn all_of(job: &Job) -> Vec<Self> {
-        let own = [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id)];
-        let mask = job.spec.mask.map(|_| Self::Mask(job.id));
-        own.into_iter().chain(mask).chain(Self::result_of(job)).collect()
-    }
-
-    fn path(self) -> object_store::path::Path {
-        object_store::path::Path::from(self.to_string())
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Input(job) => write!(f, "inputs/{job}"),
-            Self::Mask(job) => write!(f, "masks/{job}"),
-            Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
-            Self::Preview(job) => write!(f, "previews/{job}"),
-            Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
-        }
-    }
-}
-
-/// Why a blob could not be stored, read or deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum ObjectError {
-    /// There is no blob of that name.
-    #[error("there is no object {0}")]
-    NotFound(ObjectKey),
-    /// The store failed.
-    #[error("object {key}: {source}")]
-    Store {
-        /// The blob.
-        key: ObjectKey,
-        /// The store's reason.
-        source: object_store::Error,
-    },
-    /// The folders cannot be prepared.
-    #[error("{path}: {source}")]
-    Prepare {
-        /// The folder.
-        path: String,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The store cannot be opened.
-    #[error("the blob store cannot be opened: {0}")]
-    Open(object_store::Error),
-    /// The blobs cannot be listed.
-    #[error("the blob store cannot be listed: {0}")]
-    List(object_store::Error),
-}
-
-impl ObjectError {
-    /// Whether there was no room: the disk is full, or its quota used up.
-    pub fn is_full(&self) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<io::Error>() {
-                return matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            }
-            cause = error.source();
-        }
-        false
-    }
-}
 
 /// A blob on its way out.
 pub struct Object {
@@ -151,10 +49,46 @@ pub struct Object {
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
-    root: Arc<Path>,
+    kind: Arc<Kind>,
+}
+
+/// What stands behind it.
+#[derive(Debug)]
+enum Kind {
+    /// Folders below this one.
+    Disk(PathBuf),
+    Bucket(Box<S3>),
 }
 
 impl Objects {
+    /// The store that is configured; credentials for a bucket come from the environment.
+    ///
+    /// # Errors
+    /// When it cannot be used; a bucket that does not answer is waited for.
+    pub async fn configured(config: &Config) -> Result<Self, ObjectError> {
+        match &config.storage.objects {
+            Place::Disk => Self::local(&config.storage.dir),
+            Place::Bucket { bucket, prefix } => {
+                Self::bucket(bucket, prefix, &config.s3, AmazonS3Builder::from_env()).await
+            }
+        }
+    }
+
+    /// A store in a bucket, below `prefix`; `base` brings the credentials.
+    ///
+    /// # Errors
+    /// When the bucket cannot be used, or does not answer within `config.start`.
+    pub async fn bucket(
+        bucket: &str,
+        prefix: &str,
+        config: &S3Config,
+        base: AmazonS3Builder,
+    ) -> Result<Self, ObjectError> {
+        let (s3, store) = S3::new(bucket, prefix, config, base)?;
+        s3.ready(&*store, config.start).await?;
+        Ok(Self { store, kind: Arc::new(Kind::Bucket(Box::new(s3))) })
+    }
+
     /// A store in folders below `root`, which is created where needed. What an earlier process left
     /// half-written is removed, so no other process may be using the folder.
     ///
@@ -167,17 +101,22 @@ impl Objects {
             prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
         }
         let store = LocalFileSystem::new_with_prefix(root).map_err(ObjectError::Open)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), root: root.into() })
+        Ok(Self { store: Arc::new(store), kind: Arc::new(Kind::Disk(root.into())) })
     }
 
-    /// Whether the folders are there, as they are not where a disk was unmounted. Writes nothing: a probe
-    /// that anyone may send should not keep the disk busy.
+    /// Whether the store can be used at this moment. Of a bucket the answer may be some seconds old; of a disk it
+    /// says whether the folders are there, as they are not where it was unmounted. Writes nothing: a probe that
+    /// anyone may send should keep neither busy.
     ///
     /// # Errors
-    /// Says which folder is not.
+    /// Says what is wrong.
     pub async fn check(&self) -> Result<(), ObjectError> {
+        let root = match &*self.kind {
+            Kind::Bucket(s3) => return s3.check().await,
+            Kind::Disk(root) => root,
+        };
         for folder in FOLDERS {
-            let path = self.root.join(folder);
+            let path = root.join(folder);
             let prepared = match tokio::fs::metadata(&path).await {
                 Ok(found) if found.is_dir() => Ok(()),
                 Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
@@ -194,8 +133,11 @@ impl Objects {
     /// # Errors
     /// When the store fails; nothing is visible then.
     pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), ObjectError> {
-        let stored = self.store.put(&key.path(), bytes.into()).await;
-        stored.map(drop).map_err(|source| failed(key, source))
+        let stored = match &*self.kind {
+            Kind::Disk(_) => self.store.put(&key.path(), bytes.into()).await.map(drop),
+            Kind::Bucket(_) => s3::put(&*self.store, &key.path(), bytes).await,
+        };
+        stored.map_err(|source| ObjectError::of(key, source))
     }
 
     /// Opens a blob for reading piece by piece.
@@ -203,7 +145,7 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn open(&self, key: ObjectKey) -> Result<Object, ObjectError> {
-        let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
+        let found = self.store.get(&key.path()).await.map_err(|source| ObjectError::of(key, source))?;
         Ok(Object { size: found.meta.size, stream: found.into_stream().boxed() })
     }
 
@@ -214,7 +156,8 @@ impl Objects {
     pub async fn open_range(&self, key: ObjectKey, range: Range<u64>) -> Result<Object, ObjectError> {
         let size = range.end - range.start;
         let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
-        let found = self.store.get_opts(&key.path(), options).await.map_err(|source| failed(key, source))?;
+        let found =
+            self.store.get_opts(&key.path(), options).await.map_err(|source| ObjectError::of(key, source))?;
         Ok(Object { size, stream: found.into_stream().boxed() })
     }
 
@@ -223,26 +166,53 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn get(&self, key: ObjectKey) -> Result<Bytes, ObjectError> {
-        let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
-        found.bytes().await.map_err(|source| failed(key, source))
+        let found = self.store.get(&key.path()).await.map_err(|source| ObjectError::of(key, source))?;
+        found.bytes().await.map_err(|source| ObjectError::of(key, source))
     }
 
-    /// Blobs that were stored before `before`.
+    /// Length of a blob in bytes.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn older_than(&self, before: Timestamp) -> Result<Vec<ObjectKey>, ObjectError> {
-        let mut old = Vec::new();
-        for folder in FOLDERS {
-            let mut all = self.store.list(Some(&folder.into()));
-            while let Some(found) = all.next().await {
-                let found = found.map_err(ObjectError::List)?;
-                if found.last_modified.timestamp_millis() < before.as_millis() {
-                    old.extend(ObjectKey::parse(found.location.as_ref()));
+    /// [`ObjectError::NotFound`], or when the store fails.
+    pub async fn size(&self, key: ObjectKey) -> Result<u64, ObjectError> {
+        let found = self.store.head(&key.path()).await;
+        found.map(|meta| meta.size).map_err(|source| ObjectError::of(key, source))
+    }
+
+    /// An address under which anyone who knows it can fetch a blob from the store itself, for `time`; none where
+    /// the store cannot do that. `answer` are parameters of S3 that choose headers of the answer. Whether the blob
+    /// is there is not looked at.
+    ///
+    /// # Errors
+    /// When there are no credentials to sign with.
+    pub async fn signed_address(
+        &self,
+        key: ObjectKey,
+        time: Duration,
+        answer: &[(&str, &str)],
+    ) -> Result<Option<String>, ObjectError> {
+        let Kind::Bucket(s3) = &*self.kind else { return Ok(None) };
+        let signed = s3.sign(&key.path(), time, answer).await;
+        signed.map(Some).map_err(|source| ObjectError::of(key, source))
+    }
+
+    /// Blobs that were stored before `before`, as they are found.
+    ///
+    /// # Errors
+    /// When the store fails; nothing more comes then.
+    pub fn older_than(&self, before: Timestamp) -> BoxStream<'static, Result<ObjectKey, ObjectError>> {
+        let store = Arc::clone(&self.store);
+        let all = stream::iter(FOLDERS).flat_map(move |folder| store.list(Some(&folder.into())));
+        let old = all.filter_map(move |found| async move {
+            match found {
+                Ok(found) if found.last_modified.timestamp_millis() < before.as_millis() => {
+                    ObjectKey::parse(found.location.as_ref()).map(Ok)
                 }
+                Ok(_) => None,
+                Err(error) => Some(Err(ObjectError::List(error))),
             }
-        }
-        Ok(old)
+        });
+        old.boxed()
     }
 
     /// Deletes a blob; one that is not there is no mistake.
@@ -251,16 +221,25 @@ impl Objects {
     /// When the store fails.
     pub async fn delete(&self, key: ObjectKey) -> Result<(), ObjectError> {
         match self.store.delete(&key.path()).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(failed(key, source)),
+            Err(source) if !error::is_missing(&source) => Err(ObjectError::of(key, source)),
+            _ => Ok(()),
         }
     }
-}
 
-fn failed(key: ObjectKey, source: object_store::Error) -> ObjectError {
-    match source {
-        object_store::Error::NotFound { .. } => ObjectError::NotFound(key),
-        source => ObjectError::Store { key, source },
+    /// Deletes many blobs, with few requests where the store allows that. Those that are not there are no mistake.
+    ///
+    /// # Errors
+    /// When the store fails; some may be deleted then.
+    pub async fn delete_all(&self, keys: Vec<ObjectKey>) -> Result<(), ObjectError> {
+        let paths = stream::iter(keys).map(|key| Ok(key.path())).boxed();
+        let mut deleted = self.store.delete_stream(paths);
+        while let Some(outcome) = deleted.next().await {
+            match outcome {
+                Err(source) if !error::is_missing(&source) => return Err(ObjectError::Delete(source)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
@@ -278,6 +257,7 @@ fn remove_staged(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::JobId;
 
     #[tokio::test]
     async fn blobs_come_back_whole_and_go_away() {
@@ -293,18 +273,6 @@ mod tests {
         objects.delete(key).await.unwrap();
         objects.delete(key).await.unwrap();
         assert!(matches!(objects.open(key).await, Err(ObjectError::NotFound(_))));
-    }
-
-    #[test]
-    fn names_are_read_as_they_are_written() {
-        let job = JobId::new();
-        let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
-        for key in own.into_iter().chain([ObjectKey::Result(job, Uuid::new_v4())]) {
-            assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
-        }
-        for strange in ["", "inputs", "inputs/holiday.jpg", "results/holiday-1", "else/where"] {
-            assert_eq!(ObjectKey::parse(strange), None, "{strange}");
-        }
     }
 
     #[test]

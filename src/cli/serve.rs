@@ -157,6 +157,7 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     };
     let admin = start_admin(&config.server.admin_listen, patience)?;
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    // Starting may take a while: a store that does not answer is waited for.
     let mut app = tokio::select! {
         app = App::start(config) => app?,
         name = signals.next() => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fields, StorageConfig, folder, seconds, text};
+use super::{Fields, Place, StorageConfig, folder, s3, seconds, text};
 use crate::jobs::postgres::PostgresUrl;
 
 /// Where jobs are kept.
@@ -22,6 +22,8 @@ impl Default for StorageConfig {
             database: Database::Sqlite,
             connections: 10,
             patience: Duration::from_secs(60),
+            objects: Place::Disk,
+            redirect_results: false,
         }
     }
 }
@@ -38,10 +40,14 @@ pub(super) fn storage(fields: &mut Fields, default: StorageConfig) -> StorageCon
             }
         },
     };
+    let objects = s3::place(fields);
+    let redirect_results = s3::redirect(fields, &objects);
     StorageConfig {
         dir: folder(fields, default.dir),
         database,
         connections: fields.number("connections", 2, 1000).unwrap_or(default.connections),
         patience: seconds(fields, "patience_seconds", 0, 3600).unwrap_or(default.patience),
+        objects,
+        redirect_results,
     }
 }

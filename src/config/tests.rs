@@ -21,7 +21,7 @@ fn the_shipped_file_shows_the_defaults() {
 fn the_shipped_file_shows_every_setting() {
     // An unknown key lists the known ones: each must stand in the file.
     let sections =
-        ["server", "storage", "models", "queue", "worker", "limits", "retention", "log", "telemetry"];
+        ["server", "storage", "s3", "models", "queue", "worker", "limits", "retention", "log", "telemetry"];
     let text = std::fs::read_to_string(shipped()).unwrap();
     for section in sections {
         assert!(text.contains(&format!("[{section}]")), "{section}");
@@ -77,6 +77,10 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__QUEUE__CAPACITY", "0"),
         ("REVERIE__RETENTION__RESULTS_DAYS", "31"),
         ("REVERIE__TELEMETRY__OTLP_ENDPOINT", "collector.example:4318"),
+        ("REVERIE__STORAGE__OBJECTS", "s3://Dreams"),
+        ("REVERIE__STORAGE__REDIRECT_RESULTS", "true"),
+        ("REVERIE__S3__ENDPOINT", "http://key:secret@minio:9000"),
+        ("REVERIE__S3__TIMEOUT_SECONDS", "0"),
         ("REVERIE__LOG__FORMAT", "xml"),
         ("REVERIE__LOG__FILTER", "reverie=loud"),
         ("REVERIE__LIMITS__MAX_PIXLES", "1"),
@@ -97,6 +101,9 @@ fn every_mistake_is_reported_at_once() {
         "queue.capacity: 0 is not allowed",
         "retention.results_days: must not be more",
         "telemetry.otlp_endpoint: ",
+        "storage.objects: \"s3://Dreams\" is neither",
+        "s3.endpoint: must be",
+        "s3.timeout_seconds: 0 is not allowed",
         "log.format: ",
         "log.filter: ",
         "limits.max_pixles: unknown field",
@@ -107,6 +114,24 @@ fn every_mistake_is_reported_at_once() {
         assert!(error.contains(&format!("\n  {name}")), "{name} is missing in {error}");
     }
     assert!(!error.contains("s3cret"), "{error}");
+}
+
+#[test]
+fn a_bucket_is_read() {
+    let read = |settings| Config::read(None, Some(environment(settings)));
+    let bucket = ("REVERIE__STORAGE__OBJECTS", "s3://dreams/team/a/");
+    let settings =
+        [bucket, ("REVERIE__S3__ENDPOINT", "http://s3:9000/"), ("REVERIE__S3__ALLOW_HTTP", "true")];
+    let config = read(&settings).unwrap();
+    let expected = Place::Bucket { bucket: "dreams".into(), prefix: "team/a".into() };
+    assert_eq!((config.storage.objects, config.s3.endpoint.as_str()), (expected, "http://s3:9000"));
+    // Two mistakes that would otherwise show only when something does not work.
+    let error = read(&[("REVERIE__S3__ENDPOINT", "http://s3:9000")]).unwrap_err().to_string();
+    assert!(error.contains("s3.endpoint: \"http://s3:9000\" is not encrypted"), "{error}");
+    let error = read(&[("REVERIE__STORAGE__REDIRECT_RESULTS", "true")]).unwrap_err().to_string();
+    assert!(error.contains("storage.redirect_results: "), "{error}");
+    let error = read(&[("REVERIE__S3__ENDPOINT", "http://key:secret@s3:9000")]).unwrap_err().to_string();
+    assert!(!error.contains("secret"), "{error}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ struct Checks {
     accepting: bool,
     /// Whether the job store answers.
     database: bool,
-    /// Whether the folders of the blob store are there.
+    /// Whether the blob store can be used: its folders are there, or its bucket answers.
     store: bool,
     /// Workers of this process that are able to take jobs. A process that only accepts jobs for others needs none.
     workers: usize,

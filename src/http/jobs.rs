@@ -141,9 +141,7 @@ async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
         Err(error) => return Err(error.into()),
     }
     let job = wait::until_finished(&state, id, LET_GO).await?;
-    for key in ObjectKey::all_of(&job) {
-        state.objects.delete(key).await?;
-    }
+    state.objects.delete_all(ObjectKey::all_of(&job)).await?;
     let last = state.queue.forget(id).await?;
     info!(job = %id, "job erased");
     // The dream may have been finished since.

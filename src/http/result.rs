@@ -1,6 +1,6 @@
 //! `GET /v1/jobs/{id}/result`: the dream, whole or in part.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use axum::{
     body::Body,
@@ -19,13 +19,22 @@ use super::{
 };
 use crate::{
     app::AppState,
-    jobs::{Job, JobId, JobState},
+    jobs::{Job, JobId, JobResult, JobState},
     objects::{ObjectError, ObjectKey},
 };
 
+/// How long caches of clients may keep a result: it never changes, but it may be erased.
+const KEPT: &str = "private, max-age=86400, immutable";
+
+/// How long an address in the store is good: long enough to begin, since a download under way goes on.
+const SIGNED_FOR: Duration = Duration::from_secs(300);
+
 /// Fetch the dream
 ///
-/// The whole file, or a part of it.
+/// The whole file, or a part of it. Where the service keeps its results in a store that clients can reach, it may
+/// answer a request for the whole file with the address of the file there, which needs no further permission and is
+/// good for some minutes. Follow it without the headers that you would send to this service; entity tags there are
+/// the store's own.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/result",
@@ -54,6 +63,10 @@ use crate::{
                 ("Content-Range" = String, description = "Which part of how much, such as `bytes 0-99/1234`."),
             )
         ),
+        (status = 303, description = "The file is elsewhere: fetch it there.", headers(
+            ("Location" = String, description = "Address of the file, good for five minutes. Whoever knows it can fetch the file."),
+            ("Cache-Control" = String, description = "`no-store`."),
+        )),
         (status = 304, description = "The client has the file already.", headers(
             ("ETag" = String, description = "Entity tag of the file."),
         )),
@@ -79,35 +92,71 @@ pub async fn result(
         return Err(no_result(&job, eta(&state, &job)));
     };
     let etag = format!("\"{}\"", result.sha256);
+    let described = [
+        (header::ETAG, etag.clone()),
+        (header::ACCEPT_RANGES, "bytes".into()),
+        (header::CONTENT_TYPE, result.media_type.clone()),
+        (header::CONTENT_DISPOSITION, disposition(&job)),
+        (header::CACHE_CONTROL, KEPT.into()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".into()),
+    ];
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if let Some(range) = wanted(&method, &headers, &etag, result.size)? {
-        let object = state.objects.open_range(key, range.clone()).await.map_err(missing(job.id))?;
-        let mut response = (StatusCode::PARTIAL_CONTENT, Body::from_stream(object.stream)).into_response();
-        let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, result.size);
-        let content_range = HeaderValue::from_str(&content_range).map_err(ApiError::internal)?;
-        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
-        response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
-        response
+        part(&state, key, range, result.size).await?
+    } else if method == Method::HEAD {
+        let size = state.objects.size(key).await.map_err(missing(job.id))?;
+        [(header::CONTENT_LENGTH, size.to_string())].into_response()
+    } else if let Some(address) = elsewhere(&state, key, &job, result).await? {
+        return Ok(address);
     } else {
         let object = state.objects.open(key).await.map_err(missing(job.id))?;
         let mut response = Body::from_stream(object.stream).into_response();
         response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
         response
     };
-    for (name, value) in [
-        (header::ETAG, etag.as_str()),
-        (header::ACCEPT_RANGES, "bytes"),
-        (header::CONTENT_TYPE, result.media_type.as_str()),
-        (header::CONTENT_DISPOSITION, &format!("inline; filename=\"{}\"", file_name(&job))),
-        // A result never changes, but it may be erased: caches keep it for a day at most.
-        (header::CACHE_CONTROL, "private, max-age=86400, immutable"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ] {
-        let value = HeaderValue::from_str(value).map_err(ApiError::internal)?;
+    for (name, value) in described {
+        let value = HeaderValue::from_str(&value).map_err(ApiError::internal)?;
         response.headers_mut().insert(name, value);
     }
     Ok(response)
+}
+
+/// A part of the file.
+async fn part(state: &AppState, key: ObjectKey, range: Range<u64>, size: u64) -> Result<Response, ApiError> {
+    let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+    let object = state.objects.open_range(key, range).await.map_err(missing(key.job()))?;
+    let headers = [(header::CONTENT_RANGE, content_range), (header::CONTENT_LENGTH, object.size.to_string())];
+    Ok((StatusCode::PARTIAL_CONTENT, headers, Body::from_stream(object.stream)).into_response())
+}
+
+/// Where the store may be asked for the file itself: the way there. The store repeats the headers that the file would
+/// have from here.
+async fn elsewhere(
+    state: &AppState,
+    key: ObjectKey,
+    job: &Job,
+    result: &JobResult,
+) -> Result<Option<Response>, ApiError> {
+    if !state.config.storage.redirect_results {
+        return Ok(None);
+    }
+    let answer = [
+        ("response-content-type", result.media_type.as_str()),
+        ("response-content-disposition", &disposition(job)),
+        ("response-cache-control", KEPT),
+    ];
+    let Some(address) = state.objects.signed_address(key, SIGNED_FOR, &answer).await? else {
+        return Ok(None);
+    };
+    // The address is a key that opens for a while: nobody should keep it.
+    let headers = [(header::LOCATION, address), (header::CACHE_CONTROL, "no-store".into())];
+    Ok(Some((StatusCode::SEE_OTHER, headers).into_response()))
+}
+
+/// Says how to call the file.
+fn disposition(job: &Job) -> String {
+    format!("inline; filename=\"{}\"", file_name(job))
 }
 
 /// A job that is being erased loses its picture a moment before its row; its client sees what it will see.

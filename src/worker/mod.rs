@@ -5,6 +5,7 @@
 
 mod calibrate;
 mod crew;
+mod insist;
 mod lease;
 mod octaves;
 mod pace;
@@ -187,6 +188,7 @@ impl Worker {
                     error!(worker = self.id, "the render thread has ended; this worker stops");
                     return;
                 }
+                Ok(Some(Outcome::StoreAway)) => self.until_store_answers().await,
                 Ok(Some(Outcome::Done)) => {}
                 Ok(None) => self.rest(self.context.queue.signals().work()).await,
                 Err(error) => {
@@ -196,6 +198,15 @@ impl Worker {
             }
         }
         info!(worker = self.id, "worker stopped");
+    }
+
+    /// Takes no job while none could be done: another worker may be better off.
+    async fn until_store_answers(&self) {
+        error!(worker = self.id, "the blob store cannot be reached; no jobs are taken until it can");
+        while !self.drain.is_cancelled() && self.context.objects.check().await.is_err() {
+            self.rest(std::future::pending()).await;
+        }
+        info!(worker = self.id, "jobs are taken again");
     }
 
     /// Claims a job and sees it through; `None` when there was none.

@@ -52,9 +52,8 @@ pub(super) async fn resume(objects: &Objects, job: JobId) -> Option<Bytes> {
 
 /// Deletes what nobody needs once the job has ended.
 pub(super) async fn forget(objects: &Objects, job: JobId) {
-    for key in [ObjectKey::Checkpoint(job), ObjectKey::Preview(job)] {
-        if let Err(error) = objects.delete(key).await {
-            warn!(%error, "a leftover of the job stays in the store");
-        }
+    let leftovers = vec![ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
+    if let Err(error) = objects.delete_all(leftovers).await {
+        warn!(%error, "leftovers of the job stay in the store");
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -14,6 +15,7 @@ use tracing::{Instrument, error, field::Empty, info, info_span, warn};
 
 use super::{
     WorkerContext,
+    insist::insist,
     lease::{Keeper, StopReason},
     octaves,
 };
@@ -40,15 +42,20 @@ pub(super) enum Outcome {
     Done,
     /// The render thread has ended: no job can be done here any more.
     RendererGone,
+    /// The blob store cannot be reached: no job can be done until it can.
+    StoreAway,
 }
 
 /// Why an attempt ended without a dream. What to do about it is part of each.
 #[derive(Debug, thiserror::Error)]
-enum AttemptError {
+pub(super) enum AttemptError {
     #[error(transparent)]
     Render(#[from] RenderError),
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// No job can be blamed for this, so it costs none an attempt.
+    #[error("the blob store is away: {0}")]
+    StoreAway(ObjectError),
     #[error("model \"{0}\" is not in the catalogue any more")]
     ModelGone(String),
     #[error("the lease is lost")]
@@ -62,7 +69,7 @@ impl AttemptError {
             Self::Render(error) => error.is_permanent(),
             Self::Object(error) => matches!(error, ObjectError::NotFound(_)),
             Self::ModelGone(_) => true,
-            Self::LeaseLost => false,
+            Self::StoreAway(_) | Self::LeaseLost => false,
         }
     }
 
@@ -96,14 +103,18 @@ pub(super) async fn run(
         let began = Instant::now();
         let reason = OnceLock::new();
         let attempt = attempt(context, renderer, &job, lease, give_up, &reason).await;
-        let gone = matches!(attempt, Err(AttemptError::Render(RenderError::Stopped)));
+        let outcome = match attempt {
+            Err(AttemptError::Render(RenderError::Stopped)) => Outcome::RendererGone,
+            Err(AttemptError::StoreAway(_)) => Outcome::StoreAway,
+            _ => Outcome::Done,
+        };
         let ended = settle(context, lease, attempt, reason.get().copied()).await;
         // A later attempt may have begun in the middle.
         if let (Some(JobState::Succeeded), 1, Some(forecast)) = (ended, job.attempt, job.forecast) {
             let seconds = began.elapsed().as_secs_f64();
             context.pace.learn(&job.spec, forecast.reference_seconds, seconds);
         }
-        if gone { Outcome::RendererGone } else { Outcome::Done }
+        outcome
     }
     .instrument(span)
     .await
@@ -139,12 +150,12 @@ async fn attempt(
     };
     let work = async {
         let (octaves, finished) = mpsc::channel(OCTAVES);
-        let rendering = render(context, renderer, job, Reports { progress, octaves }, flag);
+        let rendering = render(context, renderer, job, Reports { progress, octaves }, flag.clone());
         let (rendered, ()) =
             tokio::join!(rendering, octaves::keep(&*context.queue, &context.objects, lease, finished));
         let rendered = rendered?;
         let last = *seen.borrow();
-        let finished = store(context, job, lease, rendered, last).await?;
+        let finished = store(context, job, lease, rendered, last, &flag).await?;
         Ok(finished)
     };
     tokio::select! {
@@ -170,10 +181,10 @@ async fn render(
     let metrics = Arc::clone(&context.metrics);
     let input = match job.spec.noise {
         Some(_) => None,
-        None => Some(context.objects.get(ObjectKey::Input(job.id)).await?),
+        None => Some(insist(context, &cancel, || context.objects.get(ObjectKey::Input(job.id))).await?),
     };
     let mask = match job.spec.mask {
-        Some(_) => Some(context.objects.get(ObjectKey::Mask(job.id)).await?),
+        Some(_) => Some(insist(context, &cancel, || context.objects.get(ObjectKey::Mask(job.id))).await?),
         None => None,
     };
     let on_progress = Box::new(move |now: Progress| {
@@ -207,6 +218,7 @@ async fn store(
     lease: Lease,
     rendered: Rendered,
     progress: Option<Progress>,
+    cancel: &CancelFlag,
 ) -> Result<Finished, AttemptError> {
     let Rendered { image, width, height, score, render_seconds, .. } = rendered;
     let result = JobResult {
@@ -218,7 +230,8 @@ async fn store(
         size: image.len() as u64,
         sha256: digest::sha256(&image),
     };
-    context.objects.put(ObjectKey::result_under(lease), image.into()).await?;
+    let image = Bytes::from(image);
+    insist(context, cancel, || context.objects.put(ObjectKey::result_under(lease), image.clone())).await?;
     Ok(Finished { result, render_seconds, progress })
 }
 
@@ -293,6 +306,7 @@ async fn write_end(
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Expired)) => {
             queue.expired(lease).await
         }
+        (Err(AttemptError::StoreAway(_)), _) => queue.release(lease).await,
         (Err(error), _) => queue.fail(lease, error.to_job_error(), !error.is_permanent()).await,
     }
 }

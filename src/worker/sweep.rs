@@ -7,6 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -121,15 +122,13 @@ impl Sweeper {
     }
 
     async fn delete_pictures(&self, batch: &[Erased]) -> Result<(), ObjectError> {
+        let mut keys = Vec::new();
         for job in batch {
-            for key in [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Checkpoint, ObjectKey::Preview] {
-                self.objects.delete(key(job.id)).await?;
-            }
-            if let Some(lease) = job.result {
-                self.objects.delete(ObjectKey::Result(job.id, lease)).await?;
-            }
+            let kinds = [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Checkpoint, ObjectKey::Preview];
+            keys.extend(kinds.map(|kind| kind(job.id)));
+            keys.extend(job.result.map(|lease| ObjectKey::Result(job.id, lease)));
         }
-        Ok(())
+        self.objects.delete_all(keys).await
     }
 
     /// Removes pictures that no job owns: left by a process that was killed between two steps.
@@ -139,16 +138,19 @@ impl Sweeper {
     pub async fn orphans(&self) -> Result<u64, SweepError> {
         let before = self.clock.now() - ORPHAN_AGE;
         let mut orphans = 0;
-        for key in self.objects.older_than(before).await? {
-            let owned = match self.queue.get(key.job()).await {
-                Ok(job) => is_owned(&job, key),
-                Err(QueueError::NotFound(_)) => false,
-                Err(error) => return Err(error.into()),
-            };
-            if !owned {
-                self.objects.delete(key).await?;
-                orphans += 1;
+        // A batch at a time: a bucket may hold more names than fit into memory.
+        let mut old = self.objects.older_than(before).try_chunks(BATCH as usize);
+        while let Some(batch) = old.next().await {
+            let mut unowned = Vec::new();
+            for key in batch.map_err(|cut| cut.1)? {
+                match self.queue.get(key.job()).await {
+                    Ok(job) if is_owned(&job, key) => {}
+                    Ok(_) | Err(QueueError::NotFound(_)) => unowned.push(key),
+                    Err(error) => return Err(error.into()),
+                }
             }
+            orphans += unowned.len() as u64;
+            self.objects.delete_all(unowned).await?;
         }
         Ok(orphans)
     }

@@ -1,0 +1,137 @@
+//! Where pictures are kept: `storage.objects`, and `[s3]` for those that are kept in a bucket.
+//!
+//! There is no setting for credentials: a file with settings gets copied and shown around.
+
+use std::time::Duration;
+
+use super::{Fields, seconds, text};
+
+/// Where pictures are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the storage folder.
+    Disk,
+    /// In a bucket of an S3-compatible store.
+    Bucket {
+        /// Name of the bucket.
+        bucket: String,
+        /// What the names of the blobs begin with; may be empty.
+        prefix: String,
+    },
+}
+
+/// How a bucket is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Config {
+    /// Address of the store; empty for Amazon's.
+    pub endpoint: String,
+    /// Region of the bucket; empty for that of the environment.
+    pub region: String,
+    /// Whether the endpoint may be reached without encryption.
+    pub allow_http: bool,
+    /// Whether the bucket stands in the path rather than in the host's name.
+    pub path_style: bool,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long the store may take to begin its answer to a request, and be silent in the middle of it.
+    pub timeout: Duration,
+    /// How long a failed request is tried again.
+    pub retry: Duration,
+    /// How long the store is waited for at the start.
+    pub start: Duration,
+}
+
+impl Default for S3Config {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            region: String::new(),
+            allow_http: false,
+            path_style: true,
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(20),
+            retry: Duration::from_secs(15),
+            start: Duration::from_secs(60),
+        }
+    }
+}
+
+/// `storage.objects`
+pub(super) fn place(fields: &mut Fields) -> Place {
+    let given = text(fields, "objects");
+    let Some(given) = given.filter(|given| given != "disk") else { return Place::Disk };
+    let address = given.strip_prefix("s3://").map(|address| address.trim_end_matches('/'));
+    let parts = address.map(|address| address.split_once('/').unwrap_or((address, "")));
+    match parts {
+        Some((bucket, prefix)) if is_bucket(bucket) && is_prefix(prefix) => {
+            Place::Bucket { bucket: bucket.into(), prefix: prefix.into() }
+        }
+        _ => {
+            let allowed = "neither \"disk\" nor s3://BUCKET or s3://BUCKET/PREFIX; names of buckets have 3 to 63 small \
+                           letters, digits, dots and hyphens";
+            fields.error("objects", format!("\"{given}\" is {allowed}"));
+            // So that nothing else is said to be wrong because of this.
+            Place::Bucket { bucket: String::new(), prefix: String::new() }
+        }
+    }
+}
+
+/// `storage.redirect_results`
+pub(super) fn redirect(fields: &mut Fields, place: &Place) -> bool {
+    let redirect = fields.take("redirect_results").unwrap_or(false);
+    if redirect && *place == Place::Disk {
+        fields.error(
+            "redirect_results",
+            "needs a store that clients can be sent to: storage.objects is \"disk\"",
+        );
+    }
+    redirect
+}
+
+fn is_bucket(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'-'))
+        && name.as_bytes().first().copied().is_some_and(plain)
+}
+
+fn is_prefix(prefix: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    let part = |part: &str| !part.is_empty() && part != "." && part != ".." && part.chars().all(plain);
+    prefix.is_empty() || prefix.split('/').all(part)
+}
+
+pub(super) fn s3(fields: &mut Fields, default: S3Config) -> S3Config {
+    let endpoint = text(fields, "endpoint").unwrap_or(default.endpoint);
+    let endpoint = endpoint.trim_end_matches('/').to_owned();
+    let allow_http = fields.take("allow_http").unwrap_or(default.allow_http);
+    let host = ["http://", "https://"].iter().find_map(|scheme| endpoint.strip_prefix(scheme));
+    match host {
+        None if endpoint.is_empty() => {}
+        // Not shown: there may be a password in it.
+        Some(host) if host.contains('@') => {
+            fields.error(
+                "endpoint",
+                "must be without user and password: credentials come from the environment",
+            );
+        }
+        None | Some("") => {
+            fields.error("endpoint", format!("\"{endpoint}\" is no address such as https://s3.example.org"));
+        }
+        Some(_) if endpoint.starts_with("http://") && !allow_http => {
+            let mended = "use https://, or set s3.allow_http where the network is your own";
+            fields.error("endpoint", format!("\"{endpoint}\" is not encrypted; {mended}"));
+        }
+        Some(_) => {}
+    }
+    S3Config {
+        endpoint,
+        region: text(fields, "region").unwrap_or(default.region),
+        allow_http,
+        path_style: fields.take("path_style").unwrap_or(default.path_style),
+        connect_timeout: seconds(fields, "connect_timeout_seconds", 1, 60).unwrap_or(default.connect_timeout),
+        timeout: seconds(fields, "timeout_seconds", 1, 300).unwrap_or(default.timeout),
+        retry: seconds(fields, "retry_seconds", 0, 240).unwrap_or(default.retry),
+        start: seconds(fields, "start_seconds", 0, 3600).unwrap_or(default.start),
+    }
+}

@@ -1,0 +1,213 @@
+//! A bucket of an S3-compatible store: opening it, asking whether it answers, large uploads, and signed addresses.
+//!
+//! Credentials are found by `object_store` in the environment, and are in no message: its errors carry addresses and
+//! answers, neither of which a secret is part of.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig,
+    aws::{AmazonS3, AmazonS3Builder, Checksum},
+    path::Path,
+    prefix::PrefixStore,
+    signer::{SignedUrlOptions, Signer},
+};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout},
+};
+use tracing::warn;
+
+use super::{ObjectError, error};
+use crate::config::S3Config;
+
+/// Uploads above this size go in parts of this size: small enough to be sent within the time limit of a request, and to
+/// be sent again; large enough for stores that want 5 MiB.
+const PART: usize = 8 << 20;
+
+/// Parts on their way at the same time.
+const PARALLEL: usize = 4;
+
+/// A question whether the store answers is given up after this time, which is less than readiness waits.
+const PROBE_TIME: Duration = Duration::from_millis(1500);
+
+/// How long an answer to that question is good for, when it was yes and when it was no. However many ask, the store
+/// gets no more requests than that.
+const FRESH: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+
+/// Between two tries at the start, at first and at most.
+const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// What is written at the start, to see that it can be, and read to see whether the store answers.
+const PROBE: &str = "probe";
+
+/// A bucket, or the part of it below a prefix.
+#[derive(Debug)]
+pub(super) struct S3 {
+    /// For messages.
+    place: String,
+    /// Impatient, and with connections of its own: those of other requests may be waited for in long lines.
+    probing: PrefixStore<AmazonS3>,
+    signer: AmazonS3,
+    prefix: Path,
+    last: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl S3 {
+    /// Opens a bucket and the store behind it, without asking it anything. `base` brings the credentials.
+    pub fn new(
+        bucket: &str,
+        prefix: &str,
+        config: &S3Config,
+        base: AmazonS3Builder,
+    ) -> Result<(Self, Arc<dyn ObjectStore>), ObjectError> {
+        let mut builder = base
+            .with_bucket_name(bucket)
+            .with_virtual_hosted_style_request(!config.path_style)
+            .with_checksum_algorithm(Checksum::SHA256);
+        if !config.region.is_empty() {
+            builder = builder.with_region(&config.region);
+        }
+        if !config.endpoint.is_empty() {
+            builder = builder.with_endpoint(endpoint(bucket, config));
+        }
+        // No limit for a whole answer: its reader may be a slow client. A store that says nothing is given up.
+        let options = ClientOptions::new()
+            .with_allow_http(config.allow_http)
+            .with_connect_timeout(config.connect_timeout)
+            .with_timeout_disabled();
+        let store = builder
+            .clone()
+            .with_client_options(options.clone().with_read_timeout(config.timeout))
+            .with_retry(retries(usize::MAX, config.retry))
+            .build()
+            .map_err(ObjectError::Open)?;
+        let probing = builder
+            .with_credentials(Arc::clone(store.credentials()))
+            .with_client_options(options.with_read_timeout(PROBE_TIME).with_pool_max_idle_per_host(0))
+            .with_retry(retries(2, PROBE_TIME))
+            .build()
+            .map_err(ObjectError::Open)?;
+        let prefix = Path::from(prefix);
+        let at = if config.endpoint.is_empty() { "its default endpoint" } else { &config.endpoint };
+        let s3 = Self {
+            place: format!("the bucket \"{bucket}\" at {at}"),
+            probing: PrefixStore::new(probing, prefix.clone()),
+            signer: store.clone(),
+            prefix: prefix.clone(),
+            last: Mutex::default(),
+        };
+        Ok((s3, Arc::new(PrefixStore::new(store, prefix))))
+    }
+
+    /// Waits until the bucket can be listed and written to, for `patience` at most. What waiting cannot mend ends it
+    /// at once.
+    pub async fn ready(&self, store: &dyn ObjectStore, patience: Duration) -> Result<(), ObjectError> {
+        let began = Instant::now();
+        let mut wait = WAITS.0;
+        loop {
+            let tried = async {
+                store.list_with_delimiter(None).await?;
+                store.put(&Path::from(PROBE), Bytes::from_static(b"reverie").into()).await
+            };
+            let Err(source) = tried.await else { return Ok(()) };
+            let (place, reason) = (self.place.clone(), error::reason(&source));
+            if error::is_refusal(&source) {
+                return Err(ObjectError::Refused { place, reason });
+            }
+            if began.elapsed() + wait >= patience {
+                return Err(ObjectError::Away { place, reason });
+            }
+            warn!(reason, "{place} cannot be reached; it is tried again");
+            sleep(wait).await;
+            wait = (wait * 2).min(WAITS.1);
+        }
+    }
+
+    /// Whether the store answers, or did so a moment ago.
+    pub async fn check(&self) -> Result<(), ObjectError> {
+        // One asks, the others wait for what it hears.
+        let mut last = self.last.lock().await;
+        let fresh =
+            last.take().filter(|(at, answer)| at.elapsed() < if answer.is_ok() { FRESH.0 } else { FRESH.1 });
+        let (at, answer) = match fresh {
+            Some(fresh) => fresh,
+            None => {
+                let answer = timeout(PROBE_TIME, self.probe()).await;
+                (Instant::now(), answer.unwrap_or_else(|_| Err("it does not answer in time".into())))
+            }
+        };
+        *last = Some((at, answer.clone()));
+        answer.map_err(|reason| ObjectError::Away { place: self.place.clone(), reason })
+    }
+
+    async fn probe(&self) -> Result<(), String> {
+        match self.probing.get(&Path::from(PROBE)).await {
+            Ok(_) => Ok(()),
+            // A rule of the bucket may have removed it.
+            Err(error) if error::is_missing(&error) => Ok(()),
+            Err(error) => Err(error::reason(&error)),
+        }
+    }
+
+    /// An address under which anyone can fetch a blob for a while.
+    pub async fn sign(
+        &self,
+        path: &Path,
+        time: Duration,
+        answer: &[(&str, &str)],
+    ) -> Result<String, object_store::Error> {
+        let path: Path = self.prefix.parts().chain(path.parts()).collect();
+        let options = SignedUrlOptions::new().with_query(answer.iter().copied());
+        let url = self.signer.signed_url_opts(hyper::Method::GET, &path, time, &options).await?;
+        Ok(url.into())
+    }
+}
+
+/// Uploads a blob, a large one in parts. It becomes visible as a whole, or not at all.
+pub(super) async fn put(
+    store: &dyn ObjectStore,
+    path: &Path,
+    mut bytes: Bytes,
+) -> Result<(), object_store::Error> {
+    if bytes.len() <= PART {
+        return store.put(path, bytes.into()).await.map(drop);
+    }
+    let mut upload = store.put_multipart(path).await?;
+    let mut parts = Vec::new();
+    while !bytes.is_empty() {
+        let part = bytes.split_to(PART.min(bytes.len()));
+        parts.push(upload.put_part(part.into()));
+    }
+    let sent = stream::iter(parts).buffer_unordered(PARALLEL).try_collect::<()>().await;
+    let ended = match sent {
+        Ok(()) => upload.complete().await.map(drop),
+        Err(error) => Err(error),
+    };
+    // Parts that are left behind cost space until a rule of the bucket removes them.
+    if ended.is_err()
+        && let Err(error) = upload.abort().await
+    {
+        warn!(reason = error::reason(&error), "parts of an upload that failed stay in the store");
+    }
+    ended
+}
+
+/// The endpoint as the client library wants it: with the bucket in the host's name where that is the style.
+fn endpoint(bucket: &str, config: &S3Config) -> String {
+    match config.endpoint.split_once("://") {
+        Some((scheme, host)) if !config.path_style => format!("{scheme}://{bucket}.{host}"),
+        _ => config.endpoint.clone(),
+    }
+}
+
+fn retries(max_retries: usize, retry_timeout: Duration) -> RetryConfig {
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(2),
+        base: 2.0,
+    };
+    RetryConfig { backoff, max_retries, retry_timeout }
+}
