@@ -1,6 +1,6 @@
 //! `reverie render --profile`: where the time of a render went, as a table for people and as JSON.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde_json::{Value, json};
 
@@ -39,12 +39,17 @@ impl fmt::Display for Table<'_> {
         let sum = |nodes: &[&NodeProfile], part: fn(&NodeProfile) -> f64| {
             nodes.iter().copied().map(part).sum::<f64>()
         };
-        let mut group = |name: &str, nodes: &[&NodeProfile]| {
+        let mut group = |name: &str, kind: &str, nodes: &[&NodeProfile]| {
             let [forward, back] = [sum(nodes, |node| node.forward), sum(nodes, |node| node.backward)];
-            line(name, "", forward, back, sum(nodes, |node| node.multiply_adds))
+            line(name, kind, forward, back, sum(nodes, |node| node.multiply_adds))
         };
-        group("other nodes", rest)?;
-        group("all nodes", all)?;
+        group("other nodes", "", rest)?;
+        let kinds: BTreeSet<&str> = nodes.iter().map(|node| node.kind).collect();
+        for kind in kinds {
+            let alike: Vec<&NodeProfile> = nodes.iter().copied().filter(|node| node.kind == kind).collect();
+            group("all of a kind", kind, &alike)?;
+        }
+        group("all nodes", "", all)?;
         let around = profile.seconds - sum(all, total);
         line("around them", "", around, 0.0, 0.0)?;
         writeln!(

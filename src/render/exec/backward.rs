@@ -21,12 +21,12 @@ impl Executor {
         seeds: Vec<Tensor>,
     ) -> Result<Tensor, RenderError> {
         let network = self.network();
-        let mut gradients: Vec<Option<Tensor>> = traces.iter().map(|_| None).collect();
+        let mut gradients: Vec<Option<Gradient>> = traces.iter().map(|_| None).collect();
         for (id, seed) in wanted.iter().zip(seeds) {
             let seed = seed.f_to_kind(self.kind)?;
             // A map that comes in another layout would make every operation convert it.
-            let seed = if seed.dim() == 4 { self.layout.arrange(&seed)? } else { seed };
-            gather(&mut gradients[id.0], seed)?;
+            let value = if seed.dim() == 4 { self.layout.arrange(&seed)? } else { seed };
+            gather(&mut gradients[id.0], Gradient { value, own: false })?;
         }
         for (index, trace) in traces.into_iter().enumerate().rev() {
             let node = network.node(NodeId(index));
@@ -40,16 +40,18 @@ impl Executor {
                 || self.derive(id, gradient, trace),
                 |profile, seconds| profile.backward(id, seconds),
             )?;
-            for (input, part) in node.inputs.iter().zip(parts) {
-                gather(&mut gradients[input.0], part)?;
+            let own = makes_its_own(&node.op);
+            for (input, value) in node.inputs.iter().zip(parts) {
+                gather(&mut gradients[input.0], Gradient { value, own })?;
             }
         }
-        let gradient = gradients[network.input().0].take();
+        let gradient = gradients[network.input().0].take().map(|gradient| gradient.value);
         gradient.ok_or_else(|| RenderError::Engine("the objective does not depend on the image".into()))
     }
 
     /// The gradients of a node's inputs, given that of its output and what it left behind.
-    fn derive(&self, id: NodeId, gradient: Tensor, trace: Trace) -> Result<Vec<Tensor>, RenderError> {
+    fn derive(&self, id: NodeId, gradient: Gradient, trace: Trace) -> Result<Vec<Tensor>, RenderError> {
+        let Gradient { value: gradient, own } = gradient;
         let op = &self.network().node(id).op;
         let one = |gradient| Ok(vec![gradient]);
         match (op, trace, &self.kernels[id.0]) {
@@ -69,6 +71,9 @@ impl Executor {
             (Op::Lrn { .. }, Trace::Response(x), Kernel::Lrn(lrn)) => {
                 let gradient = self.layout.arrange(&gradient)?;
                 one(lrn.response.backward(&self.team, &x, &gradient)?.ok_or_else(out_of_step)?)
+            }
+            (Op::Relu, Trace::Output(y), _) if own => {
+                one(y.f_threshold_backward_grad_input(&gradient, &gradient, 0.0)?)
             }
             (Op::Relu, Trace::Output(y), _) => one(y.f_threshold_backward(&gradient, 0.0)?),
             (Op::Relu6, Trace::Output(y), _) => one(y.f_hardtanh_backward(&gradient, 0.0, 6.0)?),
@@ -124,11 +129,23 @@ fn out_of_step() -> RenderError {
     RenderError::Engine("a gradient does not lie in memory as its map did".into())
 }
 
+/// What has come so far for a node's output.
+struct Gradient {
+    value: Tensor,
+    /// Whether it is memory that nobody else looks at; otherwise it may be on its way to several nodes.
+    own: bool,
+}
+
+/// Whether the way back through an operation ends in new memory, rather than in what it was given or a view of it.
+fn makes_its_own(op: &Op) -> bool {
+    matches!(op, Op::Conv2d { .. } | Op::Lrn { .. } | Op::MaxPool(_) | Op::Relu)
+}
+
 /// Adds up what comes from several readers.
-fn gather(sum: &mut Option<Tensor>, part: Tensor) -> Result<(), RenderError> {
+fn gather(sum: &mut Option<Gradient>, part: Gradient) -> Result<(), RenderError> {
     *sum = Some(match sum.take() {
-        // Not in place: the same tensor may be on its way to several nodes.
-        Some(sum) => sum.f_add(&part)?,
+        Some(Gradient { mut value, own: true }) => Gradient { value: value.f_add_(&part.value)?, own: true },
+        Some(Gradient { value, own: false }) => Gradient { value: value.f_add(&part.value)?, own: true },
         None => part,
     });
     Ok(())

@@ -16,6 +16,9 @@ use crate::graph::Padding;
 /// Input channels up to which the way back goes by phases.
 const FEW: i64 = 4;
 
+/// Kernels that a convolution computes side by side: 12 take a third longer than 16.
+const WIDTH: i64 = 16;
+
 /// How a kernel slides.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filter {
@@ -39,7 +42,7 @@ enum Back {
     /// Turned around, `[in, out / groups, kh, kw]`: a plain convolution.
     Turned(Tensor),
     /// `[in · 4, out, q, q]`: one kernel for each of the four places in a 2×2 block of the input, which
-    /// `pixel_shuffle` puts together.
+    /// `pixel_shuffle` puts together; filled up with zeros to [`WIDTH`] kernels.
     Phases(Tensor),
     /// As they are: a transposed convolution.
     Transposed,
@@ -60,7 +63,10 @@ impl Convolution {
             Filter { stride: [2, 2], dilation: [1, 1], groups: 1, .. }
                 if channels <= FEW && height == width =>
             {
-                Back::Phases(layout.arrange(&phases(weight)?)?)
+                let phases = phases(weight)?;
+                let missing = (WIDTH - 4 * channels).max(0);
+                let filled = phases.f_pad([0, 0, 0, 0, 0, 0, 0, missing], "constant", 0.0)?;
+                Back::Phases(layout.arrange(&filled)?)
             }
             _ => Back::Transposed,
         };
@@ -107,7 +113,8 @@ impl Convolution {
                 let (_, _, reach, _) = weight.size4()?;
                 let blocks =
                     gradient.f_conv2d(weight, None::<Tensor>, [1, 1], [reach - 1, reach - 1], [1, 1], 1)?;
-                let full = blocks.f_pixel_shuffle(2)?;
+                let channels = 4 * self.weight.size4()?.1;
+                let full = blocks.f_narrow(1, 0, channels)?.f_pixel_shuffle(2)?;
                 // A last row or column that no window reaches.
                 let (_, _, height, width) = full.size4()?;
                 let missing = [padded[0] - height, padded[1] - width].map(|n| n.max(0));

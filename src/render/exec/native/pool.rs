@@ -89,30 +89,55 @@ impl Pool {
     }
 }
 
+/// Channels whose maxima are found together: so many values and taps fit the registers.
+const BLOCK: usize = 16;
+
 vectorised! {
     fn pool_row(pool: &Pool, channels: usize, x: &[f32], row: usize, y: &mut [f32], taps: &mut [u8]) {
-        let mut which = vec![0u32; channels];
         let outputs = y.chunks_exact_mut(channels).zip(taps.chunks_exact_mut(channels));
         for (column, (y, taps)) in outputs.enumerate() {
-            y.fill(f32::NEG_INFINITY);
-            which.fill(0);
-            for down in pool.inside(0, row) {
-                for across in pool.inside(1, column) {
-                    let at = pool.place(0, row, down) * pool.input[1] + pool.place(1, column, across);
-                    let tap = (down * pool.kernel[1] + across) as u32;
-                    let values = &x[at * channels..][..channels];
-                    for ((best, which), value) in y.iter_mut().zip(&mut which).zip(values) {
-                        // What is no number wins, so that it is noticed.
-                        let better = (*value > *best) | value.is_nan();
-                        *best = if better { *value } else { *best };
-                        *which = if better { tap } else { *which };
+            let (down, across) = (pool.inside(0, row), pool.inside(1, column));
+            for start in (0..channels).step_by(BLOCK) {
+                // The last block reaches back into the one before, which finds the same again.
+                let start = start.min(channels.saturating_sub(BLOCK));
+                let length = BLOCK.min(channels);
+                let (mut best, mut which) = ([f32::NEG_INFINITY; BLOCK], [0u32; BLOCK]);
+                for down in down.clone() {
+                    for across in across.clone() {
+                        let at = pool.place(0, row, down) * pool.input[1] + pool.place(1, column, across);
+                        let tap = (down * pool.kernel[1] + across) as u32;
+                        let values = &x[at * channels + start..][..length];
+                        if let Some(values) = values.first_chunk() {
+                            keep(&mut best, &mut which, values, tap);
+                        } else {
+                            let mut few = [f32::NEG_INFINITY; BLOCK];
+                            few[..length].copy_from_slice(values);
+                            keep(&mut best, &mut which, &few, tap);
+                        }
                     }
                 }
-            }
-            for (tap, which) in taps.iter_mut().zip(&which) {
-                *tap = *which as u8;
+                y[start..][..length].copy_from_slice(&best[..length]);
+                for (tap, which) in taps[start..][..length].iter_mut().zip(&which) {
+                    *tap = *which as u8;
+                }
             }
         }
+    }
+}
+
+/// Keeps what is larger. What is no number wins, so that it is noticed. Written with masks, one step at a time: of a
+/// choice between values the compiler makes branches, which take five times as long.
+#[inline(always)]
+fn keep(best: &mut [f32; BLOCK], which: &mut [u32; BLOCK], values: &[f32; BLOCK], tap: u32) {
+    let mut better = [0u32; BLOCK];
+    for (better, (value, best)) in better.iter_mut().zip(values.iter().zip(best.iter())) {
+        *better = u32::from((value > best) | value.is_nan()).wrapping_neg();
+    }
+    for (best, (value, better)) in best.iter_mut().zip(values.iter().zip(&better)) {
+        *best = f32::from_bits((value.to_bits() & better) | (best.to_bits() & !better));
+    }
+    for (which, better) in which.iter_mut().zip(&better) {
+        *which = (tap & better) | (*which & !better);
     }
 }
 
