@@ -5,12 +5,16 @@
 //! `fsync` option the file and its folder are on the disk before `put` returns, which a job's row relies on:
 //! an accepted job whose input is lost would be a broken promise, while a blob without a row only takes space.
 
+mod place;
+
 use std::{fmt, fs, io, ops::Range, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, local::LocalFileSystem};
 use uuid::Uuid;
+
+use place::Place;
 
 use crate::{
     clock::Timestamp,
@@ -117,6 +121,14 @@ pub enum ObjectError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The folder is not there, or not the one that it was: nothing in it can be told to exist or not.
+    #[error("the blob store is away: {path}: {source}")]
+    Away {
+        /// What was looked for.
+        path: String,
+        /// What was found.
+        source: io::Error,
+    },
     /// The store cannot be opened.
     #[error("the blob store cannot be opened: {0}")]
     Open(object_store::Error),
@@ -151,7 +163,7 @@ pub struct Object {
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
-    root: Arc<Path>,
+    place: Arc<Place>,
 }
 
 impl Objects {
@@ -167,23 +179,18 @@ impl Objects {
             prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
         }
         let store = LocalFileSystem::new_with_prefix(root).map_err(ObjectError::Open)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), root: root.into() })
+        Ok(Self { store: Arc::new(store), place: Arc::new(Place::mark(root)?) })
     }
 
     /// Whether the folders are there, as they are not where a disk was unmounted. Writes nothing: a probe
     /// that anyone may send should not keep the disk busy.
     ///
     /// # Errors
-    /// Says which folder is not.
+    /// [`ObjectError::Away`] with what is missing.
     pub async fn check(&self) -> Result<(), ObjectError> {
+        self.place.check().await?;
         for folder in FOLDERS {
-            let path = self.root.join(folder);
-            let prepared = match tokio::fs::metadata(&path).await {
-                Ok(found) if found.is_dir() => Ok(()),
-                Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
-                Err(error) => Err(error),
-            };
-            prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
+            self.place.check_folder(folder).await?;
         }
         Ok(())
     }
@@ -192,8 +199,9 @@ impl Objects {
     /// returns.
     ///
     /// # Errors
-    /// When the store fails; nothing is visible then.
+    /// When the store fails or is away; nothing is visible then.
     pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), ObjectError> {
+        self.place.check().await?;
         let stored = self.store.put(&key.path(), bytes.into()).await;
         stored.map(drop).map_err(|source| failed(key, source))
     }
@@ -203,7 +211,10 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn open(&self, key: ObjectKey) -> Result<Object, ObjectError> {
-        let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
+        let found = match self.store.get(&key.path()).await {
+            Ok(found) => found,
+            Err(source) => return Err(self.failed(key, source).await),
+        };
         Ok(Object { size: found.meta.size, stream: found.into_stream().boxed() })
     }
 
@@ -214,7 +225,10 @@ impl Objects {
     pub async fn open_range(&self, key: ObjectKey, range: Range<u64>) -> Result<Object, ObjectError> {
         let size = range.end - range.start;
         let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
-        let found = self.store.get_opts(&key.path(), options).await.map_err(|source| failed(key, source))?;
+        let found = match self.store.get_opts(&key.path(), options).await {
+            Ok(found) => found,
+            Err(source) => return Err(self.failed(key, source).await),
+        };
         Ok(Object { size, stream: found.into_stream().boxed() })
     }
 
@@ -223,7 +237,10 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn get(&self, key: ObjectKey) -> Result<Bytes, ObjectError> {
-        let found = self.store.get(&key.path()).await.map_err(|source| failed(key, source))?;
+        let found = match self.store.get(&key.path()).await {
+            Ok(found) => found,
+            Err(source) => return Err(self.failed(key, source).await),
+        };
         found.bytes().await.map_err(|source| failed(key, source))
     }
 
@@ -251,8 +268,19 @@ impl Objects {
     /// When the store fails.
     pub async fn delete(&self, key: ObjectKey) -> Result<(), ObjectError> {
         match self.store.delete(&key.path()).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(failed(key, source)),
+            Ok(()) => Ok(()),
+            Err(source) => match self.failed(key, source).await {
+                ObjectError::NotFound(_) => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Why a blob could not be had. One that is not found is missing only where the store itself is there.
+    async fn failed(&self, key: ObjectKey, source: object_store::Error) -> ObjectError {
+        match (failed(key, source), self.place.check().await) {
+            (ObjectError::NotFound(_), Err(away)) => away,
+            (error, _) => error,
         }
     }
 }
