@@ -167,7 +167,7 @@ impl Desk {
 /// What waits.
 struct Waiting {
     jobs: u64,
-    /// Predicted seconds of all of them, and half of those that run.
+    /// Predicted seconds of all of them, and of what is left of those that run.
     seconds: f64,
     /// Rank and id of the last.
     last: Option<(i64, String)>,

@@ -1,5 +1,12 @@
 //! The larger statements of the SQLite dialect.
 
+/// Predicted seconds of a job that runs, less the share that it has done.
+macro_rules! left {
+    () => {
+        "coalesce(predicted_seconds, 10.0) * (1 - coalesce(json_extract(progress, '$.fraction'), 0))"
+    };
+}
+
 /// A row with its place in the queue and the predicted seconds before it, which are there only for queued jobs.
 /// A job whose seconds were never predicted counts as ten.
 macro_rules! select {
@@ -12,8 +19,9 @@ macro_rules! select {
                 SELECT total(coalesce(predicted_seconds, 10.0)) FROM jobs AS ahead
                 WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) < (jobs.rank, jobs.id)
             ) + (
-                SELECT total(coalesce(predicted_seconds, 10.0)) / 2 FROM jobs AS ahead
-                WHERE ahead.state = 'running'
+                SELECT total(",
+            left!(),
+            ") FROM jobs AS ahead WHERE ahead.state = 'running'
             ) END AS seconds_ahead FROM jobs ",
             $($rest),+
         )
@@ -38,12 +46,15 @@ pub(super) const ENQUEUE: &str = "
     VALUES (?1, 'queued', ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
     RETURNING *, NULL AS queue_position, NULL AS seconds_ahead";
 
-/// What waits, and half of what runs.
-pub(super) const WAITING: &str = "
-    SELECT count(*) AS jobs, total(coalesce(predicted_seconds, 10.0)) + (
-        SELECT total(coalesce(predicted_seconds, 10.0)) / 2 FROM jobs WHERE state = 'running'
+/// What waits, and what is left of what runs.
+pub(super) const WAITING: &str = concat!(
+    "SELECT count(*) AS jobs, total(coalesce(predicted_seconds, 10.0)) + (
+        SELECT total(",
+    left!(),
+    ") FROM jobs WHERE state = 'running'
     ) AS seconds
-    FROM jobs WHERE state = 'queued'";
+    FROM jobs WHERE state = 'queued'"
+);
 
 /// The last in the queue.
 pub(super) const LAST: &str =
