@@ -4,22 +4,21 @@ use std::ops::Range;
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-use tracing::warn;
-
 use super::{
     contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
+    named::Named,
     none_match,
-    view::{eta, parse, poll_after},
+    view::{eta, poll_after},
 };
 use crate::{
     app::AppState,
-    jobs::{Job, JobId, JobState},
+    jobs::{Job, JobState},
     objects::{ObjectError, ObjectKey},
 };
 
@@ -67,11 +66,11 @@ use crate::{
 )]
 pub async fn result(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    named: Named,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.get(parse(&id)?).await?;
+    let job = state.queue.get(named.job()?).await?;
     if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
         return Err(ApiError::Gone(erased_at));
     }
@@ -81,19 +80,9 @@ pub async fn result(
     let etag = format!("\"{}\"", result.sha256);
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
-    } else if let Some(range) = wanted(&method, &headers, &etag, result.size)? {
-        let object = state.objects.open_range(key, range.clone()).await.map_err(missing(job.id))?;
-        let mut response = (StatusCode::PARTIAL_CONTENT, Body::from_stream(object.stream)).into_response();
-        let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, result.size);
-        let content_range = HeaderValue::from_str(&content_range).map_err(ApiError::internal)?;
-        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
-        response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
-        response
     } else {
-        let object = state.objects.open(key).await.map_err(missing(job.id))?;
-        let mut response = Body::from_stream(object.stream).into_response();
-        response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
-        response
+        let range = wanted(&method, &headers, &etag, result.size)?;
+        open(&state, &job, key, range, result.size).await?
     };
     for (name, value) in [
         (header::ETAG, etag.as_str()),
@@ -110,14 +99,41 @@ pub async fn result(
     Ok(response)
 }
 
-/// A job that is being erased loses its picture a moment before its row; its client sees what it will see.
-fn missing(id: JobId) -> impl FnOnce(ObjectError) -> ApiError {
-    move |error| match error {
-        ObjectError::NotFound(key) => {
-            warn!(%key, "a result is not in the store");
-            ApiError::NotFound { kind: "job", name: id.to_string() }
-        }
-        error => error.into(),
+/// The file or a part of it, with what its length says.
+async fn open(
+    state: &AppState,
+    job: &Job,
+    key: ObjectKey,
+    range: Option<Range<u64>>,
+    size: u64,
+) -> Result<Response, ApiError> {
+    let opened = match &range {
+        Some(range) => state.objects.open_range(key, range.clone()).await,
+        None => state.objects.open(key).await,
+    };
+    let object = match opened {
+        Ok(object) => object,
+        Err(error) => return Err(missing(state, job, error).await),
+    };
+    let mut response = Body::from_stream(object.stream).into_response();
+    if let Some(range) = range {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+        let content_range = HeaderValue::from_str(&content_range).map_err(ApiError::internal)?;
+        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
+    Ok(response)
+}
+
+/// Why a picture cannot be had. A job that is being erased loses its picture a moment before its row, and one past
+/// its time a moment after it is marked: the row tells. Where it still promises the picture, that is lost.
+async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
+    let ObjectError::NotFound(key) = error else { return error.into() };
+    match state.queue.get(job.id).await.map(|job| job.erased_at) {
+        Ok(Some(erased_at)) => ApiError::Gone(erased_at),
+        Ok(None) => ApiError::ResultLost(key),
+        Err(error) => error.into(),
     }
 }
 
