@@ -178,6 +178,11 @@ async fn what_is_not_there_is_a_problem_too() {
         assert_eq!(refused["instance"], path);
     }
     problem(server.client.post("/v1/jobs/17/cancel").await, 404).await;
+    let refused = problem(server.client.get("/v1/models/").await, 404).await;
+    assert!(refused["detail"].as_str().unwrap().contains("slash"), "{refused}");
+    // A wish in the wrong place would be a wish ignored.
+    let refused = problem(server.client.post("/v1/jobs?priority=5&seed=1").await, 422).await;
+    assert_eq!(pointers(&refused), ["/priority", "/seed"]);
     // Bytes that are no text.
     for path in ["/v1/jobs/%ff", "/v1/jobs/%ff/result", "/v1/models/%ff", "/v1/models/%ff/layers"] {
         let refused = problem(server.client.get(path).await, 404).await;

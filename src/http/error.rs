@@ -6,7 +6,7 @@
 use std::any::Any;
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use tracing::error;
@@ -29,6 +29,9 @@ pub enum ApiError {
     /// The path leads nowhere.
     #[error("there is nothing at this path")]
     NoSuchPath,
+    /// The path ends with a slash; nothing is at any such path.
+    #[error("there is nothing at this path; leave out the slash at its end")]
+    TrailingSlash,
     /// There is no such thing as was named in the path.
     #[error("there is no {kind} \"{name}\"")]
     NotFound {
@@ -174,7 +177,9 @@ impl ApiError {
     /// Status, last part of the problem type, and title.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::NoSuchPath | Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::NoSuchPath | Self::TrailingSlash | Self::NotFound { .. } => {
+                (StatusCode::NOT_FOUND, "not-found", "Not found")
+            }
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
@@ -315,8 +320,12 @@ pub fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
 }
 
 /// For paths that nothing is at.
-pub async fn no_such_path() -> ApiError {
-    ApiError::NoSuchPath
+pub async fn no_such_path(uri: Uri) -> ApiError {
+    if uri.path().len() > 1 && uri.path().ends_with('/') {
+        ApiError::TrailingSlash
+    } else {
+        ApiError::NoSuchPath
+    }
 }
 
 /// For methods that a path does not take.

@@ -6,7 +6,7 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
 use bytes::Bytes;
@@ -90,7 +90,7 @@ use crate::{
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let (limit, base) = (state.config.limits.max_body_bytes, Base::of(&parts, &state));
-    let wishes = match admit(&state, &parts.headers).await {
+    let wishes = match admit(&state, &parts).await {
         Ok(wishes) => wishes,
         Err(refusal) => {
             extract::discard(&parts.headers, body, limit);
@@ -123,11 +123,20 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
 }
 
 /// Is there any point in reading the upload? A request whose key is known needs no place in the queue.
-async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError> {
+async fn admit(state: &AppState, request: &Parts) -> Result<Wishes, ApiError> {
     if state.is_draining() {
         return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
     }
-    let wishes = Wishes::of(headers)?;
+    let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
+    let unknown = query.map(|(name, _)| {
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        FieldError::new(pointer, "unknown parameter; wishes are sent in the body and in headers")
+    });
+    let unknown: Vec<FieldError> = unknown.collect();
+    if !unknown.is_empty() {
+        return Err(ApiError::Invalid(unknown));
+    }
+    let wishes = Wishes::of(&request.headers)?;
     let capacity = state.config.queue.capacity;
     if state.queue.has_room().await? {
         return Ok(wishes);
