@@ -313,7 +313,7 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
     };
     let idle = seconds(fields, "idle_seconds", 1, 3600).unwrap_or(default.idle);
     let stall = seconds(fields, "stall_seconds", 1, 3600).unwrap_or(default.stall);
-    let cors_origins: Vec<String> = fields.take("cors_origins").unwrap_or(default.cors_origins);
+    let cors_origins: Vec<String> = fields.texts("cors_origins").unwrap_or(default.cors_origins);
     for origin in &cors_origins {
         let web = origin.starts_with("http://") || origin.starts_with("https://");
         if origin != "*" && (!web || origin.parse::<axum::http::HeaderValue>().is_err()) {
@@ -323,11 +323,11 @@ fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
             );
         }
     }
-    let trusted_proxies = match fields.take::<Vec<String>>("trusted_proxies") {
+    let trusted_proxies = match fields.texts("trusted_proxies") {
         Some(proxies) => operating::networks(fields, &proxies),
         None => default.trusted_proxies,
     };
-    let absolute_links = fields.take("absolute_links").unwrap_or(default.absolute_links);
+    let absolute_links = fields.flag("absolute_links").unwrap_or(default.absolute_links);
     ServerConfig { listen, admin_listen, idle, stall, cors_origins, trusted_proxies, absolute_links }
 }
 
@@ -345,7 +345,7 @@ fn log(fields: &mut Fields, default: LogConfig) -> LogConfig {
     if let Err(error) = EnvFilter::try_new(&filter) {
         fields.error("filter", error.to_string());
     }
-    LogConfig { format: fields.take("format").unwrap_or(default.format), filter }
+    LogConfig { format: fields.choice("format").unwrap_or(default.format), filter }
 }
 
 fn folder(fields: &mut Fields, default: PathBuf) -> PathBuf {

@@ -2,7 +2,7 @@
 //! would stop at the first. Requests and configuration are both read this way, so that a person can mend
 //! everything in one go.
 
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, IntoDeserializer};
 use serde_json::{Map, Value};
 
 /// One thing that is wrong with a JSON document.
@@ -55,31 +55,72 @@ impl Fields {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Takes a field of any deserialisable type; a value of the wrong type is noted and reads as absent.
-    pub fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
+    /// Takes a text; here as in all that follow, a value of the wrong type is noted and reads as absent.
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
+        match self.raw(name)? {
+            Value::String(text) => Some(text),
+            other => self.unfit(name, &other, "give a string"),
+        }
+    }
+
+    /// Takes a truth value.
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        match self.raw(name)? {
+            Value::Bool(flag) => Some(flag),
+            other => self.unfit(name, &other, "give true or false"),
+        }
+    }
+
+    /// Takes a list of texts.
+    pub fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
         let value = self.raw(name)?;
-        match serde_json::from_value(value) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.error(name, error.to_string());
-                None
-            }
+        let texts = serde_json::from_value(value.clone()).ok();
+        texts.or_else(|| self.unfit(name, &value, "give an array of strings"))
+    }
+
+    /// Takes one of a few names: the variants of an enum without values.
+    pub fn choice<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
+        let value = self.raw(name)?;
+        // What is no text is no name either, and is told the same.
+        let text = value.as_str().unwrap_or_default();
+        match T::deserialize(IntoDeserializer::<NoSuchName>::into_deserializer(text)) {
+            Ok(choice) => Some(choice),
+            Err(NoSuchName(allowed)) => self.unfit(name, &value, &format!("give one of {allowed}")),
         }
     }
 
     /// Takes a number and checks that it lies in `low..=high`.
-    pub fn number<T>(&mut self, name: &'static str, low: T, high: T) -> Option<T>
-    where
-        T: DeserializeOwned + PartialOrd + std::fmt::Display,
-    {
-        let value: Value = self.raw(name)?;
-        match serde_json::from_value::<T>(value.clone()) {
-            Ok(number) if low <= number && number <= high => Some(number),
-            _ => {
-                self.error(name, format!("{value} is not allowed; give a number from {low} to {high}"));
-                None
-            }
+    pub fn number<T: Number>(&mut self, name: &'static str, low: T, high: T) -> Option<T> {
+        let value = self.raw(name)?;
+        let number = read_number(&value, &low, &high);
+        number.or_else(|| self.unfit(name, &value, &format!("give {} from {low} to {high}", T::KIND)))
+    }
+
+    /// Takes a list of numbers in `low..=high`; the first that is none of them is noted.
+    pub fn numbers<T: Number>(&mut self, name: &'static str, low: T, high: T) -> Option<Vec<T>> {
+        let value = self.raw(name)?;
+        let wanted = format!("give an array, each member {} from {low} to {high}", T::KIND);
+        let Value::Array(list) = &value else { return self.unfit(name, &value, &wanted) };
+        match list.iter().map(|member| read_number(member, &low, &high).ok_or(member)).collect() {
+            Ok(numbers) => Some(numbers),
+            Err(wrong) => self.unfit(name, wrong, &wanted),
         }
+    }
+
+    /// Notes a field that belongs elsewhere, and where, if it is there.
+    pub fn misplaced(&mut self, name: &str, hint: &str) {
+        if self.map.remove(name).is_some() {
+            self.error(name, hint);
+        }
+    }
+
+    /// Notes that a value is not what a field may hold.
+    fn unfit<T>(&mut self, name: &str, value: &Value, wanted: &str) -> Option<T> {
+        // Long values are told by their type alone.
+        let shown = Some(value.to_string()).filter(|text| text.len() <= SHOWN);
+        let shown = shown.unwrap_or_else(|| kind_of(value).to_owned());
+        self.error(name, format!("{shown} is not allowed; {wanted}"));
+        None
     }
 
     /// Notes a mistake in a field of this object.
@@ -104,6 +145,54 @@ impl Fields {
     }
 }
 
+/// A number that a field may hold.
+pub trait Number: DeserializeOwned + PartialOrd + std::fmt::Display {
+    /// What it is called in messages.
+    const KIND: &'static str;
+}
+
+macro_rules! numbers {
+    ($kind:literal: $($number:ty),+) => {
+        $(impl Number for $number {
+            const KIND: &'static str = $kind;
+        })+
+    };
+}
+
+numbers!("a whole number": u8, i8, u32, i32, u64, usize);
+numbers!("a number": f64);
+
+/// The number, where it is one and lies in `low..=high`. JSON has one kind of number: 2.0 and 2e0 are as whole as 2.
+fn read_number<T: Number>(value: &Value, low: &T, high: &T) -> Option<T> {
+    let whole = |float: &f64| float.fract() == 0.0 && float.abs() <= EXACT;
+    let value = match value.as_f64().filter(whole).filter(|_| value.is_f64()) {
+        Some(float) => Value::from(float as i64),
+        None => value.clone(),
+    };
+    serde_json::from_value::<T>(value).ok().filter(|number| low <= number && number <= high)
+}
+
+/// Up to here every whole number has a float of its own: 2^53.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Bytes of a wrong value that are repeated in a message.
+const SHOWN: usize = 100;
+
+/// The text is no variant; these are, as they are told.
+#[derive(Debug, thiserror::Error)]
+#[error("not one of {0}")]
+struct NoSuchName(String);
+
+impl de::Error for NoSuchName {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self(expected.join(", "))
+    }
+}
+
 /// How JSON calls a value's type.
 fn kind_of(value: &Value) -> &'static str {
     match value {
@@ -125,13 +214,27 @@ mod tests {
     fn every_mistake_is_reported_with_its_pointer() {
         let mut fields = Fields::new("/spec", json!({"a": 11, "b": "x", "c/d": 1, "e": null}));
         assert_eq!(fields.number::<u32>("a", 1, 10), None);
-        assert_eq!(fields.take::<bool>("b"), None);
-        assert_eq!(fields.take::<bool>("e"), None);
+        assert_eq!(fields.flag("b"), None);
+        assert_eq!(fields.flag("e"), None);
         let errors = fields.finish();
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/spec/a", "/spec/b", "/spec/c~1d"]);
         assert!(errors[0].detail.contains("from 1 to 10"), "{}", errors[0].detail);
         assert!(errors[2].detail.contains("allowed are a, b, e"), "{}", errors[2].detail);
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_with_a_point() {
+        let value =
+            json!({"a": 2.0, "b": 1e2, "c": 2.5, "d": 1e300, "e": [1.0, 2, -1.0], "f": 3, "g": [3.0]});
+        let mut fields = Fields::new("", value);
+        assert_eq!((fields.number("a", 1, 10), fields.number("b", 1_u64, 100)), (Some(2), Some(100)));
+        assert_eq!((fields.number("c", 1, 10), fields.number("d", 1_u64, u64::MAX)), (None, None));
+        assert_eq!((fields.numbers("e", 0_u32, 9), fields.numbers("g", 0_u32, 9)), (None, Some(vec![3])));
+        assert_eq!(fields.number("f", 0.5, 9.5), Some(3.0));
+        let details: Vec<String> = fields.finish().into_iter().map(|error| error.detail).collect();
+        assert_eq!(details[0], "2.5 is not allowed; give a whole number from 1 to 10");
+        assert_eq!(details[2], "-1.0 is not allowed; give an array, each member a whole number from 0 to 9");
     }
 
     #[test]

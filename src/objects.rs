@@ -7,16 +7,11 @@
 //! A bucket makes the same promises by itself.
 
 mod error;
+mod folder;
 mod key;
 mod s3;
 
-use std::{
-    fs, io,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{
@@ -27,6 +22,8 @@ use object_store::{GetOptions, ObjectStore, ObjectStoreExt, aws::AmazonS3Builder
 
 pub use error::ObjectError;
 pub use key::ObjectKey;
+
+use folder::Folder;
 
 use crate::{
     clock::Timestamp,
@@ -56,7 +53,7 @@ pub struct Objects {
 #[derive(Debug)]
 enum Kind {
     /// Folders below this one.
-    Disk(PathBuf),
+    Disk(Folder),
     Bucket(Box<S3>),
 }
 
@@ -101,7 +98,7 @@ impl Objects {
             prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
         }
         let store = LocalFileSystem::new_with_prefix(root).map_err(ObjectError::Open)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), kind: Arc::new(Kind::Disk(root.into())) })
+        Ok(Self { store: Arc::new(store), kind: Arc::new(Kind::Disk(Folder::mark(root)?)) })
     }
 
     /// Whether the store can be used at this moment. Of a bucket the answer may be some seconds old; of a disk it
@@ -109,20 +106,15 @@ impl Objects {
     /// anyone may send should keep neither busy.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// [`ObjectError::Away`] with what is missing.
     pub async fn check(&self) -> Result<(), ObjectError> {
-        let root = match &*self.kind {
+        let folder = match &*self.kind {
             Kind::Bucket(s3) => return s3.check().await,
-            Kind::Disk(root) => root,
+            Kind::Disk(folder) => folder,
         };
-        for folder in FOLDERS {
-            let path = root.join(folder);
-            let prepared = match tokio::fs::metadata(&path).await {
-                Ok(found) if found.is_dir() => Ok(()),
-                Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
-                Err(error) => Err(error),
-            };
-            prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
+        folder.check().await?;
+        for name in FOLDERS {
+            folder.check_inner(name).await?;
         }
         Ok(())
     }
@@ -131,10 +123,13 @@ impl Objects {
     /// returns.
     ///
     /// # Errors
-    /// When the store fails; nothing is visible then.
+    /// When the store fails or is away; nothing is visible then.
     pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), ObjectError> {
         let stored = match &*self.kind {
-            Kind::Disk(_) => self.store.put(&key.path(), bytes.into()).await.map(drop),
+            Kind::Disk(folder) => {
+                folder.check().await?;
+                self.store.put(&key.path(), bytes.into()).await.map(drop)
+            }
             Kind::Bucket(_) => s3::put(&*self.store, &key.path(), bytes).await,
         };
         stored.map_err(|source| ObjectError::of(key, source))
@@ -145,7 +140,10 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn open(&self, key: ObjectKey) -> Result<Object, ObjectError> {
-        let found = self.store.get(&key.path()).await.map_err(|source| ObjectError::of(key, source))?;
+        let found = match self.store.get(&key.path()).await {
+            Ok(found) => found,
+            Err(source) => return Err(self.failed(key, source).await),
+        };
         Ok(Object { size: found.meta.size, stream: found.into_stream().boxed() })
     }
 
@@ -156,8 +154,10 @@ impl Objects {
     pub async fn open_range(&self, key: ObjectKey, range: Range<u64>) -> Result<Object, ObjectError> {
         let size = range.end - range.start;
         let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
-        let found =
-            self.store.get_opts(&key.path(), options).await.map_err(|source| ObjectError::of(key, source))?;
+        let found = match self.store.get_opts(&key.path(), options).await {
+            Ok(found) => found,
+            Err(source) => return Err(self.failed(key, source).await),
+        };
         Ok(Object { size, stream: found.into_stream().boxed() })
     }
 
@@ -166,7 +166,10 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
     pub async fn get(&self, key: ObjectKey) -> Result<Bytes, ObjectError> {
-        let found = self.store.get(&key.path()).await.map_err(|source| ObjectError::of(key, source))?;
+        let found = match self.store.get(&key.path()).await {
+            Ok(found) => found,
+            Err(source) => return Err(self.failed(key, source).await),
+        };
         found.bytes().await.map_err(|source| ObjectError::of(key, source))
     }
 
@@ -221,8 +224,21 @@ impl Objects {
     /// When the store fails.
     pub async fn delete(&self, key: ObjectKey) -> Result<(), ObjectError> {
         match self.store.delete(&key.path()).await {
-            Err(source) if !error::is_missing(&source) => Err(ObjectError::of(key, source)),
-            _ => Ok(()),
+            Ok(()) => Ok(()),
+            Err(source) => match self.failed(key, source).await {
+                ObjectError::NotFound(_) => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Why a blob could not be had. One that is not found is missing only where the store itself is there.
+    async fn failed(&self, key: ObjectKey, source: object_store::Error) -> ObjectError {
+        match (ObjectError::of(key, source), &*self.kind) {
+            (ObjectError::NotFound(key), Kind::Disk(folder)) => {
+                folder.check().await.err().unwrap_or(ObjectError::NotFound(key))
+            }
+            (error, _) => error,
         }
     }
 

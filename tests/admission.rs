@@ -74,9 +74,14 @@ async fn what_would_fail_is_refused_at_once() {
     let refused = refused(&server, (200, 100), &enlarged).await;
     assert_eq!(refused["type"], "urn:reverie:problem:invalid");
     assert_eq!(pointers(&refused), ["/spec/octaves"]);
-    let noise = json!({ "spec": { "preset": "naive", "noise": { "width": 4096, "height": 4096 } } });
-    let response = server.client.post_bytes("application/json", noise.to_string()).await;
-    assert_eq!(pointers(&problem(response, 422).await), ["/spec/noise"]);
+    // Fewer octaves would not help where the start is too large already.
+    for preset in ["naive", "multiscale", "deepdream"] {
+        let noise = json!({ "spec": { "preset": preset, "noise": { "width": 4096, "height": 4096 } } });
+        let refused =
+            problem(server.client.post_bytes("application/json", noise.to_string()).await, 422).await;
+        assert_eq!(pointers(&refused), ["/spec/noise"]);
+        assert!(refused["detail"].as_str().unwrap().contains("smaller width"), "{refused}");
+    }
 }
 
 /// A model that needs 9×9 pixels for its only layer.
@@ -124,4 +129,30 @@ async fn a_finished_job_tells_what_it_took() {
     server.client.post(&format!("/v1/jobs/{canceled}/cancel")).await;
     let job = server.client.job_until(&canceled, |job| job["finished_at"].is_string()).await;
     assert_eq!(job["metrics"]["megapixel_iterations"], Value::Null, "{job}");
+}
+
+#[tokio::test]
+async fn what_was_accepted_once_is_not_refused_when_it_is_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    // The same folder, later with less that is allowed.
+    for seconds in [None, Some(Duration::from_secs(1))] {
+        let mut setup = Setup::new().await;
+        setup.config.storage.dir = folder.path().to_owned();
+        setup.config.limits.max_job_seconds = seconds;
+        let server = Setup { works: false, ..setup }.start().await;
+        let post = |key: &'static str| {
+            let request = server.client.http.post(format!("{}/v1/jobs", server.client.url));
+            let spec = json!({ "iterations": 10, "octaves": 2 });
+            request.header("idempotency-key", key).multipart(form(picture(900, 600), &spec)).send()
+        };
+        let response = post("once").await.unwrap();
+        assert_eq!(response.status(), 202);
+        ids.push(response.json::<Value>().await.unwrap()["id"].clone());
+        if seconds.is_some() {
+            problem(post("twice").await.unwrap(), 422).await;
+        }
+        server.stop().await;
+    }
+    assert_eq!(ids[0], ids[1]);
 }

@@ -53,6 +53,8 @@ async fn the_same_request_makes_one_job() {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     let again = post(&server, picture(64, 64), &quick(), &[("idempotency-key", "3f0c")]).await;
     assert_eq!(again.headers()["location"], format!("/v1/jobs/{}", ids[0]).as_str());
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert!(again.headers().contains_key("retry-after"));
     assert_eq!(id_of(again).await, ids[0]);
     assert_eq!(server.blobs("inputs").len(), 1);
 
@@ -71,7 +73,9 @@ async fn the_same_request_makes_one_job() {
 
     // The original answer with the job's current state.
     server.client.post(&format!("/v1/jobs/{}/cancel", ids[0])).await;
-    let again: Value = post(&server, picture(64, 64), &quick(), &key).await.json().await.unwrap();
+    let again = post(&server, picture(64, 64), &quick(), &key).await;
+    assert_eq!((again.status().as_u16(), again.headers().contains_key("retry-after")), (200, false));
+    let again: Value = again.json().await.unwrap();
     assert_eq!((&again["id"], &again["status"]), (&json!(ids[0]), &json!("canceled")));
     problem(post(&server, picture(64, 64), &quick(), &[("idempotency-key", "\"\"")]).await, 400).await;
 }
@@ -97,6 +101,7 @@ async fn a_deadline_ends_a_job_that_waits() {
     let id = id_of(post(&server, picture(64, 64), &quick(), &[("cancel-after", "1s")]).await).await;
     let job = server.client.job_until(&id, |job| job["finished_at"].is_string()).await;
     assert_eq!((&job["status"], &job["started_at"]), (&json!("expired"), &Value::Null));
+    assert_eq!(job["error"]["type"], "urn:reverie:problem:deadline-passed");
     assert!(job["deadline_at"].as_str().unwrap() <= job["finished_at"].as_str().unwrap());
     problem(server.client.get(&format!("/v1/jobs/{id}/result")).await, 409).await;
     problem(server.client.post(&format!("/v1/jobs/{id}/cancel")).await, 409).await;
@@ -185,6 +190,8 @@ async fn a_running_job_has_a_preview() {
     let path = format!("/v1/jobs/{id}/preview");
     let queued = server.client.job(&id).await;
     assert_eq!(queued["links"]["preview"], Value::Null, "{queued}");
+    let early = problem(server.client.get(&path).await, 409).await;
+    assert_eq!(early["type"], "urn:reverie:problem:no-preview");
     let mut events = Events::open(&server.client, &id, None).await;
     let told = loop {
         let event = events.next().await.unwrap();
@@ -251,10 +258,14 @@ async fn a_dream_is_fetched_in_parts() {
     assert_eq!(head.headers()["content-length"], size.to_string().as_str());
     let unchanged = get(Method::GET, &[("range", "bytes=0-9"), ("if-none-match", &etag)]).await;
     assert_eq!(unchanged.status(), 304);
-    // While a job is erased, its picture goes before its row.
+    // A picture that the row promises and that is lost is no mistake of the client.
     let job = server.state.queue.get(id.parse().unwrap()).await.unwrap();
     server.state.objects.delete(ObjectKey::result_of(&job).unwrap()).await.unwrap();
     for headers in [&[][..], &[("range", "bytes=0-9")]] {
-        problem(get(Method::GET, headers).await, 404).await;
+        let lost = problem(get(Method::GET, headers).await, 500).await;
+        assert_eq!(lost["type"], "urn:reverie:problem:result-lost");
     }
+    // One that went with its row is.
+    server.client.request(Method::DELETE, &format!("/v1/jobs/{id}")).await;
+    problem(get(Method::GET, &[]).await, 404).await;
 }

@@ -29,6 +29,15 @@ async fn what_cannot_be_dreamed_is_refused_and_leaves_nothing() {
 
     let not_an_image = form(b"GIF, or so I say".to_vec(), &quick());
     problem(client.post_form(not_an_image).await, 415).await;
+    // Files that cannot be read are named, together with everything else that is wrong.
+    let text = || Part::bytes(b"<svg/>".to_vec()).file_name("picture.svg");
+    let refused = Form::new().part("image", good()).part("mask", text()).text("spec", "{}");
+    let refused = problem(client.post_form(refused).await, 415).await;
+    assert_eq!(pointers(&refused), ["/mask"]);
+    assert!(refused["detail"].as_str().unwrap().starts_with("/mask: "), "{refused}");
+    let refused = Form::new().part("image", text()).text("spec", "{\"iterations\":0}").text("priority", "99");
+    let refused = problem(client.post_form(refused).await, 422).await;
+    assert_eq!(pointers(&refused), ["/priority", "/spec/iterations", "/image"]);
     let mut truncated = picture(96, 80);
     truncated.truncate(truncated.len() / 2);
     let refused = problem(client.post_form(form(truncated, &quick())).await, 422).await;
@@ -128,6 +137,38 @@ async fn a_full_queue_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn what_a_form_leaves_empty_was_not_sent() {
+    let server = TestServer::idle().await;
+    // As a browser sends a file field without a file, and text fields without text.
+    let nothing = || Part::bytes(Vec::new()).file_name("");
+    let empty = || Form::new().part("mask", nothing()).text("priority", "").text("deadline_seconds", "");
+    let noise = empty().part("image", nothing()).text("spec", "{\"noise\":{}}");
+    assert_eq!(server.client.post_form(noise).await.status(), 202);
+    for spec in ["", "null"] {
+        let default = empty().part("image", Part::bytes(picture(64, 64))).text("spec", spec);
+        assert_eq!(server.client.post_form(default).await.status(), 202, "{spec}");
+    }
+    // A file that is empty is a mistake.
+    let hollow = Form::new().part("image", Part::bytes(Vec::new()).file_name("hollow.png"));
+    assert_eq!(pointers(&problem(server.client.post_form(hollow).await, 415).await), ["/image"]);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_as_such() {
+    let server = TestServer::idle().await;
+    let post = |coding| {
+        let request = server.client.http.post(format!("{}/v1/jobs", server.client.url));
+        let request = request.header("content-type", "application/json").header("content-encoding", coding);
+        request.body("{\"spec\":{\"noise\":{}}}").send()
+    };
+    let refused = post("gzip").await.unwrap();
+    assert_eq!(refused.headers()["accept-encoding"], "identity");
+    let refused = problem(refused, 415).await;
+    assert!(refused["detail"].as_str().unwrap().contains("\"gzip\""), "{refused}");
+    assert_eq!(post("identity").await.unwrap().status(), 202);
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let server = TestServer::idle().await;
     for path in
@@ -137,6 +178,16 @@ async fn what_is_not_there_is_a_problem_too() {
         assert_eq!(refused["instance"], path);
     }
     problem(server.client.post("/v1/jobs/17/cancel").await, 404).await;
+    let refused = problem(server.client.get("/v1/models/").await, 404).await;
+    assert!(refused["detail"].as_str().unwrap().contains("slash"), "{refused}");
+    // A wish in the wrong place would be a wish ignored.
+    let refused = problem(server.client.post("/v1/jobs?priority=5&seed=1").await, 422).await;
+    assert_eq!(pointers(&refused), ["/priority", "/seed"]);
+    // Bytes that are no text.
+    for path in ["/v1/jobs/%ff", "/v1/jobs/%ff/result", "/v1/models/%ff", "/v1/models/%ff/layers"] {
+        let refused = problem(server.client.get(path).await, 404).await;
+        assert!(refused["detail"].as_str().unwrap().contains("%ff"), "{refused}");
+    }
     let refused = server.client.request(Method::DELETE, "/v1/models").await;
     assert!(refused.headers()["allow"].to_str().unwrap().contains("GET"));
     problem(refused, 405).await;

@@ -113,7 +113,7 @@ fn mistakes_are_told_and_leave_nothing_behind() {
     desk.refuses(&["--class", "1000"], &["classes 0 to 999"]);
     desk.refuses(
         &["--iterations", "0", "--octaves", "99", "--step", "-1e9", "--preset", "nightmare"],
-        &["iterations: 0 is not allowed", "from 1 to 1000", "octaves: 99", "step:", "`nightmare`"],
+        &["iterations: 0 is not allowed", "from 1 to 1000", "octaves: 99", "step:", "\"nightmare\""],
     );
     desk.refuses(&["--octave-scale", "1"], &["octave_scale: 1.0 is not allowed", "from 1.05 to 4"]);
     desk.refuses(&["--step", "NaN"], &["--step", "give a number such as 1.5"]);

@@ -133,6 +133,32 @@ async fn a_storage_that_is_away_is_said_to_be() {
 }
 
 #[tokio::test]
+async fn nothing_is_accepted_while_the_storage_is_another() {
+    let server = TestServer::start().await;
+    let dir = server.state.config.storage.dir.clone();
+    let away = dir.with_extension("away");
+    let done = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.dream(&done).await;
+    let post = || server.client.post_form(form(picture(64, 64), &quick()));
+    std::fs::rename(&dir, &away).unwrap();
+    // Nothing where it was; then an empty place, as where a disk was unmounted.
+    for _ in 0..2 {
+        assert_eq!(problem(post().await, 503).await["type"], "urn:reverie:problem:unavailable");
+        assert_eq!(checks(&server.client).await["store"], false);
+        // Not lost, and not gone.
+        problem(server.client.get(&format!("/v1/jobs/{done}/result")).await, 503).await;
+        std::fs::create_dir_all(dir.join("inputs")).unwrap();
+        assert!(std::fs::read_dir(dir.join("inputs")).unwrap().next().is_none());
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::rename(&away, &dir).unwrap();
+    assert_eq!(server.client.get("/readyz").await.status(), 200);
+    let id = server.client.submit(picture(64, 64), &quick()).await;
+    server.client.dream(&id).await;
+    server.client.dream(&done).await;
+}
+
+#[tokio::test]
 async fn metrics_tell_what_was_done() {
     let server = TestServer::start().await;
     let id = server.client.submit(picture(96, 80), &quick()).await;
@@ -150,6 +176,10 @@ async fn metrics_tell_what_was_done() {
         ("reverie_jobs{status=\"succeeded\"}", 1.0),
         ("reverie_jobs{status=\"queued\"}", 0.0),
         ("reverie_jobs_ended_total{status=\"succeeded\"}", 1.0),
+        ("reverie_jobs_ended_total{status=\"failed\"}", 0.0),
+        ("reverie_jobs_ended_total{status=\"canceled\"}", 0.0),
+        ("reverie_jobs_ended_total{status=\"expired\"}", 0.0),
+        ("reverie_jobs_ended_total{status=\"queued\"}", 0.0),
         ("reverie_queue_oldest_seconds", 0.0),
         ("reverie_queue_capacity", 100.0),
         ("reverie_workers", 1.0),
@@ -181,6 +211,34 @@ async fn metrics_tell_what_was_done() {
     idle.client.submit(picture(64, 64), &quick()).await;
     let scrape = async || self::samples(&idle.admin_client().get("/metrics").await.text().await.unwrap());
     assert_eq!(scrape().await["reverie_jobs{status=\"queued\"}"], 1.0);
+    // What ends while it waits is counted as well, and once: canceled twice, erased, and past its deadline.
+    let ids = [
+        idle.client.submit(picture(64, 64), &quick()).await,
+        idle.client.submit(picture(64, 64), &quick()).await,
+    ];
+    for _ in 0..2 {
+        assert_eq!(idle.client.post(&format!("/v1/jobs/{}/cancel", ids[0])).await.status(), 200);
+    }
+    for id in ids {
+        idle.client.request(reqwest::Method::DELETE, &format!("/v1/jobs/{id}")).await;
+    }
+    let late = form(picture(64, 64), &quick()).text("deadline_seconds", "1");
+    let late: Value = idle.client.post_form(late).await.json().await.unwrap();
+    idle.client.job_until(late["id"].as_str().unwrap(), |job| job["status"] == "expired").await;
+    let ended = |samples: &HashMap<String, f64>, status| {
+        samples[&format!("reverie_jobs_ended_total{{status=\"{status}\"}}")]
+    };
+    // The row says so a moment before it is counted.
+    let counted = async {
+        loop {
+            let samples = scrape().await;
+            if ended(&samples, "expired") > 0.0 {
+                return samples;
+            }
+        }
+    };
+    let samples = tokio::time::timeout(common::client::DEADLINE, counted).await.expect("it is never counted");
+    assert_eq!((ended(&samples, "canceled"), ended(&samples, "expired")), (2.0, 1.0));
     // Without its store the service still tells the rest.
     idle.state.queue.close().await;
     let samples = scrape().await;
@@ -212,6 +270,9 @@ async fn a_probe_needs_no_other_program() {
     assert!(reverie(&["health", "--alive"], &settings).await.0);
     let url = format!("{}/healthz", server.client.url);
     assert!(reverie(&["health", "--url", &url], &[]).await.0);
+    // An address alone: is it ready?
+    let (well, said) = reverie(&["health", "--url", &server.client.url], &[]).await;
+    assert!(!well && said.contains("\"workers\":0"), "{said}");
     // Nobody there.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (well, said) = reverie(&["health", "--url", &format!("http://{closed}/")], &[]).await;

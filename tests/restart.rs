@@ -54,6 +54,8 @@ async fn a_killed_job_goes_on_after_its_last_octave() {
     let server = ServerProcess::start(folder.path(), &[]).await;
     let again = server.client.job_until(&id, |job| job["progress"]["octave"].is_number()).await;
     assert_eq!(again["progress"]["octave"], 2, "the first octave was dreamed again");
+    let begun = again["progress"]["resumed_from"].as_f64().unwrap();
+    assert!(begun > 0.0 && begun < again["progress"]["fraction"].as_f64().unwrap(), "{again}");
     let dream = server.client.dream(&id).await;
     for leftover in ["checkpoints", "previews"] {
         assert!(!folder.path().join(leftover).join(&id).exists(), "{leftover} are left");

@@ -67,6 +67,10 @@ CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE FUNCTION reverie_now(by_hand bigint) RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE
 AS $$ SELECT coalesce(by_hand, floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint) $$;
 
+-- A number inside JSON, as SQLite has it: the statements are the same for both.
+CREATE FUNCTION json_extract(document text, path text) RETURNS double precision LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT (jsonb_path_query_first(document::jsonb, path::jsonpath) #>> '{}')::double precision $$;
+
 -- What all processes must agree on, as the first one had it.
 CREATE TABLE settings (
     name  text PRIMARY KEY,

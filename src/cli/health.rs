@@ -14,7 +14,7 @@ use crate::config::Config;
 /// Arguments of `reverie health`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to ask, such as http://127.0.0.1:9090/readyz. By default the server that the configuration
+    /// What to ask, such as http://127.0.0.1:9090/readyz, which is meant without a path too. By default the server that the configuration
     /// describes, on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -48,6 +48,10 @@ enum HealthError {
 /// Succeeds where the answer is 200; prints what it says.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let url = match args.url {
+        // An address alone is asked the usual question.
+        Some(url) if url.strip_prefix("http://").is_some_and(|rest| !rest.contains('/')) => {
+            format!("{url}/readyz")
+        }
         Some(url) => url,
         None => own_url(&Config::load(args.config.as_deref())?, args.alive),
     };

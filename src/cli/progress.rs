@@ -17,7 +17,7 @@ pub(super) fn bar() -> ProgressBar {
 
 /// Moves the bar on.
 pub(super) fn show(bar: &ProgressBar, progress: &Progress) {
-    let Progress { fraction, octave, octaves, iteration, iterations, iterations_per_second, score } =
+    let Progress { fraction, octave, octaves, iteration, iterations, iterations_per_second, score, .. } =
         progress;
     bar.set_position((fraction * STEPS as f64) as u64);
     bar.set_message(format!(

@@ -78,7 +78,7 @@ pub(super) fn place(fields: &mut Fields) -> Place {
 
 /// `storage.redirect_results`
 pub(super) fn redirect(fields: &mut Fields, place: &Place) -> bool {
-    let redirect = fields.take("redirect_results").unwrap_or(false);
+    let redirect = fields.flag("redirect_results").unwrap_or(false);
     if redirect && *place == Place::Disk {
         fields.error(
             "redirect_results",
@@ -104,7 +104,7 @@ fn is_prefix(prefix: &str) -> bool {
 pub(super) fn s3(fields: &mut Fields, default: S3Config) -> S3Config {
     let endpoint = text(fields, "endpoint").unwrap_or(default.endpoint);
     let endpoint = endpoint.trim_end_matches('/').to_owned();
-    let allow_http = fields.take("allow_http").unwrap_or(default.allow_http);
+    let allow_http = fields.flag("allow_http").unwrap_or(default.allow_http);
     let host = ["http://", "https://"].iter().find_map(|scheme| endpoint.strip_prefix(scheme));
     match host {
         None if endpoint.is_empty() => {}
@@ -128,7 +128,7 @@ pub(super) fn s3(fields: &mut Fields, default: S3Config) -> S3Config {
         endpoint,
         region: text(fields, "region").unwrap_or(default.region),
         allow_http,
-        path_style: fields.take("path_style").unwrap_or(default.path_style),
+        path_style: fields.flag("path_style").unwrap_or(default.path_style),
         connect_timeout: seconds(fields, "connect_timeout_seconds", 1, 60).unwrap_or(default.connect_timeout),
         timeout: seconds(fields, "timeout_seconds", 1, 300).unwrap_or(default.timeout),
         retry: seconds(fields, "retry_seconds", 0, 240).unwrap_or(default.retry),

@@ -21,7 +21,7 @@ use super::{
     error::{self, ApiError},
     health,
     listen::{self, Patience},
-    metrics,
+    metrics, problem,
 };
 use crate::app::AppState;
 
@@ -97,7 +97,7 @@ fn router(app: Starting) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(app)
-        .layer(from_fn(error::name_instance))
+        .layer(from_fn(problem::name_instance))
 }
 
 async fn readyz(State(app): State<Starting>) -> Response {

@@ -124,7 +124,7 @@ pub async fn admit(state: &AppState, spec: &DreamSpec, size: (u32, u32)) -> Resu
     let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
     let admission = state.admission();
     let plan = Plan::of(spec, &model.network, size, admission.max_pixels);
-    let plan = plan.map_err(|error| impossible(spec, error))?;
+    let plan = plan.map_err(|error| impossible(spec, size, error))?;
     check_format(spec, &plan)?;
     let forecast = forecast(&state.pace, spec, &plan);
     if admission.allows(&forecast) {
@@ -176,12 +176,26 @@ fn check_format(spec: &DreamSpec, plan: &Plan) -> Result<(), ApiError> {
 }
 
 /// What would fail later is a mistake in the request now.
-fn impossible(spec: &DreamSpec, error: PlanError) -> ApiError {
+fn impossible(spec: &DreamSpec, (height, width): (u32, u32), error: PlanError) -> ApiError {
     let start = if spec.noise.is_some() { "/spec/noise" } else { "/image" };
-    let pointer = match (&error, spec.octave_mode) {
-        (PlanError::TooLarge(_), OctaveMode::Enlarge) if spec.octaves > 1 => "/spec/octaves",
-        (PlanError::TooLarge(_) | PlanError::Shape(_), _) => start,
-        (PlanError::Layer(_), _) => "/spec/objectives",
+    let begins_beyond = |limit| u64::from(width) * u64::from(height) > limit;
+    let (pointer, detail) = match &error {
+        // Fewer octaves would not help.
+        PlanError::TooLarge(beyond) if begins_beyond(beyond.max_pixels) => {
+            let limit = beyond.max_pixels;
+            (
+                start,
+                format!(
+                    "has {width}×{height} pixels; at most {limit} are allowed: give a smaller width or height"
+                ),
+            )
+        }
+        PlanError::TooLarge(_) => {
+            let pointer = if spec.octave_mode == OctaveMode::Enlarge { "/spec/octaves" } else { start };
+            (pointer, error.to_string())
+        }
+        PlanError::Shape(_) => (start, error.to_string()),
+        PlanError::Layer(_) => ("/spec/objectives", error.to_string()),
     };
-    ApiError::Invalid(vec![FieldError::new(pointer, error.to_string())])
+    ApiError::Invalid(vec![FieldError::new(pointer, detail)])
 }

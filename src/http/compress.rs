@@ -3,11 +3,11 @@
 
 use axum::{
     body::HttpBody,
-    http::{HeaderValue, Response, header},
+    http::{HeaderValue, Request, Response, header},
 };
 use tower_http::compression::{CompressionLayer, predicate::Predicate};
 
-/// Shorter answers, among them a job, fit into a packet or two as they are, and keep their strong entity tags.
+/// Shorter answers fit into a packet or two as they are.
 const WORTH_IT: u64 = 1400;
 
 /// Which answers are compressed.
@@ -16,9 +16,12 @@ pub struct LongJson;
 
 impl Predicate for LongJson {
     fn should_compress<B: HttpBody>(&self, response: &Response<B>) -> bool {
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let headers = response.headers();
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let json = kind.is_some_and(|kind| kind.starts_with("application/json") || kind.contains("+json"));
-        json && response.body().size_hint().lower() >= WORTH_IT
+        // A strong entity tag promises equal bytes, which compressed ones are not (RFC 9110, section 8.8.3.3): what
+        // has one, such as a job, is sent as it is.
+        json && !headers.contains_key(header::ETAG) && response.body().size_hint().lower() >= WORTH_IT
     }
 }
 
@@ -27,15 +30,27 @@ pub fn layer() -> CompressionLayer<LongJson> {
     CompressionLayer::new().compress_when(LongJson)
 }
 
-/// A strong entity tag promises equal bytes, which compressed ones are not (RFC 9110, section 8.8.3.3).
-pub async fn weaken<B>(mut response: Response<B>) -> Response<B> {
-    let headers = response.headers_mut();
-    if headers.contains_key(header::CONTENT_ENCODING)
-        && let Some(strong) = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok())
-        && !strong.starts_with("W/")
-        && let Ok(weak) = HeaderValue::from_str(&format!("W/{strong}"))
-    {
-        headers.insert(header::ETAG, weak);
+/// Strikes from a request that it refuses an answer as it is. There is no other for most, and the layer would say so
+/// only after the request was carried out (RFC 9110, section 12.5.3, allows either).
+pub async fn tolerate<B>(mut request: Request<B>) -> Request<B> {
+    let lines = request.headers().get_all(header::ACCEPT_ENCODING);
+    let codings: Vec<&str> =
+        lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).collect();
+    let kept: Vec<&str> = codings.iter().copied().filter(|coding| !refuses_plain(coding)).collect();
+    if kept.len() < codings.len() {
+        let kept = HeaderValue::from_str(&kept.join(","));
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+        if let Ok(kept) = kept {
+            request.headers_mut().insert(header::ACCEPT_ENCODING, kept);
+        }
     }
-    response
+    request
+}
+
+/// Whether it is `identity`, or what includes it, with a weight of zero.
+fn refuses_plain(coding: &str) -> bool {
+    let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+    let weight = weight.trim().strip_prefix(['q', 'Q']).and_then(|rest| rest.trim_start().strip_prefix('='));
+    let zero = weight.and_then(|weight| weight.trim().parse::<f64>().ok()) == Some(0.0);
+    zero && (name.trim() == "*" || name.trim().eq_ignore_ascii_case("identity"))
 }

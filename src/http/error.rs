@@ -6,21 +6,20 @@
 use std::any::Any;
 
 use axum::{
-    body::Body,
-    extract::Request,
-    http::{HeaderValue, StatusCode, header},
-    middleware::Next,
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
 use tracing::error;
 
-use super::admission::Prediction;
+use super::{
+    admission::Prediction,
+    problem::{Problem, kind_uri, render},
+};
 use crate::{
     clock::Timestamp,
     fields::FieldError,
-    jobs::{JobError, JobState, QueueError},
-    objects::ObjectError,
+    jobs::{JobState, QueueError},
+    objects::{ObjectError, ObjectKey},
     picture::PictureError,
 };
 
@@ -30,6 +29,9 @@ pub enum ApiError {
     /// The path leads nowhere.
     #[error("there is nothing at this path")]
     NoSuchPath,
+    /// The path ends with a slash; nothing is at any such path.
+    #[error("there is nothing at this path; leave out the slash at its end")]
+    TrailingSlash,
     /// There is no such thing as was named in the path.
     #[error("there is no {kind} \"{name}\"")]
     NotFound {
@@ -50,6 +52,12 @@ pub enum ApiError {
     /// The body or the image in it is of a type that is not read.
     #[error("{0}")]
     UnsupportedType(String),
+    /// The body is compressed.
+    #[error("a body with Content-Encoding \"{0}\" is not read here; send it as it is")]
+    EncodedBody(String),
+    /// Files that are of no format that is read, and nothing else that is wrong.
+    #[error("{}", summary(.0))]
+    UnknownFormat(Vec<FieldError>),
     /// The body is too long.
     #[error("the body is too long; at most {limit} bytes are allowed")]
     TooLarge {
@@ -96,18 +104,37 @@ pub enum ApiError {
         /// Seconds after which to look again, where that makes sense.
         retry_after: Option<u64>,
     },
+    /// There is no preview, or none yet.
+    #[error("the job is {state}: there is no preview {}", when(.state))]
+    NoPreview {
+        /// Where the job stands.
+        state: JobState,
+        /// Seconds after which to look again, where that makes sense.
+        retry_after: Option<u64>,
+    },
     /// There was a result, and its time is over.
     #[error("the job's pictures were erased at {0}; results are kept for a limited time")]
     Gone(Timestamp),
+    /// A dream that its job's row promises is not in the store.
+    #[error(
+        "the dream was made and is not in the store any more; ask for it again, or tell whoever runs the service"
+    )]
+    ResultLost(ObjectKey),
     /// Something is broken on our side.
     #[error("something went wrong inside the service; its log has the cause")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Whether a preview may still come.
+fn when(state: &JobState) -> &'static str {
+    if state.is_finished() { "any more" } else { "yet" }
+}
+
 /// What the 422 of a list of mistakes says in one sentence.
 fn summary(errors: &[FieldError]) -> String {
     match errors {
-        [only] => only.detail.clone(),
+        [FieldError { pointer, detail }] if pointer.is_empty() => detail.clone(),
+        [FieldError { pointer, detail }] => format!("{pointer}: {detail}"),
         several => format!("{} things are wrong; see \"errors\"", several.len()),
     }
 }
@@ -133,7 +160,9 @@ impl ApiError {
     /// What a picture that was refused means to the client. `pointer` is where it stood.
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
-            PictureError::UnknownFormat => Self::UnsupportedType(error.to_string()),
+            PictureError::UnknownFormat | PictureError::Unread(_) => {
+                Self::UnknownFormat(vec![FieldError::new(pointer, error.to_string())])
+            }
             PictureError::TooLarge { .. }
             | PictureError::Empty
             | PictureError::Undecodable { .. }
@@ -148,13 +177,15 @@ impl ApiError {
     /// Status, last part of the problem type, and title.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::NoSuchPath | Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::NoSuchPath | Self::TrailingSlash | Self::NotFound { .. } => {
+                (StatusCode::NOT_FOUND, "not-found", "Not found")
+            }
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is wrong"),
-            Self::UnsupportedType(_) => {
+            Self::UnsupportedType(_) | Self::UnknownFormat(_) | Self::EncodedBody(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "Unsupported media type")
             }
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long"),
@@ -171,7 +202,9 @@ impl ApiError {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins behind the end")
             }
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
+            Self::NoPreview { .. } => (StatusCode::CONFLICT, "no-preview", "There is no preview"),
             Self::Gone(_) => (StatusCode::GONE, "gone", "No longer there"),
+            Self::ResultLost(_) => (StatusCode::INTERNAL_SERVER_ERROR, "result-lost", "The result is lost"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
@@ -180,7 +213,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
-            Self::NoResult { retry_after, .. } => *retry_after,
+            Self::NoResult { retry_after, .. } | Self::NoPreview { retry_after, .. } => *retry_after,
             Self::Unavailable(_) => Some(5),
             // Someone has to make room, or the sweeper does.
             Self::StorageFull => Some(60),
@@ -213,68 +246,23 @@ impl From<ObjectError> for ApiError {
     }
 }
 
-/// A problem document (RFC 9457).
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Problem {
-    /// Identifies the kind of problem; the same for ever.
-    #[schema(format = Uri)]
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The kind in words.
-    pub title: &'static str,
-    /// HTTP status; absent where the problem is part of a job.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// This occurrence in words.
-    pub detail: String,
-    /// Path of the request; absent where the problem is part of a job.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// Everything that is wrong with the request's content.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
-    /// What the job would take, where that is the problem.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prediction: Option<Box<Prediction>>,
-}
-
-impl Problem {
-    /// Why a job failed, as part of the job: there is no status, since it answers no request.
-    pub fn of_job(error: &JobError) -> Self {
-        use crate::jobs::FailureKind::{AttemptsExhausted, Internal, RenderFailed};
-        let (name, title) = match error.kind {
-            RenderFailed => ("render-failed", "The dream cannot be rendered"),
-            Internal => ("internal", "Internal error"),
-            AttemptsExhausted => ("attempts-exhausted", "The job was cut off too often"),
-        };
-        Self {
-            kind: kind_uri(name),
-            title,
-            status: None,
-            detail: error.detail.clone(),
-            instance: None,
-            errors: Vec::new(),
-            prediction: None,
-        }
-    }
-}
-
-fn kind_uri(name: &str) -> String {
-    format!("urn:reverie:problem:{name}")
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, name, title) = self.kind();
         let detail = self.to_string();
         let retry_after = self.retry_after();
         let size = if let Self::BeyondEnd { size } = self { Some(size) } else { None };
+        let encoded = matches!(self, Self::EncodedBody(_));
         let (errors, prediction) = match self {
             Self::Internal(cause) => {
                 error!(cause = chain(&*cause), "a request failed inside the service");
                 (Vec::new(), None)
             }
-            Self::Invalid(errors) => (errors, None),
+            Self::ResultLost(key) => {
+                error!(%key, "a result is not in the store, and its job says that it is");
+                (Vec::new(), None)
+            }
+            Self::Invalid(errors) | Self::UnknownFormat(errors) => (errors, None),
             Self::TooMuchWork(prediction) => (Vec::new(), Some(prediction)),
             _ => (Vec::new(), None),
         };
@@ -294,20 +282,19 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        if encoded {
+            // What would be read (RFC 9110, section 12.5.3).
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if let Some(size) = size
             && let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}"))
         {
             headers.insert(header::CONTENT_RANGE, value);
         }
-        // For `name_instance`, which knows the path.
+        // For `problem::name_instance`, which knows the path.
         response.extensions_mut().insert(problem);
         response
     }
-}
-
-/// A problem document is made of strings and numbers, so there is nothing that JSON could refuse.
-fn render(problem: &Problem) -> String {
-    serde_json::to_string(problem).unwrap_or_default()
 }
 
 /// An error with everything behind it, in one line.
@@ -325,19 +312,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Middleware: fills in the path that a problem occurred at, which no handler need know.
-pub async fn name_instance(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
-    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
-        problem.instance = Some(path);
-        let body = render(&problem);
-        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
-        *response.body_mut() = Body::from(body);
-    }
-    response
-}
-
 /// A handler panicked: a mistake in the code, which costs this one request.
 pub fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
@@ -346,8 +320,12 @@ pub fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
 }
 
 /// For paths that nothing is at.
-pub async fn no_such_path() -> ApiError {
-    ApiError::NoSuchPath
+pub async fn no_such_path(uri: Uri) -> ApiError {
+    if uri.path().len() > 1 && uri.path().ends_with('/') {
+        ApiError::TrailingSlash
+    } else {
+        ApiError::NoSuchPath
+    }
 }
 
 /// For methods that a path does not take.

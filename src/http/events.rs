@@ -7,7 +7,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderName, StatusCode},
     response::{
         IntoResponse, Response,
@@ -21,7 +21,8 @@ use super::{
     base::Base,
     contract::{Internal, JobEvent, NotFound, Unavailable},
     error::ApiError,
-    view::{eta, parse, view},
+    named::Named,
+    view::{eta, view},
     wait::Follower,
 };
 use crate::{
@@ -61,11 +62,11 @@ const RECONNECT: Duration = Duration::from_secs(2);
 )]
 pub async fn events(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    named: Named,
     base: Base,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let id = parse(&id)?;
+    let id = named.job()?;
     let follower = Follower::new(&state, id);
     let job = state.queue.get(id).await?;
     let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());

@@ -65,6 +65,11 @@ async fn read(headers: &HeaderMap, body: &mut MeteredBody) -> Result<Intake, Api
     if declared.is_some_and(|length| length > body.limit) {
         return Err(ApiError::TooLarge { limit: body.limit });
     }
+    if let Some(coding) = headers.get(header::CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(ApiError::EncodedBody(String::from_utf8_lossy(coding.as_bytes()).into_owned()));
+    }
     const WANTED: &str = "send multipart/form-data or application/json";
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(content_type) = content_type else {
@@ -94,7 +99,12 @@ async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
             errors.push(FieldError::new(pointer, detail));
             continue;
         };
+        let nameless = field.file_name().is_none_or(str::is_empty);
         let bytes = field.bytes().await.map_err(|error| malformed_form(&error))?;
+        // What an HTML form sends for a file that nobody chose, or a field that nobody filled in.
+        if bytes.is_empty() && nameless {
+            continue;
+        }
         if parts[index].replace(bytes).is_some() {
             errors.push(FieldError::new(format!("/{name}"), "was sent more than once"));
         }
@@ -102,8 +112,10 @@ async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
     let [image, mask, spec, priority, deadline] = parts;
     let spec = match spec {
         Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
-        None => Value::Object(Map::new()),
+        None => Value::Null,
     };
+    // As a member of a JSON body: null is none.
+    let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
     let mut wishes = Map::new();
     for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
         if let Some(text) = part {
@@ -145,7 +157,7 @@ async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
 
 /// The content of a member that is a `data:` URI; what is wrong with it is noted in `fields`.
 fn take_data_uri(fields: &mut Fields, name: &'static str) -> Option<Bytes> {
-    let uri = fields.take::<String>(name)?;
+    let uri = fields.text(name)?;
     match read_data_uri(&uri) {
         Ok(bytes) => Some(bytes),
         Err(problem) => {
@@ -163,6 +175,8 @@ fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
 }
 
 fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
+    // Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section 8.1).
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     serde_json::from_slice(bytes).map_err(|error| ApiError::Malformed(format!("{what} is no JSON: {error}")))
 }
 
@@ -231,6 +245,13 @@ mod tests {
         let body = json!({"imagine": 1, "image": "not a uri"}).to_string();
         let errors = send("application/json", body).await.unwrap().errors;
         assert_eq!(errors.len(), 2, "{errors:?}");
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_ignored() {
+        let intake = send("application/json", "\u{feff}{\"spec\": {\"seed\": 1}}").await.unwrap();
+        assert_eq!(intake.spec, json!({ "seed": 1 }));
+        assert!(send("application/json", "\u{feff}\u{feff}{}").await.is_err());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Following a job, stopping it, and having it erased.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -11,13 +11,14 @@ use super::{
     base::Base,
     contract::{AlreadyFinished, Internal, NotFound, Unavailable},
     error::ApiError,
+    named::Named,
     none_match,
-    view::{JobView, describe, eta, job_etag, parse, show},
+    view::{JobView, describe, eta, job_etag, show},
     wait::{self, Preference},
 };
 use crate::{
     app::AppState,
-    jobs::{JobId, QueueError},
+    jobs::{Job, JobId, JobState, QueueError},
     objects::ObjectKey,
 };
 
@@ -54,11 +55,11 @@ const LET_GO: Preference = Preference::seconds(10);
 )]
 pub async fn status(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    named: Named,
     base: Base,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let id = parse(&id)?;
+    let id = named.job()?;
     let preference = Preference::of(&headers);
     let job = match preference {
         Some(preference) => wait::until_finished(&state, id, preference).await?,
@@ -97,12 +98,8 @@ pub async fn status(
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn cancel(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-    base: Base,
-) -> Result<Response, ApiError> {
-    let job = state.queue.cancel(parse(&id)?).await?;
+pub async fn cancel(State(state): State<AppState>, named: Named, base: Base) -> Result<Response, ApiError> {
+    let job = cancel_counted(&state, named.job()?).await?;
     info!(job = %job.id, state = %job.state, "cancel requested");
     Ok(show(&state, &base, StatusCode::OK, &job))
 }
@@ -124,19 +121,30 @@ pub async fn cancel(
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn erase(State(state): State<AppState>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
-    let id = parse(&id)?;
+pub async fn erase(State(state): State<AppState>, named: Named) -> Result<StatusCode, ApiError> {
+    let id = named.job()?;
     // Erased by halves is not erased: a client that hangs up changes nothing.
     let erasing = tokio::spawn(erase_all(state, id).in_current_span());
     erasing.await.map_err(ApiError::internal)??;
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Asks for a job to stop. What ends at once has no worker that would count it.
+async fn cancel_counted(state: &AppState, id: JobId) -> Result<Job, QueueError> {
+    let before = state.queue.get(id).await?;
+    let job = state.queue.cancel(id).await?;
+    let waited = before.state == JobState::Queued && before.attempt == job.attempt;
+    if waited && job.state == JobState::Canceled {
+        state.metrics.left(job.state);
+    }
+    Ok(job)
+}
+
 /// Stops the job, then deletes its pictures, then its row. Where a step fails the row is still there, so the
 /// client can try again. A running job's worker gets some time to let go of it; one that is still at it then
 /// loses its lease with the row: it completes nothing any more, and deletes what it has stored as its dream.
 async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
-    match state.queue.cancel(id).await {
+    match cancel_counted(&state, id).await {
         Ok(_) | Err(QueueError::Finished(_)) => {}
         Err(error) => return Err(error.into()),
     }

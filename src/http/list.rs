@@ -103,7 +103,7 @@ fn read(query: &str) -> Result<Query, Vec<FieldError>> {
         }
     }
     let mut fields = Fields::new("", Value::Object(map));
-    let status = fields.take::<JobState>("status");
+    let status = fields.choice::<JobState>("status");
     let limit = fields.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
     let start = fields.raw("cursor").and_then(|cursor| {
         let start = cursor.as_str().and_then(read_cursor);

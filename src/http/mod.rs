@@ -17,7 +17,9 @@ mod list;
 pub mod listen;
 mod metrics;
 mod models;
+mod named;
 mod preview;
+mod problem;
 mod result;
 mod submit;
 mod view;
@@ -29,7 +31,7 @@ use std::time::Duration;
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, Response, header},
-    middleware::{from_fn, from_fn_with_state, map_response},
+    middleware::{from_fn, from_fn_with_state, map_request},
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -57,9 +59,9 @@ pub fn router(state: AppState) -> Router {
         .with_state(state.clone())
         // From the inside out: each layer sees what the ones above it made of the response.
         .layer(CatchPanicLayer::custom(error::from_panic))
-        .layer(from_fn(error::name_instance))
+        .layer(from_fn(problem::name_instance))
         .layer(compress::layer())
-        .layer(map_response(compress::weaken))
+        .layer(map_request(compress::tolerate))
         .layer(cors)
         .layer(from_fn_with_state(state.clone(), metrics::measure))
         .layer(
@@ -71,7 +73,20 @@ pub fn router(state: AppState) -> Router {
         )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(map_request(plain_request_id))
         .layer(from_fn_with_state(state, caller::identify))
+}
+
+/// Strikes a client's `X-Request-Id` that is no good in a log: too long, or with blanks and the like.
+async fn plain_request_id<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
+    const LONGEST: usize = 128;
+    let plain = |id: &HeaderValue| {
+        (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    if request.headers().get("x-request-id").is_some_and(|id| !plain(id)) {
+        request.headers_mut().remove("x-request-id");
+    }
+    request
 }
 
 /// Which web pages may use the API. Without origins no header is sent and browsers allow none.
@@ -97,6 +112,9 @@ fn cors(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
+            HeaderName::from_static("x-request-id"),
         ])
         .expose_headers([
             header::LOCATION,
@@ -105,6 +123,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_DISPOSITION,
             header::CONTENT_RANGE,
             header::ACCEPT_RANGES,
+            HeaderName::from_static("idempotent-replayed"),
             HeaderName::from_static("preference-applied"),
             HeaderName::from_static("x-request-id"),
         ])

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{contract::NotFound, error::ApiError};
+use super::{base::Base, contract::NotFound, error::ApiError, named::Named};
 use crate::{app::AppState, graph::LayerInfo, models::Model};
 
 /// A network to dream with.
@@ -35,7 +32,7 @@ pub struct ModelView {
     links: ModelLinks,
 }
 
-/// Paths.
+/// Paths, or absolute where the service is set up so.
 #[derive(Debug, Serialize, ToSchema)]
 struct ModelLinks {
     /// The model.
@@ -61,8 +58,8 @@ pub struct LayerList {
     layers: Vec<LayerInfo>,
 }
 
-fn view(state: &AppState, model: &Model) -> ModelView {
-    let this = format!("/v1/models/{}", model.id);
+fn view(state: &AppState, base: &Base, model: &Model) -> ModelView {
+    let this = format!("{base}/v1/models/{}", model.id);
     ModelView {
         id: model.id.clone(),
         description: model.description.clone(),
@@ -87,8 +84,8 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
     tag = "models",
     responses((status = 200, description = "All models, by id.", body = ModelList))
 )]
-pub async fn list(State(state): State<AppState>) -> Json<ModelList> {
-    let models = state.catalogue.iter().map(|model| view(&state, model)).collect();
+pub async fn list(State(state): State<AppState>, base: Base) -> Json<ModelList> {
+    let models = state.catalogue.iter().map(|model| view(&state, &base, model)).collect();
     Json(ModelList { models })
 }
 
@@ -104,8 +101,12 @@ pub async fn list(State(state): State<AppState>) -> Json<ModelList> {
         (status = 404, response = NotFound),
     )
 )]
-pub async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<ModelView>, ApiError> {
-    Ok(Json(view(&state, find(&state, &id)?)))
+pub async fn one(
+    State(state): State<AppState>,
+    base: Base,
+    Named(id): Named,
+) -> Result<Json<ModelView>, ApiError> {
+    Ok(Json(view(&state, &base, find(&state, &id)?)))
 }
 
 /// List a model's layers
@@ -120,10 +121,7 @@ pub async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Resul
         (status = 404, response = NotFound),
     )
 )]
-pub async fn layers(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-) -> Result<Json<LayerList>, ApiError> {
+pub async fn layers(State(state): State<AppState>, Named(id): Named) -> Result<Json<LayerList>, ApiError> {
     let model = find(&state, &id)?;
     Ok(Json(LayerList { model: model.id.clone(), layers: model.network.layers() }))
 }

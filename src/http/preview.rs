@@ -1,7 +1,7 @@
 //! `GET /v1/jobs/{id}/preview`: how far the dream has come.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -9,8 +9,9 @@ use axum::{
 use super::{
     contract::{ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
+    named::Named,
     none_match,
-    view::{eta, parse, poll_after},
+    view::{eta, poll_after},
 };
 use crate::{
     app::AppState,
@@ -45,17 +46,15 @@ use crate::{
 )]
 pub async fn preview(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    named: Named,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.get(parse(&id)?).await?;
+    let job = state.queue.get(named.job()?).await?;
     let picture = match state.objects.get(ObjectKey::Preview(job.id)).await {
         Ok(picture) if !job.state.is_finished() => picture,
         Ok(_) | Err(ObjectError::NotFound(_)) => {
-            return Err(ApiError::NoResult {
-                detail: format!("the job is {}: there is no preview", job.state),
-                retry_after: poll_after(&job, eta(&state, &job)),
-            });
+            let retry_after = poll_after(&job, eta(&state, &job));
+            return Err(ApiError::NoPreview { state: job.state, retry_after });
         }
         Err(error) => return Err(error.into()),
     };

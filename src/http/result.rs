@@ -4,22 +4,21 @@ use std::{ops::Range, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-use tracing::warn;
-
 use super::{
     contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
+    named::Named,
     none_match,
-    view::{eta, parse, poll_after},
+    view::{eta, poll_after},
 };
 use crate::{
     app::AppState,
-    jobs::{Job, JobId, JobResult, JobState},
+    jobs::{Job, JobResult, JobState},
     objects::{ObjectError, ObjectKey},
 };
 
@@ -80,11 +79,11 @@ const SIGNED_FOR: Duration = Duration::from_secs(300);
 )]
 pub async fn result(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    named: Named,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.get(parse(&id)?).await?;
+    let job = state.queue.get(named.job()?).await?;
     if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
         return Err(ApiError::Gone(erased_at));
     }
@@ -103,31 +102,22 @@ pub async fn result(
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if let Some(range) = wanted(&method, &headers, &etag, result.size)? {
-        part(&state, key, range, result.size).await?
+        open(&state, &job, key, Some(range), result.size).await?
     } else if method == Method::HEAD {
-        let size = state.objects.size(key).await.map_err(missing(job.id))?;
-        [(header::CONTENT_LENGTH, size.to_string())].into_response()
+        match state.objects.size(key).await {
+            Ok(size) => [(header::CONTENT_LENGTH, size.to_string())].into_response(),
+            Err(error) => return Err(missing(&state, &job, error).await),
+        }
     } else if let Some(address) = elsewhere(&state, key, &job, result).await? {
         return Ok(address);
     } else {
-        let object = state.objects.open(key).await.map_err(missing(job.id))?;
-        let mut response = Body::from_stream(object.stream).into_response();
-        response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
-        response
+        open(&state, &job, key, None, result.size).await?
     };
     for (name, value) in described {
         let value = HeaderValue::from_str(&value).map_err(ApiError::internal)?;
         response.headers_mut().insert(name, value);
     }
     Ok(response)
-}
-
-/// A part of the file.
-async fn part(state: &AppState, key: ObjectKey, range: Range<u64>, size: u64) -> Result<Response, ApiError> {
-    let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-    let object = state.objects.open_range(key, range).await.map_err(missing(key.job()))?;
-    let headers = [(header::CONTENT_RANGE, content_range), (header::CONTENT_LENGTH, object.size.to_string())];
-    Ok((StatusCode::PARTIAL_CONTENT, headers, Body::from_stream(object.stream)).into_response())
 }
 
 /// Where the store may be asked for the file itself: the way there. The store repeats the headers that the file would
@@ -159,14 +149,41 @@ fn disposition(job: &Job) -> String {
     format!("inline; filename=\"{}\"", file_name(job))
 }
 
-/// A job that is being erased loses its picture a moment before its row; its client sees what it will see.
-fn missing(id: JobId) -> impl FnOnce(ObjectError) -> ApiError {
-    move |error| match error {
-        ObjectError::NotFound(key) => {
-            warn!(%key, "a result is not in the store");
-            ApiError::NotFound { kind: "job", name: id.to_string() }
-        }
-        error => error.into(),
+/// The file or a part of it, with what its length says.
+async fn open(
+    state: &AppState,
+    job: &Job,
+    key: ObjectKey,
+    range: Option<Range<u64>>,
+    size: u64,
+) -> Result<Response, ApiError> {
+    let opened = match &range {
+        Some(range) => state.objects.open_range(key, range.clone()).await,
+        None => state.objects.open(key).await,
+    };
+    let object = match opened {
+        Ok(object) => object,
+        Err(error) => return Err(missing(state, job, error).await),
+    };
+    let mut response = Body::from_stream(object.stream).into_response();
+    if let Some(range) = range {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+        let content_range = HeaderValue::from_str(&content_range).map_err(ApiError::internal)?;
+        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
+    }
+    response.headers_mut().insert(header::CONTENT_LENGTH, object.size.into());
+    Ok(response)
+}
+
+/// Why a picture cannot be had. A job that is being erased loses its picture a moment before its row, and one past
+/// its time a moment after it is marked: the row tells. Where it still promises the picture, that is lost.
+async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
+    let ObjectError::NotFound(key) = error else { return error.into() };
+    match state.queue.get(job.id).await.map(|job| job.erased_at) {
+        Ok(Some(erased_at)) => ApiError::Gone(erased_at),
+        Ok(None) => ApiError::ResultLost(key),
+        Err(error) => error.into(),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
 use bytes::Bytes;
@@ -47,11 +47,11 @@ use crate::{
     tag = "jobs",
     params(
         ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
-        ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = r#"^[!#-\[\]-~]+$"#,
-            description = "Chosen by the client, such as a UUID. The same key with the same request leads to the same \
-                           job, for as long as the job is kept."),
-        ("Cancel-After" = String, Header, pattern = "^([1-9][0-9]{0,3}[sm]?|[1-9][0-9]?h([1-9][0-9]?m)?([1-9][0-9]?s)?)$",
-            description = "A duration such as `90s`, `5m` or `1h30m`: the job expires if it is not finished by then. \
+        ("Idempotency-Key" = String, Header, pattern = r#"^("[!#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$"#,
+            description = "Chosen by the client, such as a UUID; 1 to 255 visible characters, in quotes or not. The same key \
+                           with the same request leads to the same job, for as long as the job is kept."),
+        ("Cancel-After" = String, Header, pattern = "^(([1-9][0-9]{0,4}|[1-5][0-9]{5}|60[0-3][0-9]{3}|604[0-7][0-9]{2}|604800)s?|([1-9][0-9]{0,3}|100[0-7][0-9]|10080)m|([1-9][0-9]{0,3}|100[0-7][0-9])m[0-5]?[0-9]s|([1-9][0-9]?|1[0-5][0-9]|16[0-8])h|([1-9][0-9]?|1[0-5][0-9]|16[0-7])h([0-5]?[0-9]m([0-5]?[0-9]s)?|[0-5]?[0-9]s)|(10080m|168h|168h00?m)00?s|168h00?m)$",
+            description = "A duration of 1 second to 7 days, such as `90`, `90s`, `5m` or `1h30m`: the job expires if it is not finished by then. \
                            Where `deadline_seconds` is given too, the earlier counts."),
     ),
     request_body(content(
@@ -62,13 +62,16 @@ use crate::{
         })),
     )),
     responses(
-        (status = 200, description = "The job has ended within the wait that was asked for.", body = JobView, headers(
+        (status = 200, description = "The job has ended within the wait that was asked for, or had ended when the request was \
+                                      repeated.", body = JobView, headers(
             ("Location" = String, description = "Path of the job."),
+            ("Idempotent-Replayed" = String, description = "`true` where the job is that of an earlier request with the same key."),
             ("ETag" = String, description = "Entity tag of the job as it stands."),
             ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`."),
         )),
-        (status = 202, description = "Accepted.", body = JobView, headers(
+        (status = 202, description = "Accepted, now or when the request came first.", body = JobView, headers(
             ("Location" = String, description = "Path of the job."),
+            ("Idempotent-Replayed" = String, description = "`true` where the job is that of an earlier request with the same key."),
             ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again."),
             ("ETag" = String, description = "Entity tag of the job as it stands."),
             ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`; only after a `Prefer`."),
@@ -87,7 +90,7 @@ use crate::{
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let (limit, base) = (state.config.limits.max_body_bytes, Base::of(&parts, &state));
-    let wishes = match admit(&state, &parts.headers).await {
+    let wishes = match admit(&state, &parts).await {
         Ok(wishes) => wishes,
         Err(refusal) => {
             extract::discard(&parts.headers, body, limit);
@@ -101,29 +104,39 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
     let accepting = tokio::spawn(accept(state.clone(), pictures, job).in_current_span());
-    let mut job = accepting.await.map_err(ApiError::internal)??;
+    let Accepted { mut job, replayed } = accepting.await.map_err(ApiError::internal)??;
     if let Some(preference) = preference {
         job = wait::until_finished(&state, job.id, preference).await?;
     }
     // 202 says that there is something to come back for.
-    let status = match preference {
-        Some(_) if job.state.is_finished() => StatusCode::OK,
-        _ => StatusCode::ACCEPTED,
-    };
+    let over = job.state.is_finished() && (preference.is_some() || replayed);
+    let status = if over { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = view::show(&state, &base, status, &job);
     let location =
         HeaderValue::from_str(&format!("{base}{}", view::path(job.id))).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
+    if replayed {
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
     wait::mark_applied(&mut response, preference);
     Ok(response)
 }
 
 /// Is there any point in reading the upload? A request whose key is known needs no place in the queue.
-async fn admit(state: &AppState, headers: &HeaderMap) -> Result<Wishes, ApiError> {
+async fn admit(state: &AppState, request: &Parts) -> Result<Wishes, ApiError> {
     if state.is_draining() {
         return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
     }
-    let wishes = Wishes::of(headers)?;
+    let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
+    let unknown = query.map(|(name, _)| {
+        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        FieldError::new(pointer, "unknown parameter; wishes are sent in the body and in headers")
+    });
+    let unknown: Vec<FieldError> = unknown.collect();
+    if !unknown.is_empty() {
+        return Err(ApiError::Invalid(unknown));
+    }
+    let wishes = Wishes::of(&request.headers)?;
     let capacity = state.config.queue.capacity;
     if state.queue.has_room().await? {
         return Ok(wishes);
@@ -162,8 +175,9 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
         (false, _) => Start::Nothing { image: "/image" },
     };
     let spec = spec::resolve("/spec", spec, &state.catalogue, start).map_err(|wrong| errors.extend(wrong));
-    let size = size_of(state, "/image", image.as_ref(), &mut errors).await?;
-    let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors).await?;
+    let mut unknown = Vec::new();
+    let size = size_of(state, "/image", image.as_ref(), &mut errors, &mut unknown).await?;
+    let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors, &mut unknown).await?;
     match (size, mask_size) {
         (Some((height, width)), Some((mask_height, mask_width))) => {
             let covers = picture::check_mask((mask_width, mask_height), (width, height));
@@ -175,12 +189,20 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
         _ => {}
     }
     let spec = match spec {
-        Ok(spec) if errors.is_empty() => spec,
-        _ => return Err(ApiError::Invalid(errors)),
+        Ok(spec) if errors.is_empty() && unknown.is_empty() => spec,
+        Ok(_) if errors.is_empty() => return Err(ApiError::UnknownFormat(unknown)),
+        _ => {
+            errors.extend(unknown);
+            return Err(ApiError::Invalid(errors));
+        }
     };
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
     let size = size.ok_or_else(|| ApiError::internal("a dream that starts from nothing"))?;
-    let forecast = Some(admission::admit(state, &spec, size).await?);
+    let forecast = match &wishes.key {
+        // It was admitted when it came first.
+        Some(key) if state.queue.with_key(key).await?.is_some() => None,
+        _ => Some(admission::admit(state, &spec, size).await?),
+    };
     // Whoever gives two deadlines gets the earlier.
     options.deadline = options.deadline.into_iter().chain(wishes.deadline).min();
     let mut job = NewJob { options, forecast, ..NewJob::new(JobId::new(), spec) };
@@ -195,18 +217,24 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
     Ok((Pictures { image, mask }, job))
 }
 
-/// Height and width of a file that was sent; what is wrong with it is noted in `errors`.
+/// Height and width of a file that was sent; what is wrong with it is noted in `errors`, or in `unknown` where it is
+/// of no format that is read, which by itself has a status of its own.
 async fn size_of(
     state: &AppState,
     pointer: &str,
     file: Option<&Bytes>,
     errors: &mut Vec<FieldError>,
+    unknown: &mut Vec<FieldError>,
 ) -> Result<Option<(u32, u32)>, ApiError> {
     let Some(file) = file else { return Ok(None) };
     match check_picture(state, file.clone()).await?.map_err(|error| ApiError::from_picture(pointer, error)) {
         Ok(header) => Ok(Some((header.height, header.width))),
         Err(ApiError::Invalid(wrong)) => {
             errors.extend(wrong);
+            Ok(None)
+        }
+        Err(ApiError::UnknownFormat(wrong)) => {
+            unknown.extend(wrong);
             Ok(None)
         }
         Err(other) => Err(other),
@@ -233,8 +261,15 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, 
     }
 }
 
+/// What came of a request.
+struct Accepted {
+    job: Job,
+    /// Whether the job is that of an earlier request with the same key.
+    replayed: bool,
+}
+
 /// Stores the pictures, then the row.
-async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Job, ApiError> {
+async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Accepted, ApiError> {
     let id = job.id;
     let files = [(ObjectKey::Input(id), pictures.image), (ObjectKey::Mask(id), pictures.mask)];
     let mut stored = Vec::new();
@@ -247,7 +282,7 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Job,
     let accepted = state.queue.enqueue(job).await;
     if accepted.as_ref().is_ok_and(|job| job.id == id) {
         info!(job = %id, "job accepted");
-        return Ok(accepted?);
+        return Ok(Accepted { job: accepted?, replayed: false });
     }
     // Where nobody knows whether the job was accepted, it may have been: a picture too many merely takes space.
     let accepted = match accepted {
@@ -265,5 +300,5 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Job,
         other => other?,
     };
     info!(job = %known.id, "a request was repeated");
-    Ok(known)
+    Ok(Accepted { job: known, replayed: true })
 }

@@ -8,10 +8,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    base::Base,
-    error::{ApiError, Problem},
-};
+use super::{base::Base, problem::Problem};
 use crate::{
     app::AppState,
     clock::Timestamp,
@@ -63,7 +60,7 @@ pub struct JobView<'a> {
     /// When it expires.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     deadline_at: Option<Timestamp>,
-    /// Why it failed.
+    /// Why it failed or expired.
     #[schema(required = true)]
     error: Option<Problem>,
     /// What came out.
@@ -137,23 +134,30 @@ pub fn path(id: JobId) -> String {
     format!("/v1/jobs/{id}")
 }
 
-/// Seconds until the job is probably done: from its own progress once there is some, else from what was predicted
-/// for it and for the jobs before it. It depends on nothing but the rows, so that equal rows give equal answers.
+/// Seconds until the job is probably done: from what its attempt has done so far, else from what was predicted for it
+/// and for the jobs before it. It depends on nothing but the rows, so that equal rows give equal answers.
 pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     let own = job.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
     let seconds = match (job.state, job.progress, job.started_at) {
         (JobState::Queued, ..) => {
             job.seconds_ahead.unwrap_or_default() / state.workers_everywhere().max(1) as f64 + own
         }
-        (JobState::Running, Some(progress), Some(started)) if progress.fraction > 0.0 => {
+        (JobState::Running, Some(progress), Some(started)) => {
             let spent = job.updated_at.seconds_since(started);
-            spent * (1.0 - progress.fraction) / progress.fraction
+            left(&progress, spent, own)
         }
         (JobState::Running, ..) => own,
         _ => return None,
     };
     // Tenths are as fine as an estimate deserves.
     Some((seconds * 10.0).round() / 10.0)
+}
+
+/// Seconds left of an attempt that has `spent` some on what it did; what an earlier attempt had done took it none.
+fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
+    let done = progress.fraction - progress.resumed_from;
+    let whole = if done > 0.0 { spent / done } else { predicted };
+    whole * (1.0 - progress.fraction)
 }
 
 /// Shows a job; [`eta`] is taken apart because it goes into the entity tag too. `base` is put before each link.
@@ -175,7 +179,7 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &Base) -> JobView<
         started_at: job.started_at,
         finished_at: job.finished_at,
         deadline_at: job.deadline_at,
-        error: job.error.as_ref().map(Problem::of_job),
+        error: Problem::of_job(job),
         result: job.result.as_ref().map(|result| ResultView {
             media_type: &result.media_type,
             width: result.width,
@@ -243,7 +247,19 @@ pub fn poll_after(job: &Job, eta: Option<f64>) -> Option<u64> {
     (!job.state.is_finished()).then_some(seconds)
 }
 
-/// An id that is no id names no job either.
-pub fn parse(id: &str) -> Result<JobId, ApiError> {
-    id.parse().map_err(|_| ApiError::NotFound { kind: "job", name: id.to_owned() })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_attempt_did_says_nothing_of_the_pace() {
+        let progress = |fraction, resumed_from| Progress { fraction, resumed_from, ..Progress::default() };
+        // Half of the work in five seconds.
+        assert_eq!(left(&progress(0.5, 0.0), 5.0, 99.0), 5.0);
+        // A tenth of the work in one second, after four tenths that cost nothing.
+        let resumed = left(&progress(0.5, 0.4), 1.0, 99.0);
+        assert!((resumed - 5.0).abs() < 1e-9, "{resumed}");
+        // Nothing done yet.
+        assert_eq!(left(&progress(0.4, 0.4), 1.0, 10.0), 6.0);
+    }
 }

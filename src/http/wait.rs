@@ -39,7 +39,14 @@ impl Preference {
     /// ignored, as preferences are.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-        let mut preferences = lines.flat_map(|line| line.split(','));
+        let mut preferences = lines.flat_map(|line| {
+            // A comma inside quotes parts nothing.
+            let mut quoted = false;
+            line.split(move |letter: char| {
+                quoted ^= letter == '"';
+                letter == ',' && !quoted
+            })
+        });
         let value = preferences.find_map(|preference| {
             let (name, value) = preference.split(';').next()?.split_once('=')?;
             name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').to_owned())
@@ -114,6 +121,7 @@ mod tests {
             (&["respond-async, wait=\"7\"; strict"], Some(7)),
             (&["return=minimal", "WAIT = 3"], Some(3)),
             (&["wait=5, wait=8"], Some(5)),
+            (&["note=\"a, wait=3\", wait=8"], Some(8)),
             (&["wait=0"], Some(0)),
             (&["wait=3600"], Some(60)),
             (&["wait=99999999999999999999999"], Some(60)),

@@ -47,7 +47,7 @@ fn single(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, Api
 /// A key is a quoted string (RFC 8941, section 3.3.3); many clients leave the quotes out, and mean the same.
 fn read_key(text: &str) -> Result<String, ApiError> {
     let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    let plain = inner.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\'));
+    let plain = inner.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'\\'));
     if inner.is_empty() || inner.len() > MAX_KEY || !plain {
         return Err(ApiError::Malformed(format!(
             "Idempotency-Key must be 1 to {MAX_KEY} visible ASCII characters without quotes and backslashes, \
@@ -59,36 +59,43 @@ fn read_key(text: &str) -> Result<String, ApiError> {
 
 /// A duration such as `90`, `90s`, `5m` or `1h30m`.
 fn read_duration(text: &str) -> Result<Duration, ApiError> {
-    let seconds = if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { sum(text) };
     let allowed = JobOptions::DEADLINE_SECONDS;
-    match seconds {
-        Some(seconds) if allowed.contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => Err(ApiError::Malformed(format!(
+    let seconds = number(text).or_else(|| sum(text)).filter(|seconds| allowed.contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        ApiError::Malformed(format!(
             "Cancel-After must be a duration such as 90s, 5m or 1h30m, from {} to {} seconds",
             allowed.start(),
             allowed.end()
-        ))),
-    }
+        ))
+    })
 }
 
-/// Adds up hours, minutes and seconds.
+/// Adds up hours, minutes and seconds, in this order, each at most once; behind a larger unit only what is less than
+/// one of it. The contract has the same as a pattern.
 fn sum(text: &str) -> Option<u64> {
-    let (mut total, mut number) = (0_u64, String::new());
-    for letter in text.chars() {
-        let unit = match letter {
-            '0'..='9' => {
-                number.push(letter);
-                continue;
-            }
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            _ => return None,
+    let (mut total, mut rest) = (None, text);
+    for (unit, seconds) in [('h', 3600), ('m', 60), ('s', 1)] {
+        let Some((count, behind)) = rest.split_once(unit) else { continue };
+        let count = match total {
+            None => number(count)?,
+            // As on a clock: 1h05m or 1h5m.
+            Some(_) if count.len() <= 2 => digits(count).filter(|count| *count < 60)?,
+            Some(_) => return None,
         };
-        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(unit)?)?;
-        number.clear();
+        total = Some(total.unwrap_or_default() + count.checked_mul(seconds)?);
+        rest = behind;
     }
-    (number.is_empty() && !text.is_empty()).then_some(total)
+    total.filter(|_| rest.is_empty())
+}
+
+/// A number without leading zeros, and not 0.
+fn number(text: &str) -> Option<u64> {
+    digits(text).filter(|_| !text.starts_with('0'))
+}
+
+fn digits(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
 }
 
 /// Hash of everything that a request asks for. Requests that say the same in other words, such as a default
@@ -126,7 +133,7 @@ mod tests {
         for text in ["8e03978e-40d5", "\"8e03978e-40d5\"", " 8e03978e-40d5 "] {
             assert_eq!(of("idempotency-key", text).unwrap().key.as_deref(), Some("8e03978e-40d5"), "{text}");
         }
-        for text in ["", "\"\"", "\"", "a\"b", "a\\b", &"x".repeat(256)] {
+        for text in ["", "\"\"", "\"", "a b", "a\"b", "a\\b", &"x".repeat(256)] {
             assert!(matches!(of("idempotency-key", text), Err(ApiError::Malformed(_))), "{text}");
         }
         let mut twice = HeaderMap::new();
@@ -141,9 +148,47 @@ mod tests {
             let deadline = of("cancel-after", text).unwrap().deadline;
             assert_eq!(deadline, Some(Duration::from_secs(seconds)), "{text}");
         }
+        for text in ["1h1h", "1m1h", "1h60m", "90m60s", "007", "169h", "10081m", "1h005m"] {
+            assert!(of("cancel-after", text).is_err(), "{text}");
+        }
         for text in ["", "0", "0s", "s", "90 s", "5x", "1m30", "-5s", "8d", "604801", "99999999999999999999h"]
         {
             assert!(of("cancel-after", text).is_err(), "{text}");
+        }
+    }
+
+    /// What the patterns of the contract allow is what is accepted.
+    #[test]
+    fn the_contract_says_what_is_read() {
+        let contract = serde_json::to_value(crate::http::contract::document()).unwrap();
+        let parameters = contract["paths"]["/v1/jobs"]["post"]["parameters"].as_array().unwrap();
+        let pattern = |name: &str| {
+            let found = parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
+            regex::Regex::new(found["schema"]["pattern"].as_str().unwrap()).unwrap()
+        };
+        let durations =
+            [1, 59, 60, 168, 169, 1000, 10_079, 10_080, 10_081, 604_799, 604_800, 604_801, 700_000];
+        let mut texts: Vec<String> = durations.iter().map(u64::to_string).collect();
+        for first in ["0", "1", "007", "59", "60", "90", "167", "168", "169", "10079", "10080", "10081"] {
+            texts.extend(
+                ["s", "m", "h", "x", "m0s", "m59s", "m60s", "h5m", "h05m", "h60m"]
+                    .map(|rest| format!("{first}{rest}")),
+            );
+            texts.extend(
+                ["h59m59s", "h1s", "h005s", "m1h", "h1h", "h1m1", "hm"].map(|rest| format!("{first}{rest}")),
+            );
+        }
+        texts.extend(["", "h", "s", "-1", "1.5h", "1 h", "604799s", "604800s", "604801s"].map(str::to_owned));
+        let allowed = pattern("Cancel-After");
+        for text in &texts {
+            assert_eq!(of("cancel-after", text).is_ok(), allowed.is_match(text), "{text}");
+        }
+        let allowed = pattern("Idempotency-Key");
+        let long = [255, 256].map(|length| "k".repeat(length));
+        for text in
+            ["a", "\"a\"", "a b", "\"a b\"", "\"\"", "\"", "a\"b", "a\\b", "~!#[]", &long[0], &long[1]]
+        {
+            assert_eq!(of("idempotency-key", text).is_ok(), allowed.is_match(text), "{text}");
         }
     }
 }

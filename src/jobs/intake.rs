@@ -51,7 +51,7 @@ pub(super) trait Ledger: Send {
 /// What waits.
 pub(super) struct Waiting {
     pub jobs: u64,
-    /// Predicted seconds of all of them, and half of those that run.
+    /// Predicted seconds of all of them, and of what is left of those that run.
     pub seconds: f64,
     /// Rank and id of the last.
     pub last: Option<(i64, JobId)>,

@@ -133,7 +133,7 @@ pub struct Job {
     pub cancel_requested: bool,
     /// Place in the queue, 1 being next; only while queued.
     pub queue_position: Option<u64>,
-    /// Predicted seconds of the jobs before it, those that run counting half; only while queued.
+    /// Predicted seconds of the jobs before it, less what those that run have done; only while queued.
     pub seconds_ahead: Option<f64>,
     /// What it was predicted to take.
     pub forecast: Option<Forecast>,

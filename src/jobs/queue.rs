@@ -288,7 +288,8 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError>;
 
-    /// Predicted seconds until every job that waits now is done by one worker; jobs that run count half.
+    /// Predicted seconds until every job that waits or runs now is done by one worker, less what those that run
+    /// have done.
     ///
     /// # Errors
     /// Only when the store fails.

@@ -13,6 +13,13 @@ macro_rules! uncounted {
     };
 }
 
+/// Predicted seconds of a job that runs, less the share that it has done.
+macro_rules! left {
+    () => {
+        "coalesce(predicted_seconds, 10.0) * (1 - coalesce(json_extract(progress, '$.fraction'), 0))"
+    };
+}
+
 /// A row with its place in the queue and the predicted seconds before it, which are there only for queued jobs.
 /// A job whose seconds were never predicted counts as ten.
 macro_rules! select {
@@ -25,7 +32,7 @@ macro_rules! select {
                 SELECT coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) FROM jobs AS ahead
                 WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) < (jobs.rank, jobs.id)
             ) + (
-                SELECT coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) / 2 FROM jobs AS ahead
+                SELECT coalesce(sum(", left!(), "), 0.0) FROM jobs AS ahead
                 WHERE ahead.state = 'running'
             ) END AS seconds_ahead FROM jobs ",
             $($rest),+
@@ -42,12 +49,15 @@ pub(super) const LIST: &str =
 pub(super) const LIST_IN_STATE: &str =
     select!("WHERE (created_at, id) < ($1, $2) AND state = $4 ORDER BY created_at DESC, id DESC LIMIT $3");
 
-/// What waits, and half of what runs.
-pub(super) const WAITING: &str = "
-    SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) + (
-        SELECT coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) / 2 FROM jobs WHERE state = 'running'
+/// What waits, and what is left of what runs.
+pub(super) const WAITING: &str = concat!(
+    "SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) + (
+        SELECT coalesce(sum(",
+    left!(),
+    "), 0.0) FROM jobs WHERE state = 'running'
     ) AS seconds
-    FROM jobs WHERE state = 'queued'";
+    FROM jobs WHERE state = 'queued'"
+);
 
 /// The last in the queue.
 pub(super) const LAST: &str =

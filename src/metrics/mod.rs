@@ -118,6 +118,10 @@ impl Metrics {
             answer: Family::new_with_constructor(short_times),
             in_flight: Gauge::default(),
         };
+        // A series that begins with its first event hides that event from rates.
+        for state in JobState::ALL.into_iter().filter(|state| *state != JobState::Running) {
+            metrics.ended.get_or_create(&ByStatus { status: state.as_str() }).inc_by(0);
+        }
         metrics.register(start);
         metrics
     }
@@ -134,7 +138,11 @@ impl Metrics {
         ours.register("queue_oldest_seconds", "Wait of the oldest queued job so far.", self.oldest.clone());
         ours.register("queue_capacity", "Jobs that may wait.", self.capacity.clone());
         ours.register("workers", "Workers that are able to take jobs.", self.workers.clone());
-        ours.register("jobs_ended", "Attempts that ended, by the status they led to.", self.ended.clone());
+        ours.register(
+            "jobs_ended",
+            "Ends of attempts, and of jobs that waited, by the status they led to.",
+            self.ended.clone(),
+        );
         ours.register("claim_seconds", "Time to take a job from the store.", self.claim.clone());
         ours.register("job_wait_seconds", "From acceptance to the claim.", self.wait.clone());
         ours.register("job_render_seconds", "Pure rendering of a finished dream.", self.render.clone());
@@ -165,9 +173,14 @@ impl Metrics {
         }
     }
 
+    /// A job ended while it waited, or was taken from a lost worker: it stands like this now.
+    pub fn left(&self, state: JobState) {
+        self.ended.get_or_create(&ByStatus { status: state.as_str() }).inc();
+    }
+
     /// An attempt ended and left the job like this.
     pub fn ended(&self, job: &Job) {
-        self.ended.get_or_create(&ByStatus { status: job.state.as_str() }).inc();
+        self.left(job.state);
         if let (JobState::Succeeded, Some(result), Some(finished)) = (job.state, &job.result, job.finished_at)
         {
             self.total.observe(finished.seconds_since(job.created_at));

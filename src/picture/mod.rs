@@ -32,6 +32,9 @@ pub enum PictureError {
     /// The bytes are no image, or of a format that is not read.
     #[error("this is not an image that can be read; send PNG, JPEG, WebP, GIF, BMP or TIFF")]
     UnknownFormat,
+    /// An image as newer telephones and programs write it.
+    #[error("{0} images are not read here; save it as JPEG, PNG or WebP and send that")]
+    Unread(&'static str),
     /// The header claims more pixels than allowed.
     #[error("the image has {width}×{height} pixels; at most {max_pixels} pixels are allowed")]
     TooLarge {
@@ -274,11 +277,9 @@ fn open(
     bytes: &[u8],
     max_pixels: u64,
 ) -> Result<(impl ImageDecoder + '_, ImageFormat, &'static str), PictureError> {
-    let reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|_| PictureError::UnknownFormat)?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| unknown(bytes))?;
     let known = reader.format().and_then(|format| FORMATS.iter().find(|(known, _)| *known == format));
-    let &(format, name) = known.ok_or(PictureError::UnknownFormat)?;
+    let &(format, name) = known.ok_or_else(|| unknown(bytes))?;
     let decoder = reader.into_decoder().map_err(|error| undecodable(name, &error))?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
@@ -320,6 +321,17 @@ fn reaches_end_marker(bytes: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// A file that is not read, by its name where people have many of the kind: the brand of an ISO media file.
+fn unknown(bytes: &[u8]) -> PictureError {
+    match bytes.get(4..12) {
+        Some(b"ftypavif" | b"ftypavis") => PictureError::Unread("AVIF"),
+        Some(b"ftypheic" | b"ftypheix" | b"ftyphevc" | b"ftypmif1" | b"ftypmsf1") => {
+            PictureError::Unread("HEIC")
+        }
+        _ => PictureError::UnknownFormat,
+    }
 }
 
 fn undecodable(format: &'static str, error: &image::ImageError) -> PictureError {

@@ -141,6 +141,10 @@ fn what_is_no_image_or_damaged_is_refused() {
     for bytes in [&b""[..], b"hello", b"%PDF-1.7", b"<svg xmlns='http://www.w3.org/2000/svg'/>"] {
         assert!(matches!(decode(bytes, LIMIT), Err(PictureError::UnknownFormat)));
     }
+    for (brand, name) in [("avif", "AVIF"), ("heic", "HEIC"), ("mif1", "HEIC")] {
+        let refused = decode(format!("\0\0\0\u{18}ftyp{brand}\0\0\0\0").as_bytes(), LIMIT).err().unwrap();
+        assert!(matches!(refused, PictureError::Unread(found) if found == name), "{brand}: {refused}");
+    }
     let noisy =
         image::RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, y as u8]));
     for (format, _) in FORMATS {

@@ -26,7 +26,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the last octave would have {width}×{height} pixels; at most {max_pixels} are allowed: use fewer octaves, a \
-     smaller octave_scale or a smaller image"
+     smaller octave_scale or a smaller start"
 )]
 pub struct TooManyPixels {
     /// Width in pixels of the first octave beyond the limit.

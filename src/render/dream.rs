@@ -70,6 +70,7 @@ pub(super) fn dream(
         Some(checkpoint) => checkpoint.image,
         None => octaves.base()?,
     };
+    let resumed_from = meter.read(first as usize, 0, 0.0).fraction;
     let mut telling = Duration::ZERO;
     for octave in first..count {
         if octave > 0 {
@@ -88,6 +89,7 @@ pub(super) fn dream(
             }
             stepper.step(&image, &gradient, octave_mask.as_ref())?;
             let mut progress = meter.read(octave as usize, iteration, score);
+            progress.resumed_from = resumed_from;
             progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();
             let told = Instant::now();
             (hooks.on_progress)(progress);
@@ -189,6 +191,7 @@ impl Meter {
             iterations: self.iterations,
             iterations_per_second: 0.0,
             score,
+            resumed_from: 0.0,
         }
     }
 }

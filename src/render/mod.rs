@@ -64,6 +64,9 @@ pub struct Progress {
     pub iterations_per_second: f64,
     /// Objective before the last step: the mean over tiles, weighted by their pixels.
     pub score: f64,
+    /// Share of the whole work that an earlier attempt had done, and this one went on after; mostly 0.
+    #[serde(default)]
+    pub resumed_from: f64,
 }
 
 /// Tells a running render to stop; checked between tiles.

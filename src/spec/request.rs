@@ -20,6 +20,9 @@ const MAX_OBJECTIVES: usize = 16;
 /// Largest edge of a tile in pixels: what a gradient step holds in memory grows with its square.
 const MAX_TILE: u32 = 2048;
 
+/// Largest channel or class that is looked for in a layer at all.
+const MAX_INDEX: u32 = i32::MAX.unsigned_abs();
+
 /// Edge of a start from noise in pixels: the article's, and the largest.
 const NOISE: u32 = 224;
 const MAX_NOISE: u32 = 4096;
@@ -82,7 +85,7 @@ pub fn resolve(
     start: Start,
 ) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
-    let id = fields.take::<String>("model").unwrap_or_else(|| catalogue.default_id().to_owned());
+    let id = fields.text("model").unwrap_or_else(|| catalogue.default_id().to_owned());
     let model = catalogue.get(&id);
     if model.is_none() {
         fields.error(
@@ -90,7 +93,7 @@ pub fn resolve(
             format!("there is no model \"{id}\"; available are {}", catalogue.ids().join(", ")),
         );
     }
-    let preset = fields.take::<Preset>("preset").unwrap_or_default();
+    let preset = fields.choice::<Preset>("preset").unwrap_or_default();
     let defaults = Defaults::of(preset);
     let objectives_pointer = fields.at("objectives");
     let objectives = fields.raw("objectives");
@@ -102,35 +105,37 @@ pub fn resolve(
         objectives: Vec::new(),
         octaves: fields.number("octaves", 1, 16).unwrap_or(defaults.octaves),
         octave_scale: fields.number("octave_scale", 1.05, 4.0).unwrap_or(1.4),
-        octave_mode: fields.take("octave_mode").unwrap_or(defaults.octave_mode),
+        octave_mode: fields.choice("octave_mode").unwrap_or(defaults.octave_mode),
         iterations: fields.number("iterations", 1, 1000).unwrap_or(defaults.iterations),
         step: fields.number("step", 0.001, 100.0).unwrap_or(defaults.step),
-        normalization: fields.take("normalization").unwrap_or(defaults.normalization),
+        normalization: fields.choice("normalization").unwrap_or(defaults.normalization),
         laplacian_levels: fields.number("laplacian_levels", 1, 12).unwrap_or(4),
         tile_size: fields.number("tile_size", 64, MAX_TILE).unwrap_or(defaults.tile_size),
-        tiling: fields.take::<Tiling>("tiling").unwrap_or_default(),
-        jitter: fields.take("jitter").unwrap_or(defaults.jitter),
+        tiling: fields.choice::<Tiling>("tiling").unwrap_or_default(),
+        jitter: fields.flag("jitter").unwrap_or(defaults.jitter),
         seed: fields.number("seed", 0, MAX_SEED).unwrap_or(0),
-        precision: fields.take::<Precision>("precision").unwrap_or_default(),
+        precision: fields.choice::<Precision>("precision").unwrap_or_default(),
         blend: fields.number("blend", 0.0, 1.0).unwrap_or(0.0),
-        preserve_colors: fields.take("preserve_colors").unwrap_or(false),
-        auto_contrast: fields.take("auto_contrast").unwrap_or(noise.is_some()),
+        preserve_colors: fields.flag("preserve_colors").unwrap_or(false),
+        auto_contrast: fields.flag("auto_contrast").unwrap_or(noise.is_some()),
         mask: read_mask(&mut fields, start),
-        format: fields.take::<Format>("format").unwrap_or_default(),
+        format: fields.choice::<Format>("format").unwrap_or_default(),
         quality: fields.number("quality", 1, 100).unwrap_or(default_quality()),
-        lossless: fields.take("lossless").unwrap_or(false),
-        recipe: fields.take("recipe").unwrap_or(default_recipe()),
+        lossless: fields.flag("lossless").unwrap_or(false),
+        recipe: fields.flag("recipe").unwrap_or(default_recipe()),
     };
     if spec.lossless && spec.format == Format::Jpeg {
         fields.error("lossless", "a JPEG cannot be lossless; choose format \"png\" or \"webp\"");
     }
-    let objectives = match model {
-        Some(model) => resolve_objectives(&objectives_pointer, objectives, model).unwrap_or_else(|errors| {
+    let objectives = read_objectives(&objectives_pointer, objectives, model.map(|model| &**model))
+        .unwrap_or_else(|errors| {
             fields.extend(errors);
             Vec::new()
-        }),
-        None => Vec::new(),
-    };
+        });
+    for name in ["layer", "channels", "class"] {
+        fields
+            .misplaced(name, &format!("belongs to an objective; write \"objectives\": [{{\"{name}\": …}}]"));
+    }
     let errors = fields.finish();
     if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
 }
@@ -185,8 +190,17 @@ pub fn resolve_objectives(
     value: Option<Value>,
     model: &Model,
 ) -> Result<Vec<Objective>, Vec<FieldError>> {
+    read_objectives(pointer, value, Some(model))
+}
+
+/// As [`resolve_objectives`]; of a model that is not known, what can be said without it.
+fn read_objectives(
+    pointer: &str,
+    value: Option<Value>,
+    model: Option<&Model>,
+) -> Result<Vec<Objective>, Vec<FieldError>> {
     let list = match value {
-        None => return Ok(vec![model.default_objective()]),
+        None => return Ok(model.map(Model::default_objective).into_iter().collect()),
         Some(Value::Array(list)) if (1..=MAX_OBJECTIVES).contains(&list.len()) => list,
         Some(_) => {
             let detail = format!("must be an array of 1 to {MAX_OBJECTIVES} objectives");
@@ -205,70 +219,79 @@ pub fn resolve_objectives(
 }
 
 /// One objective; what is wrong with it is noted in `fields`.
-fn read_objective(fields: &mut Fields, model: &Model) -> Objective {
-    let kind = fields.take::<ObjectiveKind>("kind").unwrap_or(ObjectiveKind::L2);
-    let layer = fields.take::<String>("layer");
-    let channels = fields.take::<Vec<u32>>("channels").unwrap_or_default();
-    let class = fields.take::<u32>("class");
+fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
+    let kind = fields.choice::<ObjectiveKind>("kind").unwrap_or(ObjectiveKind::L2);
+    let layer = fields.text("layer");
+    let channels = fields.numbers("channels", 0, MAX_INDEX).unwrap_or_default();
+    let class = fields.number("class", 0, MAX_INDEX);
     let weight = fields.number("weight", -1000.0, 1000.0).unwrap_or(1.0);
-    let layer = match (layer, kind) {
-        (Some(layer), _) => layer,
-        (None, ObjectiveKind::Class | ObjectiveKind::Probability) => {
-            model.class_layer.clone().unwrap_or_else(|| {
-                fields.error(
-                    "kind",
-                    format!("model \"{}\" has no class layer; name one in \"layer\"", model.id),
-                );
-                String::new()
-            })
-        }
-        (None, _) => model.default_objective().layer,
-    };
+    let layer = layer.or_else(|| default_layer(fields, kind, model?)).unwrap_or_default();
     let mut objective = Objective { kind, layer, channels, class, weight };
     objective.channels.sort_unstable();
     objective.channels.dedup();
-    check_objective(fields, &objective, model);
+    check_objective(fields, &objective);
+    match model {
+        Some(model) if !objective.layer.is_empty() => check_against(fields, &objective, model),
+        Some(_) => {}
+        None if of_class(kind) && objective.class.is_none() => fields.error("class", "is needed"),
+        None => {}
+    }
     objective
 }
 
-fn check_objective(fields: &mut Fields, objective: &Objective, model: &Model) {
+/// What is meant where no layer is named; a model without such a layer is noted in `fields`.
+fn default_layer(fields: &mut Fields, kind: ObjectiveKind, model: &Model) -> Option<String> {
+    if !of_class(kind) {
+        return Some(model.default_objective().layer);
+    }
+    if model.class_layer.is_none() {
+        let detail = format!("model \"{}\" has no class layer; name one in \"layer\"", model.id);
+        fields.error("kind", detail);
+    }
+    model.class_layer.clone()
+}
+
+/// Whether it is about classes, and not about channels.
+fn of_class(kind: ObjectiveKind) -> bool {
+    matches!(kind, ObjectiveKind::Class | ObjectiveKind::Probability)
+}
+
+/// What can be said of an objective without its model.
+fn check_objective(fields: &mut Fields, objective: &Objective) {
     if objective.weight == 0.0 {
         fields.error("weight", "must not be 0");
     }
-    if objective.layer.is_empty() {
-        return;
+    if objective.class.is_some() && !of_class(objective.kind) {
+        fields.error("class", "belongs to objectives of kind \"class\" and \"probability\" only");
     }
-    let width = match model.network.find(&objective.layer) {
+    if of_class(objective.kind) && !objective.channels.is_empty() {
+        fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
+    }
+}
+
+/// Whether the model has what the objective is about.
+fn check_against(fields: &mut Fields, objective: &Objective, model: &Model) {
+    let layer = &objective.layer;
+    let width = match model.network.find(layer) {
         Ok(id) => model.network.channels(id) as u32,
         Err(unknown) => {
             fields.error("layer", format!("model \"{}\": {unknown}", model.id));
             return;
         }
     };
-    let layer = &objective.layer;
-    let of_class = matches!(objective.kind, ObjectiveKind::Class | ObjectiveKind::Probability);
-    match objective.class {
-        None if of_class => {
-            fields.error("class", format!("is needed; layer \"{layer}\" has classes 0 to {}", width - 1));
+    let last = width - 1;
+    match objective.class.filter(|_| of_class(objective.kind)) {
+        None if of_class(objective.kind) => {
+            fields.error("class", format!("is needed; layer \"{layer}\" has classes 0 to {last}"));
         }
-        Some(class) if of_class && class >= width => {
-            fields.error(
-                "class",
-                format!("{class} is not in layer \"{layer}\", which has classes 0 to {}", width - 1),
-            );
-        }
-        Some(_) if !of_class => {
-            fields.error("class", "belongs to objectives of kind \"class\" and \"probability\" only");
+        Some(class) if class >= width => {
+            let detail = format!("{class} is not in layer \"{layer}\", which has classes 0 to {last}");
+            fields.error("class", detail);
         }
         _ => {}
     }
-    if of_class && !objective.channels.is_empty() {
-        fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
-    }
     if let Some(channel) = objective.channels.iter().find(|&&channel| channel >= width) {
-        fields.error(
-            "channels",
-            format!("{channel} is not in layer \"{layer}\", which has channels 0 to {}", width - 1),
-        );
+        let detail = format!("{channel} is not in layer \"{layer}\", which has channels 0 to {last}");
+        fields.error("channels", detail);
     }
 }

@@ -81,13 +81,13 @@ fn every_mistake_is_reported_at_once() {
         ],
     }));
     for expected in [
-        "/spec/iterations: 0 is not allowed; give a number from 1 to 1000",
-        "/spec/octaves: 1000000000.0 is not allowed; give a number from 1 to 16",
+        "/spec/iterations: 0 is not allowed; give a whole number from 1 to 1000",
+        "/spec/octaves: 1000000000.0 is not allowed; give a whole number from 1 to 16",
         "/spec/octave_scale: 1 is not allowed; give a number from 1.05 to 4",
         "/spec/step: \"far\" is not allowed",
-        "/spec/seed: -1 is not allowed; give a number from 0 to 9007199254740991",
-        "/spec/tile_size: 8 is not allowed; give a number from 64 to 2048",
-        "/spec/preset: unknown variant `nightmare`, expected one of `naive`, `multiscale`, `lapnorm`, `deepdream`, `deepdream-lapnorm`",
+        "/spec/seed: -1 is not allowed; give a whole number from 0 to 9007199254740991",
+        "/spec/tile_size: 8 is not allowed; give a whole number from 64 to 2048",
+        "/spec/preset: \"nightmare\" is not allowed; give one of naive, multiscale, lapnorm, deepdream, deepdream-lapnorm",
         "/spec/colour: unknown field; allowed are model, preset, objectives,",
         "/spec/objectives/0/layer: model \"small\": there is no layer \"featurs\"; the closest are features",
         "/spec/objectives/1/channels: 3 is not in layer \"features\", which has channels 0 to 2",
@@ -107,6 +107,21 @@ fn unknown_models_and_empty_objectives_are_refused() {
     assert_eq!(
         mistakes(json!({"model": "big"})),
         ["/spec/model: there is no model \"big\"; available are small"]
+    );
+    // What can be said without it is said too.
+    let objectives = json!([
+        {"kind": "mean", "weight": 0, "size": 1}, {"kind": "class"}, {"kind": "l2", "class": 3}, {"layer": "any"}, 7,
+    ]);
+    assert_eq!(
+        mistakes(json!({"model": "big", "objectives": objectives})),
+        [
+            "/spec/model: there is no model \"big\"; available are small",
+            "/spec/objectives/0/weight: must not be 0",
+            "/spec/objectives/0/size: unknown field; allowed are kind, layer, channels, class, weight",
+            "/spec/objectives/1/class: is needed",
+            "/spec/objectives/2/class: belongs to objectives of kind \"class\" and \"probability\" only",
+            "/spec/objectives/4: must be an object, not a number",
+        ]
     );
     for objectives in [json!([]), json!("l2"), json!(vec![json!({}); 17])] {
         assert_eq!(
@@ -135,6 +150,22 @@ fn a_dream_starts_from_an_image_or_from_noise() {
         let errors = resolve(spec, start).unwrap_err();
         assert_eq!(errors.iter().map(|error| error.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
     }
+}
+
+#[test]
+fn messages_are_for_people() {
+    let mut found =
+        mistakes(json!({"format": 5, "jitter": "yes", "layer": "features", "octaves": 2.0, "precision": {}}));
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            "/spec/format: 5 is not allowed; give one of png, jpeg, webp",
+            "/spec/jitter: \"yes\" is not allowed; give true or false",
+            "/spec/layer: belongs to an objective; write \"objectives\": [{\"layer\": …}]",
+            "/spec/precision: {} is not allowed; give one of auto, fp32, bf16",
+        ]
+    );
 }
 
 #[test]

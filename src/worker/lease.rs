@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::{
     clock::{Clock, Timestamp},
     jobs::{CancelListener, JobQueue, JobState, Lease, QueueError, Rescue, Rescued},
+    metrics::Metrics,
     render::{CancelFlag, Progress},
 };
 
@@ -156,7 +157,12 @@ async fn new_progress(progress: &mut watch::Receiver<Option<Progress>>, earliest
 
 /// Looks for lost jobs until told to stop. Where the store was away, nobody could beat: its workers are not lost, and
 /// get the time of a round to say so.
-pub(super) async fn rescue(queue: Arc<dyn JobQueue>, every: Duration, stop: CancellationToken) {
+pub(super) async fn rescue(
+    queue: Arc<dyn JobQueue>,
+    metrics: Arc<Metrics>,
+    every: Duration,
+    stop: CancellationToken,
+) {
     let mut rounds = interval(every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut away = false;
@@ -170,7 +176,10 @@ pub(super) async fn rescue(queue: Arc<dyn JobQueue>, every: Duration, stop: Canc
             continue;
         }
         match queue.rescue(Rescue::Expired).await {
-            Ok(rescued) => report(&rescued),
+            Ok(rescued) => {
+                report(&rescued);
+                rescued.iter().for_each(|job| metrics.left(job.facts.state));
+            }
             Err(error) => {
                 away = true;
                 error!(%error, "lost jobs could not be looked for");
@@ -180,7 +189,7 @@ pub(super) async fn rescue(queue: Arc<dyn JobQueue>, every: Duration, stop: Canc
 }
 
 /// Ends waiting jobs whose deadline has passed, until told to stop.
-pub(super) async fn expire(queue: Arc<dyn JobQueue>, stop: CancellationToken) {
+pub(super) async fn expire(queue: Arc<dyn JobQueue>, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut rounds = interval(EXPIRE_EVERY);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -189,7 +198,12 @@ pub(super) async fn expire(queue: Arc<dyn JobQueue>, stop: CancellationToken) {
             _ = rounds.tick() => {}
         }
         match queue.expire_waiting().await {
-            Ok(expired) => expired.iter().for_each(|id| info!(job = %id, "expired while waiting")),
+            Ok(expired) => {
+                for id in expired {
+                    info!(job = %id, "expired while waiting");
+                    metrics.left(JobState::Expired);
+                }
+            }
             Err(error) => error!(%error, "overdue jobs could not be looked for"),
         }
     }

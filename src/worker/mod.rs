@@ -125,8 +125,9 @@ impl Workers {
                 worker.work().await;
             });
         }
-        let (queue, every) = (Arc::clone(&context.queue), context.lease / 3);
-        let rescue = lease::rescue(queue, every, workers.drain.clone());
+        let stores = || (Arc::clone(&context.queue), Arc::clone(&context.metrics));
+        let (queue, metrics) = stores();
+        let rescue = lease::rescue(queue, metrics, context.lease / 3, workers.drain.clone());
         workers.tasks.spawn(rescue);
         workers.tasks.spawn(context.sweeper.clone().work(workers.drain.clone()));
         let exchange = Exchange {
@@ -137,7 +138,8 @@ impl Workers {
             everywhere: Arc::clone(&context.everywhere),
         };
         workers.tasks.spawn(exchange.work(workers.drain.clone()));
-        workers.tasks.spawn(lease::expire(Arc::clone(&context.queue), workers.drain.clone()));
+        let (queue, metrics) = stores();
+        workers.tasks.spawn(lease::expire(queue, metrics, workers.drain.clone()));
         workers
     }
 

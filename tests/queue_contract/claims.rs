@@ -107,18 +107,21 @@ pub async fn forecasts_add_up(factory: &dyn Factory) {
         (None, Some(6.0))
     );
     assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 16.0);
-    // A job that runs counts half.
+    // A job that runs counts with what is left of it.
     let claim = bench.claim().await;
     assert_eq!(
         (claim.job.id, claim.job.forecast, claim.job.seconds_ahead),
         (first.id, Some(forecast(4.0)), None)
     );
-    assert_eq!(bench.get(second.id).await.seconds_ahead, Some(2.0));
-    assert_eq!(bench.get(unknown).await.seconds_ahead, Some(4.0));
-    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 14.0);
+    assert_eq!(bench.get(second.id).await.seconds_ahead, Some(4.0));
+    bench.queue.beat(claim.lease, Some(progress(0.75))).await.unwrap();
+    assert_eq!(bench.get(second.id).await.seconds_ahead, Some(1.0));
+    assert_eq!(bench.get(unknown).await.seconds_ahead, Some(3.0));
+    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 13.0);
+    assert_eq!(add(1.0).await.seconds_ahead, Some(13.0));
     let ended = bench.queue.complete(claim.lease, finished(claim.lease)).await.unwrap();
     assert_eq!((ended.forecast, ended.seconds_ahead), (Some(forecast(4.0)), None));
-    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 12.0);
+    assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 13.0);
 }
 
 pub async fn positions_count_from_the_front(factory: &dyn Factory) {

@@ -172,6 +172,7 @@ fn progress(fraction: f64) -> Progress {
         iterations: 10,
         iterations_per_second: 2.5,
         score: 0.5,
+        resumed_from: 0.25,
     }
 }
 

@@ -53,7 +53,7 @@ pub fn job_example() -> Value {
         },
         "progress": {
             "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2,
-            "iterations_per_second": 3.5, "score": 0.83,
+            "iterations_per_second": 3.5, "score": 0.83, "resumed_from": 0.0,
         },
         "priority": 0,
         "queue_position": null,
@@ -94,7 +94,9 @@ pub fn job_example() -> Value {
         title = "Reverie",
         description = "A DeepDream rendering service: post a photo, follow the job, fetch the dream.\n\n\
             Every refusal is a problem document (RFC 9457) whose `errors` name each wrong field with a JSON \
-            pointer. Timestamps are RFC 3339 in UTC. Every answer carries `X-Request-Id`.",
+            pointer. Timestamps are RFC 3339 in UTC. Every answer carries `X-Request-Id`: the client's, where that is \
+            1 to 128 visible ASCII characters. What is no HTTP, or has too long a path or head, is answered with a bare \
+            400, 414 or 431 before the service sees it.",
         license(name = "MIT", identifier = "MIT"),
         contact(),
     ),

@@ -2,7 +2,7 @@
 
 use utoipa::ToResponse;
 
-use crate::http::error::Problem;
+use crate::http::problem::Problem;
 
 macro_rules! refusals {
     ($($(#[$attribute:meta])* $name:ident;)+) => {
@@ -25,7 +25,7 @@ refusals! {
     TooSlow;
     /// The job has ended already.
     AlreadyFinished;
-    /// There is no result, or none yet; `detail` says which.
+    /// There is no result or preview, or none yet; `detail` says which.
     #[response(headers(
         ("Retry-After" = u64, description = "Seconds after which to look again; only while the job is unfinished.")
     ))]
@@ -37,7 +37,8 @@ refusals! {
     StorageFull;
     /// The body is longer than the service allows.
     TooLarge;
-    /// The body is neither a form nor JSON, or the image is of a format that is not read.
+    /// The body is neither a form nor JSON, or compressed, or a file in it is of a format that is not read; `errors` says
+    /// which file. Where other things are wrong too, the answer is 422 and lists all of them.
     UnsupportedType;
     /// The range begins behind the end of the file.
     #[response(headers(("Content-Range" = String, description = "Length of the file, such as `bytes */1234`.")))]
@@ -51,7 +52,8 @@ refusals! {
         ("Retry-After" = u64, description = "Seconds that the jobs in the queue will probably take.")
     ))]
     QueueFull;
-    /// Something is broken inside the service; its log has the cause.
+    /// Something is broken inside the service; its log has the cause. Of type `urn:reverie:problem:result-lost` where a
+    /// dream was made and is not in the store any more.
     Internal;
     /// The service is stopping, or cannot reach its storage now.
     #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
