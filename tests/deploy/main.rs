@@ -8,6 +8,7 @@ mod balancer;
 #[path = "../common/mod.rs"]
 mod common;
 mod monitoring;
+mod settings;
 
 use std::{
     fs,
