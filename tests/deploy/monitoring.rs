@@ -50,8 +50,9 @@ impl Prometheus {
 
     /// The series that a query finds.
     async fn query(&self, query: &str) -> Vec<Value> {
-        let request = self.client.http.get(format!("{}/api/v1/query", self.client.url));
-        let answer: Value = request.query(&[("query", query)]).send().await.unwrap().json().await.unwrap();
+        let parameters = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+        let answer = self.client.get(&format!("/api/v1/query?{parameters}")).await;
+        let answer: Value = answer.json().await.unwrap();
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         answer["data"]["result"].as_array().unwrap().clone()
     }
