@@ -36,14 +36,15 @@ bench-parity: build ## compare what dreams reach with TensorFlow (GRAPH=…pb IM
 serve: build ## run the service
 	./target/release/reverie serve
 
-lint: setup ## check formatting, clippy and the documentation
+lint: setup ## check formatting, clippy, the documentation and deploy/
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	@scripts/lint-deploy
 
 clean: ## remove build and demo outputs, keep downloads
 	cargo clean
 	rm -rf demo
 
 distclean: clean ## remove the downloads too
-	rm -rf .libtorch .libtorch.* models
+	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools models

@@ -1,0 +1,41 @@
+//! What the shipped deployments set is what the program takes.
+
+use super::{common, shipped};
+
+#[tokio::test]
+async fn the_settings_of_the_pods_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    // In place of the Secret and of the image's folders.
+    let secret = [("REVERIE__STORAGE__DATABASE", "postgres://reverie:secret@postgres.example.org/reverie")];
+    let mut command = common::process::ServerProcess::command(folder.path(), &secret);
+    command
+        .args(["--workers", "0", "--check-config", "--config"])
+        .arg(shipped("kubernetes/base/reverie.toml"));
+    // What the tests set otherwise would hide what the file says.
+    for name in ["SERVER__LISTEN", "SERVER__ADMIN_LISTEN", "STORAGE__DIR", "LOG__FILTER"] {
+        command.env_remove(format!("REVERIE__{name}"));
+    }
+    let output = command.stderr(std::process::Stdio::piped()).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The containers of `compose.yaml`, which says all by environment: each line below `environment:` of its services.
+#[tokio::test]
+async fn the_settings_of_compose_are_right() {
+    let text = std::fs::read_to_string(shipped("compose.yaml")).unwrap();
+    let settings: Vec<(&str, String)> = text
+        .lines()
+        .filter_map(|line| line.trim().split_once(": "))
+        .filter(|(name, _)| name.starts_with("REVERIE__"))
+        .map(|(name, value)| {
+            (name, value.trim_matches('"').replace("${POSTGRES_PASSWORD:?see compose.env.example}", "x"))
+        })
+        .collect();
+    assert!(settings.len() >= 6, "{settings:?}");
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = common::process::ServerProcess::command(folder.path(), &settings);
+    command.args(["--workers", "0", "--check-config"]);
+    let output = command.stderr(std::process::Stdio::piped()).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
