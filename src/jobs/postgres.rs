@@ -47,8 +47,8 @@ const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED")
 const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
 
 /// A claim whose answer was lost.
-const CLAIMED: &str = "
-    SELECT *, NULL AS queue_position, NULL AS seconds_ahead FROM jobs WHERE state = 'running' AND lease_token = $1";
+const CLAIMED: &str =
+    concat!("SELECT ", sql::uncounted!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
 
 /// See the module's description.
 #[derive(Debug)]
