@@ -26,16 +26,22 @@ pub struct Batch {
 impl Batch {
     /// Has clients order dreams: all at once, each with a key.
     pub fn begin(patron: &Patron, orders: impl IntoIterator<Item = Order>) -> Self {
-        let mut clients = JoinSet::new();
-        for (number, order) in orders.into_iter().enumerate() {
-            let patron = patron.clone();
-            clients.spawn(async move {
+        let mut batch = Self { clients: JoinSet::new(), jobs: 0 };
+        batch.more(patron, orders);
+        batch
+    }
+
+    /// Has more clients order dreams.
+    pub fn more(&mut self, patron: &Patron, orders: impl IntoIterator<Item = Order>) {
+        for order in orders {
+            let (patron, number) = (patron.clone(), self.jobs);
+            self.clients.spawn(async move {
                 let key = format!("batch-{number}");
                 let job = patron.dream(&order, &key, Manner::of(number)).await;
                 (id(&job), order.name)
             });
+            self.jobs += 1;
         }
-        Self { jobs: clients.len(), clients }
     }
 
     /// Waits until every client has its dream, and looks the fleet through; the time since `healed`.

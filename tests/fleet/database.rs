@@ -36,10 +36,12 @@ async fn until_nobody_is_ready(fleet: &Fleet) {
 async fn the_database_restarts() {
     let test = "the_database_restarts";
     let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
-    let batch = Batch::begin(&fleet.patron, mixed(24));
+    let mut batch = Batch::begin(&fleet.patron, mixed(16));
     in_the_middle(&fleet).await;
     block_in_place(|| fleet.cluster.stop());
     until_nobody_is_ready(&fleet).await;
+    batch.more(&fleet.patron, mixed(8));
+    fleet.patron.until_refused().await;
     block_in_place(|| fleet.cluster.start());
     let recovery = batch.end(&fleet, Instant::now()).await;
     fleet.tell(test, 25, &format!("all done {:.1} s after it was back", recovery.as_secs_f64()));
@@ -49,10 +51,17 @@ async fn the_database_restarts() {
 async fn connections_are_ended_again_and_again() {
     let test = "connections_are_ended_again_and_again";
     let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
-    let batch = Batch::begin(&fleet.patron, mixed(24));
+    let mut batch = Batch::begin(&fleet.patron, mixed(16));
     let (mut rounds, mut killed) = (interval(Duration::from_millis(150)), 0);
-    while killed < 300 {
+    // Some of it happens to jobs at work, and some to those that come then.
+    for round in 0.. {
         rounds.tick().await;
+        if round == 10 {
+            batch.more(&fleet.patron, mixed(8));
+        }
+        if killed >= 300 && round > 10 {
+            break;
+        }
         killed += fleet.cluster.end_connections(&fleet.database).await;
     }
     let recovery = batch.end(&fleet, Instant::now()).await;
@@ -66,7 +75,7 @@ async fn all_connections_are_taken() {
     // As few as may be configured: clients at once are many more.
     let plan = Plan { settings: vec![("REVERIE__STORAGE__CONNECTIONS", "2")], ..Plan::default() };
     let Some(fleet) = Fleet::start(test, plan).await else { return };
-    let batch = Batch::begin(&fleet.patron, mixed(24));
+    let mut batch = Batch::begin(&fleet.patron, mixed(16));
     in_the_middle(&fleet).await;
     // Somebody else takes every place that the server has, also those that the fleet had.
     let others = fleet.cluster.url("postgres");
@@ -83,6 +92,8 @@ async fn all_connections_are_taken() {
     })
     .await;
     until_nobody_is_ready(&fleet).await;
+    batch.more(&fleet.patron, mixed(8));
+    fleet.patron.until_refused().await;
     let places = taken.len();
     drop(taken);
     let recovery = batch.end(&fleet, Instant::now()).await;

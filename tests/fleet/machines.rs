@@ -104,6 +104,11 @@ impl Fleet {
         })
     }
 
+    /// How often a job was taken from a lost worker, by whichever process looked first.
+    pub fn taken(&self) -> usize {
+        self.apis.iter().chain(&self.workers).map(|node| node.logged("taken from a lost worker")).sum()
+    }
+
     /// Tells, past the test harness, how it went: these figures are what a fault test is for.
     pub fn tell(&self, test: &str, jobs: usize, more: &str) {
         let refused = self.patron.refused.load(Ordering::Relaxed);

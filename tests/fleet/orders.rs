@@ -16,7 +16,7 @@ const SMALL: usize = 5;
 const LONG: usize = 2;
 
 /// Gradient steps of a long order: something over a second, so that what happens to it happens while it is at work.
-const LONG_STEPS: u32 = 60;
+const LONG_STEPS: u32 = 150;
 
 /// A dream to ask for.
 #[derive(Clone, Debug)]

@@ -73,6 +73,12 @@ impl Patron {
         timeout(DEADLINE, asking).await.expect("the service refuses for too long")
     }
 
+    /// Waits until somebody is refused, from now on.
+    pub async fn until_refused(&self) {
+        let before = self.refused.load(Ordering::Relaxed);
+        crate::until("somebody is refused", async || self.refused.load(Ordering::Relaxed) > before).await;
+    }
+
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.client.http.get(format!("{}{path}", self.client.url))
     }

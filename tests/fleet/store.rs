@@ -8,7 +8,7 @@ use std::{
 use hyper::http::request::Parts;
 
 use crate::{
-    audit::Batch,
+    audit::{Batch, count},
     machines::{Fleet, Plan},
     orders::Order,
     server::{Fault, any},
@@ -32,16 +32,20 @@ async fn the_bucket_refuses_and_stalls() {
         until("the bucket is asked", async || fleet.s3.requests().len() >= before + more).await;
     };
     fleet.s3.spoil(Fault::Busy, usize::MAX, third);
-    let batch = Batch::begin(&fleet.patron, (0..30).map(Order::small));
+    let mut batch = Batch::begin(&fleet.patron, (0..16).map(Order::small));
     asked(40).await;
     fleet.s3.spoil(Fault::Stall, usize::MAX, third);
     asked(60).await;
-    // Nothing works at all, until everybody has noticed.
+    // Nothing works at all, until everybody has noticed, clients and the jobs at work included.
     for fault in [Fault::Busy, Fault::Stall] {
+        batch.more(&fleet.patron, (0..3).map(Order::long));
+        until("a job is at work", async || count(&fleet.patron, "running").await > 0).await;
         fleet.s3.spoil(fault, usize::MAX, any);
+        batch.more(&fleet.patron, [0, 2, 4, 0].map(Order::small));
         for node in fleet.apis.iter().chain(&fleet.workers) {
             node.admin.until_not_ready().await;
         }
+        fleet.patron.until_refused().await;
         fleet.s3.heal();
         for node in fleet.apis.iter().chain(&fleet.workers) {
             node.admin.until_found("/readyz").await;

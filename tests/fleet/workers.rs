@@ -17,11 +17,6 @@ async fn all_at_work(fleet: &Fleet) {
         .await;
 }
 
-/// How often a job was given to another worker, as their logs tell.
-fn taken(fleet: &Fleet) -> usize {
-    fleet.workers.iter().map(|worker| worker.logged("taken from a lost worker")).sum()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_killed() {
     let test = "a_worker_is_killed";
@@ -30,7 +25,7 @@ async fn a_worker_is_killed() {
     all_at_work(&fleet).await;
     fleet.workers[0].kill().await;
     let killed = Instant::now();
-    until("its job is taken from it", async || taken(&fleet) == 1).await;
+    until("its job is taken from it", async || fleet.taken() == 1).await;
     let orphaned = killed.elapsed();
     // The other one does all the work.
     let recovery = batch.end(&fleet, killed).await;
@@ -82,8 +77,7 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
     zombie.signal("STOP");
     let paused = Instant::now();
     // Its job goes to the other one, and so does everything else.
-    until("its job is taken from it", async || fleet.workers[1].logged("taken from a lost worker") == 1)
-        .await;
+    until("its job is taken from it", async || fleet.taken() == 1).await;
     let orphaned = paused.elapsed();
     if patron.job(&long).await["finished_at"].is_null() {
         patron.cancel(&long).await;
@@ -96,11 +90,9 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
     .await;
     let before = fleet.s3.visible();
     zombie.signal("CONT");
-    until("the zombie notices", async || {
-        zombie.logged("lease") > 0 && zombie.logged("the job is dropped") == 1
-    })
-    .await;
-    assert_eq!(fleet.s3.visible(), before, "the zombie has changed what is stored");
+    until("the zombie notices", async || zombie.logged("the job is dropped") == 1).await;
+    // A dream that it may just have stored is its own to remove.
+    until("what is stored is as before", async || fleet.s3.visible() == before).await;
     // It is a good worker again.
     let ended = zombie.logged("job ended");
     let recovery = batch.end(&fleet, paused).await;
