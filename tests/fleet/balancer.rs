@@ -65,7 +65,7 @@ impl Balancer {
         let at = |name: &str| folder.path().join(name);
         fs::copy(shipped, at("nginx.conf")).unwrap();
         let servers =
-            ports.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=2 fail_timeout=5s;\n"));
+            ports.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=0;\n"));
         fs::write(at("servers.conf"), servers.collect::<String>()).unwrap();
         fs::write(at("listen.conf"), format!("listen 127.0.0.1:{port};\n")).unwrap();
         let mut command = Command::new(nginx);

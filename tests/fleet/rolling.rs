@@ -71,7 +71,7 @@ async fn every_process_is_restarted_and_no_client_notices() {
     fleet.tell(test, ordered.len(), &more);
 }
 
-/// Waits until the balancer sends clients to every API process: one that was away is left alone for some seconds.
+/// Waits until the balancer sends clients to every API process.
 async fn until_asked(fleet: &Fleet) {
     let before: Vec<usize> = fleet.ports.iter().map(|port| fleet.balancer.requests_to(*port)).collect();
     until("every replica is asked", async || {
