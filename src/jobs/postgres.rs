@@ -13,6 +13,7 @@ mod crews;
 mod desk;
 mod hints;
 mod retention;
+mod tidy;
 mod url;
 
 use std::sync::Arc;
@@ -87,6 +88,7 @@ impl PostgresQueue {
         let intake = Intake::start(PostgresDesk { pool: pool.clone(), options: options.clone() });
         let (hints, process, mut tasks) = (Hints::new(), Uuid::new_v4(), JoinSet::new());
         tasks.spawn(hints.clone().send(pool.clone(), process));
+        tasks.spawn(tidy::tidy(pool.clone(), connect.clone()));
         tasks.spawn(hints.clone().hear(connect, process, clock.clone()));
         Ok(Self { pool, watcher, intake, hints, options, clock, process, _tasks: tasks })
     }

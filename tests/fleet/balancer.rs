@@ -64,8 +64,7 @@ impl Balancer {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx/nginx.conf");
         let at = |name: &str| folder.path().join(name);
         fs::copy(shipped, at("nginx.conf")).unwrap();
-        let servers =
-            ports.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=0;\n"));
+        let servers = ports.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=0;\n"));
         fs::write(at("servers.conf"), servers.collect::<String>()).unwrap();
         fs::write(at("listen.conf"), format!("listen 127.0.0.1:{port};\n")).unwrap();
         let mut command = Command::new(nginx);
