@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-predictions bench-service bench-parity serve lint clean distclean
+.PHONY: help setup build demo test bench-predictions bench-service bench-queue bench-parity serve lint clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ bench-predictions: setup ## compare what jobs were predicted to take with what t
 
 bench-service: setup ## measure the service around the renders
 	cargo bench --locked --bench service
+
+bench-queue: setup ## measure the queue on PostgreSQL
+	@scripts/test-servers
+	cargo bench --locked --bench queue
 
 # A frozen Inception GraphDef, and pictures to dream on.
 GRAPH ?= $(firstword $(wildcard models/tensorflow_inception_graph.pb ../shared/models/bvlc_inception_graph.pb))

@@ -69,6 +69,30 @@ async fn acquainted(one: &PostgresQueue, other: &PostgresQueue) {
     one.forget(id).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_column_of_a_newer_version_disturbs_nobody_at_work() {
+    let Some(cluster) = cluster("postgres::a_column_of_a_newer_version_disturbs_nobody_at_work") else {
+        return;
+    };
+    let url = cluster.database().await;
+    // One connection: what it has prepared is used again.
+    let queue = PostgresQueue::open(&url, 1, options(10)).await.unwrap();
+    let everything = async || {
+        let (first, second) = (add(&queue).await, add(&queue).await);
+        queue.list(None, None, 10).await.unwrap();
+        let lease = queue.claim("one").await.unwrap().unwrap().lease;
+        queue.beat(lease, None).await.unwrap();
+        queue.release(lease).await.unwrap();
+        queue.cancel(first).await.unwrap();
+        queue.cancel(second).await.unwrap();
+        queue.get(first).await.unwrap();
+    };
+    everything().await;
+    let mut newer = cluster.connect(&url).await;
+    newer.execute("ALTER TABLE jobs ADD COLUMN colour text NOT NULL DEFAULT 'blue'").await.unwrap();
+    everything().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hints_reach_other_processes() {
     let Some(cluster) = cluster("postgres::hints_reach_other_processes") else { return };

@@ -13,6 +13,7 @@ mod crews;
 mod desk;
 mod hints;
 mod retention;
+mod tidy;
 mod url;
 
 use std::sync::Arc;
@@ -47,8 +48,8 @@ const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED")
 const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
 
 /// A claim whose answer was lost.
-const CLAIMED: &str = "
-    SELECT *, NULL AS queue_position, NULL AS seconds_ahead FROM jobs WHERE state = 'running' AND lease_token = $1";
+const CLAIMED: &str =
+    concat!("SELECT ", sql::uncounted!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
 
 /// See the module's description.
 #[derive(Debug)]
@@ -87,6 +88,7 @@ impl PostgresQueue {
         let intake = Intake::start(PostgresDesk { pool: pool.clone(), options: options.clone() });
         let (hints, process, mut tasks) = (Hints::new(), Uuid::new_v4(), JoinSet::new());
         tasks.spawn(hints.clone().send(pool.clone(), process));
+        tasks.spawn(tidy::tidy(pool.clone(), connect.clone()));
         tasks.spawn(hints.clone().hear(connect, process, clock.clone()));
         Ok(Self { pool, watcher, intake, hints, options, clock, process, _tasks: tasks })
     }

@@ -6,10 +6,20 @@
 //! locks the rows that it is about to change, stepping over those that somebody else has locked. Where either
 //! matters, a macro makes the statement from the words of the dialect.
 
-/// What is not read from the row but counted, and is there only for queued jobs.
+/// What is read of a row. Named one by one: with `*` a column that a newer version adds would change what the
+/// statements return that PostgreSQL has prepared, and fail all of an older version that is still at work.
+macro_rules! columns {
+    () => {
+        "id, state, version, spec, attempt, cancel_requested, progress, error, result, render_seconds, created_at,
+        started_at, finished_at, updated_at, priority, deadline_at, rank, traceparent, erased_at, predicted_seconds,
+        reference_seconds, predicted_memory, megapixel_iterations, preview_octave"
+    };
+}
+
+/// The same with what is not read from the row but counted, and is there only for queued jobs.
 macro_rules! uncounted {
     () => {
-        "NULL AS queue_position, NULL AS seconds_ahead"
+        concat!($crate::jobs::sql::columns!(), ", NULL AS queue_position, NULL AS seconds_ahead")
     };
 }
 
@@ -25,7 +35,7 @@ macro_rules! left {
 macro_rules! select {
     ($($rest:literal)+) => {
         concat!(
-            "SELECT jobs.*, CASE WHEN state = 'queued' THEN (
+            "SELECT ", $crate::jobs::sql::columns!(), ", CASE WHEN state = 'queued' THEN (
                 SELECT count(*) FROM jobs AS ahead
                 WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) <= (jobs.rank, jobs.id)
             ) END AS queue_position, CASE WHEN state = 'queued' THEN (
@@ -87,7 +97,7 @@ macro_rules! enqueue {
             VALUES ($1, 'queued', $2, ", $now, ", ", $now, ", ", $now, ", $4, ", $now, " + $5, $6, $7, $8, $9, $10,
                 $11, $12)
             ON CONFLICT (id) DO NOTHING
-            RETURNING *, ", $crate::jobs::sql::uncounted!()
+            RETURNING ", $crate::jobs::sql::uncounted!()
         )
     };
 }
@@ -120,7 +130,7 @@ macro_rules! claim {
             $lock,
             "
             )
-            RETURNING *, ",
+            RETURNING ",
             $crate::jobs::sql::uncounted!()
         )
     };
@@ -172,7 +182,7 @@ macro_rules! change {
             "
             WHERE id = $1 AND state = $11 AND attempt = $12 AND cancel_requested = $13
                 AND ($14 IS NULL OR lease_token = $14)
-            RETURNING *, ",
+            RETURNING ",
             $crate::jobs::sql::uncounted!()
         )
     };
@@ -224,4 +234,4 @@ pub(super) const ENDED: &str = "
 
 pub(super) const FORGET: &str = "DELETE FROM jobs WHERE id = $1 AND finished_at IS NOT NULL";
 
-pub(super) use {beat, change, claim, enqueue, give_up, lost, overdue, uncounted};
+pub(super) use {beat, change, claim, columns, enqueue, give_up, lost, overdue, uncounted};

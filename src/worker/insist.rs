@@ -29,11 +29,11 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, ObjectError>>>(
             return Err(RenderError::Canceled.into());
         }
         if Instant::now() >= until {
-            // What fails although the store answers may be the fault of this one blob.
-            return Err(match context.objects.check().await {
-                Ok(()) => AttemptError::Object(error),
-                Err(_) => AttemptError::StoreAway(error),
-            });
+            if context.objects.check().await.is_err() {
+                return Err(AttemptError::StoreAway(error));
+            }
+            // It answers, perhaps only since a moment ago: what fails even now may be the fault of this one blob.
+            return Ok(step().await?);
         }
         warn!(%error, "the blob store fails; it is tried again");
         sleep(PAUSE).await;

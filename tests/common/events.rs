@@ -27,6 +27,11 @@ impl Events {
         }
         let response = timeout(DEADLINE, request.send()).await.unwrap().unwrap();
         assert_eq!(response.status(), 200);
+        Self::of(response)
+    }
+
+    /// Reads an answer that is a stream of events.
+    pub fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, text: String::new() }
     }

@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        OnceLock,
+        Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -32,22 +32,40 @@ use sqlx::{Connection, Executor, PgConnection};
 /// Nothing here takes this long, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Starts the server, and ends it and its folder with our end of the pipe.
+/// Starts the server, stops and starts it when told to, and ends it and its folder with our end of the pipe. What
+/// comes behind the two folders are settings of the server.
 const KEEP: &str = r#"
-"$0/postgres" -D "$1/data" -k "$1" -c listen_addresses= -c max_connections=300 -c fsync=off \
-    -c shared_buffers=64MB -c log_min_messages=fatal -c logging_collector=off >>"$1/log" 2>&1 &
-read -r _
-kill -QUIT $!
-wait $!
-rm -rf "$1"
+bin=$0 folder=$1
+shift
+begin() {
+    "$bin/postgres" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=300 \
+        -c log_min_messages=fatal -c logging_collector=off "$@" >>"$folder/log" 2>&1 &
+    server=$!
+}
+end() {
+    kill "-$1" "$server"
+    wait "$server"
+}
+begin "$@"
+while read -r word; do
+    case $word in
+        stop) end INT ;;
+        start) begin "$@" ;;
+    esac
+done
+end QUIT
+rm -rf "$folder"
 "#;
+
+/// For tests, which lose nothing with a power cut.
+const HASTY: [&str; 4] = ["-c", "fsync=off", "-c", "shared_buffers=64MB"];
 
 /// A running server.
 pub struct Cluster {
     folder: PathBuf,
     bin: PathBuf,
     /// The shell; its standard input is closed when this process ends.
-    _keeper: Child,
+    keeper: Mutex<Child>,
     databases: AtomicU32,
 }
 
@@ -58,7 +76,7 @@ static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 /// # Panics
 /// Where there are none and `CI` is set: there nothing may be skipped.
 pub fn cluster(test: &str) -> Option<&'static Cluster> {
-    let cluster = CLUSTER.get_or_init(|| binaries().map(|bin| Cluster::start(&bin)));
+    let cluster = CLUSTER.get_or_init(|| Cluster::with(&HASTY));
     if cluster.is_none() {
         let why = "no PostgreSQL server programs (scripts/test-servers installs them)";
         assert!(std::env::var_os("CI").is_none(), "{test}: {why}");
@@ -98,7 +116,13 @@ fn somebody() -> Option<(u32, u32)> {
 }
 
 impl Cluster {
-    fn start(bin: &Path) -> Self {
+    /// A server with settings (`-c`, `name=value`) of its own, which ends when dropped; `None` where there are no
+    /// programs for one.
+    pub fn with(settings: &[&str]) -> Option<Self> {
+        binaries().map(|bin| Self::begin(&bin, settings))
+    }
+
+    fn begin(bin: &Path, settings: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("reverie-pg-").tempdir().unwrap().keep();
         let whom = somebody();
         if let Some((user, group)) = whom {
@@ -116,20 +140,46 @@ impl Cluster {
         let made = init.arg(folder.join("data")).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let mut keeper = as_somebody(Command::new("sh"));
-        keeper.args(["-c", KEEP]).arg(bin).arg(&folder).stdin(Stdio::piped());
+        keeper.args(["-c", KEEP]).arg(bin).arg(&folder).args(settings).stdin(Stdio::piped());
         let keeper = keeper.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let cluster = Self { folder, bin: bin.to_owned(), _keeper: keeper, databases: AtomicU32::new(0) };
+        let keeper = Mutex::new(keeper);
+        let cluster = Self { folder, bin: bin.to_owned(), keeper, databases: AtomicU32::new(0) };
         cluster.wait_until_ready();
         cluster
+    }
+
+    /// Stops the server as its own restart does: sessions are ended, what was committed is kept.
+    pub fn stop(&self) {
+        self.tell("stop");
+        let began = Instant::now();
+        while self.answers() {
+            assert!(began.elapsed() < DEADLINE, "the server does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Starts it again.
+    pub fn start(&self) {
+        self.tell("start");
+        self.wait_until_ready();
+    }
+
+    fn tell(&self, word: &str) {
+        let mut keeper = self.keeper.lock().unwrap();
+        writeln!(keeper.stdin.as_mut().unwrap(), "{word}").unwrap();
+    }
+
+    fn answers(&self) -> bool {
+        let mut ask = Command::new(self.bin.join("pg_isready"));
+        ask.arg("-q").arg("-h").arg(&self.folder);
+        ask.status().unwrap().success()
     }
 
     /// Asks until it answers.
     fn wait_until_ready(&self) {
         let began = Instant::now();
         loop {
-            let mut ask = Command::new(self.bin.join("pg_isready"));
-            ask.arg("-q").arg("-h").arg(&self.folder);
-            if ask.status().unwrap().success() {
+            if self.answers() {
                 return;
             }
             let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();

@@ -109,6 +109,11 @@ impl S3Server {
         found
     }
 
+    /// What is in a blob that can be seen.
+    pub fn content(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.folder.path().join(BUCKET).join(name)).unwrap()
+    }
+
     /// Credentials as the environment would bring them.
     pub fn credentials() -> AmazonS3Builder {
         AmazonS3Builder::new().with_access_key_id(KEY).with_secret_access_key(SECRET)

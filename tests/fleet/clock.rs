@@ -1,0 +1,86 @@
+//! Clocks that are wrong: one worker's is five minutes fast, and one API process's five minutes slow.
+
+use std::{io::Write, path::PathBuf, time::Instant};
+
+use chrono::{DateTime, TimeDelta};
+use serde_json::{Value, json};
+
+use crate::{
+    audit::Batch,
+    machines::{Fleet, Plan},
+    node::Node,
+    orders::Order,
+    patron::Manner,
+};
+
+/// The library that tells a program another time; `None` (and a line that names `test`) where it is missing.
+///
+/// # Panics
+/// Where it is missing and `CI` is set: there nothing may be skipped.
+fn faketime(test: &str) -> Option<PathBuf> {
+    let folders = ["/usr/lib", "/usr/lib64"].iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let folders = folders.flatten().flatten().map(|entry| entry.path());
+    let mut files = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
+    let found = files.find(|file| file.is_file());
+    if found.is_none() {
+        let why = "there is no faketime (scripts/test-servers installs it)";
+        assert!(std::env::var_os("CI").is_none(), "{test}: {why}");
+        let _ = std::io::stderr().write_all(format!("skipped: fleet::{test}: {why}\n").as_bytes());
+    }
+    found
+}
+
+/// What its log takes the time for, against what the database does: minutes fast.
+fn minutes_fast(node: &Node, job: &Value) -> i64 {
+    let (log, accepted) = (node.log(), job["created_at"].as_str().unwrap());
+    let first = log.lines().next().unwrap().split_whitespace().next().unwrap();
+    let (first, accepted) =
+        (DateTime::parse_from_rfc3339(first).unwrap(), DateTime::parse_from_rfc3339(accepted).unwrap());
+    // It has started some seconds before the job came.
+    (first - accepted + TimeDelta::seconds(30)).num_minutes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clocks_disagree_by_minutes() {
+    let test = "clocks_disagree_by_minutes";
+    let Some(library) = faketime(test) else { return };
+    let off = |by: &str| {
+        let settings = [
+            ("LD_PRELOAD", library.to_str().unwrap()),
+            ("FAKETIME", by),
+            // Only the time of day: a monotonic clock has no time of day to be wrong about.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ];
+        settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    };
+    let plan = Plan { odd_worker: off("+300"), odd_api: off("-300"), ..Plan::default() };
+    let Some(fleet) = Fleet::start(test, plan).await else { return };
+    // Deadlines are of a minute: whoever went by their own clock would let everything expire, or nothing.
+    let orders = (0..20).map(|number| {
+        let mut order = if number % 4 == 3 { Order::long(number) } else { Order::small(number) };
+        order.deadline = Some(60);
+        order
+    });
+    let batch = Batch::begin(&fleet.patron, orders);
+    // And a job that takes longer than its deadline expires by then.
+    let mut late = Order::long(0);
+    (late.spec["iterations"], late.deadline) = (json!(1000), Some(4));
+    let late = fleet.patron.order(&late, "late").await;
+    let job = fleet.patron.end(&late, Manner::Waits).await;
+    assert_eq!(job["status"], "expired", "{job}");
+    let time = |name: &str| DateTime::parse_from_rfc3339(job[name].as_str().unwrap()).unwrap();
+    let lived = time("finished_at") - time("created_at");
+    assert!(lived >= TimeDelta::seconds(4) && lived < TimeDelta::seconds(30), "{job}");
+    // The faults are there.
+    let fast = [&fleet.workers[0], &fleet.workers[1], &fleet.apis[0], &fleet.apis[1]]
+        .map(|node| minutes_fast(node, &job));
+    assert_eq!(fast, [5, 0, -4, 0], "the clocks are not as this test wants them");
+    let recovery = batch.end(&fleet, Instant::now()).await;
+    assert_eq!(fleet.taken(), 0, "a lease ended too early");
+    assert!(
+        fleet.workers.iter().all(|worker| worker.logged("job ended") > 0),
+        "one worker does all by itself"
+    );
+    fleet.tell(test, 21, &format!("all done after {:.1} s", recovery.as_secs_f64()));
+}

@@ -1,0 +1,81 @@
+//! A hundred jobs through a fleet that nothing happens to.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    audit::audit,
+    machines::{Fleet, Plan},
+    orders::Order,
+    patron::{Manner, Patron, id},
+};
+
+const JOBS: usize = 100;
+
+/// Clients at the same time.
+const CLIENTS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_jobs_through_two_replicas_and_two_workers() {
+    let test = "a_hundred_jobs_through_two_replicas_and_two_workers";
+    let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let patron = fleet.patron.clone();
+        clients.spawn(async move {
+            let mut done = Vec::new();
+            for number in (client..JOBS).step_by(CLIENTS) {
+                done.push(one(&patron, number).await);
+            }
+            done
+        });
+    }
+    let canceled = cancels(&fleet.patron).await;
+    let ordered: HashMap<String, String> = clients.join_all().await.into_iter().flatten().collect();
+    assert_eq!(ordered.len(), JOBS, "two keys became one job");
+    audit(&fleet, &ordered).await;
+    assert!(canceled.iter().all(|id| !ordered.contains_key(id)));
+    for (port, worker) in fleet.ports.iter().zip(&fleet.workers) {
+        assert!(fleet.balancer.requests_to(*port) > JOBS / 4, "one replica does all by itself");
+        assert!(worker.logged("job ended") > JOBS / 10, "one worker does all by itself");
+    }
+    fleet.tell(test, JOBS, &format!("{:.1} s", began.elapsed().as_secs_f64()));
+}
+
+/// A job from the first request to the dream, with a client that sends everything twice and forgets what it has sent.
+async fn one(patron: &Patron, number: usize) -> (String, String) {
+    let (order, key) = (Order::small(number), format!("job-{number}"));
+    // Twice at once: the balancer gives them to whoever has least to do, which is the two replicas.
+    let (first, second) = tokio::join!(patron.order(&order, &key), patron.order(&order, &key));
+    assert_eq!(first, second, "one key became two jobs");
+    let job = patron.dream(&order, &key, Manner::of(number)).await;
+    assert_eq!(id(&job), first, "a key was forgotten");
+    assert_eq!(job["attempt"], 1, "{job}");
+    let other = Order::small(number + 1);
+    let refused = patron.ask(|| other.request(&patron.client).header("idempotency-key", &key)).await;
+    assert_eq!(refused.status(), 422, "a key is good for another order");
+    (first, order.name)
+}
+
+/// Cancels jobs that wait and jobs at work, through whichever replica; their ids.
+async fn cancels(patron: &Patron) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..6 {
+        let mut order = Order::long(number);
+        order.spec["iterations"] = json!(1000);
+        let id = patron.order(&order, &format!("cancel-{number}")).await;
+        if number % 2 == 0 {
+            // As soon as some worker says that it is at work.
+            crate::until("the job is at work", async || patron.job(&id).await["progress"].is_object()).await;
+        }
+        let answer = patron.cancel(&id).await;
+        assert!(answer.status().is_success(), "{answer:?}");
+        let job = patron.end(&id, Manner::of(number)).await;
+        assert_eq!(job["status"], "canceled", "{job}");
+        ids.push(id);
+    }
+    ids
+}

@@ -1,0 +1,41 @@
+//! The service as a fleet: PostgreSQL, a bucket, nginx with the configuration that `deploy/` ships, two API processes
+//! and two workers, all real, and clients that know the balancer alone. `journey` is a day without faults; each of the
+//! others does something to the fleet while jobs go through it. Whatever happens, every job must end with the very dream
+//! that one undisturbed server makes of it.
+//!
+//! Fleets take turns: two of them on one small machine would only wait for each other.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+mod audit;
+mod balancer;
+mod clock;
+#[path = "../common/mod.rs"]
+mod common;
+mod database;
+mod journey;
+mod machines;
+mod node;
+mod orders;
+mod patron;
+mod rolling;
+#[path = "../common/s3.rs"]
+#[allow(dead_code, reason = "every test uses a part of this")]
+mod server;
+mod store;
+mod workers;
+
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
+
+/// Looks again until something is so, or a deadline makes it a failure.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        let mut looks = interval(Duration::from_millis(50));
+        while !is_so().await {
+            looks.tick().await;
+        }
+    };
+    let waited = timeout(common::client::DEADLINE, waiting).await;
+    assert!(waited.is_ok(), "waited in vain: {what}");
+}

@@ -1,0 +1,81 @@
+//! A new version comes: every process is restarted, one after the other, while clients go on.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::task::JoinSet;
+
+use crate::{
+    audit::audit,
+    machines::{Fleet, Plan},
+    orders::Order,
+    patron::{Manner, id},
+    until,
+};
+
+/// Clients at the same time.
+const CLIENTS: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_process_is_restarted_and_no_client_notices() {
+    let test = "every_process_is_restarted_and_no_client_notices";
+    let Some(mut fleet) = Fleet::start(test, Plan::default()).await else { return };
+    let over = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (patron, over) = (fleet.patron.clone(), Arc::clone(&over));
+        clients.spawn(async move {
+            let mut done = HashMap::new();
+            for number in 0.. {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let order = if number % 5 == 4 { Order::long(number) } else { Order::small(number + client) };
+                let key = format!("client-{client}-{number}");
+                let job = patron.dream(&order, &key, Manner::of(number + client)).await;
+                done.insert(id(&job), order.name);
+            }
+            done
+        });
+    }
+    let began = Instant::now();
+    for number in 0..fleet.apis.len() {
+        until_asked(&fleet).await;
+        let api = &mut fleet.apis[number];
+        api.signal("TERM");
+        assert!(api.ended().await.success());
+        api.again().await;
+    }
+    until_asked(&fleet).await;
+    for worker in &mut fleet.workers {
+        until("the worker has work", async || worker.logged("job started") > 0).await;
+        worker.signal("TERM");
+        assert!(worker.ended().await.success());
+        worker.again().await;
+    }
+    until("the last one works", async || fleet.workers[1].logged("job ended") > 0).await;
+    let rolled = began.elapsed();
+    over.store(true, Ordering::Relaxed);
+    let ordered: HashMap<String, String> = clients.join_all().await.into_iter().flatten().collect();
+    audit(&fleet, &ordered).await;
+    let refused = fleet.patron.refused.load(Ordering::Relaxed);
+    assert_eq!(refused, 0, "clients were sent away: {}", fleet.balancer.story());
+    let answered = fleet.patron.answered.load(Ordering::Relaxed);
+    let more = format!("{answered} answers, none of them a failure, in {:.1} s", rolled.as_secs_f64());
+    fleet.tell(test, ordered.len(), &more);
+}
+
+/// Waits until the balancer sends clients to every API process.
+async fn until_asked(fleet: &Fleet) {
+    let before: Vec<usize> = fleet.ports.iter().map(|port| fleet.balancer.requests_to(*port)).collect();
+    until("every replica is asked", async || {
+        fleet.ports.iter().zip(&before).all(|(port, before)| fleet.balancer.requests_to(*port) > *before)
+    })
+    .await;
+}

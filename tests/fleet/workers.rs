@@ -1,0 +1,114 @@
+//! Workers that are killed, and one that only seems to be.
+
+use std::time::Instant;
+
+use crate::{
+    audit::{Batch, count, results},
+    common::client::DEADLINE,
+    machines::{Fleet, Plan},
+    orders::Order,
+    patron::Manner,
+    until,
+};
+
+/// Waits until every worker is at work.
+async fn all_at_work(fleet: &Fleet) {
+    until("every worker is at work", async || count(&fleet.patron, "running").await == fleet.workers.len())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_is_killed() {
+    let test = "a_worker_is_killed";
+    let Some(mut fleet) = Fleet::start(test, Plan::default()).await else { return };
+    let batch = Batch::begin(&fleet.patron, (0..12).map(Order::long));
+    all_at_work(&fleet).await;
+    fleet.workers[0].kill().await;
+    let killed = Instant::now();
+    until("its job is taken from it", async || fleet.taken() == 1).await;
+    let orphaned = killed.elapsed();
+    // The other one does all the work.
+    let recovery = batch.end(&fleet, killed).await;
+    let (orphaned, recovery) = (orphaned.as_secs_f64(), recovery.as_secs_f64());
+    fleet.tell(
+        test,
+        13,
+        &format!("its job went to the other {orphaned:.1} s later, all done after {recovery:.1} s"),
+    );
+    fleet.workers[0].again().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_are_killed_again_and_again() {
+    let test = "workers_are_killed_again_and_again";
+    // By default a job that loses its worker three times is taken for the reason. Here it is not.
+    let plan = Plan { settings: vec![("REVERIE__QUEUE__MAX_ATTEMPTS", "8")], ..Plan::default() };
+    let Some(mut fleet) = Fleet::start(test, plan).await else { return };
+    let batch = Batch::begin(&fleet.patron, (0..16).map(Order::long));
+    let mut kills = 0;
+    for round in 0..6 {
+        until("the worker is at work", async || {
+            let worker = &fleet.workers[round % 2];
+            worker.logged("job started") > worker.logged("job ended")
+        })
+        .await;
+        let worker = &mut fleet.workers[round % 2];
+        worker.kill().await;
+        kills += 1;
+        worker.again().await;
+    }
+    let recovery = batch.end(&fleet, Instant::now()).await;
+    let more = format!("{kills} kills, all done {:.1} s after the last", recovery.as_secs_f64());
+    fleet.tell(test, 17, &more);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_worker_comes_back_and_is_fenced() {
+    let test = "a_paused_worker_comes_back_and_is_fenced";
+    let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
+    let zombie = &fleet.workers[0];
+    // So long that it will not be over when the worker comes back: the zombie has to be told.
+    let (patron, mut order) = (fleet.patron.clone(), Order::long(0));
+    order.spec["iterations"] = serde_json::json!(1000);
+    let long = patron.order(&order, "long").await;
+    let order = Order::long(1);
+    let batch = Batch::begin(&patron, std::iter::repeat_n(order, 8));
+    all_at_work(&fleet).await;
+    zombie.signal("STOP");
+    let paused = Instant::now();
+    // Its job goes to the other one, and so does everything else.
+    until("its job is taken from it", async || fleet.taken() == 1).await;
+    let orphaned = paused.elapsed();
+    if patron.job(&long).await["finished_at"].is_null() {
+        patron.cancel(&long).await;
+    }
+    patron.end(&long, Manner::Polls).await;
+    until("the other has done everything", async || {
+        assert!(paused.elapsed() < DEADLINE);
+        count(&patron, "succeeded").await == 8
+    })
+    .await;
+    let before = fleet.s3.visible();
+    zombie.signal("CONT");
+    until("the zombie notices", async || zombie.logged("the job is dropped") == 1).await;
+    // A dream that it may just have stored is its own to remove.
+    until("what is stored is as before", async || fleet.s3.visible() == before).await;
+    // It is a good worker again.
+    let ended = zombie.logged("job ended");
+    let recovery = batch.end(&fleet, paused).await;
+    for number in 0.. {
+        if zombie.logged("job ended") > ended {
+            break;
+        }
+        assert!(paused.elapsed() < DEADLINE, "the zombie takes no jobs");
+        let job = patron.order(&Order::small(number), &format!("after-{number}")).await;
+        patron.end(&job, Manner::Waits).await;
+        assert_eq!(results(&fleet, &job).len(), 1);
+    }
+    let (orphaned, recovery) = (orphaned.as_secs_f64(), recovery.as_secs_f64());
+    fleet.tell(
+        test,
+        9,
+        &format!("its job went to the other {orphaned:.1} s later, all done after {recovery:.1} s"),
+    );
+}
