@@ -111,8 +111,20 @@ impl Objects {
     /// # Errors
     /// Says what is wrong.
     pub async fn check(&self) -> Result<(), ObjectError> {
+        self.look(false).await
+    }
+
+    /// As [`Objects::check`], but the answer is never an old one: for whoever has just met a failure.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub async fn check_now(&self) -> Result<(), ObjectError> {
+        self.look(true).await
+    }
+
+    async fn look(&self, now: bool) -> Result<(), ObjectError> {
         let root = match &*self.kind {
-            Kind::Bucket(s3) => return s3.check().await,
+            Kind::Bucket(s3) => return s3.check(now).await,
             Kind::Disk(root) => root,
         };
         for folder in FOLDERS {

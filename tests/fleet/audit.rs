@@ -93,7 +93,7 @@ async fn list(patron: &Patron) -> Vec<Value> {
     let (mut jobs, mut path) = (Vec::new(), "/v1/jobs?limit=50".to_owned());
     loop {
         let mut page: Value = patron.ask(|| patron.get(&path)).await.json().await.unwrap();
-        jobs.extend(page["jobs"].as_array_mut().unwrap().drain(..));
+        jobs.append(page["jobs"].as_array_mut().unwrap());
         match page["links"]["next"].as_str() {
             Some(next) => path = next.to_owned(),
             None => return jobs,

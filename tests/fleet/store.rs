@@ -18,7 +18,7 @@ use crate::{
 /// Every third request.
 fn third(_: &Parts) -> bool {
     static REQUESTS: AtomicUsize = AtomicUsize::new(0);
-    REQUESTS.fetch_add(1, Ordering::Relaxed) % 3 == 0
+    REQUESTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(3)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
