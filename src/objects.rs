@@ -108,8 +108,20 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::Away`] with what is missing.
     pub async fn check(&self) -> Result<(), ObjectError> {
+        self.look(false).await
+    }
+
+    /// As [`Objects::check`], but the answer is never an old one: for whoever has just met a failure.
+    ///
+    /// # Errors
+    /// As [`Objects::check`].
+    pub async fn check_now(&self) -> Result<(), ObjectError> {
+        self.look(true).await
+    }
+
+    async fn look(&self, now: bool) -> Result<(), ObjectError> {
         let folder = match &*self.kind {
-            Kind::Bucket(s3) => return s3.check().await,
+            Kind::Bucket(s3) => return s3.check(now).await,
             Kind::Disk(folder) => folder,
         };
         folder.check().await?;

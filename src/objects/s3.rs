@@ -126,12 +126,12 @@ impl S3 {
         }
     }
 
-    /// Whether the store answers, or did so a moment ago.
-    pub async fn check(&self) -> Result<(), ObjectError> {
+    /// Whether the store answers, or did so a moment ago; where it has to be `now`, a moment ago does not count.
+    pub async fn check(&self, now: bool) -> Result<(), ObjectError> {
         // One asks, the others wait for what it hears.
         let mut last = self.last.lock().await;
-        let fresh =
-            last.take().filter(|(at, answer)| at.elapsed() < if answer.is_ok() { FRESH.0 } else { FRESH.1 });
+        let good = |answer: &Result<(), String>| if answer.is_ok() { FRESH.0 } else { FRESH.1 };
+        let fresh = last.take().filter(|(at, answer)| !now && at.elapsed() < good(answer));
         let (at, answer) = match fresh {
             Some(fresh) => fresh,
             None => {

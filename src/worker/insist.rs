@@ -29,11 +29,17 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, ObjectError>>>(
             return Err(RenderError::Canceled.into());
         }
         if Instant::now() >= until {
-            if context.objects.check().await.is_err() {
+            if context.objects.check_now().await.is_err() {
                 return Err(AttemptError::StoreAway(error));
             }
-            // It answers, perhaps only since a moment ago: what fails even now may be the fault of this one blob.
-            return Ok(step().await?);
+            // It answers, perhaps only since a moment ago: what fails even now, although the store answers, may be the
+            // fault of this one blob.
+            return match step().await {
+                Err(error) if error.is_down() && context.objects.check_now().await.is_err() => {
+                    Err(AttemptError::StoreAway(error))
+                }
+                ended => Ok(ended?),
+            };
         }
         warn!(%error, "the blob store fails; it is tried again");
         sleep(PAUSE).await;
