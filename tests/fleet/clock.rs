@@ -66,6 +66,7 @@ async fn clocks_disagree_by_minutes() {
     // And a job that takes longer than its deadline expires by then.
     let mut late = Order::long(0);
     (late.spec["iterations"], late.deadline) = (json!(1000), Some(4));
+    late.spec["objectives"] = json!([{ "layer": "block10" }]);
     let late = fleet.patron.order(&late, "late").await;
     let job = fleet.patron.end(&late, Manner::Waits).await;
     assert_eq!(job["status"], "expired", "{job}");
