@@ -66,6 +66,7 @@ async fn cancels(patron: &Patron) -> Vec<String> {
     for number in 0..6 {
         let mut order = Order::long(number);
         order.spec["iterations"] = json!(1000);
+        order.spec["objectives"] = json!([{ "layer": "block10" }]);
         let id = patron.order(&order, &format!("cancel-{number}")).await;
         if number % 2 == 0 {
             // As soon as some worker says that it is at work.
