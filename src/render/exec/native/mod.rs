@@ -8,6 +8,8 @@
 
 mod lrn;
 mod pool;
+#[cfg(test)]
+mod tests;
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
