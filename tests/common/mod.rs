@@ -10,6 +10,8 @@
     reason = "every test uses a part of this, and tests may fail loudly"
 )]
 
+#[cfg(unix)]
+pub mod balancer;
 pub mod catalogue;
 pub mod client;
 pub mod events;
@@ -17,6 +19,8 @@ pub mod events;
 pub mod machine;
 pub mod postgres;
 pub mod process;
+#[cfg(unix)]
+pub mod programs;
 pub mod server;
 
 use std::{io::Cursor, path::PathBuf};

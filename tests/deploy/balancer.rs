@@ -1,92 +1,25 @@
-//! nginx with `deploy/nginx/nginx.conf`, as an ordinary user, in front of real servers. Only the list of servers and
-//! the port are the tests' own.
+//! nginx with the shipped configuration in front of real servers.
 
-use std::{
-    fs::{self, File},
-    os::unix::{fs::chown, process::CommandExt},
-    process::{Child, Command},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::time::{interval, timeout};
 
-use super::{answers, end, free_port, is_root, program, shipped};
 use crate::common::{
-    client::{Client, DEADLINE, form, problem, quick},
+    balancer::Balancer,
+    client::{form, problem, quick},
     events::Events,
     picture,
     process::ServerProcess,
+    programs::{free_port, program},
     server::{Setup, TestServer},
 };
 
-/// Who runs nginx where the tests run as root: "nobody", by number.
-const NOBODY: u32 = 65534;
-
-/// A running nginx; ended when dropped.
-struct Balancer {
-    client: Client,
-    folder: TempDir,
-    child: Child,
-}
-
-impl Balancer {
-    /// Starts nginx in front of the servers at these URLs; `None` where there is no nginx.
-    async fn before(test: &str, servers: &[&str]) -> Option<Self> {
-        let nginx = program(test, "nginx")?;
-        // A port that was free may have been taken since.
-        for _ in 0..5 {
-            let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-            let mut child = start(&nginx, &folder, port, servers);
-            let url = format!("http://127.0.0.1:{port}");
-            if answers(&mut child, &format!("{url}/balancer/healthz")).await {
-                return Some(Self { client: Client::new(url), folder, child });
-            }
-        }
-        panic!("nginx does not start");
-    }
-
-    /// Waits until the access log is as wanted; a line is written a moment after the answer.
-    async fn until_logged(&self, wanted: impl Fn(&str) -> bool) {
-        let waiting = async {
-            let mut looks = interval(Duration::from_millis(20));
-            while !wanted(&fs::read_to_string(self.folder.path().join("access")).unwrap()) {
-                looks.tick().await;
-            }
-        };
-        timeout(DEADLINE, waiting).await.expect("the log never says so");
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-fn start(nginx: &std::path::Path, folder: &TempDir, port: u16, servers: &[&str]) -> Child {
-    let at = |name: &str| folder.path().join(name);
-    fs::copy(shipped("nginx/nginx.conf"), at("nginx.conf")).unwrap();
-    let servers = servers
-        .iter()
-        .map(|url| format!("server {} max_fails=2 fail_timeout=5s;\n", url.strip_prefix("http://").unwrap()));
-    fs::write(at("servers.conf"), servers.collect::<String>()).unwrap();
-    fs::write(at("listen.conf"), format!("listen 127.0.0.1:{port};\n")).unwrap();
-    let log = File::create(at("access")).unwrap();
-    let mut command = Command::new(nginx);
-    command.arg("-p").arg(folder.path()).arg("-c").arg(at("nginx.conf")).stdout(log);
-    // Its messages are for whoever looks at a failure.
-    command.stderr(File::create(at("errors")).unwrap());
-    if is_root() {
-        for entry in fs::read_dir(folder.path()).unwrap() {
-            chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command.spawn().unwrap()
+/// One in front of the servers at these URLs; `None` where there is no nginx.
+async fn before(test: &str, servers: &[&str]) -> Option<Balancer> {
+    let nginx = program(test, "nginx")?;
+    let addresses: Vec<&str> = servers.iter().map(|url| url.strip_prefix("http://").unwrap()).collect();
+    Some(Balancer::start(&nginx, &addresses).await)
 }
 
 /// A URL where nobody listens.
@@ -97,7 +30,7 @@ fn nobody_there() -> String {
 #[tokio::test]
 async fn events_pass_one_by_one() {
     let server = TestServer::idle().await;
-    let Some(balancer) = Balancer::before("events_pass_one_by_one", &[&server.client.url]).await else {
+    let Some(balancer) = before("events_pass_one_by_one", &[&server.client.url]).await else {
         return;
     };
     let id = balancer.client.submit(picture(64, 48), &quick()).await;
@@ -116,7 +49,7 @@ async fn events_pass_one_by_one() {
 #[tokio::test]
 async fn the_longest_wait_is_not_cut() {
     let server = TestServer::idle().await;
-    let Some(balancer) = Balancer::before("the_longest_wait_is_not_cut", &[&server.client.url]).await else {
+    let Some(balancer) = before("the_longest_wait_is_not_cut", &[&server.client.url]).await else {
         return;
     };
     let id = balancer.client.submit(picture(64, 48), &quick()).await;
@@ -133,7 +66,7 @@ async fn the_longest_wait_is_not_cut() {
 async fn bodies_pass_up_to_the_service_s_limit_and_are_refused_in_its_words() {
     let server = TestServer::idle().await;
     let test = "bodies_pass_up_to_the_service_s_limit_and_are_refused_in_its_words";
-    let Some(balancer) = Balancer::before(test, &[&server.client.url]).await else { return };
+    let Some(balancer) = before(test, &[&server.client.url]).await else { return };
     const MEGABYTE: usize = 1024 * 1024;
     let send = async |megabytes: usize| {
         let kind = "multipart/form-data; boundary=b";
@@ -154,7 +87,7 @@ async fn requests_go_to_every_server_and_none_fails_for_one_that_is_gone() {
     let (one, other, gone) = (TestServer::idle().await, TestServer::idle().await, nobody_there());
     let test = "requests_go_to_every_server_and_none_fails_for_one_that_is_gone";
     let servers = [&*one.client.url, &gone, &other.client.url];
-    let Some(balancer) = Balancer::before(test, &servers).await else { return };
+    let Some(balancer) = before(test, &servers).await else { return };
     for _ in 0..10 {
         assert_eq!(balancer.client.get("/readyz").await.status(), 503, "there are no workers");
         assert_eq!(balancer.client.get("/v1/models").await.status(), 200);
@@ -173,7 +106,7 @@ async fn the_client_and_the_address_it_used_are_reported_and_cannot_be_invented(
     setup.config.server.absolute_links = true;
     let server = Setup { works: false, ..setup }.start().await;
     let test = "the_client_and_the_address_it_used_are_reported_and_cannot_be_invented";
-    let Some(balancer) = Balancer::before(test, &[&server.client.url]).await else { return };
+    let Some(balancer) = before(test, &[&server.client.url]).await else { return };
     let request = balancer.client.http.post(format!("{}/v1/jobs", balancer.client.url));
     let invented = request
         .header("forwarded", "for=192.0.2.1;host=invented.example;proto=https")
@@ -193,7 +126,7 @@ async fn the_client_and_the_address_it_used_are_reported_and_cannot_be_invented(
 async fn without_servers_the_answer_is_a_problem_document() {
     let gone = nobody_there();
     let test = "without_servers_the_answer_is_a_problem_document";
-    let Some(balancer) = Balancer::before(test, &[&gone]).await else { return };
+    let Some(balancer) = before(test, &[&gone]).await else { return };
     // The path holds what must not end the string of a document.
     let response = balancer.client.get("/v1/jobs/%22?a=\"\\").await;
     assert_eq!(response.headers()["retry-after"], "5");
@@ -207,7 +140,7 @@ async fn jobs_with_a_key_are_accepted_while_a_server_stops() {
     let stopping = ServerProcess::start(folder.path(), &[]).await;
     let other = TestServer::idle().await;
     let servers = [&*stopping.client.url, &*other.client.url];
-    let Some(balancer) = Balancer::before(test, &servers).await else { return };
+    let Some(balancer) = before(test, &servers).await else { return };
     // A job keeps the one at work while it takes no others.
     let long =
         json!({ "objectives": [{ "kind": "l2", "layer": "block5" }], "octaves": 1, "iterations": 500 });
@@ -223,7 +156,7 @@ async fn jobs_with_a_key_are_accepted_while_a_server_stops() {
         assert_eq!(key.status(), StatusCode::ACCEPTED, "{}", key.text().await.unwrap());
         refused += u32::from(plain.status() == StatusCode::SERVICE_UNAVAILABLE);
     }
-    // Without a key nobody knows whether it is safe to send a job twice; and one that refuses is left alone for a time.
+    // Without a key nobody knows whether it is safe to send a job twice: it is refused where the server that it meets stops.
     assert!(refused < 6, "every job without a key was refused");
     let asked = stopping.client.url.strip_prefix("http://").unwrap();
     let passed_on = |line: &str| line.contains(asked) && line.contains(r#""statuses":"503, 202""#);

@@ -10,73 +10,9 @@ mod common;
 mod monitoring;
 mod settings;
 
-use std::{
-    fs,
-    io::Write,
-    net::TcpListener,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    process::Child,
-};
-
-use reqwest::Client;
-use tokio::time::{Duration, interval, timeout};
+use std::path::{Path, PathBuf};
 
 /// The files of `deploy/`.
 fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
-}
-
-/// Where a program is: in the folder that `$REVERIE_<NAME>_BIN` names, in Debian's or on the `PATH`. `None` (and a line
-/// that names `test`) where it is missing.
-///
-/// # Panics
-/// Where it is missing and `CI` is set: there nothing may be skipped.
-fn program(test: &str, name: &str) -> Option<PathBuf> {
-    let chosen = std::env::var_os(format!("REVERIE_{}_BIN", name.to_uppercase())).map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let debian = ["/usr/sbin", "/usr/bin"].map(PathBuf::from);
-    let mut folders = chosen.into_iter().chain(debian).chain(std::env::split_paths(&path));
-    let found = folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()));
-    if found.is_none() {
-        let why = format!("there is no {name} (scripts/test-servers installs it)");
-        assert!(std::env::var_os("CI").is_none(), "{test}: {why}");
-        // Past the test harness, which swallows what passing tests print.
-        let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
-    }
-    found
-}
-
-/// A port that was free a moment ago, for programs that cannot be told to take a free one.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Whether these tests run as root.
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// Waits until `url` is answered with success; false where the program ends instead, as when its port was taken.
-async fn answers(child: &mut Child, url: &str) -> bool {
-    let http = Client::new();
-    let waiting = async {
-        let mut looks = interval(Duration::from_millis(20));
-        loop {
-            looks.tick().await;
-            if http.get(url).send().await.is_ok_and(|response| response.status().is_success()) {
-                return true;
-            }
-            if child.try_wait().unwrap().is_some() {
-                return false;
-            }
-        }
-    };
-    timeout(common::client::DEADLINE, waiting).await.expect("it does not answer")
-}
-
-/// Ends a program as a service manager does, so that it ends its own processes too.
-fn end(child: &mut Child) {
-    let _ = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-    let _ = child.wait();
 }

@@ -12,11 +12,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
-use super::{answers, end, free_port, program, shipped};
+use super::shipped;
 use crate::common::{
     client::{Client, DEADLINE, quick},
     picture,
     process::ServerProcess,
+    programs::{answers, end, free_port, program},
 };
 
 /// A running Prometheus; ended when dropped.

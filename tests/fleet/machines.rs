@@ -1,19 +1,38 @@
 //! All machines of the fleet.
 
-use std::{io::Write, sync::atomic::Ordering};
+use std::{
+    io::Write,
+    net::TcpListener,
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 use reverie::jobs::postgres::PostgresUrl;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
-    balancer::{Balancer, nginx, quiet_port},
-    common::postgres::{Cluster, cluster},
+    common::{
+        balancer::Balancer,
+        postgres::{Cluster, cluster},
+        programs::program,
+    },
     node::{Node, Recipe},
     orders::dreams,
     patron::Patron,
     server::S3Server,
 };
+
+/// A port that is free and stays so: below those that the system gives to whoever takes any.
+fn quiet_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 15_000 + (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// A lease as short as it may be with some room: so that losing a worker costs seconds. 30 is the default.
 const LEASE: &str = "4";
@@ -50,7 +69,7 @@ impl Fleet {
     /// Starts one; `None` (and a line that names `test`) where PostgreSQL or nginx is missing.
     pub async fn start(test: &str, plan: Plan) -> Option<Self> {
         let test = format!("fleet::{test}");
-        let (nginx, cluster) = (nginx(&test)?, cluster(&test)?);
+        let (nginx, cluster) = (program(&test, "nginx")?, cluster(&test)?);
         let turn = TURN.lock().await;
         dreams().await;
         let (s3, database) = (S3Server::start().await, cluster.database().await);
@@ -87,7 +106,8 @@ impl Fleet {
         // All at once: they take turns at the migrations by themselves.
         let (one, other, third, fourth) =
             tokio::join!(start(api(0)), start(api(1)), start(worker(0)), start(worker(1)));
-        let balancer = Balancer::start(&nginx, &ports).await;
+        let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let balancer = Balancer::start(&nginx, &addresses).await;
         let patron = Patron::new(balancer.client.clone());
         let (apis, workers) = (vec![one, other], vec![third, fourth]);
         Some(Self {

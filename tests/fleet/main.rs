@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod audit;
-mod balancer;
 mod clock;
 #[path = "../common/mod.rs"]
 mod common;
