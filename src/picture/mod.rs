@@ -5,6 +5,7 @@
 //! limits back it up, but are not relied upon (several decoders ignore them).
 
 mod encode;
+mod jpeg;
 pub mod recipe;
 #[cfg(test)]
 mod tests;
@@ -13,8 +14,6 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, metadata::Orientation};
 use moxcms::{CmsError, ColorProfile, Layout, TransformOptions};
-use zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions};
-use zune_jpeg::JpegDecoder;
 
 /// The formats that are read.
 const FORMATS: [(ImageFormat, &str); 6] = [
@@ -161,17 +160,17 @@ fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
     decoder.orientation().unwrap_or(Orientation::NoTransforms)
 }
 
-/// Decodes the first frame and throws it away: whether [`decode`] would succeed, for less memory and time.
+/// Whether [`decode`] would succeed, for less memory and time: the first frame is decoded and thrown away, of a
+/// photo only what can fail.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
-    let (mut decoder, format, name) = open(bytes, max_pixels)?;
+    let (_, format, name) = open(bytes, max_pixels)?;
     check_end(bytes, format, name)?;
+    let shorter = (format == ImageFormat::Jpeg).then(|| jpeg::without_scan(bytes)).flatten();
+    let (mut decoder, ..) = open(shorter.as_deref().unwrap_or(bytes), max_pixels)?;
     let header = header(&mut decoder, format);
-    if format == ImageFormat::Jpeg && brightness_decodes(bytes) {
-        return Ok(header);
-    }
     let size = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
     let mut pixels = Vec::new();
     let Header { width, height, .. } = header;
@@ -179,22 +178,6 @@ pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
     pixels.resize(size, 0);
     decoder.read_image(&mut pixels).map_err(|error| undecodable(name, &error))?;
     Ok(header)
-}
-
-/// Decodes only the brightness of a JPEG photo, which reads all of its bits but computes a third of the
-/// picture: accepting photos costs little else. Where it fails, or where the file has other colours than photos
-/// have, nothing is said yet: the whole decides.
-fn brightness_decodes(bytes: &[u8]) -> bool {
-    // Leniency and sizes as in the `image` crate, which decodes the same file with the same decoder later.
-    let options = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(ColorSpace::Luma);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().is_ok()
-        && decoder.input_colorspace() == Some(ColorSpace::YCbCr)
-        && decoder.decode().is_ok()
 }
 
 /// Decodes the first frame, applies EXIF orientation, converts colours with an ICC profile to sRGB, and drops
@@ -293,34 +276,11 @@ fn open(
 
 /// Refuses a JPEG file that is cut off.
 fn check_end(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<(), PictureError> {
-    if format == ImageFormat::Jpeg && !reaches_end_marker(bytes) {
+    if format == ImageFormat::Jpeg && !jpeg::reaches_end_marker(bytes) {
         let reason = "it is cut off before its end".into();
         return Err(PictureError::Undecodable { format: name, reason });
     }
     Ok(())
-}
-
-/// Whether a JPEG file has its end-of-image marker. The decoder fills what is missing with grey and says
-/// nothing, so half an upload would be dreamed on. Source: ITU-T T.81, annex B.
-fn reaches_end_marker(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    // Every marker is 0xFF and a code; within a scan, 0xFF00 and the restarts D0–D7 are data.
-    while let Some(at) =
-        rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
-    {
-        let code = rest[at + 1];
-        rest = &rest[at + 2..];
-        match code {
-            0xd9 => return true,
-            0x01 | 0xd8 => {}
-            // A segment starts with its length, which counts itself.
-            _ => match rest.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length))) {
-                Some(length) if length <= rest.len() => rest = &rest[length..],
-                _ => return false,
-            },
-        }
-    }
-    false
 }
 
 /// A file that is not read, by its name where people have many of the kind: the brand of an ISO media file.

@@ -110,17 +110,32 @@ fn what_is_verified_can_be_decoded_and_nothing_else() {
             );
         }
     }
-    // Damaged anywhere, a photo is judged alike too.
-    let whole = file(
+    // Damaged anywhere, a photo is judged alike too, whether its colours are halved, and with restarts in its scan.
+    let made_here = file(
         &image::RgbImage::from_fn(40, 24, |x, y| Rgb([x as u8 * 6, y as u8 * 10, 90])).into(),
         ImageFormat::Jpeg,
     );
-    for at in 0..whole.len() {
-        let mut damaged = whole.clone();
-        damaged[at] ^= 0x55;
-        let (verified, decoded) = (verify(&damaged, LIMIT), decode(&damaged, LIMIT));
-        assert_eq!(verified.is_ok(), decoded.is_ok(), "damaged at {at}: {verified:?}");
+    let camera = include_bytes!("../../tests/fixtures/pictures/camera.jpg").to_vec();
+    for whole in [made_here, camera] {
+        assert!(jpeg::without_scan(&whole).is_some());
+        for (at, damage) in (0..whole.len()).flat_map(|at| [0x01, 0x10, 0x55, 0xff].map(|bits| (at, bits))) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= damage;
+            let (verified, decoded) = (verify(&damaged, LIMIT), decode(&damaged, LIMIT));
+            assert_eq!(verified.is_ok(), decoded.is_ok(), "{damage:#x} at {at}: {verified:?}");
+        }
+        // Markers where none belong.
+        for (at, code) in
+            (0..whole.len()).flat_map(|at| [0xc4, 0xd0, 0xd9, 0xda, 0xdc].map(|code| (at, code)))
+        {
+            let mut damaged = whole.clone();
+            damaged.splice(at..at, [0xff, code]);
+            let (verified, decoded) = (verify(&damaged, LIMIT), decode(&damaged, LIMIT));
+            assert_eq!(verified.is_ok(), decoded.is_ok(), "{code:#x} at {at}: {verified:?}");
+        }
     }
+    let progressive = include_bytes!("../../tests/fixtures/pictures/progressive.jpg");
+    assert!(jpeg::without_scan(progressive).is_none() && verify(progressive, LIMIT).is_ok());
     assert!(matches!(verify(&file(&colours(), ImageFormat::Png), 7), Err(PictureError::TooLarge { .. })));
 }
 
