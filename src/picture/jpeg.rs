@@ -2,7 +2,7 @@
 //!
 //! Damage in the bits of a scan is no error to the decoder: like browsers, it shows what it has read and leaves the
 //! rest grey. So what can fail lies in front of the scan, or in markers that do not belong into one. Where there are
-//! none, the decoder is given the file without its bits, and what it says then holds for the whole.
+//! none, the decoder is given the file without them, and what it says then holds for the whole.
 //!
 //! Source: ITU-T T.81, annex B.
 
@@ -10,6 +10,10 @@
 const EOI: u8 = 0xd9;
 /// Start of a scan: a segment with its header, then its bits.
 const SOS: u8 = 0xda;
+
+/// Sixteen ones and more, each 0xFF with the zero that tells it from a marker: no Huffman code consists of ones only, so
+/// a decoder stops here.
+const NO_CODE: [u8; 8] = [0xff, 0, 0xff, 0, 0xff, 0, 0xff, 0];
 
 /// The next marker other than those within a scan: its code, and where the bytes after it begin.
 fn next_marker(bytes: &[u8], from: usize) -> Option<(u8, usize)> {
@@ -45,11 +49,11 @@ pub(super) fn reaches_end_marker(bytes: &[u8]) -> bool {
     markers(bytes).any(|(code, _)| code == EOI)
 }
 
-/// The file less the bits of its scan, which decodes if and only if the file does; nothing where the file has several
+/// The file with nothing in its scan, which decodes if and only if the file does; nothing where the file has several
 /// scans, or markers in one.
 pub(super) fn without_scan(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut markers = markers(bytes).skip_while(|(code, _)| *code != SOS);
     let (_, scan) = markers.next()?;
     let (code, _) = markers.next()?;
-    (code == EOI).then(|| [&bytes[..scan], &[0xff, EOI]].concat())
+    (code == EOI).then(|| [&bytes[..scan], &NO_CODE, &[0xff, EOI]].concat())
 }
