@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-predictions bench-service bench-queue bench-parity serve lint clean distclean
+.PHONY: help setup build demo test bench bench-predictions bench-service bench-queue bench-parity serve lint clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ bench-queue: setup ## measure the queue on PostgreSQL
 # A frozen Inception GraphDef, and pictures to dream on.
 GRAPH ?= $(firstword $(wildcard models/tensorflow_inception_graph.pb ../shared/models/bvlc_inception_graph.pb))
 IMAGES ?= $(or $(wildcard ../shared/images/cloud640.png ../shared/images/golden_gate.jpg),assets/sample.jpg)
+
+bench: build ## compare how long a dream takes with TensorFlow (GRAPH=…pb IMAGES=…)
+	scripts/peers
+	.venv-peers/bin/python benches/peer/speed.py "$(or $(GRAPH),$(error GRAPH=… must name a frozen Inception GraphDef))" $(firstword $(IMAGES))
 
 bench-parity: build ## compare what dreams reach with TensorFlow (GRAPH=…pb IMAGES=…)
 	scripts/peers

@@ -1,9 +1,10 @@
-//! What `deploy/` ships, run for real where a test can: nginx with the shipped configuration in front of servers, and
-//! Prometheus with the shipped configuration, alerts and dashboard beside one that works.
+//! What `deploy/` ships, run for real where a test can: nginx with the shipped configuration in front of servers,
+//! Prometheus with the shipped configuration, alerts and dashboard beside one that works, and the autoscaler's query.
 //!
 //! The programs are those of the system. `scripts/test-servers` finds or installs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
+mod autoscaler;
 mod balancer;
 #[path = "../common/mod.rs"]
 mod common;
