@@ -76,6 +76,9 @@ impl Executor {
                 one(y.f_threshold_backward_grad_input(&gradient, &gradient, 0.0)?)
             }
             (Op::Relu, Trace::Output(y), _) => one(y.f_threshold_backward(&gradient, 0.0)?),
+            (Op::Relu6, Trace::Output(y), _) if own => {
+                one(y.f_hardtanh_backward_grad_input(&gradient, &gradient, 0.0, 6.0)?)
+            }
             (Op::Relu6, Trace::Output(y), _) => one(y.f_hardtanh_backward(&gradient, 0.0, 6.0)?),
             (Op::Softmax, Trace::Output(y), _) => {
                 one(Tensor::f_internal_softmax_backward_data(&gradient, &y, 1, y.f_kind()?)?)
@@ -138,7 +141,7 @@ struct Gradient {
 
 /// Whether the way back through an operation ends in new memory, rather than in what it was given or a view of it.
 fn makes_its_own(op: &Op) -> bool {
-    matches!(op, Op::Conv2d { .. } | Op::Lrn { .. } | Op::MaxPool(_) | Op::Relu)
+    matches!(op, Op::Conv2d { .. } | Op::Lrn { .. } | Op::MaxPool(_) | Op::Relu | Op::Relu6)
 }
 
 /// Adds up what comes from several readers.
