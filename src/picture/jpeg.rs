@@ -2,7 +2,7 @@
 //!
 //! Damage in the bits of a scan is no error to the decoder: like browsers, it shows what it has read and leaves the
 //! rest grey. So what can fail lies in front of the scan, or in markers that do not belong into one. Where there are
-//! none, the decoder is given the file without them, and what it says then holds for the whole.
+//! none, the decoder is given the file with a scan that ends at once, and what it says then holds for the whole.
 //!
 //! Source: ITU-T T.81, annex B.
 
@@ -54,6 +54,6 @@ pub(super) fn reaches_end_marker(bytes: &[u8]) -> bool {
 pub(super) fn without_scan(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut markers = markers(bytes).skip_while(|(code, _)| *code != SOS);
     let (_, scan) = markers.next()?;
-    let (code, _) = markers.next()?;
-    (code == EOI).then(|| [&bytes[..scan], &NO_CODE, &[0xff, EOI]].concat())
+    let (next, _) = markers.next()?;
+    (next == EOI).then(|| [&bytes[..scan], &NO_CODE, &[0xff, EOI]].concat())
 }

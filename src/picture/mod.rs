@@ -166,10 +166,16 @@ fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
 /// # Errors
 /// As [`decode`].
 pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
-    let (_, format, name) = open(bytes, max_pixels)?;
+    // It has to outlive its decoder.
+    let shorter;
+    let (mut decoder, format, name) = open(bytes, max_pixels)?;
     check_end(bytes, format, name)?;
-    let shorter = (format == ImageFormat::Jpeg).then(|| jpeg::without_scan(bytes)).flatten();
-    let (mut decoder, ..) = open(shorter.as_deref().unwrap_or(bytes), max_pixels)?;
+    if format == ImageFormat::Jpeg {
+        shorter = jpeg::without_scan(bytes);
+        if let Some(shorter) = &shorter {
+            (decoder, ..) = open(shorter, max_pixels)?;
+        }
+    }
     let header = header(&mut decoder, format);
     let size = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
     let mut pixels = Vec::new();
