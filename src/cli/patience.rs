@@ -11,7 +11,7 @@ use std::{env, os::unix::process::CommandExt, process::Command};
 
 /// Turns of the waiting loop before a thread goes to sleep: some microseconds.
 #[cfg(target_os = "linux")]
-const SPINS: &str = "1000";
+const SPINS: &str = "10000";
 
 /// Replaces the process by itself with the setting in place, unless whoever started it has chosen. Must come
 /// before anything else: nothing is kept.
