@@ -4,10 +4,11 @@ use tch::Tensor;
 
 use super::{
     super::RenderError,
-    Executor,
+    Executor, added_to,
     forward::Trace,
     ints,
     kernel::Kernel,
+    native::rectifier,
     window::{Padded, average_backward, crop},
 };
 use crate::graph::{NodeId, Op};
@@ -36,8 +37,13 @@ impl Executor {
             // No gradient: not needed, or of no influence.
             let Some(gradient) = gradients[index].take() else { continue };
             let id = NodeId(index);
+            // Some can add to what has come from other readers of their input.
+            let sum = match node.op {
+                Op::Conv2d { .. } | Op::MaxPool(_) => gradients[node.inputs[0].0].take_if(|sum| sum.own),
+                _ => None,
+            };
             let parts = self.timed(
-                || self.derive(id, gradient, trace),
+                || self.derive(id, gradient, trace, sum.map(|sum| sum.value)),
                 |profile, seconds| profile.backward(id, seconds),
             )?;
             let own = makes_its_own(&node.op);
@@ -49,14 +55,21 @@ impl Executor {
         gradient.ok_or_else(|| RenderError::Engine("the objective does not depend on the image".into()))
     }
 
-    /// The gradients of a node's inputs, given that of its output and what it left behind.
-    fn derive(&self, id: NodeId, gradient: Gradient, trace: Trace) -> Result<Vec<Tensor>, RenderError> {
+    /// The gradients of a node's inputs, given that of its output and what it left behind; `sum` is what a convolution
+    /// or a pooling shall add its own to.
+    fn derive(
+        &self,
+        id: NodeId,
+        gradient: Gradient,
+        trace: Trace,
+        sum: Option<Tensor>,
+    ) -> Result<Vec<Tensor>, RenderError> {
         let Gradient { value: gradient, own } = gradient;
         let op = &self.network().node(id).op;
         let one = |gradient| Ok(vec![gradient]);
         match (op, trace, &self.kernels[id.0]) {
             (Op::Conv2d { .. }, Trace::Size(size), Kernel::Convolution(convolution)) => {
-                one(convolution.backward(&gradient, size)?)
+                one(convolution.backward(&gradient, size, sum)?)
             }
             (Op::MatMul { .. }, _, Kernel::Matrix(weight)) => {
                 one(gradient.f_matmul(&weight.f_transpose(0, 1)?)?)
@@ -72,14 +85,9 @@ impl Executor {
                 let gradient = self.layout.arrange(&gradient)?;
                 one(lrn.response.backward(&self.team, &x, &gradient)?.ok_or_else(out_of_step)?)
             }
-            (Op::Relu, Trace::Output(y), _) if own => {
-                one(y.f_threshold_backward_grad_input(&gradient, &gradient, 0.0)?)
-            }
-            (Op::Relu, Trace::Output(y), _) => one(y.f_threshold_backward(&gradient, 0.0)?),
-            (Op::Relu6, Trace::Output(y), _) if own => {
-                one(y.f_hardtanh_backward_grad_input(&gradient, &gradient, 0.0, 6.0)?)
-            }
-            (Op::Relu6, Trace::Output(y), _) => one(y.f_hardtanh_backward(&gradient, 0.0, 6.0)?),
+            (Op::Relu, Trace::Passed, _) => one(gradient),
+            (Op::Relu, Trace::Output(y), _) => one(self.rectified(&y, None, &gradient, own)?),
+            (Op::Relu6, Trace::Output(y), _) => one(self.rectified(&y, Some(6.0), &gradient, own)?),
             (Op::Softmax, Trace::Output(y), _) => {
                 one(Tensor::f_internal_softmax_backward_data(&gradient, &y, 1, y.f_kind()?)?)
             }
@@ -94,11 +102,11 @@ impl Executor {
                     false,
                     &indices,
                 )?;
-                one(crop(&spread, added, size)?)
+                one(added_to(sum, crop(&spread, added, size)?)?)
             }
             (Op::MaxPool(_), Trace::Taps { pool, taps }, _) => {
                 let gradient = self.layout.arrange(&gradient)?;
-                one(pool.backward(&self.team, &gradient, &taps)?.ok_or_else(out_of_step)?)
+                one(pool.backward(&self.team, &gradient, &taps, sum)?.ok_or_else(out_of_step)?)
             }
             (Op::AvgPool(window), Trace::Input(x), _) => one(average_backward(&gradient, &x, *window)?),
             (Op::Concat, Trace::Channels(channels), _) => {
@@ -124,6 +132,28 @@ impl Executor {
             (Op::BiasAdd { .. } | Op::Identity, ..) => one(gradient),
             _ => Err(RenderError::Engine(format!("{} left nothing for its derivative", op.kind()))),
         }
+    }
+
+    /// The way back through `min(max(x, 0), limit)`; overwrites the gradient if it is `own`.
+    fn rectified(
+        &self,
+        y: &Tensor,
+        limit: Option<f32>,
+        gradient: &Tensor,
+        own: bool,
+    ) -> Result<Tensor, RenderError> {
+        let bound = limit.unwrap_or(f32::INFINITY);
+        if let Some(back) = rectifier::backward(&self.team, y, bound, gradient, own)? {
+            return Ok(back);
+        }
+        Ok(match limit {
+            None if own => y.f_threshold_backward_grad_input(gradient, gradient, 0.0)?,
+            None => y.f_threshold_backward(gradient, 0.0)?,
+            Some(limit) if own => {
+                y.f_hardtanh_backward_grad_input(gradient, gradient, 0.0, f64::from(limit))?
+            }
+            Some(limit) => y.f_hardtanh_backward(gradient, 0.0, f64::from(limit))?,
+        })
     }
 }
 

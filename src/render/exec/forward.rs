@@ -6,7 +6,8 @@ use super::{
     super::RenderError,
     Executor, ints,
     kernel::Kernel,
-    native::{self, Pool},
+    native::{self, Normalised, Pool},
+    plan::{Along, Plan, Role},
     window::{Padded, average, pad},
 };
 use crate::graph::{NodeId, Op, Window};
@@ -27,12 +28,25 @@ pub(super) enum Trace {
     Taps { pool: Pool, taps: Tensor },
     /// Of a local response normalisation: input, sum and power of the sum.
     Lrn { x: Tensor, sums: Tensor, power: Tensor },
-    /// Of one that our own loops made: the input.
-    Response(Tensor),
+    /// Of one that our own loops made.
+    Response(Normalised),
+    /// Of a rectifier: its reader's derivative is that of both.
+    Passed,
     /// Channels of each input.
     Channels(Vec<i64>),
     /// Shape of the input.
     Shape(Vec<i64>),
+}
+
+impl Trace {
+    /// Whether the derivative is that of the rectifier before it too.
+    fn is_through_rectifier(&self) -> bool {
+        match self {
+            Trace::Taps { pool, .. } => pool.rectified,
+            Trace::Response(normalised) => normalised.rectified,
+            _ => false,
+        }
+    }
 }
 
 impl Executor {
@@ -47,17 +61,12 @@ impl Executor {
         let network = self.network();
         let (_, _, height, width) = image.size4()?;
         let shapes = network.shapes(wanted, height as usize, width as usize)?;
-        let needed = network.needed(wanted);
-        let mut readers = vec![0usize; needed.len()];
-        let reads = network.nodes().iter().zip(&needed).filter(|(_, needed)| **needed);
-        for input in reads.flat_map(|(node, _)| &node.inputs).chain(wanted) {
-            readers[input.0] += 1;
-        }
-        let mut values: Vec<Option<Tensor>> = needed.iter().map(|_| None).collect();
-        let mut traces: Vec<Trace> = needed.iter().map(|_| Trace::Nothing).collect();
+        let Plan { roles, mut readers, rectified } = self.plan(wanted);
+        let mut values: Vec<Option<Tensor>> = roles.iter().map(|_| None).collect();
+        let mut traces: Vec<Trace> = roles.iter().map(|_| Trace::Nothing).collect();
         values[network.input().0] = Some(self.prepare(image)?);
-        for (index, node) in network.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
-            if matches!(node.op, Op::Input { .. }) {
+        for (index, (node, role)) in network.nodes().iter().zip(roles).enumerate() {
+            if matches!(role, Role::Idle) || matches!(node.op, Op::Input { .. }) {
                 continue;
             }
             let mut inputs = Vec::with_capacity(node.inputs.len());
@@ -75,12 +84,18 @@ impl Executor {
                 inputs.push(Operand { value, own });
             }
             let id = NodeId(index);
-            let (value, trace) = self.timed(
-                || self.apply(id, inputs),
-                |profile, seconds| profile.forward(network, id, shapes[index], seconds),
-            )?;
+            let (value, trace) = match role {
+                Role::Runs(along) => self.timed(
+                    || self.apply(id, inputs, along, rectified[index]),
+                    |profile, seconds| profile.forward(network, id, shapes[index], seconds),
+                )?,
+                _ => taken(&node.op, inputs)?,
+            };
             values[index] = Some(value);
             if keep {
+                if trace.is_through_rectifier() {
+                    traces[node.inputs[0].0] = Trace::Passed;
+                }
                 traces[index] = trace;
             }
         }
@@ -96,7 +111,13 @@ impl Executor {
     }
 
     /// One operation. What [`Network::new`](crate::graph::Network::new) has checked is not checked again.
-    fn apply(&self, id: NodeId, mut inputs: Vec<Operand>) -> Result<(Tensor, Trace), RenderError> {
+    fn apply(
+        &self,
+        id: NodeId,
+        mut inputs: Vec<Operand>,
+        along: Along,
+        rectified: bool,
+    ) -> Result<(Tensor, Trace), RenderError> {
         let op = &self.network().node(id).op;
         let missing = || RenderError::Engine(format!("{} lacks an operand", op.kind()));
         if matches!(op, Op::Concat) {
@@ -109,7 +130,11 @@ impl Executor {
         let Operand { value: mut x, own } = inputs.pop().ok_or_else(missing)?;
         Ok(match (op, &self.kernels[id.0]) {
             (Op::Conv2d { .. }, Kernel::Convolution(convolution)) => {
-                (convolution.forward(&x)?, Trace::Size(extent(&x)?))
+                let bias = match along.bias.map(|bias| &self.kernels[bias.0]) {
+                    Some(Kernel::Bias(bias)) => Some(bias.f_reshape([-1])?),
+                    _ => None,
+                };
+                (convolution.forward(&x, bias.as_ref(), along.activation)?, Trace::Size(extent(&x)?))
             }
             (Op::BiasAdd { .. }, Kernel::Bias(bias)) => {
                 (if own { x.f_add_(bias)? } else { x.f_add(bias)? }, Trace::Nothing)
@@ -117,7 +142,7 @@ impl Executor {
             (Op::MatMul { .. }, Kernel::Matrix(weight)) => (x.f_matmul(weight)?, Trace::Nothing),
             (Op::Lrn { .. }, Kernel::Lrn(lrn)) => {
                 if let Some(y) = lrn.response.forward(&self.team, &x)? {
-                    (y, Trace::Response(x))
+                    (y, Trace::Response(Normalised { x, rectified }))
                 } else {
                     let (sums, power) = lrn.divisor(&x)?;
                     (x.f_mul(&power)?, Trace::Lrn { x, sums, power })
@@ -126,7 +151,7 @@ impl Executor {
             (Op::Relu, _) => kept(if own { x.f_relu_()? } else { x.f_relu()? }),
             (Op::Relu6, _) => kept(if own { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
             (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
-            (Op::MaxPool(window), _) => self.maximum(&x, *window)?,
+            (Op::MaxPool(window), _) => self.maximum(&x, *window, rectified)?,
             (Op::AvgPool(window), _) => (average(&x, *window)?, Trace::Input(x)),
             (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, Trace::Nothing),
             (Op::SpatialMean, _) => {
@@ -142,10 +167,10 @@ impl Executor {
     }
 
     /// Max-pooling.
-    fn maximum(&self, x: &Tensor, window: Window) -> Result<(Tensor, Trace), RenderError> {
+    fn maximum(&self, x: &Tensor, window: Window, rectified: bool) -> Result<(Tensor, Trace), RenderError> {
         let Window { kernel, stride, padding } = window;
         let size = extent(x)?;
-        if let Some(pool) = native::extent(x).and_then(|_| Pool::of(size, window))
+        if let Some(pool) = native::extent(x).and_then(|_| Pool::of(size, window, rectified))
             && let Some((y, taps)) = pool.forward(&self.team, x)?
         {
             return Ok((y, Trace::Taps { pool, taps }));
@@ -167,6 +192,15 @@ struct Operand {
     value: Tensor,
     /// Whether nobody else will look at it.
     own: bool,
+}
+
+/// A node whose value its input is already.
+fn taken(op: &Op, mut inputs: Vec<Operand>) -> Result<(Tensor, Trace), RenderError> {
+    let input = inputs.pop().ok_or_else(|| RenderError::Engine(format!("{} lacks an operand", op.kind())))?;
+    Ok(match op {
+        Op::Relu | Op::Relu6 => kept(input.value),
+        _ => (input.value, Trace::Nothing),
+    })
 }
 
 fn kept(value: Tensor) -> (Tensor, Trace) {

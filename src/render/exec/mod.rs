@@ -1,7 +1,8 @@
 //! Executes a [`Network`] on libtorch, forward and back.
 //!
 //! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`kernel`]). A forward pass
-//! ([`forward`]) runs only the nodes that the wanted layers need and drops each activation after its last reader. On
+//! ([`forward`]) runs only the nodes that the wanted layers need, several as one where they can be ([`plan`]), and drops
+//! each activation after its last reader. On
 //! the way to a gradient it keeps what the derivatives need, which is less than the activations, and [`backward`]
 //! walks back with it: to the image only, never to the weights, and without libtorch's autograd, which would keep
 //! every activation alive and has no cheap derivative for some operations. Autograd stays as the oracle of the tests
@@ -14,6 +15,7 @@ mod convolution;
 mod forward;
 mod kernel;
 mod native;
+mod plan;
 mod profile;
 mod window;
 
@@ -90,8 +92,7 @@ impl Executor {
         let kernels = (0..network.nodes().len())
             .map(|index| Kernel::upload(network, NodeId(index), layout, device, kind))
             .collect::<Result<_, _>>()?;
-        let team = Team::new()?;
-        Ok(Self { model, kernels, team, device, kind, layout, profile: RefCell::default() })
+        Ok(Self { model, kernels, team: Team::new(), device, kind, layout, profile: RefCell::default() })
     }
 
     /// The network that runs here.
@@ -163,6 +164,14 @@ impl Tape<'_> {
         let gradient = tch::no_grad(|| executor.back(traces, &wanted, seeds))?;
         Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)
     }
+}
+
+/// `part`, added to a map that nobody else looks at where there is one.
+fn added_to(sum: Option<Tensor>, part: Tensor) -> Result<Tensor, RenderError> {
+    Ok(match sum {
+        Some(mut sum) => sum.f_add_(&part)?,
+        None => part,
+    })
 }
 
 fn ints(pair: [usize; 2]) -> [i64; 2] {

@@ -83,7 +83,7 @@ impl Profile {
             best = best.min(began.elapsed().as_secs_f64());
         }
         self.matrix_rate = (EDGE as f64).powi(3) / best;
-        self.nodes.retain(|node| node.forward > 0.0);
+        self.nodes.retain(|node| node.forward + node.backward > 0.0);
         Ok(self)
     }
 }

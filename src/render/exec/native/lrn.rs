@@ -14,6 +14,13 @@ pub(in super::super) struct Response {
     pub(in super::super) beta: f32,
 }
 
+/// What the way back looks at, besides the gradient.
+pub(in super::super) struct Normalised {
+    pub(in super::super) x: Tensor,
+    /// Whether `x` comes from a rectifier that nobody else reads. Then the way back is through both.
+    pub(in super::super) rectified: bool,
+}
+
 impl Response {
     /// The normalised map, where the loops can run over `x`.
     pub(in super::super) fn forward(&self, team: &Team, x: &Tensor) -> Result<Option<Tensor>, RenderError> {
@@ -26,11 +33,11 @@ impl Response {
         Ok(Some(y))
     }
 
-    /// The gradient of the input `x`, given that of the output, where the loops can run over both.
+    /// The gradient of the input, given that of the output, where the loops can run over both.
     pub(in super::super) fn backward(
         &self,
         team: &Team,
-        x: &Tensor,
+        Normalised { x, rectified }: &Normalised,
         gradient: &Tensor,
     ) -> Result<Option<Tensor>, RenderError> {
         let Some([height, width, channels]) = extent(x).filter(|_| extent(gradient).is_some()) else {
@@ -40,7 +47,7 @@ impl Response {
         let (x, gradient) = (values::<f32>(x), values::<f32>(gradient));
         team.over(values_mut(&mut back), channels, |first, back| {
             let part = first * channels..first * channels + back.len();
-            backward(*self, channels, &x[part.clone()], &gradient[part], back);
+            backward(*self, channels, *rectified, &x[part.clone()], &gradient[part], back);
         });
         Ok(Some(back))
     }
@@ -63,7 +70,14 @@ vectorised! {
 }
 
 vectorised! {
-    fn backward(response: Response, channels: usize, x: &[f32], gradient: &[f32], back: &mut [f32]) {
+    fn backward(
+        response: Response,
+        channels: usize,
+        rectified: bool,
+        x: &[f32],
+        gradient: &[f32],
+        back: &mut [f32],
+    ) {
         let mut band = Band::new(response.radius, channels);
         let (mut power, mut sums) = (vec![0.0; channels], vec![0.0; channels]);
         let factor = 2.0 * response.alpha * response.beta;
@@ -82,6 +96,12 @@ vectorised! {
             let terms = x.iter().zip(gradient).zip(power.iter().zip(band.sums()));
             for (back, ((x, gradient), (power, through))) in back.iter_mut().zip(terms) {
                 *back = gradient * power - factor * x * through;
+            }
+            if rectified {
+                for (back, x) in back.iter_mut().zip(x) {
+                    let mask = u32::from(*x > 0.0).wrapping_neg();
+                    *back = f32::from_bits(back.to_bits() & mask);
+                }
             }
         }
     }

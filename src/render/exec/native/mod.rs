@@ -8,46 +8,18 @@
 
 mod lrn;
 mod pool;
+pub(super) mod rectifier;
+mod team;
 #[cfg(test)]
 mod tests;
 
-use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use super::super::RenderError;
 
-pub(super) use lrn::Response;
+pub(super) use lrn::{Normalised, Response};
 pub(super) use pool::Pool;
-
-/// Threads for the loops, as many as libtorch uses.
-pub(super) struct Team {
-    /// None where one thread is all.
-    pool: Option<rayon::ThreadPool>,
-    size: usize,
-}
-
-impl Team {
-    pub(super) fn new() -> Result<Self, RenderError> {
-        let size = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
-        let build =
-            || rayon::ThreadPoolBuilder::new().num_threads(size).thread_name(|_| "loops".into()).build();
-        let pool = (size > 1).then(build).transpose();
-        Ok(Self { pool: pool.map_err(|error| RenderError::Engine(error.to_string()))?, size })
-    }
-
-    /// Cuts `rows` of `values` values each into one stretch per thread, and runs each with the number of its first row.
-    fn over<T: Send>(&self, map: &mut [T], values: usize, run: impl Fn(usize, &mut [T]) + Sync) {
-        let rows = map.len() / values.max(1);
-        match &self.pool {
-            Some(pool) if rows > 1 => {
-                let share = rows.div_ceil(self.size);
-                let stretches = map.par_chunks_mut(share * values).enumerate();
-                pool.install(|| stretches.for_each(|(index, stretch)| run(index * share, stretch)));
-            }
-            _ => run(0, map),
-        }
-    }
-}
+pub(super) use team::Team;
 
 /// Rows, columns and channels of a map that the loops can run over; none where it must go libtorch's way.
 pub(super) fn extent(map: &Tensor) -> Option<[usize; 3]> {
@@ -65,6 +37,28 @@ pub(super) fn extent(map: &Tensor) -> Option<[usize; 3]> {
     ])
 }
 
+/// The values of a float32 map whose pixels lie in order but may have others between them, and the distance from one
+/// pixel to the next; none where the loops cannot run over it.
+fn pixels(map: &Tensor) -> Option<(&[f32], usize)> {
+    let (Ok((1, channels, height, width)), Device::Cpu, Ok(Kind::Float)) =
+        (map.size4(), map.device(), map.f_kind())
+    else {
+        return None;
+    };
+    let stride = map.stride();
+    let step = *stride.get(3)?;
+    let in_order = stride.get(1..3) == Some(&[1, width * step]) && step >= channels;
+    if !in_order || map.requires_grad() || map.numel() == 0 {
+        return None;
+    }
+    let length = ((height * width - 1) * step + channels) as usize;
+    #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
+    // SAFETY: from the first value of the first pixel to the last of the last, all within the tensor's storage, which
+    // lives as long as the slice; nothing writes to a map while it is an input.
+    let values = unsafe { std::slice::from_raw_parts(map.data_ptr().cast(), length) };
+    Some((values, step as usize))
+}
+
 /// A new map `[1, C, H, W]` in channels-last memory; its values are whatever was there.
 fn empty([height, width, channels]: [usize; 3], kind: Kind) -> Result<Tensor, RenderError> {
     let shape = [1, height, width, channels].map(|n| n as i64);
@@ -80,16 +74,16 @@ fn values<T: tch::kind::Element>(map: &Tensor) -> &[T] {
     unsafe { std::slice::from_raw_parts(map.data_ptr().cast(), map.numel()) }
 }
 
-/// As [`values`], to write: only for a map that [`empty`] has just made.
+/// As [`values`], to write: only for a map that nobody else looks at.
 #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
 fn values_mut<T: tch::kind::Element>(map: &mut Tensor) -> &mut [T] {
     debug_assert_eq!(map.kind(), T::KIND);
-    // SAFETY: as for `values`; the map is new, so that nobody else has a view of its memory.
+    // SAFETY: as for `values`; nobody else has a view of the map's memory.
     unsafe { std::slice::from_raw_parts_mut(map.data_ptr().cast(), map.numel()) }
 }
 
-/// Compiles the body of a function a second time for AVX2, and runs that where the processor has it. Without fused
-/// multiply-adds the two give the same bits.
+/// Compiles the body of a function for AVX-512 and AVX2 too, and runs the widest that the processor has. Without fused
+/// multiply-adds they give the same bits.
 macro_rules! vectorised {
     (fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         fn $name($($argument: $type),*) {
@@ -98,12 +92,24 @@ macro_rules! vectorised {
 
             #[cfg(target_arch = "x86_64")]
             {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn widest($($argument: $type),*) {
+                    body($($argument),*);
+                }
                 #[target_feature(enable = "avx2")]
                 fn wide($($argument: $type),*) {
                     body($($argument),*);
                 }
-                if std::arch::is_x86_feature_detected!("avx2") {
+                if std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+                {
                     // SAFETY: the processor has what the function needs.
+                    #[allow(unsafe_code, reason = "only a check at run time can know the processor")]
+                    return unsafe { widest($($argument),*) };
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
                     #[allow(unsafe_code, reason = "only a check at run time can know the processor")]
                     return unsafe { wide($($argument),*) };
                 }

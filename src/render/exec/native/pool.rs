@@ -4,7 +4,10 @@ use tch::{Kind, Tensor};
 
 use crate::graph::Window;
 
-use super::{super::super::RenderError, Team, empty, extent, values, values_mut, vectorised};
+use super::{
+    super::{super::RenderError, added_to},
+    Team, empty, extent, values, values_mut, vectorised,
+};
 
 /// Where the windows of a pooling lie, `[rows, columns]` throughout.
 #[derive(Clone, Copy, Debug)]
@@ -17,16 +20,22 @@ pub(in super::super) struct Pool {
     pub(in super::super) input: [usize; 2],
     /// Of the output.
     pub(in super::super) output: [usize; 2],
+    /// Whether the input comes from a rectifier that nobody else reads. Then the way back is through both: a maximum
+    /// that is not positive hands nothing on, and nobody has to look at the rectifier's output again.
+    pub(in super::super) rectified: bool,
 }
+
+/// The tap of a maximum that hands nothing on.
+const NOWHERE: u32 = 255;
 
 impl Pool {
     /// The windows over a map of so many rows and columns; none where they do not fit.
-    pub(in super::super) fn of(input: [i64; 2], window: Window) -> Option<Self> {
+    pub(in super::super) fn of(input: [i64; 2], window: Window, rectified: bool) -> Option<Self> {
         let Window { kernel, stride, padding } = window;
         let input = input.map(|n| n as usize);
         let [rows, columns] = [0, 1].map(|axis| padding.resolve(input[axis], kernel[axis], stride[axis]));
         let ((height, top, _), (width, left, _)) = (rows?, columns?);
-        Some(Self { kernel, stride, before: [top, left], input, output: [height, width] })
+        Some(Self { kernel, stride, before: [top, left], input, output: [height, width], rectified })
     }
 
     /// Maxima, and which tap of each window they are (counted row by row, the first of equals): one byte each. Only
@@ -36,7 +45,8 @@ impl Pool {
         team: &Team,
         x: &Tensor,
     ) -> Result<Option<(Tensor, Tensor)>, RenderError> {
-        let Some([_, _, channels]) = extent(x).filter(|_| self.kernel[0] * self.kernel[1] <= 256) else {
+        let few = self.kernel[0] * self.kernel[1] <= NOWHERE as usize;
+        let Some([_, _, channels]) = extent(x).filter(|_| few) else {
             return Ok(None);
         };
         let [height, width] = self.output;
@@ -56,21 +66,31 @@ impl Pool {
         Ok(Some((y, taps)))
     }
 
-    /// The gradient of the input, given that of the output and its taps; where the loops can run over it.
+    /// The gradient of the input, given that of the output and its taps; where the loops can run over it. It is added
+    /// to `sum`, a map that nobody else looks at, where there is one.
     pub(in super::super) fn backward(
         &self,
         team: &Team,
         gradient: &Tensor,
         taps: &Tensor,
+        sum: Option<Tensor>,
     ) -> Result<Option<Tensor>, RenderError> {
         let Some([_, _, channels]) = extent(gradient) else { return Ok(None) };
         let [height, width] = self.input;
-        let mut back = empty([height, width, channels], Kind::Float)?;
+        let (onto, apart) = match sum {
+            Some(sum) if extent(&sum) == Some([height, width, channels]) => (Some(sum), None),
+            other => (None, other),
+        };
+        let fresh = onto.is_none();
+        let mut back = match onto {
+            Some(sum) => sum,
+            None => empty([height, width, channels], Kind::Float)?,
+        };
         let (gradient, taps) = (values::<f32>(gradient), values::<u8>(taps));
         team.over(values_mut(&mut back), width * channels, |first, back| {
-            spread(self, channels, gradient, taps, first, back);
+            gather_rows(self, channels, gradient, taps, first, fresh, back);
         });
-        Ok(Some(back))
+        Ok(Some(added_to(apart, back)?))
     }
 
     /// Taps of the window at `position` that lie inside the map along an axis.
@@ -87,33 +107,50 @@ impl Pool {
     fn place(&self, axis: usize, position: usize, tap: usize) -> usize {
         position * self.stride[axis] + tap - self.before[axis]
     }
+
+    /// Windows that see the place `at` of an axis.
+    #[inline(always)]
+    fn seen_by(&self, axis: usize, at: usize) -> std::ops::Range<usize> {
+        let reach = at + self.before[axis];
+        let last = (reach / self.stride[axis] + 1).min(self.output[axis]);
+        let first = (reach + 1).saturating_sub(self.kernel[axis]).div_ceil(self.stride[axis]);
+        first.min(last)..last
+    }
 }
 
 /// Channels whose maxima are found together: so many values and taps fit the registers.
-const BLOCK: usize = 16;
+const BLOCK: usize = 64;
 
 vectorised! {
     fn pool_row(pool: &Pool, channels: usize, x: &[f32], row: usize, y: &mut [f32], taps: &mut [u8]) {
+        let mut seen: Vec<(usize, u32)> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
         let outputs = y.chunks_exact_mut(channels).zip(taps.chunks_exact_mut(channels));
         for (column, (y, taps)) in outputs.enumerate() {
-            let (down, across) = (pool.inside(0, row), pool.inside(1, column));
+            seen.clear();
+            for down in pool.inside(0, row) {
+                for across in pool.inside(1, column) {
+                    let at = pool.place(0, row, down) * pool.input[1] + pool.place(1, column, across);
+                    seen.push((at * channels, (down * pool.kernel[1] + across) as u32));
+                }
+            }
             for start in (0..channels).step_by(BLOCK) {
                 // The last block reaches back into the one before, which finds the same again.
                 let start = start.min(channels.saturating_sub(BLOCK));
                 let length = BLOCK.min(channels);
                 let (mut best, mut which) = ([f32::NEG_INFINITY; BLOCK], [0u32; BLOCK]);
-                for down in down.clone() {
-                    for across in across.clone() {
-                        let at = pool.place(0, row, down) * pool.input[1] + pool.place(1, column, across);
-                        let tap = (down * pool.kernel[1] + across) as u32;
-                        let values = &x[at * channels + start..][..length];
-                        if let Some(values) = values.first_chunk() {
-                            keep(&mut best, &mut which, values, tap);
-                        } else {
-                            let mut few = [f32::NEG_INFINITY; BLOCK];
-                            few[..length].copy_from_slice(values);
-                            keep(&mut best, &mut which, &few, tap);
-                        }
+                for (at, tap) in &seen {
+                    let values = &x[at + start..][..length];
+                    if let Some(values) = values.first_chunk() {
+                        keep(&mut best, &mut which, values, *tap);
+                    } else {
+                        let mut few = [f32::NEG_INFINITY; BLOCK];
+                        few[..length].copy_from_slice(values);
+                        keep(&mut best, &mut which, &few, *tap);
+                    }
+                }
+                if pool.rectified {
+                    for (which, best) in which.iter_mut().zip(&best) {
+                        *which |= u32::from(*best <= 0.0).wrapping_neg() & NOWHERE;
                     }
                 }
                 y[start..][..length].copy_from_slice(&best[..length]);
@@ -125,50 +162,43 @@ vectorised! {
     }
 }
 
-/// Keeps what is larger. What is no number wins, so that it is noticed. Written with masks, one step at a time: of a
-/// choice between values the compiler makes branches, which take five times as long.
+/// Keeps what is larger. What is no number wins, so that it is noticed. Written with masks: of a choice between values
+/// the compiler makes branches, which take five times as long.
 #[inline(always)]
 fn keep(best: &mut [f32; BLOCK], which: &mut [u32; BLOCK], values: &[f32; BLOCK], tap: u32) {
-    let mut better = [0u32; BLOCK];
-    for (better, (value, best)) in better.iter_mut().zip(values.iter().zip(best.iter())) {
-        *better = u32::from((value > best) | value.is_nan()).wrapping_neg();
-    }
-    for (best, (value, better)) in best.iter_mut().zip(values.iter().zip(&better)) {
+    for ((best, which), value) in best.iter_mut().zip(which.iter_mut()).zip(values) {
+        let better = u32::from((value > best) | value.is_nan()).wrapping_neg();
         *best = f32::from_bits((value.to_bits() & better) | (best.to_bits() & !better));
-    }
-    for (which, better) in which.iter_mut().zip(&better) {
         *which = (tap & better) | (*which & !better);
     }
 }
 
 vectorised! {
-    // The rows of `back`, from `first`, gather what the windows that see them hand on: always in the same order,
-    // whichever rows are done together.
-    fn spread(pool: &Pool, channels: usize, gradient: &[f32], taps: &[u8], first: usize, back: &mut [f32]) {
-        back.fill(0.0);
+    // The rows of `back`, from `first`, gather what the windows that see them hand on, in the order of the windows.
+    fn gather_rows(
+        pool: &Pool,
+        channels: usize,
+        gradient: &[f32],
+        taps: &[u8],
+        first: usize,
+        fresh: bool,
+        back: &mut [f32],
+    ) {
         let width = pool.input[1];
-        let rows = first..first + back.len() / (width * channels);
-        let mut which = vec![0u32; channels];
-        for row in 0..pool.output[0] {
-            let down = pool.inside(0, row);
-            let ours = down.filter(|&tap| rows.contains(&pool.place(0, row, tap)));
-            if ours.clone().next().is_none() {
-                continue;
+        for (index, back) in back.chunks_exact_mut(channels).enumerate() {
+            let (row, column) = (first + index / width, index % width);
+            if fresh {
+                back.fill(0.0);
             }
-            for column in 0..pool.output[1] {
-                let at = (row * pool.output[1] + column) * channels;
-                let gradient = &gradient[at..][..channels];
-                for (which, tap) in which.iter_mut().zip(&taps[at..][..channels]) {
-                    *which = u32::from(*tap);
-                }
-                for down in ours.clone() {
-                    for across in pool.inside(1, column) {
-                        let tap = (down * pool.kernel[1] + across) as u32;
-                        let to = (pool.place(0, row, down) - first) * width + pool.place(1, column, across);
-                        let sums = &mut back[to * channels..][..channels];
-                        for ((sum, gradient), which) in sums.iter_mut().zip(gradient).zip(&which) {
-                            *sum += if *which == tap { *gradient } else { 0.0 };
-                        }
+            for down in pool.seen_by(0, row) {
+                for across in pool.seen_by(1, column) {
+                    let place = (row + pool.before[0] - down * pool.stride[0]) * pool.kernel[1];
+                    let tap = (place + column + pool.before[1] - across * pool.stride[1]) as u32;
+                    let at = (down * pool.output[1] + across) * channels;
+                    let terms = gradient[at..][..channels].iter().zip(&taps[at..][..channels]);
+                    for (sum, (gradient, which)) in back.iter_mut().zip(terms) {
+                        let mask = u32::from(u32::from(*which) == tap).wrapping_neg();
+                        *sum += f32::from_bits(gradient.to_bits() & mask);
                     }
                 }
             }

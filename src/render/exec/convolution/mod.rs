@@ -4,14 +4,20 @@
 //! kernel per phase of the stride, where few channels leave many positions idle (the first layer, on three colours,
 //! takes a quarter of the time that a transposed convolution needs); transposed otherwise.
 
+mod onednn;
+mod weight;
+
 use tch::Tensor;
 
 use super::{
     super::RenderError,
-    Layout, ints,
+    Layout, added_to, ints,
     window::{Padded, crop, pad, sides},
 };
 use crate::graph::Padding;
+pub(super) use onednn::Activation;
+use onednn::Slide;
+use weight::Weight;
 
 /// Input channels up to which the way back goes by phases.
 const FEW: i64 = 4;
@@ -31,7 +37,8 @@ pub(super) struct Filter {
 /// A convolution's weights, in the forms that the passes need.
 pub(super) struct Convolution {
     /// `[out, in / groups, kh, kw]`.
-    weight: Tensor,
+    weight: Weight,
+    /// `[out]`.
     bias: Option<Tensor>,
     filter: Filter,
     back: Back,
@@ -40,10 +47,10 @@ pub(super) struct Convolution {
 /// Weights for the way back.
 enum Back {
     /// Turned around, `[in, out / groups, kh, kw]`: a plain convolution.
-    Turned(Tensor),
+    Turned(Weight),
     /// `[in · 4, out, q, q]`: one kernel for each of the four places in a 2×2 block of the input, which
     /// `pixel_shuffle` puts together; filled up with zeros to [`WIDTH`] kernels.
-    Phases(Tensor),
+    Phases(Weight),
     /// As they are: a transposed convolution.
     Transposed,
 }
@@ -58,7 +65,7 @@ impl Convolution {
         let (_, channels, height, width) = weight.size4()?;
         let back = match filter {
             Filter { stride: [1, 1], groups, .. } => {
-                Back::Turned(layout.arrange(&turned(weight, groups as i64)?)?)
+                Back::Turned(Weight::new(&turned(weight, groups as i64)?, layout)?)
             }
             Filter { stride: [2, 2], dilation: [1, 1], groups: 1, .. }
                 if channels <= FEW && height == width =>
@@ -66,81 +73,122 @@ impl Convolution {
                 let phases = phases(weight)?;
                 let missing = (WIDTH - 4 * channels).max(0);
                 let filled = phases.f_pad([0, 0, 0, 0, 0, 0, 0, missing], "constant", 0.0)?;
-                Back::Phases(layout.arrange(&filled)?)
+                Back::Phases(Weight::new(&filled, layout)?)
             }
             _ => Back::Transposed,
         };
-        Ok(Self { weight: layout.arrange(weight)?, bias, filter, back })
+        Ok(Self { weight: Weight::new(weight, layout)?, bias, filter, back })
     }
 
     /// Dilated extent of the kernel, `[height, width]`.
     fn extent(&self) -> Result<[usize; 2], RenderError> {
-        let (_, _, height, width) = self.weight.size4()?;
+        let [_, _, height, width] = self.weight.shape()?;
         let [down, across] = self.filter.dilation;
         Ok([(height as usize - 1) * down + 1, (width as usize - 1) * across + 1])
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, RenderError> {
-        let Filter { stride, dilation, padding, groups } = self.filter;
-        let Padded { map, symmetric, .. } = pad(x, self.extent()?, stride, padding, 0.0)?;
-        Ok(map.f_conv2d(
-            &self.weight,
-            self.bias.as_ref(),
-            ints(stride),
-            symmetric,
-            ints(dilation),
-            groups as i64,
-        )?)
+    /// Whether a bias of its own is added already.
+    pub(super) fn has_bias(&self) -> bool {
+        self.bias.is_some()
     }
 
-    /// Gradient with respect to an input of `size` rows and columns.
-    pub(super) fn backward(&self, gradient: &Tensor, size: [i64; 2]) -> Result<Tensor, RenderError> {
+    /// `activation(weight * x + bias)`. `bias`, `[out]`, takes the place of the convolution's own.
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Tensor, RenderError> {
+        let Filter { stride, dilation, padding, groups } = self.filter;
+        let Padded { map, symmetric, .. } = pad(x, self.extent()?, stride, padding, 0.0)?;
+        let slide = Slide {
+            stride: ints(stride),
+            padding: symmetric,
+            dilation: ints(dilation),
+            groups: groups as i64,
+        };
+        self.weight.convolve(&map, bias.or(self.bias.as_ref()), slide, activation)
+    }
+
+    /// Gradient with respect to an input of `size` rows and columns, added to `sum` where there is one: a map that
+    /// nobody else looks at.
+    pub(super) fn backward(
+        &self,
+        gradient: &Tensor,
+        size: [i64; 2],
+        sum: Option<Tensor>,
+    ) -> Result<Tensor, RenderError> {
         let Filter { stride, dilation, padding, groups } = self.filter;
         let extent = self.extent()?;
         let sides = sides(size, extent, stride, padding);
         let before = sides.map(|(before, _)| before);
-        let padded = [0, 1].map(|axis| size[axis] + sides[axis].0 + sides[axis].1);
+        let slide =
+            |padding| Slide { stride: [1, 1], padding, dilation: ints(dilation), groups: groups as i64 };
         let full = match &self.back {
             Back::Turned(weight) => {
                 let reach = extent.map(|extent| extent as i64 - 1);
                 let less = [0, 1].map(|axis| reach[axis] - before[axis]);
                 // Padding by less than the kernel reaches takes the input's own padding off at once.
-                let symmetric = sides.iter().all(|(before, after)| before == after);
-                let padding = if symmetric && less.iter().all(|&n| n >= 0) { less } else { reach };
-                gradient.f_conv2d(weight, None::<Tensor>, [1, 1], padding, ints(dilation), groups as i64)?
+                if sides.iter().all(|(before, after)| before == after) && less.iter().all(|&n| n >= 0) {
+                    return match sum {
+                        Some(sum) => weight.convolve_onto(sum, gradient, slide(less)),
+                        None => weight.convolve(gradient, None, slide(less), Activation::None),
+                    };
+                }
+                weight.convolve(gradient, None, slide(reach), Activation::None)?
             }
             Back::Phases(weight) => {
-                let (_, _, reach, _) = weight.size4()?;
-                let blocks =
-                    gradient.f_conv2d(weight, None::<Tensor>, [1, 1], [reach - 1, reach - 1], [1, 1], 1)?;
-                let channels = 4 * self.weight.size4()?.1;
-                let full = blocks.f_narrow(1, 0, channels)?.f_pixel_shuffle(2)?;
-                // A last row or column that no window reaches.
-                let (_, _, height, width) = full.size4()?;
-                let missing = [padded[0] - height, padded[1] - width].map(|n| n.max(0));
-                if missing == [0, 0] {
-                    full
-                } else {
-                    full.f_pad([0, missing[1], 0, missing[0]], "constant", 0.0)?
-                }
+                let [_, _, reach, _] = weight.shape()?;
+                let slide = slide([reach - 1, reach - 1]);
+                self.join(&weight.convolve(gradient, None, slide, Activation::None)?, size, &sides)?
             }
-            Back::Transposed => {
-                let (_, _, height, width) = gradient.size4()?;
-                let reached = |axis: usize, n: i64| (n - 1) * stride[axis] as i64 + extent[axis] as i64;
-                let rest = [padded[0] - reached(0, height), padded[1] - reached(1, width)];
-                gradient.f_conv_transpose2d(
-                    &self.weight,
-                    None::<Tensor>,
-                    ints(stride),
-                    [0, 0],
-                    rest,
-                    groups as i64,
-                    ints(dilation),
-                )?
-            }
+            Back::Transposed => self.transposed(gradient, size, &sides)?,
         };
-        crop(&full, before, size)
+        added_to(sum, crop(&full, before, size)?)
     }
+
+    /// The padded input's gradient of its four phases.
+    fn join(&self, phases: &Tensor, size: [i64; 2], sides: &[(i64, i64); 2]) -> Result<Tensor, RenderError> {
+        let [_, channels, ..] = self.weight.shape()?;
+        let full = phases.f_narrow(1, 0, 4 * channels)?.f_pixel_shuffle(2)?;
+        // A last row or column that no window reaches.
+        let (_, _, height, width) = full.size4()?;
+        let [rows, columns] = padded(size, sides);
+        let missing = [rows - height, columns - width].map(|n| n.max(0));
+        if missing == [0, 0] {
+            return Ok(full);
+        }
+        Ok(full.f_pad([0, missing[1], 0, missing[0]], "constant", 0.0)?)
+    }
+
+    /// The padded input's gradient by a transposed convolution.
+    fn transposed(
+        &self,
+        gradient: &Tensor,
+        size: [i64; 2],
+        sides: &[(i64, i64); 2],
+    ) -> Result<Tensor, RenderError> {
+        let Filter { stride, dilation, groups, .. } = self.filter;
+        let extent = self.extent()?;
+        let (_, _, height, width) = gradient.size4()?;
+        let reached = |axis: usize, n: i64| (n - 1) * stride[axis] as i64 + extent[axis] as i64;
+        let [rows, columns] = padded(size, sides);
+        let rest = [rows - reached(0, height), columns - reached(1, width)];
+        Ok(gradient.f_conv_transpose2d(
+            self.weight.plain(),
+            None::<Tensor>,
+            ints(stride),
+            [0, 0],
+            rest,
+            groups as i64,
+            ints(dilation),
+        )?)
+    }
+}
+
+/// Rows and columns of a map of `size` with its padding.
+fn padded(size: [i64; 2], sides: &[(i64, i64); 2]) -> [i64; 2] {
+    [0, 1].map(|axis| size[axis] + sides[axis].0 + sides[axis].1)
 }
 
 /// `[out, in / g, kh, kw]` to `[in, out / g, kh, kw]`, turned by 180°.

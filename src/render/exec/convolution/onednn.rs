@@ -1,0 +1,217 @@
+//! oneDNN's convolutions with what stands around them: weights that already lie as it wants them, the bias, the
+//! activation and the sum in one pass.
+//!
+//! libtorch's own `conv2d` reorders the weights at every call (for the small maps deep in a network that is a tenth of
+//! the time) and leaves bias, activation and sum to passes over memory of their own. The operations that do better are
+//! part of its C interface for compiled models (`torch/csrc/inductor/aoti_torch/c/shim_cpu.h`), which tch does not
+//! bind. They are looked up by name in the libtorch that runs: one built without oneDNN lacks them.
+
+use std::{
+    ffi::{CStr, c_char, c_void},
+    ptr::{null, null_mut},
+    sync::OnceLock,
+};
+
+use tch::Tensor;
+
+use super::super::super::RenderError;
+
+/// What is applied to every sum of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Activation {
+    /// Nothing.
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+}
+
+/// How a kernel slides over a map that needs no further padding than this.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slide {
+    pub(super) stride: [i64; 2],
+    pub(super) padding: [i64; 2],
+    pub(super) dilation: [i64; 2],
+    pub(super) groups: i64,
+}
+
+/// `AtenTensorHandle`: a pointer to a C++ tensor, as tch holds one.
+type Handle = *mut c_void;
+
+/// `aoti_torch_cpu_mkldnn__convolution_pointwise`.
+type Pointwise = unsafe extern "C" fn(
+    x: Handle,
+    weight: Handle,
+    bias: *const Handle,
+    padding: *const i64,
+    paddings: i64,
+    stride: *const i64,
+    strides: i64,
+    dilation: *const i64,
+    dilations: i64,
+    groups: i64,
+    activation: *const c_char,
+    limits: *const *const f64,
+    limit_count: i64,
+    algorithm: *const *const c_char,
+    result: *mut Handle,
+) -> i32;
+
+/// `aoti_torch_cpu_mkldnn__convolution_pointwise_binary_`.
+type PointwiseOnto = unsafe extern "C" fn(
+    sum: Handle,
+    x: Handle,
+    weight: Handle,
+    bias: *const Handle,
+    padding: *const i64,
+    paddings: i64,
+    stride: *const i64,
+    strides: i64,
+    dilation: *const i64,
+    dilations: i64,
+    groups: i64,
+    operation: *const c_char,
+    alpha: *const f64,
+    activation: *const *const c_char,
+    limits: *const *const f64,
+    limit_count: i64,
+    algorithm: *const *const c_char,
+    result: *mut Handle,
+) -> i32;
+
+/// The operations.
+pub(super) struct OneDnn {
+    pointwise: Pointwise,
+    pointwise_onto: PointwiseOnto,
+}
+
+impl OneDnn {
+    /// Those of the libtorch that runs; none where it has none.
+    pub(super) fn get() -> Option<&'static Self> {
+        static LOADED: OnceLock<Option<OneDnn>> = OnceLock::new();
+        LOADED.get_or_init(Self::load).as_ref()
+    }
+
+    #[cfg(all(unix, target_arch = "x86_64"))]
+    #[allow(unsafe_code, reason = "functions are called by the signatures in libtorch's header")]
+    fn load() -> Option<Self> {
+        let program = libloading::os::unix::Library::this();
+        // SAFETY: the types are those of the header of the libtorch version that tch is pinned to; libtorch is linked
+        // to the program and never unloaded.
+        unsafe {
+            let pointwise =
+                program.get::<Pointwise>(b"aoti_torch_cpu_mkldnn__convolution_pointwise\0").ok()?;
+            let name = b"aoti_torch_cpu_mkldnn__convolution_pointwise_binary_\0";
+            let pointwise_onto = program.get::<PointwiseOnto>(name).ok()?;
+            Some(Self { pointwise: *pointwise, pointwise_onto: *pointwise_onto })
+        }
+    }
+
+    #[cfg(not(all(unix, target_arch = "x86_64")))]
+    fn load() -> Option<Self> {
+        None
+    }
+
+    /// `activation(weight * x + bias)`, a new map in channels-last memory. `weight` is [`pack`]ed.
+    #[allow(unsafe_code, reason = "a C interface")]
+    pub(super) fn convolve(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        slide: Slide,
+        activation: Activation,
+    ) -> Result<Tensor, RenderError> {
+        let bias = bias.map(handle);
+        let (name, limits): (&CStr, &[f64]) = match activation {
+            Activation::None => (c"none", &[]),
+            Activation::Relu => (c"relu", &[]),
+            Activation::Relu6 => (c"hardtanh", &[0.0, 6.0]),
+        };
+        let limits: Vec<*const f64> = limits.iter().map(|limit| limit as *const f64).collect();
+        let mut result: Handle = null_mut();
+        // SAFETY: every pointer is to something that outlives the call, and every count is that of what is pointed to.
+        let status = unsafe {
+            (self.pointwise)(
+                handle(x),
+                handle(weight),
+                bias.as_ref().map_or(null(), |bias| bias as *const Handle),
+                slide.padding.as_ptr(),
+                2,
+                slide.stride.as_ptr(),
+                2,
+                slide.dilation.as_ptr(),
+                2,
+                slide.groups,
+                name.as_ptr(),
+                limits.as_ptr(),
+                limits.len() as i64,
+                null(),
+                &raw mut result,
+            )
+        };
+        owned(status, result)
+    }
+
+    /// Adds `weight * x` to `sum`, a map in channels-last memory that nobody else looks at.
+    #[allow(unsafe_code, reason = "a C interface")]
+    pub(super) fn convolve_onto(
+        &self,
+        sum: &Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+        slide: Slide,
+    ) -> Result<Tensor, RenderError> {
+        let mut result: Handle = null_mut();
+        // SAFETY: as in `convolve`.
+        let status = unsafe {
+            (self.pointwise_onto)(
+                handle(sum),
+                handle(x),
+                handle(weight),
+                null(),
+                slide.padding.as_ptr(),
+                2,
+                slide.stride.as_ptr(),
+                2,
+                slide.dilation.as_ptr(),
+                2,
+                slide.groups,
+                c"add".as_ptr(),
+                &raw const ONE,
+                null(),
+                null(),
+                0,
+                null(),
+                &raw mut result,
+            )
+        };
+        owned(status, result)
+    }
+}
+
+/// What a sum is multiplied with.
+static ONE: f64 = 1.0;
+
+/// `weight`, `[out, in / groups, kh, kw]`, as oneDNN wants it for maps of `size`, `[N, C, H, W]`.
+pub(super) fn pack(weight: &Tensor, slide: Slide, size: &[i64]) -> Result<Tensor, RenderError> {
+    let Slide { stride, padding, dilation, groups } = slide;
+    let opaque = weight.f_to_mkldnn(None::<tch::Kind>)?;
+    Ok(opaque.f_mkldnn_reorder_conv2d_weight(padding, stride, dilation, groups, size)?)
+}
+
+fn handle(tensor: &Tensor) -> Handle {
+    tensor.as_ptr().cast_mut().cast()
+}
+
+/// The tensor that a call gave.
+#[allow(unsafe_code, reason = "a C interface")]
+fn owned(status: i32, result: Handle) -> Result<Tensor, RenderError> {
+    if status != 0 || result.is_null() {
+        // libtorch has told standard error why; its C interface keeps no message.
+        return Err(RenderError::Engine("oneDNN refused a convolution".into()));
+    }
+    // SAFETY: a new tensor, whose ownership the call hands over.
+    Ok(unsafe { Tensor::from_ptr(result.cast()) })
+}

@@ -1,0 +1,106 @@
+//! Weights, and one convolution with them in the fastest way that this machine has.
+
+use std::cell::RefCell;
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    super::{super::RenderError, Layout},
+    onednn::{Activation, OneDnn, Slide, pack},
+};
+
+/// Sizes of maps that weights are kept ready for: the tiles of an octave are of one size but for those at the edges.
+const SIZES: usize = 4;
+
+/// A convolution's kernel.
+pub(super) struct Weight {
+    /// `[out, in / groups, kh, kw]`.
+    plain: Tensor,
+    /// As oneDNN wants them, with the sizes of the maps that this is for; none where it is not to be asked.
+    packed: Option<RefCell<Vec<(Vec<i64>, Tensor)>>>,
+}
+
+impl Weight {
+    pub(super) fn new(weight: &Tensor, layout: Layout) -> Result<Self, RenderError> {
+        let packed = layout == Layout::ChannelsLast && suits(weight);
+        Ok(Self { plain: layout.arrange(weight)?, packed: packed.then(RefCell::default) })
+    }
+
+    /// `[out, in / groups, kh, kw]`.
+    pub(super) fn shape(&self) -> Result<[i64; 4], RenderError> {
+        let (out, channels, height, width) = self.plain.size4()?;
+        Ok([out, channels, height, width])
+    }
+
+    /// As they came.
+    pub(super) fn plain(&self) -> &Tensor {
+        &self.plain
+    }
+
+    /// `activation(weight * x + bias)`; `bias` is `[out]`.
+    pub(super) fn convolve(
+        &self,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        slide: Slide,
+        activation: Activation,
+    ) -> Result<Tensor, RenderError> {
+        if let Some((library, weight)) = self.ready(x, slide)? {
+            return library.convolve(x, &weight, bias, slide, activation);
+        }
+        let Slide { stride, padding, dilation, groups } = slide;
+        let mut y = x.f_conv2d(&self.plain, bias, stride, padding, dilation, groups)?;
+        Ok(match activation {
+            Activation::None => y,
+            Activation::Relu => y.f_relu_()?,
+            Activation::Relu6 => y.f_clamp_(0.0, 6.0)?,
+        })
+    }
+
+    /// `sum + weight * x`; `sum` is a map that nobody else looks at.
+    pub(super) fn convolve_onto(
+        &self,
+        mut sum: Tensor,
+        x: &Tensor,
+        slide: Slide,
+    ) -> Result<Tensor, RenderError> {
+        match self.ready(x, slide)? {
+            Some((library, weight)) => library.convolve_onto(&sum, x, &weight, slide),
+            None => Ok(sum.f_add_(&self.convolve(x, None, slide, Activation::None)?)?),
+        }
+    }
+
+    /// oneDNN and the weights for maps of the size of `x`; none where libtorch's way must do.
+    fn ready(&self, x: &Tensor, slide: Slide) -> Result<Option<(&'static OneDnn, Tensor)>, RenderError> {
+        // Autograd, which the tests compare with, must see libtorch's operations.
+        let Some(packed) = self.packed.as_ref().filter(|_| !x.requires_grad()) else { return Ok(None) };
+        let Some(library) = OneDnn::get() else { return Ok(None) };
+        let size = x.size();
+        let mut packed = packed.borrow_mut();
+        if let Some((_, weight)) = packed.iter().find(|(for_size, _)| *for_size == size) {
+            return Ok(Some((library, weight.shallow_clone())));
+        }
+        if packed.len() == SIZES {
+            drop(packed.remove(0));
+        }
+        let weight = pack(&self.plain, slide, &size)?;
+        packed.push((size, weight.shallow_clone()));
+        Ok(Some((library, weight)))
+    }
+}
+
+/// Whether oneDNN convolves such values on this processor.
+fn suits(weight: &Tensor) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let half = std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512vl")
+        && std::arch::is_x86_feature_detected!("avx512dq");
+    #[cfg(not(target_arch = "x86_64"))]
+    let half = false;
+    weight.device() == Device::Cpu
+        && match weight.kind() {
+            Kind::Float => true,
+            Kind::BFloat16 => half,
+            _ => false,
+        }
+}
