@@ -16,7 +16,7 @@ use std::{env, os::unix::process::CommandExt, process::Command};
 /// back to the system. Who has chosen one of the names to the left has chosen.
 #[cfg(target_os = "linux")]
 const SETTINGS: [(&[&str], &str, &str); 2] = [
-    (&["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"], "GOMP_SPINCOUNT", "3000"),
+    (&["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"], "GOMP_SPINCOUNT", "5000"),
     (&["MIMALLOC_PURGE_DELAY"], "MIMALLOC_PURGE_DELAY", "1000"),
 ];
 
