@@ -95,6 +95,10 @@ pub(super) fn dream(
             (hooks.on_progress)(progress);
             telling += told.elapsed();
         }
+        // A rectifier may take what is no number for nothing, so that the score does not show it.
+        if !sum(&image, |strip| Ok(strip.f_sum(Kind::Double)?))?.is_finite() {
+            return Err(RenderError::NotFinite { octave: octave + 1, iteration: spec.iterations });
+        }
         if octave + 1 < count {
             let told = Instant::now();
             (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;

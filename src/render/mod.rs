@@ -14,6 +14,8 @@ mod laplacian;
 mod mask;
 mod objective;
 mod original;
+#[doc(hidden)]
+pub mod parts;
 mod pyramid;
 mod resample;
 pub mod seams;

@@ -135,10 +135,12 @@ pub(super) struct Arithmetic {
 }
 
 /// What is tried for a gradient, the renderer's own arithmetic first.
-pub(super) const ARITHMETICS: [Arithmetic; 5] = [
+pub(super) const ARITHMETICS: [Arithmetic; 7] = [
     Arithmetic { layout: Layout::ChannelsLast, single: false, kind: Kind::Float },
+    Arithmetic { layout: Layout::Separate, single: false, kind: Kind::Float },
     Arithmetic { layout: Layout::Contiguous, single: false, kind: Kind::Float },
     Arithmetic { layout: Layout::ChannelsLast, single: true, kind: Kind::Float },
+    Arithmetic { layout: Layout::Separate, single: true, kind: Kind::Float },
     Arithmetic { layout: Layout::Contiguous, single: true, kind: Kind::Float },
     Arithmetic { layout: Layout::Contiguous, single: false, kind: Kind::Double },
 ];

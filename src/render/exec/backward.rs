@@ -69,7 +69,7 @@ impl Executor {
         let one = |gradient| Ok(vec![gradient]);
         match (op, trace, &self.kernels[id.0]) {
             (Op::Conv2d { .. }, Trace::Size(size), Kernel::Convolution(convolution)) => {
-                one(convolution.backward(&gradient, size, sum)?)
+                one(convolution.backward(&self.team, &gradient, size, sum)?)
             }
             (Op::MatMul { .. }, _, Kernel::Matrix(weight)) => {
                 one(gradient.f_matmul(&weight.f_transpose(0, 1)?)?)

@@ -38,7 +38,10 @@ pub use profile::{NodeProfile, Profile};
 pub(super) enum Layout {
     /// Channels fastest: what oneDNN and cuDNN convolve without reordering.
     ChannelsLast,
-    /// Columns fastest: another order of summation, to compare with.
+    /// As [`Self::ChannelsLast`], but every operation by itself, as TensorFlow has them: other roundings, to compare
+    /// with.
+    Separate,
+    /// Columns fastest, and every operation by itself: another order of summation, to compare with.
     Contiguous,
 }
 
@@ -46,7 +49,9 @@ impl Layout {
     /// The same `[N, C, H, W]` tensor in this layout.
     fn arrange(self, map: &Tensor) -> Result<Tensor, RenderError> {
         Ok(match self {
-            Layout::ChannelsLast => map.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?,
+            Layout::ChannelsLast | Layout::Separate => {
+                map.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?
+            }
             Layout::Contiguous => map.f_contiguous()?,
         })
     }

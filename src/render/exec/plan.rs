@@ -3,7 +3,7 @@
 //! A convolution, the bias that alone reads it and the rectifier that alone reads that are one operation, unless
 //! somebody wants what lies between. The plan is made anew for every pass: that takes microseconds.
 
-use super::{Executor, convolution::Activation, kernel::Kernel};
+use super::{Executor, Layout, convolution::Activation, kernel::Kernel};
 use crate::graph::{NodeId, Op};
 
 /// A node's part in a pass.
@@ -60,6 +60,9 @@ impl Executor {
         let mut roles: Vec<Role> = needed.iter().map(role).collect();
         for (index, kernel) in self.kernels.iter().enumerate().filter(|(index, _)| needed[*index]) {
             let Kernel::Convolution(convolution) = kernel else { continue };
+            if self.layout != Layout::ChannelsLast {
+                continue;
+            }
             let (mut along, mut last) = (alone, NodeId(index));
             if let Some(next) = only(last).filter(|_| !convolution.has_bias())
                 && matches!(network.node(next).op, Op::BiasAdd { .. })

@@ -285,3 +285,18 @@ fn a_canceled_walk_stops() {
     let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, hooks);
     assert!(matches!(outcome, Err(RenderError::Canceled)));
 }
+
+#[test]
+fn an_ascent_that_runs_away_is_an_error() {
+    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
+    for iterations in [1, 4] {
+        let spec = DreamSpec { step: 3e38, iterations, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
+        let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
+        let cancel = CancelFlag::default();
+        let walk = Walk::new(&executor, &goal, &spec, &cancel);
+        let hooks =
+            Hooks { on_progress: &mut |_| {}, on_octave: &mut |_, _| panic!("no octave was finished") };
+        let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, hooks);
+        assert!(matches!(outcome, Err(RenderError::NotFinite { octave: 1, .. })));
+    }
+}

@@ -5,6 +5,8 @@
 //! takes a quarter of the time that a transposed convolution needs); transposed otherwise.
 
 mod onednn;
+#[cfg(test)]
+mod tests;
 mod weight;
 
 use tch::Tensor;
@@ -12,6 +14,7 @@ use tch::Tensor;
 use super::{
     super::RenderError,
     Layout, added_to, ints,
+    native::{Team, phases},
     window::{Padded, crop, pad, sides},
 };
 use crate::graph::Padding;
@@ -114,6 +117,7 @@ impl Convolution {
     /// nobody else looks at.
     pub(super) fn backward(
         &self,
+        team: &Team,
         gradient: &Tensor,
         size: [i64; 2],
         sum: Option<Tensor>,
@@ -140,7 +144,12 @@ impl Convolution {
             Back::Phases(weight) => {
                 let [_, _, reach, _] = weight.shape()?;
                 let slide = slide([reach - 1, reach - 1]);
-                self.join(&weight.convolve(gradient, None, slide, Activation::None)?, size, &sides)?
+                let blocks = weight.convolve(gradient, None, slide, Activation::None)?;
+                let [_, channels, ..] = self.weight.shape()?;
+                match phases::join(team, &blocks, channels as usize, before, size)? {
+                    Some(gradient) => return added_to(sum, gradient),
+                    None => self.join(&blocks, size, &sides)?,
+                }
             }
             Back::Transposed => self.transposed(gradient, size, &sides)?,
         };

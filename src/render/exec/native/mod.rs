@@ -7,6 +7,7 @@
 //! threads and whatever the processor, so that results do not depend on either.
 
 mod lrn;
+pub(super) mod phases;
 mod pool;
 pub(super) mod rectifier;
 mod team;

@@ -2,13 +2,19 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Normalised, Pool, Response, Team};
+use super::{Normalised, Pool, Response, Team, phases, rectifier};
 use crate::graph::{Padding, Window};
 
 fn random(channels: i64, height: i64, width: i64) -> Tensor {
     // Few different values, so that maxima have equals.
     let map = Tensor::randint(9, [1, height, width, channels], (Kind::Float, Device::Cpu)) - 4;
     map.permute([0, 3, 1, 2])
+}
+
+/// A map and its source as a rectifier leaves them, if there is one.
+fn rectify_if(rectified: bool, mut map: Tensor, leaf: &Tensor) -> (Tensor, Tensor) {
+    // In place, which keeps the layout in memory.
+    if rectified { (map.relu_(), leaf.relu()) } else { (map, leaf.shallow_clone()) }
 }
 
 fn agree(ours: &Tensor, theirs: &Tensor, tolerance: f64) {
@@ -20,12 +26,14 @@ fn agree(ours: &Tensor, theirs: &Tensor, tolerance: f64) {
 #[test]
 fn maxima_and_their_gradients_are_libtorchs() {
     let team = Team::new();
-    for channels in [1, 5, 16, 37, 64] {
+    for channels in [1, 5, 37, 64, 97] {
         for (height, width) in [(1, 1), (7, 9), (12, 5)] {
-            for stride in [1, 2] {
+            for (stride, rectified) in [(1, false), (2, false), (1, true), (2, true)] {
                 let x = random(channels, height, width);
+                let leaf = x.copy().set_requires_grad(true);
+                let (x, input) = rectify_if(rectified, x, &leaf);
                 let window = Window { kernel: [3, 3], stride: [stride, stride], padding: Padding::Same };
-                let pool = Pool::of([height, width], window).unwrap();
+                let pool = Pool::of([height, width], window, rectified).unwrap();
                 let (y, taps) = pool.forward(&team, &x).unwrap().unwrap();
                 // TensorFlow's padding, written out.
                 let pads = [0, 1].map(|axis| {
@@ -34,14 +42,19 @@ fn maxima_and_their_gradients_are_libtorchs() {
                     [before as i64, after as i64]
                 });
                 let around = [pads[1][0], pads[1][1], pads[0][0], pads[0][1]];
-                let leaf = x.copy().set_requires_grad(true);
-                let padded = leaf.f_pad(around, "constant", f64::NEG_INFINITY).unwrap();
+                let padded = input.f_pad(around, "constant", f64::NEG_INFINITY).unwrap();
                 let strides = [stride as i64; 2];
                 let theirs = padded.max_pool2d([3, 3], strides, [0, 0], [1, 1], false);
                 agree(&y, &theirs.detach(), 0.0);
                 let gradient = random(channels, y.size()[2], y.size()[3]);
                 (theirs * &gradient).sum(Kind::Float).backward();
-                agree(&pool.backward(&team, &gradient, &taps).unwrap().unwrap(), &leaf.grad(), 1e-5);
+                let back = |sum| pool.backward(&team, &gradient, &taps, sum).unwrap().unwrap();
+                agree(&back(None), &leaf.grad(), 1e-5);
+                // On top of what other readers hand on, wherever that lies in memory.
+                let other = random(channels, height, width);
+                let both = leaf.grad() + &other;
+                agree(&back(Some(other.copy().contiguous())), &both, 1e-5);
+                agree(&back(Some(other)), &both, 1e-5);
             }
         }
     }
@@ -51,19 +64,84 @@ fn maxima_and_their_gradients_are_libtorchs() {
 fn normalised_responses_and_their_gradients_are_libtorchs() {
     let team = Team::new();
     for channels in [1, 3, 17, 64] {
-        for (radius, beta) in [(2, 0.75), (5, 0.5), (1, 0.6)] {
+        for (radius, beta, rectified) in [(2, 0.75, false), (5, 0.5, false), (1, 0.6, true), (2, 0.75, true)]
+        {
             let response = Response { radius, bias: 1.5, alpha: 0.02, beta };
             let x = random(channels, 4, 3);
             let leaf = x.copy().set_requires_grad(true);
+            let (x, input) = rectify_if(rectified, x, &leaf);
             // libtorch divides by the number of neighbours.
             let size = 2 * radius as i64 + 1;
-            let theirs = local_response_norm(&leaf, size, 0.02, f64::from(beta), 1.5);
+            let theirs = local_response_norm(&input, size, 0.02, f64::from(beta), 1.5);
             agree(&response.forward(&team, &x).unwrap().unwrap(), &theirs.detach(), 1e-5);
             let gradient = random(channels, 4, 3);
             (theirs * &gradient).sum(Kind::Float).backward();
-            agree(&response.backward(&team, &x, &gradient).unwrap().unwrap(), &leaf.grad(), 1e-4);
+            let normalised = Normalised { x, rectified };
+            let back = response.backward(&team, &normalised, &gradient).unwrap().unwrap();
+            agree(&back, &leaf.grad(), 1e-4);
         }
     }
+}
+
+#[test]
+fn gradients_of_rectifiers_are_libtorchs() {
+    let team = Team::new();
+    for channels in [1, 19, 64] {
+        let y = random(channels, 9, 16).relu_();
+        let all = random(2 * channels, 9, 16);
+        let (dense, part) = (random(channels, 9, 16), all.narrow(1, 1, channels));
+        for (gradient, own) in [(&dense, false), (&part, false), (&dense, true)] {
+            let theirs = y.threshold_backward(gradient, 0.0);
+            let theirs6 = y.hardtanh_backward(gradient, 0.0, 3.0);
+            let copy = gradient.copy();
+            let ours = |limit| rectifier::backward(&team, &y, limit, gradient, own).unwrap().unwrap();
+            agree(&ours(f32::INFINITY), &theirs, 0.0);
+            agree(&ours(3.0), &theirs6, 0.0);
+            if !own {
+                agree(gradient, &copy, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn phases_join_as_libtorch_shuffles_pixels() {
+    let team = Team::new();
+    for (channels, top, left) in [(3, 0, 0), (3, 2, 3), (1, 3, 2)] {
+        let map = random(16, 6, 70);
+        let shuffled = map.narrow(1, 0, 4 * channels).pixel_shuffle(2).f_pad([0, 8, 0, 8], "constant", 0.0);
+        // Some rows and columns are cut off, others lie beyond what there is.
+        for (height, width) in [(7, 120), (11, 140)] {
+            let theirs = shuffled.as_ref().unwrap().narrow(2, top, height).narrow(3, left, width);
+            let ours = phases::join(&team, &map, channels as usize, [top, left], [height, width]);
+            agree(&ours.unwrap().unwrap(), &theirs, 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_loop_runs_every_row_once_on_any_number_of_threads() {
+    let team = Team::new();
+    for rows in [0, 1, 2, 7, 5000] {
+        let mut map = vec![0u32; rows * 3];
+        team.over(&mut map, 3, |first, stretch| {
+            for (index, row) in stretch.chunks_exact_mut(3).enumerate() {
+                row.iter_mut().for_each(|value| *value += (first + index) as u32 + 1);
+            }
+        });
+        let expected: Vec<u32> = (0..rows as u32).flat_map(|row| [row + 1; 3]).collect();
+        assert_eq!(map, expected);
+    }
+}
+
+#[test]
+#[should_panic(expected = "row 4999")]
+fn a_panic_in_a_loop_comes_out_of_it() {
+    let mut map = vec![0u32; 5000 * 3];
+    Team::new().over(&mut map, 3, |first, stretch| {
+        let last = first + stretch.len() / 3 - 1;
+        assert!(last != 4999, "row {last}");
+    });
 }
 
 /// Sums over neighbours as a mean of so many, as libtorch's function of the same name computes them.

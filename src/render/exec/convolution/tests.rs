@@ -1,0 +1,48 @@
+//! oneDNN's one pass against libtorch's several.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    super::Layout,
+    onednn::{Activation, OneDnn, Slide},
+    weight::Weight,
+};
+
+fn map(shape: [i64; 4]) -> Tensor {
+    Layout::ChannelsLast.arrange(&Tensor::randn(shape, (Kind::Float, Device::Cpu))).unwrap()
+}
+
+fn agree(ours: &Tensor, theirs: &Tensor) {
+    assert_eq!(ours.size(), theirs.size());
+    let difference =
+        (ours - theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]).max(1.0);
+    assert!(difference < 1e-5, "{difference}");
+}
+
+#[test]
+fn one_pass_gives_what_several_give() {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    assert!(OneDnn::get().is_some(), "this libtorch lacks oneDNN's convolutions");
+    for (channels, out, edge, stride, groups) in
+        [(3, 64, 7, 2, 1), (24, 40, 1, 1, 1), (32, 32, 3, 1, 32), (17, 5, 3, 1, 1), (16, 32, 5, 2, 4)]
+    {
+        let kernel = map([out, channels / groups, edge, edge]);
+        let weight = Weight::new(&kernel, Layout::ChannelsLast).unwrap();
+        let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
+        let slide =
+            Slide { stride: [stride, stride], padding: [edge / 2, edge / 2], dilation: [1, 1], groups };
+        // More sizes than weights are kept ready for, the first of them twice.
+        for (height, width) in [(9, 14), (12, 12), (23, 7), (31, 16), (8, 8), (9, 14)] {
+            let x = map([1, channels, height, width]);
+            let plain = x.conv2d(&kernel, Some(&bias), slide.stride, slide.padding, [1, 1], groups);
+            let convolve = |activation| weight.convolve(&x, Some(&bias), slide, activation).unwrap();
+            agree(&convolve(Activation::None), &plain);
+            agree(&convolve(Activation::Relu), &plain.relu());
+            agree(&convolve(Activation::Relu6), &plain.clamp(0.0, 6.0));
+            let sum = map([1, out, plain.size()[2], plain.size()[3]]);
+            let expected =
+                &sum + x.conv2d(&kernel, None::<Tensor>, slide.stride, slide.padding, [1, 1], groups);
+            agree(&weight.convolve_onto(sum, &x, slide).unwrap(), &expected);
+        }
+    }
+}

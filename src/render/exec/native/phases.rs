@@ -1,0 +1,44 @@
+//! Puts the gradient of a strided convolution's input together from its phases.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{super::super::RenderError, Team, extent, values, values_mut, vectorised};
+
+/// The map `[1, C, H, W]` of `size` rows and columns, one channel after the other, whose pixel `(2i + p, 2j + q)` of
+/// channel `c`, counted from `before`, is `phases[4c + 2p + q, i, j]`; zeros where there is none. None where the loops
+/// cannot run over it.
+pub(in super::super) fn join(
+    team: &Team,
+    phases: &Tensor,
+    channels: usize,
+    before: [i64; 2],
+    size: [i64; 2],
+) -> Result<Option<Tensor>, RenderError> {
+    let Some([rows, columns, step]) = extent(phases) else { return Ok(None) };
+    let [height, width] = size.map(|n| n as usize);
+    let [top, left] = before.map(|n| n as usize);
+    let shape = [1, channels as i64, size[0], size[1]];
+    let mut map = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
+    let from = values::<f32>(phases);
+    team.over(values_mut(&mut map), width, |first, lines| {
+        for (index, line) in lines.chunks_exact_mut(width).enumerate() {
+            let (channel, row) = ((first + index) / height, (first + index) % height + top);
+            if row / 2 >= rows {
+                line.fill(0.0);
+                continue;
+            }
+            let source = &from[row / 2 * columns * step..][..columns * step];
+            interleave(source, step, 4 * channel + 2 * (row % 2), left, line);
+        }
+    });
+    Ok(Some(map))
+}
+
+vectorised! {
+    fn interleave(source: &[f32], step: usize, phase: usize, left: usize, line: &mut [f32]) {
+        for (index, value) in line.iter_mut().enumerate() {
+            let column = index + left;
+            *value = source.get(column / 2 * step + phase + column % 2).copied().unwrap_or(0.0);
+        }
+    }
+}
