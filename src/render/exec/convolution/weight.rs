@@ -16,8 +16,15 @@ const SIZES: usize = 4;
 pub(super) struct Weight {
     /// `[out, in / groups, kh, kw]`.
     plain: Tensor,
-    /// As oneDNN wants them, with the sizes of the maps that this is for; none where it is not to be asked.
-    packed: Option<RefCell<Vec<(Vec<i64>, Tensor)>>>,
+    /// Ready for some sizes; none where oneDNN is not to be asked.
+    packed: Option<RefCell<Vec<Packed>>>,
+}
+
+/// Weights as oneDNN wants them for maps of one size.
+struct Packed {
+    /// `[N, C, H, W]`.
+    size: Vec<i64>,
+    weight: Tensor,
 }
 
 impl Weight {
@@ -77,14 +84,14 @@ impl Weight {
         let Some(library) = OneDnn::get() else { return Ok(None) };
         let size = x.size();
         let mut packed = packed.borrow_mut();
-        if let Some((_, weight)) = packed.iter().find(|(for_size, _)| *for_size == size) {
-            return Ok(Some((library, weight.shallow_clone())));
+        if let Some(ready) = packed.iter().find(|ready| ready.size == size) {
+            return Ok(Some((library, ready.weight.shallow_clone())));
         }
         if packed.len() == SIZES {
             drop(packed.remove(0));
         }
         let weight = pack(&self.plain, slide, &size)?;
-        packed.push((size, weight.shallow_clone()));
+        packed.push(Packed { size, weight: weight.shallow_clone() });
         Ok(Some((library, weight)))
     }
 }
