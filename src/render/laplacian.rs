@@ -18,7 +18,7 @@ const WINDOW: i64 = TAPS.len() as i64;
 
 /// The blur kernel for one device.
 pub(super) struct Laplacian {
-    /// `[3, 1, 5, 5]`, sums to 1 per channel.
+    /// `[1, 1, 5, 5]`, sums to 1. Channels go through it as a batch: as groups they take four to seven times as long.
     down: Tensor,
     /// Four times [`Self::down`]: spreading a pixel over 2×2 must keep the brightness.
     up: Tensor,
@@ -28,7 +28,7 @@ impl Laplacian {
     pub(super) fn new(device: tch::Device) -> Result<Self, RenderError> {
         let taps = Tensor::f_from_slice(&TAPS)?.f_to_device(device)?;
         let kernel = taps.f_outer(&taps)?.f_div_scalar(256.0)?;
-        let down = kernel.f_reshape([1, 1, 5, 5])?.f_repeat([3, 1, 1, 1])?;
+        let down = kernel.f_reshape([1, 1, 5, 5])?;
         Ok(Self { up: down.f_mul_scalar(4.0)?, down })
     }
 
@@ -58,8 +58,9 @@ impl Laplacian {
             let (from, to) = (first.max(0), end.min(height));
             let strip = rows(image, Span { start: from, length: to - from })?;
             let padded = strip.f_pad([left, right, from - first, end - to], "constant", 0.0)?;
-            let blurred = padded.f_conv2d(&self.down, None::<Tensor>, [2, 2], [0, 0], [1, 1], 3)?;
-            rows(&low, span)?.f_copy_(&blurred)?;
+            let blurred =
+                padded.f_transpose(0, 1)?.f_conv2d(&self.down, None::<Tensor>, [2, 2], [0, 0], [1, 1], 1)?;
+            rows(&low, span)?.f_copy_(&blurred.f_transpose(0, 1)?)?;
         }
         Ok(low)
     }
@@ -75,8 +76,16 @@ impl Laplacian {
         let from = ((first - WINDOW + 2) / 2).max(0);
         let to = (last / 2).min(low_height - 1);
         let part = rows(low, Span { start: from, length: to - from + 1 })?;
-        let full = part.f_conv_transpose2d(&self.up, None::<Tensor>, [2, 2], [0, 0], [0, 0], 3, [1, 1])?;
-        Ok(full.f_narrow(2, first - 2 * from, span.length)?.f_narrow(3, left, width)?)
+        let full = part.f_transpose(0, 1)?.f_conv_transpose2d(
+            &self.up,
+            None::<Tensor>,
+            [2, 2],
+            [0, 0],
+            [0, 0],
+            1,
+            [1, 1],
+        )?;
+        Ok(full.f_transpose(0, 1)?.f_narrow(2, first - 2 * from, span.length)?.f_narrow(3, left, width)?)
     }
 }
 
