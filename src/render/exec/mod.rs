@@ -2,11 +2,15 @@
 //!
 //! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`kernel`]). A forward pass
 //! ([`forward`]) runs only the nodes that the wanted layers need, several as one where they can be ([`plan`]), and drops
-//! each activation after its last reader. On
-//! the way to a gradient it keeps what the derivatives need, which is less than the activations, and [`backward`]
-//! walks back with it: to the image only, never to the weights, and without libtorch's autograd, which would keep
-//! every activation alive and has no cheap derivative for some operations. Autograd stays as the oracle of the tests
-//! ([`Executor::forward`] is differentiable).
+//! each activation after its last reader. On the way to a gradient it keeps what the derivatives need, which is less than
+//! the activations, and [`backward`] walks back with it: to the image only, never to the weights, and without libtorch's
+//! autograd, which would keep every activation alive and has no cheap derivative for some operations. Autograd stays as
+//! the oracle of the tests ([`Executor::forward`] is differentiable).
+//!
+//! On the CPU, memory is what most operations wait for, so each value is touched as seldom as possible: a convolution
+//! adds its bias, rectifies, and adds to a sum of gradients while it has a value in a register ([`convolution`]); pooling
+//! and normalisation, which libtorch is slow at, run in loops of our own ([`native`]) that take the derivative of a
+//! rectifier before them along; gradients are written over what nobody reads again. [`profile`] shows what is left.
 //!
 //! Maps are `[1, C, H, W]` in channels-last memory; rows are `[rows, features]`.
 

@@ -39,10 +39,14 @@ fn one_pass_gives_what_several_give() {
             agree(&convolve(Activation::None), &plain);
             agree(&convolve(Activation::Relu), &plain.relu());
             agree(&convolve(Activation::Relu6), &plain.clamp(0.0, 6.0));
-            let sum = map([1, out, plain.size()[2], plain.size()[3]]);
-            let expected =
-                &sum + x.conv2d(&kernel, None::<Tensor>, slide.stride, slide.padding, [1, 1], groups);
-            agree(&weight.convolve_onto(sum, &x, slide).unwrap(), &expected);
+            let alone = x.conv2d(&kernel, None::<Tensor>, slide.stride, slide.padding, [1, 1], groups);
+            let (rows, columns) = (plain.size()[2], plain.size()[3]);
+            // Also what a crop of a larger map has left.
+            let larger = map([1, out, rows + 4, columns + 6]);
+            for sum in [map([1, out, rows, columns]), larger.narrow(2, 1, rows).narrow(3, 2, columns)] {
+                let expected = &sum + &alone;
+                agree(&weight.convolve_onto(sum, &x, slide).unwrap(), &expected);
+            }
         }
     }
 }

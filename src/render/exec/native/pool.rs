@@ -58,7 +58,7 @@ impl Pool {
             .chunks_mut(row)
             .zip(values_mut::<u8>(&mut taps).chunks_mut(row))
             .collect();
-        team.over(&mut both, 1, |first, rows| {
+        team.share(4 * height * row, &mut both, 1, |first, rows| {
             for (index, (y, taps)) in rows.iter_mut().enumerate() {
                 pool_row(self, channels, from, first + index, y, taps);
             }

@@ -12,7 +12,7 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
-/// Values below which a loop is over before another thread has heard of it.
+/// Bytes below which a loop is over before another thread has heard of it.
 const FEW: usize = 8192;
 
 /// Threads for the loops, as many as libtorch uses.
@@ -27,15 +27,25 @@ impl Team {
         Self { size, openmp: OpenMp::get() }
     }
 
-    /// Cuts `rows` of `values` values each into one stretch per thread, and runs each with the number of its first row.
+    /// Cuts a map into rows of `values` values each and these into one stretch per thread, and runs each with the number
+    /// of its first row.
     pub(super) fn over<T: Send>(&self, map: &mut [T], values: usize, run: impl Fn(usize, &mut [T]) + Sync) {
+        self.share(size_of_val(map), map, values, run);
+    }
+
+    /// As [`Self::over`], for rows that are themselves only where to write: `bytes` in all.
+    pub(super) fn share<T: Send>(
+        &self,
+        bytes: usize,
+        map: &mut [T],
+        values: usize,
+        run: impl Fn(usize, &mut [T]) + Sync,
+    ) {
         let rows = map.len() / values.max(1);
         match self.openmp {
-            Some(openmp) if self.size > 1 && rows > 1 && std::mem::size_of_val(map) >= FEW => {
-                openmp.run(
-                    self.size,
-                    &Work { map: map.as_mut_ptr(), rows, values, run, panic: Mutex::default() },
-                );
+            Some(openmp) if self.size > 1 && rows > 1 && bytes >= FEW => {
+                let map = map.as_mut_ptr();
+                openmp.run(self.size, &Work { map, rows, values, run, panic: Mutex::default() });
             }
             _ => run(0, map),
         }
