@@ -119,7 +119,7 @@ async fn a_running_job_is_canceled_and_the_next_one_runs() {
     let endless = json!({
         "objectives": [{ "layer": "block5" }], "octaves": 1, "iterations": 1000,
     });
-    let id = server.client.submit(picture(128, 128), &endless).await;
+    let id = server.client.submit(picture(320, 320), &endless).await;
     let next = server.client.submit(picture(64, 64), &quick()).await;
     server.client.job_until(&id, |job| job["progress"]["iteration"].as_u64() >= Some(1)).await;
     let asked = server.client.post(&format!("/v1/jobs/{id}/cancel")).await;

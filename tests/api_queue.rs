@@ -117,7 +117,7 @@ fn endless() -> Value {
 async fn a_deadline_stops_a_job_that_runs() {
     let server = TestServer::start().await;
     // The earlier of two deadlines counts.
-    let wish = form(picture(128, 128), &endless()).text("deadline_seconds", "2");
+    let wish = form(picture(320, 320), &endless()).text("deadline_seconds", "2");
     let url = format!("{}/v1/jobs", server.client.url);
     let response = server.client.http.post(url).header("cancel-after", "1h").multipart(wish).send().await;
     let id = id_of(response.unwrap()).await;
@@ -160,7 +160,7 @@ async fn an_erased_job_is_gone_with_its_pictures() {
     let server = TestServer::start().await;
     let finished = server.client.submit(picture(64, 64), &quick()).await;
     server.client.dream(&finished).await;
-    let running = server.client.submit(picture(128, 128), &endless()).await;
+    let running = server.client.submit(picture(320, 320), &endless()).await;
     let waiting = server.client.submit(picture(64, 64), &quick()).await;
     server.client.job_until(&running, |job| job["progress"]["iteration"].as_u64() >= Some(1)).await;
     for id in [&finished, &waiting, &running] {

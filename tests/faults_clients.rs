@@ -30,7 +30,7 @@ fn endless() -> Value {
 /// A server whose worker is busy.
 async fn busy(folder: &std::path::Path, settings: &[(&str, &str)]) -> (ServerProcess, String) {
     let server = ServerProcess::start(folder, settings).await;
-    let id = server.client.submit(picture(160, 160), &endless()).await;
+    let id = server.client.submit(picture(480, 480), &endless()).await;
     server.client.job_until(&id, |job| job["status"] == "running").await;
     (server, id)
 }
