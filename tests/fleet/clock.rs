@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Instant};
 
 use chrono::{DateTime, TimeDelta};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     audit::Batch,
@@ -63,9 +63,7 @@ async fn clocks_disagree_by_minutes() {
     });
     let batch = Batch::begin(&fleet.patron, orders);
     // And a job that takes longer than its deadline expires by then.
-    let mut late = Order::long(0);
-    (late.spec["iterations"], late.deadline) = (json!(1000), Some(4));
-    late.spec["objectives"] = json!([{ "layer": "block10" }]);
+    let late = Order { deadline: Some(4), ..Order::endless() };
     let late = fleet.patron.order(&late, "late").await;
     let job = fleet.patron.end(&late, Manner::Waits).await;
     assert_eq!(job["status"], "expired", "{job}");

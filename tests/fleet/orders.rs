@@ -48,6 +48,14 @@ impl Order {
         Self::of(format!("long-{kind}"), LONG_STEPS, kind)
     }
 
+    /// One that outlasts every test.
+    pub fn endless() -> Self {
+        let mut order = Self::of("endless".into(), 1000, 0);
+        order.spec["objectives"] = json!([{ "layer": "block10" }]);
+        order.image = Some(picture(256, 256));
+        order
+    }
+
     fn of(name: String, steps: u32, seed: usize) -> Self {
         let spec = json!({
             "objectives": [{ "kind": "l2", "layer": "block2" }],

@@ -68,10 +68,8 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
     let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
     let zombie = &fleet.workers[0];
     // So long that it will not be over when the worker comes back: the zombie has to be told.
-    let (patron, mut order) = (fleet.patron.clone(), Order::long(0));
-    order.spec["iterations"] = serde_json::json!(1000);
-    order.spec["objectives"] = serde_json::json!([{ "layer": "block10" }]);
-    let long = patron.order(&order, "long").await;
+    let patron = fleet.patron.clone();
+    let long = patron.order(&Order::endless(), "long").await;
     let order = Order::long(1);
     let batch = Batch::begin(&patron, std::iter::repeat_n(order, 8));
     all_at_work(&fleet).await;
