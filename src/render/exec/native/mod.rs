@@ -24,18 +24,9 @@ pub(super) use team::Team;
 
 /// Rows, columns and channels of a map that the loops can run over; none where it must go libtorch's way.
 pub(super) fn extent(map: &Tensor) -> Option<[usize; 3]> {
-    let (Ok((1, channels, height, width)), Device::Cpu, Ok(Kind::Float)) =
-        (map.size4(), map.device(), map.f_kind())
-    else {
-        return None;
-    };
-    let dense = map.stride().get(1..) == Some(&[1, width * channels, channels]);
-    // Autograd, which the tests compare with, must see libtorch's operations.
-    (dense && !map.requires_grad() && map.numel() > 0).then_some([
-        height as usize,
-        width as usize,
-        channels as usize,
-    ])
+    let (_, step) = pixels(map)?;
+    let (_, channels, height, width) = map.size4().ok()?;
+    (step as i64 == channels).then_some([height as usize, width as usize, channels as usize])
 }
 
 /// The values of a float32 map whose pixels lie in order but may have others between them, and the distance from one
@@ -49,6 +40,7 @@ fn pixels(map: &Tensor) -> Option<(&[f32], usize)> {
     let stride = map.stride();
     let step = *stride.get(3)?;
     let in_order = stride.get(1..3) == Some(&[1, width * step]) && step >= channels;
+    // Autograd, which the tests compare with, must see libtorch's operations.
     if !in_order || map.requires_grad() || map.numel() == 0 {
         return None;
     }
