@@ -157,7 +157,11 @@ impl App {
             profile: false,
         };
         let count = config.worker.count;
-        let renderers = (0..count).map(|_| Renderer::start(&options)).collect::<Result<Vec<_>, _>>()?;
+        let renderers = if config.worker.together {
+            Renderer::start_together(&options, count)?
+        } else {
+            (0..count).map(|_| Renderer::start(&options)).collect::<Result<Vec<_>, _>>()?
+        };
         Self::assemble(config, Arc::new(catalogue), renderers, Clock::system()).await
     }
 

@@ -109,6 +109,8 @@ pub struct WorkerConfig {
     pub device: String,
     /// CPU threads per render; 0 means one per core.
     pub threads: usize,
+    /// Whether the jobs at work share passes of the network.
+    pub together: bool,
     /// How long a job at work may go on when the server is told to stop.
     pub shutdown_grace: Duration,
 }
@@ -174,7 +176,8 @@ impl Default for QueueConfig {
 
 impl Default for WorkerConfig {
     fn default() -> Self {
-        Self { count: 1, device: "auto".into(), threads: 0, shutdown_grace: Duration::from_secs(20) }
+        let shutdown_grace = Duration::from_secs(20);
+        Self { count: 1, device: "auto".into(), threads: 0, together: false, shutdown_grace }
     }
 }
 
@@ -280,6 +283,7 @@ impl Config {
                 count: fields.number("count", 0, 64).unwrap_or(default.count),
                 device: text(fields, "device").unwrap_or(default.device),
                 threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
+                together: fields.flag("together").unwrap_or(default.together),
                 shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
                     .unwrap_or(default.shutdown_grace),
             }),

@@ -14,7 +14,7 @@ mod work;
 use std::collections::BTreeMap;
 
 pub use octaves::{octave_sizes, sizes};
-pub use tiles::{Grid, HALO, STILL_HALO, Span, Strip};
+pub use tiles::{BATCH, Grid, HALO, STILL_HALO, Span, Strip};
 pub use work::Work;
 
 use crate::{
@@ -147,14 +147,18 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// Work of one gradient over all tiles, and the values that the network computes for the largest.
+    /// Work of one gradient over all tiles, and the values that the network computes in the largest
+    /// pass.
     fn over(&self, height: i64, width: i64) -> Result<(Work, usize), ShapeError> {
         let (rows, columns) = (self.lengths(height), self.lengths(width));
         let (mut sum, mut largest) = (Work::default(), 0.0f64);
         for (&height, &down) in &rows {
             for (&width, &across) in &columns {
                 let window = Work::of_window(self.network, self.layers, height, width)?;
-                largest = largest.max(window.values);
+                // Those of one size may be computed together.
+                let room = BATCH as usize / (height * width).max(1);
+                let together = room.clamp(1, down * across);
+                largest = largest.max(window.values * together as f64);
                 sum = sum + window * (down * across) as f64;
             }
         }

@@ -15,6 +15,10 @@ pub const HALO: i64 = 32;
 /// The same where tiles stay in place: there a seam would grow with every iteration.
 pub const STILL_HALO: i64 = 96;
 
+/// Pixels that a pass of the network may hold in more than one tile: what a batch saves is little for larger tiles, and
+/// who wants small ones may want them for their memory.
+pub const BATCH: i64 = 1 << 16;
+
 /// One axis of a tile or of its core: `start..start + length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

@@ -1,15 +1,19 @@
 //! What the render thread owns: the device and the models loaded onto it.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Instant,
+};
 
-use tch::{Device, Kind};
+use tch::Device;
 
 use super::{
     FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
+    batch::{Link, NetworkKey, Own, Passes},
     checkpoint::Checkpoint,
     device,
     dream::{Dreamed, Hooks, dream},
-    exec::Executor,
     finish,
     mask::Mask,
     objective::Goal,
@@ -33,15 +37,39 @@ const PREVIEW: Encoding = Encoding { format: Format::Jpeg, quality: 80, lossless
 /// Renders requests on one device.
 pub(super) struct Engine {
     device: Device,
-    /// By digest of the model file and precision: a model replaced under the same id is another model.
-    executors: HashMap<(String, Precision), Executor>,
+    networks: Networks,
     /// Whether to find out where the time goes.
     profile: bool,
 }
 
+/// Where networks run.
+enum Networks {
+    /// On this thread.
+    Own(HashMap<NetworkKey, Own>),
+    /// On one that other renders use too.
+    Shared(Link),
+}
+
+/// A network for one render.
+enum Network<'a> {
+    Own(&'a Own),
+    Shared(Box<dyn Passes>),
+}
+
+impl Network<'_> {
+    fn passes(&self) -> &dyn Passes {
+        match self {
+            Self::Own(own) => *own,
+            Self::Shared(shared) => shared.as_ref(),
+        }
+    }
+}
+
 impl Engine {
-    pub(super) fn new(device: Device, profile: bool) -> Self {
-        Self { device, executors: HashMap::new(), profile }
+    /// On one device; networks run where `link` leads, if there is one.
+    pub(super) fn new(device: Device, profile: bool, link: Option<Link>) -> Self {
+        let networks = link.map_or_else(|| Networks::Own(HashMap::new()), Networks::Shared);
+        Self { device, networks, profile }
     }
 
     /// Decodes, dreams and encodes.
@@ -62,9 +90,10 @@ impl Engine {
         let resume = resume.transpose()?;
         let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device));
         let spec = &request.spec;
-        let (executor, fresh) = self.executor(&request.model, spec.precision)?;
-        let goal = Goal::new(executor, &spec.objectives, original.device())?;
-        let walk = Walk::new(executor, &goal, spec, &request.cancel);
+        let (network, fresh) = self.network(&request.model, spec.precision)?;
+        let passes = network.passes();
+        let goal = Goal::new(passes.network(), &spec.objectives)?;
+        let walk = Walk::new(passes, &goal, spec, &request.cancel);
         if fresh {
             walk.warm_up(&original)?;
         }
@@ -74,14 +103,16 @@ impl Engine {
         };
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         if watched {
-            executor.watch();
+            passes.watch();
         }
         let started = Instant::now();
         let Dreamed { image: dreamed, octaves, telling } =
             dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
-        let profile = executor.watched(render_seconds)?;
+        let profile = passes.watched(render_seconds)?;
         let score = walk.score(&dreamed)?;
+        // Those who share it need not wait for this render any more.
+        drop(network);
         finish::restore_original(spec, &original, &dreamed)?;
         if spec.auto_contrast {
             finish::set_contrast(&dreamed)?;
@@ -109,26 +140,29 @@ impl Engine {
         })
     }
 
-    /// The executor for a model and precision, and whether it was made just now.
-    fn executor(
+    /// The network of a model in a precision, and whether it was loaded just now.
+    fn network(
         &mut self,
         model: &Arc<Model>,
         precision: Precision,
-    ) -> Result<(&Executor, bool), RenderError> {
-        let (precision, kind) = match precision {
-            Precision::Auto | Precision::Fp32 => (Precision::Fp32, Kind::Float),
-            Precision::Bf16 => (Precision::Bf16, Kind::BFloat16),
+    ) -> Result<(Network<'_>, bool), RenderError> {
+        let precision = match precision {
+            Precision::Auto => Precision::Fp32,
+            chosen => chosen,
         };
-        let key = (model.sha256.clone(), precision);
-        let fresh = !self.executors.contains_key(&key);
-        if fresh {
-            let executor = Executor::new(Arc::clone(model), self.device, kind)?;
-            self.executors.insert(key.clone(), executor);
+        let key = NetworkKey { model: model.sha256.clone(), precision };
+        match &mut self.networks {
+            Networks::Own(networks) => Ok(match networks.entry(key) {
+                Entry::Occupied(entry) => (Network::Own(entry.into_mut()), false),
+                Entry::Vacant(entry) => {
+                    (Network::Own(entry.insert(Own::load(model, self.device, precision)?)), true)
+                }
+            }),
+            Networks::Shared(link) => {
+                let (shared, fresh) = link.passes(model, key)?;
+                Ok((Network::Shared(Box::new(shared)), fresh))
+            }
         }
-        let executor = self.executors.get(&key);
-        executor
-            .map(|executor| (executor, fresh))
-            .ok_or_else(|| RenderError::Engine("the executor is gone".into()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! `render/` sees a tensor, nothing inside knows about jobs or HTTP. A full channel is a typed refusal
 //! rather than a wait, so the caller decides what to do about it.
 
+mod batch;
 mod checkpoint;
 mod device;
 mod dream;
@@ -12,6 +13,7 @@ mod exec;
 mod finish;
 mod laplacian;
 mod mask;
+mod native;
 mod objective;
 mod original;
 #[doc(hidden)]
@@ -45,6 +47,7 @@ use crate::{
     plan::TooManyPixels,
     spec::DreamSpec,
 };
+use batch::Link;
 use engine::Engine;
 pub use exec::{NodeProfile, Profile};
 
@@ -275,13 +278,31 @@ impl Renderer {
     /// [`RenderError::Device`] for a device that is not there, [`RenderError::Engine`] when the thread
     /// cannot be started.
     pub fn start(options: &RenderOptions) -> Result<Self, RenderError> {
-        let device = device::select(&options.device)?;
-        device::set_threads(options.threads);
+        let device = prepare(options)?;
+        Self::start_on(device, options, None)
+    }
+
+    /// Starts `count` render threads on one device that run their networks together: the tiles of several renders go
+    /// through in one pass where they are of the same size, want the same layers of the same model, and where that pays.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_together(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
+        let device = prepare(options)?;
+        let link = Link::start(device)?;
+        (0..count).map(|_| Self::start_on(device, options, Some(link.clone()))).collect()
+    }
+
+    fn start_on(
+        device: tch::Device,
+        options: &RenderOptions,
+        link: Option<Link>,
+    ) -> Result<Self, RenderError> {
         let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(options.queue);
         let (max_pixels, profile) = (options.max_pixels, options.profile);
         std::thread::Builder::new()
             .name("render".into())
-            .spawn(move || serve(&inbox, || Engine::new(device, profile), max_pixels))
+            .spawn(move || serve(&inbox, || Engine::new(device, profile, link.clone()), max_pixels))
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
         Ok(Self { tasks, device: device::name(device) })
     }
@@ -307,6 +328,13 @@ impl Renderer {
     pub fn device(&self) -> &str {
         &self.device
     }
+}
+
+/// The device that `options` name, with libtorch's threads set.
+fn prepare(options: &RenderOptions) -> Result<tch::Device, RenderError> {
+    let device = device::select(&options.device)?;
+    device::set_threads(options.threads);
+    Ok(device)
 }
 
 /// The render thread: one request after another until the last handle is dropped.

@@ -5,14 +5,22 @@ use std::sync::Arc;
 use tch::Tensor;
 
 use super::{
-    CancelFlag, RenderError, device, exec::Executor, laplacian::Laplacian, objective::Goal, resample,
+    CancelFlag, RenderError,
+    batch::{Own, Passes},
+    device,
+    laplacian::Laplacian,
+    objective::Goal,
+    resample,
     tiles::Walk,
 };
-use crate::{models::Model, spec::DreamSpec};
+use crate::{
+    models::Model,
+    spec::{DreamSpec, Precision},
+};
 
 /// A model, ready to compute gradients of a spec's objectives.
 pub struct Gradients {
-    executor: Executor,
+    own: Own,
     goal: Goal,
     spec: DreamSpec,
     cancel: CancelFlag,
@@ -25,9 +33,9 @@ impl Gradients {
     /// What the engine says.
     pub fn new(model: &Arc<Model>, spec: &DreamSpec) -> Result<Self, RenderError> {
         device::set_threads(0);
-        let executor = Executor::new(Arc::clone(model), tch::Device::Cpu, tch::Kind::Float)?;
-        let goal = Goal::new(&executor, &spec.objectives, tch::Device::Cpu)?;
-        Ok(Self { executor, goal, spec: spec.clone(), cancel: CancelFlag::default() })
+        let own = Own::load(model, tch::Device::Cpu, Precision::Fp32)?;
+        let goal = Goal::new(own.network(), &spec.objectives)?;
+        Ok(Self { own, goal, spec: spec.clone(), cancel: CancelFlag::default() })
     }
 
     /// Of one tile, `[1, 3, H, W]`, as large as it comes.
@@ -35,7 +43,7 @@ impl Gradients {
     /// # Errors
     /// What the engine says.
     pub fn of_tile(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
-        Ok(self.goal.gradient(&self.executor, tile, None)?.1)
+        Ok(self.goal.gradient(self.own.executor(), tile)?.1)
     }
 
     /// Of an image, `[1, 3, H, W]`, tile by tile, the tiles moved by `shift` pixels to the right and down.
@@ -43,7 +51,7 @@ impl Gradients {
     /// # Errors
     /// What the engine says.
     pub fn of_image(&self, image: &Tensor, shift: (i64, i64)) -> Result<Tensor, RenderError> {
-        Ok(Walk::new(&self.executor, &self.goal, &self.spec, &self.cancel).gradient(image, shift)?.1)
+        Ok(Walk::new(&self.own, &self.goal, &self.spec, &self.cancel).gradient(image, shift)?.1)
     }
 }
 

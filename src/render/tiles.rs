@@ -1,12 +1,13 @@
 //! Gradients tile by tile: memory is bounded by the tile, not by the picture.
 //!
 //! In each step the tiles lie as if the image had been rolled by a random offset, so that their borders fall
-//! elsewhere each time and no seam builds up. Where tiles lie is decided in [`crate::plan`].
+//! elsewhere each time and no seam builds up. Where tiles lie is decided in [`crate::plan`], how many of one size are
+//! computed together in [`batch`](super::batch).
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 use tch::{Kind, Tensor};
 
-use super::{CancelFlag, RenderError, exec::Executor, objective::Goal, resample::Rows};
+use super::{CancelFlag, RenderError, batch::Passes, objective::Goal, resample::Rows};
 use crate::{
     plan::{Grid, Span, Strip},
     spec::{DreamSpec, Tiling},
@@ -21,32 +22,33 @@ fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
 
 /// What a gradient step needs besides the image.
 pub(super) struct Walk<'a> {
-    executor: &'a Executor,
+    passes: &'a dyn Passes,
     goal: &'a Goal,
     grid: Grid,
     cancel: &'a CancelFlag,
 }
 
-/// Score and gradient of one tile's core are parts of a whole; so is its share of the pixels.
-struct Part {
-    score: f64,
-    area: f64,
+/// One tile.
+#[derive(Clone, Copy)]
+struct Tile {
+    row: Strip,
+    column: Strip,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(
-        executor: &'a Executor,
+        passes: &'a dyn Passes,
         goal: &'a Goal,
         spec: &DreamSpec,
         cancel: &'a CancelFlag,
     ) -> Self {
-        let grid = Grid::of(spec, goal.stride(executor));
-        Self::over(executor, goal, grid, cancel)
+        let grid = Grid::of(spec, goal.stride(passes.network()));
+        Self::over(passes, goal, grid, cancel)
     }
 
     /// As [`Self::new`], over a grid of one's own.
-    pub(super) fn over(executor: &'a Executor, goal: &'a Goal, grid: Grid, cancel: &'a CancelFlag) -> Self {
-        Self { executor, goal, grid, cancel }
+    pub(super) fn over(passes: &'a dyn Passes, goal: &'a Goal, grid: Grid, cancel: &'a CancelFlag) -> Self {
+        Self { passes, goal, grid, cancel }
     }
 
     /// A random offset for [`Self::gradient`].
@@ -56,7 +58,7 @@ impl<'a> Walk<'a> {
 
     /// Whether every tile of an image of this size is large enough for the network.
     pub(super) fn fits(&self, height: i64, width: i64) -> bool {
-        self.goal.fits(self.executor, self.grid.least(height), self.grid.least(width))
+        self.goal.fits(self.passes.network(), self.grid.least(height), self.grid.least(width))
     }
 
     /// Score and gradient of the whole `image`, `[1, 3, H, W]`. The tiles lie on the image as if it had been
@@ -69,18 +71,33 @@ impl<'a> Walk<'a> {
         let (_, _, height, width) = image.size4()?;
         let gradient = image.f_zeros_like()?;
         let whole = match self.grid.tiling {
-            Tiling::Even => Some(self.goal.positions(self.executor, height, width)?),
+            Tiling::Even => Some(self.goal.positions(self.passes.network(), height, width)?),
             // Each tile on its own, as the article has it.
             Tiling::Article => None,
         };
-        let score = self.over_tiles(height, width, |row, column| {
-            let window = gather(image, row.window, column.window, shift)?;
-            let (score, tile) = self.goal.gradient(self.executor, &window, whole.as_deref())?;
-            let tile = cut(&tile, inner(row), inner(column))?;
-            scatter(&tile, &gradient, row.core, column.core, shift)?;
-            Ok(score)
-        })?;
-        Ok((score, gradient))
+        let mut mean = Mean::default();
+        for tiles in alike(self.tiles(height, width)) {
+            let size = tiles[0].size();
+            let mut rest = &tiles[..];
+            while !rest.is_empty() {
+                self.go_on()?;
+                let count = self.passes.at_once(self.goal, size, rest.len()).min(rest.len());
+                let (batch, others) = rest.split_at(count);
+                rest = others;
+                let windows =
+                    batch.iter().map(|tile| gather(image, tile.row.window, tile.column.window, shift));
+                let windows = join(windows.collect::<Result<_, _>>()?, 0)?;
+                let (scores, parts) =
+                    self.passes.gradients(windows, self.goal, whole.as_deref(), self.cancel)?;
+                for (index, (tile, score)) in batch.iter().zip(scores).enumerate() {
+                    let part = parts.f_narrow(0, index as i64, 1)?;
+                    let part = cut(&part, inner(tile.row), inner(tile.column))?;
+                    scatter(&part, &gradient, tile.row.core, tile.column.core, shift)?;
+                    mean.add(score, tile);
+                }
+            }
+        }
+        Ok((mean.value(), gradient))
     }
 
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
@@ -90,7 +107,7 @@ impl<'a> Walk<'a> {
         if let (Some(row), Some(column)) = (first(height), first(width)) {
             let rows = image.rows(row.window)?.f_to_kind(Kind::Float)?;
             let tile = rows.f_narrow(3, column.window.start, column.window.length)?;
-            drop(self.goal.gradient(self.executor, &tile, None)?);
+            drop(self.passes.gradients(tile, self.goal, None, self.cancel)?);
         }
         Ok(())
     }
@@ -98,31 +115,63 @@ impl<'a> Walk<'a> {
     /// Score of the whole image, tiles as in [`Self::gradient`] without a shift.
     pub(super) fn score(&self, image: &Tensor) -> Result<f64, RenderError> {
         let (_, _, height, width) = image.size4()?;
-        self.over_tiles(height, width, |row, column| {
-            let window = cut(image, row.window, column.window)?;
-            Ok(self.goal.score(self.executor, &window)?.f_double_value(&[])?)
-        })
+        let mut mean = Mean::default();
+        for tile in self.tiles(height, width) {
+            self.go_on()?;
+            let window = cut(image, tile.row.window, tile.column.window)?;
+            mean.add(self.passes.score(window, self.goal, self.cancel)?, &tile);
+        }
+        Ok(mean.value())
     }
 
-    /// Mean of what `visit` says of each tile, weighted by the pixels of its core.
-    fn over_tiles(
-        &self,
-        height: i64,
-        width: i64,
-        mut visit: impl FnMut(Strip, Strip) -> Result<f64, RenderError>,
-    ) -> Result<f64, RenderError> {
-        let mut whole = Part { score: 0.0, area: 0.0 };
-        for row in self.grid.strips(height) {
-            for column in self.grid.strips(width) {
-                if self.cancel.is_canceled() {
-                    return Err(RenderError::Canceled);
-                }
-                let area = (row.core.length * column.core.length) as f64;
-                whole.score += visit(row, column)? * area;
-                whole.area += area;
-            }
+    /// All tiles of an image of this size, row by row.
+    fn tiles(&self, height: i64, width: i64) -> Vec<Tile> {
+        let columns = self.grid.strips(width);
+        let rows = self.grid.strips(height).into_iter();
+        rows.flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
+    }
+
+    /// Whether nobody has asked to stop.
+    fn go_on(&self) -> Result<(), RenderError> {
+        if self.cancel.is_canceled() { Err(RenderError::Canceled) } else { Ok(()) }
+    }
+}
+
+impl Tile {
+    /// What the network sees, `[H, W]`.
+    fn size(&self) -> [i64; 2] {
+        [self.row.window.length, self.column.window.length]
+    }
+}
+
+/// Tiles by the size of what the network sees; those of a size, and the sizes, in the order in which they come.
+fn alike(tiles: Vec<Tile>) -> Vec<Vec<Tile>> {
+    let mut groups: Vec<Vec<Tile>> = Vec::new();
+    for tile in tiles {
+        match groups.iter_mut().find(|group| group[0].size() == tile.size()) {
+            Some(group) => group.push(tile),
+            None => groups.push(vec![tile]),
         }
-        Ok(whole.score / whole.area)
+    }
+    groups
+}
+
+/// A mean over tiles, weighted by the pixels of their cores.
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    area: f64,
+}
+
+impl Mean {
+    fn add(&mut self, score: f64, tile: &Tile) {
+        let area = (tile.row.core.length * tile.column.core.length) as f64;
+        self.sum += score * area;
+        self.area += area;
+    }
+
+    fn value(&self) -> f64 {
+        self.sum / self.area
     }
 }
 
@@ -151,16 +200,20 @@ fn unrolled(span: Span, shift: i64, n: i64) -> impl Iterator<Item = (Span, Span)
 /// One tile of the rolled image: a view, or a copy where it crosses an edge.
 fn gather(image: &Tensor, row: Span, column: Span, (x, y): (i64, i64)) -> Result<Tensor, RenderError> {
     let (_, _, height, width) = image.size4()?;
-    let join = |parts: Vec<Tensor>, dimension| match &parts[..] {
-        [whole] => Ok(whole.shallow_clone()),
-        parts => Tensor::f_cat(parts, dimension),
-    };
     let columns = unrolled(column, x, width);
     let rows = unrolled(row, y, height).map(|(_, row)| -> Result<Tensor, RenderError> {
         let parts = columns.clone().map(|(_, column)| cut(image, row, column));
-        Ok(join(parts.collect::<Result<_, _>>()?, 3)?)
+        join(parts.collect::<Result<_, _>>()?, 3)
     });
-    Ok(join(rows.collect::<Result<_, _>>()?, 2)?)
+    join(rows.collect::<Result<_, _>>()?, 2)
+}
+
+/// The parts along an axis; one part as it is.
+fn join(parts: Vec<Tensor>, axis: i64) -> Result<Tensor, RenderError> {
+    Ok(match &parts[..] {
+        [whole] => whole.shallow_clone(),
+        parts => Tensor::f_cat(parts, axis)?,
+    })
 }
 
 /// Writes the tile at `row` and `column` of the rolled image.

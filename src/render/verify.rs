@@ -210,7 +210,7 @@ impl Subject<'_> {
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
         let executor = self.executor(ARITHMETICS[0])?;
-        let goal = Goal::new(&executor, std::slice::from_ref(objective), self.image.device())?;
+        let goal = Goal::new(executor.network(), std::slice::from_ref(objective))?;
         let score = goal.score(&executor, self.image)?.f_double_value(&[])?;
         let &[reference] = &expected.data[..] else {
             return Ok(Err(format!("has shape {:?}; a score is one number", expected.shape)));
@@ -231,8 +231,8 @@ impl Subject<'_> {
         let mut best: Option<Check> = None;
         for arithmetic in ARITHMETICS {
             let executor = self.executor(arithmetic)?;
-            let goal = Goal::new(&executor, std::slice::from_ref(objective), self.image.device())?;
-            let gradient = arithmetic.run(|| goal.gradient(&executor, self.image, None));
+            let goal = Goal::new(executor.network(), std::slice::from_ref(objective))?;
+            let gradient = arithmetic.run(|| goal.gradient(&executor, self.image));
             let gradient = gradient?.1.f_permute([0, 2, 3, 1])?;
             let errors = match difference(&gradient, expected)? {
                 Ok(errors) => errors,

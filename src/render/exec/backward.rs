@@ -3,12 +3,14 @@
 use tch::Tensor;
 
 use super::{
-    super::RenderError,
-    Executor, added_to,
+    super::{
+        RenderError,
+        native::{added_to, rectifier},
+    },
+    Executor,
     forward::Trace,
     ints,
     kernel::Kernel,
-    native::rectifier,
     window::{Padded, average_backward, crop},
 };
 use crate::graph::{NodeId, Op};

@@ -3,10 +3,12 @@
 use tch::{Kind, Tensor};
 
 use super::{
-    super::RenderError,
+    super::{
+        RenderError,
+        native::{self, Normalised, Pool},
+    },
     Executor, ints,
     kernel::Kernel,
-    native::{self, Normalised, Pool},
     plan::{Along, Plan, Role},
     window::{Padded, average, pad},
 };
@@ -59,7 +61,7 @@ impl Executor {
         keep: bool,
     ) -> Result<(Vec<Trace>, Vec<Tensor>), RenderError> {
         let network = self.network();
-        let (_, _, height, width) = image.size4()?;
+        let (images, _, height, width) = image.size4()?;
         let shapes = network.shapes(wanted, height as usize, width as usize)?;
         let Plan { roles, mut readers, rectified } = self.plan(wanted);
         let mut values: Vec<Option<Tensor>> = roles.iter().map(|_| None).collect();
@@ -87,7 +89,7 @@ impl Executor {
             let (value, trace) = match role {
                 Role::Runs(along) => self.timed(
                     || self.apply(id, inputs, along, rectified[index]),
-                    |profile, seconds| profile.forward(network, id, shapes[index], seconds),
+                    |profile, seconds| profile.forward(network, id, shapes[index], images, seconds),
                 )?,
                 _ => taken(&node.op, inputs)?,
             };

@@ -3,10 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    super::RenderError,
+    super::{RenderError, native::Response},
     Layout,
     convolution::{Convolution, Filter},
-    native::Response,
 };
 use crate::graph::{Array, Network, NodeId, Op};
 

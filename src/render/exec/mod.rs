@@ -9,16 +9,15 @@
 //!
 //! On the CPU, memory is what most operations wait for, so each value is touched as seldom as possible: a convolution
 //! adds its bias, rectifies, and adds to a sum of gradients while it has a value in a register ([`convolution`]); pooling
-//! and normalisation, which libtorch is slow at, run in loops of our own ([`native`]) that take the derivative of a
+//! and normalisation, which libtorch is slow at, run in loops of our own ([`native`](super::native)) that take the derivative of a
 //! rectifier before them along; gradients are written over what nobody reads again. [`profile`] shows what is left.
 //!
-//! Maps are `[1, C, H, W]` in channels-last memory; rows are `[rows, features]`.
+//! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
 
 mod backward;
 mod convolution;
 mod forward;
 mod kernel;
-mod native;
 mod plan;
 mod profile;
 mod window;
@@ -27,14 +26,13 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use tch::{Device, Kind, Tensor};
 
-use super::RenderError;
+use super::{RenderError, native::Team};
 use crate::{
     graph::{Network, NodeId},
     models::{Model, Preprocessing},
 };
 use forward::Trace;
 use kernel::Kernel;
-use native::Team;
 pub use profile::{NodeProfile, Profile};
 
 /// How maps lie in memory. The results differ in the last digit only.
@@ -102,6 +100,10 @@ impl Executor {
             .map(|index| Kernel::upload(network, NodeId(index), layout, device, kind))
             .collect::<Result<_, _>>()?;
         Ok(Self { model, kernels, team: Team::new(), device, kind, layout, profile: RefCell::default() })
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device
     }
 
     /// The network that runs here.
@@ -173,14 +175,6 @@ impl Tape<'_> {
         let gradient = tch::no_grad(|| executor.back(traces, &wanted, seeds))?;
         Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)
     }
-}
-
-/// `part`, added to a map that nobody else looks at where there is one.
-fn added_to(sum: Option<Tensor>, part: Tensor) -> Result<Tensor, RenderError> {
-    Ok(match sum {
-        Some(mut sum) => sum.f_add_(&part)?,
-        None => part,
-    })
 }
 
 fn ints(pair: [usize; 2]) -> [i64; 2] {

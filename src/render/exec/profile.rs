@@ -57,12 +57,20 @@ impl Profile {
         self.multiply_adds() / self.seconds / self.matrix_rate
     }
 
-    /// Notes that a node ran forward and gave a value of `shape`.
-    pub(super) fn forward(&mut self, network: &Network, id: NodeId, shape: Option<Shape>, seconds: f64) {
+    /// Notes that a node ran forward and gave values of `shape` for so many images.
+    pub(super) fn forward(
+        &mut self,
+        network: &Network,
+        id: NodeId,
+        shape: Option<Shape>,
+        images: i64,
+        seconds: f64,
+    ) {
         let node = &mut self.nodes[id.0];
         node.forward += seconds;
         // The way back to the input is the same convolution, turned around.
-        node.multiply_adds += 2.0 * shape.map_or(0.0, |shape| network.multiply_adds(id, shape));
+        let each = shape.map_or(0.0, |shape| network.multiply_adds(id, shape));
+        node.multiply_adds += 2.0 * each * images as f64;
     }
 
     /// Notes that a node ran back.

@@ -4,10 +4,16 @@
 mod properties;
 mod references;
 
+use std::sync::Arc;
+
 use tch::Tensor;
 
 use crate::spec::{
     DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
+};
+use crate::{
+    graph::{Array, Network, Node, NodeId, Op, Padding, Window},
+    models::{Model, Preprocessing},
 };
 
 /// `max |Δ| / max |expected|`.
@@ -17,11 +23,11 @@ fn max_ratio(actual: &Tensor, expected: &Tensor) -> f64 {
     ratio.double_value(&[])
 }
 
-fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> Objective {
+pub(super) fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> Objective {
     Objective { kind, layer: layer.into(), channels: channels.to_vec(), class: None, weight: 1.0 }
 }
 
-fn spec(objective: Objective) -> DreamSpec {
+pub(super) fn spec(objective: Objective) -> DreamSpec {
     DreamSpec {
         model: "test".into(),
         noise: None,
@@ -48,4 +54,48 @@ fn spec(objective: Objective) -> DreamSpec {
         lossless: false,
         recipe: true,
     }
+}
+
+/// A small network with random weights that reaches every kind of derivative, for images of any size.
+pub(super) fn random_network() -> Arc<Model> {
+    let mut state = 1u64;
+    let mut random = |shape: &[usize]| {
+        let data: Vec<f32> = (0..shape.iter().product())
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.8
+            })
+            .collect();
+        Array::new(shape.to_vec(), data).unwrap()
+    };
+    let same = |kernel| Window { kernel: [kernel; 2], stride: [2, 2], padding: Padding::Same };
+    let conv = |weight: Array, stride, groups| Op::Conv2d {
+        weight,
+        bias: None,
+        stride: [stride; 2],
+        dilation: [1, 1],
+        padding: Padding::Same,
+        groups,
+    };
+    let ops = [
+        ("input", Op::Input { channels: 3 }, vec![]),
+        ("conv", conv(random(&[8, 3, 3, 3]), 2, 1), vec![0]),
+        ("bias", Op::BiasAdd { bias: random(&[8]) }, vec![1]),
+        ("lrn", Op::Lrn { radius: 2, bias: 1.0, alpha: 0.1, beta: 0.75 }, vec![2]),
+        ("average", Op::AvgPool(same(3)), vec![3]),
+        ("maximum", Op::MaxPool(same(3)), vec![3]),
+        ("both", Op::Concat, vec![4, 5]),
+        ("depthwise", conv(random(&[16, 1, 5, 5]), 1, 16), vec![6]),
+        ("sum", Op::Add, vec![6, 7]),
+        ("pooled", Op::SpatialMean, vec![8]),
+        ("logits", Op::MatMul { weight: random(&[16, 10]) }, vec![9]),
+        ("softmax", Op::Softmax, vec![10]),
+    ];
+    let nodes = ops.into_iter().map(|(name, op, inputs)| Node {
+        name: name.into(),
+        op,
+        inputs: inputs.into_iter().map(NodeId).collect(),
+    });
+    let model = Model::of_network("random", Network::new(nodes.collect()).unwrap(), "sum", Some("logits"));
+    Arc::new(Model { preprocessing: Preprocessing { mean: 100.0, scale: 0.02 }, ..model })
 }

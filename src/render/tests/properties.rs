@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         CancelFlag, RenderError,
+        batch::{Own, Passes},
         checkpoint::Checkpoint,
         dream::{Hooks, dream},
         exec::Executor,
@@ -20,12 +21,11 @@ use super::{
         seams,
         tiles::Walk,
     },
-    objective, spec,
+    objective, random_network, spec,
 };
 use crate::{
-    graph::{Array, Network, Node, NodeId, Op, Padding, Window},
-    models::{self, Model, Preprocessing},
-    picture,
+    graph::Op,
+    models, picture,
     plan::{HALO, octave_sizes},
     spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode},
 };
@@ -58,50 +58,6 @@ fn octaves_reassemble_the_image_exactly() {
     }
 }
 
-/// A small network with random weights that reaches every kind of derivative, for images of any size.
-fn random_network() -> Arc<Model> {
-    let mut state = 1u64;
-    let mut random = |shape: &[usize]| {
-        let data: Vec<f32> = (0..shape.iter().product())
-            .map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.8
-            })
-            .collect();
-        Array::new(shape.to_vec(), data).unwrap()
-    };
-    let same = |kernel| Window { kernel: [kernel; 2], stride: [2, 2], padding: Padding::Same };
-    let conv = |weight: Array, stride, groups| Op::Conv2d {
-        weight,
-        bias: None,
-        stride: [stride; 2],
-        dilation: [1, 1],
-        padding: Padding::Same,
-        groups,
-    };
-    let ops = [
-        ("input", Op::Input { channels: 3 }, vec![]),
-        ("conv", conv(random(&[8, 3, 3, 3]), 2, 1), vec![0]),
-        ("bias", Op::BiasAdd { bias: random(&[8]) }, vec![1]),
-        ("lrn", Op::Lrn { radius: 2, bias: 1.0, alpha: 0.1, beta: 0.75 }, vec![2]),
-        ("average", Op::AvgPool(same(3)), vec![3]),
-        ("maximum", Op::MaxPool(same(3)), vec![3]),
-        ("both", Op::Concat, vec![4, 5]),
-        ("depthwise", conv(random(&[16, 1, 5, 5]), 1, 16), vec![6]),
-        ("sum", Op::Add, vec![6, 7]),
-        ("pooled", Op::SpatialMean, vec![8]),
-        ("logits", Op::MatMul { weight: random(&[16, 10]) }, vec![9]),
-        ("softmax", Op::Softmax, vec![10]),
-    ];
-    let nodes = ops.into_iter().map(|(name, op, inputs)| Node {
-        name: name.into(),
-        op,
-        inputs: inputs.into_iter().map(NodeId).collect(),
-    });
-    let model = Model::of_network("random", Network::new(nodes.collect()).unwrap(), "sum", Some("logits"));
-    Arc::new(Model { preprocessing: Preprocessing { mean: 100.0, scale: 0.02 }, ..model })
-}
-
 #[test]
 fn gradients_agree_with_finite_differences() {
     tch::manual_seed(3);
@@ -114,8 +70,8 @@ fn gradients_agree_with_finite_differences() {
         Objective { class: Some(3), ..objective(ObjectiveKind::Class, "softmax", &[]) },
         Objective { class: Some(7), ..objective(ObjectiveKind::Probability, "logits", &[]) },
     ] {
-        let goal = Goal::new(&executor, std::slice::from_ref(&objective), Device::Cpu).unwrap();
-        let (_, gradient) = goal.gradient(&executor, &image, None).unwrap();
+        let goal = Goal::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
+        let (_, gradient) = goal.gradient(&executor, &image).unwrap();
         let direction = Tensor::randn_like(&image);
         let along = |t: f64| goal.score(&executor, &(&image + &direction * t)).unwrap().double_value(&[]);
         let step = 1e-3;
@@ -129,11 +85,11 @@ fn gradients_agree_with_finite_differences() {
 #[test]
 fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
     tch::manual_seed(11);
-    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
+    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     let objective = objective(ObjectiveKind::L2, "sum", &[]);
     for (height, width) in [(300, 217), (129, 511)] {
         let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
-        let seams = seams::measure_on(&executor, &objective, &image, 128).unwrap();
+        let seams = seams::measure_on(&own, &objective, &image, 128).unwrap();
         let even = |halo| seams.iter().find(|seam| seam.walk == "even" && seam.halo == halo).unwrap();
         // "sum" is influenced by 39 pixels, 19 to each side: none of them lies beyond the halo.
         assert!(even(HALO).border < 1e-4 && even(HALO).interior < 1e-4, "{:?}", even(HALO));
@@ -154,14 +110,14 @@ fn the_way_back_agrees_with_autograd() {
     for (model, layer) in cases {
         let executor = Executor::new(model, Device::Cpu, Kind::Double).unwrap();
         let objective = objective(ObjectiveKind::L2, &layer, &[]);
-        let goal = Goal::new(&executor, std::slice::from_ref(&objective), Device::Cpu).unwrap();
+        let goal = Goal::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
         // Even and odd sizes: TensorFlow's padding differs, and last rows may be out of reach.
         for (height, width) in [(33, 47), (64, 40), (38, 37), (35, 66)] {
-            if !goal.fits(&executor, height, width) {
+            if !goal.fits(executor.network(), height, width) {
                 continue;
             }
             let image = Tensor::rand([1, 3, height, width], (Kind::Double, Device::Cpu)) * 255.0;
-            let (_, gradient) = goal.gradient(&executor, &image, None).unwrap();
+            let (_, gradient) = goal.gradient(&executor, &image).unwrap();
             let leaf = image.set_requires_grad(true);
             let score = goal.score(&executor, &leaf).unwrap();
             let expected = Tensor::run_backward(&[&score], &[&leaf], false, false).remove(0);
@@ -175,10 +131,10 @@ fn the_way_back_agrees_with_autograd() {
 
 /// Dreams on `random_network` without any callback.
 fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor, Vec<Checkpoint>) {
-    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
-    let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
+    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
+    let goal = Goal::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
-    let walk = Walk::new(&executor, &goal, spec, &cancel);
+    let walk = Walk::new(&own, &goal, spec, &cancel);
     let (mut fractions, mut checkpoints) = (Vec::new(), Vec::new());
     let hooks = Hooks {
         on_progress: &mut |progress| fractions.push(progress.fraction),
@@ -270,11 +226,11 @@ fn a_resumed_dream_ends_with_the_same_bytes() {
 
 #[test]
 fn a_canceled_walk_stops() {
-    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
+    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     let spec = spec(objective(ObjectiveKind::L2, "sum", &[]));
-    let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
+    let goal = Goal::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
-    let walk = Walk::new(&executor, &goal, &spec, &cancel);
+    let walk = Walk::new(&own, &goal, &spec, &cancel);
     let hooks = Hooks {
         on_progress: &mut |progress| {
             assert_eq!(progress.iteration, 1);
@@ -288,12 +244,12 @@ fn a_canceled_walk_stops() {
 
 #[test]
 fn an_ascent_that_runs_away_is_an_error() {
-    let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
+    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     for iterations in [1, 4] {
         let spec = DreamSpec { step: 3e38, iterations, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
-        let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
+        let goal = Goal::new(own.network(), &spec.objectives).unwrap();
         let cancel = CancelFlag::default();
-        let walk = Walk::new(&executor, &goal, &spec, &cancel);
+        let walk = Walk::new(&own, &goal, &spec, &cancel);
         let hooks =
             Hooks { on_progress: &mut |_| {}, on_octave: &mut |_, _| panic!("no octave was finished") };
         let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, hooks);

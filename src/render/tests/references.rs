@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         CancelFlag,
+        batch::{Own, Passes},
         dream::{Hooks, dream},
         exec::Executor,
         laplacian::Laplacian,
@@ -174,13 +175,13 @@ fn tiled_gradients_match_the_article() {
     let test = "tiled_gradients_match_the_article";
     let Some(model) = bvlc(test) else { return };
     let arrays = arrays(&shared(test, "references/bvlc_inception_graph/tiled.npz").unwrap());
-    let executor = Executor::new(model, Device::Cpu, Kind::Float).unwrap();
+    let own = Own::new(Executor::new(model, Device::Cpu, Kind::Float).unwrap());
     let spec = spec(objective(ObjectiveKind::L2, "mixed4c", &[]));
-    let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
+    let goal = Goal::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
     for (name, tile, shift) in [("grad", 128, (51, 37)), ("grad_tile512", 512, (0, 0))] {
         let grid = Grid { tile, halo: 0, stride: 1, tiling: Tiling::Article };
-        let walk = Walk::over(&executor, &goal, grid, &cancel);
+        let walk = Walk::over(&own, &goal, grid, &cancel);
         let (_, gradient) = walk.gradient(&arrays["input"], shift).unwrap();
         let error = norm_ratio(&gradient, &arrays[name]);
         assert!(error <= 1e-3, "{name}: {error}");
@@ -212,10 +213,10 @@ fn short_runs_of_every_preset_match_the_article() {
         // The references pass kinks, where rounding decides: see the introduction of `verify`.
         let mut runs = verify::ARITHMETICS.iter().map(|arithmetic| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;
-            let executor = Executor::with_layout(Arc::clone(&model), Device::Cpu, kind, layout).unwrap();
-            let goal = Goal::new(&executor, &spec.objectives, Device::Cpu).unwrap();
+            let own = Own::new(Executor::with_layout(Arc::clone(&model), Device::Cpu, kind, layout).unwrap());
+            let goal = Goal::new(own.network(), &spec.objectives).unwrap();
             let cancel = CancelFlag::default();
-            let walk = Walk::new(&executor, &goal, &spec, &cancel);
+            let walk = Walk::new(&own, &goal, &spec, &cancel);
             let hooks = Hooks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()) };
             let start = Original::of_floats(&arrays[start]);
             let actual = arithmetic.run(|| dream(&walk, &spec, &start, None, u64::MAX, None, hooks).unwrap());

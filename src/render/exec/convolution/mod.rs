@@ -12,9 +12,11 @@ mod weight;
 use tch::Tensor;
 
 use super::{
-    super::RenderError,
-    Layout, added_to, ints,
-    native::{Team, phases},
+    super::{
+        RenderError,
+        native::{Team, added_to, phases},
+    },
+    Layout, ints,
     window::{Padded, crop, pad, sides},
 };
 use crate::graph::Padding;

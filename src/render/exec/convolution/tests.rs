@@ -31,8 +31,13 @@ fn one_pass_gives_what_several_give() {
         let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
         let slide =
             Slide { stride: [stride, stride], padding: [edge / 2, edge / 2], dilation: [1, 1], groups };
-        // More sizes than weights are kept ready for, the first of them twice.
-        for (height, width) in [(9, 14), (12, 12), (23, 7), (31, 16), (8, 8), (9, 14)] {
+        // More sizes in turn than weights are kept ready for.
+        for index in (0..24).map(|index| index % 12) {
+            let x = map([1 + index % 3, channels, 9 + index, 30 - index]);
+            let plain = x.conv2d(&kernel, Some(&bias), slide.stride, slide.padding, [1, 1], groups);
+            agree(&weight.convolve(&x, Some(&bias), slide, Activation::None).unwrap(), &plain);
+        }
+        for (height, width) in [(9, 14), (12, 12), (23, 7), (31, 16), (8, 8)] {
             let x = map([1, channels, height, width]);
             let plain = x.conv2d(&kernel, Some(&bias), slide.stride, slide.padding, [1, 1], groups);
             let convolve = |activation| weight.convolve(&x, Some(&bias), slide, activation).unwrap();

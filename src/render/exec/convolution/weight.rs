@@ -9,15 +9,27 @@ use super::{
     onednn::{Activation, OneDnn, Slide, pack},
 };
 
-/// Sizes of maps that weights are kept ready for: the tiles of an octave are of one size but for those at the edges.
-const SIZES: usize = 4;
+/// Sizes of maps that weights are kept ready for: the tiles of an octave are of few sizes, alone and in batches.
+const SIZES: usize = 8;
+
+/// A size that was not met in so many convolutions makes room for another one. Where more are met in turn than are kept,
+/// the rest uses what there is: it is reordered at every call then, which takes less than packing it anew.
+const PATIENCE: u64 = 2 * SIZES as u64;
 
 /// A convolution's kernel.
 pub(super) struct Weight {
     /// `[out, in / groups, kh, kw]`.
     plain: Tensor,
     /// Ready for some sizes; none where oneDNN is not to be asked.
-    packed: Option<RefCell<Vec<Packed>>>,
+    packed: Option<RefCell<Cache>>,
+}
+
+/// Weights that are ready.
+#[derive(Default)]
+struct Cache {
+    packed: Vec<Packed>,
+    /// Convolutions so far.
+    calls: u64,
 }
 
 /// Weights as oneDNN wants them for maps of one size.
@@ -25,6 +37,8 @@ struct Packed {
     /// `[N, C, H, W]`.
     size: Vec<i64>,
     weight: Tensor,
+    /// The convolution that used it last.
+    used: u64,
 }
 
 impl Weight {
@@ -82,17 +96,30 @@ impl Weight {
         // Autograd, which the tests compare with, must see libtorch's operations.
         let Some(packed) = self.packed.as_ref().filter(|_| !x.requires_grad()) else { return Ok(None) };
         let Some(library) = OneDnn::get() else { return Ok(None) };
-        let size = x.size();
-        let mut packed = packed.borrow_mut();
-        if let Some(ready) = packed.iter().find(|ready| ready.size == size) {
-            return Ok(Some((library, ready.weight.shallow_clone())));
+        Ok(Some((library, packed.borrow_mut().find(&self.plain, slide, x.size())?)))
+    }
+}
+
+impl Cache {
+    /// `plain`, packed for maps of `size`, or for another size where that would not be kept for long enough.
+    fn find(&mut self, plain: &Tensor, slide: Slide, size: Vec<i64>) -> Result<Tensor, RenderError> {
+        self.calls += 1;
+        let calls = self.calls;
+        if let Some(ready) = self.packed.iter_mut().find(|ready| ready.size == size) {
+            ready.used = calls;
+            return Ok(ready.weight.shallow_clone());
         }
-        if packed.len() == SIZES {
-            drop(packed.remove(0));
+        if self.packed.len() == SIZES
+            && let Some(oldest) = (0..SIZES).min_by_key(|&index| self.packed[index].used)
+        {
+            if calls - self.packed[oldest].used < PATIENCE {
+                return Ok(self.packed[oldest].weight.shallow_clone());
+            }
+            drop(self.packed.swap_remove(oldest));
         }
-        let weight = pack(&self.plain, slide, &size)?;
-        packed.push(Packed { size, weight: weight.shallow_clone() });
-        Ok(Some((library, weight)))
+        let weight = pack(plain, slide, &size)?;
+        self.packed.push(Packed { size, weight: weight.shallow_clone(), used: calls });
+        Ok(weight)
     }
 }
 

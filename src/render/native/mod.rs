@@ -1,8 +1,8 @@
-//! Loops of our own over maps on the CPU, where libtorch's operations take several times what the memory asks for.
+//! Loops of our own on the CPU, where libtorch's operations take several times what the memory asks for.
 //!
 //! libtorch has no fast local response normalisation, its max-pooling writes 64-bit positions and spreads gradients
-//! value by value, and both want TensorFlow's uneven padding as a copy of the map. These loops run over float32 maps of
-//! one image in channels-last memory; everything else (GPUs, bfloat16, other layouts) takes libtorch's way, which the
+//! value by value, and both want TensorFlow's uneven padding as a copy of the map. These loops run over float32 maps in
+//! channels-last memory (those of a pyramid over one plane after the other); everything else (GPUs, bfloat16, other layouts) takes libtorch's way, which the
 //! tests compare them with. Every value is computed by the same operations in the same order whatever the number of
 //! threads and whatever the processor, so that results do not depend on either.
 
@@ -16,35 +16,36 @@ mod tests;
 
 use tch::{Device, Kind, Tensor};
 
-use super::super::RenderError;
+use super::RenderError;
 
 pub(super) use lrn::{Normalised, Response};
 pub(super) use pool::Pool;
 pub(super) use team::Team;
 
-/// Rows, columns and channels of a map that the loops can run over; none where it must go libtorch's way.
-pub(super) fn extent(map: &Tensor) -> Option<[usize; 3]> {
+/// Images, rows, columns and channels of a map that the loops can run over; none where it must go libtorch's way.
+pub(super) fn extent(map: &Tensor) -> Option<[usize; 4]> {
     let (_, step) = pixels(map)?;
-    let (_, channels, height, width) = map.size4().ok()?;
-    (step as i64 == channels).then_some([height as usize, width as usize, channels as usize])
+    let (images, channels, height, width) = map.size4().ok()?;
+    (step as i64 == channels).then_some([images, height, width, channels].map(|n| n as usize))
 }
 
 /// The values of a float32 map whose pixels lie in order but may have others between them, and the distance from one
 /// pixel to the next; none where the loops cannot run over it.
 fn pixels(map: &Tensor) -> Option<(&[f32], usize)> {
-    let (Ok((1, channels, height, width)), Device::Cpu, Ok(Kind::Float)) =
+    let (Ok((images, channels, height, width)), Device::Cpu, Ok(Kind::Float)) =
         (map.size4(), map.device(), map.f_kind())
     else {
         return None;
     };
     let stride = map.stride();
     let step = *stride.get(3)?;
-    let in_order = stride.get(1..3) == Some(&[1, width * step]) && step >= channels;
+    let one_by_one = images == 1 || stride.first() == Some(&(height * width * step));
+    let in_order = one_by_one && stride.get(1..3) == Some(&[1, width * step]) && step >= channels;
     // Autograd, which the tests compare with, must see libtorch's operations.
     if !in_order || map.requires_grad() || map.numel() == 0 {
         return None;
     }
-    let length = ((height * width - 1) * step + channels) as usize;
+    let length = ((images * height * width - 1) * step + channels) as usize;
     #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
     // SAFETY: from the first value of the first pixel to the last of the last, all within the tensor's storage, which
     // lives as long as the slice; nothing writes to a map while it is an input.
@@ -52,9 +53,9 @@ fn pixels(map: &Tensor) -> Option<(&[f32], usize)> {
     Some((values, step as usize))
 }
 
-/// A new map `[1, C, H, W]` in channels-last memory; its values are whatever was there.
-fn empty([height, width, channels]: [usize; 3], kind: Kind) -> Result<Tensor, RenderError> {
-    let shape = [1, height, width, channels].map(|n| n as i64);
+/// A new map of so many images, rows, columns and channels in channels-last memory; its values are whatever was there.
+fn empty(extent: [usize; 4], kind: Kind) -> Result<Tensor, RenderError> {
+    let shape = extent.map(|n| n as i64);
     Ok(Tensor::f_empty(shape, (kind, Device::Cpu))?.f_permute([0, 3, 1, 2])?)
 }
 
@@ -73,6 +74,14 @@ fn values_mut<T: tch::kind::Element>(map: &mut Tensor) -> &mut [T] {
     debug_assert_eq!(map.kind(), T::KIND);
     // SAFETY: as for `values`; nobody else has a view of the map's memory.
     unsafe { std::slice::from_raw_parts_mut(map.data_ptr().cast(), map.numel()) }
+}
+
+/// `part`, added to a map that nobody else looks at where there is one.
+pub(super) fn added_to(sum: Option<Tensor>, part: Tensor) -> Result<Tensor, RenderError> {
+    Ok(match sum {
+        Some(mut sum) => sum.f_add_(&part)?,
+        None => part,
+    })
 }
 
 /// Compiles the body of a function for AVX-512 and AVX2 too, and runs the widest that the processor has. Without fused

@@ -2,10 +2,10 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{super::super::RenderError, Team, extent, values, values_mut, vectorised};
+use super::{super::RenderError, Team, extent, values, values_mut, vectorised};
 
-/// The map `[1, C, H, W]` of `size` rows and columns, one channel after the other, whose pixel `(2i + p, 2j + q)` of
-/// channel `c`, counted from `before`, is `phases[4c + 2p + q, i, j]`; zeros where there is none. None where the loops
+/// The map `[N, C, H, W]` of `size` rows and columns, one channel after the other, whose pixel `(2i + p, 2j + q)` of
+/// channel `c`, counted from `before`, is `phases[n, 4c + 2p + q, i, j]`; zeros where there is none. None where the loops
 /// cannot run over it.
 pub(in super::super) fn join(
     team: &Team,
@@ -14,20 +14,21 @@ pub(in super::super) fn join(
     before: [i64; 2],
     size: [i64; 2],
 ) -> Result<Option<Tensor>, RenderError> {
-    let Some([rows, columns, step]) = extent(phases) else { return Ok(None) };
+    let Some([images, rows, columns, step]) = extent(phases) else { return Ok(None) };
     let [height, width] = size.map(|n| n as usize);
     let [top, left] = before.map(|n| n as usize);
-    let shape = [1, channels as i64, size[0], size[1]];
+    let shape = [images as i64, channels as i64, size[0], size[1]];
     let mut map = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
     let from = values::<f32>(phases);
     team.over(values_mut(&mut map), width, |first, lines| {
         for (index, line) in lines.chunks_exact_mut(width).enumerate() {
-            let (channel, row) = ((first + index) / height, (first + index) % height + top);
+            let (plane, row) = ((first + index) / height, (first + index) % height + top);
+            let (image, channel) = (plane / channels, plane % channels);
             if row / 2 >= rows {
                 line.fill(0.0);
                 continue;
             }
-            let source = &from[row / 2 * columns * step..][..columns * step];
+            let source = &from[(image * rows + row / 2) * columns * step..][..columns * step];
             interleave(source, step, 4 * channel + 2 * (row % 2), left, line);
         }
     });

@@ -4,10 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::graph::Window;
 
-use super::{
-    super::{super::RenderError, added_to},
-    Team, empty, extent, values, values_mut, vectorised,
-};
+use super::{super::RenderError, Team, added_to, empty, extent, values, values_mut, vectorised};
 
 /// Where the windows of a pooling lie, `[rows, columns]` throughout.
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +43,19 @@ impl Pool {
         x: &Tensor,
     ) -> Result<Option<(Tensor, Tensor)>, RenderError> {
         let few = self.kernel[0] * self.kernel[1] <= NOWHERE as usize;
-        let Some([_, _, channels]) = extent(x).filter(|_| few) else {
+        let Some([images, _, _, channels]) = extent(x).filter(|_| few) else {
             return Ok(None);
         };
         let [height, width] = self.output;
-        let mut y = empty([height, width, channels], Kind::Float)?;
-        let mut taps = empty([height, width, channels], Kind::Uint8)?;
+        let mut y = empty([images, height, width, channels], Kind::Float)?;
+        let mut taps = empty([images, height, width, channels], Kind::Uint8)?;
         let from = values::<f32>(x);
         let row = width * channels;
         let mut both: Vec<(&mut [f32], &mut [u8])> = values_mut::<f32>(&mut y)
             .chunks_mut(row)
             .zip(values_mut::<u8>(&mut taps).chunks_mut(row))
             .collect();
-        team.share(4 * height * row, &mut both, 1, |first, rows| {
+        team.share(4 * images * height * row, &mut both, 1, |first, rows| {
             for (index, (y, taps)) in rows.iter_mut().enumerate() {
                 pool_row(self, channels, from, first + index, y, taps);
             }
@@ -75,16 +72,16 @@ impl Pool {
         taps: &Tensor,
         sum: Option<Tensor>,
     ) -> Result<Option<Tensor>, RenderError> {
-        let Some([_, _, channels]) = extent(gradient) else { return Ok(None) };
+        let Some([images, _, _, channels]) = extent(gradient) else { return Ok(None) };
         let [height, width] = self.input;
         let (onto, apart) = match sum {
-            Some(sum) if extent(&sum) == Some([height, width, channels]) => (Some(sum), None),
+            Some(sum) if extent(&sum) == Some([images, height, width, channels]) => (Some(sum), None),
             other => (None, other),
         };
         let fresh = onto.is_none();
         let mut back = match onto {
             Some(sum) => sum,
-            None => empty([height, width, channels], Kind::Float)?,
+            None => empty([images, height, width, channels], Kind::Float)?,
         };
         let (gradient, taps) = (values::<f32>(gradient), values::<u8>(taps));
         team.over(values_mut(&mut back), width * channels, |first, back| {
@@ -124,6 +121,8 @@ const BLOCK: usize = 64;
 vectorised! {
     fn pool_row(pool: &Pool, channels: usize, x: &[f32], row: usize, y: &mut [f32], taps: &mut [u8]) {
         let mut seen: Vec<(usize, u32)> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
+        let (image, row) = (row / pool.output[0], row % pool.output[0]);
+        let x = &x[image * pool.input[0] * pool.input[1] * channels..];
         let outputs = y.chunks_exact_mut(channels).zip(taps.chunks_exact_mut(channels));
         for (column, (y, taps)) in outputs.enumerate() {
             seen.clear();
@@ -187,6 +186,7 @@ vectorised! {
         let width = pool.input[1];
         for (index, back) in back.chunks_exact_mut(channels).enumerate() {
             let (row, column) = (first + index / width, index % width);
+            let (image, row) = (row / pool.input[0], row % pool.input[0]);
             if fresh {
                 back.fill(0.0);
             }
@@ -194,7 +194,7 @@ vectorised! {
                 for across in pool.seen_by(1, column) {
                     let place = (row + pool.before[0] - down * pool.stride[0]) * pool.kernel[1];
                     let tap = (place + column + pool.before[1] - across * pool.stride[1]) as u32;
-                    let at = (down * pool.output[1] + across) * channels;
+                    let at = ((image * pool.output[0] + down) * pool.output[1] + across) * channels;
                     let terms = gradient[at..][..channels].iter().zip(&taps[at..][..channels]);
                     for (sum, (gradient, which)) in back.iter_mut().zip(terms) {
                         let mask = u32::from(u32::from(*which) == tap).wrapping_neg();

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{super::super::RenderError, Team, empty, extent, pixels, values, values_mut, vectorised};
+use super::{super::RenderError, Team, empty, extent, pixels, values, values_mut, vectorised};
 
 /// The gradient of the input of `min(max(x, 0), limit)`, given its output `y` and that one's gradient, which is
 /// overwritten if it is `own`: memory that nobody else looks at. None where the loops cannot run over them.
@@ -13,8 +13,9 @@ pub(in super::super) fn backward(
     gradient: &Tensor,
     own: bool,
 ) -> Result<Option<Tensor>, RenderError> {
-    let Some([height, width, channels]) = extent(y) else { return Ok(None) };
-    let dense = extent(gradient) == Some([height, width, channels]);
+    let Some(all) = extent(y) else { return Ok(None) };
+    let [.., channels] = all;
+    let dense = extent(gradient) == Some(all);
     let outputs = values::<f32>(y);
     if dense && own {
         let mut back = gradient.shallow_clone();
@@ -27,7 +28,7 @@ pub(in super::super) fn backward(
     let Some((from, step)) = pixels(gradient).filter(|_| gradient.size() == y.size()) else {
         return Ok(None);
     };
-    let mut back = empty([height, width, channels], Kind::Float)?;
+    let mut back = empty(all, Kind::Float)?;
     team.over(values_mut(&mut back), channels, |first, back| {
         let part = &outputs[first * channels..][..back.len()];
         for (index, (back, y)) in back.chunks_exact_mut(channels).zip(part.chunks_exact(channels)).enumerate()

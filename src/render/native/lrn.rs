@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{super::super::RenderError, Team, empty, extent, values, values_mut, vectorised};
+use super::{super::RenderError, Team, empty, extent, values, values_mut, vectorised};
 
 /// The constants of a normalisation.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,9 @@ pub(in super::super) struct Normalised {
 impl Response {
     /// The normalised map, where the loops can run over `x`.
     pub(in super::super) fn forward(&self, team: &Team, x: &Tensor) -> Result<Option<Tensor>, RenderError> {
-        let Some([height, width, channels]) = extent(x) else { return Ok(None) };
-        let mut y = empty([height, width, channels], Kind::Float)?;
+        let Some(extent) = extent(x) else { return Ok(None) };
+        let [.., channels] = extent;
+        let mut y = empty(extent, Kind::Float)?;
         let from = values::<f32>(x);
         team.over(values_mut(&mut y), channels, |first, y| {
             forward(*self, channels, &from[first * channels..][..y.len()], y);
@@ -40,10 +41,9 @@ impl Response {
         Normalised { x, rectified }: &Normalised,
         gradient: &Tensor,
     ) -> Result<Option<Tensor>, RenderError> {
-        let Some([height, width, channels]) = extent(x).filter(|_| extent(gradient).is_some()) else {
-            return Ok(None);
-        };
-        let mut back = empty([height, width, channels], Kind::Float)?;
+        let Some(extent) = extent(x).filter(|_| extent(gradient).is_some()) else { return Ok(None) };
+        let [.., channels] = extent;
+        let mut back = empty(extent, Kind::Float)?;
         let (x, gradient) = (values::<f32>(x), values::<f32>(gradient));
         team.over(values_mut(&mut back), channels, |first, back| {
             let part = first * channels..first * channels + back.len();

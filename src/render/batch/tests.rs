@@ -1,0 +1,159 @@
+//! Batches change how long a dream takes, and nothing else.
+
+use std::sync::{Arc, Mutex, atomic::Ordering, mpsc};
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    super::{
+        CancelFlag, RenderError, RenderRequest, Rendered,
+        engine::Engine,
+        exec::Executor,
+        objective::{Climb, Goal, gradients},
+        tests::{objective, random_network, spec},
+    },
+    Link, NetworkKey, Passes,
+};
+use crate::spec::{DreamSpec, Noise, Objective, ObjectiveKind, Precision};
+
+fn objectives() -> Vec<Objective> {
+    vec![
+        objective(ObjectiveKind::L2, "sum", &[]),
+        objective(ObjectiveKind::Mean, "sum", &[1, 5]),
+        objective(ObjectiveKind::L2, "sum", &[0]),
+    ]
+}
+
+#[test]
+fn a_tile_has_the_same_gradient_in_any_batch() {
+    tch::manual_seed(4);
+    for kind in [Kind::Float] {
+        let executor = Executor::new(random_network(), Device::Cpu, kind).unwrap();
+        let goals = objectives();
+        let goals = goals.iter().map(|one| Goal::new(executor.network(), std::slice::from_ref(one)).unwrap());
+        let goals: Vec<Goal> = goals.collect();
+        for (height, width) in [(13, 18), (64, 47)] {
+            let tiles = Tensor::rand([3, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
+            let whole = [1000.0];
+            let climb = |goal| Climb { goal, whole: Some(&whole[..]) };
+            let climbs: Vec<Climb<'_>> = goals.iter().map(climb).collect();
+            let (scores, together) = gradients(&executor, &tiles, &climbs).unwrap();
+            for (index, climb) in climbs.iter().enumerate() {
+                let tile = tiles.narrow(0, index as i64, 1);
+                let (score, alone) = gradients(&executor, &tile, &[*climb]).unwrap();
+                // Summed up in another order.
+                assert_eq!(score[0].to_bits(), scores[index].to_bits());
+                assert_eq!(together.narrow(0, index as i64, 1), alone, "{kind:?}, {height}×{width}, {index}");
+                assert!(alone.abs().max().double_value(&[]) > 0.0);
+            }
+        }
+    }
+}
+
+/// A dream from noise in tiles of 64 pixels.
+fn small(seed: u64, edge: u32, objective: Objective) -> DreamSpec {
+    let noise = Some(Noise { width: edge, height: edge });
+    DreamSpec { noise, seed, tile_size: 64, iterations: 12, recipe: false, ..spec(objective) }
+}
+
+/// Renders on threads of their own, all at once; each is canceled after so many steps where there is a number.
+fn render(link: Option<&Link>, specs: &[(DreamSpec, Option<u32>)]) -> Vec<Result<Rendered, RenderError>> {
+    let model = random_network();
+    std::thread::scope(|scope| {
+        let threads = specs.iter().cloned().map(|(spec, stop)| {
+            let (model, link) = (Arc::clone(&model), link.cloned());
+            scope.spawn(move || {
+                let cancel = CancelFlag::default();
+                let flag = cancel.clone();
+                let request = RenderRequest {
+                    model,
+                    spec,
+                    input: None,
+                    mask: None,
+                    resume: None,
+                    on_progress: Box::new(move |now| {
+                        if stop == Some(now.iteration) {
+                            flag.cancel();
+                        }
+                    }),
+                    on_octave: None,
+                    cancel,
+                };
+                Engine::new(Device::Cpu, false, link).render(request, 1_000_000)
+            })
+        });
+        let threads = threads.collect::<Vec<_>>();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
+    let [all, some, one] = objectives().try_into().unwrap();
+    let mut specs = vec![
+        (small(1, 100, all.clone()), None),
+        (small(2, 100, some), None),
+        (small(3, 100, one), None),
+        // Of another size, and of another layer.
+        (small(4, 64, all), None),
+        (small(5, 100, objective(ObjectiveKind::Mean, "lrn", &[3])), None),
+    ];
+    let alone: Vec<Rendered> =
+        specs.iter().flat_map(|spec| render(None, std::slice::from_ref(spec))).map(Result::unwrap).collect();
+    // Two that nobody wants any more.
+    specs.push((DreamSpec { seed: 6, ..specs[0].0.clone() }, Some(1)));
+    specs.push((DreamSpec { seed: 7, ..specs[0].0.clone() }, Some(5)));
+    let link = Link::start(Device::Cpu).unwrap();
+    let mut together = render(Some(&link), &specs);
+    for canceled in together.split_off(alone.len()) {
+        assert!(matches!(canceled, Err(RenderError::Canceled)), "{canceled:?}");
+    }
+    for (alone, together) in alone.into_iter().zip(together) {
+        let together = together.unwrap();
+        assert_eq!(alone.image, together.image);
+        assert_eq!(alone.score.to_bits(), together.score.to_bits());
+    }
+    assert!(link.largest.load(Ordering::SeqCst) > 1, "no two tiles ever went together");
+}
+
+#[test]
+fn a_render_does_not_fail_because_of_another() {
+    let model = random_network();
+    let link = Link::start(Device::Cpu).unwrap();
+    let key = NetworkKey { model: model.sha256.clone(), precision: Precision::Fp32 };
+    let tile = Mutex::new(Tensor::rand([1, 3, 20, 30], (Kind::Float, Device::Cpu)));
+    let tile = || tile.lock().unwrap().copy();
+    let (good, bad) = (objective(ObjectiveKind::L2, "sum", &[1]), objective(ObjectiveKind::L2, "sum", &[99]));
+    let goal = |objective| Goal::new(&model.network, std::slice::from_ref(objective)).unwrap();
+    let cancel = CancelFlag::default();
+    let (shared, fresh) = link.passes(&model, key.clone()).unwrap();
+    assert!(fresh && !link.passes(&model, key.clone()).unwrap().1);
+    let expected = shared.gradients(tile(), &goal(&good), None, &cancel).unwrap();
+    // Until batches of two are tried, and while they are.
+    let (sender, outcomes) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for objective in [&good, &bad] {
+            let (sender, (shared, _)) = (sender.clone(), link.passes(&model, key.clone()).unwrap());
+            let (goal, tile, cancel) = (goal(objective), tile(), cancel.clone());
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let outcome = shared.gradients(tile.shallow_clone(), &goal, None, &cancel);
+                    sender.send((objective.channels[0], outcome)).unwrap();
+                }
+            });
+        }
+    });
+    drop(sender);
+    let mut seen = [0, 0];
+    for (channel, outcome) in outcomes {
+        if channel == 1 {
+            seen[0] += 1;
+            let (scores, gradient) = outcome.unwrap();
+            assert_eq!((scores, gradient), expected);
+        } else {
+            seen[1] += 1;
+            assert!(matches!(outcome, Err(RenderError::Engine(_))));
+        }
+    }
+    assert_eq!(seen, [20, 20]);
+}

@@ -1,0 +1,146 @@
+//! How many tiles of one size are worth computing at once: found by trying, on work that has to be done anyway.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tch::Device;
+
+use crate::{graph::NodeId, plan};
+
+/// Passes that are timed with each number of tiles, after a first one that has kernels to choose and weights to pack;
+/// the fastest counts.
+const TRIES: u32 = 3;
+
+/// A larger batch has to take so much less time per tile: less is noise, and a batch takes memory.
+const GAIN: f64 = 0.95;
+
+/// What is known about passes of a network; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Trials {
+    /// By the layers that are wanted and the size of the tiles, `[H, W]`.
+    trials: Arc<Mutex<HashMap<(Vec<NodeId>, [i64; 2]), Trial>>>,
+    /// Pixels of all tiles in a pass, at the most.
+    room: i64,
+}
+
+impl Trials {
+    pub(super) fn on(device: Device) -> Self {
+        // A GPU is not full with what fills the caches of a processor, and has memory of its own.
+        let room = if device == Device::Cpu { plan::BATCH } else { 64 * plan::BATCH };
+        Self { trials: Arc::default(), room }
+    }
+
+    /// How many tiles to compute next, of so many that there are.
+    pub(super) fn at_once(&self, layers: &[NodeId], size: [i64; 2], tiles: usize) -> usize {
+        let [height, width] = size;
+        let room = usize::try_from(self.room / (height * width).max(1)).unwrap_or(0).max(1);
+        self.known().entry((layers.to_vec(), size)).or_default().at_once(tiles.min(room))
+    }
+
+    /// Learns that so many tiles took so long together.
+    pub(super) fn note(&self, layers: &[NodeId], size: [i64; 2], tiles: usize, seconds: f64) {
+        self.known().entry((layers.to_vec(), size)).or_default().note(tiles, seconds);
+    }
+
+    /// No code panics while it holds the lock.
+    fn known(&self) -> MutexGuard<'_, HashMap<(Vec<NodeId>, [i64; 2]), Trial>> {
+        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The search for one kind of pass: twice as many tiles each time, for as long as that pays.
+#[derive(Debug)]
+struct Trial {
+    best: usize,
+    /// Seconds per tile.
+    best_seconds: f64,
+    /// None once it has ended.
+    trying: Option<usize>,
+    timed: u32,
+    /// Seconds per tile of what is tried, the least so far.
+    fastest: f64,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Self { best: 1, best_seconds: f64::INFINITY, trying: Some(1), timed: 0, fastest: f64::INFINITY }
+    }
+}
+
+impl Trial {
+    /// How many tiles to compute next, of so many that there are or may be held.
+    fn at_once(&self, tiles: usize) -> usize {
+        match self.trying {
+            Some(trying) if trying <= tiles => trying,
+            _ => self.best.min(tiles).max(1),
+        }
+    }
+
+    /// Learns that so many tiles took so long together.
+    fn note(&mut self, tiles: usize, seconds: f64) {
+        if self.trying != Some(tiles) {
+            return;
+        }
+        self.timed += 1;
+        if self.timed == 1 {
+            return;
+        }
+        self.fastest = self.fastest.min(seconds / tiles as f64);
+        if self.timed <= TRIES {
+            return;
+        }
+        if self.fastest < self.best_seconds * GAIN {
+            (self.best, self.best_seconds, self.trying) = (tiles, self.fastest, Some(2 * tiles));
+        } else {
+            self.trying = None;
+        }
+        (self.timed, self.fastest) = (0, f64::INFINITY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tries until nothing changes any more, where `n` tiles take `seconds(n)`.
+    fn settle(tiles: usize, seconds: impl Fn(usize) -> f64) -> usize {
+        let mut trial = Trial::default();
+        for _ in 0..100 {
+            let n = trial.at_once(tiles);
+            trial.note(n, seconds(n));
+        }
+        trial.at_once(tiles)
+    }
+
+    #[test]
+    fn batches_grow_for_as_long_as_that_pays() {
+        // Nothing to share.
+        assert_eq!(settle(64, |n| n as f64), 1);
+        // As much for the pass as for a tile: 4 take 1.25 each, 8 take 1.125, 16 take 1.06, 32 would take 1.03.
+        assert_eq!(settle(64, |n| n as f64 + 1.0), 16);
+        assert_eq!(settle(64, |_| 1.0), 64);
+        // Too large for a cache from 5 tiles on.
+        assert_eq!(settle(64, |n| if n > 4 { 3.0 * n as f64 } else { 1.0 + n as f64 }), 4);
+        assert_eq!(settle(5, |_| 1.0), 4);
+        assert_eq!(settle(1, |_| 1.0), 1);
+        assert_eq!(settle(0, |_| 1.0), 1);
+    }
+
+    #[test]
+    fn the_first_pass_and_a_disturbed_one_do_not_count() {
+        let mut trial = Trial::default();
+        for seconds in [90.0, 1.0, 50.0, 1.0] {
+            assert_eq!(trial.at_once(2), 1);
+            trial.note(1, seconds);
+        }
+        // Other numbers of tiles say nothing about this one.
+        trial.note(1, 0.001);
+        for seconds in [90.0, 9.0, 1.0, 9.0] {
+            assert_eq!(trial.at_once(2), 2);
+            trial.note(2, seconds);
+        }
+        assert_eq!(trial.at_once(2), 2);
+    }
+}
