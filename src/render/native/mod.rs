@@ -6,6 +6,7 @@
 //! tests compare them with. Every value is computed by the same operations in the same order whatever the number of
 //! threads and whatever the processor, so that results do not depend on either.
 
+pub(super) mod halving;
 mod lrn;
 pub(super) mod phases;
 mod pool;
