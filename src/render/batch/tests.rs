@@ -27,7 +27,7 @@ fn objectives() -> Vec<Objective> {
 #[test]
 fn a_tile_has_the_same_gradient_in_any_batch() {
     tch::manual_seed(4);
-    for kind in [Kind::Float] {
+    for kind in [Kind::Float, Kind::BFloat16] {
         let executor = Executor::new(random_network(), Device::Cpu, kind).unwrap();
         let goals = objectives();
         let goals = goals.iter().map(|one| Goal::new(executor.network(), std::slice::from_ref(one)).unwrap());

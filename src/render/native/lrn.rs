@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{super::RenderError, Team, empty, extent, values, values_mut, vectorised};
+use super::{super::RenderError, Half, Team, Value, empty, extent_of, values, values_mut, vectorised};
 
 /// The constants of a normalisation.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +24,17 @@ pub(in super::super) struct Normalised {
 impl Response {
     /// The normalised map, where the loops can run over `x`.
     pub(in super::super) fn forward(&self, team: &Team, x: &Tensor) -> Result<Option<Tensor>, RenderError> {
-        let Some(extent) = extent(x) else { return Ok(None) };
+        match x.f_kind()? {
+            Kind::BFloat16 => self.forward_of::<Half>(team, x),
+            _ => self.forward_of::<f32>(team, x),
+        }
+    }
+
+    fn forward_of<V: Value>(&self, team: &Team, x: &Tensor) -> Result<Option<Tensor>, RenderError> {
+        let Some(extent) = extent_of::<V>(x) else { return Ok(None) };
         let [.., channels] = extent;
-        let mut y = empty(extent, Kind::Float)?;
-        let from = values::<f32>(x);
+        let mut y = empty::<V>(extent)?;
+        let from = values::<V>(x);
         team.over(values_mut(&mut y), channels, |first, y| {
             forward(*self, channels, &from[first * channels..][..y.len()], y);
         });
@@ -38,13 +45,27 @@ impl Response {
     pub(in super::super) fn backward(
         &self,
         team: &Team,
+        normalised: &Normalised,
+        gradient: &Tensor,
+    ) -> Result<Option<Tensor>, RenderError> {
+        match gradient.f_kind()? {
+            Kind::BFloat16 => self.backward_of::<Half>(team, normalised, gradient),
+            _ => self.backward_of::<f32>(team, normalised, gradient),
+        }
+    }
+
+    fn backward_of<V: Value>(
+        &self,
+        team: &Team,
         Normalised { x, rectified }: &Normalised,
         gradient: &Tensor,
     ) -> Result<Option<Tensor>, RenderError> {
-        let Some(extent) = extent(x).filter(|_| extent(gradient).is_some()) else { return Ok(None) };
+        let Some(extent) = extent_of::<V>(x).filter(|_| extent_of::<V>(gradient).is_some()) else {
+            return Ok(None);
+        };
         let [.., channels] = extent;
-        let mut back = empty(extent, Kind::Float)?;
-        let (x, gradient) = (values::<f32>(x), values::<f32>(gradient));
+        let mut back = empty::<V>(extent)?;
+        let (x, gradient) = (values::<V>(x), values::<V>(gradient));
         team.over(values_mut(&mut back), channels, |first, back| {
             let part = first * channels..first * channels + back.len();
             backward(*self, channels, *rectified, &x[part.clone()], &gradient[part], back);
@@ -54,29 +75,29 @@ impl Response {
 }
 
 vectorised! {
-    fn forward(response: Response, channels: usize, x: &[f32], y: &mut [f32]) {
+    fn forward<V: Value>(response: Response, channels: usize, x: &[V], y: &mut [V]) {
         let mut band = Band::new(response.radius, channels);
         let mut power = vec![0.0; channels];
         for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
             for (value, x) in band.values().iter_mut().zip(x) {
-                *value = x * x;
+                *value = x.wide() * x.wide();
             }
             divisor(response, band.sums(), &mut power);
             for ((y, x), power) in y.iter_mut().zip(x).zip(&power) {
-                *y = x * power;
+                *y = V::nearest(x.wide() * power);
             }
         }
     }
 }
 
 vectorised! {
-    fn backward(
+    fn backward<V: Value>(
         response: Response,
         channels: usize,
         rectified: bool,
-        x: &[f32],
-        gradient: &[f32],
-        back: &mut [f32],
+        x: &[V],
+        gradient: &[V],
+        back: &mut [V],
     ) {
         let mut band = Band::new(response.radius, channels);
         let (mut power, mut sums) = (vec![0.0; channels], vec![0.0; channels]);
@@ -84,24 +105,20 @@ vectorised! {
         let pixels = x.chunks_exact(channels).zip(gradient.chunks_exact(channels));
         for ((x, gradient), back) in pixels.zip(back.chunks_exact_mut(channels)) {
             for (value, x) in band.values().iter_mut().zip(x) {
-                *value = x * x;
+                *value = x.wide() * x.wide();
             }
             sums.copy_from_slice(band.sums());
             divisor(response, &sums, &mut power);
             // With y = x · p and p = s^−β: ∂/∂x_i = g_i p_i − 2αβ x_i Σ_j g_j x_j p_j / s_j.
             let terms = x.iter().zip(gradient).zip(power.iter().zip(&sums));
             for (value, ((x, gradient), (power, sum))) in band.values().iter_mut().zip(terms) {
-                *value = gradient * x * power / (response.bias + response.alpha * sum);
+                *value = gradient.wide() * x.wide() * power / (response.bias + response.alpha * sum);
             }
             let terms = x.iter().zip(gradient).zip(power.iter().zip(band.sums()));
             for (back, ((x, gradient), (power, through))) in back.iter_mut().zip(terms) {
-                *back = gradient * power - factor * x * through;
-            }
-            if rectified {
-                for (back, x) in back.iter_mut().zip(x) {
-                    let mask = u32::from(*x > 0.0).wrapping_neg();
-                    *back = f32::from_bits(back.to_bits() & mask);
-                }
+                let value = gradient.wide() * power - factor * x.wide() * through;
+                let mask = u32::from(!rectified | (x.wide() > 0.0)).wrapping_neg();
+                *back = V::nearest(f32::from_bits(value.to_bits() & mask));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Loops of our own on the CPU, where libtorch's operations take several times what the memory asks for.
 //!
 //! libtorch has no fast local response normalisation, its max-pooling writes 64-bit positions and spreads gradients
-//! value by value, and both want TensorFlow's uneven padding as a copy of the map. These loops run over float32 maps in
-//! channels-last memory (those of a pyramid over one plane after the other); everything else (GPUs, bfloat16, other layouts) takes libtorch's way, which the
-//! tests compare them with. Every value is computed by the same operations in the same order whatever the number of
-//! threads and whatever the processor, so that results do not depend on either.
+//! value by value, and both want TensorFlow's uneven padding as a copy of the map. These loops run over maps of float32 or
+//! bfloat16 in channels-last memory, and over the planes of images; everything else (GPUs, other layouts) takes libtorch's
+//! way, which the tests compare them with. They compute in float32. Every value is computed by the same operations in the
+//! same order whatever the number of threads and whatever the processor, so that results do not depend on either.
 
 pub(super) mod halving;
 mod lrn;
@@ -14,6 +14,7 @@ pub(super) mod rectifier;
 mod team;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use tch::{Device, Kind, Tensor};
 
@@ -22,18 +23,28 @@ use super::RenderError;
 pub(super) use lrn::{Normalised, Response};
 pub(super) use pool::Pool;
 pub(super) use team::Team;
+use value::{Half, Stored, Value};
 
 /// Images, rows, columns and channels of a map that the loops can run over; none where it must go libtorch's way.
 pub(super) fn extent(map: &Tensor) -> Option<[usize; 4]> {
-    let (_, step) = pixels(map)?;
+    match map.f_kind().ok()? {
+        Kind::Float => extent_of::<f32>(map),
+        Kind::BFloat16 => extent_of::<Half>(map),
+        _ => None,
+    }
+}
+
+/// As [`extent`], for maps of one kind.
+fn extent_of<V: Stored>(map: &Tensor) -> Option<[usize; 4]> {
+    let (_, step) = pixels::<V>(map)?;
     let (images, channels, height, width) = map.size4().ok()?;
     (step as i64 == channels).then_some([images, height, width, channels].map(|n| n as usize))
 }
 
-/// The values of a float32 map whose pixels lie in order but may have others between them, and the distance from one
-/// pixel to the next; none where the loops cannot run over it.
-fn pixels(map: &Tensor) -> Option<(&[f32], usize)> {
-    let (Ok((images, channels, height, width)), Device::Cpu, Ok(Kind::Float)) =
+/// The values of a map whose pixels lie in order but may have others between them, and the distance from one pixel to the
+/// next; none where the loops cannot run over it.
+fn pixels<V: Stored>(map: &Tensor) -> Option<(&[V], usize)> {
+    let (Ok((images, channels, height, width)), Device::Cpu, Ok(kind)) =
         (map.size4(), map.device(), map.f_kind())
     else {
         return None;
@@ -43,7 +54,7 @@ fn pixels(map: &Tensor) -> Option<(&[f32], usize)> {
     let one_by_one = images == 1 || stride.first() == Some(&(height * width * step));
     let in_order = one_by_one && stride.get(1..3) == Some(&[1, width * step]) && step >= channels;
     // Autograd, which the tests compare with, must see libtorch's operations.
-    if !in_order || map.requires_grad() || map.numel() == 0 {
+    if kind != V::KIND || !in_order || map.requires_grad() || map.numel() == 0 {
         return None;
     }
     let length = ((images * height * width - 1) * step + channels) as usize;
@@ -55,15 +66,15 @@ fn pixels(map: &Tensor) -> Option<(&[f32], usize)> {
 }
 
 /// A new map of so many images, rows, columns and channels in channels-last memory; its values are whatever was there.
-fn empty(extent: [usize; 4], kind: Kind) -> Result<Tensor, RenderError> {
+fn empty<V: Stored>(extent: [usize; 4]) -> Result<Tensor, RenderError> {
     let shape = extent.map(|n| n as i64);
-    Ok(Tensor::f_empty(shape, (kind, Device::Cpu))?.f_permute([0, 3, 1, 2])?)
+    Ok(Tensor::f_empty(shape, (V::KIND, Device::Cpu))?.f_permute([0, 3, 1, 2])?)
 }
 
 /// The values of a map that [`extent`] accepts, in the order of its memory.
 #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
-fn values<T: tch::kind::Element>(map: &Tensor) -> &[T] {
-    debug_assert_eq!(map.kind(), T::KIND);
+fn values<V: Stored>(map: &Tensor) -> &[V] {
+    debug_assert_eq!(map.kind(), V::KIND);
     // SAFETY: the tensor owns `numel` values of this kind without gaps, and lives as long as the slice; nothing writes
     // to a map while it is an input.
     unsafe { std::slice::from_raw_parts(map.data_ptr().cast(), map.numel()) }
@@ -71,8 +82,8 @@ fn values<T: tch::kind::Element>(map: &Tensor) -> &[T] {
 
 /// As [`values`], to write: only for a map that nobody else looks at.
 #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
-fn values_mut<T: tch::kind::Element>(map: &mut Tensor) -> &mut [T] {
-    debug_assert_eq!(map.kind(), T::KIND);
+fn values_mut<V: Stored>(map: &mut Tensor) -> &mut [V] {
+    debug_assert_eq!(map.kind(), V::KIND);
     // SAFETY: as for `values`; nobody else has a view of the map's memory.
     unsafe { std::slice::from_raw_parts_mut(map.data_ptr().cast(), map.numel()) }
 }
@@ -88,20 +99,20 @@ pub(super) fn added_to(sum: Option<Tensor>, part: Tensor) -> Result<Tensor, Rend
 /// Compiles the body of a function for AVX-512 and AVX2 too, and runs the widest that the processor has. Without fused
 /// multiply-adds they give the same bits.
 macro_rules! vectorised {
-    (fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
-        fn $name($($argument: $type),*) {
+    (fn $name:ident $(<$value:ident: $bound:ident>)? ($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        fn $name$(<$value: $bound>)?($($argument: $type),*) {
             #[inline(always)]
-            fn body($($argument: $type),*) $body
+            fn body$(<$value: $bound>)?($($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                fn widest($($argument: $type),*) {
-                    body($($argument),*);
+                fn widest$(<$value: $bound>)?($($argument: $type),*) {
+                    body$(::<$value>)?($($argument),*);
                 }
                 #[target_feature(enable = "avx2")]
-                fn wide($($argument: $type),*) {
-                    body($($argument),*);
+                fn wide$(<$value: $bound>)?($($argument: $type),*) {
+                    body$(::<$value>)?($($argument),*);
                 }
                 if std::arch::is_x86_feature_detected!("avx512bw")
                     && std::arch::is_x86_feature_detected!("avx512dq")
@@ -109,15 +120,15 @@ macro_rules! vectorised {
                 {
                     // SAFETY: the processor has what the function needs.
                     #[allow(unsafe_code, reason = "only a check at run time can know the processor")]
-                    return unsafe { widest($($argument),*) };
+                    return unsafe { widest$(::<$value>)?($($argument),*) };
                 }
                 if std::arch::is_x86_feature_detected!("avx2") {
                     // SAFETY: as above.
                     #[allow(unsafe_code, reason = "only a check at run time can know the processor")]
-                    return unsafe { wide($($argument),*) };
+                    return unsafe { wide$(::<$value>)?($($argument),*) };
                 }
             }
-            body($($argument),*);
+            body$(::<$value>)?($($argument),*);
         }
     };
 }

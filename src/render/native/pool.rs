@@ -4,7 +4,9 @@ use tch::{Kind, Tensor};
 
 use crate::graph::Window;
 
-use super::{super::RenderError, Team, added_to, empty, extent, values, values_mut, vectorised};
+use super::{
+    super::RenderError, Half, Team, Value, added_to, empty, extent_of, values, values_mut, vectorised,
+};
 
 /// Where the windows of a pooling lie, `[rows, columns]` throughout.
 #[derive(Clone, Copy, Debug)]
@@ -42,20 +44,27 @@ impl Pool {
         team: &Team,
         x: &Tensor,
     ) -> Result<Option<(Tensor, Tensor)>, RenderError> {
+        match x.f_kind()? {
+            Kind::BFloat16 => self.forward_of::<Half>(team, x),
+            _ => self.forward_of::<f32>(team, x),
+        }
+    }
+
+    fn forward_of<V: Value>(&self, team: &Team, x: &Tensor) -> Result<Option<(Tensor, Tensor)>, RenderError> {
         let few = self.kernel[0] * self.kernel[1] <= NOWHERE as usize;
-        let Some([images, _, _, channels]) = extent(x).filter(|_| few) else {
+        let Some([images, _, _, channels]) = extent_of::<V>(x).filter(|_| few) else {
             return Ok(None);
         };
         let [height, width] = self.output;
-        let mut y = empty([images, height, width, channels], Kind::Float)?;
-        let mut taps = empty([images, height, width, channels], Kind::Uint8)?;
-        let from = values::<f32>(x);
+        let mut y = empty::<V>([images, height, width, channels])?;
+        let mut taps = empty::<u8>([images, height, width, channels])?;
+        let from = values::<V>(x);
         let row = width * channels;
-        let mut both: Vec<(&mut [f32], &mut [u8])> = values_mut::<f32>(&mut y)
+        let mut both: Vec<(&mut [V], &mut [u8])> = values_mut::<V>(&mut y)
             .chunks_mut(row)
             .zip(values_mut::<u8>(&mut taps).chunks_mut(row))
             .collect();
-        team.share(4 * images * height * row, &mut both, 1, |first, rows| {
+        team.share(size_of::<V>() * images * height * row, &mut both, 1, |first, rows| {
             for (index, (y, taps)) in rows.iter_mut().enumerate() {
                 pool_row(self, channels, from, first + index, y, taps);
             }
@@ -72,18 +81,31 @@ impl Pool {
         taps: &Tensor,
         sum: Option<Tensor>,
     ) -> Result<Option<Tensor>, RenderError> {
-        let Some([images, _, _, channels]) = extent(gradient) else { return Ok(None) };
+        match gradient.f_kind()? {
+            Kind::BFloat16 => self.backward_of::<Half>(team, gradient, taps, sum),
+            _ => self.backward_of::<f32>(team, gradient, taps, sum),
+        }
+    }
+
+    fn backward_of<V: Value>(
+        &self,
+        team: &Team,
+        gradient: &Tensor,
+        taps: &Tensor,
+        sum: Option<Tensor>,
+    ) -> Result<Option<Tensor>, RenderError> {
+        let Some([images, _, _, channels]) = extent_of::<V>(gradient) else { return Ok(None) };
         let [height, width] = self.input;
         let (onto, apart) = match sum {
-            Some(sum) if extent(&sum) == Some([images, height, width, channels]) => (Some(sum), None),
+            Some(sum) if extent_of::<V>(&sum) == Some([images, height, width, channels]) => (Some(sum), None),
             other => (None, other),
         };
         let fresh = onto.is_none();
         let mut back = match onto {
             Some(sum) => sum,
-            None => empty([images, height, width, channels], Kind::Float)?,
+            None => empty::<V>([images, height, width, channels])?,
         };
-        let (gradient, taps) = (values::<f32>(gradient), values::<u8>(taps));
+        let (gradient, taps) = (values::<V>(gradient), values::<u8>(taps));
         team.over(values_mut(&mut back), width * channels, |first, back| {
             gather_rows(self, channels, gradient, taps, first, fresh, back);
         });
@@ -119,7 +141,7 @@ impl Pool {
 const BLOCK: usize = 64;
 
 vectorised! {
-    fn pool_row(pool: &Pool, channels: usize, x: &[f32], row: usize, y: &mut [f32], taps: &mut [u8]) {
+    fn pool_row<V: Value>(pool: &Pool, channels: usize, x: &[V], row: usize, y: &mut [V], taps: &mut [u8]) {
         let mut seen: Vec<(usize, u32)> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
         let (image, row) = (row / pool.output[0], row % pool.output[0]);
         let x = &x[image * pool.input[0] * pool.input[1] * channels..];
@@ -142,7 +164,7 @@ vectorised! {
                     if let Some(values) = values.first_chunk() {
                         keep(&mut best, &mut which, values, *tap);
                     } else {
-                        let mut few = [f32::NEG_INFINITY; BLOCK];
+                        let mut few = [V::nearest(f32::NEG_INFINITY); BLOCK];
                         few[..length].copy_from_slice(values);
                         keep(&mut best, &mut which, &few, *tap);
                     }
@@ -152,7 +174,9 @@ vectorised! {
                         *which |= u32::from(*best <= 0.0).wrapping_neg() & NOWHERE;
                     }
                 }
-                y[start..][..length].copy_from_slice(&best[..length]);
+                for (y, best) in y[start..][..length].iter_mut().zip(&best) {
+                    *y = V::nearest(*best);
+                }
                 for (tap, which) in taps[start..][..length].iter_mut().zip(&which) {
                     *tap = *which as u8;
                 }
@@ -164,9 +188,10 @@ vectorised! {
 /// Keeps what is larger. What is no number wins, so that it is noticed. Written with masks: of a choice between values
 /// the compiler makes branches, which take five times as long.
 #[inline(always)]
-fn keep(best: &mut [f32; BLOCK], which: &mut [u32; BLOCK], values: &[f32; BLOCK], tap: u32) {
+fn keep<V: Value>(best: &mut [f32; BLOCK], which: &mut [u32; BLOCK], values: &[V; BLOCK], tap: u32) {
     for ((best, which), value) in best.iter_mut().zip(which.iter_mut()).zip(values) {
-        let better = u32::from((value > best) | value.is_nan()).wrapping_neg();
+        let value = value.wide();
+        let better = u32::from((value > *best) | value.is_nan()).wrapping_neg();
         *best = f32::from_bits((value.to_bits() & better) | (best.to_bits() & !better));
         *which = (tap & better) | (*which & !better);
     }
@@ -174,21 +199,26 @@ fn keep(best: &mut [f32; BLOCK], which: &mut [u32; BLOCK], values: &[f32; BLOCK]
 
 vectorised! {
     // The rows of `back`, from `first`, gather what the windows that see them hand on, in the order of the windows.
-    fn gather_rows(
+    fn gather_rows<V: Value>(
         pool: &Pool,
         channels: usize,
-        gradient: &[f32],
+        gradient: &[V],
         taps: &[u8],
         first: usize,
         fresh: bool,
-        back: &mut [f32],
+        back: &mut [V],
     ) {
         let width = pool.input[1];
+        let mut sums = vec![0.0f32; channels];
         for (index, back) in back.chunks_exact_mut(channels).enumerate() {
             let (row, column) = (first + index / width, index % width);
             let (image, row) = (row / pool.input[0], row % pool.input[0]);
             if fresh {
-                back.fill(0.0);
+                sums.fill(0.0);
+            } else {
+                for (sum, back) in sums.iter_mut().zip(&*back) {
+                    *sum = back.wide();
+                }
             }
             for down in pool.seen_by(0, row) {
                 for across in pool.seen_by(1, column) {
@@ -196,11 +226,14 @@ vectorised! {
                     let tap = (place + column + pool.before[1] - across * pool.stride[1]) as u32;
                     let at = ((image * pool.output[0] + down) * pool.output[1] + across) * channels;
                     let terms = gradient[at..][..channels].iter().zip(&taps[at..][..channels]);
-                    for (sum, (gradient, which)) in back.iter_mut().zip(terms) {
+                    for (sum, (gradient, which)) in sums.iter_mut().zip(terms) {
                         let mask = u32::from(u32::from(*which) == tap).wrapping_neg();
-                        *sum += f32::from_bits(gradient.to_bits() & mask);
+                        *sum += f32::from_bits(gradient.wide().to_bits() & mask);
                     }
                 }
+            }
+            for (back, sum) in back.iter_mut().zip(&sums) {
+                *back = V::nearest(*sum);
             }
         }
     }

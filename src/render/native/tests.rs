@@ -17,9 +17,12 @@ fn rectify_if(rectified: bool, mut map: Tensor, leaf: &Tensor) -> (Tensor, Tenso
     if rectified { (map.relu_(), leaf.relu()) } else { (map, leaf.shallow_clone()) }
 }
 
+/// What the loops run over. The values of [`random`] and their sums are the same in both.
+const KINDS: [Kind; 2] = [Kind::Float, Kind::BFloat16];
+
 fn agree(ours: &Tensor, theirs: &Tensor, tolerance: f64) {
     assert_eq!(ours.size(), theirs.size());
-    let difference = (ours - theirs).abs().max().double_value(&[]);
+    let difference = (ours.to_kind(Kind::Float) - theirs.to_kind(Kind::Float)).abs().max().double_value(&[]);
     assert!(difference <= tolerance, "{difference}");
 }
 
@@ -34,7 +37,6 @@ fn maxima_and_their_gradients_are_libtorchs() {
                 let (x, input) = rectify_if(rectified, x, &leaf);
                 let window = Window { kernel: [3, 3], stride: [stride, stride], padding: Padding::Same };
                 let pool = Pool::of([height, width], window, rectified).unwrap();
-                let (y, taps) = pool.forward(&team, &x).unwrap().unwrap();
                 // TensorFlow's padding, written out.
                 let pads = [0, 1].map(|axis| {
                     let n = pool.input[axis];
@@ -45,16 +47,21 @@ fn maxima_and_their_gradients_are_libtorchs() {
                 let padded = input.f_pad(around, "constant", f64::NEG_INFINITY).unwrap();
                 let strides = [stride as i64; 2];
                 let theirs = padded.max_pool2d([3, 3], strides, [0, 0], [1, 1], false);
-                agree(&y, &theirs.detach(), 0.0);
-                let gradient = random(channels, y.size()[2], y.size()[3]);
+                let maxima = theirs.detach();
+                let gradient = random(channels, maxima.size()[2], maxima.size()[3]);
                 (theirs * &gradient).sum(Kind::Float).backward();
-                let back = |sum| pool.backward(&team, &gradient, &taps, sum).unwrap().unwrap();
-                agree(&back(None), &leaf.grad(), 1e-5);
-                // On top of what other readers hand on, wherever that lies in memory.
-                let other = random(channels, height, width);
-                let both = leaf.grad() + &other;
-                agree(&back(Some(other.copy().contiguous())), &both, 1e-5);
-                agree(&back(Some(other)), &both, 1e-5);
+                for kind in KINDS {
+                    let (y, taps) = pool.forward(&team, &x.to_kind(kind)).unwrap().unwrap();
+                    agree(&y, &maxima, 0.0);
+                    let gradient = gradient.to_kind(kind);
+                    let back = |sum| pool.backward(&team, &gradient, &taps, sum).unwrap().unwrap();
+                    agree(&back(None), &leaf.grad(), 0.0);
+                    // On top of what other readers hand on, wherever that lies in memory.
+                    let other = random(channels, height, width).to_kind(kind);
+                    let both = leaf.grad() + &other;
+                    agree(&back(Some(other.copy().contiguous())), &both, 0.0);
+                    agree(&back(Some(other)), &both, 0.0);
+                }
             }
         }
     }
@@ -73,12 +80,16 @@ fn normalised_responses_and_their_gradients_are_libtorchs() {
             // libtorch divides by the number of neighbours.
             let size = 2 * radius as i64 + 1;
             let theirs = local_response_norm(&input, size, 0.02, f64::from(beta), 1.5);
-            agree(&response.forward(&team, &x).unwrap().unwrap(), &theirs.detach(), 1e-5);
+            let expected = theirs.detach();
             let gradient = random(channels, 4, 3);
             (theirs * &gradient).sum(Kind::Float).backward();
-            let normalised = Normalised { x, rectified };
-            let back = response.backward(&team, &normalised, &gradient).unwrap().unwrap();
-            agree(&back, &leaf.grad(), 1e-4);
+            for (kind, tolerance) in KINDS.into_iter().zip([1e-5, 2e-2]) {
+                let (x, gradient) = (x.to_kind(kind), gradient.to_kind(kind));
+                agree(&response.forward(&team, &x).unwrap().unwrap(), &expected, tolerance);
+                let normalised = Normalised { x, rectified };
+                let back = response.backward(&team, &normalised, &gradient).unwrap().unwrap();
+                agree(&back, &leaf.grad(), tolerance);
+            }
         }
     }
 }
@@ -87,14 +98,19 @@ fn normalised_responses_and_their_gradients_are_libtorchs() {
 fn gradients_of_rectifiers_are_libtorchs() {
     let team = Team::new();
     for channels in [1, 19, 64] {
-        let y = random(channels, 9, 16).relu_();
-        let all = random(2 * channels, 9, 16);
-        let (dense, part) = (random(channels, 9, 16), all.narrow(1, 1, channels));
-        for (gradient, own) in [(&dense, false), (&part, false), (&dense, true)] {
+        let map = |kind, channels| random(channels, 9, 16).to_kind(kind);
+        let maps =
+            KINDS.map(|kind| (map(kind, channels).relu_(), map(kind, 2 * channels), map(kind, channels)));
+        let gradients = maps.iter().flat_map(|(y, all, dense)| {
+            let part = all.narrow(1, 1, channels);
+            [(y, dense.shallow_clone(), false), (y, part, false), (y, dense.shallow_clone(), true)]
+        });
+        for (y, gradient, own) in gradients {
+            let gradient = &gradient;
             let theirs = y.threshold_backward(gradient, 0.0);
             let theirs6 = y.hardtanh_backward(gradient, 0.0, 3.0);
             let copy = gradient.copy();
-            let ours = |limit| rectifier::backward(&team, &y, limit, gradient, own).unwrap().unwrap();
+            let ours = |limit| rectifier::backward(&team, y, limit, gradient, own).unwrap().unwrap();
             agree(&ours(f32::INFINITY), &theirs, 0.0);
             agree(&ours(3.0), &theirs6, 0.0);
             if !own {
@@ -108,13 +124,16 @@ fn gradients_of_rectifiers_are_libtorchs() {
 fn phases_join_as_libtorch_shuffles_pixels() {
     let team = Team::new();
     for (channels, top, left) in [(3, 0, 0), (3, 2, 3), (1, 3, 2)] {
-        let map = random(16, 6, 70);
-        let shuffled = map.narrow(1, 0, 4 * channels).pixel_shuffle(2).f_pad([0, 8, 0, 8], "constant", 0.0);
+        let all = random(16, 6, 70);
+        let shuffled = all.narrow(1, 0, 4 * channels).pixel_shuffle(2).f_pad([0, 8, 0, 8], "constant", 0.0);
         // Some rows and columns are cut off, others lie beyond what there is.
         for (height, width) in [(7, 120), (11, 140)] {
             let theirs = shuffled.as_ref().unwrap().narrow(2, top, height).narrow(3, left, width);
-            let ours = phases::join(&team, &map, channels as usize, [top, left], [height, width]);
-            agree(&ours.unwrap().unwrap(), &theirs, 0.0);
+            for kind in KINDS {
+                let map = all.to_kind(kind);
+                let ours = phases::join(&team, &map, channels as usize, [top, left], [height, width]);
+                agree(&ours.unwrap().unwrap(), &theirs, 0.0);
+            }
         }
     }
 }
