@@ -10,6 +10,7 @@ use super::{
     checkpoint::Checkpoint,
     laplacian::Laplacian,
     mask::{Mask, OctaveMask},
+    native::{Team, image},
     original::Original,
     pyramid::Octaves,
     resample::Rows,
@@ -134,6 +135,7 @@ struct Stepper {
     step: f64,
     levels: u32,
     laplacian: Laplacian,
+    team: Team,
 }
 
 impl Stepper {
@@ -144,6 +146,7 @@ impl Stepper {
             step: spec.step,
             levels: spec.laplacian_levels,
             laplacian,
+            team: Team::new(),
         })
     }
 
@@ -151,7 +154,10 @@ impl Stepper {
     fn step(&self, image: &Tensor, gradient: &Tensor, mask: Option<&OctaveMask>) -> Result<(), RenderError> {
         let factor = match self.normalization {
             Normalization::MeanAbs => {
-                let total = sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
+                let total = match image::magnitude(&self.team, gradient) {
+                    Some(total) => total,
+                    None => sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?,
+                };
                 self.step / (total / gradient.numel() as f64 + 1e-7)
             }
             Normalization::Std => {
@@ -165,6 +171,9 @@ impl Stepper {
         };
         if let Some(mask) = mask {
             mask.apply(gradient)?;
+        }
+        if image::climb(&self.team, image, gradient, factor as f32) {
+            return Ok(());
         }
         each(image, |span, strip| Ok(strip.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))
     }

@@ -18,6 +18,7 @@ use super::{
     mask::Mask,
     objective::Goal,
     original::Original,
+    precision,
     resample::{Rows, resize},
     tiles::Walk,
 };
@@ -88,9 +89,10 @@ impl Engine {
         let Input { original, mask, alpha } = Input::read(&request, self.device, max_pixels)?;
         let resume = request.resume.take().and_then(|bytes| Checkpoint::decode(&bytes, self.device));
         let resume = resume.transpose()?;
-        let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device));
+        let precision = precision::resolve(request.spec.precision, self.device, &request.model.network)?;
+        let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
         let spec = &request.spec;
-        let (network, fresh) = self.network(&request.model, spec.precision)?;
+        let (network, fresh) = self.network(&request.model, precision)?;
         let passes = network.passes();
         let goal = Goal::new(passes.network(), &spec.objectives)?;
         let walk = Walk::new(passes, &goal, spec, &request.cancel);
@@ -146,10 +148,6 @@ impl Engine {
         model: &Arc<Model>,
         precision: Precision,
     ) -> Result<(Network<'_>, bool), RenderError> {
-        let precision = match precision {
-            Precision::Auto => Precision::Fp32,
-            chosen => chosen,
-        };
         let key = NetworkKey { model: model.sha256.clone(), precision };
         match &mut self.networks {
             Networks::Own(networks) => Ok(match networks.entry(key) {
@@ -198,7 +196,7 @@ impl Input {
 }
 
 /// What the result will say about itself.
-fn recipe(request: &RenderRequest, device: Device) -> Recipe {
+fn recipe(request: &RenderRequest, device: Device, precision: Precision) -> Recipe {
     Recipe {
         reverie: env!("CARGO_PKG_VERSION").into(),
         model_sha256: request.model.sha256.clone(),
@@ -206,7 +204,7 @@ fn recipe(request: &RenderRequest, device: Device) -> Recipe {
         mask_sha256: request.mask.as_deref().map(digest::sha256),
         device: device::name(device),
         threads: tch::get_num_threads(),
-        spec: request.spec.clone(),
+        spec: DreamSpec { precision, ..request.spec.clone() },
     }
 }
 

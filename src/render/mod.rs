@@ -18,6 +18,7 @@ mod objective;
 mod original;
 #[doc(hidden)]
 pub mod parts;
+mod precision;
 mod pyramid;
 mod resample;
 pub mod seams;
@@ -141,7 +142,7 @@ pub struct Recipe {
     pub device: String,
     /// CPU threads: another number sums in another order.
     pub threads: i32,
-    /// What was dreamed.
+    /// What was dreamed; its precision is the one that was used.
     pub spec: DreamSpec,
 }
 

@@ -68,7 +68,8 @@ pub enum Tiling {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Chosen by the program; today always [`Precision::Fp32`].
+    /// [`Precision::Bf16`] where the processor multiplies it much faster and the model has no convolutions in groups;
+    /// [`Precision::Fp32`] otherwise, and on GPUs.
     #[default]
     Auto,
     /// 32-bit floats: the reference.

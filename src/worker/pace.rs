@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`](crate::plan::Plan) says how long a dream would take on the machine that work was weighed on. How
 //! this machine compares depends on its processor, on what else runs there and on the network, so the factor is
-//! kept per model and precision: measured at the start with a short render, and corrected with every job.
+//! kept per model and precision, as specs name it: measured at the start with a short render, and corrected with every job.
 
 use std::{
     collections::HashMap,
@@ -37,7 +37,7 @@ impl Pace {
     /// Takes the measurement of a short render as it is.
     pub fn calibrate(&self, spec: &DreamSpec, factor: f64) {
         if factor.is_finite() && factor > 0.0 {
-            self.factors().insert(key(&spec.model, spec.precision), factor);
+            self.factors().insert((spec.model.clone(), spec.precision), factor);
         }
     }
 
@@ -49,7 +49,8 @@ impl Pace {
             return;
         }
         let surprise = (found / expected).clamp(1.0 / SURPRISE, SURPRISE);
-        self.factors().insert(key(&spec.model, spec.precision), expected * surprise.powf(NEWEST));
+        let key = (spec.model.clone(), spec.precision);
+        self.factors().insert(key, expected * surprise.powf(NEWEST));
     }
 
     /// Everything that is known, for others.
@@ -64,7 +65,7 @@ impl Pace {
         for crew in crews {
             let workers = crew.workers as f64;
             for (model, precision, factor) in &crew.pace {
-                let (sum, weight) = sums.entry(key(model, *precision)).or_default();
+                let (sum, weight) = sums.entry((model.clone(), *precision)).or_default();
                 *sum += factor * workers;
                 *weight += workers;
             }
@@ -73,11 +74,11 @@ impl Pace {
         self.factors().extend(means.filter(|(_, factor)| factor.is_finite() && *factor > 0.0));
     }
 
-    /// What is known of the model in this precision, else in the usual one, else nothing.
+    /// What is known of the model in this precision, else in the usual one, which is measured at the start.
     fn factor(&self, model: &str, precision: Precision) -> f64 {
         let factors = self.factors();
-        let known =
-            [precision, Precision::Fp32].map(|precision| factors.get(&key(model, precision)).copied());
+        let known = [precision, Precision::Auto]
+            .map(|precision| factors.get(&(model.to_owned(), precision)).copied());
         known.into_iter().flatten().next().unwrap_or(1.0)
     }
 
@@ -85,11 +86,6 @@ impl Pace {
     fn factors(&self) -> MutexGuard<'_, HashMap<(String, Precision), f64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn key(model: &str, precision: Precision) -> (String, Precision) {
-    let precision = if precision == Precision::Auto { Precision::Fp32 } else { precision };
-    (model.to_owned(), precision)
 }
 
 /// `Retry-After` for work of so many seconds that `workers` workers share: at least 1, at most an hour.

@@ -16,11 +16,13 @@ const TRIES: u32 = 3;
 /// A larger batch has to take so much less time per tile: less is noise, and a batch takes memory.
 const GAIN: f64 = 0.95;
 
+/// By the layers that are wanted and the size of the tiles, `[H, W]`.
+type Known = HashMap<(Vec<NodeId>, [i64; 2]), Trial>;
+
 /// What is known about passes of a network; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Trials {
-    /// By the layers that are wanted and the size of the tiles, `[H, W]`.
-    trials: Arc<Mutex<HashMap<(Vec<NodeId>, [i64; 2]), Trial>>>,
+    trials: Arc<Mutex<Known>>,
     /// Pixels of all tiles in a pass, at the most.
     room: i64,
 }
@@ -45,7 +47,7 @@ impl Trials {
     }
 
     /// No code panics while it holds the lock.
-    fn known(&self) -> MutexGuard<'_, HashMap<(Vec<NodeId>, [i64; 2]), Trial>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.trials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

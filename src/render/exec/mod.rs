@@ -26,7 +26,10 @@ use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{RenderError, native::Team};
+use super::{
+    RenderError,
+    native::{Team, image},
+};
 use crate::{
     graph::{Network, NodeId},
     models::{Model, Preprocessing},
@@ -158,9 +161,14 @@ impl Executor {
     }
 
     /// `(x − mean) · scale` in the executor's precision and memory layout.
-    fn prepare(&self, image: &Tensor) -> Result<Tensor, RenderError> {
+    fn prepare(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
         let Preprocessing { mean, scale } = self.model.preprocessing;
-        let centred = image.f_sub_scalar(f64::from(mean))?.f_mul_scalar(f64::from(scale))?;
+        if self.layout != Layout::Contiguous
+            && let Some(map) = image::prepare(&self.team, tile, mean, scale, self.kind)?
+        {
+            return Ok(map);
+        }
+        let centred = tile.f_sub_scalar(f64::from(mean))?.f_mul_scalar(f64::from(scale))?;
         self.layout.arrange(&centred.f_to_kind(self.kind)?)
     }
 }
@@ -173,7 +181,8 @@ impl Tape<'_> {
         drop(activations);
         let scale = f64::from(executor.model.preprocessing.scale);
         let gradient = tch::no_grad(|| executor.back(traces, &wanted, seeds))?;
-        Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?)
+        // Nobody else looks at a gradient.
+        Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar_(scale)?)
     }
 }
 

@@ -7,6 +7,7 @@
 //! same order whatever the number of threads and whatever the processor, so that results do not depend on either.
 
 pub(super) mod halving;
+pub(super) mod image;
 mod lrn;
 pub(super) mod phases;
 mod pool;

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Normalised, Pool, Response, Team, phases, rectifier};
+use super::{Normalised, Pool, Response, Team, image, phases, rectifier};
 use crate::graph::{Padding, Window};
 
 fn random(channels: i64, height: i64, width: i64) -> Tensor {
@@ -136,6 +136,31 @@ fn phases_join_as_libtorch_shuffles_pixels() {
             }
         }
     }
+}
+
+#[test]
+fn images_are_prepared_and_changed_as_libtorch_does_it() {
+    let team = Team::new();
+    let all = Tensor::randn([2, 3, 40, 131], (Kind::Float, Device::Cpu)) * 100.0;
+    // As it is, a part of it, and something so small that one thread does it.
+    for (row, column, height, width) in [(0, 0, 40, 131), (3, 7, 30, 120), (5, 5, 1, 1)] {
+        let part = all.narrow(2, row, height).narrow(3, column, width);
+        let expected = (&part - 117.0) * 0.5;
+        for (kind, tolerance) in KINDS.into_iter().zip([1e-5, 1.0]) {
+            let ours = image::prepare(&team, &part, 117.0, 0.5, kind).unwrap().unwrap();
+            assert_eq!((ours.kind(), ours.stride()[1]), (kind, 1));
+            agree(&ours, &expected, tolerance);
+        }
+        let plain = part.contiguous();
+        let magnitude = image::magnitude(&team, &plain).unwrap();
+        let theirs = plain.abs().sum(Kind::Double).double_value(&[]);
+        assert!((magnitude - theirs).abs() <= 1e-9 * theirs);
+        let gradient = Tensor::randn_like(&plain);
+        let further = &plain + &gradient * 1.5;
+        assert!(image::climb(&team, &plain, &gradient, 1.5));
+        agree(&plain, &further, 1e-4);
+    }
+    assert!(!image::climb(&team, &all, &all.narrow(0, 0, 1), 1.0));
 }
 
 #[test]
