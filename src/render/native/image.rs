@@ -69,7 +69,7 @@ vectorised! {
 
 /// Whether the loops can run over an image as over one row.
 fn is_plain(image: &Tensor) -> bool {
-    image.device() == Device::Cpu && image.kind() == Kind::Float && image.is_contiguous()
+    image.device() == Device::Cpu && matches!(image.f_kind(), Ok(Kind::Float)) && image.is_contiguous()
 }
 
 /// Sum of the magnitudes of all values; none where the loops cannot run over them.
