@@ -84,8 +84,10 @@ impl Plan {
             let (height, width) = (u64::from(height), u64::from(width));
             return Err(TooManyPixels { width, height, max_pixels }.into());
         }
-        let extent = |n: i64| usize::try_from(grid.least(n)).unwrap_or(0);
-        let fits = |height, width| network.shapes(&layers, extent(height), extent(width)).is_ok();
+        let fits = |height, width| {
+            let [height, width] = grid.least(height, width).map(|n| usize::try_from(n).unwrap_or(0));
+            network.shapes(&layers, height, width).is_ok()
+        };
         let octaves = sizes(spec, (height.into(), width.into()), max_pixels, &fits)?;
         let mut steps = Work::default();
         let (mut values, mut pixel_steps) = (0usize, 0.0);
@@ -150,7 +152,7 @@ impl Tiles<'_> {
     /// Work of one gradient over all tiles, and the values that the network computes in the largest
     /// pass.
     fn over(&self, height: i64, width: i64) -> Result<(Work, usize), ShapeError> {
-        let (rows, columns) = (self.lengths(height), self.lengths(width));
+        let [rows, columns] = self.grid.strips(height, width).map(lengths);
         let (mut sum, mut largest) = (Work::default(), 0.0f64);
         for (&height, &down) in &rows {
             for (&width, &across) in &columns {
@@ -164,13 +166,13 @@ impl Tiles<'_> {
         }
         Ok((sum, largest as usize))
     }
+}
 
-    /// How often windows of each length occur along an axis: most are alike.
-    fn lengths(&self, n: i64) -> BTreeMap<usize, usize> {
-        let mut lengths = BTreeMap::new();
-        for strip in self.grid.strips(n) {
-            *lengths.entry(usize::try_from(strip.window.length).unwrap_or(0)).or_default() += 1;
-        }
-        lengths
+/// How often windows of each length occur along an axis: most are alike.
+fn lengths(strips: Vec<Strip>) -> BTreeMap<usize, usize> {
+    let mut lengths = BTreeMap::new();
+    for strip in strips {
+        *lengths.entry(usize::try_from(strip.window.length).unwrap_or(0)).or_default() += 1;
     }
+    lengths
 }

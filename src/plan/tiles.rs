@@ -40,7 +40,7 @@ pub struct Strip {
 /// How tiles are laid.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
-    /// Largest edge of a window.
+    /// Largest edge of a square window; a window that is narrower may be longer, where that saves cutting the image.
     pub tile: i64,
     /// Wanted width of the halo; less where the tile is small.
     pub halo: i64,
@@ -57,23 +57,29 @@ impl Grid {
         Self { tile: i64::from(spec.tile_size), halo, stride, tiling: spec.tiling }
     }
 
-    /// Length of the shortest window along an axis of `n` pixels.
-    pub fn least(&self, n: i64) -> i64 {
-        self.strips(n).iter().map(|strip| strip.window.length).min().unwrap_or(0)
+    /// Height and width of the smallest window of an image of this size; they may be those of two.
+    pub fn least(&self, height: i64, width: i64) -> [i64; 2] {
+        self.strips(height, width)
+            .map(|strips| strips.iter().map(|strip| strip.window.length).min().unwrap_or(0))
+    }
+
+    /// Cuts an image of this size: the rows of tiles, and the columns.
+    ///
+    /// [`Tiling::Even`]: near-equal cores that cover everything, in windows no longer than the tile; one window where
+    /// the image has no more pixels than a tile.
+    /// [`Tiling::Article`]: `range(0, max(n − tile/2, tile), tile)` without halo; up to half a tile is left out
+    /// at the end.
+    pub fn strips(&self, height: i64, width: i64) -> [Vec<Strip>; 2] {
+        let fits = height.saturating_mul(width) <= self.tile.saturating_mul(self.tile);
+        [height, width]
+            .map(|n| if fits && self.tiling == Tiling::Even { vec![whole(n)] } else { self.cut(n) })
     }
 
     /// Cuts an axis of `n` pixels.
-    ///
-    /// [`Tiling::Even`]: near-equal cores that cover everything, in windows no longer than the tile.
-    /// [`Tiling::Article`]: `range(0, max(n − tile/2, tile), tile)` without halo; up to half a tile is left out
-    /// at the end.
-    pub fn strips(&self, n: i64) -> Vec<Strip> {
+    fn cut(&self, n: i64) -> Vec<Strip> {
         let Self { tile, .. } = *self;
         match self.tiling {
-            Tiling::Even if n <= tile => {
-                let whole = Span { start: 0, length: n };
-                vec![Strip { window: whole, core: whole }]
-            }
+            Tiling::Even if n <= tile => vec![whole(n)],
             Tiling::Even => self.overlapping(n),
             Tiling::Article => {
                 let starts =
@@ -102,6 +108,12 @@ impl Grid {
     }
 }
 
+/// An axis that is not cut.
+fn whole(n: i64) -> Strip {
+    let whole = Span { start: 0, length: n };
+    Strip { window: whole, core: whole }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +123,7 @@ mod tests {
         for (tile, stride) in [(64, 1), (64, 32), (100, 8), (512, 16), (512, 32)] {
             let grid = Grid { tile, halo: HALO, stride, tiling: Tiling::Even };
             for n in 1..2500 {
-                let strips = grid.strips(n);
+                let strips = grid.cut(n);
                 let mut next = 0;
                 for Strip { window, core } in &strips {
                     assert_eq!(core.start, next);
@@ -136,7 +148,7 @@ mod tests {
     fn article_strips_are_those_of_the_article() {
         let grid = Grid { tile: 512, halo: HALO, stride: 16, tiling: Tiling::Article };
         let of = |n| -> Vec<_> {
-            let strips = grid.strips(n);
+            let strips = grid.cut(n);
             assert!(strips.iter().all(|strip| strip.window == strip.core));
             strips.iter().map(|strip| (strip.core.start, strip.core.length)).collect()
         };
@@ -144,5 +156,17 @@ mod tests {
         assert_eq!(of(640), [(0, 512)]);
         assert_eq!(of(769), [(0, 512), (512, 257)]);
         assert_eq!(of(1280), [(0, 512), (512, 512)]);
+    }
+
+    #[test]
+    fn an_image_of_no_more_pixels_than_a_tile_is_not_cut() {
+        let grid = |tiling| Grid { tile: 512, halo: HALO, stride: 16, tiling };
+        let counts = |tiling, height, width| grid(tiling).strips(height, width).map(|strips| strips.len());
+        assert_eq!(counts(Tiling::Even, 359, 640), [1, 1]);
+        assert_eq!(counts(Tiling::Even, 512, 512), [1, 1]);
+        assert_eq!(counts(Tiling::Even, 1, 262_144), [1, 1]);
+        assert_eq!(counts(Tiling::Even, 512, 513), [1, 2]);
+        assert_eq!(counts(Tiling::Article, 359, 769), [1, 2]);
+        assert_eq!(grid(Tiling::Even).least(359, 640), [359, 640]);
     }
 }

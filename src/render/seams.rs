@@ -85,7 +85,7 @@ pub(super) fn measure_on(
 
 fn compare(walk: &'static str, grid: Grid, gradient: &Tensor, whole: &Tensor) -> Result<Seam, RenderError> {
     let (_, _, height, width) = whole.size4()?;
-    let (rows, columns) = (grid.strips(height), grid.strips(width));
+    let [rows, columns] = grid.strips(height, width);
     let number = |tensor: Tensor| -> Result<f64, RenderError> { Ok(tensor.f_double_value(&[])?) };
     let dot = |a: &Tensor, b: &Tensor| number(a.f_mul(b)?.f_sum(Kind::Double)?);
     let scale = dot(gradient, whole)? / dot(gradient, gradient)?;

@@ -58,7 +58,8 @@ impl<'a> Walk<'a> {
 
     /// Whether every tile of an image of this size is large enough for the network.
     pub(super) fn fits(&self, height: i64, width: i64) -> bool {
-        self.goal.fits(self.passes.network(), self.grid.least(height), self.grid.least(width))
+        let [height, width] = self.grid.least(height, width);
+        self.goal.fits(self.passes.network(), height, width)
     }
 
     /// Score and gradient of the whole `image`, `[1, 3, H, W]`. The tiles lie on the image as if it had been
@@ -103,10 +104,10 @@ impl<'a> Walk<'a> {
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
     pub(super) fn warm_up(&self, image: &dyn Rows) -> Result<(), RenderError> {
         let (height, width) = image.extent()?;
-        let first = |n| self.grid.strips(n).into_iter().next();
-        if let (Some(row), Some(column)) = (first(height), first(width)) {
-            let rows = image.rows(row.window)?.f_to_kind(Kind::Float)?;
-            let tile = rows.f_narrow(3, column.window.start, column.window.length)?;
+        if let Some(tile) = self.tiles(height, width).first() {
+            let rows = image.rows(tile.row.window)?.f_to_kind(Kind::Float)?;
+            let Span { start, length } = tile.column.window;
+            let tile = rows.f_narrow(3, start, length)?;
             drop(self.passes.gradients(tile, self.goal, None, self.cancel)?);
         }
         Ok(())
@@ -126,9 +127,8 @@ impl<'a> Walk<'a> {
 
     /// All tiles of an image of this size, row by row.
     fn tiles(&self, height: i64, width: i64) -> Vec<Tile> {
-        let columns = self.grid.strips(width);
-        let rows = self.grid.strips(height).into_iter();
-        rows.flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
+        let [rows, columns] = self.grid.strips(height, width);
+        rows.into_iter().flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
     }
 
     /// Whether nobody has asked to stop.
