@@ -157,7 +157,7 @@ impl App {
             profile: false,
         };
         let count = config.worker.count;
-        let renderers = if config.worker.together {
+        let renderers = if config.worker.together && count > 0 {
             Renderer::start_together(&options, count)?
         } else {
             (0..count).map(|_| Renderer::start(&options)).collect::<Result<Vec<_>, _>>()?

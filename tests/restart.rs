@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 fn long() -> Value {
     json!({
         "objectives": [{ "kind": "l2", "layer": "block3" }],
-        "octaves": 2, "iterations": 15, "seed": 3,
+        "octaves": 2, "iterations": 60, "seed": 3,
     })
 }
 

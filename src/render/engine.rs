@@ -87,9 +87,10 @@ impl Engine {
             return Err(RenderError::Canceled);
         }
         let Input { original, mask, alpha } = Input::read(&request, self.device, max_pixels)?;
-        let resume = request.resume.take().and_then(|bytes| Checkpoint::decode(&bytes, self.device));
-        let resume = resume.transpose()?;
         let precision = precision::resolve(request.spec.precision, self.device, &request.model.network)?;
+        let resume = request.resume.take();
+        let resume =
+            resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, self.device)).transpose()?;
         let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
@@ -100,7 +101,7 @@ impl Engine {
             walk.warm_up(&original)?;
         }
         let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
-            Some(on_octave) => finished_octave(octaves, checkpoint).map(on_octave),
+            Some(on_octave) => finished_octave(octaves, checkpoint, precision).map(on_octave),
             None => Ok(()),
         };
         let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
@@ -209,7 +210,11 @@ fn recipe(request: &RenderRequest, device: Device, precision: Precision) -> Reci
 }
 
 /// Checkpoint and preview of an octave.
-fn finished_octave(octaves: u32, checkpoint: &Checkpoint) -> Result<FinishedOctave, RenderError> {
+fn finished_octave(
+    octaves: u32,
+    checkpoint: &Checkpoint,
+    precision: Precision,
+) -> Result<FinishedOctave, RenderError> {
     let (_, _, height, width) = checkpoint.image.size4()?;
     let shrink = (PREVIEW_EDGE as f64 / height.max(width) as f64).min(1.0);
     let edge = |n: i64| ((n as f64 * shrink) as i64).max(1);
@@ -217,7 +222,7 @@ fn finished_octave(octaves: u32, checkpoint: &Checkpoint) -> Result<FinishedOcta
     Ok(FinishedOctave {
         octave: checkpoint.octave + 1,
         octaves,
-        checkpoint: checkpoint.encode()?,
+        checkpoint: checkpoint.encode(precision)?,
         preview: finish::to_picture(&small)?.encode(PREVIEW)?,
     })
 }

@@ -12,12 +12,14 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
-    native::{Team, halving::Halving},
+    native::{
+        Team,
+        halving::{Halving, TAPS},
+    },
     strips::{each, rows, strips, sum},
 };
 use crate::{graph::Padding, plan::Span};
 
-const TAPS: [f32; 5] = [1.0, 4.0, 6.0, 4.0, 1.0];
 const WINDOW: i64 = TAPS.len() as i64;
 
 /// What normalising on one device needs.

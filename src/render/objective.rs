@@ -126,14 +126,13 @@ pub(super) fn gradients(
     tiles: &Tensor,
     climbs: &[Climb<'_>],
 ) -> Result<(Vec<f64>, Tensor), RenderError> {
-    let Some(Climb { goal, .. }) = climbs.first() else {
+    let Some(Climb { goal: Goal { layers, .. }, .. }) = climbs.first() else {
         return Err(RenderError::Engine("a batch without tiles".into()));
     };
     let (_, _, height, width) = tiles.size4()?;
-    let positions = goal.positions(executor.network(), height, width)?;
-    let tape = executor.record(tiles, &goal.layers)?;
+    let tape = executor.record(tiles, layers)?;
     let mut scores = Vec::with_capacity(climbs.len());
-    let mut seeds: Vec<Vec<Tensor>> = goal.layers.iter().map(|_| Vec::new()).collect();
+    let mut seeds: Vec<Vec<Tensor>> = layers.iter().map(|_| Vec::new()).collect();
     for (index, Climb { goal, whole }) in climbs.iter().enumerate() {
         // Autograd differentiates the terms themselves, which are small; from there the executor goes on.
         let leaves = tape.activations.iter().map(|layer| {
@@ -146,7 +145,8 @@ pub(super) fn gradients(
         let score = goal.sum(&values, goal.terms.iter().map(|term| term.weight))?;
         let climbed = match whole {
             Some(whole) => {
-                let shares = positions.iter().zip(*whole).map(|(part, whole)| part / whole);
+                let part = goal.positions(executor.network(), height, width)?;
+                let shares = part.into_iter().zip(*whole).map(|(part, whole)| part / whole);
                 goal.sum(&values, goal.terms.iter().zip(shares).map(|(term, share)| term.weight * share))?
             }
             None => score.shallow_clone(),

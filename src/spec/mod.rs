@@ -199,7 +199,7 @@ pub struct DreamSpec {
     pub normalization: Normalization,
     /// Number of splits for [`Normalization::Laplacian`].
     pub laplacian_levels: u32,
-    /// Largest edge of a square tile in pixels; a picture of no more pixels than that is one tile.
+    /// Edge of the largest tile in pixels; a picture of no more pixels than such a square is one tile.
     pub tile_size: u32,
     /// How tiles are laid.
     pub tiling: Tiling,

@@ -121,7 +121,7 @@ pub struct SpecRequest {
     /// Splits of the Laplacian pyramid.
     #[schema(minimum = 1, maximum = 12, default = 4)]
     laplacian_levels: Option<u32>,
-    /// Largest edge of a square tile in pixels; a picture of no more pixels than that is one tile.
+    /// Edge of the largest tile in pixels; a picture of no more pixels than such a square is one tile.
     #[schema(minimum = 64, maximum = 2048)]
     tile_size: Option<u32>,
     /// How tiles are laid.

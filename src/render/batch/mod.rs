@@ -2,11 +2,11 @@
 //!
 //! A pass has costs of its own: operations are started, weights are read, and small maps leave most of a processor
 //! idle. Tiles of the same size can share them. Whether that pays depends on the machine, the network and the size, and
-//! is found by trying ([`trial`]); how many tiles may be held at once is part of the [plan](crate::plan), which bounds
-//! memory.
+//! is found by trying ([`trial`]).
 //!
 //! On the CPU a tile's gradient has the same bits whatever else is in the batch (a test says so). On a GPU it may not:
-//! libraries choose their kernels by the size of a batch.
+//! libraries choose their kernels by the size of a batch. There a network of one's own computes tile by tile, so that a
+//! job gives the same bytes whenever it runs.
 
 mod line;
 mod own;

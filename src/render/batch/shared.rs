@@ -222,13 +222,15 @@ impl Thread {
         while self.gather() {
             let Self { line, networks, .. } = &mut self;
             let batch = line.take(|first, tiles| match networks.get(&first.kind.key) {
-                Some(own) if !first.kind.score => own.at_once(&first.goal, first.kind.size, tiles),
+                Some(own) if !first.kind.score => {
+                    own.trials().at_once(first.goal.layers(), first.kind.size, tiles)
+                }
                 _ => 1,
             });
             let (batch, canceled): (Vec<Ask>, Vec<Ask>) =
                 batch.into_iter().partition(|ask| !ask.cancel.is_canceled());
             for ask in canceled {
-                // Nobody listens where the render is gone already.
+                // Everybody who asks waits for the answer; here and below nobody is told that it came to nothing.
                 let _ = ask.reply.send(Err(RenderError::Canceled));
             }
             if !batch.is_empty() {

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::spec::{DreamSpec, Noise, Objective, ObjectiveKind, Precision};
 
-fn objectives() -> Vec<Objective> {
-    vec![
+fn objectives() -> [Objective; 3] {
+    [
         objective(ObjectiveKind::L2, "sum", &[]),
         objective(ObjectiveKind::Mean, "sum", &[1, 5]),
         objective(ObjectiveKind::L2, "sum", &[0]),
@@ -29,24 +29,39 @@ fn a_tile_has_the_same_gradient_in_any_batch() {
     tch::manual_seed(4);
     for kind in [Kind::Float, Kind::BFloat16] {
         let executor = Executor::new(random_network(), Device::Cpu, kind).unwrap();
-        let goals = objectives();
-        let goals = goals.iter().map(|one| Goal::new(executor.network(), std::slice::from_ref(one)).unwrap());
-        let goals: Vec<Goal> = goals.collect();
-        for (height, width) in [(13, 18), (64, 47)] {
-            let tiles = Tensor::rand([3, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
-            let whole = [1000.0];
-            let climb = |goal| Climb { goal, whole: Some(&whole[..]) };
-            let climbs: Vec<Climb<'_>> = goals.iter().map(climb).collect();
-            let (scores, together) = gradients(&executor, &tiles, &climbs).unwrap();
-            for (index, climb) in climbs.iter().enumerate() {
-                let tile = tiles.narrow(0, index as i64, 1);
-                let (score, alone) = gradients(&executor, &tile, &[*climb]).unwrap();
-                // Summed up in another order.
-                assert_eq!(score[0].to_bits(), scores[index].to_bits());
-                assert_eq!(together.narrow(0, index as i64, 1), alone, "{kind:?}, {height}×{width}, {index}");
-                assert!(alone.abs().max().double_value(&[]) > 0.0);
+        let class = |kind, layer| Objective { class: Some(3), ..objective(kind, layer, &[]) };
+        let rows = ["logits", "softmax"].map(|layer| {
+            let [class, probability] =
+                [ObjectiveKind::Class, ObjectiveKind::Probability].map(|kind| class(kind, layer));
+            [class, objective(ObjectiveKind::L2, layer, &[]), probability]
+        });
+        // One that shares its layer but not what it is a mean over.
+        let [all, some, _] = objectives();
+        let mixed = [all, class(ObjectiveKind::Class, "sum"), some];
+        for objectives in [objectives(), mixed].into_iter().chain(rows) {
+            for (height, width) in [(13, 18), (64, 47), (4, 4), (1, 1)] {
+                agree(
+                    &executor,
+                    &objectives,
+                    Tensor::rand([3, 3, height, width], (Kind::Float, Device::Cpu)),
+                );
             }
         }
+    }
+}
+
+/// One objective for each of three tiles, together and alone.
+fn agree(executor: &Executor, objectives: &[Objective; 3], tiles: Tensor) {
+    let tiles = tiles * 255.0;
+    let goal = |objective| Goal::new(executor.network(), std::slice::from_ref(objective)).unwrap();
+    let goals = objectives.each_ref().map(goal);
+    let climbs = goals.each_ref().map(|goal| Climb { goal, whole: Some(&[1000.0]) });
+    let (scores, together) = gradients(executor, &tiles, &climbs).unwrap();
+    for (index, climb) in climbs.iter().enumerate() {
+        let (score, alone) = gradients(executor, &tiles.narrow(0, index as i64, 1), &[*climb]).unwrap();
+        assert_eq!(score[0].to_bits(), scores[index].to_bits(), "{:?}", objectives[index]);
+        assert_eq!(together.narrow(0, index as i64, 1), alone, "{:?}, {:?}", objectives[index], tiles.size());
+        assert!(alone.isfinite().all() == Tensor::from(true));
     }
 }
 
@@ -89,7 +104,7 @@ fn render(link: Option<&Link>, specs: &[(DreamSpec, Option<u32>)]) -> Vec<Result
 
 #[test]
 fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
-    let [all, some, one] = objectives().try_into().unwrap();
+    let [all, some, one] = objectives();
     let mut specs = vec![
         (small(1, 100, all.clone()), None),
         (small(2, 100, some), None),

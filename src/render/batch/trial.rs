@@ -13,6 +13,9 @@ use crate::{graph::NodeId, plan};
 /// the fastest counts.
 const TRIES: u32 = 3;
 
+/// Kinds of pass that are remembered; beyond that all is found out anew. Pictures come in any size.
+const SIZES: usize = 4096;
+
 /// A larger batch has to take so much less time per tile: less is noise, and a batch takes memory.
 const GAIN: f64 = 0.95;
 
@@ -23,7 +26,7 @@ type Known = HashMap<(Vec<NodeId>, [i64; 2]), Trial>;
 #[derive(Clone, Debug)]
 pub(super) struct Trials {
     trials: Arc<Mutex<Known>>,
-    /// Pixels of all tiles in a pass, at the most.
+    /// Pixels of all tiles in a pass, at the most. On the CPU that is part of the [plan](plan::Plan::memory).
     room: i64,
 }
 
@@ -38,12 +41,26 @@ impl Trials {
     pub(super) fn at_once(&self, layers: &[NodeId], size: [i64; 2], tiles: usize) -> usize {
         let [height, width] = size;
         let room = usize::try_from(self.room / (height * width).max(1)).unwrap_or(0).max(1);
-        self.known().entry((layers.to_vec(), size)).or_default().at_once(tiles.min(room))
+        let known = self.known();
+        let trial = known.get(&(layers.to_vec(), size));
+        trial.map_or(1, |trial| trial.at_once(tiles.min(room)))
     }
 
     /// Learns that so many tiles took so long together.
     pub(super) fn note(&self, layers: &[NodeId], size: [i64; 2], tiles: usize, seconds: f64) {
-        self.known().entry((layers.to_vec(), size)).or_default().note(tiles, seconds);
+        let mut known = self.known();
+        if known.len() >= SIZES {
+            known.clear();
+        }
+        known.entry((layers.to_vec(), size)).or_default().note(tiles, seconds);
+    }
+
+    /// Learns that so many tiles failed together: they do not fit the memory of the device.
+    pub(super) fn fail(&self, layers: &[NodeId], size: [i64; 2], tiles: usize) {
+        if let Some(trial) = self.known().get_mut(&(layers.to_vec(), size)) {
+            trial.best = trial.best.min(tiles / 2).max(1);
+            trial.trying = None;
+        }
     }
 
     /// No code panics while it holds the lock.
@@ -82,7 +99,8 @@ impl Trial {
 
     /// Learns that so many tiles took so long together.
     fn note(&mut self, tiles: usize, seconds: f64) {
-        if self.trying != Some(tiles) {
+        // What others had left may be fewer than were wanted.
+        if !self.trying.is_some_and(|trying| tiles == trying || (self.best < tiles && tiles < trying)) {
             return;
         }
         self.timed += 1;

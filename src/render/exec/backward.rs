@@ -11,6 +11,7 @@ use super::{
     forward::Trace,
     ints,
     kernel::Kernel,
+    product,
     window::{Padded, average_backward, crop},
 };
 use crate::graph::{NodeId, Op};
@@ -74,7 +75,7 @@ impl Executor {
                 one(convolution.backward(&self.team, &gradient, size, sum)?)
             }
             (Op::MatMul { .. }, _, Kernel::Matrix(weight)) => {
-                one(gradient.f_matmul(&weight.f_transpose(0, 1)?)?)
+                one(product(&gradient, &weight.f_transpose(0, 1)?)?)
             }
             (Op::Lrn { .. }, Trace::Lrn { x, sums, power }, Kernel::Lrn(lrn)) => {
                 // With y = x · p and p = s^−β: ∂/∂x_i = g_i p_i − 2αβ x_i Σ_j g_j x_j p_j / s_j.

@@ -10,6 +10,7 @@ use super::{
     Executor, ints,
     kernel::Kernel,
     plan::{Along, Plan, Role},
+    product,
     window::{Padded, average, pad},
 };
 use crate::graph::{NodeId, Op, Window};
@@ -141,7 +142,7 @@ impl Executor {
             (Op::BiasAdd { .. }, Kernel::Bias(bias)) => {
                 (if own { x.f_add_(bias)? } else { x.f_add(bias)? }, Trace::Nothing)
             }
-            (Op::MatMul { .. }, Kernel::Matrix(weight)) => (x.f_matmul(weight)?, Trace::Nothing),
+            (Op::MatMul { .. }, Kernel::Matrix(weight)) => (product(&x, weight)?, Trace::Nothing),
             (Op::Lrn { .. }, Kernel::Lrn(lrn)) => {
                 if let Some(y) = lrn.response.forward(&self.team, &x)? {
                     (y, Trace::Response(Normalised { x, rectified }))

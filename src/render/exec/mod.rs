@@ -127,7 +127,9 @@ impl Executor {
     /// # Errors
     /// As [`Self::forward`].
     pub(super) fn record(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Tape<'_>, RenderError> {
-        let (traces, activations) = tch::no_grad(|| self.run(image, wanted, true))?;
+        // A guard, not a closure: a panic must not leave the thread without derivatives.
+        let _ungraded = tch::no_grad_guard();
+        let (traces, activations) = self.run(image, wanted, true)?;
         Ok(Tape { executor: self, wanted: wanted.to_vec(), traces, activations })
     }
 
@@ -180,10 +182,19 @@ impl Tape<'_> {
         let Self { executor, wanted, traces, activations } = self;
         drop(activations);
         let scale = f64::from(executor.model.preprocessing.scale);
-        let gradient = tch::no_grad(|| executor.back(traces, &wanted, seeds))?;
+        let _ungraded = tch::no_grad_guard();
+        let gradient = executor.back(traces, &wanted, seeds)?;
         // Nobody else looks at a gradient.
         Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar_(scale)?)
     }
+}
+
+/// `rows · matrix`, row by row: of several at once a library adds up in another order, and what a tile gives must not
+/// depend on what else is in the batch.
+fn product(rows: &Tensor, matrix: &Tensor) -> Result<Tensor, RenderError> {
+    let (count, _) = rows.size2()?;
+    let products = (0..count).map(|row| rows.f_narrow(0, row, 1)?.f_matmul(matrix));
+    Ok(Tensor::f_cat(&products.collect::<Result<Vec<_>, _>>()?, 0)?)
 }
 
 fn ints(pair: [usize; 2]) -> [i64; 2] {

@@ -11,8 +11,8 @@ use crate::graph::Padding;
 
 use super::{super::RenderError, Team, values, values_mut, vectorised};
 
-/// Taps of the kernel.
-const WINDOW: usize = 5;
+/// The kernel along an axis; the sum is 16.
+pub(in super::super) const TAPS: [f32; 5] = [1.0, 4.0, 6.0, 4.0, 1.0];
 
 /// An image and its half, as planes one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ impl Halving {
             return None;
         };
         let size = [height, width].map(|n| n as usize);
-        let [down, across] = size.map(|n| Padding::Same.resolve(n, WINDOW, 2));
+        let [down, across] = size.map(|n| Padding::Same.resolve(n, TAPS.len(), 2));
         let ((rows, top, _), (columns, left, _)) = (down?, across?);
         Some(Self { planes: planes as usize, size, half: [rows, columns], before: [top, left] })
     }
@@ -117,7 +117,7 @@ vectorised! {
             let (plane, row) = ((first + index) / rows, (first + index) % rows);
             let inner = &mut sums.as_flattened_mut()[left..][..width];
             inner.fill(0.0);
-            for (tap, weight) in [1.0f32, 4.0, 6.0, 4.0, 1.0].into_iter().enumerate() {
+            for (tap, weight) in TAPS.into_iter().enumerate() {
                 let Some(from) = (2 * row + tap).checked_sub(top).filter(|from| *from < height) else {
                     continue;
                 };

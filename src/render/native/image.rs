@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{super::RenderError, Half, Team, Value, empty, values, values_mut, vectorised};
 
-/// Values that are summed up or changed together: a stretch of this length is done by one thread.
+/// Values that are summed up together.
 const STRETCH: usize = 4096;
 
 /// `(image − mean) · scale` in channels-last memory and in `kind`; none where the loops cannot run over the image. It may

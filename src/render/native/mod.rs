@@ -51,9 +51,18 @@ fn pixels<V: Stored>(map: &Tensor) -> Option<(&[V], usize)> {
         return None;
     };
     let stride = map.stride();
-    let step = *stride.get(3)?;
-    let one_by_one = images == 1 || stride.first() == Some(&(height * width * step));
-    let in_order = one_by_one && stride.get(1..3) == Some(&[1, width * step]) && step >= channels;
+    let &[apart, next, down, across] = &stride[..] else { return None };
+    // The stride of an axis of one place may be anything.
+    let step = match (width, height, images) {
+        (1, 1, 1) => channels,
+        (1, 1, _) => apart,
+        (1, ..) => down,
+        _ => across,
+    };
+    let in_order = (channels == 1 || next == 1)
+        && (height == 1 || down == width * step)
+        && (images == 1 || apart == height * width * step)
+        && step >= channels;
     // Autograd, which the tests compare with, must see libtorch's operations.
     if kind != V::KIND || !in_order || map.requires_grad() || map.numel() == 0 {
         return None;
@@ -72,20 +81,20 @@ fn empty<V: Stored>(extent: [usize; 4]) -> Result<Tensor, RenderError> {
     Ok(Tensor::f_empty(shape, (V::KIND, Device::Cpu))?.f_permute([0, 3, 1, 2])?)
 }
 
-/// The values of a map that [`extent`] accepts, in the order of its memory.
+/// The values of a map or image without gaps, in the order of its memory.
 #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
 fn values<V: Stored>(map: &Tensor) -> &[V] {
     debug_assert_eq!(map.kind(), V::KIND);
-    // SAFETY: the tensor owns `numel` values of this kind without gaps, and lives as long as the slice; nothing writes
-    // to a map while it is an input.
+    // SAFETY: the tensor holds `numel` values of this kind without gaps, and lives as long as the slice; nothing writes
+    // to it while a loop reads it.
     unsafe { std::slice::from_raw_parts(map.data_ptr().cast(), map.numel()) }
 }
 
-/// As [`values`], to write: only for a map that nobody else looks at.
+/// As [`values`], to write: only where nobody else looks while the slice lives.
 #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
 fn values_mut<V: Stored>(map: &mut Tensor) -> &mut [V] {
     debug_assert_eq!(map.kind(), V::KIND);
-    // SAFETY: as for `values`; nobody else has a view of the map's memory.
+    // SAFETY: as for `values`; nobody else reads or writes this memory during the loop that has the slice.
     unsafe { std::slice::from_raw_parts_mut(map.data_ptr().cast(), map.numel()) }
 }
 

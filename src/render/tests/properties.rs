@@ -27,7 +27,7 @@ use crate::{
     graph::Op,
     models, picture,
     plan::{HALO, octave_sizes},
-    spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode},
+    spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode, Precision},
 };
 
 #[test]
@@ -210,8 +210,8 @@ fn a_resumed_dream_ends_with_the_same_bytes() {
         let (whole, checkpoints) = run(&spec, &slope(), None);
         assert_eq!(checkpoints.iter().map(|checkpoint| checkpoint.octave).collect::<Vec<_>>(), [0, 1]);
         for checkpoint in checkpoints {
-            let bytes = checkpoint.encode().unwrap();
-            let resume = Checkpoint::decode(&bytes, Device::Cpu).unwrap().unwrap();
+            let bytes = checkpoint.encode(Precision::Fp32).unwrap();
+            let resume = Checkpoint::decode(&bytes, Precision::Fp32, Device::Cpu).unwrap().unwrap();
             let (resumed, later) = run(&spec, &slope(), Some(resume));
             assert_eq!(later.len() as u32, 1 - checkpoint.octave);
             assert_eq!(resumed, whole);

@@ -10,11 +10,11 @@ use super::{
 };
 
 /// Sizes of maps that weights are kept ready for: the tiles of an octave are of few sizes, alone and in batches.
-const SIZES: usize = 8;
+const SIZES: usize = 4;
 
 /// A size that was not met in so many convolutions makes room for another one. Where more are met in turn than are kept,
 /// the rest uses what there is: it is reordered at every call then, which takes less than packing it anew.
-const PATIENCE: u64 = 2 * SIZES as u64;
+const PATIENCE: u64 = 4 * SIZES as u64;
 
 /// A convolution's kernel.
 pub(super) struct Weight {
