@@ -5,8 +5,8 @@ in TensorFlow itself. So each case runs from several starts that differ by that 
 ones (16-bit files), and the means are compared. TensorFlow scores all pictures, whole and from 8 bits.
 
 The default walk has to reach 0.97 of TensorFlow's mean. TensorFlow's walk, which skips part of the pixels, is run as
-well (`tiling: article`): there the programs do the same, and the ratio has to be 0.97 up to twice its standard error.
-Ends with 1 otherwise.
+well (`tiling: article`): there the programs do the same, and the ratio has to be 0.97 up to twice its standard error;
+so has that of the default walk in bfloat16 to the same in float32. Ends with 1 otherwise.
 
 Run by `make bench-parity`.
 """
@@ -24,6 +24,8 @@ import numpy as np
 from deepdream_tf import PRESETS, Peer, noise, read
 
 FLOOR = 0.97
+# Walk and precision.
+WAYS = {"even": ("even", "fp32"), "article": ("article", "fp32"), "half": ("even", "bf16")}
 CHANNEL = ("mixed4d_3x3_bottleneck_pre_relu", 139)
 LAYER = ("mixed4c", None)
 
@@ -43,11 +45,11 @@ def write_png16(path, image):
     )
 
 
-def reverie(binary, graph, preset, source, out, objective, tiling):
-    layer, channel = objective
+def reverie(binary, graph, preset, source, out, objective, way):
+    (layer, channel), (tiling, precision) = objective, way
     command = [binary, "render", str(source), "-o", str(out), "--model", str(graph), "--preset", preset]
     command += ["--layer", layer, *([] if channel is None else ["--channel", str(channel)])]
-    command += ["--no-jitter", "--tiling", tiling]
+    command += ["--no-jitter", "--tiling", tiling, "--precision", precision]
     subprocess.run(command, check=True, capture_output=True)
     return read(out)
 
@@ -70,13 +72,13 @@ def main():
     peers = {objective: Peer(args.graph, *objective) for objective in (CHANNEL, LAYER)}
     cases = [(preset, "noise", CHANNEL) for preset in ("naive", "multiscale", "lapnorm")]
     cases += [(preset, image, LAYER) for preset in ("deepdream", "deepdream-lapnorm") for image in args.images]
-    print("| preset | start | TensorFlow | Reverie | ratio | Reverie, article's walk | ratio |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| preset | start | TensorFlow | Reverie | ratio | … article's walk | ratio | … bfloat16 | of float32's |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|")
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "start.png", Path(folder) / "out.png"
         for preset, image, objective in cases:
-            peer, scores = peers[objective], {"peer": [], "even": [], "article": []}
+            peer, scores = peers[objective], {name: [] for name in ("peer", *WAYS)}
             for start in range(args.starts):
                 pixels = noise(seed=start) if image == "noise" else read(image)
                 pixels = pixels + np.random.RandomState(start).uniform(-0.01, 0.01, pixels.shape)
@@ -84,17 +86,18 @@ def main():
                 write_png16(source, pixels)
                 dream = peer.dream(pixels, PRESETS[preset], jitter=False)
                 scores["peer"].append(peer.score(np.float32(np.uint8(dream))))
-                for tiling in ("even", "article"):
-                    dream = reverie(args.binary, args.graph, preset, source, out, objective, tiling)
-                    scores[tiling].append(peer.score(dream))
-            (even, even_error), (article, article_error) = (
-                ratio_of_means(scores[tiling], scores["peer"]) for tiling in ("even", "article")
-            )
-            failed |= even < FLOOR or article + 2 * article_error < FLOOR
+                for name, way in WAYS.items():
+                    dream = reverie(args.binary, args.graph, preset, source, out, objective, way)
+                    scores[name].append(peer.score(dream))
+            even, even_error = ratio_of_means(scores["even"], scores["peer"])
+            article, article_error = ratio_of_means(scores["article"], scores["peer"])
+            half, half_error = ratio_of_means(scores["half"], scores["even"])
+            failed |= even < FLOOR or article + 2 * article_error < FLOOR or half + 2 * half_error < FLOOR
             means = {name: np.mean(values) for name, values in scores.items()}
             print(
                 f"| `{preset}` | {Path(image).name} | {means['peer']:.1f} | {means['even']:.1f} | {even:.2f} ± "
-                f"{even_error:.2f} | {means['article']:.1f} | {article:.2f} ± {article_error:.2f} |",
+                f"{even_error:.2f} | {means['article']:.1f} | {article:.2f} ± {article_error:.2f} | "
+                f"{means['half']:.1f} | {half:.2f} ± {half_error:.2f} |",
                 flush=True,
             )
     print(f"\n{args.starts} starts each; ± is the standard error. " + ("Too low." if failed else "High enough."))
