@@ -1,5 +1,5 @@
 //! The parts of a render by themselves, with Criterion: the gradient of a tile, what cutting an image into tiles adds,
-//! the Laplacian normalisation and the resize between octaves.
+//! the Laplacian normalisation, the resize between octaves, and reading and writing files.
 //!
 //! ```sh
 //! cargo bench --bench parts             # all
@@ -7,13 +7,14 @@
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
-use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
+use std::{hint::black_box, io::Cursor, path::Path, sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use reverie::{
     models::{self, Catalogue, DEFAULT_MODEL},
+    picture,
     render::parts::{Gradients, normalize, resize},
-    spec::{self, Start},
+    spec::{self, Encoding, Format, Start},
 };
 use tch::{Device, Kind, Tensor};
 
@@ -73,6 +74,25 @@ fn parts(criterion: &mut Criterion) {
         bencher.iter(|| black_box(resize(&megapixel, 731, 731).unwrap()));
     });
     resizes.finish();
+
+    let mut files = criterion.benchmark_group("files");
+    files.sample_size(20).throughput(Throughput::Elements(1024 * 1024));
+    let photo = image::open(root.join("assets/sample.jpg")).unwrap();
+    let photo = photo.resize_exact(1024, 1024, image::imageops::FilterType::CatmullRom);
+    let mut file = Cursor::new(Vec::new());
+    photo.write_to(&mut file, image::ImageFormat::Jpeg).unwrap();
+    let file = file.into_inner();
+    files.bench_function("decode a JPEG of 1024×1024", |bencher| {
+        bencher.iter(|| black_box(picture::decode(&file, 1 << 20).unwrap()));
+    });
+    let decoded = picture::decode(&file, 1 << 20).unwrap();
+    for format in [Format::Png, Format::Jpeg, Format::Webp] {
+        let encoding = Encoding { format, quality: 92, lossless: false };
+        files.bench_function(format!("encode 1024×1024 as {format:?}"), |bencher| {
+            bencher.iter(|| black_box(decoded.encode(encoding).unwrap()));
+        });
+    }
+    files.finish();
 }
 
 criterion_group!(benches, parts);
