@@ -14,7 +14,7 @@ mod work;
 use std::collections::BTreeMap;
 
 pub use octaves::{octave_sizes, sizes};
-pub use tiles::{BATCH, Grid, HALO, STILL_HALO, Span, Strip};
+pub use tiles::{BATCH, Grid, HALO, STILL_HALO, Span, Strip, held};
 pub use work::Work;
 
 use crate::{
@@ -158,8 +158,7 @@ impl Tiles<'_> {
             for (&width, &across) in &columns {
                 let window = Work::of_window(self.network, self.layers, height, width)?;
                 // Those of one size may be computed together.
-                let room = BATCH as usize / (height * width).max(1);
-                let together = room.clamp(1, down * across);
+                let together = held(BATCH, [height as i64, width as i64]).min(down * across);
                 largest = largest.max(window.values * together as f64);
                 sum = sum + window * (down * across) as f64;
             }

@@ -19,6 +19,11 @@ pub const STILL_HALO: i64 = 96;
 /// who wants small ones may want them for their memory.
 pub const BATCH: i64 = 1 << 16;
 
+/// Tiles of `[H, W]` pixels that a pass may hold, if that is so many pixels; at least one.
+pub fn held(pixels: i64, [height, width]: [i64; 2]) -> usize {
+    usize::try_from(pixels / (height * width).max(1)).unwrap_or(0).max(1)
+}
+
 /// One axis of a tile or of its core: `start..start + length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

@@ -39,8 +39,7 @@ impl Trials {
 
     /// How many tiles to compute next, of so many that there are.
     pub(super) fn at_once(&self, layers: &[NodeId], size: [i64; 2], tiles: usize) -> usize {
-        let [height, width] = size;
-        let room = usize::try_from(self.room / (height * width).max(1)).unwrap_or(0).max(1);
+        let room = plan::held(self.room, size);
         let known = self.known();
         let trial = known.get(&(layers.to_vec(), size));
         trial.map_or(1, |trial| trial.at_once(tiles.min(room)))
@@ -55,9 +54,12 @@ impl Trials {
         known.entry((layers.to_vec(), size)).or_default().note(tiles, seconds);
     }
 
-    /// Learns that so many tiles failed together: they do not fit the memory of the device.
+    /// Learns that so many tiles failed together: more than one may not fit the memory of the device. What fails alone
+    /// says nothing about batches.
     pub(super) fn fail(&self, layers: &[NodeId], size: [i64; 2], tiles: usize) {
-        if let Some(trial) = self.known().get_mut(&(layers.to_vec(), size)) {
+        if tiles > 1
+            && let Some(trial) = self.known().get_mut(&(layers.to_vec(), size))
+        {
             trial.best = trial.best.min(tiles / 2).max(1);
             trial.trying = None;
         }
@@ -162,5 +164,21 @@ mod tests {
             trial.note(2, seconds);
         }
         assert_eq!(trial.at_once(2), 2);
+    }
+
+    #[test]
+    fn a_batch_that_failed_is_not_tried_again_and_a_tile_that_failed_changes_nothing() {
+        let trials = Trials::on(Device::Cpu);
+        let (layers, size) = ([NodeId(1)], [8, 8]);
+        let pass = |tiles| trials.note(&layers, size, tiles, 1.0);
+        let at_once = || trials.at_once(&layers, size, 64);
+        (0..4).for_each(|_| pass(1));
+        trials.fail(&layers, size, 1);
+        assert_eq!(at_once(), 2);
+        (0..4).for_each(|_| pass(2));
+        assert_eq!(at_once(), 4);
+        trials.fail(&layers, size, 4);
+        (0..9).for_each(|_| pass(at_once()));
+        assert_eq!(at_once(), 2);
     }
 }
