@@ -87,7 +87,7 @@ impl Engine {
             return Err(RenderError::Canceled);
         }
         let Input { original, mask, alpha } = Input::read(&request, self.device, max_pixels)?;
-        let precision = precision::resolve(request.spec.precision, self.device, &request.model.network)?;
+        let precision = precision::resolve(request.spec.precision, self.device)?;
         let resume = request.resume.take();
         let resume =
             resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, self.device)).transpose()?;

@@ -1,36 +1,25 @@
 //! Which arithmetic `auto` means: bfloat16 where that is known to pay, float32 everywhere else.
 //!
 //! It pays on a CPU that multiplies matrices of bfloat16 much faster than those of float32, which is measured once per
-//! process: some processors have the instructions and are slower with them. And it pays for networks of dense
-//! convolutions only: those in groups wait for memory and for the conversion of what they read (EfficientNet-Lite0 takes
-//! as long either way, `docs/benchmarks.md`). On GPUs nothing was measured yet.
+//! process: some processors have the instructions and are slower with them. On GPUs nothing was measured yet.
 
 use std::{sync::OnceLock, time::Instant};
 
 use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
-use crate::{
-    graph::{Network, Op},
-    spec::Precision,
-};
+use crate::spec::Precision;
 
 /// A product of matrices in bfloat16 has to be so many times as fast as in float32. What was measured lies far from this
 /// on either side: 0.5 on an Emerald Rapids Xeon without AMX, 2.1 on a Zen 4 EPYC.
 const MUCH_FASTER: f64 = 1.4;
 
 /// What a render computes with: never [`Precision::Auto`].
-pub(super) fn resolve(
-    wanted: Precision,
-    device: Device,
-    network: &Network,
-) -> Result<Precision, RenderError> {
+pub(super) fn resolve(wanted: Precision, device: Device) -> Result<Precision, RenderError> {
     if wanted != Precision::Auto {
         return Ok(wanted);
     }
-    let grouped = |op: &Op| matches!(op, Op::Conv2d { groups, .. } if *groups > 1);
-    let dense = !network.nodes().iter().any(|node| grouped(&node.op));
-    let halves = device == Device::Cpu && dense && halves_are_fast()?;
+    let halves = device == Device::Cpu && halves_are_fast()?;
     Ok(if halves { Precision::Bf16 } else { Precision::Fp32 })
 }
 
@@ -70,25 +59,16 @@ fn seconds(kind: Kind) -> Result<f64, RenderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::tests::random_network;
 
     #[test]
     fn auto_is_one_of_the_others_and_what_is_said_holds() {
-        let network = &random_network().network;
         for wanted in [Precision::Fp32, Precision::Bf16] {
-            assert_eq!(resolve(wanted, Device::Cpu, network).unwrap(), wanted);
+            assert_eq!(resolve(wanted, Device::Cpu).unwrap(), wanted);
         }
-        // This one has a convolution in groups.
-        assert_eq!(resolve(Precision::Auto, Device::Cpu, network).unwrap(), Precision::Fp32);
-        let stem = Network::new(network.nodes()[..5].to_vec()).unwrap();
-        let chosen = resolve(Precision::Auto, Device::Cpu, &stem).unwrap();
+        let chosen = resolve(Precision::Auto, Device::Cpu).unwrap();
         assert_ne!(chosen, Precision::Auto);
-        assert_eq!(
-            chosen,
-            resolve(Precision::Auto, Device::Cpu, &stem).unwrap(),
-            "asked again, it is the same"
-        );
+        assert_eq!(chosen, resolve(Precision::Auto, Device::Cpu).unwrap(), "asked again, it is the same");
         assert!(has_halves() || chosen == Precision::Fp32);
-        assert_eq!(resolve(Precision::Auto, Device::Cuda(0), &stem).unwrap(), Precision::Fp32);
+        assert_eq!(resolve(Precision::Auto, Device::Cuda(0)).unwrap(), Precision::Fp32);
     }
 }

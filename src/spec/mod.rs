@@ -68,7 +68,7 @@ pub enum Tiling {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// [`Precision::Bf16`] where the processor multiplies it much faster and the model has no convolutions in groups;
+    /// [`Precision::Bf16`] where the processor is measured to multiply it much faster;
     /// [`Precision::Fp32`] otherwise, and on GPUs.
     #[default]
     Auto,

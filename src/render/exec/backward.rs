@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::{
     super::{
         RenderError,
-        native::{added_to, rectifier},
+        native::{Rectifier, added_to, rectifier},
     },
     Executor,
     forward::Trace,
@@ -74,6 +74,11 @@ impl Executor {
             (Op::Conv2d { .. }, Trace::Size(size), Kernel::Convolution(convolution)) => {
                 one(convolution.backward(&self.team, &gradient, size, sum)?)
             }
+            (Op::Conv2d { .. }, Trace::Rectified { x, limit }, Kernel::Convolution(convolution)) => {
+                let gradient = self.layout.arrange(&gradient)?;
+                let back = convolution.backward_through(&self.team, &gradient, Rectifier { y: &x, limit })?;
+                one(back.ok_or_else(out_of_step)?)
+            }
             (Op::MatMul { .. }, _, Kernel::Matrix(weight)) => {
                 one(product(&gradient, &weight.f_transpose(0, 1)?)?)
             }
@@ -88,7 +93,7 @@ impl Executor {
                 let gradient = self.layout.arrange(&gradient)?;
                 one(lrn.response.backward(&self.team, &x, &gradient)?.ok_or_else(out_of_step)?)
             }
-            (Op::Relu, Trace::Passed, _) => one(gradient),
+            (Op::Relu | Op::Relu6, Trace::Passed, _) => one(gradient),
             (Op::Relu, Trace::Output(y), _) => one(self.rectified(&y, None, &gradient, own)?),
             (Op::Relu6, Trace::Output(y), _) => one(self.rectified(&y, Some(6.0), &gradient, own)?),
             (Op::Softmax, Trace::Output(y), _) => {

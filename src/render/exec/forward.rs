@@ -23,6 +23,8 @@ pub(super) enum Trace {
     Size([i64; 2]),
     /// The output.
     Output(Tensor),
+    /// Of a convolution that takes the rectifier before it along: the input, and the rectifier's upper limit.
+    Rectified { x: Tensor, limit: f32 },
     /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and what was padded.
     Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
     /// The input, which the derivative only measures.
@@ -47,6 +49,7 @@ impl Trace {
         match self {
             Trace::Taps { pool, .. } => pool.rectified,
             Trace::Response(normalised) => normalised.rectified,
+            Trace::Rectified { .. } => true,
             _ => false,
         }
     }
@@ -119,7 +122,7 @@ impl Executor {
         id: NodeId,
         mut inputs: Vec<Operand>,
         along: Along,
-        rectified: bool,
+        rectified: Option<f32>,
     ) -> Result<(Tensor, Trace), RenderError> {
         let op = &self.network().node(id).op;
         let missing = || RenderError::Engine(format!("{} lacks an operand", op.kind()));
@@ -137,7 +140,11 @@ impl Executor {
                     Some(Kernel::Bias(bias)) => Some(bias.f_reshape([-1])?),
                     _ => None,
                 };
-                (convolution.forward(&x, bias.as_ref(), along.activation)?, Trace::Size(extent(&x)?))
+                let y = convolution.forward(&self.team, &x, bias.as_ref(), along.activation)?;
+                match rectified {
+                    Some(limit) if convolution.takes_rectifier(&x) => (y, Trace::Rectified { x, limit }),
+                    _ => (y, Trace::Size(extent(&x)?)),
+                }
             }
             (Op::BiasAdd { .. }, Kernel::Bias(bias)) => {
                 (if own { x.f_add_(bias)? } else { x.f_add(bias)? }, Trace::Nothing)
@@ -145,7 +152,7 @@ impl Executor {
             (Op::MatMul { .. }, Kernel::Matrix(weight)) => (product(&x, weight)?, Trace::Nothing),
             (Op::Lrn { .. }, Kernel::Lrn(lrn)) => {
                 if let Some(y) = lrn.response.forward(&self.team, &x)? {
-                    (y, Trace::Response(Normalised { x, rectified }))
+                    (y, Trace::Response(Normalised { x, rectified: rectified.is_some() }))
                 } else {
                     let (sums, power) = lrn.divisor(&x)?;
                     (x.f_mul(&power)?, Trace::Lrn { x, sums, power })
@@ -154,7 +161,7 @@ impl Executor {
             (Op::Relu, _) => kept(if own { x.f_relu_()? } else { x.f_relu()? }),
             (Op::Relu6, _) => kept(if own { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
             (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
-            (Op::MaxPool(window), _) => self.maximum(&x, *window, rectified)?,
+            (Op::MaxPool(window), _) => self.maximum(&x, *window, rectified.is_some())?,
             (Op::AvgPool(window), _) => (average(&x, *window)?, Trace::Input(x)),
             (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, Trace::Nothing),
             (Op::SpatialMean, _) => {

@@ -14,7 +14,7 @@ pub(super) enum Kernel {
     /// Nothing but its inputs.
     None,
     /// A convolution.
-    Convolution(Convolution),
+    Convolution(Box<Convolution>),
     /// What is added: `[1, C, 1, 1]` for maps, `[C]` for rows.
     Bias(Tensor),
     /// `[in, out]`.
@@ -54,7 +54,7 @@ impl Kernel {
                 let bias = bias.as_ref().map(to_device).transpose()?;
                 let filter =
                     Filter { stride: *stride, dilation: *dilation, padding: *padding, groups: *groups };
-                Self::Convolution(Convolution::new(&to_device(weight)?, bias, filter, layout)?)
+                Self::Convolution(Box::new(Convolution::new(&to_device(weight)?, bias, filter, layout)?))
             }
             Op::BiasAdd { bias } => {
                 let is_map = network.is_map(id);

@@ -30,9 +30,9 @@ pub(super) struct Plan {
     pub(super) roles: Vec<Role>,
     /// How many nodes read each; who wants a layer counts as one.
     pub(super) readers: Vec<usize>,
-    /// Whether each is a pooling or normalisation that alone reads a rectifier: the way back through it can be through
-    /// both.
-    pub(super) rectified: Vec<bool>,
+    /// The upper limit of the rectifier that each alone reads, for those whose way back can be through both: poolings and
+    /// normalisations, of one without limit, and convolutions.
+    pub(super) rectified: Vec<Option<f32>>,
 }
 
 impl Executor {
@@ -83,11 +83,14 @@ impl Executor {
             }
             roles[index] = Role::Runs(along);
         }
-        let rectified = network.nodes().iter().map(|node| match (&node.op, &node.inputs[..]) {
-            (Op::MaxPool(_) | Op::Lrn { .. }, [input]) => {
-                matches!(network.node(*input).op, Op::Relu) && only(*input).is_some()
-            }
-            _ => false,
+        let rectified = network.nodes().iter().map(|node| {
+            let &[input] = &node.inputs[..] else { return None };
+            let limit = match (&node.op, &network.node(input).op) {
+                (Op::MaxPool(_) | Op::Lrn { .. } | Op::Conv2d { .. }, Op::Relu) => f32::INFINITY,
+                (Op::Conv2d { .. }, Op::Relu6) => 6.0,
+                _ => return None,
+            };
+            only(input).map(|_| limit)
         });
         Plan { rectified: rectified.collect(), roles, readers }
     }

@@ -6,8 +6,10 @@
 //! way, which the tests compare them with. They compute in float32. Every value is computed by the same operations in the
 //! same order whatever the number of threads and whatever the processor, so that results do not depend on either.
 
+mod depthwise;
 pub(super) mod halving;
 pub(super) mod image;
+mod lanes;
 mod lrn;
 pub(super) mod phases;
 mod pool;
@@ -16,15 +18,31 @@ mod team;
 #[cfg(test)]
 mod tests;
 mod value;
+mod winograd;
 
 use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
 
+pub(super) use depthwise::{Depthwise, Rectifier, Stride};
 pub(super) use lrn::{Normalised, Response};
 pub(super) use pool::Pool;
 pub(super) use team::Team;
 use value::{Half, Stored, Value};
+pub(super) use winograd::Winograd;
+
+/// What a convolution does to every sum: adds a bias, `[kernels]`, and limits it. What is no number stays so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finish<'a> {
+    pub(super) bias: Option<&'a Tensor>,
+    pub(super) low: f32,
+    pub(super) high: f32,
+}
+
+impl Finish<'_> {
+    /// Nothing.
+    pub(super) const NONE: Self = Finish { bias: None, low: f32::NEG_INFINITY, high: f32::INFINITY };
+}
 
 /// Images, rows, columns and channels of a map that the loops can run over; none where it must go libtorch's way.
 pub(super) fn extent(map: &Tensor) -> Option<[usize; 4]> {
@@ -96,6 +114,11 @@ fn values_mut<V: Stored>(map: &mut Tensor) -> &mut [V] {
     debug_assert_eq!(map.kind(), V::KIND);
     // SAFETY: as for `values`; nobody else reads or writes this memory during the loop that has the slice.
     unsafe { std::slice::from_raw_parts_mut(map.data_ptr().cast(), map.numel()) }
+}
+
+/// The values of a tensor of any layout and kind, in the order of its axes.
+fn floats(tensor: &Tensor) -> Result<Vec<f32>, RenderError> {
+    Ok(Vec::<f32>::try_from(&tensor.f_to_kind(Kind::Float)?.f_contiguous()?.f_reshape([-1])?)?)
 }
 
 /// `part`, added to a map that nobody else looks at where there is one.

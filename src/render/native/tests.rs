@@ -2,7 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Normalised, Pool, Response, Team, image, phases, rectifier};
+use super::{
+    Depthwise, Finish, Normalised, Pool, Rectifier, Response, Stride, Team, image, phases, rectifier,
+};
 use crate::graph::{Padding, Window};
 
 fn random(channels: i64, height: i64, width: i64) -> Tensor {
@@ -92,6 +94,60 @@ fn normalised_responses_and_their_gradients_are_libtorchs() {
             }
         }
     }
+}
+
+#[test]
+fn convolutions_of_every_channel_and_their_gradients_are_libtorchs() {
+    let team = Team::new();
+    for (channels, edge, stride) in [(16, 3, 1), (48, 3, 2), (32, 5, 1), (16, 5, 2), (32, 2, 3), (16, 3, 4)] {
+        for (height, width) in [(1, 1), (7, 9), (12, 5), (23, 40)] {
+            // Small whole numbers: what is summed up is exact in both kinds.
+            let draw = |shape: [i64; 4]| Tensor::randint(5, shape, (Kind::Float, Device::Cpu)) - 2;
+            let weight = draw([channels, 1, edge, edge]);
+            let bias = draw([1, 1, 1, channels]).reshape([channels]);
+            let depthwise = Depthwise::of(&weight, channels as usize).unwrap().unwrap();
+            let extents = [height, width].map(|n| n as usize);
+            let [rows, columns] =
+                extents.map(|n| Padding::Same.resolve(n, edge as usize, stride as usize).unwrap());
+            let way = Stride {
+                stride: [stride as usize; 2],
+                before: [rows.1, columns.1],
+                input: extents,
+                output: [rows.0, columns.0],
+            };
+            let x = random(channels, height, width).clamp_(0.0, 3.0);
+            let leaf = x.copy().set_requires_grad(true);
+            let around = [columns.1, columns.2, rows.1, rows.2].map(|n| n as i64);
+            let padded = leaf.constant_pad_nd(around);
+            let theirs = padded.conv2d(&weight, Some(&bias), [stride; 2], [0, 0], [1, 1], channels);
+            let expected = theirs.detach();
+            let gradient = random(channels, rows.0 as i64, columns.0 as i64);
+            (theirs * &gradient).sum(Kind::Float).backward();
+            let plain = leaf.grad();
+            let rectified = x.hardtanh_backward(&plain, 0.0, 3.0);
+            for kind in KINDS {
+                let (x, bias, gradient) = (x.to_kind(kind), bias.to_kind(kind), gradient.to_kind(kind));
+                let forward = |finish| depthwise.forward(&team, &x, way, finish).unwrap().unwrap();
+                agree(&forward(Finish { bias: Some(&bias), ..Finish::NONE }), &expected, 0.0);
+                let limited = Finish { bias: Some(&bias), low: 0.0, high: 6.0 };
+                agree(&forward(limited), &expected.clamp(0.0, 6.0), 0.0);
+                let back = |rectifier| depthwise.backward(&team, &gradient, way, rectifier).unwrap().unwrap();
+                agree(&back(None), &plain, 0.0);
+                agree(&back(Some(Rectifier { y: &x, limit: 3.0 })), &rectified, 0.0);
+                // Batches, and what is no number.
+                let pair = |map: &Tensor| Tensor::cat(&[map.flip([0]), map.shallow_clone()], 0);
+                let both = pair(&x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2]);
+                let second =
+                    depthwise.forward(&team, &both, way, Finish::NONE).unwrap().unwrap().narrow(0, 1, 1);
+                agree(&second, &forward(Finish::NONE), 0.0);
+                let bad = x.full_like(f64::NAN);
+                let shown = depthwise.forward(&team, &bad, way, limited).unwrap().unwrap();
+                assert_eq!(shown.isnan().all().int64_value(&[]), 1);
+            }
+        }
+    }
+    assert!(Depthwise::of(&Tensor::zeros([24, 1, 3, 3], (Kind::Float, Device::Cpu)), 24).unwrap().is_none());
+    assert!(Depthwise::of(&Tensor::zeros([32, 1, 3, 3], (Kind::Float, Device::Cpu)), 16).unwrap().is_none());
 }
 
 #[test]

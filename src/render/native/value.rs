@@ -3,7 +3,7 @@
 use tch::Kind;
 
 /// A value as it lies in the memory of a tensor.
-pub(super) trait Stored: Copy + Send + Sync {
+pub(super) trait Stored: Copy + PartialEq + Send + Sync {
     const KIND: Kind;
 }
 

@@ -2,19 +2,20 @@
 //!
 //! The way back is a convolution too: of the gradient with the kernel turned around, where the stride is 1; with one
 //! kernel per phase of the stride, where few channels leave many positions idle (the first layer, on three colours,
-//! takes a quarter of the time that a transposed convolution needs); transposed otherwise.
+//! takes a quarter of the time that a transposed convolution needs); transposed otherwise. Convolutions of every channel
+//! by itself have loops of their own ([`Depthwise`]).
 
 mod onednn;
 #[cfg(test)]
 mod tests;
 mod weight;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::{
     super::{
         RenderError,
-        native::{Team, added_to, phases},
+        native::{Depthwise, Finish, Rectifier, Stride, Team, added_to, extent, phases},
     },
     Layout, ints,
     window::{Padded, crop, pad, sides},
@@ -47,6 +48,8 @@ pub(super) struct Convolution {
     bias: Option<Tensor>,
     filter: Filter,
     back: Back,
+    /// For the loops over every channel by itself; none where they are not for this convolution.
+    depthwise: Option<Depthwise>,
 }
 
 /// Weights for the way back.
@@ -70,7 +73,7 @@ impl Convolution {
         let (_, channels, height, width) = weight.size4()?;
         let back = match filter {
             Filter { stride: [1, 1], groups, .. } => {
-                Back::Turned(Weight::new(&turned(weight, groups as i64)?, layout)?)
+                Back::Turned(Weight::new(&turned(weight, groups as i64)?, layout, false)?)
             }
             Filter { stride: [2, 2], dilation: [1, 1], groups: 1, .. }
                 if channels <= FEW && height == width =>
@@ -78,11 +81,32 @@ impl Convolution {
                 let phases = phases(weight)?;
                 let missing = (WIDTH - 4 * channels).max(0);
                 let filled = phases.f_pad([0, 0, 0, 0, 0, 0, 0, missing], "constant", 0.0)?;
-                Back::Phases(Weight::new(&filled, layout)?)
+                Back::Phases(Weight::new(&filled, layout, false)?)
             }
             _ => Back::Transposed,
         };
-        Ok(Self { weight: Weight::new(weight, layout)?, bias, filter, back })
+        let alone = filter.groups > 1 && filter.dilation == [1, 1] && layout == Layout::ChannelsLast;
+        let depthwise = if alone && weight.device() == Device::Cpu {
+            Depthwise::of(weight, filter.groups)?
+        } else {
+            None
+        };
+        Ok(Self { weight: Weight::new(weight, layout, true)?, bias, filter, back, depthwise })
+    }
+
+    /// Whether the way back to `x` can be through the rectifier before it too: [`Self::backward_through`].
+    pub(super) fn takes_rectifier(&self, x: &Tensor) -> bool {
+        self.depthwise.is_some() && extent(x).is_some()
+    }
+
+    /// How the loops go over an input of `size` rows and columns.
+    fn stride(&self, size: [i64; 2]) -> Result<Option<Stride>, RenderError> {
+        let Filter { stride, padding, .. } = self.filter;
+        let kernel = self.extent()?;
+        let input = size.map(|n| n as usize);
+        let [rows, columns] = [0, 1].map(|axis| padding.resolve(input[axis], kernel[axis], stride[axis]));
+        let (Some((height, top, _)), Some((width, left, _))) = (rows, columns) else { return Ok(None) };
+        Ok(Some(Stride { stride, before: [top, left], input, output: [height, width] }))
     }
 
     /// Dilated extent of the kernel, `[height, width]`.
@@ -100,10 +124,21 @@ impl Convolution {
     /// `activation(weight * x + bias)`. `bias`, `[out]`, takes the place of the convolution's own.
     pub(super) fn forward(
         &self,
+        team: &Team,
         x: &Tensor,
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor, RenderError> {
+        let bias = bias.or(self.bias.as_ref());
+        if let Some(depthwise) = &self.depthwise {
+            let (_, _, height, width) = x.size4()?;
+            let (low, high) = activation.limits();
+            if let Some(stride) = self.stride([height, width])?
+                && let Some(y) = depthwise.forward(team, x, stride, Finish { bias, low, high })?
+            {
+                return Ok(y);
+            }
+        }
         let Filter { stride, dilation, padding, groups } = self.filter;
         let Padded { map, symmetric, .. } = pad(x, self.extent()?, stride, padding, 0.0)?;
         let slide = Slide {
@@ -112,7 +147,7 @@ impl Convolution {
             dilation: ints(dilation),
             groups: groups as i64,
         };
-        self.weight.convolve(&map, bias.or(self.bias.as_ref()), slide, activation)
+        self.weight.convolve(team, &map, bias, slide, activation)
     }
 
     /// Gradient with respect to an input of `size` rows and columns, added to `sum` where there is one: a map that
@@ -124,6 +159,10 @@ impl Convolution {
         size: [i64; 2],
         sum: Option<Tensor>,
     ) -> Result<Tensor, RenderError> {
+        let sum = match self.back_by_channel(team, gradient, size, None, sum)? {
+            Ok(gradient) => return Ok(gradient),
+            Err(sum) => sum,
+        };
         let Filter { stride, dilation, padding, groups } = self.filter;
         let extent = self.extent()?;
         let sides = sides(size, extent, stride, padding);
@@ -137,16 +176,16 @@ impl Convolution {
                 // Padding by less than the kernel reaches takes the input's own padding off at once.
                 if sides.iter().all(|(before, after)| before == after) && less.iter().all(|&n| n >= 0) {
                     return match sum {
-                        Some(sum) => weight.convolve_onto(sum, gradient, slide(less)),
-                        None => weight.convolve(gradient, None, slide(less), Activation::None),
+                        Some(sum) => weight.convolve_onto(team, sum, gradient, slide(less)),
+                        None => weight.convolve(team, gradient, None, slide(less), Activation::None),
                     };
                 }
-                weight.convolve(gradient, None, slide(reach), Activation::None)?
+                weight.convolve(team, gradient, None, slide(reach), Activation::None)?
             }
             Back::Phases(weight) => {
                 let [_, _, reach, _] = weight.shape()?;
                 let slide = slide([reach - 1, reach - 1]);
-                let blocks = weight.convolve(gradient, None, slide, Activation::None)?;
+                let blocks = weight.convolve(team, gradient, None, slide, Activation::None)?;
                 let [_, channels, ..] = self.weight.shape()?;
                 match phases::join(team, &blocks, channels as usize, before, size)? {
                     Some(gradient) => return added_to(sum, gradient),
@@ -156,6 +195,34 @@ impl Convolution {
             Back::Transposed => self.transposed(gradient, size, &sides)?,
         };
         added_to(sum, crop(&full, before, size)?)
+    }
+
+    /// As [`Self::backward`], through the rectifier before it too; none where that cannot be.
+    pub(super) fn backward_through(
+        &self,
+        team: &Team,
+        gradient: &Tensor,
+        rectifier: Rectifier<'_>,
+    ) -> Result<Option<Tensor>, RenderError> {
+        let (_, _, height, width) = rectifier.y.size4()?;
+        Ok(self.back_by_channel(team, gradient, [height, width], Some(rectifier), None)?.ok())
+    }
+
+    /// The way back in the loops over every channel by itself, or `sum` as it came.
+    fn back_by_channel(
+        &self,
+        team: &Team,
+        gradient: &Tensor,
+        size: [i64; 2],
+        rectifier: Option<Rectifier<'_>>,
+        sum: Option<Tensor>,
+    ) -> Result<Result<Tensor, Option<Tensor>>, RenderError> {
+        let Some(depthwise) = &self.depthwise else { return Ok(Err(sum)) };
+        let Some(stride) = self.stride(size)? else { return Ok(Err(sum)) };
+        Ok(match depthwise.backward(team, gradient, stride, rectifier)? {
+            Some(back) => Ok(added_to(sum, back)?),
+            None => Err(sum),
+        })
     }
 
     /// The padded input's gradient of its four phases.

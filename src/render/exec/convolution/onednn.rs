@@ -27,6 +27,17 @@ pub(in super::super) enum Activation {
     Relu6,
 }
 
+impl Activation {
+    /// What results are limited to.
+    pub(super) fn limits(self) -> (f32, f32) {
+        match self {
+            Self::None => (f32::NEG_INFINITY, f32::INFINITY),
+            Self::Relu => (0.0, f32::INFINITY),
+            Self::Relu6 => (0.0, 6.0),
+        }
+    }
+}
+
 /// How a kernel slides over a map that needs no further padding than this.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slide {

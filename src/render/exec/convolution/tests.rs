@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    super::Layout,
+    super::{super::native::Team, Layout},
     onednn::{Activation, OneDnn, Slide},
     weight::Weight,
 };
@@ -23,11 +23,12 @@ fn agree(ours: &Tensor, theirs: &Tensor) {
 fn one_pass_gives_what_several_give() {
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     assert!(OneDnn::get().is_some(), "this libtorch lacks oneDNN's convolutions");
+    let team = Team::new();
     for (channels, out, edge, stride, groups) in
         [(3, 64, 7, 2, 1), (24, 40, 1, 1, 1), (32, 32, 3, 1, 32), (17, 5, 3, 1, 1), (16, 32, 5, 2, 4)]
     {
         let kernel = map([out, channels / groups, edge, edge]);
-        let weight = Weight::new(&kernel, Layout::ChannelsLast).unwrap();
+        let weight = Weight::new(&kernel, Layout::ChannelsLast, false).unwrap();
         let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
         let slide =
             Slide { stride: [stride, stride], padding: [edge / 2, edge / 2], dilation: [1, 1], groups };
@@ -35,12 +36,12 @@ fn one_pass_gives_what_several_give() {
         for index in (0..24).map(|index| index % 12) {
             let x = map([1 + index % 3, channels, 9 + index, 30 - index]);
             let plain = x.conv2d(&kernel, Some(&bias), slide.stride, slide.padding, [1, 1], groups);
-            agree(&weight.convolve(&x, Some(&bias), slide, Activation::None).unwrap(), &plain);
+            agree(&weight.convolve(&team, &x, Some(&bias), slide, Activation::None).unwrap(), &plain);
         }
         for (height, width) in [(9, 14), (12, 12), (23, 7), (31, 16), (8, 8)] {
             let x = map([1, channels, height, width]);
             let plain = x.conv2d(&kernel, Some(&bias), slide.stride, slide.padding, [1, 1], groups);
-            let convolve = |activation| weight.convolve(&x, Some(&bias), slide, activation).unwrap();
+            let convolve = |activation| weight.convolve(&team, &x, Some(&bias), slide, activation).unwrap();
             agree(&convolve(Activation::None), &plain);
             agree(&convolve(Activation::Relu), &plain.relu());
             agree(&convolve(Activation::Relu6), &plain.clamp(0.0, 6.0));
@@ -50,7 +51,7 @@ fn one_pass_gives_what_several_give() {
             let larger = map([1, out, rows + 4, columns + 6]);
             for sum in [map([1, out, rows, columns]), larger.narrow(2, 1, rows).narrow(3, 2, columns)] {
                 let expected = &sum + &alone;
-                agree(&weight.convolve_onto(sum, &x, slide).unwrap(), &expected);
+                agree(&weight.convolve_onto(&team, sum, &x, slide).unwrap(), &expected);
             }
         }
     }

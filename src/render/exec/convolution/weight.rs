@@ -1,11 +1,17 @@
 //! Weights, and one convolution with them in the fastest way that this machine has.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    super::{super::RenderError, Layout},
+    super::{
+        super::{
+            RenderError,
+            native::{Finish, Team, Winograd},
+        },
+        Layout,
+    },
     onednn::{Activation, OneDnn, Slide, pack},
 };
 
@@ -22,6 +28,10 @@ pub(super) struct Weight {
     plain: Tensor,
     /// Ready for some sizes; none where oneDNN is not to be asked.
     packed: Option<RefCell<Cache>>,
+    /// For maps of any size, made when first asked for; none where that way is not to be taken.
+    winograd: Option<OnceCell<Option<Winograd>>>,
+    /// Whether somebody chooses among the results.
+    chosen_from: bool,
 }
 
 /// Weights that are ready.
@@ -42,9 +52,15 @@ struct Packed {
 }
 
 impl Weight {
-    pub(super) fn new(weight: &Tensor, layout: Layout) -> Result<Self, RenderError> {
-        let packed = layout == Layout::ChannelsLast && suits(weight);
-        Ok(Self { plain: layout.arrange(weight)?, packed: packed.then(RefCell::default) })
+    /// `chosen_from`: whether results of equal neighbourhoods have to be equal, for a maximum to choose the first.
+    pub(super) fn new(weight: &Tensor, layout: Layout, chosen_from: bool) -> Result<Self, RenderError> {
+        let fast = layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
+        Ok(Self {
+            plain: layout.arrange(weight)?,
+            packed: (fast && suits(weight.kind())).then(RefCell::default),
+            winograd: (fast && !outrun(weight.kind())).then(OnceCell::new),
+            chosen_from,
+        })
     }
 
     /// `[out, in / groups, kh, kw]`.
@@ -61,11 +77,15 @@ impl Weight {
     /// `activation(weight * x + bias)`; `bias` is `[out]`.
     pub(super) fn convolve(
         &self,
+        team: &Team,
         x: &Tensor,
         bias: Option<&Tensor>,
         slide: Slide,
         activation: Activation,
     ) -> Result<Tensor, RenderError> {
+        if let Some(y) = self.by_points(team, x, bias, slide, activation, None)? {
+            return Ok(y);
+        }
         if let Some((library, weight)) = self.ready(x, slide)? {
             return library.convolve(x, &weight, bias, slide, activation);
         }
@@ -81,14 +101,42 @@ impl Weight {
     /// `sum + weight * x`; `sum` is a map that nobody else looks at.
     pub(super) fn convolve_onto(
         &self,
+        team: &Team,
         mut sum: Tensor,
         x: &Tensor,
         slide: Slide,
     ) -> Result<Tensor, RenderError> {
+        if let Some(sum) = self.by_points(team, x, None, slide, Activation::None, Some(&sum))? {
+            return Ok(sum);
+        }
         match self.ready(x, slide)? {
             Some((library, weight)) => library.convolve_onto(&sum, x, &weight, slide),
-            None => Ok(sum.f_add_(&self.convolve(x, None, slide, Activation::None)?)?),
+            None => Ok(sum.f_add_(&self.convolve(team, x, None, slide, Activation::None)?)?),
         }
+    }
+
+    /// The convolution with fewer multiplications; none where that is not possible or does not pay.
+    fn by_points(
+        &self,
+        team: &Team,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        slide: Slide,
+        activation: Activation,
+        sum: Option<&Tensor>,
+    ) -> Result<Option<Tensor>, RenderError> {
+        let Slide { stride: [1, 1], dilation: [1, 1], groups: 1, padding } = slide else { return Ok(None) };
+        let Some(winograd) = &self.winograd else { return Ok(None) };
+        if winograd.get().is_none() {
+            // Only this thread looks at it.
+            let _ = winograd.set(Winograd::of(&self.plain, self.chosen_from)?);
+        }
+        let Some(winograd) = winograd.get().and_then(Option::as_ref) else { return Ok(None) };
+        if !winograd.pays(x, padding)? {
+            return Ok(None);
+        }
+        let (low, high) = activation.limits();
+        winograd.convolve(team, x, padding, Finish { bias, low, high }, sum)
     }
 
     /// oneDNN and the weights for maps of the size of `x`; none where libtorch's way must do.
@@ -124,17 +172,29 @@ impl Cache {
 }
 
 /// Whether oneDNN convolves such values on this processor.
-fn suits(weight: &Tensor) -> bool {
+fn suits(kind: Kind) -> bool {
     #[cfg(target_arch = "x86_64")]
     let half = std::arch::is_x86_feature_detected!("avx512bw")
         && std::arch::is_x86_feature_detected!("avx512vl")
         && std::arch::is_x86_feature_detected!("avx512dq");
     #[cfg(not(target_arch = "x86_64"))]
     let half = false;
-    weight.device() == Device::Cpu
-        && match weight.kind() {
-            Kind::Float => true,
-            Kind::BFloat16 => half,
-            _ => false,
-        }
+    match kind {
+        Kind::Float => true,
+        Kind::BFloat16 => half,
+        _ => false,
+    }
+}
+
+/// Whether this processor multiplies such values so much faster than float32 that fewer multiplications of those do not
+/// pay: bfloat16 in the tiles of AMX, at eight times the rate and more.
+fn outrun(kind: Kind) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let tiles = {
+        const AMX_BF16: u32 = 1 << 22;
+        std::arch::x86_64::__cpuid(0).eax >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & AMX_BF16 != 0
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let tiles = false;
+    kind == Kind::BFloat16 && tiles
 }
