@@ -25,7 +25,7 @@ pub(in super::super) struct Pool {
 }
 
 /// The tap of a maximum that hands nothing on.
-const NOWHERE: u32 = 255;
+const NOWHERE: u8 = 255;
 
 impl Pool {
     /// The windows over a map of so many rows and columns; none where they do not fit.
@@ -51,7 +51,7 @@ impl Pool {
     }
 
     fn forward_of<V: Value>(&self, team: &Team, x: &Tensor) -> Result<Option<(Tensor, Tensor)>, RenderError> {
-        let few = self.kernel[0] * self.kernel[1] <= NOWHERE as usize;
+        let few = self.kernel[0] * self.kernel[1] <= usize::from(NOWHERE);
         let Some([images, _, _, channels]) = extent_of::<V>(x).filter(|_| few) else {
             return Ok(None);
         };
@@ -137,12 +137,15 @@ impl Pool {
     }
 }
 
-/// Channels whose maxima are found together: so many values and taps fit the registers.
-const BLOCK: usize = 64;
+/// Channels that are computed together: so many values and taps fit the registers of any processor.
+const BLOCK: usize = 32;
+
+/// Where a window lies in the values of a map, and the number of the tap that counts there.
+type Seen = (usize, u8);
 
 vectorised! {
     fn pool_row<V: Value>(pool: &Pool, channels: usize, x: &[V], row: usize, y: &mut [V], taps: &mut [u8]) {
-        let mut seen: Vec<(usize, u32)> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
+        let mut seen: Vec<Seen> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
         let (image, row) = (row / pool.output[0], row % pool.output[0]);
         let x = &x[image * pool.input[0] * pool.input[1] * channels..];
         let outputs = y.chunks_exact_mut(channels).zip(taps.chunks_exact_mut(channels));
@@ -151,14 +154,14 @@ vectorised! {
             for down in pool.inside(0, row) {
                 for across in pool.inside(1, column) {
                     let at = pool.place(0, row, down) * pool.input[1] + pool.place(1, column, across);
-                    seen.push((at * channels, (down * pool.kernel[1] + across) as u32));
+                    seen.push((at * channels, (down * pool.kernel[1] + across) as u8));
                 }
             }
             for start in (0..channels).step_by(BLOCK) {
                 // The last block reaches back into the one before, which finds the same again.
                 let start = start.min(channels.saturating_sub(BLOCK));
                 let length = BLOCK.min(channels);
-                let (mut best, mut which) = ([f32::NEG_INFINITY; BLOCK], [0u32; BLOCK]);
+                let (mut best, mut which) = ([f32::NEG_INFINITY; BLOCK], [0; BLOCK]);
                 for (at, tap) in &seen {
                     let values = &x[at + start..][..length];
                     if let Some(values) = values.first_chunk() {
@@ -171,29 +174,28 @@ vectorised! {
                 }
                 if pool.rectified {
                     for (which, best) in which.iter_mut().zip(&best) {
-                        *which |= u32::from(*best <= 0.0).wrapping_neg() & NOWHERE;
+                        *which |= u8::from(*best <= 0.0).wrapping_neg() & NOWHERE;
                     }
                 }
                 for (y, best) in y[start..][..length].iter_mut().zip(&best) {
                     *y = V::nearest(*best);
                 }
-                for (tap, which) in taps[start..][..length].iter_mut().zip(&which) {
-                    *tap = *which as u8;
-                }
+                taps[start..][..length].copy_from_slice(&which[..length]);
             }
         }
     }
 }
 
-/// Keeps what is larger. What is no number wins, so that it is noticed. Written with masks: of a choice between values
-/// the compiler makes branches, which take five times as long.
+/// Keeps what is larger. What is no number wins, so that it is noticed. With a choice between values instead of masks the
+/// compiler would keep the best ones in memory.
 #[inline(always)]
-fn keep<V: Value>(best: &mut [f32; BLOCK], which: &mut [u32; BLOCK], values: &[V; BLOCK], tap: u32) {
+fn keep<V: Value>(best: &mut [f32; BLOCK], which: &mut [u8; BLOCK], values: &[V; BLOCK], tap: u8) {
     for ((best, which), value) in best.iter_mut().zip(which.iter_mut()).zip(values) {
         let value = value.wide();
-        let better = u32::from((value > *best) | value.is_nan()).wrapping_neg();
-        *best = f32::from_bits((value.to_bits() & better) | (best.to_bits() & !better));
-        *which = (tap & better) | (*which & !better);
+        let better = (value > *best) | value.is_nan();
+        let mask = u32::from(better).wrapping_neg();
+        *best = f32::from_bits((value.to_bits() & mask) | (best.to_bits() & !mask));
+        *which = if better { tap } else { *which };
     }
 }
 
@@ -209,32 +211,51 @@ vectorised! {
         back: &mut [V],
     ) {
         let width = pool.input[1];
-        let mut sums = vec![0.0f32; channels];
+        let mut seen: Vec<Seen> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
         for (index, back) in back.chunks_exact_mut(channels).enumerate() {
             let (row, column) = (first + index / width, index % width);
             let (image, row) = (row / pool.input[0], row % pool.input[0]);
-            if fresh {
-                sums.fill(0.0);
-            } else {
-                for (sum, back) in sums.iter_mut().zip(&*back) {
-                    *sum = back.wide();
-                }
-            }
+            seen.clear();
             for down in pool.seen_by(0, row) {
                 for across in pool.seen_by(1, column) {
                     let place = (row + pool.before[0] - down * pool.stride[0]) * pool.kernel[1];
-                    let tap = (place + column + pool.before[1] - across * pool.stride[1]) as u32;
-                    let at = ((image * pool.output[0] + down) * pool.output[1] + across) * channels;
-                    let terms = gradient[at..][..channels].iter().zip(&taps[at..][..channels]);
-                    for (sum, (gradient, which)) in sums.iter_mut().zip(terms) {
-                        let mask = u32::from(u32::from(*which) == tap).wrapping_neg();
-                        *sum += f32::from_bits(gradient.wide().to_bits() & mask);
-                    }
+                    let tap = place + column + pool.before[1] - across * pool.stride[1];
+                    let at = (image * pool.output[0] + down) * pool.output[1] + across;
+                    seen.push((at * channels, tap as u8));
                 }
             }
-            for (back, sum) in back.iter_mut().zip(&sums) {
-                *back = V::nearest(*sum);
+            for (block, back) in back.chunks_mut(BLOCK).enumerate() {
+                let mut sums = [0.0; BLOCK];
+                if !fresh {
+                    for (sum, back) in sums.iter_mut().zip(&*back) {
+                        *sum = back.wide();
+                    }
+                }
+                for (at, tap) in &seen {
+                    let here = at + block * BLOCK..at + block * BLOCK + back.len();
+                    let (gradient, taps) = (&gradient[here.clone()], &taps[here]);
+                    if let (Some(gradient), Some(taps)) = (gradient.first_chunk(), taps.first_chunk()) {
+                        add_from(&mut sums, gradient, taps, *tap);
+                    } else {
+                        let (mut few, mut which) = ([V::nearest(0.0); BLOCK], [NOWHERE; BLOCK]);
+                        few[..back.len()].copy_from_slice(gradient);
+                        which[..back.len()].copy_from_slice(taps);
+                        add_from(&mut sums, &few, &which, *tap);
+                    }
+                }
+                for (back, sum) in back.iter_mut().zip(&sums) {
+                    *back = V::nearest(*sum);
+                }
             }
         }
+    }
+}
+
+/// Adds what a window hands on through a tap.
+#[inline(always)]
+fn add_from<V: Value>(sums: &mut [f32; BLOCK], gradient: &[V; BLOCK], which: &[u8; BLOCK], tap: u8) {
+    for ((sum, gradient), which) in sums.iter_mut().zip(gradient).zip(which) {
+        let mask = u32::from(*which == tap).wrapping_neg();
+        *sum += f32::from_bits(gradient.wide().to_bits() & mask);
     }
 }
