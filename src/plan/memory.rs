@@ -5,6 +5,9 @@
 //! layers from the first to the last of two models, when the way back was autograd's, which held more than today's;
 //! what is left for an image of 64×64 is the process itself, and taken off.
 
+use super::work::has_fewer;
+use crate::graph::{Network, NodeId, Op};
+
 /// Bytes per pixel of the largest octave: the decoded image, the octaves that wait for their turn, the dream,
 /// its gradient and what normalising it needs.
 const PER_PIXEL: f64 = 38.0;
@@ -17,4 +20,25 @@ const PER_VALUE: f64 = 5.0;
 pub(super) fn bytes(pixels: f64, values: f64, half: bool) -> u64 {
     let per_value = if half { PER_VALUE / 2.0 } else { PER_VALUE };
     (pixels * PER_PIXEL + values * per_value) as u64
+}
+
+/// Bytes per weight of a convolution, in the forms that the renderer keeps ready: measured at small tiles, as what layers
+/// of more and more weights add.
+const PER_WEIGHT: f64 = 32.0;
+
+/// The same for kernels that are convolved with fewer multiplications, whose weights are kept at 36 points.
+const PER_WEIGHT_AT_POINTS: f64 = 60.0;
+
+/// Bytes for the weights that `layers` need.
+pub(super) fn weights(network: &Network, layers: &[NodeId]) -> u64 {
+    let needed = network.needed(layers);
+    let nodes = network.nodes().iter().zip(needed).filter(|(_, needed)| *needed);
+    let bytes = nodes.map(|(node, _)| match &node.op {
+        Op::Conv2d { weight, .. } => {
+            let each = if has_fewer(&node.op) { PER_WEIGHT_AT_POINTS } else { PER_WEIGHT };
+            weight.data.len() as f64 * each
+        }
+        _ => 0.0,
+    });
+    bytes.sum::<f64>() as u64
 }

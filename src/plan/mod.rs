@@ -108,7 +108,8 @@ impl Plan {
         // The score of the finished dream is one more way forward.
         let score = Work { pixels: 0.0, laplacian: 0.0, ..last } * work::FORWARD;
         let work = steps + score + Work { file, ..Work::default() };
-        let memory = memory::bytes(largest, values as f64, spec.precision == Precision::Bf16);
+        let weights = memory::weights(network, &layers);
+        let memory = memory::bytes(largest, values as f64, spec.precision == Precision::Bf16) + weights;
         Ok(Self { octaves, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 })
     }
 
@@ -158,9 +159,11 @@ impl Tiles<'_> {
             for (&width, &across) in &columns {
                 let window = Work::of_window(self.network, self.layers, height, width)?;
                 // Those of one size may be computed together.
-                let together = held(BATCH, [height as i64, width as i64]).min(down * across);
+                let tiles = down * across;
+                let together = held(BATCH, [height as i64, width as i64]).min(tiles);
                 largest = largest.max(window.values * together as f64);
-                sum = sum + window * (down * across) as f64;
+                let operations = window.operations * tiles.div_ceil(together) as f64;
+                sum = sum + Work { operations, ..window * tiles as f64 };
             }
         }
         Ok((sum, largest as usize))

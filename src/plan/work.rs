@@ -12,14 +12,11 @@ use crate::graph::{Network, NodeId, Op, ShapeError};
 /// Work, in the units that it is counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Multiply-adds of dense convolutions and matrix products, forward.
+    /// Multiply-adds of dense convolutions and matrix products, forward. Those of convolutions in groups do not count: they
+    /// are over before their values are read and written.
     pub dense: f64,
-    /// Multiply-adds of convolutions in groups, forward.
-    pub grouped: f64,
     /// Values that all operations write, forward.
     pub values: f64,
-    /// Those of them in maps so large that their memory is fetched from the system anew each time.
-    pub fresh: f64,
     /// Operations that are started, forward.
     pub operations: f64,
     /// Pixels that are normalised and added to.
@@ -30,23 +27,36 @@ pub struct Work {
     pub file: f64,
 }
 
-/// Seconds for one of each, the way back included. Fitted to the `render_seconds` of 34 renders of
-/// EfficientNet-Lite0 and Inception (64×64 to 4000×4000 pixels, layers from the first to the last, tiles from 256
-/// to 2048) with libtorch 2.11 in float32 on two cores of an AMD EPYC; all but two are within 20 %.
+/// Seconds for one of each, the way back included. Fitted to the `render_seconds` of 74 renders of
+/// EfficientNet-Lite0 and Inception (64×64 to 2048×1536 pixels, layers from the first to the last, tiles from 64 to 1024)
+/// with libtorch 2.11 in float32 on two cores of an AMD EPYC (Zen 4); nine in ten are within 20 %. `laplacian` and `file`
+/// are from `cargo bench --bench parts`.
 const WEIGHTS: Work = Work {
-    dense: 2.0e-11,
-    grouped: 1.0e-10,
-    values: 1.16e-9,
-    fresh: 2.4e-9,
-    operations: 6.0e-5,
-    pixels: 7.0e-8,
-    laplacian: 1.5e-8,
-    file: 1.0e-7,
+    dense: 1.64e-11,
+    values: 4.0e-10,
+    operations: 2.3e-5,
+    pixels: 1.2e-8,
+    laplacian: 2.6e-9,
+    file: 1.0e-8,
 };
 
-/// Values in a map beyond which its memory is not kept for the next: 32 MiB of float32, the most that glibc's
-/// allocator holds back (`M_MMAP_THRESHOLD`).
-const FRESH: usize = 32 * 1024 * 1024 / 4;
+/// Taps along an axis of kernels that are convolved with fewer multiplications (`render/native/winograd`), and the share
+/// of the time of plain sums that this takes.
+const FEWER_TAPS: std::ops::RangeInclusive<usize> = 3..=5;
+const FEWER: f64 = 0.4;
+
+/// Positions of a map from which on it pays.
+const FEWER_LEAST: usize = 80;
+
+/// Whether an operation is such a convolution.
+pub(super) fn has_fewer(op: &Op) -> bool {
+    match op {
+        Op::Conv2d { weight, stride: [1, 1], dilation: [1, 1], groups: 1, .. } => {
+            weight.shape[2] == weight.shape[3] && FEWER_TAPS.contains(&weight.shape[2])
+        }
+        _ => false,
+    }
+}
 
 /// Share of a gradient that its way forward takes.
 pub(super) const FORWARD: f64 = 0.4;
@@ -66,28 +76,24 @@ impl Work {
         let mut work = Self::default();
         for (index, (node, shape)) in network.nodes().iter().zip(&shapes).enumerate() {
             let Some(shape) = shape else { continue };
-            let written = shape.len() as f64;
-            work.values += written;
-            if shape.len() > FRESH {
-                work.fresh += written
-            }
+            work.values += shape.len() as f64;
             work.operations += 1.0;
             let sums = network.multiply_adds(NodeId(index), *shape);
-            match &node.op {
-                Op::Conv2d { groups, .. } if *groups > 1 => work.grouped += sums,
-                _ => work.dense += sums,
-            }
+            let positions = shape.len() / network.channels(NodeId(index)).max(1);
+            work.dense += match &node.op {
+                Op::Conv2d { groups, .. } if *groups > 1 => 0.0,
+                op if has_fewer(op) && positions >= FEWER_LEAST => sums * FEWER,
+                _ => sums,
+            };
         }
         Ok(work)
     }
 
     /// Seconds on the machine that the weights were measured on.
     pub fn seconds(&self) -> f64 {
-        let Self { dense, grouped, values, fresh, operations, pixels, laplacian, file } = *self;
+        let Self { dense, values, operations, pixels, laplacian, file } = *self;
         dense * WEIGHTS.dense
-            + grouped * WEIGHTS.grouped
             + values * WEIGHTS.values
-            + fresh * WEIGHTS.fresh
             + operations * WEIGHTS.operations
             + pixels * WEIGHTS.pixels
             + laplacian * WEIGHTS.laplacian
@@ -101,9 +107,7 @@ impl Add for Work {
     fn add(self, other: Self) -> Self {
         Self {
             dense: self.dense + other.dense,
-            grouped: self.grouped + other.grouped,
             values: self.values + other.values,
-            fresh: self.fresh + other.fresh,
             operations: self.operations + other.operations,
             pixels: self.pixels + other.pixels,
             laplacian: self.laplacian + other.laplacian,
@@ -118,9 +122,7 @@ impl Mul<f64> for Work {
     fn mul(self, times: f64) -> Self {
         Self {
             dense: self.dense * times,
-            grouped: self.grouped * times,
             values: self.values * times,
-            fresh: self.fresh * times,
             operations: self.operations * times,
             pixels: self.pixels * times,
             laplacian: self.laplacian * times,
