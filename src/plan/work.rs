@@ -12,12 +12,12 @@ use crate::graph::{Network, NodeId, Op, ShapeError};
 /// Work, in the units that it is counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Multiply-adds of dense convolutions and matrix products, forward. Those of convolutions in groups do not count: they
+    /// Multiply-adds of dense convolutions and matrix products, forward, less where fewer multiplications do. Those of convolutions in groups do not count: they
     /// are over before their values are read and written.
     pub dense: f64,
     /// Values that all operations write, forward.
     pub values: f64,
-    /// Operations that are started, forward.
+    /// Operations that are started, forward, where passes hold as many tiles as they may.
     pub operations: f64,
     /// Pixels that are normalised and added to.
     pub pixels: f64,

@@ -8,9 +8,10 @@
 //! the oracle of the tests ([`Executor::forward`] is differentiable).
 //!
 //! On the CPU, memory is what most operations wait for, so each value is touched as seldom as possible: a convolution
-//! adds its bias, rectifies, and adds to a sum of gradients while it has a value in a register ([`convolution`]); pooling
-//! and normalisation, which libtorch is slow at, run in loops of our own ([`native`](super::native)) that take the derivative of a
-//! rectifier before them along; gradients are written over what nobody reads again. [`profile`] shows what is left.
+//! adds its bias, rectifies, and adds to a sum of gradients while it has a value in a register, and does with fewer
+//! multiplications than a plain sum where that pays ([`convolution`]); pooling, normalisation and convolutions of single
+//! channels, which libtorch is slow at, run in loops of our own ([`native`](super::native)) that take the derivative of
+//! a rectifier before them along; gradients are written over what nobody reads again. [`profile`] shows what is left.
 //!
 //! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
 

@@ -47,12 +47,12 @@ impl Profile {
         Self { nodes: nodes.collect(), ..Self::default() }
     }
 
-    /// Multiply-adds of all nodes.
+    /// Multiply-adds of all nodes, as many as plain sums take.
     pub fn multiply_adds(&self) -> f64 {
         self.nodes.iter().map(|node| node.multiply_adds).sum()
     }
 
-    /// Share of [`Self::matrix_rate`] that the gradient steps reach.
+    /// Share of [`Self::matrix_rate`] that the gradient steps reach; above 1 where fewer multiplications do.
     pub fn share(&self) -> f64 {
         self.multiply_adds() / self.seconds / self.matrix_rate
     }

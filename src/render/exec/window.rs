@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::{super::RenderError, ints};
+use super::{super::RenderError, Layout, ints};
 use crate::graph::{Padding, Window};
 
 /// A map with its borders padded, and the padding that is left to the operation.
@@ -46,13 +46,15 @@ pub(super) fn pad(
     Ok(Padded { map, added: [top, left], symmetric: [0, 0] })
 }
 
-/// The part of `map` that was there before padding: `size` rows and columns.
+/// The part of `map` that was there before padding: `size` rows and columns, without gaps. With gaps, which loop can run over
+/// it would depend on the number of images, and with that its last digits.
 pub(super) fn crop(map: &Tensor, added: [i64; 2], size: [i64; 2]) -> Result<Tensor, RenderError> {
     let (_, _, height, width) = map.size4()?;
     if [height, width] == size {
         return Ok(map.shallow_clone());
     }
-    Ok(map.f_narrow(2, added[0], size[0])?.f_narrow(3, added[1], size[1])?)
+    let part = map.f_narrow(2, added[0], size[0])?.f_narrow(3, added[1], size[1])?;
+    if map.stride()[1] == 1 { Layout::ChannelsLast.arrange(&part) } else { Ok(part.f_contiguous()?) }
 }
 
 /// Mean over the pixels of a window that lie inside the map, as TensorFlow counts them.

@@ -259,6 +259,8 @@ macro_rules! in_lanes {
                     unsafe { wide::<$value>(lanes, $($argument),*) }
                 }
             }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = ($($argument,)*);
         }
     };
 }

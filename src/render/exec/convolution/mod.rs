@@ -1,9 +1,12 @@
-//! Convolutions, forward and back to their input.
+//! Convolutions, forward and back to their input, each in the way that takes the least time here.
+//!
+//! On the CPU there are three ways, which fall back to libtorch's own: kernels of 3×3 to 5×5 go by fewer multiplications
+//! where the map is large enough for that to pay ([`Winograd`](super::super::native::Winograd)); those of every channel by
+//! itself have loops of their own ([`Depthwise`]); everything else is oneDNN's, with weights that lie ready ([`weight`]).
 //!
 //! The way back is a convolution too: of the gradient with the kernel turned around, where the stride is 1; with one
 //! kernel per phase of the stride, where few channels leave many positions idle (the first layer, on three colours,
-//! takes a quarter of the time that a transposed convolution needs); transposed otherwise. Convolutions of every channel
-//! by itself have loops of their own ([`Depthwise`]).
+//! takes a quarter of the time that a transposed convolution needs); transposed otherwise.
 
 mod onednn;
 #[cfg(test)]
@@ -85,12 +88,9 @@ impl Convolution {
             }
             _ => Back::Transposed,
         };
-        let alone = filter.groups > 1 && filter.dilation == [1, 1] && layout == Layout::ChannelsLast;
-        let depthwise = if alone && weight.device() == Device::Cpu {
-            Depthwise::of(weight, filter.groups)?
-        } else {
-            None
-        };
+        let fast = layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
+        let alone = fast && filter.dilation == [1, 1];
+        let depthwise = if alone { Depthwise::of(weight, filter.groups)? } else { None };
         Ok(Self { weight: Weight::new(weight, layout, true)?, bias, filter, back, depthwise })
     }
 
@@ -159,10 +159,9 @@ impl Convolution {
         size: [i64; 2],
         sum: Option<Tensor>,
     ) -> Result<Tensor, RenderError> {
-        let sum = match self.back_by_channel(team, gradient, size, None, sum)? {
-            Ok(gradient) => return Ok(gradient),
-            Err(sum) => sum,
-        };
+        if let Some(gradient) = self.back_by_channel(team, gradient, size, None)? {
+            return added_to(sum, gradient);
+        }
         let Filter { stride, dilation, padding, groups } = self.filter;
         let extent = self.extent()?;
         let sides = sides(size, extent, stride, padding);
@@ -205,24 +204,20 @@ impl Convolution {
         rectifier: Rectifier<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
         let (_, _, height, width) = rectifier.y.size4()?;
-        Ok(self.back_by_channel(team, gradient, [height, width], Some(rectifier), None)?.ok())
+        self.back_by_channel(team, gradient, [height, width], Some(rectifier))
     }
 
-    /// The way back in the loops over every channel by itself, or `sum` as it came.
+    /// The way back in the loops over every channel by itself; none where they are not for it.
     fn back_by_channel(
         &self,
         team: &Team,
         gradient: &Tensor,
         size: [i64; 2],
         rectifier: Option<Rectifier<'_>>,
-        sum: Option<Tensor>,
-    ) -> Result<Result<Tensor, Option<Tensor>>, RenderError> {
-        let Some(depthwise) = &self.depthwise else { return Ok(Err(sum)) };
-        let Some(stride) = self.stride(size)? else { return Ok(Err(sum)) };
-        Ok(match depthwise.backward(team, gradient, stride, rectifier)? {
-            Some(back) => Ok(added_to(sum, back)?),
-            None => Err(sum),
-        })
+    ) -> Result<Option<Tensor>, RenderError> {
+        let Some(depthwise) = &self.depthwise else { return Ok(None) };
+        let Some(stride) = self.stride(size)? else { return Ok(None) };
+        depthwise.backward(team, gradient, stride, rectifier)
     }
 
     /// The padded input's gradient of its four phases.
@@ -239,7 +234,8 @@ impl Convolution {
         Ok(full.f_pad([0, missing[1], 0, missing[0]], "constant", 0.0)?)
     }
 
-    /// The padded input's gradient by a transposed convolution.
+    /// The padded input's gradient by a transposed convolution; image by image, since libtorch adds up those of several in
+    /// another order, and what a tile gives must not depend on what else is in the batch.
     fn transposed(
         &self,
         gradient: &Tensor,
@@ -248,19 +244,22 @@ impl Convolution {
     ) -> Result<Tensor, RenderError> {
         let Filter { stride, dilation, groups, .. } = self.filter;
         let extent = self.extent()?;
-        let (_, _, height, width) = gradient.size4()?;
+        let (images, _, height, width) = gradient.size4()?;
         let reached = |axis: usize, n: i64| (n - 1) * stride[axis] as i64 + extent[axis] as i64;
         let [rows, columns] = padded(size, sides);
         let rest = [rows - reached(0, height), columns - reached(1, width)];
-        Ok(gradient.f_conv_transpose2d(
-            self.weight.plain(),
-            None::<Tensor>,
-            ints(stride),
-            [0, 0],
-            rest,
-            groups as i64,
-            ints(dilation),
-        )?)
+        let images = (0..images).map(|image| {
+            gradient.f_narrow(0, image, 1)?.f_conv_transpose2d(
+                self.weight.plain(),
+                None::<Tensor>,
+                ints(stride),
+                [0, 0],
+                rest,
+                groups as i64,
+                ints(dilation),
+            )
+        });
+        Ok(Tensor::f_cat(&images.collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 }
 

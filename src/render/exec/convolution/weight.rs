@@ -28,8 +28,10 @@ pub(super) struct Weight {
     plain: Tensor,
     /// Ready for some sizes; none where oneDNN is not to be asked.
     packed: Option<RefCell<Cache>>,
-    /// For maps of any size, made when first asked for; none where that way is not to be taken.
-    winograd: Option<OnceCell<Option<Winograd>>>,
+    /// For maps of any size, made when it first pays.
+    winograd: OnceCell<Winograd>,
+    /// Whether that way is to be taken at all.
+    fewer: bool,
     /// Whether somebody chooses among the results.
     chosen_from: bool,
 }
@@ -58,7 +60,8 @@ impl Weight {
         Ok(Self {
             plain: layout.arrange(weight)?,
             packed: (fast && suits(weight.kind())).then(RefCell::default),
-            winograd: (fast && !outrun(weight.kind())).then(OnceCell::new),
+            winograd: OnceCell::new(),
+            fewer: fast && !outrun(weight.kind()),
             chosen_from,
         })
     }
@@ -126,15 +129,16 @@ impl Weight {
         sum: Option<&Tensor>,
     ) -> Result<Option<Tensor>, RenderError> {
         let Slide { stride: [1, 1], dilation: [1, 1], groups: 1, padding } = slide else { return Ok(None) };
-        let Some(winograd) = &self.winograd else { return Ok(None) };
-        if winograd.get().is_none() {
-            // Only this thread looks at it.
-            let _ = winograd.set(Winograd::of(&self.plain, self.chosen_from)?);
-        }
-        let Some(winograd) = winograd.get().and_then(Option::as_ref) else { return Ok(None) };
-        if !winograd.pays(x, padding)? {
+        if !self.fewer || !Winograd::pays(&self.plain, x, padding)? {
             return Ok(None);
         }
+        let winograd = match self.winograd.get() {
+            Some(winograd) => winograd,
+            None => {
+                let winograd = Winograd::of(&self.plain, self.chosen_from)?;
+                self.winograd.get_or_init(|| winograd)
+            }
+        };
         let (low, high) = activation.limits();
         winograd.convolve(team, x, padding, Finish { bias, low, high }, sum)
     }

@@ -9,6 +9,7 @@
 //! digit, where plain sums would not; where that matters they are made equal ([`equals`]).
 
 mod equals;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "there are no lanes"))]
 mod product;
 mod strip;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use super::{
     pixels, values_mut,
 };
 use equals::Sight;
+#[cfg(target_arch = "x86_64")]
 pub(super) use product::block;
 use strip::{Span, Task, strip};
 use transform::POINTS;
@@ -50,11 +52,11 @@ const MOST: usize = 4;
 
 /// Results of an image below which reading the weights, of which there are up to four times as many, takes longer than
 /// is saved: on a Zen 4 EPYC 8×8 took as long either way, 10×10 two thirds, 40×40 less than half.
-const LEAST: usize = 80;
+const LEAST: i64 = 80;
 
 /// The same for bfloat16, which that processor multiplies at twice the rate of the float32 that is computed with here:
 /// 16×16 took a tenth longer, 20×20 a fifth less, 40×40 a third less; kernels of 5×5 took longer at any size.
-const LEAST_HALVES: usize = 400;
+const LEAST_HALVES: i64 = 400;
 
 /// The weights of a convolution, at the points.
 pub(in super::super) struct Winograd {
@@ -69,15 +71,32 @@ pub(in super::super) struct Winograd {
 }
 
 impl Winograd {
-    /// Takes over the weights `[kernels, channels, t, t]` of a convolution without groups, strides or dilation; none
-    /// where the loops are not for them. `equal`: whether somebody chooses among the results, so that those of equal
-    /// neighbourhoods have to be equal.
-    pub(in super::super) fn of(weight: &Tensor, equal: bool) -> Result<Option<Self>, RenderError> {
+    /// Whether these loops can take over weights `[kernels, channels, t, t]` of a convolution without groups, strides or
+    /// dilation, and are faster with them than plain sums for maps like `x` with so much padding. The number of images does
+    /// not matter: what an image gives must not depend on what else is in the batch.
+    pub(in super::super) fn pays(
+        weight: &Tensor,
+        x: &Tensor,
+        padding: [i64; 2],
+    ) -> Result<bool, RenderError> {
         let (kernels, channels, height, width) = weight.size4()?;
         let fits = height == width && TAPS.contains(&height) && channels > 0 && channels % LANES as i64 == 0;
-        if !fits || !has_lanes() {
-            return Ok(None);
+        if !fits || !has_lanes() || kernels < LANES as i64 {
+            return Ok(false);
         }
+        let (_, _, rows, columns) = x.size4()?;
+        let [rows, columns] =
+            [rows + 2 * padding[0], columns + 2 * padding[1]].map(|n| (n + 1 - height).max(0));
+        Ok(match x.f_kind()? {
+            Kind::BFloat16 => rows * columns >= LEAST_HALVES && height < 5,
+            _ => rows * columns >= LEAST,
+        })
+    }
+
+    /// Takes over weights for which it may pay; `equal`: whether somebody chooses among the results, so that those of equal
+    /// neighbourhoods have to be equal.
+    pub(in super::super) fn of(weight: &Tensor, equal: bool) -> Result<Self, RenderError> {
+        let (kernels, channels, height, _) = weight.size4()?;
         let flat = floats(weight)?;
         let [kernels, channels, extent] = [kernels, channels, height].map(|n| n as usize);
         let mut weights = vec![[0.0; LANES]; kernels.div_ceil(LANES) * ALL * channels];
@@ -88,20 +107,7 @@ impl Winograd {
                 weights[(panel + point) * channels + channel][kernel % LANES] = *value as f32;
             }
         }
-        Ok(Some(Self { channels, kernels, results: POINTS + 1 - extent, equal, weights }))
-    }
-
-    /// Whether this way is faster than plain sums for maps like `x`, with so much padding. The number of images does not
-    /// matter: what an image gives must not depend on what else is in the batch.
-    pub(in super::super) fn pays(&self, x: &Tensor, padding: [i64; 2]) -> Result<bool, RenderError> {
-        let (_, _, height, width) = x.size4()?;
-        let taps = (POINTS + 1 - self.results) as i64;
-        let [rows, columns] =
-            [height + 2 * padding[0], width + 2 * padding[1]].map(|n| (n + 1 - taps).max(0) as usize);
-        Ok(match x.f_kind()? {
-            Kind::BFloat16 => rows * columns >= LEAST_HALVES && taps < 5,
-            _ => rows * columns >= LEAST,
-        })
+        Ok(Self { channels, kernels, results: POINTS + 1 - extent, equal, weights })
     }
 
     /// The convolution of `x`, `[N, C, H, W]`, with so many rows and columns of zeros around it; added to `sum`, a map
