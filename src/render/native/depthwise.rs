@@ -10,6 +10,7 @@ use super::{
     super::RenderError,
     Finish, Half, Team, Value, empty, extent_of, floats,
     lanes::{LANES, Lanes, has_lanes, in_lanes, put, wide},
+    rectifier::Rectifier,
     values, values_mut,
 };
 
@@ -34,14 +35,6 @@ pub(in super::super) struct Stride {
     pub(in super::super) input: [usize; 2],
     /// Of the output.
     pub(in super::super) output: [usize; 2],
-}
-
-/// The rectifier before a convolution: its output, which is the convolution's input, and its upper limit.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Rectifier<'a> {
-    pub(in super::super) y: &'a Tensor,
-    /// Infinite where there is none.
-    pub(in super::super) limit: f32,
 }
 
 impl Depthwise {

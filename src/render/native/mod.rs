@@ -26,9 +26,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
 
-pub(super) use depthwise::{Depthwise, Rectifier, Stride};
+pub(super) use depthwise::{Depthwise, Stride};
 pub(super) use lrn::{Normalised, Response};
 pub(super) use pool::Pool;
+pub(super) use rectifier::Rectifier;
 pub(super) use team::Team;
 use value::{Half, Stored, Value};
 pub(super) use winograd::Winograd;

@@ -211,43 +211,56 @@ vectorised! {
         back: &mut [V],
     ) {
         let width = pool.input[1];
+        // Divisions would take longer than the sums of few channels.
+        let mut columns = Vec::with_capacity(width);
+        for column in 0..width {
+            columns.push(pool.seen_by(1, column));
+        }
         let mut seen: Vec<Seen> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
-        for (index, back) in back.chunks_exact_mut(channels).enumerate() {
-            let (row, column) = (first + index / width, index % width);
-            let (image, row) = (row / pool.input[0], row % pool.input[0]);
-            seen.clear();
-            for down in pool.seen_by(0, row) {
-                for across in pool.seen_by(1, column) {
+        for (index, line) in back.chunks_exact_mut(width * channels).enumerate() {
+            let (image, row) = ((first + index) / pool.input[0], (first + index) % pool.input[0]);
+            let rows = pool.seen_by(0, row);
+            for ((column, windows), back) in columns.iter().enumerate().zip(line.chunks_exact_mut(channels)) {
+                seen.clear();
+                for down in rows.clone() {
                     let place = (row + pool.before[0] - down * pool.stride[0]) * pool.kernel[1];
-                    let tap = place + column + pool.before[1] - across * pool.stride[1];
-                    let at = (image * pool.output[0] + down) * pool.output[1] + across;
-                    seen.push((at * channels, tap as u8));
-                }
-            }
-            for (block, back) in back.chunks_mut(BLOCK).enumerate() {
-                let mut sums = [0.0; BLOCK];
-                if !fresh {
-                    for (sum, back) in sums.iter_mut().zip(&*back) {
-                        *sum = back.wide();
+                    let start = (image * pool.output[0] + down) * pool.output[1];
+                    for across in windows.clone() {
+                        let tap = place + column + pool.before[1] - across * pool.stride[1];
+                        seen.push(((start + across) * channels, tap as u8));
                     }
                 }
-                for (at, tap) in &seen {
-                    let here = at + block * BLOCK..at + block * BLOCK + back.len();
-                    let (gradient, taps) = (&gradient[here.clone()], &taps[here]);
-                    if let (Some(gradient), Some(taps)) = (gradient.first_chunk(), taps.first_chunk()) {
-                        add_from(&mut sums, gradient, taps, *tap);
-                    } else {
-                        let (mut few, mut which) = ([V::nearest(0.0); BLOCK], [NOWHERE; BLOCK]);
-                        few[..back.len()].copy_from_slice(gradient);
-                        which[..back.len()].copy_from_slice(taps);
-                        add_from(&mut sums, &few, &which, *tap);
-                    }
-                }
-                for (back, sum) in back.iter_mut().zip(&sums) {
-                    *back = V::nearest(*sum);
+                for (block, back) in back.chunks_mut(BLOCK).enumerate() {
+                    gather(&seen, gradient, taps, block * BLOCK, fresh, back);
                 }
             }
         }
+    }
+}
+
+/// The gradient of some channels of a place, from channel `start`.
+#[inline(always)]
+fn gather<V: Value>(seen: &[Seen], gradient: &[V], taps: &[u8], start: usize, fresh: bool, back: &mut [V]) {
+    let mut sums = [0.0; BLOCK];
+    if !fresh {
+        for (sum, back) in sums.iter_mut().zip(&*back) {
+            *sum = back.wide();
+        }
+    }
+    for (at, tap) in seen {
+        let here = at + start..at + start + back.len();
+        let (gradient, taps) = (&gradient[here.clone()], &taps[here]);
+        if let (Some(gradient), Some(taps)) = (gradient.first_chunk(), taps.first_chunk()) {
+            add_from(&mut sums, gradient, taps, *tap);
+        } else {
+            let (mut few, mut which) = ([V::nearest(0.0); BLOCK], [NOWHERE; BLOCK]);
+            few[..back.len()].copy_from_slice(gradient);
+            which[..back.len()].copy_from_slice(taps);
+            add_from(&mut sums, &few, &which, *tap);
+        }
+    }
+    for (back, sum) in back.iter_mut().zip(&sums) {
+        *back = V::nearest(*sum);
     }
 }
 

@@ -6,6 +6,14 @@ use super::{
     super::RenderError, Half, Team, Value, empty, extent_of, pixels, values, values_mut, vectorised,
 };
 
+/// The rectifier before a convolution: its output, which is the convolution's input, and its upper limit.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Rectifier<'a> {
+    pub(in super::super) y: &'a Tensor,
+    /// Infinite where there is none.
+    pub(in super::super) limit: f32,
+}
+
 /// The gradient of the input of `min(max(x, 0), limit)`, given its output `y` and that one's gradient, which is
 /// overwritten if it is `own`: memory that nobody else looks at. None where the loops cannot run over them.
 pub(in super::super) fn backward(

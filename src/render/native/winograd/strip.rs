@@ -96,50 +96,50 @@ fn steps<
     }
     let panels = kernels.div_ceil(LANES);
     for first in (0..panels).step_by(PANELS) {
-        let panels = PANELS.min(panels - first);
-        let width = PANELS * LANES;
+        let end = panels.min(first + PANELS);
         for point in 0..ALL {
             let from = &at_points[point * plane..];
-            let to = &mut multiplied[point * products..];
-            let weights = |panel: usize| &weights[((first + panel) * ALL + point) * channels..][..channels];
-            for panel in (0..panels).step_by(WIDTH) {
-                let whole = panels - panel >= WIDTH;
-                for row in (0..windows).step_by(ROWS) {
-                    let from = (&from[row * channels..], channels);
-                    let to = (&mut to[row * width + panel * LANES..], width);
-                    let half = windows - row <= HALF;
-                    let one = [weights(panel)];
-                    let all: [&[[f32; LANES]]; WIDTH] = if whole {
-                        std::array::from_fn(|index| weights(panel + index))
-                    } else {
-                        [one[0]; WIDTH]
-                    };
-                    match (whole, half) {
-                        (true, false) => lanes.block::<ROWS, WIDTH>(from, all, to),
-                        (true, true) => lanes.block::<HALF, WIDTH>(from, all, to),
-                        (false, false) => lanes.block::<ROWS, 1>(from, one, to),
-                        (false, true) => lanes.block::<HALF, 1>(from, one, to),
-                    }
+            let weights = |panel: usize| &weights[(panel * ALL + point) * channels..][..channels];
+            for panel in (first..end).step_by(WIDTH) {
+                let to = &mut multiplied[point * products + (panel - first) * LANES..];
+                if panel + WIDTH <= end {
+                    let weights = std::array::from_fn(|index| weights(panel + index));
+                    multiply::<S, ROWS, HALF, WIDTH>(lanes, from, windows, weights, to);
+                } else {
+                    multiply::<S, ROWS, HALF, 1>(lanes, from, windows, [weights(panel)], to);
                 }
             }
         }
         let mut window = 0;
         for span in &mut *spans {
             for index in 0..span.windows {
-                for panel in 0..panels {
-                    let from = &multiplied[window * width + panel * LANES..];
-                    way_out::<V, S, RESULTS>(
-                        lanes,
-                        task,
-                        span,
-                        index,
-                        from,
-                        products,
-                        (first + panel) * LANES,
-                    );
+                for panel in first..end {
+                    let from = &multiplied[(window * PANELS + panel - first) * LANES..];
+                    way_out::<V, S, RESULTS>(lanes, task, span, index, from, products, panel * LANES);
                 }
                 window += 1;
             }
+        }
+    }
+}
+
+/// The products of so many windows at one point, with the kernels of some panels.
+#[inline(always)]
+fn multiply<S: Lanes, const ROWS: usize, const HALF: usize, const SOME: usize>(
+    lanes: S,
+    from: &[f32],
+    windows: usize,
+    weights: [&[[f32; LANES]]; SOME],
+    to: &mut [f32],
+) {
+    let (channels, width) = (weights[0].len(), PANELS * LANES);
+    for row in (0..windows).step_by(ROWS) {
+        let from = (&from[row * channels..], channels);
+        let to = (&mut to[row * width..], width);
+        if windows - row <= HALF {
+            lanes.block::<HALF, SOME>(from, weights, to);
+        } else {
+            lanes.block::<ROWS, SOME>(from, weights, to);
         }
     }
 }
