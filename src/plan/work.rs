@@ -12,8 +12,8 @@ use crate::graph::{Network, NodeId, Op, ShapeError};
 /// Work, in the units that it is counted in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Multiply-adds of dense convolutions and matrix products, forward, less where fewer multiplications do. Those of convolutions in groups do not count: they
-    /// are over before their values are read and written.
+    /// Multiply-adds of dense convolutions and matrix products, forward, less where fewer multiplications do. Those of
+    /// convolutions in groups do not count: they are over before their values are read and written.
     pub dense: f64,
     /// Values that all operations write, forward.
     pub values: f64,

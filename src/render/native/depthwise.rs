@@ -158,7 +158,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Whether the results at `at` of an axis take all taps that those as far between two places of the stride take.
+    /// Whether no term of the result at `at` of an axis lies outside of the map: its neighbours then take the same taps.
     #[inline(always)]
     fn takes_all(&self, axis: usize, at: usize) -> bool {
         let Stride { stride, before, input, output } = self.stride;
