@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use super::{
     super::RenderError,
     Finish, Half, Team, Value, empty, extent_of, floats,
-    lanes::{LANES, Lanes, has_lanes, in_lanes, put, wide},
+    lanes::{LANES, Lanes, has_lanes, in_lanes},
     rectifier::Rectifier,
     values, values_mut,
 };
@@ -278,7 +278,7 @@ fn results<V: Value, S: Lanes, const COUNT: usize, const WIDE: usize>(
             for (index, sums) in sums.iter_mut().enumerate() {
                 let (values, _) = x[place + index * task.apart + channel..][..WIDE * LANES].as_chunks();
                 for part in 0..WIDE {
-                    sums[part] = lanes.fma(lanes.load(&wide(&values[part])), taps[part], sums[part]);
+                    sums[part] = lanes.fma(V::load(lanes, &values[part]), taps[part], sums[part]);
                 }
             }
         }
@@ -289,9 +289,9 @@ fn results<V: Value, S: Lanes, const COUNT: usize, const WIDE: usize>(
                 let mut sum = lanes.clamp(sums[part], low, high);
                 if let Some((shown, limit)) = task.shown {
                     let (shown, _) = shown[at..][..WIDE * LANES].as_chunks();
-                    sum = lanes.within(sum, lanes.load(&wide(&shown[part])), lanes.splat(limit));
+                    sum = lanes.within(sum, V::load(lanes, &shown[part]), lanes.splat(limit));
                 }
-                put(lanes, sum, &mut results[part]);
+                V::store(lanes, sum, &mut results[part]);
             }
         }
     }

@@ -5,7 +5,10 @@ use tch::{Kind, Tensor};
 use crate::graph::Window;
 
 use super::{
-    super::RenderError, Half, Team, Value, added_to, empty, extent_of, values, values_mut, vectorised,
+    super::RenderError,
+    Half, Team, Value, added_to, empty, extent_of,
+    lanes::{LANES, Lanes, in_lanes},
+    values, values_mut,
 };
 
 /// Where the windows of a pooling lie, `[rows, columns]` throughout.
@@ -137,14 +140,12 @@ impl Pool {
     }
 }
 
-/// Channels that are computed together: so many values and taps fit the registers of any processor.
-const BLOCK: usize = 32;
-
-/// Where a window lies in the values of a map, and the number of the tap that counts there.
+/// What a window sees, or who sees a place: where its values begin, and the number of the tap in between.
 type Seen = (usize, u8);
 
-vectorised! {
-    fn pool_row<V: Value>(pool: &Pool, channels: usize, x: &[V], row: usize, y: &mut [V], taps: &mut [u8]) {
+in_lanes! {
+    // A row of `y` and `taps`, the one of this number among all images'.
+    fn pool_row<V: Value>(lanes, pool: &Pool, channels: usize, x: &[V], row: usize, y: &mut [V], taps: &mut [u8]) {
         let mut seen: Vec<Seen> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
         let (image, row) = (row / pool.output[0], row % pool.output[0]);
         let x = &x[image * pool.input[0] * pool.input[1] * channels..];
@@ -157,51 +158,66 @@ vectorised! {
                     seen.push((at * channels, (down * pool.kernel[1] + across) as u8));
                 }
             }
-            for start in (0..channels).step_by(BLOCK) {
-                // The last block reaches back into the one before, which finds the same again.
-                let start = start.min(channels.saturating_sub(BLOCK));
-                let length = BLOCK.min(channels);
-                let (mut best, mut which) = ([f32::NEG_INFINITY; BLOCK], [0; BLOCK]);
-                for (at, tap) in &seen {
-                    let values = &x[at + start..][..length];
-                    if let Some(values) = values.first_chunk() {
-                        keep(&mut best, &mut which, values, *tap);
-                    } else {
-                        let mut few = [V::nearest(f32::NEG_INFINITY); BLOCK];
-                        few[..length].copy_from_slice(values);
-                        keep(&mut best, &mut which, &few, *tap);
-                    }
+            let mut start = 0;
+            while start < channels {
+                let length = together::<S>(channels - start);
+                let (y, taps) = (&mut y[start..][..length], &mut taps[start..][..length]);
+                match length {
+                    FOUR => maxima::<V, S, 4>(lanes, &seen, pool.rectified, &x[start..], y, taps),
+                    TWO => maxima::<V, S, 2>(lanes, &seen, pool.rectified, &x[start..], y, taps),
+                    _ => maxima::<V, S, 1>(lanes, &seen, pool.rectified, &x[start..], y, taps),
                 }
-                if pool.rectified {
-                    for (which, best) in which.iter_mut().zip(&best) {
-                        *which |= u8::from(*best <= 0.0).wrapping_neg() & NOWHERE;
-                    }
-                }
-                for (y, best) in y[start..][..length].iter_mut().zip(&best) {
-                    *y = V::nearest(*best);
-                }
-                taps[start..][..length].copy_from_slice(&which[..length]);
+                start += length;
             }
         }
     }
 }
 
-/// Keeps what is larger. What is no number wins, so that it is noticed. With a choice between values instead of masks the
-/// compiler would keep the best ones in memory.
+const FOUR: usize = 4 * LANES;
+const TWO: usize = 2 * LANES;
+
+/// Of so many channels that are left, how many are computed at once, in registers.
 #[inline(always)]
-fn keep<V: Value>(best: &mut [f32; BLOCK], which: &mut [u8; BLOCK], values: &[V; BLOCK], tap: u8) {
-    for ((best, which), value) in best.iter_mut().zip(which.iter_mut()).zip(values) {
-        let value = value.wide();
-        let better = (value > *best) | value.is_nan();
-        let mask = u32::from(better).wrapping_neg();
-        *best = f32::from_bits((value.to_bits() & mask) | (best.to_bits() & !mask));
-        *which = if better { tap } else { *which };
+fn together<S: Lanes>(left: usize) -> usize {
+    let most = if S::MANY { FOUR } else { TWO };
+    if left >= most { most } else { left.min(LANES) }
+}
+
+/// The maxima of `WIDE` times sixteen channels, or of fewer than sixteen, and their taps.
+#[inline(always)]
+fn maxima<V: Value, S: Lanes, const WIDE: usize>(
+    lanes: S,
+    seen: &[Seen],
+    rectified: bool,
+    x: &[V],
+    y: &mut [V],
+    taps: &mut [u8],
+) {
+    let mut best = [(lanes.splat(f32::NEG_INFINITY), lanes.splat_byte(0)); WIDE];
+    for (at, tap) in seen {
+        let values = &x[*at..][..y.len()];
+        for part in 0..WIDE {
+            best[part] = lanes.larger(best[part], read(lanes, values, part), *tap);
+        }
+    }
+    for part in 0..WIDE {
+        let (values, mut which) = best[part];
+        if rectified {
+            which = lanes.unless_positive(which, values);
+        }
+        write(lanes, values, y, part);
+        let mut bytes = [0; LANES];
+        lanes.store_bytes(which, &mut bytes);
+        let taps = &mut taps[part * LANES..];
+        let few = taps.len().min(LANES);
+        taps[..few].copy_from_slice(&bytes[..few]);
     }
 }
 
-vectorised! {
+in_lanes! {
     // The rows of `back`, from `first`, gather what the windows that see them hand on, in the order of the windows.
     fn gather_rows<V: Value>(
+        lanes,
         pool: &Pool,
         channels: usize,
         gradient: &[V],
@@ -230,45 +246,77 @@ vectorised! {
                         seen.push(((start + across) * channels, tap as u8));
                     }
                 }
-                for (block, back) in back.chunks_mut(BLOCK).enumerate() {
-                    gather(&seen, gradient, taps, block * BLOCK, fresh, back);
+                let mut start = 0;
+                while start < channels {
+                    let length = together::<S>(channels - start);
+                    let back = &mut back[start..][..length];
+                    let (gradient, taps) = (&gradient[start..], &taps[start..]);
+                    match length {
+                        FOUR => gather::<V, S, 4>(lanes, &seen, gradient, taps, fresh, back),
+                        TWO => gather::<V, S, 2>(lanes, &seen, gradient, taps, fresh, back),
+                        _ => gather::<V, S, 1>(lanes, &seen, gradient, taps, fresh, back),
+                    }
+                    start += length;
                 }
             }
         }
     }
 }
 
-/// The gradient of some channels of a place, from channel `start`.
+/// The gradient of `WIDE` times sixteen channels of a place, or of fewer than sixteen.
 #[inline(always)]
-fn gather<V: Value>(seen: &[Seen], gradient: &[V], taps: &[u8], start: usize, fresh: bool, back: &mut [V]) {
-    let mut sums = [0.0; BLOCK];
+fn gather<V: Value, S: Lanes, const WIDE: usize>(
+    lanes: S,
+    seen: &[Seen],
+    gradient: &[V],
+    taps: &[u8],
+    fresh: bool,
+    back: &mut [V],
+) {
+    let mut sums = [lanes.splat(0.0); WIDE];
     if !fresh {
-        for (sum, back) in sums.iter_mut().zip(&*back) {
-            *sum = back.wide();
+        for part in 0..WIDE {
+            sums[part] = read(lanes, back, part);
         }
     }
     for (at, tap) in seen {
-        let here = at + start..at + start + back.len();
-        let (gradient, taps) = (&gradient[here.clone()], &taps[here]);
-        if let (Some(gradient), Some(taps)) = (gradient.first_chunk(), taps.first_chunk()) {
-            add_from(&mut sums, gradient, taps, *tap);
-        } else {
-            let (mut few, mut which) = ([V::nearest(0.0); BLOCK], [NOWHERE; BLOCK]);
-            few[..back.len()].copy_from_slice(gradient);
-            which[..back.len()].copy_from_slice(taps);
-            add_from(&mut sums, &few, &which, *tap);
+        let (gradient, taps) = (&gradient[*at..][..back.len()], &taps[*at..][..back.len()]);
+        for part in 0..WIDE {
+            let mut few = [NOWHERE; LANES];
+            let taps = &taps[part * LANES..];
+            let taps = taps.first_chunk().unwrap_or_else(|| {
+                few[..taps.len()].copy_from_slice(taps);
+                &few
+            });
+            sums[part] = lanes.add_where(sums[part], read(lanes, gradient, part), taps, *tap);
         }
     }
-    for (back, sum) in back.iter_mut().zip(&sums) {
-        *back = V::nearest(*sum);
+    for part in 0..WIDE {
+        write(lanes, sums[part], back, part);
     }
 }
 
-/// Adds what a window hands on through a tap.
+/// The sixteen values after `part` times as many, zeros where there are none.
 #[inline(always)]
-fn add_from<V: Value>(sums: &mut [f32; BLOCK], gradient: &[V; BLOCK], which: &[u8; BLOCK], tap: u8) {
-    for ((sum, gradient), which) in sums.iter_mut().zip(gradient).zip(which) {
-        let mask = u32::from(*which == tap).wrapping_neg();
-        *sum += f32::from_bits(gradient.wide().to_bits() & mask);
+fn read<V: Value, S: Lanes>(lanes: S, values: &[V], part: usize) -> S::V {
+    let values = &values[part * LANES..];
+    let Some(values) = values.first_chunk() else {
+        let mut few = [V::nearest(0.0); LANES];
+        few[..values.len()].copy_from_slice(values);
+        return V::load(lanes, &few);
+    };
+    V::load(lanes, values)
+}
+
+/// Sixteen values to where [`read`] reads them.
+#[inline(always)]
+fn write<V: Value, S: Lanes>(lanes: S, values: S::V, to: &mut [V], part: usize) {
+    let to = &mut to[part * LANES..];
+    if let Some(to) = to.first_chunk_mut() {
+        V::store(lanes, values, to);
+    } else {
+        let mut few = [V::nearest(0.0); LANES];
+        V::store(lanes, values, &mut few);
+        to.copy_from_slice(&few[..to.len()]);
     }
 }

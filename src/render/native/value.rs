@@ -2,6 +2,8 @@
 
 use tch::Kind;
 
+use super::lanes::{LANES, Lanes};
+
 /// A value as it lies in the memory of a tensor.
 pub(super) trait Stored: Copy + PartialEq + Send + Sync {
     const KIND: Kind;
@@ -13,6 +15,12 @@ pub(super) trait Value: Stored {
 
     /// The nearest value of this kind.
     fn nearest(value: f32) -> Self;
+
+    /// Sixteen of them, to compute with.
+    fn load<S: Lanes>(lanes: S, values: &[Self; LANES]) -> S::V;
+
+    /// Sixteen of the nearest.
+    fn store<S: Lanes>(lanes: S, values: S::V, to: &mut [Self; LANES]);
 }
 
 impl Stored for u8 {
@@ -33,12 +41,27 @@ impl Value for f32 {
     fn nearest(value: f32) -> Self {
         value
     }
+
+    #[inline(always)]
+    fn load<S: Lanes>(lanes: S, values: &[Self; LANES]) -> S::V {
+        lanes.load(values)
+    }
+
+    #[inline(always)]
+    fn store<S: Lanes>(lanes: S, values: S::V, to: &mut [Self; LANES]) {
+        lanes.store(values, to);
+    }
 }
 
 /// A bfloat16: the upper half of a float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct Half(u16);
+
+impl Half {
+    /// The bits of what is no number.
+    pub(super) const NAN: i32 = 0x7fc0;
+}
 
 impl Stored for Half {
     const KIND: Kind = Kind::BFloat16;
@@ -53,11 +76,20 @@ impl Value for Half {
     /// Halfway cases go to the even one. What is no number stays so: rounding could carry into its sign.
     #[inline(always)]
     fn nearest(value: f32) -> Self {
-        const NAN: u32 = 0x7fc0;
         let bits = value.to_bits();
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
         let nan = u32::from(value.is_nan()).wrapping_neg();
-        Self(((rounded & !nan) | (NAN & nan)) as u16)
+        Self(((rounded & !nan) | (Self::NAN.cast_unsigned() & nan)) as u16)
+    }
+
+    #[inline(always)]
+    fn load<S: Lanes>(lanes: S, values: &[Self; LANES]) -> S::V {
+        lanes.load_halves(values)
+    }
+
+    #[inline(always)]
+    fn store<S: Lanes>(lanes: S, values: S::V, to: &mut [Self; LANES]) {
+        lanes.store_halves(values, to);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Value,
-        lanes::{LANES, Lanes, in_lanes, put, wide},
+        lanes::{LANES, Lanes, in_lanes},
     },
     ALL, MOST, PANELS, Winograd,
     transform::{In, Out, POINTS},
@@ -212,7 +212,7 @@ fn way_in_of<V: Value, S: Lanes>(
         if places[down] != OUTSIDE
             && let Some(values) = x[places[down] + channel..].first_chunk()
         {
-            line[down] = lanes.load(&wide(values));
+            line[down] = V::load(lanes, values);
         }
     }
     constants.window(lanes, line)
@@ -272,9 +272,9 @@ fn way_out<V: Value, S: Lanes, const RESULTS: usize>(
 #[inline(always)]
 fn finish<V: Value, S: Lanes>(lanes: S, task: &Task<'_, V>, mut value: S::V, to: &mut [V; LANES]) {
     if task.onto {
-        value = lanes.add(value, lanes.load(&wide(to)));
+        value = lanes.add(value, V::load(lanes, to));
     }
-    put(lanes, lanes.clamp(value, lanes.splat(task.low), lanes.splat(task.high)), to);
+    V::store(lanes, lanes.clamp(value, lanes.splat(task.low), lanes.splat(task.high)), to);
 }
 
 /// One column of points, from products that lie six planes apart.
