@@ -14,6 +14,7 @@ pub(super) mod image;
 mod lanes;
 mod lrn;
 pub(super) mod phases;
+mod pointwise;
 mod pool;
 pub(super) mod rectifier;
 mod team;
@@ -28,6 +29,7 @@ use super::RenderError;
 
 pub(super) use depthwise::{Depthwise, Stride};
 pub(super) use lrn::{Normalised, Response};
+pub(super) use pointwise::Pointwise;
 pub(super) use pool::Pool;
 pub(super) use rectifier::Rectifier;
 pub(super) use team::Team;

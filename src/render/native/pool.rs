@@ -7,7 +7,7 @@ use crate::graph::Window;
 use super::{
     super::RenderError,
     Half, Team, Value, added_to, empty, extent_of,
-    lanes::{LANES, Lanes, in_lanes},
+    lanes::{LANES, Lanes, in_lanes, read, write},
     values, values_mut,
 };
 
@@ -197,7 +197,7 @@ fn maxima<V: Value, S: Lanes, const WIDE: usize>(
     for (at, tap) in seen {
         let values = &x[*at..][..y.len()];
         for part in 0..WIDE {
-            best[part] = lanes.larger(best[part], read(lanes, values, part), *tap);
+            best[part] = lanes.larger(best[part], read(lanes, &values[part * LANES..]), *tap);
         }
     }
     for part in 0..WIDE {
@@ -205,7 +205,7 @@ fn maxima<V: Value, S: Lanes, const WIDE: usize>(
         if rectified {
             which = lanes.unless_positive(which, values);
         }
-        write(lanes, values, y, part);
+        write(lanes, values, &mut y[part * LANES..]);
         let mut bytes = [0; LANES];
         lanes.store_bytes(which, &mut bytes);
         let taps = &mut taps[part * LANES..];
@@ -276,7 +276,7 @@ fn gather<V: Value, S: Lanes, const WIDE: usize>(
     let mut sums = [lanes.splat(0.0); WIDE];
     if !fresh {
         for part in 0..WIDE {
-            sums[part] = read(lanes, back, part);
+            sums[part] = read(lanes, &back[part * LANES..]);
         }
     }
     for (at, tap) in seen {
@@ -288,35 +288,10 @@ fn gather<V: Value, S: Lanes, const WIDE: usize>(
                 few[..taps.len()].copy_from_slice(taps);
                 &few
             });
-            sums[part] = lanes.add_where(sums[part], read(lanes, gradient, part), taps, *tap);
+            sums[part] = lanes.add_where(sums[part], read(lanes, &gradient[part * LANES..]), taps, *tap);
         }
     }
     for part in 0..WIDE {
-        write(lanes, sums[part], back, part);
-    }
-}
-
-/// The sixteen values after `part` times as many, zeros where there are none.
-#[inline(always)]
-fn read<V: Value, S: Lanes>(lanes: S, values: &[V], part: usize) -> S::V {
-    let values = &values[part * LANES..];
-    let Some(values) = values.first_chunk() else {
-        let mut few = [V::nearest(0.0); LANES];
-        few[..values.len()].copy_from_slice(values);
-        return V::load(lanes, &few);
-    };
-    V::load(lanes, values)
-}
-
-/// Sixteen values to where [`read`] reads them.
-#[inline(always)]
-fn write<V: Value, S: Lanes>(lanes: S, values: S::V, to: &mut [V], part: usize) {
-    let to = &mut to[part * LANES..];
-    if let Some(to) = to.first_chunk_mut() {
-        V::store(lanes, values, to);
-    } else {
-        let mut few = [V::nearest(0.0); LANES];
-        V::store(lanes, values, &mut few);
-        to.copy_from_slice(&few[..to.len()]);
+        write(lanes, sums[part], &mut back[part * LANES..]);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     super::{
         super::{
             RenderError,
-            native::{Finish, Team, Winograd},
+            native::{Finish, Pointwise, Rectifier, Team, Winograd},
         },
         Layout,
     },
@@ -30,7 +30,9 @@ pub(super) struct Weight {
     packed: Option<RefCell<Cache>>,
     /// For maps of any size, made when it first pays.
     winograd: OnceCell<Winograd>,
-    /// Whether that way is to be taken at all.
+    /// Where the kernels are of one pixel and the loops can multiply them.
+    pointwise: Option<Pointwise>,
+    /// Whether fewer multiplications are to be made at all.
     fewer: bool,
     /// Whether somebody chooses among the results.
     chosen_from: bool,
@@ -57,11 +59,13 @@ impl Weight {
     /// `chosen_from`: whether results of equal neighbourhoods have to be equal, for a maximum to choose the first.
     pub(super) fn new(weight: &Tensor, layout: Layout, chosen_from: bool) -> Result<Self, RenderError> {
         let fast = layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
+        let ours = fast && !outrun(weight.kind());
         Ok(Self {
             plain: layout.arrange(weight)?,
             packed: (fast && suits(weight.kind())).then(RefCell::default),
             winograd: OnceCell::new(),
-            fewer: fast && !outrun(weight.kind()),
+            pointwise: if ours { Pointwise::of(weight)? } else { None },
+            fewer: ours,
             chosen_from,
         })
     }
@@ -89,6 +93,9 @@ impl Weight {
         if let Some(y) = self.by_points(team, x, bias, slide, activation, None)? {
             return Ok(y);
         }
+        if let Some(y) = self.by_pixels(team, x, bias, slide, activation, None, None)? {
+            return Ok(y);
+        }
         if let Some((library, weight)) = self.ready(x, slide)? {
             return library.convolve(x, &weight, bias, slide, activation);
         }
@@ -110,6 +117,9 @@ impl Weight {
         slide: Slide,
     ) -> Result<Tensor, RenderError> {
         if let Some(sum) = self.by_points(team, x, None, slide, Activation::None, Some(&sum))? {
+            return Ok(sum);
+        }
+        if let Some(sum) = self.by_pixels(team, x, None, slide, Activation::None, Some(&sum), None)? {
             return Ok(sum);
         }
         match self.ready(x, slide)? {
@@ -141,6 +151,27 @@ impl Weight {
         };
         let (low, high) = activation.limits();
         winograd.convolve(team, x, padding, Finish { bias, low, high }, sum)
+    }
+
+    /// The product of pixels and kernels; none where it is not one, or the loops cannot run over it.
+    #[expect(clippy::too_many_arguments, reason = "what can be done at once")]
+    fn by_pixels(
+        &self,
+        team: &Team,
+        x: &Tensor,
+        bias: Option<&Tensor>,
+        slide: Slide,
+        activation: Activation,
+        sum: Option<&Tensor>,
+        rectifier: Option<Rectifier<'_>>,
+    ) -> Result<Option<Tensor>, RenderError> {
+        let (Some(pointwise), Slide { stride: [1, 1], padding: [0, 0], groups: 1, .. }) =
+            (&self.pointwise, slide)
+        else {
+            return Ok(None);
+        };
+        let (low, high) = activation.limits();
+        pointwise.convolve(team, x, Finish { bias, low, high }, sum, rectifier)
     }
 
     /// oneDNN and the weights for maps of the size of `x`; none where libtorch's way must do.

@@ -8,8 +8,12 @@ mod plain;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86;
 
-use super::Half;
+use super::{Half, Value};
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use plain::Dot;
 pub(super) use plain::Plain;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::Dot;
 
 /// How many.
 pub(super) const LANES: usize = 16;
@@ -107,4 +111,27 @@ pub(super) fn has_lanes() -> bool {
     return x86::Avx2::get().is_some();
     #[cfg(not(target_arch = "x86_64"))]
     false
+}
+
+/// The first sixteen values, or all that there are and zeros.
+#[inline(always)]
+pub(super) fn read<V: Value, S: Lanes>(lanes: S, values: &[V]) -> S::V {
+    let Some(values) = values.first_chunk() else {
+        let mut few = [V::nearest(0.0); LANES];
+        few[..values.len()].copy_from_slice(values);
+        return V::load(lanes, &few);
+    };
+    V::load(lanes, values)
+}
+
+/// Sets the first sixteen values, or all that there are.
+#[inline(always)]
+pub(super) fn write<V: Value, S: Lanes>(lanes: S, values: S::V, to: &mut [V]) {
+    if let Some(to) = to.first_chunk_mut() {
+        V::store(lanes, values, to);
+    } else {
+        let mut few = [V::nearest(0.0); LANES];
+        V::store(lanes, values, &mut few);
+        to.copy_from_slice(&few[..to.len()]);
+    }
 }

@@ -116,3 +116,24 @@ impl Lanes for Plain {
         block::<Self, ROWS, PANELS>(self, from, weights, to);
     }
 }
+
+/// Products of pairs of halves, which this processor does not have.
+#[cfg(not(target_arch = "x86_64"))]
+#[derive(Clone, Copy)]
+pub(in super::super) enum Dot {}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Dot {
+    pub(in super::super) fn get() -> Option<Self> {
+        None
+    }
+
+    pub(in super::super) fn block<const ROWS: usize, const PANELS: usize>(
+        self,
+        _: (&[Half], usize),
+        _: [&[[u32; LANES]]; PANELS],
+        _: (&mut [f32], usize),
+    ) {
+        match self {}
+    }
+}

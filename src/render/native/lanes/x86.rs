@@ -344,3 +344,71 @@ impl Lanes for Avx512 {
         unsafe { run::<ROWS, PANELS>(self, from, weights, to) }
     }
 }
+
+/// Products of pairs of halves, added up in float32 (AVX512-BF16).
+#[derive(Clone, Copy)]
+pub(in super::super) struct Dot(());
+
+impl Dot {
+    pub(in super::super) fn get() -> Option<Self> {
+        (Avx512::get().is_some() && is_x86_feature_detected!("avx512bf16")).then_some(Self(()))
+    }
+
+    /// `to[r, ..] = Σ from[r, c] · weights[c, ..]` for `ROWS` rows, and the sixteen columns of each of `PANELS` panels, two
+    /// `c` at a time. Rows of `from` and `to` are `stride` and `width` values apart.
+    #[inline(always)]
+    pub(in super::super) fn block<const ROWS: usize, const PANELS: usize>(
+        self,
+        from: (&[Half], usize),
+        weights: [&[[u32; LANES]]; PANELS],
+        to: (&mut [f32], usize),
+    ) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+        fn run<const ROWS: usize, const PANELS: usize>(
+            (from, stride): (&[Half], usize),
+            weights: [&[[u32; LANES]]; PANELS],
+            (to, width): (&mut [f32], usize),
+        ) {
+            let pairs = weights[0].len();
+            let mut rows: [&[[Half; 2]]; ROWS] = [&[]; ROWS];
+            for (index, row) in rows.iter_mut().enumerate() {
+                (*row, _) = from[index * stride..][..2 * pairs].as_chunks();
+            }
+            let mut panels = [&weights[0][..0]; PANELS];
+            for (panel, weights) in panels.iter_mut().zip(weights) {
+                *panel = &weights[..pairs];
+            }
+            let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
+            for pair in 0..pairs {
+                let mut columns = [_mm512_setzero_si512(); PANELS];
+                for panel in 0..PANELS {
+                    // SAFETY: sixteen values of four bytes.
+                    columns[panel] = unsafe { _mm512_loadu_si512(panels[panel][pair].as_ptr().cast()) };
+                }
+                for row in 0..ROWS {
+                    // SAFETY: two values of two bytes.
+                    let both = unsafe { rows[row][pair].as_ptr().cast::<i32>().read_unaligned() };
+                    let both = _mm512_set1_epi32(both);
+                    for panel in 0..PANELS {
+                        // SAFETY: registers of as many bits.
+                        let (a, b) = unsafe {
+                            use std::mem::transmute;
+                            (transmute::<__m512i, __m512bh>(both), transmute::<__m512i, __m512bh>(columns[panel]))
+                        };
+                        sums[row][panel] = _mm512_dpbf16_ps(sums[row][panel], a, b);
+                    }
+                }
+            }
+            for row in 0..ROWS {
+                let (lines, _) = to[row * width..].as_chunks_mut::<LANES>();
+                for panel in 0..PANELS {
+                    // SAFETY: sixteen values of four bytes.
+                    unsafe { _mm512_storeu_ps(lines[panel].as_mut_ptr(), sums[row][panel]) }
+                }
+            }
+        }
+        // SAFETY: the token says that the processor has the instructions.
+        unsafe { run::<ROWS, PANELS>(from, weights, to) }
+    }
+}
