@@ -29,7 +29,7 @@ use super::RenderError;
 
 pub(super) use depthwise::{Depthwise, Stride};
 pub(super) use lrn::{Normalised, Response};
-pub(super) use pointwise::Pointwise;
+pub(super) use pointwise::{Besides, Pointwise};
 pub(super) use pool::Pool;
 pub(super) use rectifier::Rectifier;
 pub(super) use team::Team;

@@ -8,7 +8,7 @@ use super::{
     super::{
         super::{
             RenderError,
-            native::{Finish, Pointwise, Rectifier, Team, Winograd},
+            native::{Besides, Finish, Pointwise, Rectifier, Team, Winograd},
         },
         Layout,
     },
@@ -171,7 +171,7 @@ impl Weight {
             return Ok(None);
         };
         let (low, high) = activation.limits();
-        pointwise.convolve(team, x, Finish { bias, low, high }, sum, rectifier)
+        pointwise.convolve(team, x, Besides { finish: Finish { bias, low, high }, sum, rectifier })
     }
 
     /// oneDNN and the weights for maps of the size of `x`; none where libtorch's way must do.

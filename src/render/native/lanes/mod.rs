@@ -49,13 +49,13 @@ pub(super) trait Lanes: Copy {
     fn larger(self, best: (Self::V, Self::Bytes), value: Self::V, byte: u8) -> (Self::V, Self::Bytes);
     /// 255 where `value` is zero or less, `bytes` elsewhere.
     fn unless_positive(self, bytes: Self::Bytes, value: Self::V) -> Self::Bytes;
-    /// [`block`](super::winograd::block), as a function of its own: within a larger one its sums would not stay in the registers.
-    fn block<const ROWS: usize, const PANELS: usize>(
-        self,
-        from: (&[f32], usize),
-        weights: [&[[f32; LANES]]; PANELS],
-        to: (&mut [f32], usize),
-    );
+    /// Runs a kernel as a function of its own.
+    fn call<K: Kernel<Self>>(self, kernel: K);
+}
+
+/// An innermost loop, whose sums would not stay in the registers within a larger function. What it does has to be inlined.
+pub(super) trait Kernel<S> {
+    fn run(self, lanes: S);
 }
 
 /// Compiles the body of a function over lanes, of type `S`, for each kind that there is, and runs the widest that the
@@ -63,42 +63,41 @@ pub(super) trait Lanes: Copy {
 macro_rules! in_lanes {
     (
         $(#[$about:meta])*
-        $visibility:vis fn $name:ident<$value:ident: $bound:ident>(
+        $visibility:vis fn $name:ident $(<$value:ident: $bound:ident>)? (
             $lanes:ident,
             $($argument:ident: $type:ty),* $(,)?
         ) $body:block
     ) => {
         $(#[$about])*
-        $visibility fn $name<$value: $bound>($($argument: $type),*) {
+        $visibility fn $name$(<$value: $bound>)?($($argument: $type),*) {
+            use $crate::render::native::lanes::{Lanes, Plain};
+
             #[inline(always)]
-            fn body<$value: $bound, S: $crate::render::native::lanes::Lanes>($lanes: S, $($argument: $type),*) $body
+            fn body<$($value: $bound,)? S: Lanes>($lanes: S, $($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 use $crate::render::native::lanes::x86::{Avx2, Avx512};
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                fn widest<$value: $bound>(lanes: Avx512, $($argument: $type),*) {
-                    body::<$value, Avx512>(lanes, $($argument),*);
+                fn widest$(<$value: $bound>)?(lanes: Avx512, $($argument: $type),*) {
+                    body::<$($value,)? Avx512>(lanes, $($argument),*);
                 }
                 #[target_feature(enable = "avx2,fma")]
-                fn wide<$value: $bound>(lanes: Avx2, $($argument: $type),*) {
-                    body::<$value, Avx2>(lanes, $($argument),*);
+                fn wide$(<$value: $bound>)?(lanes: Avx2, $($argument: $type),*) {
+                    body::<$($value,)? Avx2>(lanes, $($argument),*);
                 }
                 if let Some(lanes) = Avx512::get() {
                     // SAFETY: the processor has what the function needs.
                     #[allow(unsafe_code, reason = "only a check at run time can know the processor")]
-                    return unsafe { widest::<$value>(lanes, $($argument),*) };
+                    return unsafe { widest$(::<$value>)?(lanes, $($argument),*) };
                 }
                 if let Some(lanes) = Avx2::get() {
                     // SAFETY: as above.
                     #[allow(unsafe_code, reason = "only a check at run time can know the processor")]
-                    return unsafe { wide::<$value>(lanes, $($argument),*) };
+                    return unsafe { wide$(::<$value>)?(lanes, $($argument),*) };
                 }
             }
-            body::<$value, $crate::render::native::lanes::Plain>(
-                $crate::render::native::lanes::Plain,
-                $($argument),*
-            );
+            body::<$($value,)? Plain>(Plain, $($argument),*);
         }
     };
 }

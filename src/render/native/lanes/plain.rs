@@ -1,8 +1,8 @@
 //! Lanes for every processor: what registers they go into is left to the compiler.
 
 use super::{
-    super::{Half, Value, winograd::block},
-    LANES, Lanes,
+    super::{Half, Value},
+    Kernel, LANES, Lanes,
 };
 
 /// Sixteen values in an array.
@@ -106,14 +106,9 @@ impl Lanes for Plain {
         each(|lane| if value[lane] <= 0.0 { u8::MAX } else { bytes[lane] })
     }
 
-    #[inline(always)]
-    fn block<const ROWS: usize, const PANELS: usize>(
-        self,
-        from: (&[f32], usize),
-        weights: [&[[f32; LANES]]; PANELS],
-        to: (&mut [f32], usize),
-    ) {
-        block::<Self, ROWS, PANELS>(self, from, weights, to);
+    #[inline(never)]
+    fn call<K: Kernel<Self>>(self, kernel: K) {
+        kernel.run(self);
     }
 }
 
@@ -126,14 +121,5 @@ pub(in super::super) enum Dot {}
 impl Dot {
     pub(in super::super) fn get() -> Option<Self> {
         None
-    }
-
-    pub(in super::super) fn block<const ROWS: usize, const PANELS: usize>(
-        self,
-        _: (&[Half], usize),
-        _: [&[[u32; LANES]]; PANELS],
-        _: (&mut [f32], usize),
-    ) {
-        match self {}
     }
 }

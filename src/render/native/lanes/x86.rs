@@ -4,10 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{
-    super::{Half, winograd::block},
-    LANES, Lanes,
-};
+use super::{super::Half, Kernel, LANES, Lanes};
 
 /// Two registers of AVX2, with fused multiply-adds.
 #[derive(Clone, Copy)]
@@ -180,23 +177,13 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn block<const ROWS: usize, const PANELS: usize>(
-        self,
-        from: (&[f32], usize),
-        weights: [&[[f32; LANES]]; PANELS],
-        to: (&mut [f32], usize),
-    ) {
+    fn call<K: Kernel<Self>>(self, kernel: K) {
         #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
-        fn run<const ROWS: usize, const PANELS: usize>(
-            lanes: Avx2,
-            from: (&[f32], usize),
-            weights: [&[[f32; LANES]]; PANELS],
-            to: (&mut [f32], usize),
-        ) {
-            block::<Avx2, ROWS, PANELS>(lanes, from, weights, to);
+        fn run<K: Kernel<Avx2>>(lanes: Avx2, kernel: K) {
+            kernel.run(lanes);
         }
-        unsafe { run::<ROWS, PANELS>(self, from, weights, to) }
+        unsafe { run(self, kernel) }
     }
 }
 
@@ -325,90 +312,66 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn block<const ROWS: usize, const PANELS: usize>(
-        self,
-        from: (&[f32], usize),
-        weights: [&[[f32; LANES]]; PANELS],
-        to: (&mut [f32], usize),
-    ) {
+    fn call<K: Kernel<Self>>(self, kernel: K) {
         #[inline(never)]
-        #[target_feature(enable = "avx512f")]
-        fn run<const ROWS: usize, const PANELS: usize>(
-            lanes: Avx512,
-            from: (&[f32], usize),
-            weights: [&[[f32; LANES]]; PANELS],
-            to: (&mut [f32], usize),
-        ) {
-            block::<Avx512, ROWS, PANELS>(lanes, from, weights, to);
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn run<K: Kernel<Avx512>>(lanes: Avx512, kernel: K) {
+            kernel.run(lanes);
         }
-        unsafe { run::<ROWS, PANELS>(self, from, weights, to) }
+        unsafe { run(self, kernel) }
     }
 }
 
 /// Products of pairs of halves, added up in float32 (AVX512-BF16).
 #[derive(Clone, Copy)]
-pub(in super::super) struct Dot(());
+pub(in super::super) struct Dot(Avx512);
 
 impl Dot {
     pub(in super::super) fn get() -> Option<Self> {
-        (Avx512::get().is_some() && is_x86_feature_detected!("avx512bf16")).then_some(Self(()))
+        Avx512::get().filter(|_| is_x86_feature_detected!("avx512bf16")).map(Self)
     }
 
-    /// `to[r, ..] = Σ from[r, c] · weights[c, ..]` for `ROWS` rows, and the sixteen columns of each of `PANELS` panels, two
-    /// `c` at a time. Rows of `from` and `to` are `stride` and `width` values apart.
+    /// Those that the sums lie in.
+    pub(in super::super) fn lanes(self) -> Avx512 {
+        self.0
+    }
+
+    /// As [`Lanes::call`]: what follows has to be inlined into such a kernel.
     #[inline(always)]
-    pub(in super::super) fn block<const ROWS: usize, const PANELS: usize>(
-        self,
-        from: (&[Half], usize),
-        weights: [&[[u32; LANES]]; PANELS],
-        to: (&mut [f32], usize),
-    ) {
+    pub(in super::super) fn call<K: Kernel<Avx512>>(self, kernel: K) {
         #[inline(never)]
-        #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-        fn run<const ROWS: usize, const PANELS: usize>(
-            (from, stride): (&[Half], usize),
-            weights: [&[[u32; LANES]]; PANELS],
-            (to, width): (&mut [f32], usize),
-        ) {
-            let pairs = weights[0].len();
-            let mut rows: [&[[Half; 2]]; ROWS] = [&[]; ROWS];
-            for (index, row) in rows.iter_mut().enumerate() {
-                (*row, _) = from[index * stride..][..2 * pairs].as_chunks();
-            }
-            let mut panels = [&weights[0][..0]; PANELS];
-            for (panel, weights) in panels.iter_mut().zip(weights) {
-                *panel = &weights[..pairs];
-            }
-            let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
-            for pair in 0..pairs {
-                let mut columns = [_mm512_setzero_si512(); PANELS];
-                for panel in 0..PANELS {
-                    // SAFETY: sixteen values of four bytes.
-                    columns[panel] = unsafe { _mm512_loadu_si512(panels[panel][pair].as_ptr().cast()) };
-                }
-                for row in 0..ROWS {
-                    // SAFETY: two values of two bytes.
-                    let both = unsafe { rows[row][pair].as_ptr().cast::<i32>().read_unaligned() };
-                    let both = _mm512_set1_epi32(both);
-                    for panel in 0..PANELS {
-                        // SAFETY: registers of as many bits.
-                        let (a, b) = unsafe {
-                            use std::mem::transmute;
-                            (transmute::<__m512i, __m512bh>(both), transmute::<__m512i, __m512bh>(columns[panel]))
-                        };
-                        sums[row][panel] = _mm512_dpbf16_ps(sums[row][panel], a, b);
-                    }
-                }
-            }
-            for row in 0..ROWS {
-                let (lines, _) = to[row * width..].as_chunks_mut::<LANES>();
-                for panel in 0..PANELS {
-                    // SAFETY: sixteen values of four bytes.
-                    unsafe { _mm512_storeu_ps(lines[panel].as_mut_ptr(), sums[row][panel]) }
-                }
-            }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+        fn run<K: Kernel<Avx512>>(lanes: Avx512, kernel: K) {
+            kernel.run(lanes);
         }
-        // SAFETY: the token says that the processor has the instructions.
-        unsafe { run::<ROWS, PANELS>(from, weights, to) }
+        unsafe { run(self.0, kernel) }
+    }
+
+    /// The same pair sixteen times.
+    #[inline(always)]
+    pub(in super::super) fn splat(self, pair: &[Half; 2]) -> __m512i {
+        unsafe { _mm512_set1_epi32(pair.as_ptr().cast::<i32>().read_unaligned()) }
+    }
+
+    /// Sixteen pairs, each as the bits of a number: the first half in the lower ones.
+    #[inline(always)]
+    pub(in super::super) fn load(self, pairs: &[u32; LANES]) -> __m512i {
+        unsafe { _mm512_loadu_si512(pairs.as_ptr().cast()) }
+    }
+
+    /// `sum + a₀ · b₀ + a₁ · b₁` for each pair.
+    #[inline(always)]
+    pub(in super::super) fn add(self, a: __m512i, b: __m512i, sum: __m512) -> __m512 {
+        use std::mem::transmute;
+        unsafe { _mm512_dpbf16_ps(sum, transmute::<__m512i, __m512bh>(a), transmute::<__m512i, __m512bh>(b)) }
+    }
+
+    /// The nearest halves; what is smaller than any normal float32 is zero, as in the products.
+    #[inline(always)]
+    pub(in super::super) fn store(self, values: __m512, to: &mut [Half; LANES]) {
+        unsafe {
+            let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
+        }
     }
 }

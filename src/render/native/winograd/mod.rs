@@ -28,7 +28,6 @@ use super::{
 };
 use equals::Sight;
 #[cfg(target_arch = "x86_64")]
-pub(super) use product::block;
 use strip::{Span, Task, strip};
 use transform::POINTS;
 

@@ -6,6 +6,7 @@ use super::{
         lanes::{LANES, Lanes, in_lanes},
     },
     ALL, MOST, PANELS, Winograd,
+    product::Block,
     transform::{In, Out, POINTS},
 };
 
@@ -137,9 +138,9 @@ fn multiply<S: Lanes, const ROWS: usize, const HALF: usize, const SOME: usize>(
         let from = (&from[row * channels..], channels);
         let to = (&mut to[row * width..], width);
         if windows - row <= HALF {
-            lanes.block::<HALF, SOME>(from, weights, to);
+            lanes.call(Block::<HALF, SOME> { from, weights, to });
         } else {
-            lanes.block::<ROWS, SOME>(from, weights, to);
+            lanes.call(Block::<ROWS, SOME> { from, weights, to });
         }
     }
 }
