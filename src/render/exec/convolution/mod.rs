@@ -18,7 +18,7 @@ use tch::{Device, Tensor};
 use super::{
     super::{
         RenderError,
-        native::{Depthwise, Finish, Rectifier, Stride, Team, added_to, extent, phases},
+        native::{Besides, Depthwise, Finish, Rectifier, Stride, Team, added_to, extent, phases},
     },
     Layout, ints,
     window::{Padded, crop, pad, sides},
@@ -96,7 +96,12 @@ impl Convolution {
 
     /// Whether the way back to `x` can be through the rectifier before it too: [`Self::backward_through`].
     pub(super) fn takes_rectifier(&self, x: &Tensor) -> bool {
-        self.depthwise.is_some() && extent(x).is_some()
+        let possible = match &self.back {
+            _ if self.depthwise.is_some() => true,
+            Back::Turned(weight) => weight.is_pointwise() && self.filter.groups == 1,
+            _ => false,
+        };
+        possible && extent(x).is_some()
     }
 
     /// How the loops go over an input of `size` rows and columns.
@@ -204,7 +209,13 @@ impl Convolution {
         rectifier: Rectifier<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
         let (_, _, height, width) = rectifier.y.size4()?;
-        self.back_by_channel(team, gradient, [height, width], Some(rectifier))
+        if let Some(back) = self.back_by_channel(team, gradient, [height, width], Some(rectifier))? {
+            return Ok(Some(back));
+        }
+        let Back::Turned(weight) = &self.back else { return Ok(None) };
+        let slide = Slide { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 };
+        let besides = Besides { finish: Finish::NONE, sum: None, rectifier: Some(rectifier) };
+        weight.by_pixels(team, gradient, slide, besides)
     }
 
     /// The way back in the loops over every channel by itself; none where they are not for it.

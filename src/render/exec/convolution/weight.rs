@@ -8,7 +8,7 @@ use super::{
     super::{
         super::{
             RenderError,
-            native::{Besides, Finish, Pointwise, Rectifier, Team, Winograd},
+            native::{Besides, Finish, Pointwise, Team, Winograd},
         },
         Layout,
     },
@@ -90,10 +90,12 @@ impl Weight {
         slide: Slide,
         activation: Activation,
     ) -> Result<Tensor, RenderError> {
-        if let Some(y) = self.by_points(team, x, bias, slide, activation, None)? {
+        let (low, high) = activation.limits();
+        let besides = Besides { finish: Finish { bias, low, high }, sum: None, rectifier: None };
+        if let Some(y) = self.by_points(team, x, slide, besides)? {
             return Ok(y);
         }
-        if let Some(y) = self.by_pixels(team, x, bias, slide, activation, None, None)? {
+        if let Some(y) = self.by_pixels(team, x, slide, besides)? {
             return Ok(y);
         }
         if let Some((library, weight)) = self.ready(x, slide)? {
@@ -116,10 +118,11 @@ impl Weight {
         x: &Tensor,
         slide: Slide,
     ) -> Result<Tensor, RenderError> {
-        if let Some(sum) = self.by_points(team, x, None, slide, Activation::None, Some(&sum))? {
+        let besides = Besides { finish: Finish::NONE, sum: Some(&sum), rectifier: None };
+        if let Some(sum) = self.by_points(team, x, slide, besides)? {
             return Ok(sum);
         }
-        if let Some(sum) = self.by_pixels(team, x, None, slide, Activation::None, Some(&sum), None)? {
+        if let Some(sum) = self.by_pixels(team, x, slide, besides)? {
             return Ok(sum);
         }
         match self.ready(x, slide)? {
@@ -133,10 +136,8 @@ impl Weight {
         &self,
         team: &Team,
         x: &Tensor,
-        bias: Option<&Tensor>,
         slide: Slide,
-        activation: Activation,
-        sum: Option<&Tensor>,
+        besides: Besides<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
         let Slide { stride: [1, 1], dilation: [1, 1], groups: 1, padding } = slide else { return Ok(None) };
         if !self.fewer || !Winograd::pays(&self.plain, x, padding)? {
@@ -149,29 +150,28 @@ impl Weight {
                 self.winograd.get_or_init(|| winograd)
             }
         };
-        let (low, high) = activation.limits();
-        winograd.convolve(team, x, padding, Finish { bias, low, high }, sum)
+        winograd.convolve(team, x, padding, besides.finish, besides.sum)
+    }
+
+    /// Whether [`Self::by_pixels`] is possible for maps that the loops can run over.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.pointwise.is_some()
     }
 
     /// The product of pixels and kernels; none where it is not one, or the loops cannot run over it.
-    #[expect(clippy::too_many_arguments, reason = "what can be done at once")]
-    fn by_pixels(
+    pub(super) fn by_pixels(
         &self,
         team: &Team,
         x: &Tensor,
-        bias: Option<&Tensor>,
         slide: Slide,
-        activation: Activation,
-        sum: Option<&Tensor>,
-        rectifier: Option<Rectifier<'_>>,
+        besides: Besides<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
-        let (Some(pointwise), Slide { stride: [1, 1], padding: [0, 0], groups: 1, .. }) =
-            (&self.pointwise, slide)
-        else {
-            return Ok(None);
-        };
-        let (low, high) = activation.limits();
-        pointwise.convolve(team, x, Besides { finish: Finish { bias, low, high }, sum, rectifier })
+        match (&self.pointwise, slide) {
+            (Some(pointwise), Slide { stride: [1, 1], padding: [0, 0], groups: 1, .. }) => {
+                pointwise.convolve(team, x, besides)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// oneDNN and the weights for maps of the size of `x`; none where libtorch's way must do.

@@ -226,6 +226,13 @@ where
                 }
             }
         }
+        // In one go from the first value to the last: the processor sees what will be read.
+        let Some((shown, limit)) = self.shown else { return };
+        let limit = lanes.splat(limit);
+        for (y, shown) in self.y.chunks_mut(LANES).zip(shown.chunks(LANES)) {
+            let value = lanes.within(read(lanes, y), read(lanes, shown), limit);
+            write(lanes, value, y);
+        }
     }
 }
 
@@ -271,18 +278,14 @@ impl<P, V, U, const ROWS: usize, const WIDE: usize> Block<'_, P, V, U, ROWS, WID
         let (low, high) = (lanes.splat(limits[0]), lanes.splat(limits[1]));
         let first = panel * LANES;
         let end = kernels.min(first + PANELS * LANES);
-        for (row, (sums, line)) in all.iter().zip(self.y.chunks_exact_mut(kernels)).enumerate() {
-            let shown = self.shown.map(|(shown, limit)| (&shown[row * kernels..][first..end], limit));
+        for (sums, line) in all.iter().zip(self.y.chunks_exact_mut(kernels)) {
             let (line, rest) = line[first..end].as_chunks_mut();
-            for (part, (to, sum)) in line.iter_mut().zip(sums).enumerate() {
+            for (to, sum) in line.iter_mut().zip(sums) {
                 let mut value = lanes.load(sum);
                 if onto {
                     value = lanes.add(value, V::load(lanes, to));
                 }
                 value = lanes.clamp(value, low, high);
-                if let Some((shown, limit)) = shown {
-                    value = lanes.within(value, read(lanes, &shown[part * LANES..]), lanes.splat(limit));
-                }
                 self.product.store(lanes, value, to);
             }
             if !rest.is_empty() {
@@ -291,10 +294,6 @@ impl<P, V, U, const ROWS: usize, const WIDE: usize> Block<'_, P, V, U, ROWS, WID
                     value = lanes.add(value, read(lanes, rest));
                 }
                 value = lanes.clamp(value, low, high);
-                if let Some((shown, limit)) = shown {
-                    let shown = &shown[line.len() * LANES..];
-                    value = lanes.within(value, read(lanes, shown), lanes.splat(limit));
-                }
                 write(lanes, value, rest);
             }
         }
