@@ -110,7 +110,7 @@ impl Pool {
         };
         let (gradient, taps) = (values::<V>(gradient), values::<u8>(taps));
         team.over(values_mut(&mut back), width * channels, |first, back| {
-            gather_rows(self, channels, gradient, taps, first, fresh, back);
+            gather_rows(self, channels, (gradient, taps), first, fresh, back);
         });
         Ok(Some(added_to(apart, back)?))
     }
@@ -215,17 +215,18 @@ fn maxima<V: Value, S: Lanes, const WIDE: usize>(
 }
 
 in_lanes! {
-    // The rows of `back`, from `first`, gather what the windows that see them hand on, in the order of the windows.
+    // The rows of `back`, from `first`, gather what the windows that see them hand on (gradients and taps), in the order of
+    // the windows.
     fn gather_rows<V: Value>(
         lanes,
         pool: &Pool,
         channels: usize,
-        gradient: &[V],
-        taps: &[u8],
+        handed: (&[V], &[u8]),
         first: usize,
         fresh: bool,
         back: &mut [V],
     ) {
+        let (gradient, taps) = handed;
         let width = pool.input[1];
         // Divisions would take longer than the sums of few channels.
         let mut columns = Vec::with_capacity(width);

@@ -5,6 +5,8 @@
 //! them in closures, which are compiled for every processor.
 
 mod plain;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86;
 

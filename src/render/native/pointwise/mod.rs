@@ -5,6 +5,8 @@
 //! derivative of the rectifier before come with it, and the products of bfloat16 reach more of their rate.
 
 mod block;
+#[cfg(test)]
+mod tests;
 
 use tch::{Kind, Tensor};
 
