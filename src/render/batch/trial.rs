@@ -71,7 +71,8 @@ impl Trials {
     }
 }
 
-/// The search for one kind of pass: twice as many tiles each time, for as long as that pays.
+/// The search for one kind of pass: twice as many tiles each time, until that has not paid twice in a row. Once may be chance,
+/// or two tiles still too few for the threads.
 #[derive(Debug)]
 struct Trial {
     best: usize,
@@ -116,7 +117,7 @@ impl Trial {
         if self.fastest < self.best_seconds * GAIN {
             (self.best, self.best_seconds, self.trying) = (tiles, self.fastest, Some(2 * tiles));
         } else {
-            self.trying = None;
+            self.trying = (tiles <= 2 * self.best).then_some(2 * tiles);
         }
         (self.timed, self.fastest) = (0, f64::INFINITY);
     }
@@ -143,6 +144,8 @@ mod tests {
         // As much for the pass as for a tile: 4 take 1.25 each, 8 take 1.125, 16 take 1.06, 32 would take 1.03.
         assert_eq!(settle(64, |n| n as f64 + 1.0), 16);
         assert_eq!(settle(64, |_| 1.0), 64);
+        // Two are still too few.
+        assert_eq!(settle(64, |n| if n > 2 { 0.5 * n as f64 } else { n as f64 }), 4);
         // Too large for a cache from 5 tiles on.
         assert_eq!(settle(64, |n| if n > 4 { 3.0 * n as f64 } else { 1.0 + n as f64 }), 4);
         assert_eq!(settle(5, |_| 1.0), 4);
