@@ -16,6 +16,10 @@ const TRIES: u32 = 3;
 /// Kinds of pass that are remembered; beyond that all is found out anew. Pictures come in any size.
 const SIZES: usize = 4096;
 
+/// Sizes in a row that may fail to pay before the search ends. One may be chance, or two tiles still too few for the
+/// threads.
+const PATIENCE: u32 = 2;
+
 /// A larger batch has to take so much less time per tile: less is noise, and a batch takes memory.
 const GAIN: f64 = 0.95;
 
@@ -71,8 +75,7 @@ impl Trials {
     }
 }
 
-/// The search for one kind of pass: twice as many tiles each time, until that has not paid twice in a row. Once may be chance,
-/// or two tiles still too few for the threads.
+/// The search for one kind of pass: twice as many tiles each time, until that has not paid for a while.
 #[derive(Debug)]
 struct Trial {
     best: usize,
@@ -80,6 +83,8 @@ struct Trial {
     best_seconds: f64,
     /// None once it has ended.
     trying: Option<usize>,
+    /// How often in a row it has not paid.
+    missed: u32,
     timed: u32,
     /// Seconds per tile of what is tried, the least so far.
     fastest: f64,
@@ -87,7 +92,14 @@ struct Trial {
 
 impl Default for Trial {
     fn default() -> Self {
-        Self { best: 1, best_seconds: f64::INFINITY, trying: Some(1), timed: 0, fastest: f64::INFINITY }
+        Self {
+            best: 1,
+            best_seconds: f64::INFINITY,
+            trying: Some(1),
+            missed: 0,
+            timed: 0,
+            fastest: f64::INFINITY,
+        }
     }
 }
 
@@ -115,10 +127,11 @@ impl Trial {
             return;
         }
         if self.fastest < self.best_seconds * GAIN {
-            (self.best, self.best_seconds, self.trying) = (tiles, self.fastest, Some(2 * tiles));
+            (self.best, self.best_seconds, self.missed) = (tiles, self.fastest, 0);
         } else {
-            self.trying = (tiles <= 2 * self.best).then_some(2 * tiles);
+            self.missed += 1;
         }
+        self.trying = (self.missed < PATIENCE).then_some(2 * tiles);
         (self.timed, self.fastest) = (0, f64::INFINITY);
     }
 }

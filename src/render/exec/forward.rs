@@ -142,7 +142,7 @@ impl Executor {
                 };
                 let y = convolution.forward(&self.team, &x, bias.as_ref(), along.activation)?;
                 match rectified {
-                    Some(limit) if convolution.takes_rectifier(&x) => (y, Trace::Rectified { x, limit }),
+                    Some(limit) if convolution.takes_rectifier(&x)? => (y, Trace::Rectified { x, limit }),
                     _ => (y, Trace::Size(extent(&x)?)),
                 }
             }

@@ -2,10 +2,11 @@
 //!
 //! libtorch has no fast local response normalisation, its max-pooling writes 64-bit positions and spreads gradients
 //! value by value, both want TensorFlow's uneven padding as a copy of the map, and its convolutions do every multiplication
-//! of the plain sum. These loops run over maps of float32 or bfloat16 in channels-last memory, and over the planes of images;
-//! everything else (GPUs, other layouts) takes libtorch's way, which the tests compare them with. They compute in float32.
-//! Every value is computed by the same operations in the same order whatever the number of threads and whatever the
-//! processor, so that results do not depend on either. Loops that the compiler vectorises well are written plainly
+//! of the plain sum. These loops run over maps of float32 or bfloat16 in channels-last memory, and over the planes of
+//! images; everything else (GPUs, other layouts) takes libtorch's way, which the tests compare them with. They compute in
+//! float32. Every value is computed by the same operations in the same order whatever the number of threads and whatever
+//! the processor, so that results do not depend on either, but for products of bfloat16 pairs, which few processors have.
+//! Loops that the compiler vectorises well are written plainly
 //! ([`vectorised`]); where sums have to stay in registers they are written over sixteen values at a time ([`lanes`]).
 
 mod depthwise;

@@ -1,8 +1,9 @@
 //! Convolutions, forward and back to their input, each in the way that takes the least time here.
 //!
-//! On the CPU there are three ways, which fall back to libtorch's own: kernels of 3×3 to 5×5 go by fewer multiplications
-//! where the map is large enough for that to pay ([`Winograd`](super::super::native::Winograd)); those of every channel by
-//! itself have loops of their own ([`Depthwise`]); everything else is oneDNN's, with weights that lie ready ([`weight`]).
+//! On the CPU there are four ways, which fall back to libtorch's own: kernels of 3×3 to 5×5 go by fewer multiplications
+//! where the map is large enough for that to pay ([`Winograd`](super::super::native::Winograd)); those of one pixel and
+//! those of every channel by itself have loops of their own ([`Pointwise`](super::super::native::Pointwise),
+//! [`Depthwise`]); everything else is oneDNN's, with weights that lie ready ([`weight`]).
 //!
 //! The way back is a convolution too: of the gradient with the kernel turned around, where the stride is 1; with one
 //! kernel per phase of the stride, where few channels leave many positions idle (the first layer, on three colours,
@@ -95,13 +96,13 @@ impl Convolution {
     }
 
     /// Whether the way back to `x` can be through the rectifier before it too: [`Self::backward_through`].
-    pub(super) fn takes_rectifier(&self, x: &Tensor) -> bool {
+    pub(super) fn takes_rectifier(&self, x: &Tensor) -> Result<bool, RenderError> {
         let possible = match &self.back {
             _ if self.depthwise.is_some() => true,
-            Back::Turned(weight) => weight.is_pointwise() && self.filter.groups == 1,
+            Back::Turned(weight) => self.filter.groups == 1 && weight.is_pointwise()?,
             _ => false,
         };
-        possible && extent(x).is_some()
+        Ok(possible && extent(x).is_some())
     }
 
     /// How the loops go over an input of `size` rows and columns.

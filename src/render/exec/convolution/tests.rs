@@ -1,12 +1,17 @@
-//! oneDNN's one pass against libtorch's several.
+//! The ways of convolutions against libtorch's.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    super::{super::native::Team, Layout},
+    super::{
+        super::native::{Rectifier, Team},
+        Layout,
+    },
+    Convolution, Filter,
     onednn::{Activation, OneDnn, Slide},
     weight::Weight,
 };
+use crate::graph::Padding;
 
 fn map(shape: [i64; 4]) -> Tensor {
     Layout::ChannelsLast.arrange(&Tensor::randn(shape, (Kind::Float, Device::Cpu))).unwrap()
@@ -28,6 +33,7 @@ fn one_pass_gives_what_several_give() {
     for (channels, out, edge, stride, groups) in [
         (3, 64, 7, 2, 1),
         (24, 40, 1, 1, 1),
+        (24, 40, 1, 2, 1),
         (32, 32, 3, 1, 32),
         (17, 5, 3, 1, 1),
         (16, 32, 5, 2, 4),
@@ -59,6 +65,38 @@ fn one_pass_gives_what_several_give() {
             for sum in [map([1, out, rows, columns]), larger.narrow(2, 1, rows).narrow(3, 2, columns)] {
                 let expected = &sum + &alone;
                 agree(&weight.convolve_onto(&team, sum, &x, slide).unwrap(), &expected, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_way_back_goes_through_the_rectifier_where_it_says_so() {
+    let team = Team::new();
+    for (channels, out, edge, stride, groups) in
+        [(24, 40, 1, 1, 1), (7, 9, 1, 1, 1), (24, 40, 1, 2, 1), (16, 16, 1, 1, 2), (32, 32, 3, 2, 32)]
+    {
+        let kernel = map([out, channels / groups, edge, edge]);
+        let filter =
+            Filter { stride: [stride; 2], dilation: [1, 1], padding: Padding::Same, groups: groups as usize };
+        for (kind, limit) in [
+            (Kind::Float, 6.0),
+            (Kind::Float, f32::INFINITY),
+            (Kind::BFloat16, 6.0),
+            (Kind::BFloat16, f32::INFINITY),
+        ] {
+            let convolution =
+                Convolution::new(&kernel.to_kind(kind), None, filter, Layout::ChannelsLast).unwrap();
+            let x = (map([2, channels, 13, 10]) * 4.0).clamp(0.0, f64::from(limit)).to_kind(kind);
+            let y = convolution.forward(&team, &x, None, Activation::None).unwrap();
+            let gradient = map(y.size().try_into().unwrap()).to_kind(kind);
+            let plain = convolution.backward(&team, &gradient, [13, 10], None).unwrap();
+            let expected = x.hardtanh_backward(&plain, 0.0, f64::from(limit));
+            let rectifier = Rectifier { y: &x, limit };
+            let through = convolution.backward_through(&team, &gradient, rectifier).unwrap();
+            assert_eq!(through.is_some(), convolution.takes_rectifier(&x).unwrap());
+            if let Some(through) = through {
+                agree(&through.to_kind(Kind::Float), &expected.to_kind(Kind::Float), &plain);
             }
         }
     }

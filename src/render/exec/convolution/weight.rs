@@ -30,10 +30,10 @@ pub(super) struct Weight {
     packed: Option<RefCell<Cache>>,
     /// For maps of any size, made when it first pays.
     winograd: OnceCell<Winograd>,
-    /// Where the kernels are of one pixel and the loops can multiply them.
-    pointwise: Option<Pointwise>,
-    /// Whether fewer multiplications are to be made at all.
-    fewer: bool,
+    /// For kernels of one pixel, made when it is first asked for; none where the loops cannot multiply them.
+    pointwise: OnceCell<Option<Pointwise>>,
+    /// Whether these two ways are to be taken at all.
+    ours: bool,
     /// Whether somebody chooses among the results.
     chosen_from: bool,
 }
@@ -59,13 +59,12 @@ impl Weight {
     /// `chosen_from`: whether results of equal neighbourhoods have to be equal, for a maximum to choose the first.
     pub(super) fn new(weight: &Tensor, layout: Layout, chosen_from: bool) -> Result<Self, RenderError> {
         let fast = layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
-        let ours = fast && !outrun(weight.kind());
         Ok(Self {
             plain: layout.arrange(weight)?,
             packed: (fast && suits(weight.kind())).then(RefCell::default),
             winograd: OnceCell::new(),
-            pointwise: if ours { Pointwise::of(weight)? } else { None },
-            fewer: ours,
+            pointwise: OnceCell::new(),
+            ours: fast && !outrun(weight.kind()),
             chosen_from,
         })
     }
@@ -140,7 +139,7 @@ impl Weight {
         besides: Besides<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
         let Slide { stride: [1, 1], dilation: [1, 1], groups: 1, padding } = slide else { return Ok(None) };
-        if !self.fewer || !Winograd::pays(&self.plain, x, padding)? {
+        if !self.ours || !Winograd::pays(&self.plain, x, padding)? {
             return Ok(None);
         }
         let winograd = match self.winograd.get() {
@@ -154,8 +153,22 @@ impl Weight {
     }
 
     /// Whether [`Self::by_pixels`] is possible for maps that the loops can run over.
-    pub(super) fn is_pointwise(&self) -> bool {
-        self.pointwise.is_some()
+    pub(super) fn is_pointwise(&self) -> Result<bool, RenderError> {
+        Ok(self.pointwise()?.is_some())
+    }
+
+    fn pointwise(&self) -> Result<Option<&Pointwise>, RenderError> {
+        if !self.ours {
+            return Ok(None);
+        }
+        let pointwise = match self.pointwise.get() {
+            Some(pointwise) => pointwise,
+            None => {
+                let pointwise = Pointwise::of(&self.plain)?;
+                self.pointwise.get_or_init(|| pointwise)
+            }
+        };
+        Ok(pointwise.as_ref())
     }
 
     /// The product of pixels and kernels; none where it is not one, or the loops cannot run over it.
@@ -166,11 +179,10 @@ impl Weight {
         slide: Slide,
         besides: Besides<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
-        match (&self.pointwise, slide) {
-            (Some(pointwise), Slide { stride: [1, 1], padding: [0, 0], groups: 1, .. }) => {
-                pointwise.convolve(team, x, besides)
-            }
-            _ => Ok(None),
+        let Slide { stride: [1, 1], padding: [0, 0], groups: 1, .. } = slide else { return Ok(None) };
+        match self.pointwise()? {
+            Some(pointwise) => pointwise.convolve(team, x, besides),
+            None => Ok(None),
         }
     }
 

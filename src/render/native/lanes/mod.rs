@@ -1,8 +1,9 @@
 //! Sixteen float32 side by side, in the registers that a processor has.
 //!
 //! A token of each kind exists only where its instructions do, so that what takes one can be called without further
-//! checks; the one for every processor leaves the instructions to the compiler. Code over tokens has to be inlined into a function compiled for them ([`in_lanes`]), and must not hide
-//! them in closures, which are compiled for every processor.
+//! checks; the one for every processor leaves the instructions to the compiler. Code over tokens has to be inlined into a
+//! function compiled for them ([`in_lanes`], [`Kernel`]), and must not hide them in closures, which are compiled for every
+//! processor.
 
 mod plain;
 #[cfg(test)]

@@ -48,7 +48,9 @@ fn everything<S: Lanes>(lanes: S) -> Found {
         values("fma", lanes.fma(a, b, c));
         values("clamp", lanes.clamp(a, lanes.splat(-1.0), lanes.splat(6.0)));
         values("within", lanes.within(a, b, lanes.splat(6.0)));
-        values("add_where", lanes.add_where(a, b, &tags, 1));
+        for tag in 0..3 {
+            values("add_where", lanes.add_where(a, b, &tags, tag));
+        }
         let first = (lanes.splat(f32::NEG_INFINITY), lanes.splat_byte(9));
         let best = lanes.larger(lanes.larger(first, a, 3), b, 4);
         values("larger", best.0);

@@ -14,6 +14,20 @@ impl Avx2 {
     pub(in super::super) fn get() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
+
+    // SAFETY of all below: the token says that the processor has the instructions, and the references are to as many
+    // values as are read or written.
+    /// Masks of sixteen values as masks of sixteen bytes.
+    #[inline(always)]
+    fn narrow(self, masks: [__m256; 2]) -> __m128i {
+        unsafe {
+            let [low, high] = masks;
+            let (low, high) = (_mm256_castps_si256(low), _mm256_castps_si256(high));
+            let low = _mm_packs_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+            let high = _mm_packs_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high));
+            _mm_packs_epi16(low, high)
+        }
+    }
 }
 
 /// One register of AVX-512.
@@ -30,8 +44,6 @@ impl Avx512 {
     }
 }
 
-// SAFETY of all below: the token says that the processor has the instructions, and the references are to as many
-// values as are read or written.
 impl Lanes for Avx2 {
     type V = [__m256; 2];
     type Bytes = __m128i;
@@ -144,7 +156,8 @@ impl Lanes for Avx2 {
             let equal = _mm_cmpeq_epi8(bytes, self.splat_byte(byte));
             let low = _mm256_castsi256_ps(_mm256_cvtepi8_epi32(equal));
             let high = _mm256_castsi256_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(equal)));
-            self.add(sum, [_mm256_and_ps(value[0], low), _mm256_and_ps(value[1], high)])
+            let more = self.add(sum, value);
+            [_mm256_blendv_ps(sum[0], more[0], low), _mm256_blendv_ps(sum[1], more[1], high)]
         }
     }
 
@@ -162,7 +175,7 @@ impl Lanes for Avx2 {
                 better[half] = _mm256_or_ps(above, _mm256_cmp_ps::<_CMP_UNORD_Q>(value[half], value[half]));
                 kept[half] = _mm256_blendv_ps(best[half], value[half], better[half]);
             }
-            (kept, _mm_blendv_epi8(which, self.splat_byte(byte), narrow(better)))
+            (kept, _mm_blendv_epi8(which, self.splat_byte(byte), self.narrow(better)))
         }
     }
 
@@ -172,7 +185,7 @@ impl Lanes for Avx2 {
             let zero = _mm256_setzero_ps();
             let not =
                 [_mm256_cmp_ps::<_CMP_LE_OQ>(value[0], zero), _mm256_cmp_ps::<_CMP_LE_OQ>(value[1], zero)];
-            _mm_or_si128(bytes, narrow(not))
+            _mm_or_si128(bytes, self.narrow(not))
         }
     }
 
@@ -184,18 +197,6 @@ impl Lanes for Avx2 {
             kernel.run(lanes);
         }
         unsafe { run(self, kernel) }
-    }
-}
-
-/// Masks of sixteen values as masks of sixteen bytes.
-#[inline(always)]
-fn narrow(masks: [__m256; 2]) -> __m128i {
-    unsafe {
-        let [low, high] = masks;
-        let (low, high) = (_mm256_castps_si256(low), _mm256_castps_si256(high));
-        let low = _mm_packs_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
-        let high = _mm_packs_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high));
-        _mm_packs_epi16(low, high)
     }
 }
 
@@ -359,7 +360,7 @@ impl Dot {
         unsafe { _mm512_loadu_si512(pairs.as_ptr().cast()) }
     }
 
-    /// `sum + a₀ · b₀ + a₁ · b₁` for each pair.
+    /// `sum` and both products of each pair, in the order that the processor has for them.
     #[inline(always)]
     pub(in super::super) fn add(self, a: __m512i, b: __m512i, sum: __m512) -> __m512 {
         use std::mem::transmute;

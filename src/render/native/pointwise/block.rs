@@ -294,7 +294,9 @@ impl<P, V, U, const ROWS: usize, const WIDE: usize> Block<'_, P, V, U, ROWS, WID
                     value = lanes.add(value, read(lanes, rest));
                 }
                 value = lanes.clamp(value, low, high);
-                write(lanes, value, rest);
+                let mut few = [V::nearest(0.0); LANES];
+                self.product.store(lanes, value, &mut few);
+                rest.copy_from_slice(&few[..rest.len()]);
             }
         }
     }

@@ -20,6 +20,9 @@ use super::{
 };
 use block::{Task, in_pairs, in_singles};
 
+/// Products that take as long as other loops' work on a byte.
+const PER_BYTE: usize = 16;
+
 /// Kernels of one pixel.
 pub(in super::super) struct Pointwise {
     channels: usize,
@@ -116,7 +119,9 @@ impl Pointwise {
         let onto = sum.is_some();
         let task =
             Task { weights, channels, kernels, x: pixels, step, bias, limits: [low, high], onto, shown };
-        team.over(values_mut::<V>(&mut y), kernels, |first, y| sweep(&task, first, y));
+        // As much work as a loop has that writes so many bytes and does little for each.
+        let work = images * height * width * kernels * channels / PER_BYTE;
+        team.share(work, values_mut::<V>(&mut y), kernels, |first, y| sweep(&task, first, y));
         Ok(Some(y))
     }
 }

@@ -9,7 +9,6 @@
 //! digit, where plain sums would not; where that matters they are made equal ([`equals`]).
 
 mod equals;
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "there are no lanes"))]
 mod product;
 mod strip;
 #[cfg(test)]
@@ -27,7 +26,6 @@ use super::{
     pixels, values_mut,
 };
 use equals::Sight;
-#[cfg(target_arch = "x86_64")]
 use strip::{Span, Task, strip};
 use transform::POINTS;
 
