@@ -142,13 +142,7 @@ impl Weight {
         if !self.ours || !Winograd::pays(&self.plain, x, padding)? {
             return Ok(None);
         }
-        let winograd = match self.winograd.get() {
-            Some(winograd) => winograd,
-            None => {
-                let winograd = Winograd::of(&self.plain, self.chosen_from)?;
-                self.winograd.get_or_init(|| winograd)
-            }
-        };
+        let winograd = once(&self.winograd, || Winograd::of(&self.plain, self.chosen_from))?;
         winograd.convolve(team, x, padding, besides.finish, besides.sum)
     }
 
@@ -161,14 +155,7 @@ impl Weight {
         if !self.ours {
             return Ok(None);
         }
-        let pointwise = match self.pointwise.get() {
-            Some(pointwise) => pointwise,
-            None => {
-                let pointwise = Pointwise::of(&self.plain)?;
-                self.pointwise.get_or_init(|| pointwise)
-            }
-        };
-        Ok(pointwise.as_ref())
+        Ok(once(&self.pointwise, || Pointwise::of(&self.plain))?.as_ref())
     }
 
     /// The product of pixels and kernels; none where it is not one, or the loops cannot run over it.
@@ -193,6 +180,15 @@ impl Weight {
         let Some(library) = OneDnn::get() else { return Ok(None) };
         Ok(Some((library, packed.borrow_mut().find(&self.plain, slide, x.size())?)))
     }
+}
+
+/// What lies in `cell`, made now where it is empty.
+fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T, RenderError>) -> Result<&T, RenderError> {
+    if let Some(made) = cell.get() {
+        return Ok(made);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
 }
 
 impl Cache {
