@@ -2,6 +2,9 @@
 
 #![allow(unsafe_code, reason = "instructions that only a check at run time can find; a token is that check")]
 
+// SAFETY of all below: the token says that the processor has the instructions, and the references are to as many values
+// as are read or written.
+
 use std::arch::x86_64::*;
 
 use super::{super::Half, Kernel, LANES, Lanes};
@@ -15,8 +18,6 @@ impl Avx2 {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 
-    // SAFETY of all below: the token says that the processor has the instructions, and the references are to as many
-    // values as are read or written.
     /// Masks of sixteen values as masks of sixteen bytes.
     #[inline(always)]
     fn narrow(self, masks: [__m256; 2]) -> __m128i {

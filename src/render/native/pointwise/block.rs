@@ -171,21 +171,12 @@ fn sweep<P: Product<S>, S: Lanes, const ROWS: usize, const HALF: usize, const WI
     for (index, y) in y.chunks_mut(ROWS * kernels).enumerate() {
         let pixel = first + index * ROWS;
         let shown = task.shown.map(|(shown, limit)| (&shown[pixel * kernels..][..y.len()], limit));
-        if y.len() == ROWS * kernels {
-            product.call(
-                lanes,
-                Block::<_, _, _, ROWS, WIDE> { product, task, x: &x[pixel * step..], step, shown, y },
-            );
-        } else if y.len() <= HALF * kernels {
-            product.call(
-                lanes,
-                Block::<_, _, _, HALF, WIDE> { product, task, x: &few, step: channels, shown, y },
-            );
+        let (x, step) =
+            if y.len() == ROWS * kernels { (&x[pixel * step..], step) } else { (&few[..], channels) };
+        if y.len() <= HALF * kernels {
+            product.call(lanes, Block::<_, _, _, HALF, WIDE> { product, task, x, step, shown, y });
         } else {
-            product.call(
-                lanes,
-                Block::<_, _, _, ROWS, WIDE> { product, task, x: &few, step: channels, shown, y },
-            );
+            product.call(lanes, Block::<_, _, _, ROWS, WIDE> { product, task, x, step, shown, y });
         }
     }
 }

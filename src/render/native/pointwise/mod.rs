@@ -1,8 +1,9 @@
 //! Convolutions of single pixels: a matrix of pixels times one of kernels.
 //!
-//! oneDNN multiplies large ones of these as fast as the processor can, but every call takes it some twenty microseconds
-//! before the threads have work, and a step has a hundred calls. Here it takes three, bias, activation, sum and the
-//! derivative of the rectifier before come with it, and the products of bfloat16 reach more of their rate.
+//! oneDNN multiplies large ones of these as fast as the processor can, but on the smallest maps a call takes it twenty
+//! microseconds, most of them on one thread before the others have work, and a step has tens of calls. Here a call costs
+//! less, bias, activation, sum and the derivative of the rectifier before come with it, and the products of bfloat16 reach
+//! more of their rate.
 
 mod block;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use super::{
 };
 use block::{Task, in_pairs, in_singles};
 
-/// Products that take as long as other loops' work on a byte.
+/// Products that take about as long as other loops' work on a byte; only the order of magnitude matters.
 const PER_BYTE: usize = 16;
 
 /// Kernels of one pixel.
