@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::Config,
-    http::{self, admission::Admission},
+    http::{self, admission::Admission, extract::BodyLimits, uploads::Uploads},
     jobs::{JobQueue, QueueError},
     metrics::Metrics,
     models::{self, Catalogue, ModelError},
@@ -85,6 +85,8 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// Source of timestamps.
     pub clock: Clock,
+    /// The memory that request bodies may take.
+    pub uploads: Uploads,
     /// Pictures that may be decoded at the same time.
     pub decoders: Arc<Semaphore>,
     alive: Alive,
@@ -115,6 +117,12 @@ impl AppState {
     /// Whether this process is to work on jobs, and not only to accept them.
     pub fn is_to_work(&self) -> bool {
         self.config.worker.count > 0
+    }
+
+    /// What the body of a request may take.
+    pub fn body_limits(&self) -> BodyLimits {
+        let limits = &self.config.limits;
+        BodyLimits { body: limits.max_body_bytes, json: limits.max_json_bytes, uploads: self.uploads.clone() }
     }
 
     /// What one job may take: where this process has no workers and no limit is configured, as much memory as there
@@ -202,6 +210,7 @@ impl App {
             everywhere: Arc::clone(&everywhere),
         };
         let workers = Workers::start(&context, renderers);
+        let uploads = Uploads::new(config.limits.max_uploads_mb);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let state = AppState {
             config: Arc::new(config),
@@ -213,6 +222,7 @@ impl App {
             everywhere,
             metrics,
             clock,
+            uploads,
             decoders: Arc::new(Semaphore::new(cores.max(2))),
             alive: workers.alive(),
             draining: CancellationToken::new(),

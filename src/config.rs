@@ -5,18 +5,19 @@
 
 mod operating;
 mod s3;
+mod server;
 mod storage;
 
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
 
 use config::{Environment, File, FileFormat};
-use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 pub use operating::{RetentionConfig, TelemetryConfig};
 pub use s3::{Place, S3Config};
+pub use server::ServerConfig;
 pub use storage::Database;
 
 use crate::fields::{FieldError, Fields};
@@ -44,25 +45,6 @@ pub struct Config {
     pub log: LogConfig,
     /// `[telemetry]`
     pub telemetry: TelemetryConfig,
-}
-
-/// Where the server is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// Address and port; port 0 lets the system choose a free one.
-    pub listen: String,
-    /// Address and port of a second listener for health and metrics; empty for none.
-    pub admin_listen: String,
-    /// How long a connection may take to send the head of its next request.
-    pub idle: Duration,
-    /// How long a client may take to read a piece of its answer.
-    pub stall: Duration,
-    /// Origins whose web pages may use the API (`*` for all); none by default.
-    pub cors_origins: Vec<String>,
-    /// Proxies that are believed when they say for whom they ask.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Whether links in answers begin with scheme and host rather than being paths.
-    pub absolute_links: bool,
 }
 
 /// Where jobs and pictures are kept.
@@ -120,6 +102,10 @@ pub struct WorkerConfig {
 pub struct LimitsConfig {
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Most bytes of JSON in a request, the data URIs of its pictures not counted.
+    pub max_json_bytes: usize,
+    /// Megabytes of request bodies that may be in memory at the same time.
+    pub max_uploads_mb: usize,
     /// Largest input image in pixels, and largest octave.
     pub max_pixels: u64,
     /// Seconds that one job may be predicted to take; none for any number.
@@ -148,20 +134,6 @@ pub enum LogFormat {
     Json,
 }
 
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8080".into(),
-            admin_listen: "127.0.0.1:9090".into(),
-            idle: Duration::from_secs(75),
-            stall: Duration::from_secs(30),
-            cors_origins: Vec::new(),
-            trusted_proxies: Vec::new(),
-            absolute_links: false,
-        }
-    }
-}
-
 impl Default for ModelsConfig {
     fn default() -> Self {
         Self { dir: "models".into() }
@@ -185,6 +157,8 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 32 * 1024 * 1024,
+            max_json_bytes: 256 * 1024,
+            max_uploads_mb: 256,
             max_pixels: 16_000_000,
             max_job_seconds: Some(Duration::from_secs(3600)),
             max_job_memory_mb: None,
@@ -258,6 +232,7 @@ impl Config {
             .separator("__")
             .try_parsing(true)
             .list_separator(",")
+            .with_list_parse_key("server.allowed_hosts")
             .with_list_parse_key("server.cors_origins")
             .with_list_parse_key("server.trusted_proxies")
             .source(environment);
@@ -268,7 +243,7 @@ impl Config {
     fn validate(value: Value) -> Result<Self, ConfigError> {
         let mut root = Fields::new("", value);
         let config = Self {
-            server: section(&mut root, "server", server),
+            server: section(&mut root, "server", server::server),
             storage: section(&mut root, "storage", storage::storage),
             s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {
@@ -306,42 +281,6 @@ fn section<T: Default>(root: &mut Fields, name: &'static str, read: impl FnOnce(
     let section = read(&mut fields, T::default());
     root.extend(fields.finish());
     section
-}
-
-fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
-    let listen = text(fields, "listen").unwrap_or(default.listen);
-    let listen = checked_address(fields, "listen", listen);
-    let admin_listen = match text(fields, "admin_listen") {
-        Some(none) if none.is_empty() => none,
-        given => checked_address(fields, "admin_listen", given.unwrap_or(default.admin_listen)),
-    };
-    let idle = seconds(fields, "idle_seconds", 1, 3600).unwrap_or(default.idle);
-    let stall = seconds(fields, "stall_seconds", 1, 3600).unwrap_or(default.stall);
-    let cors_origins: Vec<String> = fields.texts("cors_origins").unwrap_or(default.cors_origins);
-    for origin in &cors_origins {
-        let web = origin.starts_with("http://") || origin.starts_with("https://");
-        if origin != "*" && (!web || origin.parse::<axum::http::HeaderValue>().is_err()) {
-            fields.error(
-                "cors_origins",
-                format!("\"{origin}\" is neither an origin such as https://example.org nor *"),
-            );
-        }
-    }
-    let trusted_proxies = match fields.texts("trusted_proxies") {
-        Some(proxies) => operating::networks(fields, &proxies),
-        None => default.trusted_proxies,
-    };
-    let absolute_links = fields.flag("absolute_links").unwrap_or(default.absolute_links);
-    ServerConfig { listen, admin_listen, idle, stall, cors_origins, trusted_proxies, absolute_links }
-}
-
-/// Notes it where `address` has no port.
-fn checked_address(fields: &mut Fields, name: &'static str, address: String) -> String {
-    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    if !matches!(port, Some(Ok(_))) {
-        fields.error(name, format!("\"{address}\" is no address with a port, such as 127.0.0.1:8080"));
-    }
-    address
 }
 
 fn log(fields: &mut Fields, default: LogConfig) -> LogConfig {

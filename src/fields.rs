@@ -2,6 +2,8 @@
 //! would stop at the first. Requests and configuration are both read this way, so that a person can mend
 //! everything in one go.
 
+use std::borrow::Cow;
+
 use serde::de::{self, DeserializeOwned, IntoDeserializer};
 use serde_json::{Map, Value};
 
@@ -19,6 +21,36 @@ impl FieldError {
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
     }
+}
+
+/// Mistakes that are listed. A document with more was not written by a person, and a longer list helps nobody.
+pub const MOST_MISTAKES: usize = 64;
+
+/// Bytes of a name that are looked up. Anything longer is refused before it is compared with what there is, since a
+/// comparison that looks for similar names takes time in proportion to both.
+pub const LONGEST_NAME: usize = 128;
+
+/// Bytes of a client's own words that are repeated in a message.
+const SHOWN: usize = 100;
+
+/// Adds a mistake, while there is room for one.
+pub fn note(errors: &mut Vec<FieldError>, error: FieldError) {
+    if errors.len() < MOST_MISTAKES {
+        errors.push(error);
+    }
+}
+
+/// `text` as a message repeats it: cut at 100 bytes.
+pub fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHOWN {
+        return text.into();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(SHOWN)]).into()
+}
+
+/// JSON pointer to the member `name` of what is at `parent` (RFC 6901); a long name is cut.
+pub fn pointer(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", cut(name).replace('~', "~0").replace('/', "~1"))
 }
 
 /// An object being read. Fields are taken out one after another; [`Fields::finish`] reports what is left.
@@ -46,7 +78,7 @@ impl Fields {
 
     /// Pointer of a field of this object.
     pub fn at(&self, name: &str) -> String {
-        format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"))
+        pointer(&self.pointer, name)
     }
 
     /// Takes a field's raw value out; `null` counts as absent.
@@ -55,12 +87,30 @@ impl Fields {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Names a field that is read elsewhere.
+    pub fn known(&mut self, name: &'static str) {
+        self.known.push(name);
+    }
+
     /// Takes a text; here as in all that follow, a value of the wrong type is noted and reads as absent.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         match self.raw(name)? {
             Value::String(text) => Some(text),
             other => self.unfit(name, &other, "give a string"),
         }
+    }
+
+    /// Takes a name that will be looked up: a text of at most [`LONGEST_NAME`] bytes.
+    pub fn name(&mut self, name: &'static str) -> Option<String> {
+        let text = self.text(name)?;
+        if text.len() <= LONGEST_NAME {
+            return Some(text);
+        }
+        self.error(
+            name,
+            format!("a name of {} bytes is too long; at most {LONGEST_NAME} are allowed", text.len()),
+        );
+        None
     }
 
     /// Takes a truth value.
@@ -81,8 +131,8 @@ impl Fields {
     /// Takes one of a few names: the variants of an enum without values.
     pub fn choice<T: DeserializeOwned>(&mut self, name: &'static str) -> Option<T> {
         let value = self.raw(name)?;
-        // What is no text is no name either, and is told the same.
-        let text = value.as_str().unwrap_or_default();
+        // What is no text is no name either, and is told the same; neither is what is too long for one.
+        let text = value.as_str().filter(|text| text.len() <= LONGEST_NAME).unwrap_or_default();
         match T::deserialize(IntoDeserializer::<NoSuchName>::into_deserializer(text)) {
             Ok(choice) => Some(choice),
             Err(NoSuchName(allowed)) => self.unfit(name, &value, &format!("give one of {allowed}")),
@@ -116,8 +166,14 @@ impl Fields {
 
     /// Notes that a value is not what a field may hold.
     fn unfit<T>(&mut self, name: &str, value: &Value, wanted: &str) -> Option<T> {
-        // Long values are told by their type alone.
-        let shown = Some(value.to_string()).filter(|text| text.len() <= SHOWN);
+        // Long values are told by their type alone, and are not written out to find out how long they are.
+        let short = match value {
+            Value::String(text) => text.len() <= SHOWN,
+            Value::Array(members) => members.len() <= SHOWN && !members.iter().any(is_nested),
+            Value::Object(_) => false,
+            _ => true,
+        };
+        let shown = short.then(|| value.to_string()).filter(|text| text.len() <= SHOWN);
         let shown = shown.unwrap_or_else(|| kind_of(value).to_owned());
         self.error(name, format!("{shown} is not allowed; {wanted}"));
         None
@@ -126,20 +182,27 @@ impl Fields {
     /// Notes a mistake in a field of this object.
     pub fn error(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = self.at(name);
-        self.errors.push(FieldError::new(pointer, detail));
+        note(&mut self.errors, FieldError::new(pointer, detail));
     }
 
     /// Adds mistakes found elsewhere, pointers already complete.
     pub fn extend(&mut self, errors: impl IntoIterator<Item = FieldError>) {
-        self.errors.extend(errors);
+        for error in errors {
+            note(&mut self.errors, error);
+        }
     }
 
     /// Ends the reading: every field that nobody took is unknown.
     pub fn finish(mut self) -> Vec<FieldError> {
-        let unknown: Vec<String> = self.map.keys().cloned().collect();
-        for name in unknown {
-            let detail = format!("unknown field; allowed are {}", self.known.join(", "));
-            self.error(&name, detail);
+        let room = MOST_MISTAKES.saturating_sub(self.errors.len());
+        for (index, name) in self.map.keys().take(room).enumerate() {
+            let mut detail = "unknown field".to_owned();
+            if index == 0 {
+                // Once is enough for all.
+                detail += "; allowed are ";
+                detail += &self.known.join(", ");
+            }
+            self.errors.push(FieldError::new(self.at(name), detail));
         }
         self.errors
     }
@@ -175,9 +238,6 @@ fn read_number<T: Number>(value: &Value, low: &T, high: &T) -> Option<T> {
 /// Up to here every whole number has a float of its own: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Bytes of a wrong value that are repeated in a message.
-const SHOWN: usize = 100;
-
 /// The text is no variant; these are, as they are told.
 #[derive(Debug, thiserror::Error)]
 #[error("not one of {0}")]
@@ -191,6 +251,11 @@ impl de::Error for NoSuchName {
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
         Self(expected.join(", "))
     }
+}
+
+/// Whether a value is, or may be, long by itself.
+fn is_nested(value: &Value) -> bool {
+    matches!(value, Value::Array(_) | Value::Object(_) | Value::String(_))
 }
 
 /// How JSON calls a value's type.
@@ -235,6 +300,27 @@ mod tests {
         let details: Vec<String> = fields.finish().into_iter().map(|error| error.detail).collect();
         assert_eq!(details[0], "2.5 is not allowed; give a whole number from 1 to 10");
         assert_eq!(details[2], "-1.0 is not allowed; give an array, each member a whole number from 0 to 9");
+    }
+
+    #[test]
+    fn mistakes_and_names_are_bounded() {
+        let members = (0..5000).map(|index| (format!("{index:0200}"), Value::from(1)));
+        let errors = Fields::new("/spec", Value::Object(members.collect())).finish();
+        assert_eq!(errors.len(), MOST_MISTAKES);
+        let bytes: usize = errors.iter().map(|error| error.pointer.len() + error.detail.len()).sum();
+        assert!(bytes < 16_000, "{bytes}");
+        assert!(errors[0].detail.contains("allowed are") && errors[1].detail == "unknown field");
+        let long = "ä".repeat(500_000);
+        let mut fields =
+            Fields::new("", json!({"layer": long, "kind": long, "count": [[long]], "flag": [long]}));
+        assert_eq!(fields.name("layer"), None);
+        assert_eq!(fields.choice::<crate::spec::Format>("kind"), None);
+        assert_eq!(fields.number("count", 1, 2), None);
+        assert_eq!(fields.flag("flag"), None);
+        for FieldError { detail, .. } in fields.finish() {
+            assert!(detail.len() < 150, "{detail}");
+        }
+        assert_eq!(cut(&long).chars().count(), 51);
     }
 
     #[test]

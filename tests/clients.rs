@@ -15,7 +15,10 @@ use common::{
     server::{Setup, TestServer},
 };
 use reqwest::{StatusCode, header::HeaderMap};
-use reverie::http::listen::{self, Patience};
+use reverie::http::{
+    connections::Connections,
+    listen::{self, Patience},
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -184,7 +187,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let address = listener.local_addr().unwrap();
     let patience = Patience { idle: DEADLINE, stall: Duration::from_millis(200) };
     let router = Router::new().route("/", get(endless));
-    tokio::spawn(listen::serve(listener, router, patience, CancellationToken::new()));
+    tokio::spawn(listen::serve(listener, router, patience, Connections::few(), CancellationToken::new()));
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     timeout(DEADLINE, ended.notified()).await.expect("the server waits for ever");

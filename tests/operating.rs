@@ -15,7 +15,10 @@ use common::{
     process::ServerProcess,
     server::TestServer,
 };
-use reverie::http::{admin::AdminServer, listen::Patience};
+use reverie::{
+    config::ServerConfig,
+    http::{admin::AdminServer, hosts::Gate, listen::Patience},
+};
 use serde_json::{Value, json};
 
 /// One request from a thread that does nothing else, as from another machine.
@@ -65,7 +68,9 @@ async fn checks(client: &Client) -> Value {
 #[tokio::test]
 async fn a_starting_server_is_alive_and_not_ready() {
     let patience = Patience { idle: common::client::DEADLINE, stall: common::client::DEADLINE };
-    let admin = AdminServer::start("127.0.0.1:0", patience).unwrap();
+    let admin =
+        AdminServer::start("127.0.0.1:0", patience, Gate::new(&ServerConfig::default(), "127.0.0.1:0"))
+            .unwrap();
     let client = Client::new(format!("http://{}", admin.address));
     assert_eq!(client.get("/healthz").await.status(), 200);
     assert_eq!(checks(&client).await["started"], false);

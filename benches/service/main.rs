@@ -17,7 +17,10 @@ use reverie::{
     app::App,
     clock::Clock,
     config::Config,
-    http::listen::{self, Patience},
+    http::{
+        connections::Connections,
+        listen::{self, Patience},
+    },
     models::{self, Catalogue},
     render::{RenderOptions, Renderer},
 };
@@ -96,7 +99,13 @@ async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server
     let app = App::assemble(config, Arc::clone(catalogue), renderers, Clock::system()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(listen::serve(listener, app.router(), patience, CancellationToken::new()));
+    tokio::spawn(listen::serve(
+        listener,
+        app.router(),
+        patience,
+        Connections::new(4096, 4096, Vec::new()),
+        CancellationToken::new(),
+    ));
     Server { address, app, _folder: folder }
 }
 

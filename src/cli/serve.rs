@@ -14,9 +14,11 @@ use tracing::{info, warn};
 use super::Failure;
 use crate::{
     app::{App, StartError},
-    config::{Config, Database},
+    config::{Config, Database, ServerConfig},
     http::{
         admin::AdminServer,
+        connections::Connections,
+        hosts::Gate,
         listen::{self, Patience},
     },
     telemetry::Telemetry,
@@ -155,7 +157,8 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
         Role::Serve => Some(bind(&config.server.listen).await?),
         Role::Worker => None,
     };
-    let admin = start_admin(&config.server.admin_listen, patience)?;
+    let admin = start_admin(&config.server, patience)?;
+    let connections = Connections::configured(&config.server);
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     // Starting may take a while: a store that does not answer is waited for.
     let mut app = tokio::select! {
@@ -169,7 +172,8 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
         admin.attach(app.state.clone());
     }
     let closing = CancellationToken::new();
-    let serving = listener.map(|listener| listen::serve(listener, app.router(), patience, closing.clone()));
+    let serving = listener
+        .map(|listener| listen::serve(listener, app.router(), patience, connections, closing.clone()));
     let forever = closing.clone();
     let mut server = tokio::spawn(async move {
         match serving {
@@ -215,11 +219,12 @@ fn refused(setting: &'static str, address: &str, source: std::io::Error) -> Serv
 }
 
 /// The second listener, where one is wanted.
-fn start_admin(address: &str, patience: Patience) -> Result<Option<AdminServer>, ServeError> {
+fn start_admin(server: &ServerConfig, patience: Patience) -> Result<Option<AdminServer>, ServeError> {
+    let address = &server.admin_listen;
     if address.is_empty() {
         return Ok(None);
     }
-    let admin = AdminServer::start(address, patience);
+    let admin = AdminServer::start(address, patience, Gate::new(server, address));
     admin.map(Some).map_err(|source| refused("server.admin_listen", address, source))
 }
 

@@ -38,6 +38,8 @@ pub struct TelemetryConfig {
 pub(super) fn limits(fields: &mut Fields, default: LimitsConfig) -> LimitsConfig {
     LimitsConfig {
         max_body_bytes: fields.number("max_body_bytes", 1024, 1 << 30).unwrap_or(default.max_body_bytes),
+        max_json_bytes: fields.number("max_json_bytes", 1024, 1 << 30).unwrap_or(default.max_json_bytes),
+        max_uploads_mb: fields.number("max_uploads_mb", 1, 1 << 20).unwrap_or(default.max_uploads_mb),
         max_pixels: fields.number("max_pixels", 1, 1_000_000_000).unwrap_or(default.max_pixels),
         max_job_seconds: match fields.number("max_job_seconds", 0, 1_000_000) {
             Some(0) => None,

@@ -269,6 +269,12 @@ pub struct UnknownLayer {
 
 impl UnknownLayer {
     fn new(name: &str, nodes: &[Node]) -> Self {
+        // Finding similar names takes time in proportion to the length of both; a long one is no typing mistake.
+        const LONGEST: usize = 128;
+        if name.len() > LONGEST {
+            let name = format!("{}…", &name[..name.floor_char_boundary(LONGEST)]);
+            return Self { name, nearest: Vec::new() };
+        }
         let mut scored: Vec<(f64, &str)> =
             nodes.iter().map(|node| (strsim::jaro_winkler(name, &node.name), node.name.as_str())).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));

@@ -12,14 +12,22 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, middleware::from_fn, response::Response, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    middleware::{from_fn, from_fn_with_state},
+    response::Response,
+    routing::get,
+};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
+    connections::Connections,
     error::{self, ApiError},
     health,
+    hosts::{self, Gate},
     listen::{self, Patience},
     metrics, problem,
 };
@@ -45,12 +53,12 @@ impl AdminServer {
     ///
     /// # Errors
     /// When the address cannot be listened on or the thread not be started.
-    pub fn start(address: &str, patience: Patience) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
+    pub fn start(listen: &str, patience: Patience, gate: Gate) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (app, stop) = (Starting::default(), CancellationToken::new());
-        let router = router(Arc::clone(&app));
+        let router = router(Arc::clone(&app), gate);
         let stopped = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = move || {
@@ -60,7 +68,7 @@ impl AdminServer {
                     Err(error) => return error!(%error, "health and metrics are not served"),
                 };
                 tokio::select! {
-                    () = listen::serve(listener, router, patience, stopped.clone()) => {}
+                    () = listen::serve(listener, router, patience, Connections::few(), stopped.clone()) => {}
                     () = async { stopped.cancelled().await; sleep(LAST_ANSWERS).await } => {}
                 }
             });
@@ -89,7 +97,7 @@ impl Drop for AdminServer {
     }
 }
 
-fn router(app: Starting) -> Router {
+fn router(app: Starting, gate: Gate) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(readyz))
@@ -97,6 +105,7 @@ fn router(app: Starting) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(app)
+        .layer(from_fn_with_state(gate, hosts::guard))
         .layer(from_fn(problem::name_instance))
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    fields::FieldError,
+    fields::{FieldError, MOST_MISTAKES, cut},
     jobs::{JobState, QueueError},
     objects::{ObjectError, ObjectKey},
     picture::PictureError,
@@ -33,7 +33,7 @@ pub enum ApiError {
     #[error("there is nothing at this path; leave out the slash at its end")]
     TrailingSlash,
     /// There is no such thing as was named in the path.
-    #[error("there is no {kind} \"{name}\"")]
+    #[error("there is no {kind} \"{}\"", cut(.name))]
     NotFound {
         /// What was looked for.
         kind: &'static str,
@@ -53,7 +53,7 @@ pub enum ApiError {
     #[error("{0}")]
     UnsupportedType(String),
     /// The body is compressed.
-    #[error("a body with Content-Encoding \"{0}\" is not read here; send it as it is")]
+    #[error("a body with Content-Encoding \"{}\" is not read here; send it as it is", cut(.0))]
     EncodedBody(String),
     /// Files that are of no format that is read, and nothing else that is wrong.
     #[error("{}", summary(.0))]
@@ -64,9 +64,41 @@ pub enum ApiError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The client stopped sending.
-    #[error("the body stopped coming for {0} seconds")]
-    TooSlow(u64),
+    /// There is more JSON than any request needs.
+    #[error(
+        "{what} is too long; at most {limit} bytes of JSON are allowed, data URIs of pictures not counted"
+    )]
+    JsonTooLong {
+        /// Where it stood.
+        what: &'static str,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The client stopped sending, or sends too slowly.
+    #[error("the body comes too slowly; after {grace} seconds, send at least {least} bytes per second")]
+    TooSlow {
+        /// Bytes per second.
+        least: usize,
+        /// Seconds for which a body may be slower.
+        grace: u64,
+    },
+    /// The memory for request bodies is taken.
+    #[error("too many uploads are under way; send the request again in a moment")]
+    TooManyUploads,
+    /// The request does not say for which host it is, or says it in no way that can be read.
+    #[error("{0}; send one Host header with the name of the service")]
+    BadHost(&'static str),
+    /// The service does not answer to this name.
+    #[error(
+        "this service does not answer to the host name \"{}\"; its operator lists names in server.allowed_hosts",
+        cut(.0)
+    )]
+    WrongHost(String),
+    /// A web page of another origin asks for a change.
+    #[error(
+        "web pages of other origins may not do this; the operator of the service lists those that may in server.cors_origins"
+    )]
+    CrossOrigin,
     /// No place in the queue.
     #[error("the queue is full: {capacity} jobs are waiting")]
     QueueFull {
@@ -135,6 +167,9 @@ fn summary(errors: &[FieldError]) -> String {
     match errors {
         [FieldError { pointer, detail }] if pointer.is_empty() => detail.clone(),
         [FieldError { pointer, detail }] => format!("{pointer}: {detail}"),
+        many if many.len() >= MOST_MISTAKES => {
+            format!("many things are wrong; \"errors\" lists the first {MOST_MISTAKES}")
+        }
         several => format!("{} things are wrong; see \"errors\"", several.len()),
     }
 }
@@ -188,10 +223,19 @@ impl ApiError {
             Self::UnsupportedType(_) | Self::UnknownFormat(_) | Self::EncodedBody(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "Unsupported media type")
             }
-            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long"),
-            Self::TooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body did not come in time"),
+            Self::TooLarge { .. } | Self::JsonTooLong { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long")
+            }
+            Self::BadHost(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
+            Self::WrongHost(_) => (StatusCode::MISDIRECTED_REQUEST, "wrong-host", "Wrong host"),
+            Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross-origin", "Not allowed across origins"),
+            Self::TooSlow { .. } => {
+                (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body did not come in time")
+            }
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
-            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available"),
+            Self::Unavailable(_) | Self::TooManyUploads => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
+            }
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
@@ -214,7 +258,7 @@ impl ApiError {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::NoResult { retry_after, .. } | Self::NoPreview { retry_after, .. } => *retry_after,
-            Self::Unavailable(_) => Some(5),
+            Self::Unavailable(_) | Self::TooManyUploads => Some(5),
             // Someone has to make room, or the sweeper does.
             Self::StorageFull => Some(60),
             _ => None,

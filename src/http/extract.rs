@@ -1,6 +1,8 @@
 //! Reading what a client sends: a form or JSON, taken out of its envelope.
 //!
-//! The length is checked against `Content-Length` before anything is read, and counted while it streams in.
+//! The length is checked against `Content-Length` before anything is read, and counted while it streams in. What is
+//! read is then taken apart on a thread for such work: JSON and base64 of many megabytes take longer than a thread that
+//! serves other clients may be held.
 
 use std::time::Duration;
 
@@ -9,15 +11,19 @@ use axum::{
     http::{HeaderMap, header},
 };
 use bytes::Bytes;
-use data_url::DataUrl;
 use futures::StreamExt;
 use mime::Mime;
-use multer::Multipart;
+use multer::{Field, Multipart};
 use serde_json::{Map, Value};
 
-use super::{body::MeteredBody, error::ApiError};
+use super::{
+    body::MeteredBody,
+    envelope::{self, parse_json},
+    error::ApiError,
+    uploads::{Share, Uploads},
+};
 use crate::{
-    fields::{FieldError, Fields},
+    fields::{FieldError, Fields, cut, note, pointer},
     jobs::JobOptions,
 };
 
@@ -34,24 +40,53 @@ pub struct Intake {
     pub options: JobOptions,
     /// What was wrong with the envelope: to be reported together with what is wrong inside.
     pub errors: Vec<FieldError>,
+    /// The memory that the files take; to be kept for as long as they are.
+    pub share: Option<Share>,
 }
+
+/// What a body may take.
+#[derive(Clone, Debug)]
+pub struct BodyLimits {
+    /// Bytes of the whole.
+    pub body: usize,
+    /// Bytes of JSON in it, data URIs not counted.
+    pub json: usize,
+    /// The memory for all bodies.
+    pub uploads: Uploads,
+}
+
+/// Parts of a form. There are five fields, and each may be sent once.
+const MAX_PARTS: usize = 64;
+
+/// Bytes of a number in a form.
+const MAX_NUMBER: usize = 64;
 
 /// Reads a request for a dream, as a form or as JSON.
 ///
 /// # Errors
 /// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`Intake`].
-pub async fn intake(headers: &HeaderMap, body: Body, limit: usize) -> Result<Intake, ApiError> {
-    let mut body = MeteredBody::new(body, limit);
-    let outcome = read(headers, &mut body).await;
+pub async fn intake(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<Intake, ApiError> {
+    let mut body = MeteredBody::new(body, limits.body);
+    body.share = Some(limits.uploads.share());
+    let outcome = read(headers, &mut body, limits).await;
     // The reason why the body ended early is better known to the meter than to the parser.
     let outcome = match body.refusal.take() {
         Some(refusal) => Err(refusal),
         None => outcome,
     };
-    if outcome.is_err() {
-        body.drain(headers);
+    match outcome {
+        Ok(envelope) => {
+            let (share, json) = (body.share.take(), limits.json);
+            let unpacking = tokio::task::spawn_blocking(move || envelope.unpack(json));
+            let intake = unpacking.await.map_err(ApiError::internal)??;
+            Ok(Intake { share, ..intake })
+        }
+        Err(refusal) => {
+            body.share = None;
+            body.drain(headers);
+            Err(refusal)
+        }
     }
-    outcome
 }
 
 /// Throws away a body that nobody will look at, so that the client can read the answer.
@@ -59,7 +94,35 @@ pub fn discard(headers: &HeaderMap, body: Body, limit: usize) {
     MeteredBody::new(body, limit).drain(headers);
 }
 
-async fn read(headers: &HeaderMap, body: &mut MeteredBody) -> Result<Intake, ApiError> {
+/// A body that has been read and not been taken apart.
+enum Envelope {
+    Form(Form),
+    /// In pieces.
+    Json(Vec<Bytes>),
+}
+
+/// The fields of a form, as they came.
+#[derive(Default)]
+struct Form {
+    parts: [Option<Bytes>; FORM_FIELDS.len()],
+    errors: Vec<FieldError>,
+}
+
+impl Envelope {
+    /// Takes it apart; may take long.
+    fn unpack(self, json: usize) -> Result<Intake, ApiError> {
+        match self {
+            Self::Form(form) => form.unpack(),
+            Self::Json(pieces) => unpack_json(&join(pieces), json),
+        }
+    }
+}
+
+async fn read(
+    headers: &HeaderMap,
+    body: &mut MeteredBody,
+    limits: &BodyLimits,
+) -> Result<Envelope, ApiError> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > body.limit) {
@@ -76,56 +139,119 @@ async fn read(headers: &HeaderMap, body: &mut MeteredBody) -> Result<Intake, Api
         return Err(ApiError::UnsupportedType(format!("there is no Content-Type; {WANTED}")));
     };
     let parsed = content_type.parse::<Mime>().ok();
-    match parsed.as_ref().map(Mime::essence_str) {
-        Some("multipart/form-data") => {
-            let boundary = multer::parse_boundary(content_type).map_err(|error| malformed_form(&error))?;
-            read_form(Multipart::new(body, boundary)).await
+    let form = match parsed.as_ref().map(Mime::essence_str) {
+        Some("multipart/form-data") => true,
+        Some("application/json") => false,
+        _ => {
+            let detail = format!("\"{}\" is not read here; {WANTED}", cut(content_type));
+            return Err(ApiError::UnsupportedType(detail));
         }
-        Some("application/json") => read_json(body).await,
-        _ => Err(ApiError::UnsupportedType(format!("\"{content_type}\" is not read here; {WANTED}"))),
+    };
+    // The text of a JSON body is kept beside the files that come out of it.
+    body.weight = if form { 1 } else { 2 };
+    if !limits.uploads.has_room(declared.unwrap_or_default().saturating_mul(body.weight)) {
+        return Err(ApiError::TooManyUploads);
+    }
+    if form {
+        let boundary = multer::parse_boundary(content_type).map_err(|error| malformed_form(&error))?;
+        read_form(Multipart::new(body, boundary), limits.json).await.map(Envelope::Form)
+    } else {
+        let mut pieces = Vec::new();
+        while let Some(piece) = body.next().await {
+            // The meter has the reason.
+            pieces.push(piece.map_err(|error| ApiError::Malformed(error.to_string()))?);
+        }
+        Ok(Envelope::Json(pieces))
     }
 }
 
 /// The fields of a form; a JSON body has the same members.
 const FORM_FIELDS: [&str; 5] = ["image", "mask", "spec", "priority", "deadline_seconds"];
 
-async fn read_form(mut form: Multipart<'_>) -> Result<Intake, ApiError> {
-    let (mut parts, mut errors) = ([const { None::<Bytes> }; FORM_FIELDS.len()], Vec::new());
+async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiError> {
+    let mut read = Form::default();
+    let mut count = 0;
     while let Some(field) = form.next_field().await.map_err(|error| malformed_form(&error))? {
-        let name = field.name().unwrap_or_default().to_owned();
+        count += 1;
+        if count > MAX_PARTS {
+            return Err(ApiError::Malformed(format!("the form has more than {MAX_PARTS} parts")));
+        }
+        let name = field.name().unwrap_or_default();
         let Some(index) = FORM_FIELDS.iter().position(|known| *known == name) else {
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
             let detail = format!("unknown field; allowed are {}", FORM_FIELDS.join(", "));
-            errors.push(FieldError::new(pointer, detail));
+            note(&mut read.errors, FieldError::new(pointer("", name), detail));
             continue;
         };
         let nameless = field.file_name().is_none_or(str::is_empty);
-        let bytes = field.bytes().await.map_err(|error| malformed_form(&error))?;
+        let bytes = match FORM_FIELDS[index] {
+            "spec" => {
+                let too_long = || ApiError::JsonTooLong { what: "the field \"spec\"", limit: json };
+                collect(field, json).await?.ok_or_else(too_long)?
+            }
+            name @ ("priority" | "deadline_seconds") => {
+                let too_long =
+                    || ApiError::Malformed(format!("the field \"{name}\" is too long for a number"));
+                collect(field, MAX_NUMBER).await?.ok_or_else(too_long)?
+            }
+            // The meter counts it.
+            _ => collect(field, usize::MAX).await?.unwrap_or_default(),
+        };
         // What an HTML form sends for a file that nobody chose, or a field that nobody filled in.
         if bytes.is_empty() && nameless {
             continue;
         }
-        if parts[index].replace(bytes).is_some() {
-            errors.push(FieldError::new(format!("/{name}"), "was sent more than once"));
+        if read.parts[index].replace(bytes).is_some() {
+            note(
+                &mut read.errors,
+                FieldError::new(pointer("", FORM_FIELDS[index]), "was sent more than once"),
+            );
         }
     }
-    let [image, mask, spec, priority, deadline] = parts;
-    let spec = match spec {
-        Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
-        None => Value::Null,
-    };
-    // As a member of a JSON body: null is none.
-    let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
-    let mut wishes = Map::new();
-    for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
-        if let Some(text) = part {
-            wishes.insert(name.to_owned(), number_or_text(&text));
+    Ok(read)
+}
+
+/// The content of a field; none beyond `most` bytes. Pieces are kept as they arrive and put together at the end: memory
+/// that is set aside for a body that never comes is memory that a stranger can take with a few bytes.
+async fn collect(mut field: Field<'_>, most: usize) -> Result<Option<Bytes>, ApiError> {
+    let (mut pieces, mut length) = (Vec::new(), 0_usize);
+    while let Some(piece) = field.chunk().await.map_err(|error| malformed_form(&error))? {
+        length += piece.len();
+        if length > most {
+            return Ok(None);
         }
+        pieces.push(piece);
     }
-    let mut fields = Fields::new("", Value::Object(wishes));
-    let options = read_options(&mut fields);
-    errors.extend(fields.finish());
-    Ok(Intake { image, mask, spec, options, errors })
+    Ok(Some(join(pieces)))
+}
+
+/// All pieces as one.
+fn join(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        0 | 1 => pieces.pop().unwrap_or_default(),
+        _ => pieces.concat().into(),
+    }
+}
+
+impl Form {
+    fn unpack(self) -> Result<Intake, ApiError> {
+        let Self { parts: [image, mask, spec, priority, deadline], mut errors } = self;
+        let spec = match spec {
+            Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
+            None => Value::Null,
+        };
+        // As a member of a JSON body: null is none.
+        let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
+        let mut wishes = Map::new();
+        for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
+            if let Some(text) = part {
+                wishes.insert(name.to_owned(), number_or_text(&text));
+            }
+        }
+        let mut fields = Fields::new("", Value::Object(wishes));
+        let options = read_options(&mut fields);
+        fields.finish().into_iter().for_each(|error| note(&mut errors, error));
+        Ok(Intake { image, mask, spec, options, errors, share: None })
+    }
 }
 
 /// Forms know no numbers, only text that looks like one.
@@ -142,42 +268,22 @@ fn read_options(fields: &mut Fields) -> JobOptions {
     JobOptions { priority: priority.unwrap_or_default(), deadline: deadline.map(Duration::from_secs) }
 }
 
-async fn read_json(body: &mut MeteredBody) -> Result<Intake, ApiError> {
-    let mut bytes = Vec::new();
-    while let Some(piece) = body.next().await {
-        // The meter has the reason.
-        bytes.extend_from_slice(&piece.map_err(|error| ApiError::Malformed(error.to_string()))?);
-    }
-    let mut fields = Fields::new("", parse_json("the body", &bytes)?);
-    let [image, mask] = ["image", "mask"].map(|name| take_data_uri(&mut fields, name));
+fn unpack_json(bytes: &[u8], limit: usize) -> Result<Intake, ApiError> {
+    let envelope::Json { rest, files } = envelope::open(bytes, limit)?;
+    let mut fields = Fields::new("", rest);
+    let [image, mask] = files.map(|(name, content)| {
+        fields.known(name);
+        match content? {
+            Ok(content) => Some(content),
+            Err(problem) => {
+                fields.error(name, problem);
+                None
+            }
+        }
+    });
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
     let options = read_options(&mut fields);
-    Ok(Intake { image, mask, spec, options, errors: fields.finish() })
-}
-
-/// The content of a member that is a `data:` URI; what is wrong with it is noted in `fields`.
-fn take_data_uri(fields: &mut Fields, name: &'static str) -> Option<Bytes> {
-    let uri = fields.text(name)?;
-    match read_data_uri(&uri) {
-        Ok(bytes) => Some(bytes),
-        Err(problem) => {
-            fields.error(name, problem);
-            None
-        }
-    }
-}
-
-/// Unpacks a `data:` URI (RFC 2397). Its media type is not believed: the bytes speak for themselves.
-fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
-    let uri = DataUrl::process(text).map_err(|_| "is no data URI such as data:image/png;base64,…")?;
-    let (bytes, _fragment) = uri.decode_to_vec().map_err(|_| "its base64 is damaged")?;
-    Ok(bytes.into())
-}
-
-fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
-    // Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section 8.1).
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_json::from_slice(bytes).map_err(|error| ApiError::Malformed(format!("{what} is no JSON: {error}")))
+    Ok(Intake { image, mask, spec, options, errors: fields.finish(), share: None })
 }
 
 fn malformed_form(error: &multer::Error) -> ApiError {
@@ -194,7 +300,8 @@ mod tests {
     async fn send(content_type: &str, body: impl Into<Body>) -> Result<Intake, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
-        intake(&headers, body.into(), 1000).await
+        let limits = BodyLimits { body: 1000, json: 500, uploads: Uploads::new(1) };
+        intake(&headers, body.into(), &limits).await
     }
 
     fn form(parts: &[(&str, &str)]) -> String {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::AppState,
     clock::Timestamp,
-    fields::{FieldError, Fields},
+    fields::{FieldError, Fields, note, pointer},
     jobs::{JobState, PageStart},
 };
 
@@ -99,7 +99,7 @@ fn read(query: &str) -> Result<Query, Vec<FieldError>> {
         // A number is a number, as in a body; everything else is text.
         let value = value.parse::<u64>().map_or_else(|_| value.into(), Value::from);
         if map.insert(name.to_string(), value).is_some() {
-            errors.push(FieldError::new(format!("/{name}"), "was given more than once"));
+            note(&mut errors, FieldError::new(pointer("", &name), "was given more than once"));
         }
     }
     let mut fields = Fields::new("", Value::Object(map));
@@ -112,7 +112,7 @@ fn read(query: &str) -> Result<Query, Vec<FieldError>> {
         }
         start
     });
-    errors.extend(fields.finish());
+    fields.finish().into_iter().for_each(|error| note(&mut errors, error));
     if errors.is_empty() { Ok(Query { status, limit, start }) } else { Err(errors) }
 }
 

@@ -23,6 +23,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
+use super::connections::Connections;
+
+/// Most bytes of a request's head; more is answered with 431.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// What a client is told for whom there is no connection. A few bytes fit into the buffer of any new socket.
+const NO_CONNECTION: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 158\r\n\r\n\
+    {\"type\":\"urn:reverie:problem:unavailable\",\"title\":\"Not available\",\"status\":503,\
+    \"detail\":\"too many connections are open; close some, or try again in a moment\"}";
+
 /// How long clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -34,18 +45,33 @@ pub struct Patience {
 
 /// Serves until `stop`, then finishes the answers under way. Handlers find the peer's address in
 /// `ConnectInfo<SocketAddr>`.
-pub async fn serve(mut listener: TcpListener, router: Router, patience: Patience, stop: CancellationToken) {
+pub async fn serve(
+    mut listener: TcpListener,
+    router: Router,
+    patience: Patience,
+    most: Connections,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
             accepted = Listener::accept(&mut listener) => accepted,
             () = stop.cancelled() => break,
         };
+        let Some(counted) = most.open(peer.ip()) else {
+            debug!(%peer, "a connection too many");
+            let _ = stream.try_write(NO_CONNECTION);
+            continue;
+        };
         // Answers are short: each goes out as soon as it is written.
         if let Err(error) = stream.set_nodelay(true) {
             warn!(%error, "a connection could not be set up");
         }
-        connections.spawn(connection(stream, peer, router.clone(), patience, stop.clone()));
+        let serving = connection(stream, peer, router.clone(), patience, stop.clone());
+        connections.spawn(async move {
+            let _counted = counted;
+            serving.await;
+        });
     }
     drop(listener);
     connections.close();
@@ -69,6 +95,7 @@ async fn connection(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.idle)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(stream, service);
     let mut serving = pin!(serving);
     let ended = tokio::select! {
@@ -151,5 +178,18 @@ impl AsyncWrite for Impatient {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
         self.timed(outcome, context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_too_many_is_told_in_whole_sentences() {
+        let text = std::str::from_utf8(NO_CONNECTION).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{} bytes", body.len());
+        assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["status"], 503);
     }
 }

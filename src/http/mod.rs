@@ -7,11 +7,14 @@ mod base;
 mod body;
 mod caller;
 mod compress;
+pub mod connections;
 pub mod contract;
+mod envelope;
 pub mod error;
 mod events;
-mod extract;
+pub mod extract;
 mod health;
+pub mod hosts;
 mod jobs;
 mod list;
 pub mod listen;
@@ -22,6 +25,7 @@ mod preview;
 mod problem;
 mod result;
 mod submit;
+pub mod uploads;
 mod view;
 mod wait;
 mod wishes;
@@ -47,10 +51,12 @@ use tracing::{
 
 use crate::{app::AppState, telemetry};
 use caller::Caller;
+use hosts::Gate;
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {
-    let cors = cors(&state.config.server.cors_origins);
+    let server = &state.config.server;
+    let (cors, gate) = (cors(&server.cors_origins), Gate::new(server, &server.listen));
     let (operations, _) = contract::operations().split_for_parts();
     operations
         .merge(contract::pages())
@@ -63,6 +69,7 @@ pub fn router(state: AppState) -> Router {
         .layer(compress::layer())
         .layer(map_request(compress::tolerate))
         .layer(cors)
+        .layer(from_fn_with_state(gate, hosts::guard))
         .layer(from_fn_with_state(state.clone(), metrics::measure))
         .layer(
             TraceLayer::new_for_http()

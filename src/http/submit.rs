@@ -4,6 +4,8 @@
 //! is decoded as a whole, so that a truncated file is refused now instead of failing minutes later. Then the
 //! input is stored, and only then the row, so that there is never a job without its input.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -21,13 +23,14 @@ use super::{
     },
     error::ApiError,
     extract::{self, Intake},
+    uploads::Share,
     view::{self, JobView},
     wait::{self, Preference},
     wishes::{self, Wishes},
 };
 use crate::{
     app::AppState,
-    fields::FieldError,
+    fields::{FieldError, MOST_MISTAKES, note, pointer},
     jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
     picture::{self, Header, PictureError},
@@ -89,16 +92,16 @@ use crate::{
 )]
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let (limit, base) = (state.config.limits.max_body_bytes, Base::of(&parts, &state));
+    let (limits, base) = (state.body_limits(), Base::of(&parts, &state));
     let wishes = match admit(&state, &parts).await {
         Ok(wishes) => wishes,
         Err(refusal) => {
-            extract::discard(&parts.headers, body, limit);
+            extract::discard(&parts.headers, body, limits.body);
             return Err(refusal);
         }
     };
     let preference = Preference::of(&parts.headers);
-    let intake = extract::intake(&parts.headers, body, limit).await?;
+    let intake = extract::intake(&parts.headers, body, &limits).await?;
     let (pictures, mut job) = check(&state, intake, wishes).await?;
     job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
@@ -129,10 +132,9 @@ async fn admit(state: &AppState, request: &Parts) -> Result<Wishes, ApiError> {
     }
     let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
     let unknown = query.map(|(name, _)| {
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        FieldError::new(pointer, "unknown parameter; wishes are sent in the body and in headers")
+        FieldError::new(pointer("", &name), "unknown parameter; wishes are sent in the body and in headers")
     });
-    let unknown: Vec<FieldError> = unknown.collect();
+    let unknown: Vec<FieldError> = unknown.take(MOST_MISTAKES).collect();
     if !unknown.is_empty() {
         return Err(ApiError::Invalid(unknown));
     }
@@ -161,11 +163,13 @@ async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
 struct Pictures {
     image: Option<Bytes>,
     mask: Option<Bytes>,
+    /// The memory that they take.
+    share: Option<Share>,
 }
 
 /// Looks at spec and pictures, and reports the mistakes in all of them together.
 async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pictures, NewJob), ApiError> {
-    let Intake { image, mask, spec, mut options, mut errors } = intake;
+    let Intake { image, mask, spec, mut options, mut errors, share } = intake;
     // A file that could not be unpacked is a mistake of its own, and no wish for noise.
     let sent =
         |file: &Option<Bytes>, pointer| file.is_some() || errors.iter().any(|error| error.pointer == pointer);
@@ -174,17 +178,22 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
         (true, true) => Start::Masked,
         (false, _) => Start::Nothing { image: "/image" },
     };
-    let spec = spec::resolve("/spec", spec, &state.catalogue, start).map_err(|wrong| errors.extend(wrong));
+    let catalogue = Arc::clone(&state.catalogue);
+    let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
+    let spec = resolving.await.map_err(ApiError::internal)?;
+    let spec = spec.map_err(|wrong| wrong.into_iter().for_each(|wrong| note(&mut errors, wrong)));
     let mut unknown = Vec::new();
     let size = size_of(state, "/image", image.as_ref(), &mut errors, &mut unknown).await?;
     let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors, &mut unknown).await?;
     match (size, mask_size) {
         (Some((height, width)), Some((mask_height, mask_width))) => {
             let covers = picture::check_mask((mask_width, mask_height), (width, height));
-            errors.extend(covers.err().map(|error| FieldError::new("/mask", error.to_string())));
+            if let Err(error) = covers {
+                note(&mut errors, FieldError::new("/mask", error.to_string()));
+            }
         }
         (None, Some(_)) if image.is_none() => {
-            errors.push(FieldError::new("/mask", "covers an image, and none was sent"));
+            note(&mut errors, FieldError::new("/mask", "covers an image, and none was sent"));
         }
         _ => {}
     }
@@ -192,7 +201,7 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
         Ok(spec) if errors.is_empty() && unknown.is_empty() => spec,
         Ok(_) if errors.is_empty() => return Err(ApiError::UnknownFormat(unknown)),
         _ => {
-            errors.extend(unknown);
+            unknown.into_iter().for_each(|wrong| note(&mut errors, wrong));
             return Err(ApiError::Invalid(errors));
         }
     };
@@ -214,7 +223,7 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
         let fingerprint = hashing.await.map_err(ApiError::internal)??;
         job.idempotency = Some(Idempotency { key, fingerprint });
     }
-    Ok((Pictures { image, mask }, job))
+    Ok((Pictures { image, mask, share }, job))
 }
 
 /// Height and width of a file that was sent; what is wrong with it is noted in `errors`, or in `unknown` where it is
@@ -230,7 +239,7 @@ async fn size_of(
     match check_picture(state, file.clone()).await?.map_err(|error| ApiError::from_picture(pointer, error)) {
         Ok(header) => Ok(Some((header.height, header.width))),
         Err(ApiError::Invalid(wrong)) => {
-            errors.extend(wrong);
+            wrong.into_iter().for_each(|wrong| note(errors, wrong));
             Ok(None)
         }
         Err(ApiError::UnknownFormat(wrong)) => {
@@ -271,7 +280,8 @@ struct Accepted {
 /// Stores the pictures, then the row.
 async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Accepted, ApiError> {
     let id = job.id;
-    let files = [(ObjectKey::Input(id), pictures.image), (ObjectKey::Mask(id), pictures.mask)];
+    let Pictures { image, mask, share: _share } = pictures;
+    let files = [(ObjectKey::Input(id), image), (ObjectKey::Mask(id), mask)];
     let mut stored = Vec::new();
     for (key, file) in files {
         if let Some(file) = file {

@@ -7,7 +7,7 @@ use super::{
     Preset, Tiling, default_quality, default_recipe,
 };
 use crate::{
-    fields::{FieldError, Fields},
+    fields::{FieldError, Fields, note},
     models::{Catalogue, Model},
 };
 
@@ -85,7 +85,7 @@ pub fn resolve(
     start: Start,
 ) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
-    let id = fields.text("model").unwrap_or_else(|| catalogue.default_id().to_owned());
+    let id = fields.name("model").unwrap_or_else(|| catalogue.default_id().to_owned());
     let model = catalogue.get(&id);
     if model.is_none() {
         fields.error(
@@ -212,7 +212,9 @@ fn read_objectives(
     for (index, value) in list.into_iter().enumerate() {
         let mut fields = Fields::new(&format!("{pointer}/{index}"), value);
         let objective = read_objective(&mut fields, model);
-        errors.extend(fields.finish());
+        for error in fields.finish() {
+            note(&mut errors, error);
+        }
         objectives.push(objective);
     }
     if errors.is_empty() { Ok(objectives) } else { Err(errors) }
@@ -221,7 +223,7 @@ fn read_objectives(
 /// One objective; what is wrong with it is noted in `fields`.
 fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
     let kind = fields.choice::<ObjectiveKind>("kind").unwrap_or(ObjectiveKind::L2);
-    let layer = fields.text("layer");
+    let layer = fields.name("layer");
     let channels = fields.numbers("channels", 0, MAX_INDEX).unwrap_or_default();
     let class = fields.number("class", 0, MAX_INDEX);
     let weight = fields.number("weight", -1000.0, 1000.0).unwrap_or(1.0);

@@ -9,6 +9,8 @@ use reverie::{
     config::Config,
     http::{
         admin::AdminServer,
+        connections::Connections,
+        hosts::Gate,
         listen::{self, Patience},
     },
     jobs::{QueueOptions, sqlite::SqliteQueue},
@@ -75,12 +77,15 @@ impl Setup {
         };
         let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
         let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };
+        let (server, connections) =
+            (self.config.server.clone(), Connections::configured(&self.config.server));
         let app = App::assemble(self.config, self.catalogue, renderers, self.clock).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = app.router();
-        let serving = tokio::spawn(listen::serve(listener, router, patience, CancellationToken::new()));
-        let admin = AdminServer::start("127.0.0.1:0", patience).unwrap();
+        let serving =
+            tokio::spawn(listen::serve(listener, router, patience, connections, CancellationToken::new()));
+        let admin = AdminServer::start("127.0.0.1:0", patience, Gate::new(&server, "127.0.0.1:0")).unwrap();
         admin.attach(app.state.clone());
         let (client, state) = (Client::new(url), app.state.clone());
         TestServer { client, admin, state, app, folder: self.folder, serving }

@@ -1,0 +1,109 @@
+//! `[server]`: where clients reach the service, who they may be, and how long they may take.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{Fields, operating, seconds, text};
+
+/// Where the server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address and port; port 0 lets the system choose a free one.
+    pub listen: String,
+    /// Address and port of a second listener for health and metrics; empty for none.
+    pub admin_listen: String,
+    /// How long a connection may take to send the head of its next request.
+    pub idle: Duration,
+    /// How long a client may take to read a piece of its answer.
+    pub stall: Duration,
+    /// Connections at the same time, at the most.
+    pub max_connections: usize,
+    /// The same of one client address; none for half of all.
+    pub max_connections_per_client: Option<usize>,
+    /// Names under which clients may ask for the service (`*` for any); empty for what `listen` suggests.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose web pages may use the API (`*` for all); none by default.
+    pub cors_origins: Vec<String>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether links in answers begin with scheme and host rather than being paths.
+    pub absolute_links: bool,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            admin_listen: "127.0.0.1:9090".into(),
+            idle: Duration::from_secs(75),
+            stall: Duration::from_secs(30),
+            max_connections: 4096,
+            max_connections_per_client: None,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            absolute_links: false,
+        }
+    }
+}
+
+pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
+    let listen = text(fields, "listen").unwrap_or(default.listen);
+    let listen = checked_address(fields, "listen", listen);
+    let admin_listen = match text(fields, "admin_listen") {
+        Some(none) if none.is_empty() => none,
+        given => checked_address(fields, "admin_listen", given.unwrap_or(default.admin_listen)),
+    };
+    let idle = seconds(fields, "idle_seconds", 1, 3600).unwrap_or(default.idle);
+    let stall = seconds(fields, "stall_seconds", 1, 3600).unwrap_or(default.stall);
+    let max_connections = fields.number("max_connections", 8, 1_000_000).unwrap_or(default.max_connections);
+    let max_connections_per_client = match fields.number("max_connections_per_client", 0, 1_000_000) {
+        Some(0) | None => default.max_connections_per_client,
+        given => given,
+    };
+    let allowed_hosts = fields.texts("allowed_hosts").unwrap_or(default.allowed_hosts);
+    for host in &allowed_hosts {
+        if host.is_empty() || host.contains(['/', '@', ' ']) {
+            let detail =
+                format!("\"{host}\" is not a host name; expected one such as dreams.example.org, or *");
+            fields.error("allowed_hosts", detail);
+        }
+    }
+    let cors_origins: Vec<String> = fields.texts("cors_origins").unwrap_or(default.cors_origins);
+    for origin in &cors_origins {
+        let web = origin.starts_with("http://") || origin.starts_with("https://");
+        if origin != "*" && (!web || origin.parse::<axum::http::HeaderValue>().is_err()) {
+            fields.error(
+                "cors_origins",
+                format!("\"{origin}\" is neither an origin such as https://example.org nor *"),
+            );
+        }
+    }
+    let trusted_proxies = match fields.texts("trusted_proxies") {
+        Some(proxies) => operating::networks(fields, &proxies),
+        None => default.trusted_proxies,
+    };
+    let absolute_links = fields.flag("absolute_links").unwrap_or(default.absolute_links);
+    ServerConfig {
+        listen,
+        admin_listen,
+        idle,
+        stall,
+        max_connections,
+        max_connections_per_client,
+        allowed_hosts,
+        cors_origins,
+        trusted_proxies,
+        absolute_links,
+    }
+}
+
+/// Notes it where `address` has no port.
+fn checked_address(fields: &mut Fields, name: &'static str, address: String) -> String {
+    let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        fields.error(name, format!("\"{address}\" is no address with a port, such as 127.0.0.1:8080"));
+    }
+    address
+}

@@ -1,0 +1,141 @@
+//! How many connections there are, in all and of one client address.
+//!
+//! A connection costs a file handle. Whoever opens more than there are takes them from the storage and from the listener
+//! for health too, so the number is bounded below that of the handles, and one client gets only a part of it.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ipnet::IpNet;
+use tracing::{info, warn};
+
+use crate::config::ServerConfig;
+
+/// File handles kept for everything but clients: libraries, the storage, pictures that are read, health.
+const RESERVED: u64 = 128;
+
+/// Handles that one client's request may take: its connection, and a picture that is read for it.
+const HANDLES: u64 = 2;
+
+/// Who may be connected; clones count together.
+#[derive(Clone, Debug)]
+pub struct Connections(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    most: usize,
+    most_of_one: usize,
+    /// Addresses that many clients share, such as proxies.
+    shared: Vec<IpNet>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    by_client: HashMap<IpAddr, usize>,
+}
+
+/// A connection that is counted for as long as this lives.
+#[derive(Debug)]
+pub struct Counted {
+    connections: Connections,
+    client: IpAddr,
+}
+
+impl Connections {
+    /// At most `most`, and `most_of_one` of one address that is not in `shared`.
+    pub fn new(most: usize, most_of_one: usize, shared: Vec<IpNet>) -> Self {
+        Self(Arc::new(Inner { most, most_of_one, shared, open: Mutex::default() }))
+    }
+
+    /// As configured, and no more than the handles of this process allow.
+    pub fn configured(server: &ServerConfig) -> Self {
+        let handles = raise_handles();
+        let possible = (handles.saturating_sub(RESERVED) / HANDLES).max(8);
+        let most = server.max_connections.min(usize::try_from(possible).unwrap_or(usize::MAX));
+        if most < server.max_connections {
+            info!(
+                handles,
+                connections = most,
+                "the limit of file handles (ulimit -n) allows fewer connections"
+            );
+        }
+        let most_of_one = server.max_connections_per_client.unwrap_or(most.div_ceil(2)).min(most);
+        Self::new(most, most_of_one, server.trusted_proxies.clone())
+    }
+
+    /// For the listener of health and metrics, which has few clients.
+    pub fn few() -> Self {
+        Self::new(64, 64, Vec::new())
+    }
+
+    /// Counts one more, if it may be.
+    pub fn open(&self, client: IpAddr) -> Option<Counted> {
+        let client = client.to_canonical();
+        let inner = &*self.0;
+        // No code panics while it holds the lock.
+        let mut open = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_one = open.by_client.get(&client).copied().unwrap_or_default();
+        let shared = inner.shared.iter().any(|net| net.contains(&client));
+        if open.all >= inner.most || (of_one >= inner.most_of_one && !shared) {
+            return None;
+        }
+        open.all += 1;
+        open.by_client.insert(client, of_one + 1);
+        Some(Counted { connections: self.clone(), client })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.connections.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.all -= 1;
+        if let Some(count) = open.by_client.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// Raises the soft limit of file handles to the hard one; how many there are then.
+#[cfg(unix)]
+fn raise_handles() -> u64 {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(handles) => handles,
+        Err(error) => {
+            warn!(%error, "the limit of file handles cannot be raised");
+            // What a shell gives where nothing was set up.
+            1024
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_handles() -> u64 {
+    u64::MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_gets_a_part_and_a_proxy_all() {
+        let connections = Connections::new(4, 2, vec!["10.0.0.0/8".parse().unwrap()]);
+        let open = |address: &str| connections.open(address.parse().unwrap());
+        let held = [open("192.0.2.1").unwrap(), open("::ffff:192.0.2.1").unwrap()];
+        assert!(open("192.0.2.1").is_none());
+        let others: Vec<Counted> = (0..2).map(|_| open("10.1.2.3").unwrap()).collect();
+        assert!(open("198.51.100.7").is_none() && open("10.1.2.3").is_none());
+        drop(held);
+        let proxy = [open("10.1.2.3").unwrap(), open("10.1.2.3").unwrap()];
+        drop((others, proxy));
+        assert!(connections.0.open.lock().unwrap().by_client.is_empty());
+    }
+}

@@ -1,0 +1,178 @@
+//! A JSON body: pictures as data URIs, and little else.
+//!
+//! A body may be large for its pictures' sake alone. It is therefore gone through once without building anything; what
+//! is no picture is counted, refused beyond a limit, and only then made into values, which take many times the memory
+//! of their text.
+
+use std::{borrow::Cow, fmt};
+
+use bytes::Bytes;
+use data_url::DataUrl;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde_json::{Map, Value, value::RawValue};
+
+use super::error::ApiError;
+use crate::fields::cut;
+
+/// The members that hold pictures.
+const FILES: [&str; 2] = ["image", "mask"];
+
+/// A body that was opened.
+pub(super) struct Json {
+    /// Everything but the pictures; no object where the body is none.
+    pub rest: Value,
+    /// Each picture's name, and its content or what is wrong with it; nothing where none was sent.
+    pub files: [(&'static str, Option<Result<Bytes, String>>); FILES.len()],
+}
+
+/// Opens a body; `limit` is for the bytes of all that is no picture.
+///
+/// # Errors
+/// [`ApiError::Malformed`] and [`ApiError::JsonTooLong`].
+pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
+    const WHAT: &str = "the body";
+    let bytes = without_mark(bytes);
+    let mut members = Members { rest: Vec::new(), files: [None; FILES.len()], room: Some(limit) };
+    let none = |name| (name, None);
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        // Something else than an object: told as such by whoever reads it.
+        if bytes.len() > limit {
+            return Err(ApiError::JsonTooLong { what: WHAT, limit });
+        }
+        return Ok(Json { rest: parse_json(WHAT, bytes)?, files: FILES.map(none) });
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = members.deserialize(&mut reader).and_then(|()| reader.end());
+    if members.room.is_none() {
+        return Err(ApiError::JsonTooLong { what: WHAT, limit });
+    }
+    read.map_err(|error| no_json(WHAT, &error))?;
+    let mut rest = Map::new();
+    for (name, value) in members.rest {
+        let value = parse_json(WHAT, value.get().as_bytes())?;
+        if rest.insert(name.to_string(), value).is_some() {
+            return Err(ApiError::Malformed(format!("\"{}\" is in {WHAT} twice", cut(&name))));
+        }
+    }
+    let [image, mask] = members.files.map(|file| file.and_then(read_file));
+    Ok(Json { rest: Value::Object(rest), files: [(FILES[0], image), (FILES[1], mask)] })
+}
+
+/// Makes values of a text; `what` is how it is called in a refusal.
+///
+/// # Errors
+/// [`ApiError::Malformed`].
+pub(super) fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(without_mark(bytes)).map_err(|error| no_json(what, &error))
+}
+
+/// Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section 8.1).
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+fn no_json(what: &str, error: &serde_json::Error) -> ApiError {
+    ApiError::Malformed(format!("{what} is not JSON: {error}"))
+}
+
+/// The members of an object, not looked into.
+struct Members<'a> {
+    rest: Vec<(Cow<'a, str>, &'a RawValue)>,
+    files: [Option<&'a RawValue>; FILES.len()],
+    /// Bytes that the rest may still take; none once that was too little.
+    room: Option<usize>,
+}
+
+impl<'a> DeserializeSeed<'a> for &mut Members<'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for &mut Members<'a> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Name(name)) = map.next_key::<Name<'a>>()? {
+            let value: &'a RawValue = map.next_value()?;
+            if let Some(index) = FILES.iter().position(|file| *file == name) {
+                if self.files[index].replace(value).is_some() {
+                    return Err(A::Error::custom(format!("\"{name}\" is there twice")));
+                }
+                continue;
+            }
+            let taken = name.len() + value.get().len();
+            self.room = self.room.and_then(|room| room.checked_sub(taken));
+            if self.room.is_none() {
+                return Err(A::Error::custom("too long"));
+            }
+            self.rest.push((name, value));
+        }
+        Ok(())
+    }
+}
+
+/// A member's name, in the memory of the body where it has no escapes.
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The content of a member that is a data URI; nothing for null, which is as good as nothing.
+fn read_file(value: &RawValue) -> Option<Result<Bytes, String>> {
+    if value.get() == "null" {
+        return None;
+    }
+    Some(match serde_json::from_str::<Name<'_>>(value.get()) {
+        Ok(Name(uri)) => read_data_uri(&uri).map_err(str::to_owned),
+        Err(_) => Err("must be a string that holds a data URI such as data:image/png;base64,…".into()),
+    })
+}
+
+/// Unpacks a `data:` URI (RFC 2397). Its media type is not believed: the bytes speak for themselves.
+fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
+    let uri = DataUrl::process(text).map_err(|_| "is not a data URI such as data:image/png;base64,…")?;
+    let (bytes, _fragment) = uri.decode_to_vec().map_err(|_| "its base64 is damaged")?;
+    Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pictures_do_not_count_and_all_else_does() {
+        let picture = format!("data:,{}", "x".repeat(10_000));
+        let body = |rest: &str| format!("{{\"image\": \"{picture}\", \"spec\": \"{rest}\"}}").into_bytes();
+        let Json { rest, files: [(_, image), (_, mask)] } = open(&body(&"s".repeat(90)), 100).ok().unwrap();
+        assert_eq!((rest["spec"].as_str().unwrap().len(), mask), (90, None));
+        assert_eq!(image.unwrap().unwrap().len(), 10_000);
+        let long = open(&body(&"s".repeat(100)), 100).err();
+        assert!(matches!(long, Some(ApiError::JsonTooLong { limit: 100, .. })), "{long:?}");
+        let numbers = format!("[{}1]", "1,".repeat(1000));
+        assert!(matches!(open(numbers.as_bytes(), 100), Err(ApiError::JsonTooLong { .. })));
+    }
+
+    #[test]
+    fn what_is_no_data_uri_is_told_at_its_member() {
+        let body = json!({"image": 7, "mask": null, "spec": {}}).to_string();
+        let Json { rest, files: [(name, image), (_, mask)] } = open(body.as_bytes(), 100).ok().unwrap();
+        assert_eq!((name, rest, mask), ("image", json!({"spec": {}}), None));
+        assert!(image.unwrap().unwrap_err().contains("data URI"));
+        for damaged in [
+            "{",
+            "{\"image\": \"data:,x\"",
+            "{} {}",
+            "{\"image\": 1, \"image\": 2}",
+            "{\"spec\": 1, \"spec\": 2}",
+        ] {
+            assert!(matches!(open(damaged.as_bytes(), 100), Err(ApiError::Malformed(_))), "{damaged}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Attacks and faults: what strangers and sick machines do to a real server process, and what it may cost.
+//!
+//! Each test names the bound that it asserts; `docs/reliability.md` lists all of them.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod connections;
+mod requests;
+mod target;
+mod uploads;
