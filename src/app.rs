@@ -159,6 +159,7 @@ impl App {
         let options = RenderOptions {
             device: config.worker.device.clone(),
             threads: config.worker.threads,
+            kernels: config.worker.kernels,
             // One besides the render at work: a job that was given up may still be winding down.
             queue: 1,
             max_pixels: config.limits.max_pixels,

@@ -20,7 +20,10 @@ pub use s3::{Place, S3Config};
 pub use server::ServerConfig;
 pub use storage::Database;
 
-use crate::fields::{FieldError, Fields};
+use crate::{
+    fields::{FieldError, Fields},
+    render::Kernels,
+};
 
 /// Settings of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +94,8 @@ pub struct WorkerConfig {
     pub device: String,
     /// CPU threads per render; 0 means one per core.
     pub threads: usize,
+    /// Which code computes.
+    pub kernels: Kernels,
     /// Whether the jobs at work share passes of the network.
     pub together: bool,
     /// How long a job at work may go on when the server is told to stop.
@@ -149,7 +154,14 @@ impl Default for QueueConfig {
 impl Default for WorkerConfig {
     fn default() -> Self {
         let shutdown_grace = Duration::from_secs(20);
-        Self { count: 1, device: "auto".into(), threads: 0, together: false, shutdown_grace }
+        Self {
+            count: 1,
+            device: "auto".into(),
+            threads: 0,
+            kernels: Kernels::Auto,
+            together: false,
+            shutdown_grace,
+        }
     }
 }
 
@@ -258,6 +270,7 @@ impl Config {
                 count: fields.number("count", 0, 64).unwrap_or(default.count),
                 device: text(fields, "device").unwrap_or(default.device),
                 threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
+                kernels: kernels(fields).unwrap_or(default.kernels),
                 together: fields.flag("together").unwrap_or(default.together),
                 shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
                     .unwrap_or(default.shutdown_grace),
@@ -269,6 +282,17 @@ impl Config {
         };
         let errors = root.finish();
         if errors.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(errors)) }
+    }
+}
+
+/// `worker.kernels`
+fn kernels(fields: &mut Fields) -> Option<Kernels> {
+    match text(fields, "kernels")?.parse() {
+        Ok(kernels) => Some(kernels),
+        Err(problem) => {
+            fields.error("kernels", problem);
+            None
+        }
     }
 }
 

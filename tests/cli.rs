@@ -195,6 +195,13 @@ fn verification_passes_and_fails_by_exit_code() {
     let good = verify("tests/fixtures/tiny_graph_33x47.npz");
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
     assert!(String::from_utf8(good.stdout).unwrap().lines().filter(|line| line.contains("ok")).count() > 15);
+    let kernels = |kernels: &str| {
+        let model = ["models", "verify", "tests/fixtures/tiny_graph.pb", "--reference"];
+        let rest = ["tests/fixtures/tiny_graph_33x47.npz", "--kernels", kernels];
+        reverie(&[&model[..], &rest[..]].concat())
+    };
+    assert!(kernels("library").status.success());
+    assert!(String::from_utf8(kernels("fast").stderr).unwrap().contains("use auto or library"));
     let missing = verify("tests/fixtures/none.npz");
     assert!(!missing.status.success());
     assert!(String::from_utf8(missing.stderr).unwrap().contains("none.npz"));

@@ -12,7 +12,7 @@ use super::Failure;
 use crate::{
     models::{self, Model},
     render::{
-        seams,
+        Kernels, seams,
         verify::{self, Check, Quantity},
     },
 };
@@ -56,6 +56,9 @@ pub(super) enum Command {
         /// auto, cpu or cuda:N.
         #[arg(long, default_value = "auto")]
         device: String,
+        /// auto, or library: compute on a CPU as on a GPU, with libtorch's operations only.
+        #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
+        kernels: Kernels,
         #[command(flatten)]
         folder: Folder,
     },
@@ -76,8 +79,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Seams { model, image, layer, tile_size, folder } => {
             measure_seams(load(&model, &folder.models_dir)?, &image, layer, tile_size)
         }
-        Command::Verify { model, references, device, folder } => {
-            verify(&Arc::new(load(&model, &folder.models_dir)?), &references, &device)
+        Command::Verify { model, references, device, kernels, folder } => {
+            verify(&Arc::new(load(&model, &folder.models_dir)?), &references, &device, kernels)
         }
     }
 }
@@ -161,12 +164,17 @@ fn measure_seams(
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(model: &Arc<Model>, references: &[PathBuf], device: &str) -> Result<ExitCode, Failure> {
+fn verify(
+    model: &Arc<Model>,
+    references: &[PathBuf],
+    device: &str,
+    kernels: Kernels,
+) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let mut failed = 0;
     for reference in references {
         writeln!(out, "{}", reference.display())?;
-        for check in verify::verify(model, reference, device)? {
+        for check in verify::verify(model, reference, device, kernels)? {
             writeln!(out, "  {}", line(&check))?;
             failed += usize::from(!check.passed());
         }

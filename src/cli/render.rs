@@ -21,7 +21,7 @@ use crate::{
     metrics,
     models::{Catalogue, Model},
     picture,
-    render::{CancelFlag, Recipe, RenderOptions, RenderRequest, Rendered, Renderer},
+    render::{CancelFlag, Kernels, Recipe, RenderOptions, RenderRequest, Rendered, Renderer},
     spec::{self, DreamSpec, Format, Start},
 };
 
@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// auto, cpu or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// auto, or library: compute on a CPU as on a GPU, with libtorch's operations only.
+    #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
+    kernels: Kernels,
     /// CPU threads; 0 means one per core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -142,7 +145,7 @@ struct DreamArgs {
     /// Leave out the recipe that the result carries.
     #[arg(long)]
     no_recipe: bool,
-    /// fp32, bf16 or auto.
+    /// fp32, tf32 (on a GPU), bf16 or auto.
     #[arg(long)]
     precision: Option<String>,
 }
@@ -221,6 +224,7 @@ fn render(
         threads: args.threads,
         queue: 1,
         max_pixels: MAX_PIXELS,
+        kernels: args.kernels,
         profile: args.profile,
     };
     let renderer = Renderer::start(&options)?;

@@ -14,7 +14,7 @@ mod work;
 use std::collections::BTreeMap;
 
 pub use octaves::{octave_sizes, sizes};
-pub use tiles::{BATCH, Grid, HALO, STILL_HALO, Span, Strip, held};
+pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, held};
 pub use work::Work;
 
 use crate::{

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A convolution of 3×3 from 3 to 8 channels with stride 2, and no padding.
-fn catalogue() -> Catalogue {
+pub(super) fn catalogue() -> Catalogue {
     let weight = Array::new(vec![8, 3, 3, 3], vec![0.0; 216]).unwrap();
     let conv = Op::Conv2d {
         weight,

@@ -2,7 +2,7 @@
 //!
 //! Everything else that a dream needs follows from the request: the detail of the finer octaves from the input,
 //! the random choices from the seed and the octave. But what `auto` meant as precision follows from the machine, and a
-//! dream must not change that midway. Little-endian: `RVRC`, version, precision (0 for fp32, 1 for bf16), finished
+//! dream must not change that midway. Little-endian: `RVRC`, version, precision (0 for fp32, 1 for bf16, 2 for tf32), finished
 //! octave (from 0), height, width (4 bytes each), then the image, `[3, height, width]` float32 as the (little-endian)
 //! machine holds it.
 
@@ -67,6 +67,7 @@ fn code(precision: Precision) -> u32 {
     match precision {
         Precision::Auto | Precision::Fp32 => 0,
         Precision::Bf16 => 1,
+        Precision::Tf32 => 2,
     }
 }
 
@@ -84,7 +85,9 @@ mod tests {
         assert_eq!((again.image - image).abs().max().double_value(&[]), 0.0);
         assert!(decode(&bytes[..bytes.len() - 1]).is_none());
         assert!(decode(&bytes[..10]).is_none());
-        assert!(Checkpoint::decode(&bytes, Precision::Fp32, Device::Cpu).is_none());
+        for other in [Precision::Fp32, Precision::Tf32] {
+            assert!(Checkpoint::decode(&bytes, other, Device::Cpu).is_none());
+        }
         for position in [0, 4, 8, 16] {
             let mut damaged = bytes.clone();
             damaged[position] ^= 0x40;

@@ -11,11 +11,14 @@ use super::RenderError;
 
 /// Parses `auto`, `cpu` or `cuda:N`; `auto` is the first GPU where there is one.
 pub(super) fn select(wanted: &str) -> Result<Device, RenderError> {
+    if wanted == "cpu" {
+        // CUDA's half of libtorch takes time and memory even where nobody uses it.
+        return Ok(Device::Cpu);
+    }
     load_cuda();
     let count = if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 };
     let device = match wanted {
         "auto" => Some(if count > 0 { Device::Cuda(0) } else { Device::Cpu }),
-        "cpu" => Some(Device::Cpu),
         other => other.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Device::Cuda),
     };
     match device {

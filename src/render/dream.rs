@@ -14,7 +14,7 @@ use super::{
     original::Original,
     pyramid::Octaves,
     resample::Rows,
-    strips::{each, moments, rows, sum},
+    strips::{each, moments, rows, sum, total},
     tiles::Walk,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) fn dream(
     resume: Option<Checkpoint>,
     hooks: Hooks<'_>,
 ) -> Result<Dreamed, RenderError> {
-    let stepper = Stepper::new(spec, original.device())?;
+    let stepper = Stepper::new(spec, original.device(), walk.is_library())?;
     let mut octaves = plan(walk, spec, original, max_pixels)?;
     if let Some(&(height, width)) = octaves.sizes().last() {
         // Better known before the dream than after it.
@@ -136,22 +136,27 @@ struct Stepper {
     levels: u32,
     laplacian: Laplacian,
     team: Team,
+    library: bool,
 }
 
 impl Stepper {
-    fn new(spec: &DreamSpec, device: tch::Device) -> Result<Self, RenderError> {
-        let laplacian = Laplacian::new(device)?;
+    fn new(spec: &DreamSpec, device: tch::Device, library: bool) -> Result<Self, RenderError> {
+        let laplacian = Laplacian::new(device, library)?;
         Ok(Self {
             normalization: spec.normalization,
             step: spec.step,
             levels: spec.laplacian_levels,
             laplacian,
             team: Team::new(),
+            library,
         })
     }
 
     /// Adds the normalised `gradient`, which is of no use any more afterwards, to `image`.
     fn step(&self, image: &Tensor, gradient: &Tensor, mask: Option<&OctaveMask>) -> Result<(), RenderError> {
+        if self.library {
+            return self.step_on_device(image, gradient, mask);
+        }
         let factor = match self.normalization {
             Normalization::MeanAbs => {
                 let total = match image::magnitude(&self.team, gradient) {
@@ -176,6 +181,45 @@ impl Stepper {
             return Ok(());
         }
         each(image, |span, strip| Ok(strip.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))
+    }
+}
+
+impl Stepper {
+    /// [`Self::step`] with libtorch's operations, and with factors that stay on the device: reading one would wait for
+    /// everything that the device has yet to do.
+    fn step_on_device(
+        &self,
+        image: &Tensor,
+        gradient: &Tensor,
+        mask: Option<&OctaveMask>,
+    ) -> Result<(), RenderError> {
+        let count = gradient.numel() as f64;
+        let mean = |sum: Tensor| sum.f_div_scalar(count);
+        let divisor = match self.normalization {
+            Normalization::MeanAbs => {
+                let magnitudes = total(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
+                Some(mean(magnitudes)?.f_add_scalar(1e-7)?)
+            }
+            Normalization::Std => {
+                let middle = mean(total(gradient, |strip| Ok(strip.f_sum(Kind::Double)?))?)?;
+                let middle = middle.f_to_kind(Kind::Float)?;
+                let squares =
+                    total(gradient, |strip| Ok(strip.f_sub(&middle)?.f_square()?.f_sum(Kind::Double)?))?;
+                Some(mean(squares)?.f_sqrt()?.f_add_scalar(1e-8)?)
+            }
+            Normalization::Laplacian => {
+                self.laplacian.normalize(gradient, self.levels)?;
+                None
+            }
+        };
+        if let Some(mask) = mask {
+            mask.apply(gradient)?;
+        }
+        let factor = match divisor {
+            Some(divisor) => divisor.f_reciprocal()?.f_mul_scalar(self.step)?.f_to_kind(Kind::Float)?,
+            None => Tensor::f_full([], self.step, (Kind::Float, gradient.device()))?,
+        };
+        each(image, |span, strip| Ok(strip.f_addcmul_(&rows(gradient, span)?, &factor)?))
     }
 }
 

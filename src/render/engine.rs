@@ -15,6 +15,7 @@ use super::{
     device,
     dream::{Dreamed, Hooks, dream},
     finish,
+    library::Kernels,
     mask::Mask,
     objective::Goal,
     original::Original,
@@ -38,6 +39,7 @@ const PREVIEW: Encoding = Encoding { format: Format::Jpeg, quality: 80, lossless
 /// Renders requests on one device.
 pub(super) struct Engine {
     device: Device,
+    kernels: Kernels,
     networks: Networks,
     /// Whether to find out where the time goes.
     profile: bool,
@@ -68,9 +70,9 @@ impl Network<'_> {
 
 impl Engine {
     /// On one device; networks run where `link` leads, if there is one.
-    pub(super) fn new(device: Device, profile: bool, link: Option<Link>) -> Self {
+    pub(super) fn new(device: Device, kernels: Kernels, profile: bool, link: Option<Link>) -> Self {
         let networks = link.map_or_else(|| Networks::Own(HashMap::new()), Networks::Shared);
-        Self { device, networks, profile }
+        Self { device, kernels, networks, profile }
     }
 
     /// Decodes, dreams and encodes.
@@ -82,7 +84,7 @@ impl Engine {
         mut request: RenderRequest,
         max_pixels: u64,
     ) -> Result<Rendered, RenderError> {
-        let watched = self.profile;
+        let (watched, device) = (self.profile, self.device);
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
@@ -95,7 +97,7 @@ impl Engine {
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let passes = network.passes();
-        let goal = Goal::new(passes.network(), &spec.objectives)?;
+        let goal = Goal::new(passes.network(), &spec.objectives)?.on(device)?;
         let walk = Walk::new(passes, &goal, spec, &request.cancel);
         if fresh {
             walk.warm_up(&original)?;
@@ -153,9 +155,10 @@ impl Engine {
         match &mut self.networks {
             Networks::Own(networks) => Ok(match networks.entry(key) {
                 Entry::Occupied(entry) => (Network::Own(entry.into_mut()), false),
-                Entry::Vacant(entry) => {
-                    (Network::Own(entry.insert(Own::load(model, self.device, precision)?)), true)
-                }
+                Entry::Vacant(entry) => (
+                    Network::Own(entry.insert(Own::load(model, self.device, self.kernels, precision)?)),
+                    true,
+                ),
             }),
             Networks::Shared(link) => {
                 let (shared, fresh) = link.passes(model, key)?;

@@ -12,15 +12,22 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
+    library::{Slide, convolve, transposed},
     native::{
         Team,
         halving::{Halving, TAPS},
     },
-    strips::{each, rows, strips, sum},
+    strips::{each, rows, strips_on, sum, total},
 };
 use crate::{graph::Padding, plan::Span};
 
 const WINDOW: i64 = TAPS.len() as i64;
+
+/// What a band is divided by at the least.
+const LEAST_RMS: f64 = 1e-10;
+
+/// Half the size.
+const HALVED: Slide = Slide { stride: [2, 2], padding: [0, 0], dilation: [1, 1], groups: 1 };
 
 /// What normalising on one device needs.
 pub(super) struct Laplacian {
@@ -29,14 +36,16 @@ pub(super) struct Laplacian {
     /// Four times [`Self::down`]: spreading a pixel over 2×2 must keep the brightness.
     up: Tensor,
     team: Team,
+    library: bool,
 }
 
 impl Laplacian {
-    pub(super) fn new(device: tch::Device) -> Result<Self, RenderError> {
+    /// On the [library path](super::library) or in loops of our own.
+    pub(super) fn new(device: tch::Device, library: bool) -> Result<Self, RenderError> {
         let taps = Tensor::f_from_slice(&TAPS)?.f_to_device(device)?;
         let kernel = taps.f_outer(&taps)?.f_div_scalar(256.0)?;
         let down = kernel.f_reshape([1, 1, 5, 5])?;
-        Ok(Self { up: down.f_mul_scalar(4.0)?, down, team: Team::new() })
+        Ok(Self { up: down.f_mul_scalar(4.0)?, down, team: Team::new(), library })
     }
 
     /// Splits `image`, `[1, 3, H, W]`, into `levels` bands and a rest, divides each by its root mean square
@@ -44,9 +53,10 @@ impl Laplacian {
     /// levels are held, a third of its size.
     pub(super) fn normalize(&self, image: &Tensor, levels: u32) -> Result<(), RenderError> {
         if levels == 0 {
-            return unit_rms(image);
+            return self.unit_rms(image);
         }
-        let Some(halving) = Halving::of(image) else { return self.by_convolution(image, levels) };
+        let halving = if self.library { None } else { Halving::of(image) };
+        let Some(halving) = halving else { return self.by_convolution(image, levels) };
         let mut image = image.shallow_clone();
         let rest = halving.blur(&self.team, &image)?;
         let squares = halving.subtract(&self.team, &mut image, &rest);
@@ -60,9 +70,22 @@ impl Laplacian {
     fn by_convolution(&self, image: &Tensor, levels: u32) -> Result<(), RenderError> {
         let rest = self.blur(image)?;
         each(image, |span, strip| Ok(strip.f_sub_(&self.expand(&rest, image, span)?)?))?;
-        unit_rms(image)?;
+        self.unit_rms(image)?;
         self.normalize(&rest, levels - 1)?;
         each(image, |span, strip| Ok(strip.f_add_(&self.expand(&rest, image, span)?)?))
+    }
+
+    /// Divides `band` by its root mean square, where it lies.
+    fn unit_rms(&self, band: &Tensor) -> Result<(), RenderError> {
+        let squares = |strip: &Tensor| Ok(strip.f_square()?.f_sum(Kind::Double)?);
+        if self.library {
+            // The device need not be waited for.
+            let mean = total(band, squares)?.f_div_scalar(band.numel() as f64)?;
+            let rms = mean.f_sqrt()?.f_clamp_min(LEAST_RMS)?.f_to_kind(band.f_kind()?)?;
+            return each(band, |_, strip| Ok(strip.f_div_(&rms)?));
+        }
+        let rms = rms(band, sum(band, squares)?);
+        each(band, |_, strip| Ok(strip.f_div_scalar_(rms)?))
     }
 
     /// Half-size blurred image.
@@ -71,14 +94,13 @@ impl Laplacian {
         let ([top, _], [left, right]) = borders(image)?;
         let (low_height, low_width) = ((height + 1) / 2, (width + 1) / 2);
         let low = Tensor::f_empty([1, channels, low_height, low_width], (image.f_kind()?, image.device()))?;
-        for span in strips(low_height, 2 * width) {
+        for span in strips_on(image.device(), low_height, 2 * width) {
             // Where the window of the strip would begin and end, beyond the image too.
             let (first, end) = (2 * span.start - top, 2 * (span.start + span.length - 1) - top + WINDOW);
             let (from, to) = (first.max(0), end.min(height));
             let strip = rows(image, Span { start: from, length: to - from })?;
             let padded = strip.f_pad([left, right, from - first, end - to], "constant", 0.0)?;
-            let blurred =
-                padded.f_transpose(0, 1)?.f_conv2d(&self.down, None::<Tensor>, [2, 2], [0, 0], [1, 1], 1)?;
+            let blurred = convolve(&padded.f_transpose(0, 1)?, &self.down, None, HALVED, false)?;
             rows(&low, span)?.f_copy_(&blurred.f_transpose(0, 1)?)?;
         }
         Ok(low)
@@ -95,15 +117,7 @@ impl Laplacian {
         let from = ((first - WINDOW + 2) / 2).max(0);
         let to = (last / 2).min(low_height - 1);
         let part = rows(low, Span { start: from, length: to - from + 1 })?;
-        let full = part.f_transpose(0, 1)?.f_conv_transpose2d(
-            &self.up,
-            None::<Tensor>,
-            [2, 2],
-            [0, 0],
-            [0, 0],
-            1,
-            [1, 1],
-        )?;
+        let full = transposed(&part.f_transpose(0, 1)?, &self.up, HALVED, [0, 0], false)?;
         Ok(full.f_transpose(0, 1)?.f_narrow(2, first - 2 * from, span.length)?.f_narrow(3, left, width)?)
     }
 }
@@ -118,16 +132,9 @@ fn borders(image: &Tensor) -> Result<([i64; 2], [i64; 2]), RenderError> {
     Ok((vertical, horizontal))
 }
 
-/// Divides `band` by its root mean square, where it lies.
-fn unit_rms(band: &Tensor) -> Result<(), RenderError> {
-    let squares = sum(band, |strip| Ok(strip.f_square()?.f_sum(Kind::Double)?))?;
-    let rms = rms(band, squares);
-    each(band, |_, strip| Ok(strip.f_div_scalar_(rms)?))
-}
-
 /// Root mean square of the values of `band`, given the sum of their squares; at least 1e-10.
 fn rms(band: &Tensor, squares: f64) -> f64 {
-    (squares / band.numel() as f64).sqrt().max(1e-10)
+    (squares / band.numel() as f64).sqrt().max(LEAST_RMS)
 }
 
 #[cfg(test)]
@@ -138,14 +145,14 @@ mod tests {
 
     #[test]
     fn loops_and_convolutions_agree() {
-        let laplacian = Laplacian::new(Device::Cpu).unwrap();
+        let [laplacian, library] = [false, true].map(|library| Laplacian::new(Device::Cpu, library).unwrap());
         for (height, width) in
             [(1, 1), (1, 2), (2, 1), (3, 3), (4, 5), (5, 4), (17, 40), (64, 33), (131, 290)]
         {
             let image = Tensor::randn([1, 3, height, width], (Kind::Float, Device::Cpu));
             let (ours, theirs) = (image.copy(), image.copy());
             laplacian.normalize(&ours, 1).unwrap();
-            laplacian.by_convolution(&theirs, 1).unwrap();
+            library.normalize(&theirs, 1).unwrap();
             let worst = (&ours - &theirs).abs().max().double_value(&[]);
             let scale = theirs.abs().max().double_value(&[]);
             assert!(worst <= 2e-6 * scale, "{height}×{width}: {worst} of {scale}");

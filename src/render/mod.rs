@@ -12,6 +12,7 @@ mod engine;
 mod exec;
 mod finish;
 mod laplacian;
+mod library;
 mod mask;
 mod native;
 mod objective;
@@ -51,6 +52,7 @@ use crate::{
 use batch::Link;
 use engine::Engine;
 pub use exec::{NodeProfile, Profile};
+pub use library::Kernels;
 
 /// How far a render has come; also the `progress` of a job in the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -250,6 +252,8 @@ pub struct RenderOptions {
     pub device: String,
     /// CPU threads for libtorch; 0 means one per core that this process may use.
     pub threads: usize,
+    /// Which code computes.
+    pub kernels: Kernels,
     /// Renders that may wait besides the one at work.
     pub queue: usize,
     /// Largest input in pixels.
@@ -290,7 +294,7 @@ impl Renderer {
     /// As [`Self::start`].
     pub fn start_together(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
         let device = prepare(options)?;
-        let link = Link::start(device)?;
+        let link = Link::start(device, options.kernels)?;
         (0..count).map(|_| Self::start_on(device, options, Some(link.clone()))).collect()
     }
 
@@ -300,10 +304,10 @@ impl Renderer {
         link: Option<Link>,
     ) -> Result<Self, RenderError> {
         let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(options.queue);
-        let (max_pixels, profile) = (options.max_pixels, options.profile);
+        let RenderOptions { max_pixels, profile, kernels, .. } = *options;
         std::thread::Builder::new()
             .name("render".into())
-            .spawn(move || serve(&inbox, || Engine::new(device, profile, link.clone()), max_pixels))
+            .spawn(move || serve(&inbox, || Engine::new(device, kernels, profile, link.clone()), max_pixels))
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
         Ok(Self { tasks, device: device::name(device) })
     }

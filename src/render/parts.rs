@@ -9,6 +9,7 @@ use super::{
     batch::{Own, Passes},
     device,
     laplacian::Laplacian,
+    library::Kernels,
     objective::Goal,
     resample,
     tiles::Walk,
@@ -33,7 +34,7 @@ impl Gradients {
     /// What the engine says.
     pub fn new(model: &Arc<Model>, spec: &DreamSpec) -> Result<Self, RenderError> {
         device::set_threads(0);
-        let own = Own::load(model, tch::Device::Cpu, Precision::Fp32)?;
+        let own = Own::load(model, tch::Device::Cpu, Kernels::Auto, Precision::Fp32)?;
         let goal = Goal::new(own.network(), &spec.objectives)?;
         Ok(Self { own, goal, spec: spec.clone(), cancel: CancelFlag::default() })
     }
@@ -68,5 +69,5 @@ pub fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderE
 /// # Errors
 /// What the engine says.
 pub fn normalize(gradient: &Tensor, levels: u32) -> Result<(), RenderError> {
-    Laplacian::new(gradient.device())?.normalize(gradient, levels)
+    Laplacian::new(gradient.device(), false)?.normalize(gradient, levels)
 }

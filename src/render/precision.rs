@@ -1,7 +1,8 @@
 //! Which arithmetic `auto` means: bfloat16 where that is known to pay, float32 everywhere else.
 //!
 //! It pays on a CPU that multiplies matrices of bfloat16 much faster than those of float32, which is measured once per
-//! process: some processors have the instructions and are slower with them. On GPUs nothing was measured yet.
+//! process: some processors have the instructions and are slower with them. On GPUs it is float32 (never TF32, which is
+//! [`Precision::Tf32`]).
 
 use std::{sync::OnceLock, time::Instant};
 
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn auto_is_one_of_the_others_and_what_is_said_holds() {
-        for wanted in [Precision::Fp32, Precision::Bf16] {
+        for wanted in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
             assert_eq!(resolve(wanted, Device::Cpu).unwrap(), wanted);
         }
         let chosen = resolve(Precision::Auto, Device::Cpu).unwrap();

@@ -76,7 +76,7 @@ pub(super) fn measure_on(
     let walks = walks.filter(|(_, _, halo)| halo * 4 <= tile);
     walks
         .map(|(walk, tiling, halo)| {
-            let grid = Grid { tile, halo, stride, tiling };
+            let grid = Grid { tile, halo, stride, tiling, uniform: false };
             let gradient = Walk::over(own, &goal, grid, &CancelFlag::default()).gradient(image, (0, 0))?.1;
             compare(walk, grid, &gradient, &whole)
         })

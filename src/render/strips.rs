@@ -4,7 +4,7 @@
 //! has to touch all pixels therefore walks over strips of about a megapixel and changes the image where it lies:
 //! temporaries are bounded by the strip, not by the picture.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
 use crate::plan::Span;
@@ -13,9 +13,18 @@ use crate::plan::Span;
 /// processor's caches.
 const STRIP: i64 = 1 << 19;
 
+/// The same on a GPU, where starting an operation costs as much as a megapixel of work: 100 MB for a temporary.
+const GPU_STRIP: i64 = 1 << 23;
+
 /// Cuts an image of this size into strips of rows, top to bottom; at least one row each.
 pub(super) fn strips(height: i64, width: i64) -> impl Iterator<Item = Span> {
-    let rows = (STRIP / width.max(1)).max(1);
+    strips_on(Device::Cpu, height, width)
+}
+
+/// As [`strips`], for an image on this device.
+pub(super) fn strips_on(device: Device, height: i64, width: i64) -> impl Iterator<Item = Span> {
+    let strip = if device == Device::Cpu { STRIP } else { GPU_STRIP };
+    let rows = (strip / width.max(1)).max(1);
     (0..height)
         .step_by(usize::try_from(rows).unwrap_or(usize::MAX))
         .map(move |start| Span { start, length: rows.min(height - start) })
@@ -26,18 +35,25 @@ pub(super) fn rows(image: &Tensor, span: Span) -> Result<Tensor, RenderError> {
     Ok(image.f_narrow(2, span.start, span.length)?)
 }
 
-/// Sum over all strips of a scalar that `measure` makes of each, in float64.
-pub(super) fn sum(
+/// Sum over all strips of a scalar that `measure` makes of each; a scalar in float64 on the image's device.
+pub(super) fn total(
     image: &Tensor,
     mut measure: impl FnMut(&Tensor) -> Result<Tensor, RenderError>,
-) -> Result<f64, RenderError> {
+) -> Result<Tensor, RenderError> {
     let (_, _, height, width) = image.size4()?;
     let mut total = Tensor::f_zeros([], (Kind::Double, image.device()))?;
-    for span in strips(height, width) {
+    for span in strips_on(image.device(), height, width) {
         drop(total.f_add_(&measure(&rows(image, span)?)?)?);
     }
-    // One look at the device at the end, not one per strip.
-    Ok(total.f_double_value(&[])?)
+    Ok(total)
+}
+
+/// As [`total`], read from the device.
+pub(super) fn sum(
+    image: &Tensor,
+    measure: impl FnMut(&Tensor) -> Result<Tensor, RenderError>,
+) -> Result<f64, RenderError> {
+    Ok(total(image, measure)?.f_double_value(&[])?)
 }
 
 /// Mean and standard deviation of all values.
@@ -54,7 +70,7 @@ pub(super) fn each(
     mut change: impl FnMut(Span, &mut Tensor) -> Result<Tensor, RenderError>,
 ) -> Result<(), RenderError> {
     let (_, _, height, width) = image.size4()?;
-    for span in strips(height, width) {
+    for span in strips_on(image.device(), height, width) {
         // What comes back is the strip again: operations in place return their tensor.
         drop(change(span, &mut rows(image, span)?)?);
     }

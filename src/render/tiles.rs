@@ -42,13 +42,18 @@ impl<'a> Walk<'a> {
         spec: &DreamSpec,
         cancel: &'a CancelFlag,
     ) -> Self {
-        let grid = Grid::of(spec, goal.stride(passes.network()));
+        let grid = Grid::of(spec, goal.stride(passes.network())).uniform_for(spec, passes.is_library());
         Self::over(passes, goal, grid, cancel)
     }
 
     /// As [`Self::new`], over a grid of one's own.
     pub(super) fn over(passes: &'a dyn Passes, goal: &'a Goal, grid: Grid, cancel: &'a CancelFlag) -> Self {
         Self { passes, goal, grid, cancel }
+    }
+
+    /// Whether libtorch's operations alone compute: see [`library`](super::library).
+    pub(super) fn is_library(&self) -> bool {
+        self.passes.is_library()
     }
 
     /// A random offset for [`Self::gradient`].
@@ -85,29 +90,28 @@ impl<'a> Walk<'a> {
                 let count = self.passes.at_once(self.goal, size, rest.len()).min(rest.len());
                 let (batch, others) = rest.split_at(count);
                 rest = others;
-                let windows =
-                    batch.iter().map(|tile| gather(image, tile.row.window, tile.column.window, shift));
-                let windows = join(windows.collect::<Result<_, _>>()?, 0)?;
+                let windows = windows(image, batch, shift)?;
                 let (scores, parts) =
                     self.passes.gradients(windows, self.goal, whole.as_deref(), self.cancel)?;
-                for (index, (tile, score)) in batch.iter().zip(scores).enumerate() {
+                mean.add(scores, batch);
+                for (index, tile) in batch.iter().enumerate() {
                     let part = parts.f_narrow(0, index as i64, 1)?;
                     let part = cut(&part, inner(tile.row), inner(tile.column))?;
                     scatter(&part, &gradient, tile.row.core, tile.column.core, shift)?;
-                    mean.add(score, tile);
                 }
             }
         }
-        Ok((mean.value(), gradient))
+        Ok((mean.value()?, gradient))
     }
 
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
     pub(super) fn warm_up(&self, image: &dyn Rows) -> Result<(), RenderError> {
         let (height, width) = image.extent()?;
         if let Some(tile) = self.tiles(height, width).first() {
-            let rows = image.rows(tile.row.window)?.f_to_kind(Kind::Float)?;
-            let Span { start, length } = tile.column.window;
-            let tile = rows.f_narrow(3, start, length)?;
+            // A uniform window may begin before the image: one of its size will do.
+            let [rows, columns] = tile.size();
+            let rows = image.rows(Span { start: 0, length: rows })?.f_to_kind(Kind::Float)?;
+            let tile = rows.f_narrow(3, 0, columns)?;
             drop(self.passes.gradients(tile, self.goal, None, self.cancel)?);
         }
         Ok(())
@@ -117,12 +121,20 @@ impl<'a> Walk<'a> {
     pub(super) fn score(&self, image: &Tensor) -> Result<f64, RenderError> {
         let (_, _, height, width) = image.size4()?;
         let mut mean = Mean::default();
-        for tile in self.tiles(height, width) {
-            self.go_on()?;
-            let window = cut(image, tile.row.window, tile.column.window)?;
-            mean.add(self.passes.score(window, self.goal, self.cancel)?, &tile);
+        let tiles = self.tiles(height, width);
+        let library = self.is_library();
+        let groups = if library { alike(tiles) } else { tiles.into_iter().map(|tile| vec![tile]).collect() };
+        for tiles in groups {
+            // As in `gradient`, so that a GPU meets no new size.
+            let count =
+                if library { self.passes.at_once(self.goal, tiles[0].size(), tiles.len()) } else { 1 };
+            for batch in tiles.chunks(count.max(1)) {
+                self.go_on()?;
+                let windows = windows(image, batch, (0, 0))?;
+                mean.add(self.passes.scores(windows, self.goal, self.cancel)?, batch);
+            }
         }
-        Ok(mean.value())
+        mean.value()
     }
 
     /// All tiles of an image of this size, row by row.
@@ -159,20 +171,31 @@ fn alike(tiles: Vec<Tile>) -> Vec<Vec<Tile>> {
 /// A mean over tiles, weighted by the pixels of their cores.
 #[derive(Default)]
 struct Mean {
-    sum: f64,
-    area: f64,
+    /// `[N]` each, on the device.
+    scores: Vec<Tensor>,
+    /// Of every tile.
+    areas: Vec<f64>,
 }
 
 impl Mean {
-    fn add(&mut self, score: f64, tile: &Tile) {
-        let area = (tile.row.core.length * tile.column.core.length) as f64;
-        self.sum += score * area;
-        self.area += area;
+    fn add(&mut self, scores: Tensor, tiles: &[Tile]) {
+        self.scores.push(scores);
+        let area = |tile: &Tile| (tile.row.core.length * tile.column.core.length) as f64;
+        self.areas.extend(tiles.iter().map(area));
     }
 
-    fn value(&self) -> f64 {
-        self.sum / self.area
+    /// Waits for the device: once, after it has got everything to do.
+    fn value(self) -> Result<f64, RenderError> {
+        let scores = Vec::<f64>::try_from(Tensor::f_cat(&self.scores, 0)?)?;
+        let sum: f64 = scores.iter().zip(&self.areas).map(|(score, area)| score * area).sum();
+        Ok(sum / self.areas.iter().sum::<f64>())
     }
+}
+
+/// What the network sees of tiles of one size, `[N, 3, H, W]`.
+fn windows(image: &Tensor, tiles: &[Tile], shift: (i64, i64)) -> Result<Tensor, RenderError> {
+    let windows = tiles.iter().map(|tile| gather(image, tile.row.window, tile.column.window, shift));
+    join(windows.collect::<Result<_, _>>()?, 0)
 }
 
 /// The core in the coordinates of its window.

@@ -18,7 +18,8 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError, device,
-    exec::{Executor, Layout},
+    exec::{Executor, Layout, Manner},
+    library::Kernels,
     objective::Goal,
     original::planar,
 };
@@ -104,7 +105,12 @@ struct Values {
 /// # Errors
 /// [`VerifyError::Reference`] for an unreadable file or an entry that names neither a layer nor an
 /// objective of the model; [`VerifyError::Render`] when the model does not run.
-pub fn verify(model: &Arc<Model>, reference: &Path, device: &str) -> Result<Vec<Check>, VerifyError> {
+pub fn verify(
+    model: &Arc<Model>,
+    reference: &Path,
+    device: &str,
+    kernels: Kernels,
+) -> Result<Vec<Check>, VerifyError> {
     let file = reference.display().to_string();
     let refuse = |problem: String| VerifyError::Reference { file: file.clone(), problem };
     let mut entries = read(reference).map_err(refuse)?;
@@ -116,7 +122,7 @@ pub fn verify(model: &Arc<Model>, reference: &Path, device: &str) -> Result<Vec<
     // read() has bounded the number of values, so both extents fit.
     let values = Tensor::f_from_slice(&input.data)?;
     let image = planar(&values, height as i64, width as i64, device)?;
-    let subject = Subject { model, image: &image };
+    let subject = Subject { model, image: &image, library: kernels.are_library(device) };
     let mut checks = Vec::with_capacity(entries.len());
     for (name, expected) in entries {
         let check = subject.compare(&name, &expected)?;
@@ -160,6 +166,7 @@ impl Arithmetic {
 struct Subject<'a> {
     model: &'a Arc<Model>,
     image: &'a Tensor,
+    library: bool,
 }
 
 impl Subject<'_> {
@@ -181,7 +188,8 @@ impl Subject<'_> {
     }
 
     fn executor(&self, Arithmetic { layout, kind, .. }: Arithmetic) -> Result<Executor, RenderError> {
-        Executor::with_layout(Arc::clone(self.model), self.image.device(), kind, layout)
+        let manner = Manner { kind, layout, library: self.library, tf32: false };
+        Executor::with_manner(Arc::clone(self.model), self.image.device(), manner)
     }
 
     fn activation(

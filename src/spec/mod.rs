@@ -74,6 +74,9 @@ pub enum Precision {
     Auto,
     /// 32-bit floats: the reference.
     Fp32,
+    /// GPU only: as [`Precision::Fp32`], with convolutions in TF32, which rounds factors to 10 bits of mantissa. A CPU
+    /// computes it as [`Precision::Fp32`].
+    Tf32,
     /// bfloat16 weights and activations; the image and its gradient stay in 32 bits.
     Bf16,
 }

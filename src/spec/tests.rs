@@ -163,7 +163,7 @@ fn messages_are_for_people() {
             "/spec/format: 5 is not allowed; give one of png, jpeg, webp",
             "/spec/jitter: \"yes\" is not allowed; give true or false",
             "/spec/layer: belongs to an objective; write \"objectives\": [{\"layer\": …}]",
-            "/spec/precision: {} is not allowed; give one of auto, fp32, bf16",
+            "/spec/precision: {} is not allowed; give one of auto, fp32, tf32, bf16",
         ]
     );
 }

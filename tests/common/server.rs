@@ -15,7 +15,7 @@ use reverie::{
     },
     jobs::{QueueOptions, sqlite::SqliteQueue},
     models::{self, Catalogue},
-    render::{RenderOptions, Renderer},
+    render::{Kernels, RenderOptions, Renderer},
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
@@ -73,6 +73,7 @@ impl Setup {
             threads: 1,
             queue: 1,
             max_pixels: self.config.limits.max_pixels,
+            kernels: Kernels::Auto,
             profile: false,
         };
         let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };

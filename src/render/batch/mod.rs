@@ -5,8 +5,9 @@
 //! is found by trying ([`trial`]).
 //!
 //! On the CPU a tile's gradient has the same bits whatever else is in the batch (a test says so). On a GPU it may not:
-//! libraries choose their kernels by the size of a batch. There a network of one's own computes tile by tile, so that a
-//! job gives the same bytes whenever it runs.
+//! libraries choose their kernels by the size of a batch. On the [library path](super::library) the size of a batch is
+//! therefore never found by trying: as many tiles go together as [`plan::LIBRARY_BATCH`](crate::plan::LIBRARY_BATCH)
+//! allows, so that a job with a network of its own has the same batches, and gives the same bytes, whenever it runs.
 
 mod line;
 mod own;
@@ -28,21 +29,24 @@ pub(super) trait Passes {
     /// The network.
     fn network(&self) -> &Network;
 
+    /// Whether libtorch's operations alone compute: see [`library`](super::library).
+    fn is_library(&self) -> bool;
+
     /// How many of `tiles` tiles of `[H, W]` pixels to hand over at once; at least 1.
     fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize;
 
-    /// Scores of `tiles`, `[N, 3, H, W]` in 0–255, and their gradients, `[N, 3, H, W]`; `whole` is that of
-    /// [`Climb`](super::objective::Climb).
+    /// Scores of `tiles`, `[N, 3, H, W]` in 0–255, as `[N]` float64, and their gradients, `[N, 3, H, W]`; `whole` is that
+    /// of [`Climb`](super::objective::Climb).
     fn gradients(
         &self,
         tiles: Tensor,
         goal: &Goal,
         whole: Option<&[f64]>,
         cancel: &CancelFlag,
-    ) -> Result<(Vec<f64>, Tensor), RenderError>;
+    ) -> Result<(Tensor, Tensor), RenderError>;
 
-    /// Score of one tile, `[1, 3, H, W]`.
-    fn score(&self, tile: Tensor, goal: &Goal, cancel: &CancelFlag) -> Result<f64, RenderError>;
+    /// Scores of `tiles`, `[N, 3, H, W]`, as `[N]` float64.
+    fn scores(&self, tiles: Tensor, goal: &Goal, cancel: &CancelFlag) -> Result<Tensor, RenderError>;
 
     /// From now on notes where the time goes.
     fn watch(&self) {}

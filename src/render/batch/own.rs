@@ -7,7 +7,8 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         CancelFlag, Profile, RenderError,
-        exec::Executor,
+        exec::{Executor, Manner},
+        library::Kernels,
         objective::{Climb, Goal, gradients},
     },
     Passes,
@@ -26,17 +27,20 @@ impl Own {
     pub(in super::super) fn load(
         model: &Arc<Model>,
         device: Device,
+        kernels: Kernels,
         precision: Precision,
     ) -> Result<Self, RenderError> {
         let kind = match precision {
-            Precision::Auto | Precision::Fp32 => Kind::Float,
+            Precision::Auto | Precision::Fp32 | Precision::Tf32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
-        Ok(Self::new(Executor::new(Arc::clone(model), device, kind)?))
+        let library = kernels.are_library(device);
+        let manner = Manner { library, tf32: precision == Precision::Tf32, ..Manner::of(kind) };
+        Ok(Self::new(Executor::with_manner(Arc::clone(model), device, manner)?))
     }
 
     pub(in super::super) fn new(executor: Executor) -> Self {
-        Self { trials: Trials::on(executor.device()), executor }
+        Self { trials: Trials::new(executor.is_library()), executor }
     }
 
     pub(in super::super) fn executor(&self) -> &Executor {
@@ -49,11 +53,7 @@ impl Own {
     }
 
     /// [`gradients`], timed; all tiles go into one pass.
-    pub(super) fn pass(
-        &self,
-        tiles: &Tensor,
-        climbs: &[Climb<'_>],
-    ) -> Result<(Vec<f64>, Tensor), RenderError> {
+    pub(super) fn pass(&self, tiles: &Tensor, climbs: &[Climb<'_>]) -> Result<(Tensor, Tensor), RenderError> {
         let (_, _, height, width) = tiles.size4()?;
         let began = Instant::now();
         let outcome = gradients(&self.executor, tiles, climbs);
@@ -73,12 +73,12 @@ impl Passes for Own {
         self.executor.network()
     }
 
+    fn is_library(&self) -> bool {
+        self.executor.is_library()
+    }
+
     fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize {
-        match self.executor.device() {
-            Device::Cpu => self.trials.at_once(goal.layers(), size, tiles),
-            // The same job, the same bytes: see the introduction of this room.
-            _ => 1,
-        }
+        self.trials.at_once(goal.layers(), size, tiles)
     }
 
     fn gradients(
@@ -87,13 +87,13 @@ impl Passes for Own {
         goal: &Goal,
         whole: Option<&[f64]>,
         _cancel: &CancelFlag,
-    ) -> Result<(Vec<f64>, Tensor), RenderError> {
+    ) -> Result<(Tensor, Tensor), RenderError> {
         let count = usize::try_from(tiles.size4()?.0).unwrap_or(0);
         self.pass(&tiles, &vec![Climb { goal, whole }; count])
     }
 
-    fn score(&self, tile: Tensor, goal: &Goal, _cancel: &CancelFlag) -> Result<f64, RenderError> {
-        Ok(goal.score(&self.executor, &tile)?.f_double_value(&[])?)
+    fn scores(&self, tiles: Tensor, goal: &Goal, _cancel: &CancelFlag) -> Result<Tensor, RenderError> {
+        goal.scores(&self.executor, &tiles)
     }
 
     fn watch(&self) {

@@ -19,6 +19,7 @@ use tch::{Device, Tensor};
 use super::{
     super::{
         CancelFlag, RenderError,
+        library::Kernels,
         objective::{Climb, Goal},
         panic_message,
     },
@@ -35,10 +36,15 @@ use crate::{
 /// come, and next to nothing where they do not.
 const PATIENCE: u32 = 10;
 
+/// The least time for which they are waited for on the library path, where a pass has only been handed to the device when
+/// it returns.
+const LEAST: Duration = Duration::from_millis(1);
+
 /// The way to the thread that runs a device's networks. It ends with the last link.
 #[derive(Clone)]
 pub(in super::super) struct Link {
     inbox: Sender<Message>,
+    library: bool,
     /// Renders that use a network now.
     renders: Arc<AtomicUsize>,
     /// Tiles of the largest pass so far, for the tests.
@@ -84,25 +90,27 @@ struct Ask {
     reply: Sender<Result<Answer, RenderError>>,
 }
 
-/// Scores, and gradients where they were asked for.
-type Answer = (Vec<f64>, Option<Tensor>);
+/// Scores, `[N]`, and gradients where they were asked for.
+type Answer = (Tensor, Option<Tensor>);
 
 impl Link {
     /// Starts the thread.
     ///
     /// # Errors
     /// [`RenderError::Engine`] where it cannot be started.
-    pub(in super::super) fn start(device: Device) -> Result<Self, RenderError> {
+    pub(in super::super) fn start(device: Device, kernels: Kernels) -> Result<Self, RenderError> {
         let (inbox, messages) = channel();
         let renders = Arc::new(AtomicUsize::new(0));
         let link = Self {
             inbox,
+            library: kernels.are_library(device),
             renders: Arc::clone(&renders),
             #[cfg(test)]
             largest: Arc::default(),
         };
         let thread = Thread {
             device,
+            kernels,
             messages,
             renders,
             line: Line::new(),
@@ -169,7 +177,14 @@ impl Passes for Shared {
         &self.model.network
     }
 
+    fn is_library(&self) -> bool {
+        self.link.library
+    }
+
     fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize {
+        if self.trials.are_fixed() {
+            return self.trials.at_once(goal.layers(), size, tiles);
+        }
         // A fair share: the others' tiles are to fill the rest.
         let renders = self.link.renders.load(Ordering::SeqCst).max(1);
         self.trials.at_once(goal.layers(), size, tiles * renders).div_ceil(renders).min(tiles).max(1)
@@ -181,13 +196,13 @@ impl Passes for Shared {
         goal: &Goal,
         whole: Option<&[f64]>,
         cancel: &CancelFlag,
-    ) -> Result<(Vec<f64>, Tensor), RenderError> {
+    ) -> Result<(Tensor, Tensor), RenderError> {
         let (scores, gradients) = self.ask(tiles, goal, whole, cancel, false)?;
         Ok((scores, gradients.ok_or_else(|| RenderError::Engine("a pass without gradients".into()))?))
     }
 
-    fn score(&self, tile: Tensor, goal: &Goal, cancel: &CancelFlag) -> Result<f64, RenderError> {
-        Ok(self.ask(tile, goal, None, cancel, true)?.0.into_iter().sum())
+    fn scores(&self, tiles: Tensor, goal: &Goal, cancel: &CancelFlag) -> Result<Tensor, RenderError> {
+        Ok(self.ask(tiles, goal, None, cancel, true)?.0)
     }
 }
 
@@ -206,6 +221,7 @@ impl Waiting for Ask {
 /// What the thread owns.
 struct Thread {
     device: Device,
+    kernels: Kernels,
     messages: Receiver<Message>,
     renders: Arc<AtomicUsize>,
     line: Line<Ask>,
@@ -249,7 +265,8 @@ impl Thread {
                 Err(_) => return false,
             }
         }
-        let until = Instant::now() + self.last / PATIENCE;
+        let least = if self.kernels.are_library(self.device) { LEAST } else { Duration::ZERO };
+        let until = Instant::now() + (self.last / PATIENCE).max(least);
         loop {
             while let Ok(message) = self.messages.try_recv() {
                 self.hear(message);
@@ -279,7 +296,7 @@ impl Thread {
     fn network(&mut self, key: &NetworkKey, model: &Arc<Model>) -> Result<&Own, RenderError> {
         Ok(match self.networks.entry(key.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Own::load(model, self.device, key.precision)?),
+            Entry::Vacant(entry) => entry.insert(Own::load(model, self.device, self.kernels, key.precision)?),
         })
     }
 
@@ -309,7 +326,7 @@ impl Thread {
         let own = self.network(&first.kind.key, &first.model)?;
         if first.kind.score {
             let score =
-                |ask: &Ask| Ok((vec![own.score(ask.tiles.shallow_clone(), &ask.goal, &ask.cancel)?], None));
+                |ask: &Ask| Ok((own.scores(ask.tiles.shallow_clone(), &ask.goal, &ask.cancel)?, None));
             return batch.iter().map(score).collect();
         }
         let climbs = batch.iter().flat_map(|ask| {
@@ -325,10 +342,9 @@ impl Thread {
         self.largest.fetch_max(climbs.len(), Ordering::SeqCst);
         let mut next = 0;
         let answers = batch.iter().map(|ask| {
-            let (from, to) = (next, next + ask.count);
-            next = to;
-            let part = gradients.f_narrow(0, from as i64, ask.count as i64)?;
-            Ok((scores[from..to].to_vec(), Some(part)))
+            let (from, count) = (next, ask.count as i64);
+            next += count;
+            Ok((scores.f_narrow(0, from, count)?, Some(gradients.f_narrow(0, from, count)?)))
         });
         answers.collect()
     }

@@ -9,12 +9,13 @@ use super::{
         CancelFlag, RenderError, RenderRequest, Rendered,
         engine::Engine,
         exec::Executor,
+        library::Kernels,
         objective::{Climb, Goal, gradients},
         tests::{objective, random_network, spec},
     },
     Link, NetworkKey, Passes,
 };
-use crate::spec::{DreamSpec, Noise, Objective, ObjectiveKind, Precision};
+use crate::spec::{DreamSpec, Noise, Normalization, Objective, ObjectiveKind, Precision};
 
 fn objectives() -> [Objective; 3] {
     [
@@ -57,9 +58,10 @@ fn agree(executor: &Executor, objectives: &[Objective; 3], tiles: Tensor) {
     let goals = objectives.each_ref().map(goal);
     let climbs = goals.each_ref().map(|goal| Climb { goal, whole: Some(&[1000.0]) });
     let (scores, together) = gradients(executor, &tiles, &climbs).unwrap();
+    let scores = Vec::<f64>::try_from(&scores).unwrap();
     for (index, climb) in climbs.iter().enumerate() {
         let (score, alone) = gradients(executor, &tiles.narrow(0, index as i64, 1), &[*climb]).unwrap();
-        assert_eq!(score[0].to_bits(), scores[index].to_bits(), "{:?}", objectives[index]);
+        assert_eq!(score.double_value(&[0]).to_bits(), scores[index].to_bits(), "{:?}", objectives[index]);
         assert_eq!(together.narrow(0, index as i64, 1), alone, "{:?}, {:?}", objectives[index], tiles.size());
         assert!(alone.isfinite().all() == Tensor::from(true));
     }
@@ -72,7 +74,11 @@ fn small(seed: u64, edge: u32, objective: Objective) -> DreamSpec {
 }
 
 /// Renders on threads of their own, all at once; each is canceled after so many steps where there is a number.
-fn render(link: Option<&Link>, specs: &[(DreamSpec, Option<u32>)]) -> Vec<Result<Rendered, RenderError>> {
+fn render(
+    kernels: Kernels,
+    link: Option<&Link>,
+    specs: &[(DreamSpec, Option<u32>)],
+) -> Vec<Result<Rendered, RenderError>> {
     let model = random_network();
     std::thread::scope(|scope| {
         let threads = specs.iter().cloned().map(|(spec, stop)| {
@@ -94,7 +100,7 @@ fn render(link: Option<&Link>, specs: &[(DreamSpec, Option<u32>)]) -> Vec<Result
                     on_octave: None,
                     cancel,
                 };
-                Engine::new(Device::Cpu, false, link).render(request, 1_000_000)
+                Engine::new(Device::Cpu, kernels, false, link).render(request, 1_000_000)
             })
         });
         let threads = threads.collect::<Vec<_>>();
@@ -113,13 +119,16 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
         (small(4, 64, all), None),
         (small(5, 100, objective(ObjectiveKind::Mean, "lrn", &[3])), None),
     ];
-    let alone: Vec<Rendered> =
-        specs.iter().flat_map(|spec| render(None, std::slice::from_ref(spec))).map(Result::unwrap).collect();
+    let alone: Vec<Rendered> = specs
+        .iter()
+        .flat_map(|spec| render(Kernels::Auto, None, std::slice::from_ref(spec)))
+        .map(Result::unwrap)
+        .collect();
     // Two that nobody wants any more.
     specs.push((DreamSpec { seed: 6, ..specs[0].0.clone() }, Some(1)));
     specs.push((DreamSpec { seed: 7, ..specs[0].0.clone() }, Some(5)));
-    let link = Link::start(Device::Cpu).unwrap();
-    let mut together = render(Some(&link), &specs);
+    let link = Link::start(Device::Cpu, Kernels::Auto).unwrap();
+    let mut together = render(Kernels::Auto, Some(&link), &specs);
     for canceled in together.split_off(alone.len()) {
         assert!(matches!(canceled, Err(RenderError::Canceled)), "{canceled:?}");
     }
@@ -134,7 +143,7 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
 #[test]
 fn a_render_does_not_fail_because_of_another() {
     let model = random_network();
-    let link = Link::start(Device::Cpu).unwrap();
+    let link = Link::start(Device::Cpu, Kernels::Auto).unwrap();
     let key = NetworkKey { model: model.sha256.clone(), precision: Precision::Fp32 };
     let tile = Mutex::new(Tensor::rand([1, 3, 20, 30], (Kind::Float, Device::Cpu)));
     let tile = || tile.lock().unwrap().copy();
@@ -171,4 +180,27 @@ fn a_render_does_not_fail_because_of_another() {
         }
     }
     assert_eq!(seen, [20, 20]);
+}
+
+/// A large dream on the library path, where batches are fixed, windows all of one size, and scalars stay on the device.
+#[test]
+fn on_the_library_path_the_same_job_gives_the_same_bytes() {
+    let [all, some, _] = objectives();
+    let normalizations = [Normalization::Laplacian, Normalization::MeanAbs, Normalization::Std];
+    let spec = |normalization| DreamSpec { normalization, iterations: 3, ..small(8, 150, all.clone()) };
+    let specs = normalizations.map(|normalization| (spec(normalization), None));
+    let once = || render(Kernels::Library, None, &specs).into_iter().map(Result::unwrap);
+    for (one, other) in once().zip(once()) {
+        assert_eq!(one.image, other.image);
+        assert_eq!(one.score.to_bits(), other.score.to_bits());
+    }
+    // Together, in batches that depend on who is there, dreams are much alike.
+    let specs = [(small(8, 150, all.clone()), None), (small(8, 150, all), None), (small(8, 150, some), None)];
+    let link = Link::start(Device::Cpu, Kernels::Library).unwrap();
+    let alone = render(Kernels::Library, None, &specs);
+    for (alone, together) in alone.into_iter().zip(render(Kernels::Library, Some(&link), &specs)) {
+        let (alone, together) = (alone.unwrap().score, together.unwrap().score);
+        assert!((alone - together).abs() < 0.02 * alone.abs(), "{alone}, {together}");
+    }
+    assert!(link.largest.load(Ordering::SeqCst) > 9, "no batch held the tiles of two dreams");
 }

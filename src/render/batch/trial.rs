@@ -1,11 +1,10 @@
-//! How many tiles of one size are worth computing at once: found by trying, on work that has to be done anyway.
+//! How many tiles of one size are worth computing at once: found by trying, on work that has to be done anyway. On the
+//! library path it is a rule instead, so that the same job has the same batches.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-
-use tch::Device;
 
 use crate::{graph::NodeId, plan};
 
@@ -32,18 +31,28 @@ pub(super) struct Trials {
     trials: Arc<Mutex<Known>>,
     /// Pixels of all tiles in a pass, at the most. On the CPU that is part of the [plan](plan::Plan::memory).
     room: i64,
+    /// Whether to fill the room rather than to try.
+    fixed: bool,
 }
 
 impl Trials {
-    pub(super) fn on(device: Device) -> Self {
-        // A GPU is not full with what fills the caches of a processor, and has memory of its own.
-        let room = if device == Device::Cpu { plan::BATCH } else { 64 * plan::BATCH };
-        Self { trials: Arc::default(), room }
+    /// For the library path, or for loops of our own.
+    pub(super) fn new(library: bool) -> Self {
+        let room = if library { plan::LIBRARY_BATCH } else { plan::BATCH };
+        Self { trials: Arc::default(), room, fixed: library }
+    }
+
+    /// Whether the answer depends on the question alone.
+    pub(super) fn are_fixed(&self) -> bool {
+        self.fixed
     }
 
     /// How many tiles to compute next, of so many that there are.
     pub(super) fn at_once(&self, layers: &[NodeId], size: [i64; 2], tiles: usize) -> usize {
         let room = plan::held(self.room, size);
+        if self.fixed {
+            return tiles.clamp(1, room);
+        }
         let known = self.known();
         let trial = known.get(&(layers.to_vec(), size));
         trial.map_or(1, |trial| trial.at_once(tiles.min(room)))
@@ -51,6 +60,9 @@ impl Trials {
 
     /// Learns that so many tiles took so long together.
     pub(super) fn note(&self, layers: &[NodeId], size: [i64; 2], tiles: usize, seconds: f64) {
+        if self.fixed {
+            return;
+        }
         let mut known = self.known();
         if known.len() >= SIZES {
             known.clear();
@@ -183,8 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn on_the_library_path_batches_go_by_count_and_size_alone() {
+        let trials = Trials::new(true);
+        let layers = [NodeId(1)];
+        let at_once = |size, tiles| trials.at_once(&layers, size, tiles);
+        assert_eq!([1, 9, 16, 17, 40].map(|tiles| at_once([512, 512], tiles)), [1, 9, 16, 16, 16]);
+        assert_eq!((at_once([4096, 4096], 7), at_once([64, 64], 0)), (1, 1));
+        for (tiles, seconds) in [(1, 1.0), (1, 1.0), (1, 1.0), (1, 1.0), (9, 90.0)] {
+            trials.note(&layers, [512, 512], tiles, seconds);
+        }
+        trials.fail(&layers, [512, 512], 9);
+        assert_eq!(at_once([512, 512], 9), 9, "neither time nor failure changes it");
+    }
+
+    #[test]
     fn a_batch_that_failed_is_not_tried_again_and_a_tile_that_failed_changes_nothing() {
-        let trials = Trials::on(Device::Cpu);
+        let trials = Trials::new(false);
         let (layers, size) = ([NodeId(1)], [8, 8]);
         let pass = |tiles| trials.note(&layers, size, tiles, 1.0);
         let at_once = || trials.at_once(&layers, size, 64);

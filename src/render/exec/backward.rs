@@ -83,11 +83,7 @@ impl Executor {
                 one(product(&gradient, &weight.f_transpose(0, 1)?)?)
             }
             (Op::Lrn { .. }, Trace::Lrn { x, sums, power }, Kernel::Lrn(lrn)) => {
-                // With y = x · p and p = s^−β: ∂/∂x_i = g_i p_i − 2αβ x_i Σ_j g_j x_j p_j / s_j.
-                let mut direct = gradient.f_mul(&power)?;
-                let through = direct.f_mul(&x)?.f_div_(&sums)?;
-                let through = through.f_conv2d(&lrn.back, None::<Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
-                one(direct.f_addcmul_(&x, &through)?)
+                one(lrn.backward(&gradient, &x, &sums, &power)?)
             }
             (Op::Lrn { .. }, Trace::Response(x), Kernel::Lrn(lrn)) => {
                 let gradient = self.layout.arrange(&gradient)?;
@@ -151,7 +147,9 @@ impl Executor {
         own: bool,
     ) -> Result<Tensor, RenderError> {
         let bound = limit.unwrap_or(f32::INFINITY);
-        if let Some(back) = rectifier::backward(&self.team, y, bound, gradient, own)? {
+        if !self.library
+            && let Some(back) = rectifier::backward(&self.team, y, bound, gradient, own)?
+        {
             return Ok(back);
         }
         Ok(match limit {

@@ -151,11 +151,12 @@ impl Executor {
             }
             (Op::MatMul { .. }, Kernel::Matrix(weight)) => (product(&x, weight)?, Trace::Nothing),
             (Op::Lrn { .. }, Kernel::Lrn(lrn)) => {
-                if let Some(y) = lrn.response.forward(&self.team, &x)? {
+                let own = if self.library { None } else { lrn.response.forward(&self.team, &x)? };
+                if let Some(y) = own {
                     (y, Trace::Response(Normalised { x, rectified: rectified.is_some() }))
                 } else {
-                    let (sums, power) = lrn.divisor(&x)?;
-                    (x.f_mul(&power)?, Trace::Lrn { x, sums, power })
+                    let (y, sums, power) = lrn.forward(&x)?;
+                    (y, Trace::Lrn { x, sums, power })
                 }
             }
             (Op::Relu, _) => kept(if own { x.f_relu_()? } else { x.f_relu()? }),
@@ -180,7 +181,8 @@ impl Executor {
     fn maximum(&self, x: &Tensor, window: Window, rectified: bool) -> Result<(Tensor, Trace), RenderError> {
         let Window { kernel, stride, padding } = window;
         let size = extent(x)?;
-        if let Some(pool) = native::extent(x).and_then(|_| Pool::of(size, window, rectified))
+        if !self.library
+            && let Some(pool) = native::extent(x).and_then(|_| Pool::of(size, window, rectified))
             && let Some((y, taps)) = pool.forward(&self.team, x)?
         {
             return Ok((y, Trace::Taps { pool, taps }));

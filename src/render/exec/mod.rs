@@ -12,6 +12,7 @@
 //! multiplications than a plain sum where that pays ([`convolution`]); pooling, normalisation and convolutions of single
 //! channels, which libtorch is slow at, run in loops of our own ([`native`](super::native)) that take the derivative of
 //! a rectifier before them along; gradients are written over what nobody reads again. [`profile`] shows what is left.
+//! A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's operations only.
 //!
 //! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
 
@@ -53,13 +54,32 @@ pub(super) enum Layout {
 
 impl Layout {
     /// The same `[N, C, H, W]` tensor in this layout.
-    fn arrange(self, map: &Tensor) -> Result<Tensor, RenderError> {
+    pub(super) fn arrange(self, map: &Tensor) -> Result<Tensor, RenderError> {
         Ok(match self {
             Layout::ChannelsLast | Layout::Separate => {
                 map.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?
             }
             Layout::Contiguous => map.f_contiguous()?,
         })
+    }
+}
+
+/// How an executor computes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// `Float` or `BFloat16`; `Double` for tests.
+    pub(super) kind: Kind,
+    pub(super) layout: Layout,
+    /// Whether on libtorch's operations alone; always so on a GPU. See [`library`](super::library).
+    pub(super) library: bool,
+    /// Whether a GPU may compute convolutions of float32 in TF32.
+    pub(super) tf32: bool,
+}
+
+impl Manner {
+    /// The fastest.
+    pub(super) fn of(kind: Kind) -> Self {
+        Self { kind, layout: Layout::ChannelsLast, library: false, tf32: false }
     }
 }
 
@@ -73,6 +93,8 @@ pub(super) struct Executor {
     device: Device,
     kind: Kind,
     layout: Layout,
+    /// See [`Manner`].
+    library: bool,
     /// Where somebody wants to know where the time goes.
     profile: RefCell<Option<Profile>>,
 }
@@ -89,25 +111,28 @@ pub(super) struct Tape<'a> {
 impl Executor {
     /// Uploads the weights of `model`; `kind` is `Float` or `BFloat16`.
     pub(super) fn new(model: Arc<Model>, device: Device, kind: Kind) -> Result<Self, RenderError> {
-        Self::with_layout(model, device, kind, Layout::ChannelsLast)
+        Self::with_manner(model, device, Manner::of(kind))
     }
 
-    /// As [`Self::new`], with another layout than the fastest.
-    pub(super) fn with_layout(
+    /// As [`Self::new`], in another manner than the fastest.
+    pub(super) fn with_manner(
         model: Arc<Model>,
         device: Device,
-        kind: Kind,
-        layout: Layout,
+        manner: Manner,
     ) -> Result<Self, RenderError> {
+        let manner = Manner { library: manner.library || device != Device::Cpu, ..manner };
         let network = &model.network;
         let kernels = (0..network.nodes().len())
-            .map(|index| Kernel::upload(network, NodeId(index), layout, device, kind))
+            .map(|index| Kernel::upload(network, NodeId(index), manner, device))
             .collect::<Result<_, _>>()?;
-        Ok(Self { model, kernels, team: Team::new(), device, kind, layout, profile: RefCell::default() })
+        let Manner { kind, layout, library, .. } = manner;
+        let (team, profile) = (Team::new(), RefCell::default());
+        Ok(Self { model, kernels, team, device, kind, layout, library, profile })
     }
 
-    pub(super) fn device(&self) -> Device {
-        self.device
+    /// Whether libtorch's operations alone compute here.
+    pub(super) fn is_library(&self) -> bool {
+        self.library
     }
 
     /// The network that runs here.
@@ -166,7 +191,8 @@ impl Executor {
     /// `(x − mean) · scale` in the executor's precision and memory layout.
     fn prepare(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
         let Preprocessing { mean, scale } = self.model.preprocessing;
-        if self.layout != Layout::Contiguous
+        if !self.library
+            && self.layout != Layout::Contiguous
             && let Some(map) = image::prepare(&self.team, tile, mean, scale, self.kind)?
         {
             return Ok(map);

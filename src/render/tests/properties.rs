@@ -11,7 +11,7 @@ use super::{
         batch::{Own, Passes},
         checkpoint::Checkpoint,
         dream::{Hooks, dream},
-        exec::Executor,
+        exec::{Executor, Manner},
         finish::to_picture,
         laplacian::Laplacian,
         mask::Mask,
@@ -26,13 +26,18 @@ use super::{
 use crate::{
     graph::Op,
     models, picture,
-    plan::{HALO, octave_sizes},
-    spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode, Precision},
+    plan::{Grid, HALO, octave_sizes},
+    spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode, Precision, Tiling},
 };
 
 #[test]
 fn laplacian_normalisation_of_any_size_is_finite() {
-    let laplacian = Laplacian::new(Device::Cpu).unwrap();
+    for library in [false, true] {
+        laplacian_is_finite(&Laplacian::new(Device::Cpu, library).unwrap());
+    }
+}
+
+fn laplacian_is_finite(laplacian: &Laplacian) {
     for (height, width) in [(1, 1), (1, 9), (2, 3), (5, 1), (17, 31), (64, 64)] {
         for image in [
             Tensor::randn([1, 3, height, width], (Kind::Float, Device::Cpu)),
@@ -100,6 +105,40 @@ fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
 }
 
 #[test]
+fn uniform_tiles_see_the_picture_as_a_torus() {
+    tch::manual_seed(12);
+    let manner = Manner { library: true, ..Manner::of(Kind::Float) };
+    let own = Own::new(Executor::with_manner(random_network(), Device::Cpu, manner).unwrap());
+    let objective = objective(ObjectiveKind::L2, "sum", &[]);
+    let goal = Goal::new(own.network(), std::slice::from_ref(&objective)).unwrap();
+    let (height, width) = (256, 192);
+    let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
+    let cancel = CancelFlag::default();
+    let walked = |uniform, shift| {
+        let stride = goal.stride(own.network());
+        let grid = Grid { tile: 128, halo: HALO, stride, tiling: Tiling::Even, uniform };
+        let [rows, columns] = grid.strips(height, width);
+        assert!(rows.len() > 1 && columns.len() > 1);
+        assert_eq!(uniform, rows[0].window.start < 0);
+        Walk::over(&own, &goal, grid, &cancel).gradient(&image, shift).unwrap()
+    };
+    // The same picture with 64 pixels of its other side at every edge, as one tile. A mean over more positions is less.
+    let beside = |n| (n - 64, n + 128);
+    let ((top, rows), (left, columns)) = (beside(height), beside(width));
+    let wide = image.repeat([1, 1, 3, 3]).narrow(2, top, rows).narrow(3, left, columns);
+    let more = (rows * columns) as f64 / (height * width) as f64;
+    let (_, torus) = goal.gradient(own.executor(), &wide.contiguous()).unwrap();
+    let torus = torus.narrow(2, 64, height).narrow(3, 64, width) * more;
+    let error = |gradient: Tensor| ((gradient - &torus).norm() / torus.norm()).double_value(&[]);
+    // Offsets that keep the phase of the strides.
+    for shift in [(0, 0), (24, 52), (100, 4)] {
+        assert!(error(walked(true, shift).1) < 1e-5, "{shift:?}");
+    }
+    // Windows that end at the edge of the rolled picture see padding there.
+    assert!(error(walked(false, (24, 52)).1) > 1e-2);
+}
+
+#[test]
 fn the_way_back_agrees_with_autograd() {
     tch::manual_seed(5);
     let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_graph.pb");
@@ -107,8 +146,11 @@ fn the_way_back_agrees_with_autograd() {
     let layers = tiny.network.nodes().iter().filter(|node| !matches!(node.op, Op::Input { .. }));
     let mut cases: Vec<_> = layers.map(|node| (Arc::clone(&tiny), node.name.clone())).collect();
     cases.extend(["lrn", "sum", "softmax"].map(|layer| (random_network(), layer.to_owned())));
-    for (model, layer) in cases {
-        let executor = Executor::new(model, Device::Cpu, Kind::Double).unwrap();
+    let both =
+        |(model, layer): (Arc<_>, String)| [(Arc::clone(&model), layer.clone(), false), (model, layer, true)];
+    for (model, layer, library) in cases.into_iter().flat_map(both) {
+        let manner = Manner { library, ..Manner::of(Kind::Double) };
+        let executor = Executor::with_manner(model, Device::Cpu, manner).unwrap();
         let objective = objective(ObjectiveKind::L2, &layer, &[]);
         let goal = Goal::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
         // Even and odd sizes: TensorFlow's padding differs, and last rows may be out of reach.
@@ -124,7 +166,7 @@ fn the_way_back_agrees_with_autograd() {
             let scale = expected.norm().double_value(&[]).max(1e-12);
             // The gradient leaves the executor in single precision.
             let error = (&gradient - &expected).norm().double_value(&[]) / scale;
-            assert!(error < 1e-6, "{layer} at {height}×{width}: {error}");
+            assert!(error < 1e-6, "{layer} at {height}×{width}, library {library}: {error}");
         }
     }
 }

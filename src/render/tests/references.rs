@@ -11,8 +11,9 @@ use super::{
         CancelFlag,
         batch::{Own, Passes},
         dream::{Hooks, dream},
-        exec::Executor,
+        exec::{Executor, Manner},
         laplacian::Laplacian,
+        library::Kernels,
         objective::Goal,
         original::Original,
         resample::resize,
@@ -62,10 +63,15 @@ fn bvlc(test: &str) -> Option<Arc<Model>> {
 
 /// Runs `verify` and fails with the lines that are out of tolerance.
 fn certify(model: &Arc<Model>, reference: &Path) -> usize {
-    let checks = verify::verify(model, reference, "cpu").unwrap();
-    let failed: Vec<_> = checks.iter().filter(|check| !check.passed()).collect();
-    assert!(failed.is_empty(), "{}: {failed:#?}", reference.display());
-    checks.len()
+    let run = |kernels| {
+        let checks = verify::verify(model, reference, "cpu", kernels).unwrap();
+        let failed: Vec<_> = checks.iter().filter(|check| !check.passed()).collect();
+        assert!(failed.is_empty(), "{}, {kernels:?}: {failed:#?}", reference.display());
+        checks.len()
+    };
+    // What a GPU runs, too.
+    run(Kernels::Library);
+    run(Kernels::Auto)
 }
 
 fn local(path: &str) -> std::path::PathBuf {
@@ -98,7 +104,7 @@ fn a_wrong_reference_fails_the_certificate() {
     let skewed: Vec<_> = skewed.collect();
     let path = folder.path().join("skewed.npz");
     Tensor::write_npz(&skewed, &path).unwrap();
-    let checks = verify::verify(&model, &path, "cpu").unwrap();
+    let checks = verify::verify(&model, &path, "cpu", Kernels::Auto).unwrap();
     assert!(checks.iter().all(|check| !check.passed()), "{checks:#?}");
 }
 
@@ -147,12 +153,14 @@ fn laplacian_normalisation_matches_tensorflow() {
         return;
     };
     let arrays = arrays(&path);
-    let laplacian = Laplacian::new(Device::Cpu).unwrap();
-    for levels in [1, 3, 4] {
+    for (library, levels) in
+        [false, true].into_iter().flat_map(|library| [1, 3, 4].map(|levels| (library, levels)))
+    {
+        let laplacian = Laplacian::new(Device::Cpu, library).unwrap();
         let actual = arrays["input"].copy();
         laplacian.normalize(&actual, levels).unwrap();
         let error = max_ratio(&actual, &arrays[&format!("levels{levels}")]);
-        assert!(error <= 1e-4, "{levels} levels: {error}");
+        assert!(error <= 1e-4, "{levels} levels, library {library}: {error}");
     }
 }
 
@@ -180,7 +188,7 @@ fn tiled_gradients_match_the_article() {
     let goal = Goal::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
     for (name, tile, shift) in [("grad", 128, (51, 37)), ("grad_tile512", 512, (0, 0))] {
-        let grid = Grid { tile, halo: 0, stride: 1, tiling: Tiling::Article };
+        let grid = Grid { tile, halo: 0, stride: 1, tiling: Tiling::Article, uniform: false };
         let walk = Walk::over(&own, &goal, grid, &cancel);
         let (_, gradient) = walk.gradient(&arrays["input"], shift).unwrap();
         let error = norm_ratio(&gradient, &arrays[name]);
@@ -211,9 +219,10 @@ fn short_runs_of_every_preset_match_the_article() {
         });
         let spec = resolve("", wanted, &catalogue, Start::Image).unwrap();
         // The references pass kinks, where rounding decides: see the introduction of `verify`.
-        let mut runs = verify::ARITHMETICS.iter().map(|arithmetic| {
+        let run = |library, arithmetic: &verify::Arithmetic| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;
-            let own = Own::new(Executor::with_layout(Arc::clone(&model), Device::Cpu, kind, layout).unwrap());
+            let manner = Manner { kind, layout, library, tf32: false };
+            let own = Own::new(Executor::with_manner(Arc::clone(&model), Device::Cpu, manner).unwrap());
             let goal = Goal::new(own.network(), &spec.objectives).unwrap();
             let cancel = CancelFlag::default();
             let walk = Walk::new(&own, &goal, &spec, &cancel);
@@ -221,7 +230,10 @@ fn short_runs_of_every_preset_match_the_article() {
             let start = Original::of_floats(&arrays[start]);
             let actual = arithmetic.run(|| dream(&walk, &spec, &start, None, u64::MAX, None, hooks).unwrap());
             psnr(&actual.image, &arrays[name])
-        });
-        assert!(runs.any(|psnr| psnr >= 45.0), "{name} is below 45 dB in every arithmetic");
+        };
+        for library in [false, true] {
+            let mut runs = verify::ARITHMETICS.iter().map(|arithmetic| run(library, arithmetic));
+            assert!(runs.any(|psnr| psnr >= 45.0), "{name} is below 45 dB in every arithmetic ({library})");
+        }
     }
 }

@@ -8,6 +8,9 @@
 //! The way back is a convolution too: of the gradient with the kernel turned around, where the stride is 1; with one
 //! kernel per phase of the stride, where few channels leave many positions idle (the first layer, on three colours,
 //! takes a quarter of the time that a transposed convolution needs); transposed otherwise.
+//!
+//! On the library path ([`library`]) depthwise convolutions take no transposed way back: cuDNN has none that is fast. Zeros
+//! go between the pixels of the gradient, and a plain depthwise convolution does the rest.
 
 mod onednn;
 #[cfg(test)]
@@ -19,14 +22,14 @@ use tch::{Device, Tensor};
 use super::{
     super::{
         RenderError,
+        library::{self, Slide},
         native::{Besides, Depthwise, Finish, Rectifier, Stride, Team, added_to, extent, phases},
     },
-    Layout, ints,
+    Layout, Manner, ints,
     window::{Padded, crop, pad, sides},
 };
 use crate::graph::Padding;
 pub(super) use onednn::Activation;
-use onednn::Slide;
 use weight::Weight;
 
 /// Input channels up to which the way back goes by phases.
@@ -54,6 +57,9 @@ pub(super) struct Convolution {
     back: Back,
     /// For the loops over every channel by itself; none where they are not for this convolution.
     depthwise: Option<Depthwise>,
+    layout: Layout,
+    library: bool,
+    tf32: bool,
 }
 
 /// Weights for the way back.
@@ -65,6 +71,8 @@ enum Back {
     Phases(Weight),
     /// As they are: a transposed convolution.
     Transposed,
+    /// Turned around, `[C, 1, kh, kw]`: a plain depthwise convolution of the gradient with zeros between its pixels.
+    Spread(Weight),
 }
 
 impl Convolution {
@@ -72,12 +80,13 @@ impl Convolution {
         weight: &Tensor,
         bias: Option<Tensor>,
         filter: Filter,
-        layout: Layout,
+        manner: Manner,
     ) -> Result<Self, RenderError> {
-        let (_, channels, height, width) = weight.size4()?;
+        let Manner { layout, library, tf32, .. } = manner;
+        let (out, channels, height, width) = weight.size4()?;
         let back = match filter {
             Filter { stride: [1, 1], groups, .. } => {
-                Back::Turned(Weight::new(&turned(weight, groups as i64)?, layout, false)?)
+                Back::Turned(Weight::new(&turned(weight, groups as i64)?, manner, false)?)
             }
             Filter { stride: [2, 2], dilation: [1, 1], groups: 1, .. }
                 if channels <= FEW && height == width =>
@@ -85,14 +94,18 @@ impl Convolution {
                 let phases = phases(weight)?;
                 let missing = (WIDTH - 4 * channels).max(0);
                 let filled = phases.f_pad([0, 0, 0, 0, 0, 0, 0, missing], "constant", 0.0)?;
-                Back::Phases(Weight::new(&filled, layout, false)?)
+                Back::Phases(Weight::new(&filled, manner, false)?)
+            }
+            Filter { groups, .. } if library && channels == 1 && groups > 1 && out == groups as i64 => {
+                Back::Spread(Weight::new(&turned(weight, out)?, manner, false)?)
             }
             _ => Back::Transposed,
         };
-        let fast = layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
+        let fast = !library && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
         let alone = fast && filter.dilation == [1, 1];
         let depthwise = if alone { Depthwise::of(weight, filter.groups)? } else { None };
-        Ok(Self { weight: Weight::new(weight, layout, true)?, bias, filter, back, depthwise })
+        let weight = Weight::new(weight, manner, true)?;
+        Ok(Self { weight, bias, filter, back, depthwise, layout, library, tf32 })
     }
 
     /// Whether the way back to `x` can be through the rectifier before it too: [`Self::backward_through`].
@@ -192,12 +205,20 @@ impl Convolution {
                 let slide = slide([reach - 1, reach - 1]);
                 let blocks = weight.convolve(team, gradient, None, slide, Activation::None)?;
                 let [_, channels, ..] = self.weight.shape()?;
-                match phases::join(team, &blocks, channels as usize, before, size)? {
+                let joined = if self.library {
+                    None
+                } else {
+                    phases::join(team, &blocks, channels as usize, before, size)?
+                };
+                match joined {
                     Some(gradient) => return added_to(sum, gradient),
                     None => self.join(&blocks, size, &sides)?,
                 }
             }
             Back::Transposed => self.transposed(gradient, size, &sides)?,
+            Back::Spread(weight) => {
+                return added_to(sum, self.spread(weight, gradient, size, &sides)?);
+            }
         };
         added_to(sum, crop(&full, before, size)?)
     }
@@ -246,8 +267,32 @@ impl Convolution {
         Ok(full.f_pad([0, missing[1], 0, missing[0]], "constant", 0.0)?)
     }
 
-    /// The padded input's gradient by a transposed convolution; image by image, since libtorch adds up those of several in
-    /// another order, and what a tile gives must not depend on what else is in the batch.
+    /// The input's gradient by a depthwise convolution with `weight` of the gradient with zeros between its pixels.
+    fn spread(
+        &self,
+        weight: &Weight,
+        gradient: &Tensor,
+        size: [i64; 2],
+        sides: &[(i64, i64); 2],
+    ) -> Result<Tensor, RenderError> {
+        let Filter { stride, dilation, groups, .. } = self.filter;
+        let reach = self.extent()?.map(|extent| extent as i64 - 1);
+        let (images, channels, height, width) = gradient.size4()?;
+        // As many rows and columns as make the convolution's result that of the padded input.
+        let [rows, columns] = padded(size, sides);
+        let (kind, device) = (gradient.f_kind()?, gradient.device());
+        let map = Tensor::f_zeros([images, channels, rows - reach[0], columns - reach[1]], (kind, device))?;
+        let [down, across] = ints(stride);
+        let places = map.f_slice(2, 0, (height - 1) * down + 1, down)?;
+        places.f_slice(3, 0, (width - 1) * across + 1, across)?.f_copy_(gradient)?;
+        let slide = Slide { stride: [1, 1], padding: reach, dilation: ints(dilation), groups: groups as i64 };
+        let full = library::convolve(&map, weight.plain(), None, slide, false)?;
+        let [(top, _), (left, _)] = *sides;
+        self.layout.arrange(&full.f_narrow(2, top, size[0])?.f_narrow(3, left, size[1])?)
+    }
+
+    /// The padded input's gradient by a transposed convolution; but for the library path image by image, since libtorch adds
+    /// up those of several in another order, and what a tile gives must not depend on what else is in the batch.
     fn transposed(
         &self,
         gradient: &Tensor,
@@ -260,17 +305,14 @@ impl Convolution {
         let reached = |axis: usize, n: i64| (n - 1) * stride[axis] as i64 + extent[axis] as i64;
         let [rows, columns] = padded(size, sides);
         let rest = [rows - reached(0, height), columns - reached(1, width)];
-        let images = (0..images).map(|image| {
-            gradient.f_narrow(0, image, 1)?.f_conv_transpose2d(
-                self.weight.plain(),
-                None::<Tensor>,
-                ints(stride),
-                [0, 0],
-                rest,
-                groups as i64,
-                ints(dilation),
-            )
-        });
+        let slide =
+            Slide { stride: ints(stride), padding: [0, 0], dilation: ints(dilation), groups: groups as i64 };
+        let back =
+            |gradient: &Tensor| library::transposed(gradient, self.weight.plain(), slide, rest, self.tf32);
+        if self.library {
+            return back(gradient);
+        }
+        let images = (0..images).map(|image| back(&gradient.f_narrow(0, image, 1)?));
         Ok(Tensor::f_cat(&images.collect::<Result<Vec<_>, _>>()?, 0)?)
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use tch::Tensor;
 
-use super::super::super::RenderError;
+use super::super::super::{RenderError, library::Slide};
 
 /// What is applied to every sum of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +36,6 @@ impl Activation {
             Self::Relu6 => (0.0, 6.0),
         }
     }
-}
-
-/// How a kernel slides over a map that needs no further padding than this.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slide {
-    pub(super) stride: [i64; 2],
-    pub(super) padding: [i64; 2],
-    pub(super) dilation: [i64; 2],
-    pub(super) groups: i64,
 }
 
 /// `AtenTensorHandle`: a pointer to a C++ tensor, as tch holds one.

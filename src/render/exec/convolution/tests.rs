@@ -4,11 +4,14 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        super::native::{Rectifier, Team},
-        Layout,
+        super::{
+            library::Slide,
+            native::{Rectifier, Team},
+        },
+        Layout, Manner,
     },
     Convolution, Filter,
-    onednn::{Activation, OneDnn, Slide},
+    onednn::{Activation, OneDnn},
     weight::Weight,
 };
 use crate::graph::Padding;
@@ -41,7 +44,7 @@ fn one_pass_gives_what_several_give() {
         (16, 16, 5, 1, 1),
     ] {
         let kernel = map([out, channels / groups, edge, edge]);
-        let weight = Weight::new(&kernel, Layout::ChannelsLast, false).unwrap();
+        let weight = Weight::new(&kernel, Manner::of(Kind::Float), false).unwrap();
         let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
         let slide =
             Slide { stride: [stride, stride], padding: [edge / 2, edge / 2], dilation: [1, 1], groups };
@@ -86,7 +89,7 @@ fn the_way_back_goes_through_the_rectifier_where_it_says_so() {
             (Kind::BFloat16, f32::INFINITY),
         ] {
             let convolution =
-                Convolution::new(&kernel.to_kind(kind), None, filter, Layout::ChannelsLast).unwrap();
+                Convolution::new(&kernel.to_kind(kind), None, filter, Manner::of(kind)).unwrap();
             let x = (map([2, channels, 13, 10]) * 4.0).clamp(0.0, f64::from(limit)).to_kind(kind);
             let y = convolution.forward(&team, &x, None, Activation::None).unwrap();
             let gradient = map(y.size().try_into().unwrap()).to_kind(kind);
@@ -97,6 +100,54 @@ fn the_way_back_goes_through_the_rectifier_where_it_says_so() {
             assert_eq!(through.is_some(), convolution.takes_rectifier(&x).unwrap());
             if let Some(through) = through {
                 agree(&through.to_kind(Kind::Float), &expected.to_kind(Kind::Float), &plain);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_library_path_gives_what_our_own_loops_give() {
+    let team = Team::new();
+    for (channels, out, edge, stride, groups) in [
+        (32, 32, 3, 1, 32),
+        (32, 32, 3, 2, 32),
+        (32, 32, 5, 2, 32),
+        (16, 16, 3, 3, 16),
+        // Two kernels per channel.
+        (24, 48, 3, 2, 24),
+        (3, 64, 7, 2, 1),
+        (16, 32, 1, 1, 1),
+        (16, 32, 1, 2, 1),
+    ] {
+        let kernel = map([out, channels / groups, edge, edge]);
+        let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
+        for padding in [Padding::Same, Padding::Valid] {
+            let filter = Filter { stride: [stride; 2], dilation: [1, 1], padding, groups: groups as usize };
+            let [own, library] = [false, true].map(|library| {
+                let manner = Manner { library, ..Manner::of(Kind::Float) };
+                Convolution::new(&kernel, Some(bias.shallow_clone()), filter, manner).unwrap()
+            });
+            for (height, width) in [(13, 10), (16, 16), (9, 22), (7, 7)] {
+                let x = map([2, channels, height, width]);
+                let forward = |one: &Convolution| one.forward(&team, &x, None, Activation::Relu6).unwrap();
+                let y = forward(&library);
+                agree(&y, &forward(&own), &forward(&own));
+                let gradient = map(y.size().try_into().unwrap());
+                let size = [height, width];
+                let plain = own.backward(&team, &gradient, size, None).unwrap();
+                let back = library.backward(&team, &gradient, size, None).unwrap();
+                agree(&back, &plain, &plain);
+                let sum = map([2, channels, height, width]);
+                let onto = library.backward(&team, &gradient, size, Some(sum.copy())).unwrap();
+                agree(&onto, &(plain + sum), &onto);
+                // What follows wants channels-last memory.
+                for map in [y, back, onto] {
+                    assert!(
+                        map.permute([0, 2, 3, 1]).is_contiguous(),
+                        "{channels} {edge} {stride} {padding:?}"
+                    );
+                }
+                assert!(!library.takes_rectifier(&x).unwrap());
             }
         }
     }

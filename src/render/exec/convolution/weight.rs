@@ -8,11 +8,12 @@ use super::{
     super::{
         super::{
             RenderError,
+            library::{self, Slide},
             native::{Besides, Finish, Pointwise, Team, Winograd},
         },
-        Layout,
+        Layout, Manner,
     },
-    onednn::{Activation, OneDnn, Slide, pack},
+    onednn::{Activation, OneDnn, pack},
 };
 
 /// Sizes of maps that weights are kept ready for: the tiles of an octave are of few sizes, alone and in batches.
@@ -36,6 +37,10 @@ pub(super) struct Weight {
     ours: bool,
     /// Whether somebody chooses among the results.
     chosen_from: bool,
+    /// Where libtorch convolves.
+    layout: Layout,
+    library: bool,
+    tf32: bool,
 }
 
 /// Weights that are ready.
@@ -57,8 +62,9 @@ struct Packed {
 
 impl Weight {
     /// `chosen_from`: whether results of equal neighbourhoods have to be equal, for a maximum to choose the first.
-    pub(super) fn new(weight: &Tensor, layout: Layout, chosen_from: bool) -> Result<Self, RenderError> {
-        let fast = layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
+    pub(super) fn new(weight: &Tensor, manner: Manner, chosen_from: bool) -> Result<Self, RenderError> {
+        let Manner { layout, library, tf32, .. } = manner;
+        let fast = !library && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
         Ok(Self {
             plain: layout.arrange(weight)?,
             packed: (fast && suits(weight.kind())).then(RefCell::default),
@@ -66,6 +72,9 @@ impl Weight {
             pointwise: OnceCell::new(),
             ours: fast && !outrun(weight.kind()),
             chosen_from,
+            layout,
+            library,
+            tf32,
         })
     }
 
@@ -100,8 +109,12 @@ impl Weight {
         if let Some((library, weight)) = self.ready(x, slide)? {
             return library.convolve(x, &weight, bias, slide, activation);
         }
-        let Slide { stride, padding, dilation, groups } = slide;
-        let mut y = x.f_conv2d(&self.plain, bias, stride, padding, dilation, groups)?;
+        let mut y = if self.library && slide.is_depthwise(&self.plain) {
+            let y = library::convolve(&x.f_contiguous()?, &self.plain, bias, slide, false)?;
+            self.layout.arrange(&y)?
+        } else {
+            library::convolve(x, &self.plain, bias, slide, self.tf32)?
+        };
         Ok(match activation {
             Activation::None => y,
             Activation::Relu => y.f_relu_()?,

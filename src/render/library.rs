@@ -1,0 +1,152 @@
+//! The library path: everything on libtorch's own operations, as a GPU computes.
+//!
+//! A CPU has loops of our own ([`native`](super::native)); a GPU has what libtorch and cuDNN bring. The setting
+//! `worker.kernels = "library"` makes a CPU take the same path, so that the tests prove it without a card.
+//!
+//! Every convolution of this path goes through [`convolve`] and [`transposed`]. They say at each call what cuDNN may do,
+//! because libtorch's defaults are no good here: it lets cuDNN round float32 factors to TF32 (errors of 1e-3 where
+//! float32 has 1e-6), and it gives depthwise convolutions in channels-last memory to cuDNN, which takes a hundred times as
+//! long as libtorch's own kernel.
+
+use std::str::FromStr;
+
+use tch::{Device, Tensor};
+
+use super::RenderError;
+
+/// Which code computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kernels {
+    /// Loops of our own on a CPU, libtorch's operations on a GPU.
+    #[default]
+    Auto,
+    /// libtorch's operations everywhere: slower on a CPU, for tests.
+    Library,
+}
+
+impl Kernels {
+    /// Whether the library path is taken on `device`.
+    pub(super) fn are_library(self, device: Device) -> bool {
+        self == Self::Library || device != Device::Cpu
+    }
+}
+
+impl FromStr for Kernels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "library" => Ok(Self::Library),
+            _ => Err(format!("\"{text}\" is not allowed; use auto or library")),
+        }
+    }
+}
+
+/// How a kernel slides over a map that needs no further padding than this.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slide {
+    pub(super) stride: [i64; 2],
+    pub(super) padding: [i64; 2],
+    pub(super) dilation: [i64; 2],
+    pub(super) groups: i64,
+}
+
+impl Slide {
+    /// Pixel by pixel, without padding.
+    pub(super) const PLAIN: Self = Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 };
+
+    /// Whether `weight`, `[out, in / groups, kh, kw]`, convolves each channel by itself.
+    pub(super) fn is_depthwise(self, weight: &Tensor) -> bool {
+        self.groups > 1 && weight.size().get(1) == Some(&1)
+    }
+}
+
+/// `weight * x + bias`; `weight` is `[out, in / groups, kh, kw]`, `bias` `[out]`. Differentiable by autograd.
+///
+/// With `tf32` a GPU may round the factors of float32 to 10 bits of mantissa; a CPU never does.
+///
+/// A depthwise convolution runs in libtorch's own kernel on a GPU. That one wants `[N, C, H, W]` in contiguous memory, and
+/// answers in it.
+pub(super) fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    slide: Slide,
+    tf32: bool,
+) -> Result<Tensor, RenderError> {
+    call(x, weight, bias, slide, None, tf32)
+}
+
+/// The transpose of [`convolve`] without a bias; `rest` are the rows and columns that it adds at the end.
+pub(super) fn transposed(
+    x: &Tensor,
+    weight: &Tensor,
+    slide: Slide,
+    rest: [i64; 2],
+    tf32: bool,
+) -> Result<Tensor, RenderError> {
+    call(x, weight, None, slide, Some(rest), tf32)
+}
+
+fn call(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    slide: Slide,
+    rest: Option<[i64; 2]>,
+    tf32: bool,
+) -> Result<Tensor, RenderError> {
+    // cuDNN measures no alternatives (what it finds depends on chance), and sums in the same order every time.
+    const BENCHMARK: bool = false;
+    const DETERMINISTIC: bool = true;
+    let Slide { stride, padding, dilation, groups } = slide;
+    let cudnn = rest.is_some() || !slide.is_depthwise(weight);
+    Ok(x.f_internal_convolution(
+        weight,
+        bias,
+        stride,
+        padding,
+        dilation,
+        rest.is_some(),
+        rest.unwrap_or([0, 0]),
+        groups,
+        BENCHMARK,
+        DETERMINISTIC,
+        cudnn,
+        tf32,
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    #[test]
+    fn convolutions_are_those_of_libtorch() {
+        let map = |shape: [i64; 4]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        for (channels, out, groups) in [(6, 8, 1), (8, 8, 8), (8, 16, 4)] {
+            let (x, weight) = (map([2, channels, 19, 23]), map([out, channels / groups, 3, 3]));
+            let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
+            let slide = Slide { stride: [2, 2], padding: [1, 1], dilation: [1, 1], groups };
+            let expected = x.conv2d(&weight, Some(&bias), [2, 2], [1, 1], [1, 1], groups);
+            for tf32 in [false, true] {
+                assert_eq!(convolve(&x, &weight, Some(&bias), slide, tf32).unwrap(), expected);
+            }
+            let expected =
+                expected.conv_transpose2d(&weight, None::<Tensor>, [2, 2], [1, 1], [0, 0], groups, [1, 1]);
+            let y = x.conv2d(&weight, Some(&bias), [2, 2], [1, 1], [1, 1], groups);
+            assert_eq!(transposed(&y, &weight, slide, [0, 0], false).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn kernels_are_chosen_by_name_and_device() {
+        assert!(!"auto".parse::<Kernels>().unwrap().are_library(Device::Cpu));
+        assert!("library".parse::<Kernels>().unwrap().are_library(Device::Cpu));
+        assert!(Kernels::Auto.are_library(Device::Cuda(0)));
+        assert!("own".parse::<Kernels>().unwrap_err().contains("use auto or library"));
+    }
+}
