@@ -14,6 +14,9 @@ use serde_json::{Map, Value, value::RawValue};
 use super::error::ApiError;
 use crate::fields::cut;
 
+/// What the whole is called in refusals.
+pub(super) const WHAT: &str = "the body";
+
 /// The members that hold pictures.
 const FILES: [&str; 2] = ["image", "mask"];
 
@@ -25,12 +28,36 @@ pub(super) struct Json {
     pub files: [(&'static str, Option<Result<Bytes, String>>); FILES.len()],
 }
 
+/// Counts what stands outside of strings while a body arrives: a picture is one string, so a body with much else can be
+/// refused long before its end.
+#[derive(Debug, Default)]
+pub(super) struct Outside {
+    bytes: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Outside {
+    /// Counts a piece; the bytes outside of strings so far.
+    pub fn count(&mut self, piece: &[u8]) -> usize {
+        for byte in piece {
+            match (self.in_string, byte) {
+                (true, _) if self.escaped => self.escaped = false,
+                (true, b'\\') => self.escaped = true,
+                (_, b'"') => self.in_string = !self.in_string,
+                (true, _) => {}
+                (false, _) => self.bytes += 1,
+            }
+        }
+        self.bytes
+    }
+}
+
 /// Opens a body; `limit` is for the bytes of all that is no picture.
 ///
 /// # Errors
 /// [`ApiError::Malformed`] and [`ApiError::JsonTooLong`].
 pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
-    const WHAT: &str = "the body";
     let bytes = without_mark(bytes);
     let mut members = Members { rest: Vec::new(), files: [None; FILES.len()], room: Some(limit) };
     let none = |name| (name, None);
@@ -157,6 +184,16 @@ mod tests {
         assert!(matches!(long, Some(ApiError::JsonTooLong { limit: 100, .. })), "{long:?}");
         let numbers = format!("[{}1]", "1,".repeat(1000));
         assert!(matches!(open(numbers.as_bytes(), 100), Err(ApiError::JsonTooLong { .. })));
+    }
+
+    #[test]
+    fn strings_are_told_from_the_rest_across_pieces() {
+        let text = br#"{"a\\\"b": [1, 2], "c": "\\"}"#;
+        for split in 0..text.len() {
+            let mut outside = Outside::default();
+            outside.count(&text[..split]);
+            assert_eq!(outside.count(&text[split..]), r#"{: [1, 2], : }"#.len(), "{split}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::{
     body::MeteredBody,
-    envelope::{self, parse_json},
+    envelope::{self, Outside, parse_json},
     error::ApiError,
     uploads::{Share, Uploads},
 };
@@ -156,10 +156,14 @@ async fn read(
         let boundary = multer::parse_boundary(content_type).map_err(|error| malformed_form(&error))?;
         read_form(Multipart::new(body, boundary), limits.json).await.map(Envelope::Form)
     } else {
-        let mut pieces = Vec::new();
+        let (mut pieces, mut outside) = (Vec::new(), Outside::default());
         while let Some(piece) = body.next().await {
             // The meter has the reason.
-            pieces.push(piece.map_err(|error| ApiError::Malformed(error.to_string()))?);
+            let piece = piece.map_err(|error| ApiError::Malformed(error.to_string()))?;
+            if outside.count(&piece) > limits.json {
+                return Err(ApiError::JsonTooLong { what: envelope::WHAT, limit: limits.json });
+            }
+            pieces.push(piece);
         }
         Ok(Envelope::Json(pieces))
     }
