@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::{body::MeteredBody, error::ApiError};
 use crate::{
-    fields::{FieldError, Fields},
+    fields::{self, FieldError, Fields},
     jobs::JobOptions,
 };
 
@@ -177,7 +177,8 @@ fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
 fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
     // Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section 8.1).
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_json::from_slice(bytes).map_err(|error| ApiError::Malformed(format!("{what} is no JSON: {error}")))
+    fields::json::parse(bytes)
+        .map_err(|error| ApiError::Malformed(format!("{what} cannot be read as JSON: {error}")))
 }
 
 fn malformed_form(error: &multer::Error) -> ApiError {
