@@ -64,7 +64,6 @@ mod tests {
             ("multipart/form-data; boundary = a b ", Some("a b")),
             ("multipart/form-data; boundary=a;", Some("a")),
             ("multipart/form-data; boundary=\"a;b\"", Some("a;b")),
-            ("multipart/form-data; boundary=", None),
             ("multipart/form-data", None),
             ("application/json; boundary=a=b", None),
         ] {

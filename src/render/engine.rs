@@ -94,6 +94,8 @@ impl Engine {
         let resume =
             resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, self.device)).transpose()?;
         let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
+        // They are of no more use, and a file may be as large as what it was decoded to.
+        (request.input, request.mask) = (None, None);
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let passes = network.passes();
