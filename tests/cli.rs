@@ -85,10 +85,6 @@ fn mistakes_are_told_and_leave_nothing_behind() {
         &["--seed: 9007199254740992 is not allowed"],
     );
     desk.refuses(&["--objective", "sum"], &["--objective: \"sum\" is not allowed; give one of mean, l2"]);
-    desk.refuses(
-        &["--model", "tests/fixtures/tiny_graph.pb", "--objective", "class", "--class", "1"],
-        &["--objective: ", "has no class layer", "with --layer"],
-    );
     desk.refuses(&["--noise", "ten"], &["224x224"]);
     fs::write(desk.path("model.pb"), b"\x0a\x05nonsense").unwrap();
     desk.refuses(&["--model", &desk.text("model.pb")], &["GraphDef"]);
