@@ -322,6 +322,7 @@ fn result(lease: Uuid) -> JobResult {
         score: 1.0,
         size: 500_000,
         sha256: "0".repeat(64),
+        notes: Vec::new(),
     }
 }
 

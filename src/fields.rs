@@ -2,6 +2,10 @@
 //! would stop at the first. Requests and configuration are both read this way, so that a person can mend
 //! everything in one go.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
+pub mod json;
+
 use std::borrow::Cow;
 
 use serde::de::{self, DeserializeOwned, IntoDeserializer};

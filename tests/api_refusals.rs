@@ -149,8 +149,17 @@ async fn what_a_form_leaves_empty_was_not_sent() {
         assert_eq!(server.client.post_form(default).await.status(), 202, "{spec}");
     }
     // A file that is empty is a mistake.
-    let hollow = Form::new().part("image", Part::bytes(Vec::new()).file_name("hollow.png"));
-    assert_eq!(pointers(&problem(server.client.post_form(hollow).await, 415).await), ["/image"]);
+    for name in ["image", "mask"] {
+        let hollow = Part::bytes(Vec::new()).file_name("hollow.png");
+        let mut request = Form::new().part(name, hollow);
+        if name == "mask" {
+            request = request.part("image", Part::bytes(picture(64, 64)));
+        }
+        let refused = problem(server.client.post_form(request).await, 422).await;
+        assert_eq!(refused["detail"], format!("/{name}: the {name} is empty (0 bytes)"));
+    }
+    let refused = server.client.post_bytes("application/json", "{\"image\": \"data:,\"}").await;
+    assert_eq!(problem(refused, 422).await["detail"], "/image: the image is empty (0 bytes)");
 }
 
 #[tokio::test]

@@ -1,65 +1,13 @@
 //! The command line as a person uses it: the built program, real files, the real model.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+#[path = "common/desk.rs"]
+mod desk;
 
+use std::fs;
+
+use desk::{Desk, QUICK, reverie};
 use serde_json::Value;
-
-const QUICK: [&str; 6] = ["--layer", "block3", "--iterations", "2", "--octaves", "2"];
-
-/// Runs the program in the folder of the sources, where `models/` is.
-fn reverie(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("REVERIE__MODELS__DIR").args(arguments);
-    command.output().unwrap()
-}
-
-/// A folder with a small photograph-like picture in it.
-struct Desk(tempfile::TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        let image = image::RgbImage::from_fn(90, 70, |x, y| {
-            image::Rgb([(x * 2) as u8, (y * 3) as u8, ((x * y) % 251) as u8])
-        });
-        image.save(desk.path("photo.png")).unwrap();
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    /// Renders the photo with further arguments.
-    fn render(&self, output: &str, more: &[&str]) -> Output {
-        let (photo, output) = (self.text("photo.png"), self.text(output));
-        reverie(&[&["render", &photo, "-o", &output], more].concat())
-    }
-
-    /// Renders and expects a refusal that says all of `expected` and writes nothing.
-    fn refuses(&self, more: &[&str], expected: &[&str]) {
-        let output = self.render("refused.png", more);
-        let errors = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success(), "{more:?} was accepted");
-        for text in expected {
-            assert!(errors.contains(text), "{more:?}: no {text:?} in {errors}");
-        }
-        assert!(!errors.contains("panicked"), "{errors}");
-        let left: Vec<_> =
-            fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        let known = |name: &Path| ["photo.png", "model.pb"].contains(&name.to_str().unwrap());
-        assert!(left.iter().all(|name| known(Path::new(name))), "{more:?} left {left:?}");
-    }
-}
 
 #[test]
 fn a_dream_is_rendered_and_replayed_to_the_same_bytes() {
@@ -108,28 +56,93 @@ fn too_many_octaves_for_a_small_image_are_left_out_and_told() {
 #[test]
 fn mistakes_are_told_and_leave_nothing_behind() {
     let desk = Desk::new();
-    desk.refuses(&["--layer", "blok10"], &["there is no layer \"blok10\"", "block10"]);
-    desk.refuses(&["--layer", "block10", "--channel", "112"], &["channels 0 to 111"]);
-    desk.refuses(&["--class", "1000"], &["classes 0 to 999"]);
+    desk.refuses(&["--layer", "blok10"], &["--layer: ", "there is no layer \"blok10\"", "block10"]);
+    desk.refuses(
+        &["--layer", "block10", "--channel", "112"],
+        &["--channel: 112 is not", "channels 0 to 111"],
+    );
+    desk.refuses(&["--class", "1000"], &["--class: 1000 is not", "classes 0 to 999"]);
     desk.refuses(
         &["--iterations", "0", "--octaves", "99", "--step", "-1e9", "--preset", "nightmare"],
-        &["iterations: 0 is not allowed", "from 1 to 1000", "octaves: 99", "step:", "\"nightmare\""],
+        &[
+            "--iterations: 0 is not allowed",
+            "from 1 to 1000",
+            "--octaves: 99",
+            "--step: -1000000000.0",
+            "--preset: \"nightmare\"",
+        ],
     );
-    desk.refuses(&["--octave-scale", "1"], &["octave_scale: 1.0 is not allowed", "from 1.05 to 4"]);
+    desk.refuses(&["--octave-scale", "1"], &["--octave-scale: 1.0 is not allowed", "from 1.05 to 4"]);
     desk.refuses(&["--step", "NaN"], &["--step", "give a number such as 1.5"]);
     desk.refuses(&["--blend", "inf"], &["--blend", "give a number such as 1.5"]);
-    desk.refuses(&["--mask-feather", "3"], &["none was sent"]);
-    desk.refuses(&["--objective", "probability"], &["class: is needed"]);
+    desk.refuses(&["--mask-feather", "3"], &["--mask-feather: ", "none was sent"]);
+    desk.refuses(&["--objective", "probability"], &["--class: is needed"]);
     desk.refuses(&["--model", "resnet"], &["resnet"]);
     desk.refuses(&["--device", "cuda:99"], &["there is no device \"cuda:99\"", "auto, cpu"]);
-    desk.refuses(&["--noise", "10x10"], &["noise", "an image was sent too"]);
+    desk.refuses(&["--noise", "10x10"], &["--noise: an image was sent too"]);
+    desk.refuses(
+        &["--no-jitter", "--seed", "9007199254740992"],
+        &["--seed: 9007199254740992 is not allowed"],
+    );
+    desk.refuses(&["--objective", "sum"], &["--objective: \"sum\" is not allowed; give one of mean, l2"]);
     desk.refuses(&["--noise", "ten"], &["224x224"]);
     fs::write(desk.path("model.pb"), b"\x0a\x05nonsense").unwrap();
     desk.refuses(&["--model", &desk.text("model.pb")], &["GraphDef"]);
     let output = desk.render("dream.gif", &[]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("must end in .png"));
     fs::write(desk.path("photo.png"), b"not an image").unwrap();
-    desk.refuses(&QUICK, &["PNG, JPEG, WebP, GIF, BMP or TIFF"]);
+    desk.refuses(&QUICK, &["photo.png: ", "PNG, JPEG, WebP, GIF, BMP or TIFF"]);
+    fs::write(desk.path("photo.png"), b"").unwrap();
+    desk.refuses(&QUICK, &["photo.png is empty (0 bytes)"]);
+    let no_input = reverie(&["render", "-o", &desk.text("refused.png")]);
+    assert_eq!(no_input.status.code(), Some(1));
+    assert!(String::from_utf8(no_input.stderr).unwrap().contains("give an image file, or --noise 224x224"));
+}
+
+#[test]
+fn mistakes_in_files_are_told_with_the_file() {
+    let desk = Desk::new();
+    let spec = desk.text("spec.json");
+    let refuses = |text: &str, more: &[&str], expected: &[&str]| {
+        fs::write(&spec, text).unwrap();
+        desk.refuses(&[&["--spec", &spec], more].concat(), expected);
+    };
+    refuses("{\"octaves\": 0}", &[], &["spec.json: /octaves: 0 is not allowed"]);
+    refuses(
+        "{\"octaves\": 0, \"seed\": -1}",
+        &["--octaves", "99"],
+        &["--octaves: 99", "spec.json: /seed: -1"],
+    );
+    refuses("{\"objectives\": [{}, {\"layer\": \"none\"}]}", &[], &["spec.json: /objectives/1/layer: "]);
+    refuses("{\"seed\": 1, \"seed\": 2}", &[], &["spec.json: the member \"seed\" is given twice at line 1"]);
+    refuses("{\"mask\": {\"feather\": 1, \"feather\": 2}}", &[], &["\"feather\" is given twice"]);
+    refuses("[1]", &[], &["spec.json: a spec is a JSON object"]);
+    refuses("", &[], &["spec.json is empty"]);
+    fs::write(desk.path("mask.png"), b"no mask").unwrap();
+    let mask = desk.text("mask.png");
+    desk.refuses(&[&QUICK[..], &["--mask", &mask]].concat(), &["mask.png: this is not an image"]);
+    image::GrayImage::new(91, 70).save(&mask).unwrap();
+    desk.refuses(&[&QUICK[..], &["--mask", &mask]].concat(), &["mask.png: the mask has 91×70 pixels"]);
+    let photo = fs::read(desk.path("photo.png")).unwrap();
+    fs::write(desk.path("photo.png"), &photo[..photo.len() / 2]).unwrap();
+    desk.refuses(&QUICK, &["photo.png: the PNG file cannot be decoded"]);
+}
+
+#[test]
+fn the_kind_of_an_objective_follows_by_the_rules_of_the_api() {
+    let desk = Desk::new();
+    let kind = |more: &[&str]| {
+        let output =
+            desk.render("kind.png", &[&["--iterations", "1", "--octaves", "1", "--json"], more].concat());
+        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+        line["spec"]["objectives"][0]["kind"].clone()
+    };
+    assert_eq!(kind(&["--layer", "block2"]), "l2");
+    assert_eq!(kind(&["--layer", "block2", "--channel", "3"]), "mean");
+    assert_eq!(kind(&["--layer", "block2", "--channel", "3", "--objective", "l2"]), "l2");
+    let spec = desk.text("spec.json");
+    fs::write(&spec, "{\"objectives\": [{\"layer\": \"block2\", \"channels\": [3]}]}").unwrap();
+    assert_eq!(kind(&["--spec", &spec]), "mean");
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Dream on one image.
+    #[command(after_help = render::AFTER_HELP)]
     Render(Box<render::Args>),
     /// Look at models and check them.
     #[command(subcommand)]

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::error::ApiError;
-use crate::fields::cut;
+use crate::fields::{cut, json};
 
 /// What the whole is called in refusals.
 pub(super) const WHAT: &str = "the body";
@@ -90,7 +90,7 @@ pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
 /// # Errors
 /// [`ApiError::Malformed`].
 pub(super) fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(without_mark(bytes)).map_err(|error| no_json(what, &error))
+    json::parse(without_mark(bytes)).map_err(|error| no_json(what, &error))
 }
 
 /// Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section 8.1).
@@ -99,7 +99,7 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
 }
 
 fn no_json(what: &str, error: &serde_json::Error) -> ApiError {
-    ApiError::Malformed(format!("{what} is not JSON: {error}"))
+    ApiError::Malformed(format!("{what} cannot be read as JSON: {error}"))
 }
 
 /// The members of an object, not looked into.
@@ -171,7 +171,7 @@ fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{ApiError, Json, Outside, open};
 
     #[test]
     fn pictures_do_not_count_and_all_else_does() {

@@ -108,7 +108,7 @@ fn read(query: &str) -> Result<Query, Vec<FieldError>> {
     let start = fields.raw("cursor").and_then(|cursor| {
         let start = cursor.as_str().and_then(read_cursor);
         if start.is_none() {
-            fields.error("cursor", "is no cursor of this service; take it from \"links.next\"");
+            fields.error("cursor", "unknown cursor; use the value of links.next");
         }
         start
     });
@@ -123,14 +123,18 @@ fn write_cursor(start: PageStart) -> String {
 
 fn read_cursor(text: &str) -> Option<PageStart> {
     let (age, id) = text.strip_prefix('c')?.split_once('.')?;
+    // The parser would take signs too, which no cursor has.
+    let age = Some(age).filter(|age| age.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
     let created_at = Timestamp::from_millis(i64::from_str_radix(age, 16).ok()?);
     Some(PageStart { created_at, id: id.parse().ok()? })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::jobs::JobId;
+    use crate::{fields::arbitrary::quick, jobs::JobId};
 
     #[test]
     fn a_query_is_read() {
@@ -149,6 +153,36 @@ mod tests {
         assert_eq!(pointers, ["/cursor", "/limit", "/limit", "/page", "/status"]);
         for query in ["limit=0", "limit=-1", "limit=", "limit=ten", "status=", "cursor=", "cursor=cz.1"] {
             assert_eq!(read(query).unwrap_err().len(), 1, "{query}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(quick())]
+
+        #[test]
+        fn every_cursor_leads_back_to_its_job(millis in any::<i64>(), id in any::<u128>(), limit in 1..=MAX_LIMIT) {
+            // Ages before 1970 are of no job, and any id will do.
+            let id = uuid::Uuid::from_u128(id).to_string().parse();
+            prop_assume!(id.is_ok());
+            let start = PageStart { created_at: Timestamp::from_millis(millis.max(0)), id: id.unwrap() };
+            prop_assert_eq!(read_cursor(&write_cursor(start)), Some(start));
+            let query = format!("limit={limit}&cursor={}", write_cursor(start));
+            prop_assert_eq!(read(&query), Ok(Query { status: None, limit, start: Some(start) }));
+        }
+
+        #[test]
+        fn any_query_is_read_or_told_what_is_wrong(query in "((status|limit|cursor|[a-c%+]{1,3})=?[ -~]{0,12}&?){0,5}|.{0,40}") {
+            if let Err(errors) = read(&query) {
+                prop_assert!((1..=1 + query.len()).contains(&errors.len()));
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_cursor_or_none(text in "c?[0-9a-fA-F+-]{0,20}[.]?[0-9a-f-]{0,40}|.{0,60}") {
+            // What is read can be written again, and leads to the same place.
+            if let Some(start) = read_cursor(&text) {
+                prop_assert_eq!(read_cursor(&write_cursor(start)), Some(start));
+            }
         }
     }
 }

@@ -4,7 +4,9 @@
 pub mod admin;
 pub mod admission;
 mod base;
+mod bodiless;
 mod body;
+mod boundary;
 mod caller;
 mod compress;
 pub mod connections;
@@ -35,7 +37,7 @@ use std::time::Duration;
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, Method, Response, header},
-    middleware::{from_fn, from_fn_with_state, map_request},
+    middleware::{from_fn, from_fn_with_state, map_request, map_response},
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -66,6 +68,7 @@ pub fn router(state: AppState) -> Router {
         // From the inside out: each layer sees what the ones above it made of the response.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(from_fn(problem::name_instance))
+        .layer(map_response(bodiless::without_length))
         .layer(compress::layer())
         .layer(map_request(compress::tolerate))
         .layer(cors)

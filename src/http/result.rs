@@ -261,7 +261,10 @@ fn file_name(job: &Job) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fields::arbitrary::quick;
 
     #[test]
     fn ranges_are_read() {
@@ -282,6 +285,34 @@ mod tests {
             ("1-2", None),
         ] {
             assert_eq!(parse_range(text, 10), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(quick())]
+
+        #[test]
+        fn a_range_of_a_file_is_that_range(first in any::<u64>(), length in 0..u64::MAX, size in any::<u64>()) {
+            let last = first.saturating_add(length);
+            let found = parse_range(&format!("bytes={first}-{last}"), size).unwrap();
+            prop_assert_eq!(found.clone(), first.min(size)..last.saturating_add(1).min(size));
+            prop_assert_eq!(found.is_empty(), first >= size);
+            let open = parse_range(&format!("bytes={first}-"), size).unwrap();
+            prop_assert_eq!(open, first.min(size)..size);
+            let suffix = parse_range(&format!("bytes=-{length}"), size).unwrap();
+            prop_assert_eq!(suffix, size.saturating_sub(length)..size);
+            let backwards = parse_range(&format!("bytes={last}-{}", last - length), size);
+            prop_assert_eq!(backwards.is_some(), length == 0);
+        }
+
+        #[test]
+        fn any_text_is_a_range_within_the_file_or_none(
+            text in "(bytes *= *)?[0-9]{0,22} *-? *[0-9]{0,22}|[ -~]{0,30}",
+            size in any::<u64>(),
+        ) {
+            if let Some(range) = parse_range(&text, size) {
+                prop_assert!(range.start <= range.end && range.end <= size);
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use tracing::{Instrument, Span, error, info};
 use super::{
     admission,
     base::Base,
+    boundary,
     contract::{
         EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
         TooLarge, TooSlow, Unavailable, UnsupportedType,
@@ -91,7 +92,8 @@ use crate::{
     )
 )]
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    boundary::quote(&mut parts.headers);
     let (limits, base) = (state.body_limits(), Base::of(&parts, &state));
     let wishes = match admit(&state, &parts).await {
         Ok(wishes) => wishes,
@@ -132,7 +134,11 @@ async fn admit(state: &AppState, request: &Parts) -> Result<Wishes, ApiError> {
     }
     let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
     let unknown = query.map(|(name, _)| {
-        FieldError::new(pointer("", &name), "unknown parameter; wishes are sent in the body and in headers")
+        FieldError::new(
+            pointer("", &name),
+            "unknown parameter; send options in the body (priority, deadline_seconds) or as headers (Prefer, \
+             Idempotency-Key, Cancel-After)",
+        )
     });
     let unknown: Vec<FieldError> = unknown.take(MOST_MISTAKES).collect();
     if !unknown.is_empty() {
@@ -236,6 +242,11 @@ async fn size_of(
     unknown: &mut Vec<FieldError>,
 ) -> Result<Option<(u32, u32)>, ApiError> {
     let Some(file) = file else { return Ok(None) };
+    if file.is_empty() {
+        let name = pointer.trim_start_matches('/');
+        errors.push(FieldError::new(pointer, format!("the {name} is empty (0 bytes)")));
+        return Ok(None);
+    }
     match check_picture(state, file.clone()).await?.map_err(|error| ApiError::from_picture(pointer, error)) {
         Ok(header) => Ok(Some((header.height, header.width))),
         Err(ApiError::Invalid(wrong)) => {

@@ -66,6 +66,9 @@ pub struct JobView<'a> {
     /// What came out.
     #[schema(required = true)]
     result: Option<ResultView<'a>>,
+    /// What to know about a finished dream, a sentence each, such as that fewer octaves fitted than were asked for, or that
+    /// nothing has changed and why.
+    notes: &'a [String],
     /// What it took.
     metrics: Metrics,
     /// Where to go from here.
@@ -188,6 +191,7 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &Base) -> JobView<
             sha256: &result.sha256,
             score: result.score,
         }),
+        notes: job.result.as_ref().map_or(&[], |result| &result.notes),
         metrics: Metrics {
             queue_seconds: job.started_at.map(|started| started.seconds_since(job.created_at)),
             render_seconds: job.render_seconds,

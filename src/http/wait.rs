@@ -112,7 +112,10 @@ pub async fn until_finished(state: &AppState, id: JobId, preference: Preference)
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fields::arbitrary::quick;
 
     #[test]
     fn preferences_are_read() {
@@ -137,6 +140,31 @@ mod tests {
             }
             let found = Preference::of(&headers).map(|preference| preference.seconds);
             assert_eq!(found, expected, "{lines:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(quick())]
+
+        #[test]
+        fn a_wait_is_found_among_other_preferences(
+            seconds in any::<u64>(),
+            before in "([a-v]{1,8}(=[a-z0-9]{1,5}|=\"[a-z ,;=]{0,8}\")?[,] ?){0,3}",
+            quotes in any::<bool>(),
+        ) {
+            let wait = if quotes { format!("wait=\"{seconds}\"") } else { format!("wait={seconds}") };
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, HeaderValue::from_str(&format!("{before}{wait}; strict, other")).unwrap());
+            prop_assert_eq!(Preference::of(&headers), Some(Preference::seconds(seconds.min(MAX_WAIT))));
+        }
+
+        #[test]
+        fn any_preference_is_read_or_ignored(lines in proptest::collection::vec("(wait *= *)?[ -~\t]{0,30}", 0..4)) {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(PREFER, HeaderValue::from_str(&line).unwrap());
+            }
+            prop_assert!(Preference::of(&headers).is_none_or(|wait| wait.seconds <= MAX_WAIT));
         }
     }
 }

@@ -119,8 +119,10 @@ pub fn fingerprint(
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::fields::arbitrary::quick;
 
     fn of(name: &'static str, value: &str) -> Result<Wishes, ApiError> {
         let mut headers = HeaderMap::new();
@@ -189,6 +191,44 @@ mod tests {
             ["a", "\"a\"", "a b", "\"a b\"", "\"\"", "\"", "a\"b", "a\\b", "~!#[]", &long[0], &long[1]]
         {
             assert_eq!(of("idempotency-key", text).is_ok(), allowed.is_match(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(quick())]
+
+        #[test]
+        fn every_way_to_write_a_duration_is_read(hours in 0_u64..168, minutes in 0_u64..60, seconds in 0_u64..60) {
+            let total = (hours * 60 + minutes) * 60 + seconds;
+            prop_assume!(total > 0);
+            let units = [(hours, 'h'), (minutes, 'm'), (seconds, 's')];
+            let short: String =
+                units.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+            for text in [total.to_string(), format!("{total}s"), short] {
+                let deadline = of("cancel-after", &text).unwrap().deadline;
+                prop_assert_eq!(deadline, Some(Duration::from_secs(total)), "{}", text);
+            }
+        }
+
+        #[test]
+        fn any_duration_is_within_bounds_or_refused(text in "([0-9]{0,21}[hms]?){0,4}|[ -~]{0,20}") {
+            if let Ok(Wishes { deadline: Some(deadline), .. }) = of("cancel-after", &text) {
+                prop_assert!(JobOptions::DEADLINE_SECONDS.contains(&deadline.as_secs()), "{}", text);
+            }
+        }
+
+        #[test]
+        fn a_key_means_the_same_with_quotes_and_without(key in "[!#-\\[\\]-~]{1,255}") {
+            for text in [key.clone(), format!("\"{key}\""), format!(" {key}\t")] {
+                prop_assert_eq!(of("idempotency-key", &text).unwrap().key, Some(key.clone()));
+            }
+        }
+
+        #[test]
+        fn any_key_is_plain_or_refused(text in "[ -~\t]{0,300}") {
+            if let Ok(Wishes { key: Some(key), .. }) = of("idempotency-key", &text) {
+                prop_assert!((1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
         }
     }
 }

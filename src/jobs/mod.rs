@@ -194,6 +194,9 @@ pub struct JobResult {
     pub size: u64,
     /// Lower-case hex digest of the bytes.
     pub sha256: String,
+    /// What the requester should know about the dream; rows of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What a worker hands in with a finished dream.

@@ -160,11 +160,13 @@ fn from_xmp(packet: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::{
         super::{Picture, Samples, decode},
         *,
     };
-    use crate::spec::Encoding;
+    use crate::{fields::arbitrary::quick, spec::Encoding};
 
     const RECIPE: &str = "{\"layer\": \"a<b>&amp;\\\"c\\\"\", \"naïve\": 1}";
     const ENCODINGS: [Encoding; 4] = [
@@ -173,6 +175,9 @@ mod tests {
         Encoding { format: Format::Webp, quality: 90, lossless: false },
         Encoding { format: Format::Webp, quality: 90, lossless: true },
     ];
+
+    /// How files of the formats begin.
+    const STARTS: [&[u8]; 4] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1", b"RIFF\0\0\0\0WEBP", b""];
 
     fn picture(alpha: Option<Vec<u8>>) -> Picture {
         let rgb = (0..7 * 5 * 3).map(|index| index * 2).collect();
@@ -208,5 +213,40 @@ mod tests {
             }
         }
         assert_eq!(extract(b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffiTXt"), None);
+    }
+
+    proptest! {
+        #![proptest_config(quick())]
+
+        #[test]
+        fn any_recipe_travels_in_every_format(recipe in "(?s).{0,300}|[&<>\"amp;ltgquo]{0,60}") {
+            for encoding in ENCODINGS {
+                let file = embed(picture(None).encode(encoding).unwrap(), encoding.format, &recipe).unwrap();
+                prop_assert_eq!(extract(&file), Some(recipe.clone()), "{:?}", encoding);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_have_no_recipe(
+            start in proptest::sample::select(&STARTS[..]),
+            rest in vec(any::<u8>(), 0..200),
+        ) {
+            // No panic, and no recipe either: the keyword does not come about by chance.
+            prop_assert_eq!(extract(&[start, &rest].concat()), None);
+        }
+
+        #[test]
+        fn files_with_changed_bytes_are_survived(
+            encoding in proptest::sample::select(&ENCODINGS[..]),
+            changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut file = embed(picture(None).encode(encoding).unwrap(), encoding.format, RECIPE).unwrap();
+            for (index, byte) in changes {
+                let at = index.index(file.len());
+                file[at] = byte;
+            }
+            let found = extract(&file);
+            prop_assert!(found.is_none_or(|recipe| recipe.len() <= file.len()));
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
@@ -36,6 +39,9 @@ pub(super) struct Dreamed {
     pub(super) image: Tensor,
     /// Octaves that were dreamed.
     pub(super) octaves: u32,
+    /// Whether no step has changed a single value. A dream that goes on after a checkpoint counts as changed: nobody knows
+    /// what the steps before it did.
+    pub(super) idle: bool,
     /// Time spent in the hooks.
     pub(super) telling: Duration,
 }
@@ -67,6 +73,7 @@ pub(super) fn dream(
     let count = octaves.sizes().len() as u32;
     let resume = resume.filter(|checkpoint| octaves.holds(checkpoint));
     let first = resume.as_ref().map_or(0, |checkpoint| checkpoint.octave + 1);
+    stepper.moved.set(resume.is_some());
     let mut image = match resume {
         Some(checkpoint) => checkpoint.image,
         None => octaves.base()?,
@@ -112,7 +119,7 @@ pub(super) fn dream(
     {
         mask.restore(&image, original)?;
     }
-    Ok(Dreamed { image, octaves: count, telling })
+    Ok(Dreamed { image, octaves: count, idle: !stepper.moved.get(), telling })
 }
 
 /// The octaves of a dream.
@@ -137,6 +144,8 @@ struct Stepper {
     laplacian: Laplacian,
     team: Team,
     library: bool,
+    /// Whether a step has changed the image.
+    moved: Cell<bool>,
 }
 
 impl Stepper {
@@ -149,6 +158,7 @@ impl Stepper {
             laplacian,
             team: Team::new(),
             library,
+            moved: Cell::new(false),
         })
     }
 
@@ -176,6 +186,10 @@ impl Stepper {
         };
         if let Some(mask) = mask {
             mask.apply(gradient)?;
+        }
+        // Mostly the first step settles this, so it costs one pass in the whole dream. What is not a number is not zero.
+        if !self.moved.get() && sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))? != 0.0 {
+            self.moved.set(true);
         }
         if image::climb(&self.team, image, gradient, factor as f32) {
             return Ok(());

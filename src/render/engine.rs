@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
 };
@@ -17,6 +18,7 @@ use super::{
     finish,
     library::Kernels,
     mask::Mask,
+    notes::{Outcome, notes},
     objective::Goal,
     original::Original,
     precision,
@@ -26,7 +28,7 @@ use super::{
 use crate::{
     digest,
     models::Model,
-    picture,
+    picture::{self, PictureError},
     spec::{DreamSpec, Encoding, Format, Noise, Precision},
 };
 
@@ -94,6 +96,8 @@ impl Engine {
         let resume =
             resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, self.device)).transpose()?;
         let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
+        // They are of no more use, and a file may be as large as what it was decoded to.
+        (request.input, request.mask) = (None, None);
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let passes = network.passes();
@@ -111,13 +115,14 @@ impl Engine {
             passes.watch();
         }
         let started = Instant::now();
-        let Dreamed { image: dreamed, octaves, telling } =
+        let Dreamed { image: dreamed, octaves, idle, telling } =
             dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
         let render_seconds = started.elapsed().as_secs_f64();
         let profile = passes.watched(render_seconds)?;
         let score = walk.score(&dreamed)?;
         // Those who share it need not wait for this render any more.
         drop(network);
+        let notes = notes(spec, mask.as_ref(), &Outcome { octaves, idle, score })?;
         finish::restore_original(spec, &original, &dreamed)?;
         if spec.auto_contrast {
             finish::set_contrast(&dreamed)?;
@@ -138,7 +143,7 @@ impl Engine {
             width: picture.width,
             height: picture.height,
             score,
-            notes: notes(spec, octaves),
+            notes,
             render_seconds,
             telling_seconds: telling.as_secs_f64(),
             profile,
@@ -184,12 +189,13 @@ impl Input {
             return Ok(Self { original, mask: None, alpha: None });
         }
         let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
-        let picture = picture::decode(file, max_pixels)?;
+        let picture = guarded(|| picture::decode(file, max_pixels))?;
         let original = Original::new(&picture, device)?;
         let mask = match (spec.mask, request.mask.as_deref()) {
             (Some(masking), Some(file)) => {
-                let mask = picture::decode_mask(file, max_pixels)?;
-                picture::check_mask((mask.width, mask.height), (picture.width, picture.height))?;
+                let mask = guarded(|| picture::decode_mask(file, max_pixels)).map_err(RenderError::Mask)?;
+                picture::check_mask((mask.width, mask.height), (picture.width, picture.height))
+                    .map_err(RenderError::Mask)?;
                 Some(Mask::new(&mask, masking.feather, device)?)
             }
             (Some(_), None) => return Err(RenderError::NoMask),
@@ -230,14 +236,22 @@ fn finished_octave(
     })
 }
 
-/// What the requester should know about a dream.
-fn notes(spec: &DreamSpec, octaves: u32) -> Vec<String> {
-    let mut notes = Vec::new();
-    if octaves < spec.octaves {
-        notes.push(format!(
-            "{octaves} of {} octaves were dreamed: the image is too small for a coarser one",
-            spec.octaves
-        ));
+/// Decodes with `decode`. A decoder that panics has met a damaged or hostile file: the file is at fault, not the renderer.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        let reason = "the decoder gave up".to_owned();
+        Err(PictureError::Undecodable { format: "image", reason })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_blames_the_file() {
+        let refused = guarded::<()>(|| panic!("index out of bounds")).unwrap_err();
+        assert_eq!(refused.to_string(), "the image file cannot be decoded: the decoder gave up");
+        assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
     }
-    notes
 }

@@ -40,6 +40,11 @@ impl Mask {
         Ok(Self { values: soft.f_round()?.f_to_kind(Kind::Uint8)? })
     }
 
+    /// Whether the dream may grow nowhere.
+    pub(super) fn is_black(&self) -> Result<bool, RenderError> {
+        Ok(self.values.f_max()?.f_double_value(&[])? == 0.0)
+    }
+
     /// The mask for an octave of this size.
     pub(super) fn at(&self, height: i64, width: i64) -> Result<OctaveMask, RenderError> {
         let weights = if self.values.extent()? == (height, width) {

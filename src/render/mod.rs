@@ -15,6 +15,7 @@ mod laplacian;
 mod library;
 mod mask;
 mod native;
+mod notes;
 mod objective;
 mod original;
 #[doc(hidden)]
@@ -175,6 +176,9 @@ pub enum RenderError {
     /// The input cannot be decoded or the result not encoded.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// The mask cannot be decoded, or does not cover the image.
+    #[error("the mask: {0}")]
+    Mask(#[source] PictureError),
     /// The spec starts from an image, and none was given.
     #[error("there is no image to dream on, and the spec does not start from noise")]
     NoInput,
@@ -227,6 +231,7 @@ impl RenderError {
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Picture(_)
+            | Self::Mask(_)
             | Self::NoInput
             | Self::NoMask
             | Self::TooLarge(_)

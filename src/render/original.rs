@@ -28,15 +28,27 @@ pub(super) struct Original {
 impl Original {
     /// Moves the colours of a decoded picture to `device`.
     pub(super) fn new(picture: &Picture, device: Device) -> Result<Self, RenderError> {
-        let stored = match &picture.rgb {
-            Samples::Eight(values) => Tensor::f_from_slice(values)?,
-            Samples::Sixteen(values) => {
-                // libtorch has no arithmetic on unsigned 16-bit integers: the signed ones, shifted.
-                let signed: Vec<i16> = values.iter().map(|&value| (value ^ 0x8000) as i16).collect();
-                Tensor::f_from_slice(&signed)?
-            }
+        let (height, width) = (i64::from(picture.height), i64::from(picture.width));
+        let kind = match &picture.rgb {
+            Samples::Eight(_) => Kind::Uint8,
+            // libtorch has no arithmetic on unsigned 16-bit integers: the signed ones, shifted.
+            Samples::Sixteen(_) => Kind::Int16,
         };
-        Ok(Self { pixels: planar(&stored, picture.height.into(), picture.width.into(), device)? })
+        let pixels = Tensor::f_empty([1, 3, height, width], (kind, device))?;
+        // Strip by strip: a copy of a large picture would be the most that is ever held of it.
+        for span in strips(height, width) {
+            let [from, to] = [span.start, span.start + span.length].map(|row| (row * width * 3) as usize);
+            let strip = match &picture.rgb {
+                Samples::Eight(values) => Tensor::f_from_slice(values.get(from..to).unwrap_or_default())?,
+                Samples::Sixteen(values) => {
+                    let values = values.get(from..to).unwrap_or_default().iter();
+                    let signed: Vec<i16> = values.map(|&value| (value ^ 0x8000) as i16).collect();
+                    Tensor::f_from_slice(&signed)?
+                }
+            };
+            rows(&pixels, span)?.f_copy_(&planar(&strip, span.length, width, device)?)?;
+        }
+        Ok(Self { pixels })
     }
 
     /// A start from noise: 100 plus a random number in [0, 1), from a ChaCha8 stream that no octave uses.

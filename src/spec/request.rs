@@ -222,10 +222,11 @@ fn read_objectives(
 
 /// One objective; what is wrong with it is noted in `fields`.
 fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
-    let kind = fields.choice::<ObjectiveKind>("kind").unwrap_or(ObjectiveKind::L2);
+    let kind = fields.choice("kind");
     let layer = fields.name("layer");
     let channels = fields.numbers("channels", 0, MAX_INDEX).unwrap_or_default();
     let class = fields.number("class", 0, MAX_INDEX);
+    let kind = kind.unwrap_or_else(|| default_kind(class, &channels));
     let weight = fields.number("weight", -1000.0, 1000.0).unwrap_or(1.0);
     let layer = layer.or_else(|| default_layer(fields, kind, model?)).unwrap_or_default();
     let mut objective = Objective { kind, layer, channels, class, weight };
@@ -239,6 +240,16 @@ fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
         None => {}
     }
     objective
+}
+
+/// What is meant where no kind is named: classes are for `class`, single channels are maximised by their mean, as in
+/// the article, and whole layers by their [`ObjectiveKind::L2`].
+fn default_kind(class: Option<u32>, channels: &[u32]) -> ObjectiveKind {
+    match (class, channels) {
+        (Some(_), _) => ObjectiveKind::Class,
+        (None, [_, ..]) => ObjectiveKind::Mean,
+        (None, []) => ObjectiveKind::L2,
+    }
 }
 
 /// What is meant where no layer is named; a model without such a layer is noted in `fields`.

@@ -2,8 +2,15 @@
 
 use serde_json::json;
 
+use proptest::prelude::*;
+use serde_json::Value;
+
 use super::*;
 use crate::{
+    fields::{
+        FieldError,
+        arbitrary::{json, quick},
+    },
     graph::{Array, Network, Node, NodeId, Op},
     models::{Catalogue, Model},
 };
@@ -194,4 +201,134 @@ fn classes_have_a_layer_of_their_own() {
     }
     let errors = mistakes(json!({ "format": "jpeg", "lossless": true }));
     assert_eq!(errors.len(), 1, "{errors:?}");
+}
+
+#[test]
+fn the_kind_follows_from_what_is_given() {
+    let kind = |objective: Value| {
+        let spec = resolve("", json!({ "objectives": [objective] }), &catalogue(), Start::Image).unwrap();
+        spec.objectives[0].kind
+    };
+    assert_eq!(kind(json!({})), ObjectiveKind::L2);
+    assert_eq!(kind(json!({ "layer": "features", "channels": [] })), ObjectiveKind::L2);
+    assert_eq!(kind(json!({ "channels": [1] })), ObjectiveKind::Mean);
+    assert_eq!(kind(json!({ "kind": null, "channels": [1, 2] })), ObjectiveKind::Mean);
+    assert_eq!(kind(json!({ "kind": "l2", "channels": [1] })), ObjectiveKind::L2);
+    assert_eq!(kind(json!({ "class": 2 })), ObjectiveKind::Class);
+    assert_eq!(kind(json!({ "kind": "probability", "class": 2 })), ObjectiveKind::Probability);
+    let both = mistakes(json!({ "objectives": [{ "class": 2, "channels": [1] }] }));
+    assert_eq!(both, ["/spec/objectives/0/channels: belong to objectives of kind \"mean\" and \"l2\" only"]);
+}
+
+/// Names of a spec's members, and of those of its objects.
+const NAMES: [&str; 28] = [
+    "model",
+    "preset",
+    "noise",
+    "objectives",
+    "octaves",
+    "octave_scale",
+    "octave_mode",
+    "iterations",
+    "step",
+    "normalization",
+    "laplacian_levels",
+    "tile_size",
+    "tiling",
+    "jitter",
+    "seed",
+    "precision",
+    "blend",
+    "preserve_colors",
+    "auto_contrast",
+    "mask",
+    "format",
+    "quality",
+    "lossless",
+    "recipe",
+    "kind",
+    "layer",
+    "channels",
+    "class",
+];
+
+/// Words that are right somewhere.
+const WORDS: [&str; 14] = [
+    "small",
+    "features",
+    "logits",
+    "naive",
+    "deepdream",
+    "enlarge",
+    "laplacian",
+    "article",
+    "fp32",
+    "jpeg",
+    "webp",
+    "mean",
+    "class",
+    "l2",
+];
+
+/// JSON that comes close to a spec: the right names, often with the wrong values.
+fn nearly_a_spec() -> impl Strategy<Value = Value> {
+    let word = prop_oneof![
+        proptest::sample::select(&WORDS[..]).prop_map(Value::from),
+        (0_u32..5).prop_map(Value::from),
+        (0_i32..150).prop_map(|number| Value::from(f64::from(number) / 10.0)),
+        any::<bool>().prop_map(Value::from),
+        proptest::collection::vec(0_u32..4, 0..3).prop_map(Value::from),
+        json(),
+    ];
+    let object = |value| {
+        proptest::collection::hash_map(proptest::sample::select(&NAMES[..]), value, 0..6)
+            .prop_map(|map| map.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Value>())
+    };
+    let inner = prop_oneof![object(word.clone().boxed()), word.clone()].boxed();
+    let list = proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from);
+    object(prop_oneof![3 => word, 1 => inner, 1 => list].boxed())
+}
+
+/// What has to be so for whatever is sent.
+fn check(value: Value, start: Start) -> Result<(), TestCaseError> {
+    let (length, wanted) = (value.to_string().len(), value.clone());
+    match resolve("/spec", value, &catalogue(), start) {
+        Ok(spec) => {
+            let stored = serde_json::to_value(&spec).unwrap();
+            prop_assert_eq!(serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(), spec.clone());
+            prop_assert_eq!(resolve("", stored, &catalogue(), start).unwrap(), spec);
+        }
+        Err(errors) => {
+            prop_assert!(!errors.is_empty());
+            // Some mistakes for each value that was sent, each a few times as long as what it is about; a few more for
+            // what is missing.
+            prop_assert!(errors.len() <= 4 + 2 * length, "{} mistakes in {wanted}", errors.len());
+            for FieldError { pointer, detail } in errors {
+                prop_assert!(
+                    pointer.len() <= 100 + 2 * length && detail.len() <= 600 + 6 * length,
+                    "{detail}"
+                );
+                prop_assert!(pointer.starts_with("/spec") || pointer == "/image", "{pointer}");
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(quick())]
+
+    #[test]
+    fn any_json_is_a_spec_or_told_what_is_wrong(value in json()) {
+        for start in [Start::Image, Start::Masked, Start::Nothing { image: "/image" }] {
+            check(value.clone(), start)?;
+        }
+    }
+
+    #[test]
+    fn what_comes_close_to_a_spec_is_too(value in nearly_a_spec()) {
+        for start in [Start::Image, Start::Masked, Start::Nothing { image: "/image" }] {
+            check(value.clone(), start)?;
+        }
+    }
 }

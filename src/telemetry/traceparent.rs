@@ -74,7 +74,10 @@ impl FromStr for TraceParent {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fields::arbitrary::quick;
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -102,6 +105,26 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
         ] {
             assert_eq!(wrong.parse::<TraceParent>(), Err(NoTraceParent), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(quick())]
+
+        #[test]
+        fn every_traceparent_is_read(trace in 1..=u128::MAX, span in 1..=u64::MAX, flags in any::<u8>()) {
+            let parent: TraceParent = format!("00-{trace:032x}-{span:016x}-{flags:02x}").parse().unwrap();
+            prop_assert_eq!(parent.to_string(), format!("00-{trace:032x}-{span:016x}-{:02x}", flags & 1));
+        }
+
+        #[test]
+        fn any_text_is_a_traceparent_or_none(
+            text in "[0-9a-fF]{0,3}-?[0-9a-f]{0,33}-?[0-9a-f]{0,17}-?[0-9a-f]{0,3}(-.{0,5})?|.{0,60}",
+        ) {
+            // What is read is written again as what it was read as.
+            if let Ok(parent) = text.parse::<TraceParent>() {
+                prop_assert_eq!(parent.to_string().parse(), Ok(parent));
+            }
         }
     }
 }

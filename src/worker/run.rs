@@ -220,7 +220,7 @@ async fn store(
     progress: Option<Progress>,
     cancel: &CancelFlag,
 ) -> Result<Finished, AttemptError> {
-    let Rendered { image, width, height, score, render_seconds, .. } = rendered;
+    let Rendered { image, width, height, score, notes, render_seconds, .. } = rendered;
     let result = JobResult {
         lease: lease.token,
         media_type: job.spec.format.media_type().into(),
@@ -229,6 +229,7 @@ async fn store(
         score,
         size: image.len() as u64,
         sha256: digest::sha256(&image),
+        notes,
     };
     let image = Bytes::from(image);
     insist(context, cancel, || context.objects.put(ObjectKey::result_under(lease), image.clone())).await?;

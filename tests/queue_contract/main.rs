@@ -157,6 +157,7 @@ fn finished(lease: Lease) -> Finished {
             score: 1.5,
             size: 12,
             sha256: "abc".into(),
+            notes: vec!["faint".into()],
         },
         render_seconds: 2.5,
         progress: Some(progress(1.0)),

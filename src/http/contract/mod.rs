@@ -31,7 +31,7 @@ pub fn job_example() -> Value {
             "model": "efficientnet-lite0",
             "preset": "deepdream-lapnorm",
             "objectives": [{ "kind": "l2", "layer": "block2", "weight": 1.0 }],
-            "octaves": 2,
+            "octaves": 4,
             "octave_scale": 1.4,
             "octave_mode": "carry-detail",
             "iterations": 2,
@@ -73,6 +73,7 @@ pub fn job_example() -> Value {
             "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "score": 0.91,
         },
+        "notes": ["2 of 4 octaves were dreamed: the image is too small for a coarser one"],
         "metrics": {
             "queue_seconds": 0.012, "render_seconds": 0.43, "megapixel_iterations": 0.012242,
             "predicted_seconds": 0.471, "predicted_memory_mb": 4.7,

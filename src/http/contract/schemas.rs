@@ -179,7 +179,8 @@ pub struct MaskingRequest {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveRequest {
-    /// What is measured in the layer; `l2` if absent.
+    /// What is measured in the layer. If absent: `class` where `class` is given, `mean` where `channels` are given, `l2`
+    /// otherwise.
     kind: Option<ObjectiveKind>,
     /// A layer of the model; its default layer if absent.
     #[schema(example = "block5")]

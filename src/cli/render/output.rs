@@ -1,0 +1,245 @@
+//! Where a dream goes: found out and opened before the render begins, so that a typo costs nothing, and never one of the
+//! files that the dream is made from.
+//!
+//! A file appears whole or not at all: a temporary one beside it is renamed when it is complete, and goes when anything
+//! fails. Standard output, pipes and devices cannot be renamed over and are written to at the end.
+
+use std::{
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::NamedTempFile;
+
+use super::{super::Failure, input::Source};
+use crate::spec::Format;
+
+/// A place for the dream that may be used; nothing is open yet.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// As it was given.
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Stdout,
+    /// A pipe, a device, or whatever else cannot be replaced by a file.
+    Special(PathBuf),
+    File {
+        path: PathBuf,
+        /// What is there already.
+        old: Option<Metadata>,
+    },
+}
+
+/// A place for the dream that is open.
+#[derive(Debug)]
+pub(super) struct Output {
+    name: String,
+    opened: Opened,
+}
+
+#[derive(Debug)]
+enum Opened {
+    Stdout,
+    Special(File),
+    File { file: NamedTempFile, path: PathBuf },
+}
+
+impl Target {
+    /// Looks at what `-o` names. Without `force` it must be none of `sources`.
+    ///
+    /// # Errors
+    /// A folder, a terminal, a source.
+    pub(super) fn new(path: &Path, sources: &[(&str, Source)], force: bool) -> Result<Self, Failure> {
+        let (name, kind, there) = if path == Path::new("-") {
+            if io::stdout().is_terminal() {
+                return Err(
+                    "standard output is a terminal; name a file, or lead the picture elsewhere with > or |"
+                        .into(),
+                );
+            }
+            ("standard output".to_owned(), Kind::Stdout, stdout_metadata())
+        } else {
+            let there = fs::metadata(path).ok();
+            let name = path.display().to_string();
+            if there.as_ref().is_some_and(Metadata::is_dir) {
+                return Err(format!("{name} is a folder; name a file").into());
+            }
+            let regular = there.as_ref().is_none_or(Metadata::is_file) && !is_of_the_system(path);
+            let kind = match regular {
+                // Through links, as every program writes: the link stays.
+                true => Kind::File {
+                    path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
+                    old: there.clone(),
+                },
+                false => Kind::Special(path.to_owned()),
+            };
+            (name, kind, there)
+        };
+        if let Some(there) = there.filter(Metadata::is_file).filter(|_| !force) {
+            let mut same = sources.iter().filter(|(_, source)| source.is(&there, path));
+            if let Some((role, source)) = same.next() {
+                let detail = format!("{name} is the {role}, {source}: the dream would replace it");
+                return Err(format!("{detail}; choose another name, or add --force").into());
+            }
+        }
+        Ok(Self { name, kind })
+    }
+
+    /// The format that the ending says, or else `wanted`; none where nothing says one, and it need not.
+    ///
+    /// # Errors
+    /// Where the two disagree, or a file has another ending and nothing is wanted.
+    pub(super) fn format(&self, wanted: Option<Format>) -> Result<Option<Format>, Failure> {
+        let name = &self.name;
+        let ending = match &self.kind {
+            Kind::Stdout => None,
+            Kind::Special(_) | Kind::File { .. } => ending(name),
+        };
+        match (ending, wanted, &self.kind) {
+            (Some(ending), Some(wanted), _) if ending != wanted => {
+                let [ending, wanted] = [ending, wanted].map(Format::extension);
+                Err(format!("{name} ends as a {ending} file, and --format says {wanted}; change one of them")
+                    .into())
+            }
+            (None, None, Kind::File { .. }) => Err(format!(
+                "{name}: the output must end in .png, .jpg, .jpeg or .webp, or --format must say what it is"
+            )
+            .into()),
+            (ending, wanted, _) => Ok(ending.or(wanted)),
+        }
+    }
+
+    /// Whether the picture itself goes to standard output.
+    pub(super) fn is_stdout(&self) -> bool {
+        match &self.kind {
+            Kind::Stdout => true,
+            Kind::Special(path) => {
+                let ours = stdout_metadata().as_ref().and_then(identity);
+                ours.is_some() && ours == fs::metadata(path).ok().as_ref().and_then(identity)
+            }
+            Kind::File { .. } => false,
+        }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// A folder that is not there or takes no files; a pipe or a device that cannot be written to.
+    pub(super) fn open(self) -> Result<Output, Failure> {
+        let Self { name, kind } = self;
+        let opened = match kind {
+            Kind::Stdout => Opened::Stdout,
+            Kind::Special(path) => {
+                // What a shell has written there with >> stays.
+                let file = OpenOptions::new().append(true).open(path);
+                Opened::Special(file.map_err(|error| format!("{name}: {error}"))?)
+            }
+            Kind::File { path, old } => {
+                let file = temporary(&path, old.as_ref()).map_err(|error| format!("{name}: {error}"))?;
+                Opened::File { file, path }
+            }
+        };
+        Ok(Output { name, opened })
+    }
+}
+
+impl Output {
+    /// The file that has to go if the program is ended in the middle.
+    pub(super) fn temporary(&self) -> Option<PathBuf> {
+        match &self.opened {
+            Opened::File { file, .. } => Some(file.path().to_owned()),
+            Opened::Stdout | Opened::Special(_) => None,
+        }
+    }
+
+    /// As it was given.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes the dream.
+    ///
+    /// # Errors
+    /// What the system says, such as that the disk is full.
+    pub(super) fn write(self, picture: &[u8]) -> Result<(), Failure> {
+        let Self { name, opened } = self;
+        let written = match opened {
+            Opened::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(picture).and_then(|()| out.flush())
+            }
+            Opened::Special(mut file) => file.write_all(picture),
+            Opened::File { mut file, path } => file
+                .write_all(picture)
+                .and_then(|()| file.persist(path).map(drop).map_err(|error| error.error)),
+        };
+        // As text: a pipe that nobody reads has swallowed a dream, which is a failure here.
+        Ok(written.map_err(|error| format!("{name}: {error}"))?)
+    }
+}
+
+/// A file beside `path`, with the permissions that the picture will have: those of the `old` one, or of any new file.
+fn temporary(path: &Path, old: Option<&Metadata>) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".reverie-").suffix(".tmp");
+    // Less what the umask takes.
+    #[cfg(unix)]
+    let new = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(new);
+    let file = builder.tempfile_in(folder)?;
+    if let Some(old) = old {
+        file.as_file().set_permissions(old.permissions())?;
+    }
+    Ok(file)
+}
+
+/// Whether the path names something of the running system, such as `/dev/stdout`, even where that is a plain file.
+fn is_of_the_system(path: &Path) -> bool {
+    cfg!(unix) && (path.starts_with("/dev/") || path.starts_with("/proc/"))
+}
+
+/// What the ending of a name says about the format.
+fn ending(name: &str) -> Option<Format> {
+    let ending = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "png" => Some(Format::Png),
+        "jpg" | "jpeg" => Some(Format::Jpeg),
+        "webp" => Some(Format::Webp),
+        _ => None,
+    }
+}
+
+/// What standard output is.
+fn stdout_metadata() -> Option<Metadata> {
+    #[cfg(unix)]
+    return metadata_of(&io::stdout());
+    #[cfg(not(unix))]
+    None
+}
+
+/// What an open file is, without opening it again: that would wait at a pipe.
+#[cfg(unix)]
+pub(super) fn metadata_of(open: &impl std::os::fd::AsFd) -> Option<Metadata> {
+    File::from(open.as_fd().try_clone_to_owned().ok()?).metadata().ok()
+}
+
+/// Device and inode, which two names of one file share.
+pub(super) fn identity(file: &Metadata) -> Option<(u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some((file.dev(), file.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        None
+    }
+}
