@@ -342,7 +342,14 @@ fn read_recipe(path: &Path) -> Result<Recipe, Failure> {
     let text = picture::recipe::extract(&file);
     let text =
         text.ok_or_else(|| format!("{}: this image carries no recipe of this program", path.display()))?;
-    Ok(serde_json::from_str(&text).map_err(|error| format!("{}: its recipe: {error}", path.display()))?)
+    let wrong = |error: String| format!("{}: its recipe: {error}", path.display());
+    let recipe: Recipe = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let told: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    // What is not known here would make another dream.
+    if let Some(unknown) = spec::unknown_member(&told["spec"], &recipe.spec) {
+        Err(wrong(format!("\"{unknown}\" is not known to this version of the program")))?;
+    }
+    Ok(recipe)
 }
 
 /// A replay with other weights is another dream; another input or machine is worth a word.

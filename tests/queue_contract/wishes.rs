@@ -13,7 +13,13 @@ fn deadline(seconds: u64) -> JobOptions {
 }
 
 fn keyed(fingerprint: &str) -> NewJob {
-    let idempotency = Some(Idempotency { key: "key".into(), fingerprint: fingerprint.into() });
+    worded(fingerprint, fingerprint)
+}
+
+/// A wish by what this version makes of it and by its words.
+fn worded(fingerprint: &str, request: &str) -> NewJob {
+    let (fingerprint, request) = (fingerprint.into(), request.into());
+    let idempotency = Some(Idempotency { key: "key".into(), fingerprint, request });
     NewJob { idempotency, ..NewJob::new(JobId::new(), spec()) }
 }
 
