@@ -53,6 +53,8 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// Whether there is a worker: without one, jobs stay queued.
     pub works: bool,
+    /// What renders instead of libtorch, if anything does.
+    pub renderer: Option<Renderer>,
     pub clock: Clock,
     pub folder: TempDir,
 }
@@ -62,7 +64,14 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.storage.dir = folder.path().join("data");
-        Self { config, catalogue: catalogue().await, works: true, clock: Clock::system(), folder }
+        Self {
+            config,
+            catalogue: catalogue().await,
+            works: true,
+            renderer: None,
+            clock: Clock::system(),
+            folder,
+        }
     }
 
     pub async fn start(self) -> TestServer {
@@ -73,7 +82,8 @@ impl Setup {
             max_pixels: self.config.limits.max_pixels,
             profile: false,
         };
-        let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
+        let renderer = || self.renderer.clone().unwrap_or_else(|| Renderer::start(&options).unwrap());
+        let renderers = if self.works { vec![renderer()] } else { Vec::new() };
         let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };
         let app = App::assemble(self.config, self.catalogue, renderers, self.clock).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
