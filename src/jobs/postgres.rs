@@ -8,6 +8,7 @@
 //!
 //! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations.md` on PgBouncer.
 
+mod claims;
 mod connect;
 mod crews;
 mod desk;
@@ -44,9 +45,6 @@ use crate::{
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
 const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
 
-/// Jobs that cannot be read here and are met by one look for work; the next look goes on from there.
-const STEPPED_OVER: usize = 16;
-
 /// What a client asks for is given up after this time, so that all of them are answered soon while the server is away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -55,10 +53,6 @@ const CHANGE: &str = sql::change!("reverie_now($10)");
 const IS_OVERDUE: &str = sql::overdue!("reverie_now($1)", "LIMIT 1");
 const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED");
 const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
-
-/// A claim whose answer was lost.
-const CLAIMED: &str =
-    concat!("SELECT ", sql::uncounted!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
 
 /// See the module's description.
 #[derive(Debug)]
@@ -137,18 +131,6 @@ impl PostgresQueue {
             }
             // Somebody has asked for it to stop meanwhile, or taken it away: it is looked at again.
         }
-    }
-
-    /// Gives back unharmed what was claimed and cannot be read here: others are told of it, and this process is not.
-    async fn put_back(&self, lease: Lease) -> Result<(), QueueError> {
-        let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
-        // Whoever was faster has dealt with it.
-        let Some(row) = held.fetch_optional(&self.pool).await? else { return Ok(()) };
-        let (before, extras) = (row::facts(&row)?, Extras::default());
-        let change = Change::new(lease.job, before, Event::Released, extras, self.options.max_attempts)?;
-        self.write(&change.held_by(lease.token)).await?;
-        self.hints.changed(lease.job);
-        Ok(())
     }
 
     /// Writes a transition by itself; `None` where the job is not any more what it was.
@@ -242,37 +224,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
-        for _ in 0..STEPPED_OVER {
-            let token = Uuid::new_v4();
-            let claimed = sqlx::query(CLAIM)
-                .bind(worker)
-                .bind(token.to_string())
-                .bind(millis(self.options.lease))
-                .bind(self.now())
-                .bind(self.unreadable.left())
-                .fetch_optional(&self.pool);
-            let claimed = match claimed.await.map_err(QueueError::from) {
-                // It may have been done, and would cost the job an attempt if nobody knew of it.
-                Err(error) if error.is_down() => {
-                    let mine = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
-                    Some(mine.await?.ok_or(error)?)
-                }
-                claimed => claimed?,
-            };
-            let Some(row) = claimed else { return Ok(None) };
-            match row::job(&row) {
-                Ok(job) => {
-                    self.hints.changed(job.id);
-                    return Ok(Some(Claim { lease: Lease { job: job.id, token }, job }));
-                }
-                Err(QueueError::Corrupt { id, problem }) => {
-                    self.unreadable.leave(id, &problem);
-                    self.put_back(Lease { job: row::job_id(&row)?, token }).await?;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
+        self.take(worker).await
     }
 
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {

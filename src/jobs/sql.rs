@@ -64,15 +64,16 @@ pub(super) const SELECT: &str = select!("WHERE id = $1");
 macro_rules! list {
     ($condition:literal) => {
         concat!(
-            "WITH page AS (
+            "WITH page AS MATERIALIZED (
                 SELECT ", $crate::jobs::sql::columns!(), " FROM jobs WHERE (created_at, id) < ($1, $2) ", $condition, "
                 ORDER BY created_at DESC, id DESC LIMIT $3
-            ), places AS (
-                SELECT id AS waiting, row_number() OVER (ORDER BY rank, id) AS place,
-                    sum(coalesce(predicted_seconds, 10.0)) OVER (
-                        ORDER BY rank, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                    ) AS seconds
+            ), line AS MATERIALIZED (
+                SELECT id AS waiting, 1 + count(*) OVER ahead AS place,
+                    sum(coalesce(predicted_seconds, 10.0)) OVER ahead AS seconds
                 FROM jobs WHERE state = 'queued' AND (SELECT count(*) FROM page WHERE page.state = 'queued') > 0
+                WINDOW ahead AS (ORDER BY rank, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            ), places AS MATERIALIZED (
+                SELECT waiting, place, seconds FROM line WHERE waiting IN (SELECT id FROM page)
             ), busy AS (
                 SELECT coalesce(sum(", left!(), "), 0.0) AS seconds FROM jobs WHERE state = 'running'
             )

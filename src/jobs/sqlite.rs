@@ -5,6 +5,7 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod claims;
 mod desk;
 mod fresh;
 mod upkeep;
@@ -18,7 +19,6 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
-use uuid::Uuid;
 
 use desk::SqliteDesk;
 use fresh::Fresh;
@@ -49,9 +49,6 @@ const READERS: u32 = 4;
 
 const ENQUEUE: &str = sql::enqueue!("$3");
 const CLAIM: &str = sql::claim!("$4", "", "id NOT IN (SELECT value FROM json_each($5))");
-
-/// Jobs that cannot be read here and are met by one look for work; the next look goes on from there.
-const STEPPED_OVER: usize = 16;
 
 const BEAT: &str = sql::beat!("$5");
 const CHANGE: &str = sql::change!("$10");
@@ -201,29 +198,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
-        for _ in 0..STEPPED_OVER {
-            let (token, left) = (Uuid::new_v4(), serde_json::Value::from(self.unreadable.left()).to_string());
-            let mut transaction = self.writer.begin().await?;
-            let claimed = sqlx::query(CLAIM)
-                .bind(worker)
-                .bind(token.to_string())
-                .bind(millis(self.options.lease))
-                .bind(self.now().as_millis())
-                .bind(left)
-                .fetch_optional(&mut *transaction);
-            let Some(row) = claimed.await? else { return Ok(None) };
-            match row::job(&row) {
-                Ok(job) => {
-                    self.writer.commit(transaction).await?;
-                    self.signals.changed(job.id);
-                    return Ok(Some(Claim { lease: Lease { job: job.id, token }, job }));
-                }
-                // Rolled back: nothing has happened to it.
-                Err(QueueError::Corrupt { id, problem }) => self.unreadable.leave(id, &problem),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
+        self.take(worker).await
     }
 
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {

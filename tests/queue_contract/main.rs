@@ -320,4 +320,5 @@ contract!(
     erased_pictures_are_swept_until_they_are_gone,
     chores_are_done_by_one_for_all,
     a_probe_writes_and_disturbs_nobody,
+    the_words_or_what_they_mean_are_enough,
 );
