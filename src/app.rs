@@ -2,7 +2,7 @@
 
 mod store;
 
-use std::{fs::File, io, path::PathBuf, sync::Arc};
+use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::sync::Semaphore;
@@ -16,11 +16,15 @@ use crate::{
     metrics::Metrics,
     models::{self, Catalogue, ModelError},
     objects::{ObjectError, Objects},
+    recent::Recent,
     render::{RenderError, RenderOptions, Renderer},
-    worker::{self, Alive, Everywhere, Pace, Sweeper, WorkerContext, Workers},
+    worker::{self, Alive, Everywhere, Pace, Probe, Sick, Sweeper, WorkerContext, Workers},
 };
 
 pub use store::migrate;
+
+/// A sick worker looks after this time whether it is well again, and then ever more seldom.
+const FIRST_REST: Duration = Duration::from_secs(1);
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,9 @@ pub enum StartError {
     /// The renderer cannot be started.
     #[error("the renderer cannot be started: {0}")]
     Renderer(#[from] RenderError),
+    /// The device does not render a small dream.
+    #[error("the device cannot be used: {0} (worker.device)")]
+    Sick(#[from] Sick),
     /// Start-up work was cut off.
     #[error("start-up was cut off: {0}")]
     CutOff(#[from] tokio::task::JoinError),
@@ -91,9 +98,20 @@ pub struct AppState {
     pub decoders: Arc<Semaphore>,
     alive: Alive,
     draining: CancellationToken,
+    /// Whether something could be written to the job store lately.
+    written: Arc<Recent>,
 }
 
 impl AppState {
+    /// Whether the job store answers, and takes writes or did so a moment ago.
+    ///
+    /// # Errors
+    /// The reason why not, in words.
+    pub async fn check_queue(&self) -> Result<(), String> {
+        self.queue.ping().await.map_err(|error| error.to_string())?;
+        self.written.ask(false, async { self.queue.probe().await.map_err(|error| error.to_string()) }).await
+    }
+
     /// Whether the server is stopping.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
@@ -143,6 +161,7 @@ pub struct App {
     /// Removes what is past its time; it does so by itself once a minute.
     pub sweeper: Sweeper,
     workers: Workers,
+    sick: CancellationToken,
     /// Held until everything else has ended.
     _lock: Option<File>,
 }
@@ -190,7 +209,9 @@ impl App {
         let store::Opened { queue, lock } = store::open(&config, &clock).await?;
         let objects = Objects::configured(&config).await?;
         let pace = Arc::new(Pace::default());
+        let mut probe = None;
         if let Some(renderer) = renderers.first() {
+            probe = Probe::learn(renderer, &catalogue).await?.map(Arc::new);
             worker::calibrate(renderer, &catalogue, &pace).await;
         }
         let admission = Admission::new(&config.limits, renderers.len());
@@ -209,6 +230,9 @@ impl App {
             sweeper: sweeper.clone(),
             memory: admission.memory(),
             everywhere: Arc::clone(&everywhere),
+            probe,
+            sick: CancellationToken::new(),
+            first_rest: FIRST_REST,
         };
         let workers = Workers::start(&context, renderers);
         let uploads = Uploads::new(config.limits.max_uploads_mb);
@@ -227,13 +251,19 @@ impl App {
             decoders: Arc::new(Semaphore::new(cores.max(2))),
             alive: workers.alive(),
             draining: CancellationToken::new(),
+            written: Arc::default(),
         };
-        Ok(Self { state, sweeper, workers, _lock: lock })
+        Ok(Self { state, sweeper, workers, sick: context.sick, _lock: lock })
     }
 
     /// The routes, to be served on any listener.
     pub fn router(&self) -> Router {
         http::router(self.state.clone())
+    }
+
+    /// Ends once a worker is sick for good: whoever runs the server should start it anew.
+    pub fn sick(&self) -> impl Future<Output = ()> + use<> {
+        self.sick.clone().cancelled_owned()
     }
 
     /// Stops the work: new jobs are refused, jobs under way have until `grace` is over, and what is not

@@ -23,6 +23,8 @@ pub mod models;
 pub mod objects;
 pub mod picture;
 pub mod plan;
+pub mod private;
+pub mod recent;
 pub mod render;
 pub mod spec;
 pub mod telemetry;

@@ -28,11 +28,16 @@ use folder::Folder;
 use crate::{
     clock::Timestamp,
     config::{Config, Place, S3Config},
+    private,
+    recent::Recent,
 };
 use s3::S3;
 
 /// The folders that keys live in.
 const FOLDERS: [&str; 5] = ["inputs", "masks", "results", "checkpoints", "previews"];
+
+/// What is stored and deleted to see whether the store takes blobs.
+const PROBE: &str = "probe";
 
 /// A blob on its way out.
 pub struct Object {
@@ -52,8 +57,8 @@ pub struct Objects {
 /// What stands behind it.
 #[derive(Debug)]
 enum Kind {
-    /// Folders below this one.
-    Disk(Folder),
+    /// Folders below this one, and whether something could be written there lately.
+    Disk(Folder, Recent),
     Bucket(Box<S3>),
 }
 
@@ -94,16 +99,17 @@ impl Objects {
     pub fn local(root: &Path) -> Result<Self, ObjectError> {
         for folder in FOLDERS {
             let path = root.join(folder);
-            let prepared = fs::create_dir_all(&path).and_then(|()| remove_staged(&path));
+            let prepared = private::folder(&path).and_then(|()| remove_staged(&path));
             prepared.map_err(|source| ObjectError::Prepare { path: path.display().to_string(), source })?;
         }
         let store = LocalFileSystem::new_with_prefix(root).map_err(ObjectError::Open)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store), kind: Arc::new(Kind::Disk(Folder::mark(root)?)) })
+        let kind = Kind::Disk(Folder::mark(root)?, Recent::default());
+        Ok(Self { store: Arc::new(store), kind: Arc::new(kind) })
     }
 
-    /// Whether the store can be used at this moment. Of a bucket the answer may be some seconds old; of a disk it
-    /// says whether the folders are there, as they are not where it was unmounted. Writes nothing: a probe that
-    /// anyone may send should keep neither busy.
+    /// Whether the store can be used: a small blob is stored and deleted. The answer may be some seconds old, since a
+    /// probe that anyone may send should not keep the store busy. Whether a disk's folders are there, as they are not
+    /// where it was unmounted, is looked at every time.
     ///
     /// # Errors
     /// [`ObjectError::Away`] with what is missing.
@@ -120,15 +126,39 @@ impl Objects {
     }
 
     async fn look(&self, now: bool) -> Result<(), ObjectError> {
-        let folder = match &*self.kind {
+        let (folder, last) = match &*self.kind {
             Kind::Bucket(s3) => return s3.check(now).await,
-            Kind::Disk(folder) => folder,
+            Kind::Disk(folder, last) => (folder, last),
         };
         folder.check().await?;
         for name in FOLDERS {
             folder.check_inner(name).await?;
         }
-        Ok(())
+        let write = async {
+            self.write_probe(Bytes::from_static(b"reverie")).await.map_err(|source| error::reason(&source))
+        };
+        let written = last.ask(now, write).await;
+        written.map_err(|reason| ObjectError::Away { place: folder.name(), reason })
+    }
+
+    /// Whether there is room for a blob of so many bytes: one is stored and deleted.
+    ///
+    /// # Errors
+    /// [`ObjectError::Probe`] with the store's reason.
+    pub async fn check_room(&self, bytes: usize) -> Result<(), ObjectError> {
+        self.write_probe(vec![0; bytes].into()).await.map_err(ObjectError::Probe)
+    }
+
+    async fn write_probe(&self, bytes: Bytes) -> Result<(), object_store::Error> {
+        let path = object_store::path::Path::from(PROBE);
+        match &*self.kind {
+            Kind::Disk(..) => self.store.put(&path, bytes.into()).await.map(drop)?,
+            Kind::Bucket(_) => s3::put(&*self.store, &path, bytes).await?,
+        }
+        match self.store.delete(&path).await {
+            Err(source) if error::is_missing(&source) => Ok(()),
+            ended => ended,
+        }
     }
 
     /// Stores a blob, replacing one of the same name. It is durable, and visible as a whole, when this
@@ -138,7 +168,7 @@ impl Objects {
     /// When the store fails or is away; nothing is visible then.
     pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), ObjectError> {
         let stored = match &*self.kind {
-            Kind::Disk(folder) => {
+            Kind::Disk(folder, _) => {
                 folder.check().await?;
                 self.store.put(&key.path(), bytes.into()).await.map(drop)
             }
@@ -247,7 +277,7 @@ impl Objects {
     /// Why a blob could not be had. One that is not found is missing only where the store itself is there.
     async fn failed(&self, key: ObjectKey, source: object_store::Error) -> ObjectError {
         match (ObjectError::of(key, source), &*self.kind) {
-            (ObjectError::NotFound(key), Kind::Disk(folder)) => {
+            (ObjectError::NotFound(key), Kind::Disk(folder, _)) => {
                 folder.check().await.err().unwrap_or(ObjectError::NotFound(key))
             }
             (error, _) => error,

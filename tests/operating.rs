@@ -157,7 +157,8 @@ async fn nothing_is_accepted_while_the_storage_is_another() {
     }
     std::fs::remove_dir_all(&dir).unwrap();
     std::fs::rename(&away, &dir).unwrap();
-    assert_eq!(server.client.get("/readyz").await.status(), 200);
+    // Bad news is believed for a second.
+    server.client.until_found("/readyz").await;
     let id = server.client.submit(picture(64, 64), &quick()).await;
     server.client.dream(&id).await;
     server.client.dream(&done).await;

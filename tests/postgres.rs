@@ -244,21 +244,6 @@ async fn replicas_that_start_together_migrate_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_schema_is_refused() {
-    let Some(cluster) = cluster("postgres::a_newer_schema_is_refused") else { return };
-    let url = cluster.database().await;
-    open(&url, 10).await.close().await;
-    let mut connection = cluster.connect(&url).await;
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-        VALUES (9999, 'of tomorrow', true, '\\x00', 1)";
-    connection.execute(newer).await.unwrap();
-    let refused = PostgresQueue::open(&url, 2, options(10)).await.unwrap_err();
-    assert!(matches!(refused, QueueError::Newer { found: 9999, known: 1 }), "{refused}");
-    assert!(refused.to_string().contains("newer version of reverie"), "{refused}");
-    assert!(!refused.is_down());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_must_agree_until_they_are_migrated() {
     let Some(cluster) = cluster("postgres::settings_must_agree_until_they_are_migrated") else { return };
     let url = cluster.database().await;

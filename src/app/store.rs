@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::{Config, Database},
     jobs::{JobQueue, QueueError, QueueOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
-    worker,
+    private, worker,
 };
 
 /// Name of the job database in the storage folder.
@@ -116,7 +116,10 @@ where
 /// Claims the storage folder for this process; the lock goes with the process, however it ends.
 fn lock(dir: &Path) -> Result<File, StartError> {
     let failed = |source| StartError::Storage { path: dir.to_owned(), source };
-    std::fs::create_dir_all(dir).map_err(failed)?;
+    private::folder(dir).map_err(failed)?;
+    for name in [DATABASE, "jobs.sqlite3-wal", "jobs.sqlite3-shm", LOCK, "store-id"] {
+        private::tighten(&dir.join(name)).map_err(failed)?;
+    }
     let file = File::create(dir.join(LOCK)).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

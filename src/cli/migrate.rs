@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::Failure;
-use crate::{app, config::Config, telemetry::Telemetry};
+use crate::{app, config::Config, private, telemetry::Telemetry};
 
 /// Arguments of `reverie migrate`.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,7 @@ pub struct Args {
 /// Brings the database up to date and says what was done.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = Config::load(args.config.as_deref())?;
+    private::mask();
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(app::migrate(&config));

@@ -9,7 +9,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Failure;
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
         hosts::Gate,
         listen::{self, Patience},
     },
+    private,
     telemetry::Telemetry,
 };
 
@@ -53,6 +54,9 @@ pub enum ServeError {
          \"sqlite\" is for one `reverie serve` that does all by itself"
     )]
     Alone(&'static str),
+    /// A worker's device is broken, so that somebody should start the process anew.
+    #[error("a worker is sick and does not get well; the log has the cause")]
+    Sick,
     /// There is nothing for a worker process to do.
     #[error("`reverie worker` with worker.count = 0 would do nothing; at least 1 is needed")]
     NoWorkers,
@@ -115,6 +119,8 @@ pub(super) fn run_worker(args: WorkerArgs) -> Result<ExitCode, Failure> {
 
 fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failure> {
     check(&config, role)?;
+    // Before any thread, and before anything is made.
+    private::mask();
     if check_only {
         println!("the configuration is right");
         return Ok(ExitCode::SUCCESS);
@@ -182,8 +188,13 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
         }
     });
     announce(address, admin.as_ref().map(|admin| admin.address));
+    let mut outcome = Ok(());
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping: no new jobs are taken"),
+        () = app.sick() => {
+            error!("a worker does not get well: the process ends, to be started anew");
+            outcome = Err(ServeError::Sick);
+        }
         ended = &mut server => return Ok(ended.map_err(std::io::Error::other)?),
     }
     // The API goes on answering while the last jobs end: clients are polling for them, and load balancers
@@ -207,7 +218,7 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     }
     drop(admin);
     info!("stopped");
-    Ok(())
+    outcome
 }
 
 async fn bind(address: &str) -> Result<TcpListener, ServeError> {

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{
     admission::Prediction,
@@ -110,8 +110,11 @@ pub enum ApiError {
     /// The service cannot take jobs now.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// A newer version of the service, which works beside this one or did so before, has written the job.
+    #[error("job {0} was written by a newer version of the service, and this one cannot read it")]
+    NewerVersion(String),
     /// There is no room for what was sent.
-    #[error("there is no room for the upload now")]
+    #[error("there is no room in the storage of the service now")]
     StorageFull,
     /// The job has ended; what was asked is for jobs that have not.
     #[error("the job is already {0}")]
@@ -236,6 +239,10 @@ impl ApiError {
             Self::Unavailable(_) | Self::TooManyUploads => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
             }
+            // A balancer asks another server then, which may be of that version.
+            Self::NewerVersion(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "newer-version", "Written by a newer version")
+            }
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
@@ -258,7 +265,7 @@ impl ApiError {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::NoResult { retry_after, .. } | Self::NoPreview { retry_after, .. } => *retry_after,
-            Self::Unavailable(_) | Self::TooManyUploads => Some(5),
+            Self::Unavailable(_) | Self::TooManyUploads | Self::NewerVersion(_) => Some(5),
             // Someone has to make room, or the sweeper does.
             Self::StorageFull => Some(60),
             _ => None,
@@ -272,6 +279,10 @@ impl From<QueueError> for ApiError {
             QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
             QueueError::KeyReused => Self::KeyReused,
+            QueueError::Corrupt { id, problem } => {
+                warn!(job = id, problem, "a job cannot be read by this version");
+                Self::NewerVersion(id)
+            }
             error if error.is_full() => Self::full_storage(&error),
             error if error.is_down() => Self::storage_down(&error),
             error => Self::internal(error),
@@ -423,6 +434,8 @@ mod tests {
         );
         let mistake = ApiError::from(QueueError::Store(sqlx::Error::RowNotFound)).into_response();
         assert_eq!(mistake.status(), 500);
+        let newer = QueueError::Corrupt { id: "1".into(), problem: "secret".into() };
+        assert_eq!(ApiError::from(newer).into_response().status(), 503);
         let full = ApiError::QueueFull { capacity: 1, retry_after: 7 }.into_response();
         assert_eq!((full.status().as_u16(), &full.headers()["retry-after"]), (429, &HeaderValue::from(7)));
     }

@@ -46,11 +46,12 @@ struct Checks {
     started: bool,
     /// False while the service is stopping.
     accepting: bool,
-    /// Whether the job store answers.
+    /// Whether the job store answers and takes writes.
     database: bool,
-    /// Whether the blob store can be used: its folders are there, or its bucket answers.
+    /// Whether the blob store takes blobs: one is stored and deleted every few seconds.
     store: bool,
-    /// Workers of this process that are able to take jobs. A process that only accepts jobs for others needs none.
+    /// Workers of this process that are able to take jobs; one whose device or store is sick is not. A process that only
+    /// accepts jobs for others needs none.
     workers: usize,
 }
 
@@ -84,7 +85,7 @@ pub async fn readyz(State(state): State<AppState>) -> Response {
     let checks = Checks {
         started: true,
         accepting: !state.is_draining(),
-        database: answers("the job store", state.queue.ping()).await,
+        database: answers("the job store", state.check_queue()).await,
         store: answers("the blob store", state.objects.check()).await,
         workers: state.workers_alive(),
     };

@@ -152,9 +152,7 @@ async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
     state.objects.delete_all(ObjectKey::all_of(&job)).await?;
     let last = state.queue.forget(id).await?;
     info!(job = %id, "job erased");
-    // The dream may have been finished since.
-    if let Some(key) = ObjectKey::result_of(&last).filter(|_| job.result.is_none()) {
-        state.objects.delete(key).await?;
-    }
+    // Something may have been stored since, up to the dream. What comes after this is deleted by who stores it.
+    state.objects.delete_all(ObjectKey::all_of(&last)).await?;
     Ok(())
 }

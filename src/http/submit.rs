@@ -184,6 +184,7 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
         (true, true) => Start::Masked,
         (false, _) => Start::Nothing { image: "/image" },
     };
+    let sent_spec = wishes.key.as_ref().map(|_| spec.clone());
     let catalogue = Arc::clone(&state.catalogue);
     let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
     let spec = resolving.await.map_err(ApiError::internal)?;
@@ -224,10 +225,12 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
     if let Some(key) = wishes.key {
         let [image, mask] = [&image, &mask].map(|file| file.clone().unwrap_or_default());
         let spec = job.spec.clone();
-        let hashing =
-            tokio::task::spawn_blocking(move || wishes::fingerprint([&image, &mask], &spec, &options));
-        let fingerprint = hashing.await.map_err(ApiError::internal)??;
-        job.idempotency = Some(Idempotency { key, fingerprint });
+        let hashing = tokio::task::spawn_blocking(move || {
+            let request = wishes::fingerprint([&image, &mask], &sent_spec, &options)?;
+            Ok::<_, ApiError>((wishes::fingerprint([&image, &mask], &spec, &options)?, request))
+        });
+        let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
+        job.idempotency = Some(Idempotency { key, fingerprint, request });
     }
     Ok((Pictures { image, mask, share }, job))
 }

@@ -156,10 +156,21 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     Some((seconds * 10.0).round() / 10.0)
 }
 
-/// Seconds left of an attempt that has `spent` some on what it did; what an earlier attempt had done took it none.
+/// The share of a job after which its own pace says more than the prediction.
+const TELLING: f64 = 0.25;
+
+/// Seconds left of an attempt that has `spent` some on what it did; what an earlier attempt had done took it none. Loading
+/// a model and the first steps on a device take long, so the little that is done at first says little of the whole: the
+/// prediction gives way by the share that is done.
 fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
     let done = progress.fraction - progress.resumed_from;
-    let whole = if done > 0.0 { spent / done } else { predicted };
+    let whole = if done > 0.0 && spent > 0.0 && predicted > 0.0 {
+        let trust = (done / TELLING).min(1.0);
+        // Between the two by ratios: the one may be many times the other.
+        predicted * (spent / done / predicted).powf(trust)
+    } else {
+        predicted
+    };
     whole * (1.0 - progress.fraction)
 }
 
@@ -260,10 +271,25 @@ mod tests {
         let progress = |fraction, resumed_from| Progress { fraction, resumed_from, ..Progress::default() };
         // Half of the work in five seconds.
         assert_eq!(left(&progress(0.5, 0.0), 5.0, 99.0), 5.0);
-        // A tenth of the work in one second, after four tenths that cost nothing.
-        let resumed = left(&progress(0.5, 0.4), 1.0, 99.0);
-        assert!((resumed - 5.0).abs() < 1e-9, "{resumed}");
+        // A quarter of the work in one second, after a quarter that cost nothing.
+        let resumed = left(&progress(0.5, 0.25), 1.0, 99.0);
+        assert!((resumed - 2.0).abs() < 1e-9, "{resumed}");
         // Nothing done yet.
         assert_eq!(left(&progress(0.4, 0.4), 1.0, 10.0), 6.0);
+    }
+
+    #[test]
+    fn a_slow_beginning_does_not_throw_the_prediction_away() {
+        let progress = |fraction| Progress { fraction, ..Progress::default() };
+        // Two minutes for half a hundredth of a job of ten minutes: the model had to be loaded.
+        let early = left(&progress(0.005), 125.0, 587.0);
+        assert!((500.0..700.0).contains(&early), "{early}");
+        // Whatever goes on so is slow.
+        let late = left(&progress(0.2), 500.0, 587.0);
+        assert!(late > 1400.0, "{late}");
+        // Rows that nothing was predicted for, or that are as old as their start, give numbers too.
+        for (spent, predicted) in [(0.0, 10.0), (1.0, 0.0), (0.0, 0.0)] {
+            assert!(left(&progress(0.1), spent, predicted).is_finite());
+        }
     }
 }

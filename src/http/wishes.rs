@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
-use crate::{jobs::JobOptions, spec::DreamSpec};
+use crate::jobs::JobOptions;
 
 /// Longest key.
 const MAX_KEY: usize = 255;
@@ -98,14 +98,16 @@ fn digits(text: &str) -> Option<u64> {
     plain.then(|| text.parse().ok())?
 }
 
-/// Hash of everything that a request asks for. Requests that say the same in other words, such as a default
-/// left out and spelled out, ask for the same.
+/// Hash of everything that a request asks for. With the resolved spec, requests that say the same in other words, such as
+/// a default left out and spelled out, ask for the same; with the spec as it was sent, requests in the same words do, even
+/// where another version has other defaults.
 pub fn fingerprint(
     pictures: [&Bytes; 2],
-    spec: &DreamSpec,
+    spec: &impl serde::Serialize,
     options: &JobOptions,
 ) -> Result<String, ApiError> {
     let seconds = options.deadline.map(|deadline| deadline.as_secs());
+    // The members of a JSON value are in the order of their names, however they were sent.
     let wish = serde_json::to_vec(&(spec, options.priority, seconds)).map_err(ApiError::internal)?;
     let mut digest = Sha256::new();
     // The lengths keep the parts apart.
@@ -142,6 +144,16 @@ mod tests {
         twice.append("idempotency-key", HeaderValue::from_static("a"));
         twice.append("idempotency-key", HeaderValue::from_static("b"));
         assert!(Wishes::of(&twice).is_err());
+    }
+
+    #[test]
+    fn the_order_of_members_is_no_other_wish() {
+        let of = |spec: &str| {
+            let spec: serde_json::Value = serde_json::from_str(spec).unwrap();
+            fingerprint([&Bytes::new(), &Bytes::new()], &spec, &JobOptions::default()).unwrap()
+        };
+        assert_eq!(of(r#"{"seed":1,"octaves":{"b":2,"a":1}}"#), of(r#"{"octaves":{"a":1,"b":2},"seed":1}"#));
+        assert_ne!(of(r#"{"seed":1}"#), of(r#"{"seed":2}"#));
     }
 
     #[test]

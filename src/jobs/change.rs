@@ -10,6 +10,8 @@ use super::{Event, Facts, Finished, JobError, JobId, JobState, QueueError, retry
 pub(super) struct Extras {
     pub error: Option<JobError>,
     pub finished: Option<Finished>,
+    /// Whether the job goes back because its worker is sick.
+    pub spared: bool,
 }
 
 /// Values for the columns of a job.
@@ -26,6 +28,8 @@ pub(super) struct Change {
     pub error: Option<String>,
     pub result: Option<String>,
     pub render_seconds: Option<f64>,
+    /// By how much its count of such returns grows.
+    pub spared: i64,
 }
 
 impl Change {
@@ -38,6 +42,7 @@ impl Change {
         max_attempts: u32,
     ) -> Result<Self, QueueError> {
         let next = before.next(event, max_attempts)?;
+        let spared = i64::from(extras.spared);
         let rests = next.state == JobState::Queued && matches!(event, Event::Failed { .. });
         let rest = if rests { retry_delay(next.attempt) } else { Duration::ZERO };
         let error = match event {
@@ -58,6 +63,7 @@ impl Change {
             error: error.map(|error| row::json(id, &error)).transpose()?,
             result: finished.map(|finished| row::json(id, &finished.result)).transpose()?,
             render_seconds: finished.map(|finished| finished.render_seconds),
+            spared,
         })
     }
 
@@ -91,6 +97,7 @@ macro_rules! bind_change {
             .bind(i64::from(change.before.attempt))
             .bind(change.before.cancel_requested)
             .bind(change.holder.as_deref())
+            .bind(change.spared)
     }};
 }
 

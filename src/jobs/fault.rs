@@ -1,12 +1,6 @@
 //! What is the matter with a database? Its own codes, told apart by what to do about them.
 
-use sqlx::{
-    error::DatabaseError,
-    migrate::{MigrateError, Migrator},
-    postgres::PgDatabaseError,
-};
-
-use super::QueueError;
+use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
 
 /// What to do about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +25,10 @@ impl Fault {
             | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Down,
+            | sqlx::Error::WorkerCrashed
+            // A connection on which an earlier transaction broke off.
+            | sqlx::Error::BeginFailed
+            | sqlx::Error::InvalidSavePointStatement => Self::Down,
             _ => Self::Other,
         }
     }
@@ -48,8 +45,9 @@ impl Fault {
     /// SQLite's extended result codes; the lower byte is the kind.
     fn of_sqlite(code: u32) -> Self {
         match code {
-            // SQLITE_FULL; a failed write to the log shows as SQLITE_IOERR_WRITE.
-            13 | 778 => Self::Full,
+            // SQLITE_FULL; a failed write to the log shows as SQLITE_IOERR_WRITE, and one to its index, which only grows,
+            // as SQLITE_IOERR_SHMSIZE.
+            13 | 778 | 4874 => Self::Full,
             // SQLITE_BUSY, LOCKED, READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB.
             code if [5, 6, 8, 10, 11, 14, 26].contains(&(code & 0xff)) => Self::Down,
             _ => Self::Other,
@@ -75,19 +73,6 @@ impl Fault {
                 _ => Self::Other,
             },
         }
-    }
-}
-
-/// Why a schema could not be brought up to date.
-pub(super) fn of_migration(migrations: &Migrator, error: MigrateError) -> QueueError {
-    match error {
-        MigrateError::VersionMissing(found) => {
-            let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
-            QueueError::Newer { found, known }
-        }
-        // Such as a connection that broke.
-        MigrateError::Execute(error) => QueueError::Store(error),
-        other => QueueError::Migrate(other),
     }
 }
 

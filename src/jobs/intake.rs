@@ -5,13 +5,19 @@
 //! So one task takes whatever has arrived while the last commit was under way, and commits it together. Nobody is
 //! answered before the commit that holds their job. What waits is counted once per commit.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tracing::debug;
 
 use super::{
@@ -21,6 +27,10 @@ use super::{
 
 /// Jobs per commit: so few that another writer does not wait long.
 const BATCH: usize = 64;
+
+/// Whoever hands a job in waits so long at most, the commit before theirs included. Their clients are told to come back
+/// instead.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) type Answer = Result<Job, QueueError>;
 
@@ -80,7 +90,7 @@ pub(super) async fn accept(
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
         match accept_one(ledger, &mut waiting, job, capacity).await {
-            Err(error @ (QueueError::Store(_) | QueueError::Corrupt { .. })) => return Err(error),
+            Err(error @ (QueueError::Store(_) | QueueError::Moved { .. })) => return Err(error),
             answer => answers.push(answer),
         }
     }
@@ -161,13 +171,19 @@ impl Intake {
         // The task ends only with the runtime, and every connection with it.
         let closed = || QueueError::Store(sqlx::Error::PoolClosed);
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { job, answer }).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        let handing_in = async {
+            self.requests.send(Request { job, answer }).await.map_err(|_| closed())?;
+            answered.await.map_err(|_| closed())?
+        };
+        timeout(PATIENCE, handing_in).await.unwrap_or(Err(QueueError::Store(sqlx::Error::PoolTimedOut)))
     }
 }
 
-/// All together, or each by itself where that fails: so that everyone hears what is wrong with their own.
-async fn serve(desk: &impl Desk, counted: &AtomicU64, batch: Vec<Request>) {
+/// All together, or each by itself where that fails: so that everyone hears what is wrong with their own. Where the store
+/// is away they hear that.
+async fn serve(desk: &impl Desk, counted: &AtomicU64, mut batch: Vec<Request>) {
+    // They were told to come back, and would not expect it to be there before they do.
+    batch.retain(|request| !request.answer.is_closed());
     if batch.len() > 1 {
         let jobs: Vec<&NewJob> = batch.iter().map(|request| &request.job).collect();
         match desk.commit(&jobs).await {
@@ -175,6 +191,10 @@ async fn serve(desk: &impl Desk, counted: &AtomicU64, batch: Vec<Request>) {
                 counted.store(waiting, Ordering::Relaxed);
                 batch.into_iter().zip(answers).for_each(|(request, answer)| request.reply(answer));
                 return;
+            }
+            Err(error) if error.is_down() => {
+                let again = || QueueError::Store(sqlx::Error::Protocol(error.to_string()));
+                return batch.into_iter().for_each(|request| request.reply(Err(again())));
             }
             Err(error) => debug!(%error, jobs = batch.len(), "jobs are accepted one by one"),
         }
@@ -209,6 +229,7 @@ macro_rules! bind_new {
             .bind(forecast.map(|forecast| forecast.reference_seconds))
             .bind(forecast.map(|forecast| forecast.memory as i64))
             .bind(forecast.map(|forecast| forecast.megapixel_iterations))
+            .bind(key.map(|key| key.request.as_str()))
     }};
 }
 

@@ -10,10 +10,12 @@ mod options;
 pub mod postgres;
 mod queue;
 mod row;
+mod schema;
 mod signals;
 mod sql;
 pub mod sqlite;
 mod state;
+mod unreadable;
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -21,11 +23,18 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use options::{Idempotency, JobOptions, Page, PageStart};
-pub use queue::{Beat, Crew, Erased, JobQueue, QueueError, QueueOptions, REPORT_EVERY, Rescue, Rescued};
+pub use queue::{
+    Beat, Crew, Erased, JobQueue, Owner, QueueError, QueueOptions, REPORT_EVERY, Rescue, Rescued,
+};
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, Facts, Impossible, JobState, UnknownState};
 
-use crate::{clock::Timestamp, render::Progress, spec::DreamSpec, telemetry::TraceParent};
+use crate::{
+    clock::Timestamp,
+    render::Progress,
+    spec::{DreamSpec, Precision},
+    telemetry::TraceParent,
+};
 
 /// Identity of a job: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,6 +168,10 @@ pub struct Job {
     pub erased_at: Option<Timestamp>,
     /// The trace that it belongs to.
     pub traceparent: Option<TraceParent>,
+    /// How often it went back into the queue because its worker was sick.
+    pub spared: u32,
+    /// What it computes with where its spec leaves that open; decided by its first worker.
+    pub precision: Option<Precision>,
 }
 
 impl Job {

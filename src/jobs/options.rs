@@ -29,8 +29,11 @@ impl JobOptions {
 pub struct Idempotency {
     /// Chosen by the client.
     pub key: String,
-    /// Hash of everything that the request asks for: the same key must come with the same wish.
+    /// Hash of everything that the request asks for, with the defaults of this version filled in: the same key must come
+    /// with the same wish. Versions before this one compare nothing else.
     pub fingerprint: String,
+    /// Hash of what the client sent. It stays the same where a version has other defaults.
+    pub request: String,
 }
 
 /// The last job of a page: the next page starts behind it.

@@ -8,15 +8,16 @@
 //!
 //! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations.md` on PgBouncer.
 
+mod claims;
 mod connect;
 mod crews;
 mod desk;
 mod hints;
-mod retention;
 mod tidy;
+mod upkeep;
 mod url;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
@@ -29,27 +30,29 @@ pub use url::{PostgresUrl, UrlError};
 
 use super::{
     Beat, Claim, Counts, Crew, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState,
-    Lease, NewJob, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
     change::{Change, Extras, bind_change, is_canceled, millis},
     intake::Intake,
     row, sql,
+    unreadable::Unreadable,
 };
 use crate::{
     clock::{Clock, Timestamp},
     render::Progress,
+    spec::Precision,
 };
 
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
-const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED");
+const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
+
+/// What a client asks for is given up after this time, so that all of them are answered soon while the server is away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 const BEAT: &str = sql::beat!("reverie_now($5)");
 const CHANGE: &str = sql::change!("reverie_now($10)");
 const IS_OVERDUE: &str = sql::overdue!("reverie_now($1)", "LIMIT 1");
 const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED");
 const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
-
-/// A claim whose answer was lost.
-const CLAIMED: &str =
-    concat!("SELECT ", sql::uncounted!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
 
 /// See the module's description.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ pub struct PostgresQueue {
     hints: Hints,
     options: QueueOptions,
     clock: Clock,
+    unreadable: Unreadable,
     /// This process, new with every start.
     process: Uuid,
     /// What goes on beside: it ends with the queue.
@@ -90,7 +94,8 @@ impl PostgresQueue {
         tasks.spawn(hints.clone().send(pool.clone(), process));
         tasks.spawn(tidy::tidy(pool.clone(), connect.clone()));
         tasks.spawn(hints.clone().hear(connect, process, clock.clone()));
-        Ok(Self { pool, watcher, intake, hints, options, clock, process, _tasks: tasks })
+        let unreadable = Unreadable::default();
+        Ok(Self { pool, watcher, intake, hints, options, clock, unreadable, process, _tasks: tasks })
     }
 
     /// Brings the schema up to date and makes the settings in `options` those of all processes; the ones that were
@@ -154,9 +159,10 @@ impl PostgresQueue {
     ) -> Result<Vec<Rescued>, QueueError> {
         let mut changed = Vec::with_capacity(rows.len());
         for row in rows {
-            let id = row::job_id(row)?;
-            let change =
-                Change::new(id, row::facts(row)?, event, Extras::default(), self.options.max_attempts)?;
+            let read = row::job_id(row).and_then(|id| Ok((id, row::facts(row)?)));
+            // A newer version may know what to do with it.
+            let Some((id, facts)) = self.unreadable.skip(read)? else { continue };
+            let change = Change::new(id, facts, event, Extras::default(), self.options.max_attempts)?;
             bind_change!(CHANGE, &change, self.now()).execute(&mut *connection).await?;
             changed.push(Rescued { id, facts: change.next });
         }
@@ -183,7 +189,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(key).fetch_optional(&self.pool).await?;
+        let found = in_time(sqlx::query(sql::WITH_KEY).bind(key).fetch_optional(&self.pool)).await?;
         found.map(|row| row::job_id(&row)).transpose()
     }
 
@@ -197,7 +203,7 @@ impl JobQueue for PostgresQueue {
         let (created_at, id) = row::page_start(start);
         let query = sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1);
         let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
-        row::page(&query.fetch_all(&self.pool).await?, limit)
+        row::page(&in_time(query.fetch_all(&self.pool)).await?, limit, &self.unreadable)
     }
 
     async fn forget(&self, id: JobId) -> Result<Job, QueueError> {
@@ -213,31 +219,12 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn get(&self, id: JobId) -> Result<Job, QueueError> {
-        let mut connection = self.pool.acquire().await?;
-        select(&mut connection, id).await
+        let row = in_time(sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(&self.pool)).await?;
+        row::job(&row.ok_or(QueueError::NotFound(id))?)
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
-        let token = Uuid::new_v4();
-        let claimed = sqlx::query(CLAIM)
-            .bind(worker)
-            .bind(token.to_string())
-            .bind(millis(self.options.lease))
-            .bind(self.now())
-            .fetch_optional(&self.pool);
-        let claimed = match claimed.await.map_err(QueueError::from) {
-            // It may have been done, and would cost the job an attempt if nobody knew of it.
-            Err(error) if error.is_down() => {
-                let mine = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
-                Some(mine.await?.ok_or(error)?)
-            }
-            claimed => claimed?,
-        };
-        let Some(row) = claimed else { return Ok(None) };
-        let job = row::job(&row)?;
-        self.hints.changed(job.id);
-        let lease = Lease { job: job.id, token };
-        Ok(Some(Claim { job, lease }))
+        self.take(worker).await
     }
 
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {
@@ -265,6 +252,12 @@ impl JobQueue for PostgresQueue {
         Ok(())
     }
 
+    async fn decide_precision(&self, lease: Lease, wanted: Precision) -> Result<Precision, QueueError> {
+        let decided = sqlx::query(sql::PRECISION).bind(lease.job.to_string()).bind(lease.token.to_string());
+        let decided = decided.bind(wanted.as_str()).fetch_optional(&self.pool).await?;
+        row::decided(&decided.ok_or(QueueError::LeaseLost)?, lease.job)
+    }
+
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
         let extras = Extras { finished: Some(finished), ..Extras::default() };
         self.leave(lease, Event::Completed, extras).await
@@ -277,6 +270,10 @@ impl JobQueue for PostgresQueue {
 
     async fn release(&self, lease: Lease) -> Result<Job, QueueError> {
         self.leave(lease, Event::Released, Extras::default()).await
+    }
+
+    async fn spare(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::Released, Extras { spared: true, ..Extras::default() }).await
     }
 
     async fn stopped(&self, lease: Lease) -> Result<Job, QueueError> {
@@ -326,7 +323,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
-        row::counts(&sqlx::query(sql::COUNTS).fetch_all(&self.watcher).await?)
+        row::counts(&in_time(sqlx::query(sql::COUNTS).fetch_all(&self.watcher)).await?)
     }
 
     async fn ping(&self) -> Result<(), QueueError> {
@@ -334,8 +331,17 @@ impl JobQueue for PostgresQueue {
         Ok(())
     }
 
+    async fn probe(&self) -> Result<(), QueueError> {
+        upkeep::probe(&self.watcher, self.now()).await
+    }
+
+    async fn take_chore(&self, name: &str, every: Duration) -> Result<bool, QueueError> {
+        upkeep::take_chore(&self.pool, name, every, self.now()).await
+    }
+
     async fn depth(&self) -> Result<u64, QueueError> {
-        Ok(sqlx::query_scalar::<_, i64>(sql::DEPTH).fetch_one(&self.pool).await?.unsigned_abs())
+        let depth = sqlx::query_scalar::<_, i64>(sql::DEPTH).fetch_one(&self.pool);
+        Ok(in_time(depth).await?.unsigned_abs())
     }
 
     async fn has_room(&self) -> Result<bool, QueueError> {
@@ -350,19 +356,31 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        retention::give_up_pictures(&self.pool, before, limit, self.now()).await
+        upkeep::give_up_pictures(&self.pool, &self.unreadable, before, limit, self.now()).await
+    }
+
+    async fn to_sweep(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        upkeep::to_sweep(&self.pool, &self.unreadable, behind, limit).await
+    }
+
+    async fn swept(&self, ids: &[JobId]) -> Result<(), QueueError> {
+        upkeep::swept(&self.pool, ids, self.now()).await
+    }
+
+    async fn owners(&self, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {
+        upkeep::owners(&self.pool, ids).await
     }
 
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        retention::ended_before(&self.pool, before, limit).await
+        upkeep::ended_before(&self.pool, &self.unreadable, before, limit).await
     }
 
     async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
-        retention::forget_ended(&self.pool, ids).await
+        upkeep::forget_ended(&self.pool, ids).await
     }
 
     async fn backlog_seconds(&self) -> Result<f64, QueueError> {
-        Ok(sqlx::query(sql::WAITING).fetch_one(&self.pool).await?.try_get("seconds")?)
+        Ok(in_time(sqlx::query(sql::WAITING).fetch_one(&self.pool)).await?.try_get("seconds")?)
     }
 
     async fn report(&self, crew: &Crew) -> Result<(), QueueError> {
@@ -385,6 +403,12 @@ impl JobQueue for PostgresQueue {
         self.watcher.close().await;
         self.pool.close().await;
     }
+}
+
+/// What does not come in time does not come: a server that has stopped in the middle of something says nothing.
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, QueueError> {
+    let answered = tokio::time::timeout(PATIENCE, asked).await;
+    Ok(answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 
 async fn select(connection: &mut PgConnection, id: JobId) -> Result<Job, QueueError> {

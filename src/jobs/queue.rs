@@ -1,6 +1,6 @@
 //! What a job store must do. `tests/queue_contract` holds every store to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -53,13 +53,21 @@ pub enum QueueError {
     /// The event does not fit the state: a mistake of the caller.
     #[error(transparent)]
     Impossible(#[from] Impossible),
-    /// A row holds something that this version cannot read.
-    #[error("job {id} cannot be read: {problem}")]
+    /// A row holds something that this version cannot read: a newer one has written it.
+    #[error("job {id} cannot be read by this version: {problem}")]
     Corrupt {
         /// As stored.
         id: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// The file of an embedded database was deleted, moved or replaced. What was written last may be in none.
+    #[error("the job database {} is not the file that was opened: {source}; put it back, or restart the server", file.display())]
+    Moved {
+        /// The file.
+        file: PathBuf,
+        /// What is there instead.
+        source: io::Error,
     },
     /// The database failed or cannot be reached.
     #[error("the job store failed: {0}")]
@@ -72,10 +80,10 @@ pub enum QueueError {
         /// The driver's reason.
         source: sqlx::Error,
     },
-    /// The schema was made by a newer version.
+    /// The schema was changed by a newer version in a way that older ones cannot live with.
     #[error(
-        "the database is of a newer version of reverie: it has migration {found}, and this version knows them up to \
-         {known}; use the newer version, or restore a backup"
+        "the database is of a newer version of reverie: it has the breaking migration {found}, and this version knows \
+         them up to {known}; use the newer version, or restore a backup"
     )]
     Newer {
         /// A migration that was run.
@@ -112,6 +120,7 @@ impl QueueError {
         match self {
             Self::Store(error) => Fault::of(error) == Fault::Down,
             Self::Unreachable { source, .. } => Fault::of(source) == Fault::Down,
+            Self::Moved { .. } => true,
             _ => false,
         }
     }
@@ -171,7 +180,8 @@ pub trait JobQueue: Send + Sync + 'static {
     async fn get(&self, id: JobId) -> Result<Job, QueueError>;
 
     /// Takes the job that is ready and highest in rank (see [`super::JobOptions::priority`]), and counts the
-    /// attempt; `None` when there is none. A job whose deadline has passed is not ready.
+    /// attempt; `None` when there is none. A job whose deadline has passed is not ready. One that this version cannot
+    /// read stays as it is, and this store does not look at it again.
     ///
     /// # Errors
     /// Only when the store fails.
@@ -207,6 +217,19 @@ pub trait JobQueue: Send + Sync + 'static {
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn release(&self, lease: Lease) -> Result<Job, QueueError>;
+
+    /// Gives a job back because its worker is sick: as [`JobQueue::release`], and counted in [`Job::spared`].
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn spare(&self, lease: Lease) -> Result<Job, QueueError>;
+
+    /// Decides what the job computes with, once for all of its attempts: the first who asks has its way, and everyone
+    /// hears what it was.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn decide_precision(&self, lease: Lease, wanted: Precision) -> Result<Precision, QueueError>;
 
     /// The worker has stopped a job that was to stop.
     ///
@@ -251,6 +274,18 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn ping(&self) -> Result<(), QueueError>;
 
+    /// Whether the store takes writes: writes something that nobody reads, and waits for the disk.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn probe(&self) -> Result<(), QueueError>;
+
+    /// Takes on what one process does for all, at most once in so long a time; whether it is the caller's turn.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn take_chore(&self, name: &str, every: Duration) -> Result<bool, QueueError>;
+
     /// Number of jobs that wait: cheaper than [`JobQueue::counts`].
     ///
     /// # Errors
@@ -275,6 +310,25 @@ pub trait JobQueue: Send + Sync + 'static {
     /// # Errors
     /// Only when the store fails.
     async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
+
+    /// Jobs whose pictures were given up and may still be there, at most `limit`, in the order of their ids; those behind
+    /// `behind`, or from the first.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn to_sweep(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError>;
+
+    /// Notes that the pictures of these jobs are gone.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn swept(&self, ids: &[JobId]) -> Result<(), QueueError>;
+
+    /// What there is of these jobs; those that are not there are left out.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn owners(&self, ids: &[JobId]) -> Result<Vec<Owner>, QueueError>;
 
     /// Jobs that ended before `before`, at most `limit`, the oldest first.
     ///
@@ -342,6 +396,19 @@ pub struct Erased {
     /// Which job.
     pub id: JobId,
     /// Token of the lease that its dream was stored under, if it has one.
+    pub result: Option<Uuid>,
+}
+
+/// What has to be known of a job to tell which pictures are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Which job.
+    pub id: JobId,
+    /// Where it stands; none for a state of a newer version.
+    pub state: Option<JobState>,
+    /// Whether its pictures were given up.
+    pub erased: bool,
+    /// Token of the lease that its dream was stored under, if it has one that can be read.
     pub result: Option<Uuid>,
 }
 

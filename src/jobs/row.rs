@@ -4,10 +4,10 @@
 use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 
 use super::{
-    Counts, Erased, Facts, Forecast, Idempotency, Job, JobId, JobResult, JobState, Page, PageStart,
-    QueueError,
+    Counts, Erased, Facts, Forecast, Idempotency, Job, JobId, JobState, Owner, Page, PageStart, QueueError,
+    unreadable::Unreadable,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, spec::Precision};
 
 /// The few types that columns have, the same in both databases.
 pub(super) trait Columns {
@@ -71,7 +71,22 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         erased_at: time("erased_at")?,
         // A hint for whoever watches: not worth losing a job for.
         traceparent: row.text("traceparent")?.and_then(|text| text.parse().ok()),
+        spared: small(row, "spared")?.unwrap_or_default(),
+        precision: row.text("resolved_precision")?.map(|name| precision(row, name)).transpose()?,
     })
+}
+
+/// What a job computes with.
+pub(super) fn decided(row: &impl Columns, id: JobId) -> Result<Precision, QueueError> {
+    let unknown = |problem: String| QueueError::Corrupt { id: id.to_string(), problem };
+    let name = row.text("resolved_precision")?.ok_or_else(|| unknown("it has no precision".into()))?;
+    serde_json::from_value(name.into()).map_err(|error| unknown(format!("resolved_precision: {error}")))
+}
+
+/// A precision by its name.
+fn precision(row: &impl Columns, name: &str) -> Result<Precision, QueueError> {
+    let read = serde_json::from_value(name.into());
+    read.map_err(|error| corrupt(row, format!("resolved_precision: {error}")))
 }
 
 /// What was predicted; none for a row of an earlier version.
@@ -101,18 +116,44 @@ pub(super) fn job_id(row: &impl Columns) -> Result<JobId, QueueError> {
     row.text("id")?.unwrap_or_default().parse().map_err(|error| corrupt(row, error))
 }
 
-/// A job that the sweeper looks at.
-pub(super) fn erased(row: &impl Columns) -> Result<Erased, QueueError> {
-    let result: Option<JobResult> = parsed(row, "result")?;
-    Ok(Erased { id: job_id(row)?, result: result.map(|result| result.lease) })
+/// Where a dream was stored; whatever else a newer version says of it.
+#[derive(serde::Deserialize)]
+struct Stored {
+    lease: uuid::Uuid,
 }
 
-/// A page out of rows of which one more was asked for than the page has: that one shows whether there is another.
-pub(super) fn page(rows: &[impl Columns], limit: u32) -> Result<Page, QueueError> {
-    let mut jobs = rows.iter().map(job).collect::<Result<Vec<Job>, _>>()?;
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let next = if more { jobs.last().map(PageStart::after) } else { None };
+/// A job that the sweeper looks at.
+fn erased(row: &impl Columns) -> Result<Erased, QueueError> {
+    let result: Option<Stored> = parsed(row, "result")?;
+    Ok(Erased { id: job_id(row)?, result: result.map(|stored| stored.lease) })
+}
+
+/// Jobs that the sweeper looks at, without those that a newer version has ended in a way of its own.
+pub(super) fn all_erased(rows: &[impl Columns], unreadable: &Unreadable) -> Result<Vec<Erased>, QueueError> {
+    rows.iter().filter_map(|row| unreadable.skip(erased(row)).transpose()).collect()
+}
+
+/// Whose a picture may be. What cannot be read of a job counts as its being in need of everything.
+pub(super) fn owner(row: &impl Columns) -> Result<Owner, QueueError> {
+    Ok(Owner {
+        id: job_id(row)?,
+        state: state(row).ok(),
+        erased: row.integer("erased_at")?.is_some(),
+        result: parsed::<Stored>(row, "result").ok().flatten().map(|stored| stored.lease),
+    })
+}
+
+/// A page out of rows of which one more was asked for than the page has: that one shows whether there is another. Rows
+/// that cannot be read here are left out.
+pub(super) fn page(rows: &[impl Columns], limit: u32, unreadable: &Unreadable) -> Result<Page, QueueError> {
+    let shown = rows.get(..limit as usize).unwrap_or(rows);
+    let jobs =
+        shown.iter().filter_map(|row| unreadable.skip(job(row)).transpose()).collect::<Result<_, _>>()?;
+    let mut next = None;
+    if let (true, Some(last)) = (rows.len() > shown.len(), shown.last()) {
+        let created_at = Timestamp::from_millis(last.integer("created_at")?.unwrap_or_default());
+        next = Some(PageStart { created_at, id: job_id(last)? });
+    }
     Ok(Page { jobs, next })
 }
 
@@ -121,12 +162,13 @@ pub(super) fn page_start(start: Option<PageStart>) -> (i64, String) {
     start.map_or((i64::MAX, String::new()), |start| (start.created_at.as_millis(), start.id.to_string()))
 }
 
-/// Number of jobs by state.
+/// Number of jobs by state; states of a newer version are not counted.
 pub(super) fn counts(rows: &[impl Columns]) -> Result<Counts, QueueError> {
     let mut counts = Counts::default();
     for row in rows {
         let jobs = row.integer("jobs")?.unwrap_or_default().unsigned_abs();
-        match state(row)? {
+        let Ok(state) = state(row) else { continue };
+        match state {
             JobState::Queued => counts.queued = jobs,
             JobState::Running => counts.running = jobs,
             JobState::Succeeded => counts.succeeded = jobs,
@@ -138,9 +180,11 @@ pub(super) fn counts(rows: &[impl Columns]) -> Result<Counts, QueueError> {
     Ok(counts)
 }
 
-/// The job that a key belongs to, where it came with the same wish.
+/// The job that a key belongs to, where it came with the same wish: in the same words, or in others that this version
+/// takes for the same. Defaults that have changed since leave the words as they were.
 pub(super) fn known(row: &impl Columns, idempotency: &Idempotency) -> Result<JobId, QueueError> {
-    if row.text("fingerprint")? != Some(&*idempotency.fingerprint) {
+    let in_words = row.text("request_fingerprint")? == Some(&*idempotency.request);
+    if !in_words && row.text("fingerprint")? != Some(&*idempotency.fingerprint) {
         return Err(QueueError::KeyReused);
     }
     job_id(row)

@@ -12,7 +12,7 @@ macro_rules! columns {
     () => {
         "id, state, version, spec, attempt, cancel_requested, progress, error, result, render_seconds, created_at,
         started_at, finished_at, updated_at, priority, deadline_at, rank, traceparent, erased_at, predicted_seconds,
-        reference_seconds, predicted_memory, megapixel_iterations, preview_octave"
+        reference_seconds, predicted_memory, megapixel_iterations, preview_octave, spared, resolved_precision"
     };
 }
 
@@ -20,6 +20,13 @@ macro_rules! columns {
 macro_rules! uncounted {
     () => {
         concat!($crate::jobs::sql::columns!(), ", NULL AS queue_position, NULL AS seconds_ahead")
+    };
+}
+
+/// The states that are ends; what a newer version may mean by others is not known.
+macro_rules! ended {
+    () => {
+        "state IN ('succeeded', 'failed', 'canceled', 'expired')"
     };
 }
 
@@ -53,11 +60,34 @@ macro_rules! select {
 /// One job.
 pub(super) const SELECT: &str = select!("WHERE id = $1");
 
+/// A page of jobs. The queue is counted once for all of its rows, and only where one of them waits.
+macro_rules! list {
+    ($condition:literal) => {
+        concat!(
+            "WITH page AS MATERIALIZED (
+                SELECT ", $crate::jobs::sql::columns!(), " FROM jobs WHERE (created_at, id) < ($1, $2) ", $condition, "
+                ORDER BY created_at DESC, id DESC LIMIT $3
+            ), line AS MATERIALIZED (
+                SELECT id AS waiting, 1 + count(*) OVER ahead AS place,
+                    sum(coalesce(predicted_seconds, 10.0)) OVER ahead AS seconds
+                FROM jobs WHERE state = 'queued' AND (SELECT count(*) FROM page WHERE page.state = 'queued') > 0
+                WINDOW ahead AS (ORDER BY rank, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            ), places AS MATERIALIZED (
+                SELECT waiting, place, seconds FROM line WHERE waiting IN (SELECT id FROM page)
+            ), busy AS (
+                SELECT coalesce(sum(", left!(), "), 0.0) AS seconds FROM jobs WHERE state = 'running'
+            )
+            SELECT page.*, places.place AS queue_position,
+                CASE WHEN page.state = 'queued' THEN coalesce(places.seconds, 0.0) + busy.seconds END AS seconds_ahead
+            FROM page CROSS JOIN busy LEFT JOIN places ON places.waiting = page.id
+            ORDER BY page.created_at DESC, page.id DESC"
+        )
+    };
+}
+
 /// A page of all jobs, and of those in one state: two statements, so that each has its index.
-pub(super) const LIST: &str =
-    select!("WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT $3");
-pub(super) const LIST_IN_STATE: &str =
-    select!("WHERE (created_at, id) < ($1, $2) AND state = $4 ORDER BY created_at DESC, id DESC LIMIT $3");
+pub(super) const LIST: &str = list!("");
+pub(super) const LIST_IN_STATE: &str = list!("AND state = $4");
 
 /// What waits, and what is left of what runs.
 pub(super) const WAITING: &str = concat!(
@@ -77,7 +107,8 @@ pub(super) const COUNTS: &str = "SELECT state, count(*) AS jobs FROM jobs GROUP 
 pub(super) const DEPTH: &str = "SELECT count(*) FROM jobs WHERE state = 'queued'";
 pub(super) const OLDEST: &str = "SELECT min(created_at) FROM jobs WHERE state = 'queued'";
 pub(super) const PING: &str = "SELECT id FROM jobs LIMIT 1";
-pub(super) const WITH_KEY: &str = "SELECT id, fingerprint FROM jobs WHERE idempotency_key = $1";
+pub(super) const WITH_KEY: &str =
+    "SELECT id, fingerprint, request_fingerprint FROM jobs WHERE idempotency_key = $1";
 pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1";
 
 /// What the rules need to know of a job that a worker holds.
@@ -92,10 +123,10 @@ macro_rules! enqueue {
             "INSERT INTO jobs (
                 id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key,
                 fingerprint, traceparent, predicted_seconds, reference_seconds, predicted_memory,
-                megapixel_iterations
+                megapixel_iterations, request_fingerprint
             )
             VALUES ($1, 'queued', $2, ", $now, ", ", $now, ", ", $now, ", $4, ", $now, " + $5, $6, $7, $8, $9, $10,
-                $11, $12)
+                $11, $12, $13)
             ON CONFLICT (id) DO NOTHING
             RETURNING ", $crate::jobs::sql::uncounted!()
         )
@@ -104,9 +135,9 @@ macro_rules! enqueue {
 
 /// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
 /// It does what [`Facts::next`](crate::jobs::Facts::next) says of [`Event::Claimed`](crate::jobs::Event::Claimed);
-/// the contract suite compares the two.
+/// the contract suite compares the two. `$except` holds jobs that this version cannot read: they are left to others.
 macro_rules! claim {
-    ($now:literal, $lock:literal) => {
+    ($now:literal, $lock:literal, $except:literal) => {
         concat!(
             "UPDATE jobs SET
                 state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL,
@@ -125,7 +156,9 @@ macro_rules! claim {
             "
                     AND (deadline_at IS NULL OR deadline_at > ",
             $now,
-            ")
+            ") AND ",
+            $except,
+            "
                 ORDER BY rank, id LIMIT 1 ",
             $lock,
             "
@@ -177,7 +210,7 @@ macro_rules! change {
                 finished_at = CASE WHEN $2 NOT IN ('queued', 'running') THEN ",
             $now,
             " END,
-                updated_at = ",
+                spared = spared + $15, updated_at = ",
             $now,
             "
             WHERE id = $1 AND state = $11 AND attempt = $12 AND cancel_requested = $13
@@ -221,6 +254,7 @@ macro_rules! give_up {
             "UPDATE jobs SET erased_at = ", $now, ", version = version + 1, updated_at = ", $now, "
             WHERE id IN (
                 SELECT id FROM jobs WHERE finished_at < $1 AND finished_at IS NOT NULL AND erased_at IS NULL
+                    AND ", $crate::jobs::sql::ended!(), "
                 ORDER BY finished_at LIMIT $2 ", $lock, "
             )
             RETURNING id, result"
@@ -229,9 +263,64 @@ macro_rules! give_up {
 }
 
 /// Finished jobs, the oldest first.
-pub(super) const ENDED: &str = "
-    SELECT id, result FROM jobs WHERE finished_at < $1 AND finished_at IS NOT NULL ORDER BY finished_at LIMIT $2";
+pub(super) const ENDED: &str = concat!(
+    "SELECT id, result FROM jobs WHERE finished_at < $1 AND finished_at IS NOT NULL AND ",
+    ended!(),
+    " ORDER BY finished_at LIMIT $2"
+);
 
-pub(super) const FORGET: &str = "DELETE FROM jobs WHERE id = $1 AND finished_at IS NOT NULL";
+pub(super) const FORGET: &str =
+    concat!("DELETE FROM jobs WHERE id = $1 AND finished_at IS NOT NULL AND ", ended!());
 
-pub(super) use {beat, change, claim, columns, enqueue, give_up, lost, overdue, uncounted};
+/// Erased jobs whose pictures may still be there, behind a given id.
+pub(super) const TO_SWEEP: &str = "
+    SELECT id, result FROM jobs WHERE erased_at IS NOT NULL AND swept_at IS NULL AND id > $1 ORDER BY id LIMIT $2";
+
+/// Clients see nothing of it, so the version stays.
+macro_rules! swept {
+    ($now:literal, $listed:literal) => {
+        concat!("UPDATE jobs SET swept_at = ", $now, " WHERE erased_at IS NOT NULL AND ", $listed)
+    };
+}
+
+/// What has to be known of the jobs in a list to tell whose pictures are whose.
+macro_rules! owners {
+    ($listed:literal) => {
+        concat!("SELECT id, state, erased_at, result FROM jobs WHERE ", $listed)
+    };
+}
+
+/// Takes a chore on, where nobody has done it for so long. A time that lies ahead is that of a clock that was wrong.
+macro_rules! chore {
+    ($now:literal) => {
+        concat!(
+            "INSERT INTO chores (name, done_at) VALUES ($1, ",
+            $now,
+            ")
+            ON CONFLICT (name) DO UPDATE SET done_at = excluded.done_at
+            WHERE chores.done_at <= excluded.done_at - $2 OR chores.done_at > excluded.done_at"
+        )
+    };
+}
+
+/// A write that changes nothing for anybody.
+macro_rules! probe {
+    ($now:literal) => {
+        concat!(
+            "INSERT INTO chores (name, done_at) VALUES ('probe', ",
+            $now,
+            ")
+            ON CONFLICT (name) DO UPDATE SET done_at = excluded.done_at"
+        )
+    };
+}
+
+/// What a job computes with: the first answer stays.
+pub(super) const PRECISION: &str = "
+    UPDATE jobs SET resolved_precision = coalesce(resolved_precision, $3) WHERE id = $1 AND lease_token = $2
+    RETURNING resolved_precision";
+
+pub(super) use {
+    beat, change, chore, claim, columns, ended, enqueue, give_up, lost, overdue, owners, probe, swept,
+    uncounted,
+};

@@ -5,9 +5,11 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod claims;
 mod desk;
 mod fresh;
-mod retention;
+mod upkeep;
+mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -17,22 +19,23 @@ use sqlx::{
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
-use uuid::Uuid;
 
 use desk::SqliteDesk;
 use fresh::Fresh;
+use writer::Writer;
 
 use super::{
-    Beat, Claim, Counts, Erased, Event, Finished, Job, JobError, JobId, JobQueue, JobState, Lease, NewJob,
-    Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    Beat, Claim, Counts, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState, Lease,
+    NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
     change::{Change, Extras, bind_change, is_canceled, millis},
-    fault,
     intake::Intake,
-    row, sql,
+    row, schema, sql,
+    unreadable::Unreadable,
 };
 use crate::{
     clock::{Clock, Timestamp},
     render::Progress,
+    spec::Precision,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -45,7 +48,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 const ENQUEUE: &str = sql::enqueue!("$3");
-const CLAIM: &str = sql::claim!("$4", "");
+const CLAIM: &str = sql::claim!("$4", "", "id NOT IN (SELECT value FROM json_each($5))");
+
 const BEAT: &str = sql::beat!("$5");
 const CHANGE: &str = sql::change!("$10");
 const OVERDUE: &str = sql::overdue!("$1", "");
@@ -54,7 +58,7 @@ const LOST: &str = sql::lost!("$2", "");
 /// See the module's description.
 #[derive(Debug)]
 pub struct SqliteQueue {
-    writer: SqlitePool,
+    writer: Writer,
     /// Where new jobs come in, many with one commit.
     intake: Intake,
     readers: SqlitePool,
@@ -64,29 +68,31 @@ pub struct SqliteQueue {
     watcher: SqlitePool,
     options: QueueOptions,
     signals: Arc<Signals>,
+    unreadable: Unreadable,
 }
 
 impl SqliteQueue {
     /// Opens the database file, creating it and bringing its schema up to date where needed.
     ///
     /// # Errors
-    /// When the file cannot be opened or is of a newer version.
+    /// When the file cannot be opened, or a newer version has changed it in a way that this one cannot live with.
     pub async fn open(file: &Path, options: QueueOptions) -> Result<Self, QueueError> {
         let connect = SqliteConnectOptions::new()
             .filename(file)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
-        MIGRATIONS.run(&writer).await.map_err(|error| fault::of_migration(&MIGRATIONS, error))?;
+        let writer = Writer::open(file, &connect).await?;
+        schema::beside_newer(&MIGRATIONS).run(writer.pool()).await.map_err(schema::failed)?;
+        schema::check(&MIGRATIONS, &sqlx::query_as(schema::RUN).fetch_all(writer.pool()).await?)?;
         let read = connect.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
         let fresh = Fresh::new(read.clone());
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
         let intake = Intake::start(SqliteDesk { writer: writer.clone(), options: options.clone() });
-        Ok(Self { writer, intake, readers, fresh, watcher, options, signals: Arc::default() })
+        let (signals, unreadable) = (Arc::default(), Unreadable::default());
+        Ok(Self { writer, intake, readers, fresh, watcher, options, signals, unreadable })
     }
 
     fn now(&self) -> Timestamp {
@@ -95,11 +101,13 @@ impl SqliteQueue {
 
     /// Ends or gives back what a worker holds.
     async fn leave(&self, lease: Lease, event: Event, extras: Extras) -> Result<Job, QueueError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.writer.begin().await?;
         let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
         let row = held.fetch_optional(&mut *transaction).await?.ok_or(QueueError::LeaseLost)?;
-        let job = self.change(&mut transaction, lease.job, &row, event, extras).await?;
-        transaction.commit().await?;
+        self.change(&mut transaction, lease.job, &row, event, extras).await?;
+        // Its place is to be counted, where it waits again.
+        let job = select(&mut transaction, lease.job).await?;
+        self.writer.commit(transaction).await?;
         self.signals.changed(job.id);
         if job.state == JobState::Queued {
             self.signals.work_is_there();
@@ -107,7 +115,8 @@ impl SqliteQueue {
         Ok(job)
     }
 
-    /// Writes one transition of a row that nobody else can have changed since it was read.
+    /// Writes one transition of a row that nobody else can have changed since it was read. What else the row holds need
+    /// not be readable here.
     async fn change(
         &self,
         connection: &mut SqliteConnection,
@@ -115,15 +124,27 @@ impl SqliteQueue {
         row: &SqliteRow,
         event: Event,
         extras: Extras,
-    ) -> Result<Job, QueueError> {
+    ) -> Result<Facts, QueueError> {
         let change = Change::new(id, row::facts(row)?, event, extras, self.options.max_attempts)?;
-        let written =
-            bind_change!(CHANGE, &change, self.now().as_millis()).fetch_one(&mut *connection).await?;
-        match change.next.state {
-            // Its place is to be counted.
-            JobState::Queued => select(connection, id).await,
-            _ => row::job(&written),
+        bind_change!(CHANGE, &change, self.now().as_millis()).fetch_one(&mut *connection).await?;
+        Ok(change.next)
+    }
+
+    /// Has the same thing happen to all jobs of a list, stepping over those whose facts are of a newer version.
+    async fn change_all(
+        &self,
+        connection: &mut SqliteConnection,
+        rows: &[SqliteRow],
+        event: Event,
+    ) -> Result<Vec<Rescued>, QueueError> {
+        let mut changed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let read = row::job_id(row).and_then(|id| row::facts(row).map(|_| id));
+            let Some(id) = self.unreadable.skip(read)? else { continue };
+            let facts = self.change(connection, id, row, event, Extras::default()).await?;
+            changed.push(Rescued { id, facts });
         }
+        Ok(changed)
     }
 }
 
@@ -151,15 +172,15 @@ impl JobQueue for SqliteQueue {
         let (created_at, id) = row::page_start(start);
         let query = sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1);
         let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
-        row::page(&query.fetch_all(&self.readers).await?, limit)
+        row::page(&query.fetch_all(&self.readers).await?, limit, &self.unreadable)
     }
 
     async fn forget(&self, id: JobId) -> Result<Job, QueueError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.writer.begin().await?;
         let job = select(&mut transaction, id).await?;
         let deleted = sqlx::query(sql::DELETE).bind(id.to_string());
         deleted.execute(&mut *transaction).await?;
-        transaction.commit().await?;
+        self.writer.commit(transaction).await?;
         self.signals.cancel(id);
         self.signals.changed(id);
         Ok(job)
@@ -177,31 +198,21 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
-        let token = Uuid::new_v4();
-        let claimed = sqlx::query(CLAIM)
-            .bind(worker)
-            .bind(token.to_string())
-            .bind(millis(self.options.lease))
-            .bind(self.now().as_millis())
-            .fetch_optional(&self.writer)
-            .await?;
-        let Some(row) = claimed else { return Ok(None) };
-        let job = row::job(&row)?;
-        self.signals.changed(job.id);
-        let lease = Lease { job: job.id, token };
-        Ok(Some(Claim { job, lease }))
+        self.take(worker).await
     }
 
     async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {
+        let mut transaction = self.writer.begin().await?;
         let row = sqlx::query(BEAT)
             .bind(lease.job.to_string())
             .bind(lease.token.to_string())
             .bind(millis(self.options.lease))
             .bind(progress.map(|progress| row::json(lease.job, &progress)).transpose()?)
             .bind(self.now().as_millis())
-            .fetch_optional(&self.writer)
+            .fetch_optional(&mut *transaction)
             .await?;
         let row = row.ok_or(QueueError::LeaseLost)?;
+        self.writer.commit(transaction).await?;
         if progress.is_some() {
             self.signals.changed(lease.job);
         }
@@ -209,12 +220,23 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+        let mut transaction = self.writer.begin().await?;
         let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
-        if noted.bind(i64::from(octave)).execute(&self.writer).await?.rows_affected() == 0 {
+        if noted.bind(i64::from(octave)).execute(&mut *transaction).await?.rows_affected() == 0 {
             return Err(QueueError::LeaseLost);
         }
+        self.writer.commit(transaction).await?;
         self.signals.changed(lease.job);
         Ok(())
+    }
+
+    async fn decide_precision(&self, lease: Lease, wanted: Precision) -> Result<Precision, QueueError> {
+        let mut transaction = self.writer.begin().await?;
+        let decided = sqlx::query(sql::PRECISION).bind(lease.job.to_string()).bind(lease.token.to_string());
+        let decided = decided.bind(wanted.as_str()).fetch_optional(&mut *transaction).await?;
+        let decided = row::decided(&decided.ok_or(QueueError::LeaseLost)?, lease.job)?;
+        self.writer.commit(transaction).await?;
+        Ok(decided)
     }
 
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
@@ -231,6 +253,10 @@ impl JobQueue for SqliteQueue {
         self.leave(lease, Event::Released, Extras::default()).await
     }
 
+    async fn spare(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::Released, Extras { spared: true, ..Extras::default() }).await
+    }
+
     async fn stopped(&self, lease: Lease) -> Result<Job, QueueError> {
         self.leave(lease, Event::Stopped, Extras::default()).await
     }
@@ -245,43 +271,37 @@ impl JobQueue for SqliteQueue {
         if sqlx::query(OVERDUE).bind(now).fetch_optional(&self.readers).await?.is_none() {
             return Ok(Vec::new());
         }
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let mut expired = Vec::new();
-        for row in sqlx::query(OVERDUE).bind(now).fetch_all(&mut *transaction).await? {
-            let id = row::job_id(&row)?;
-            self.change(&mut transaction, id, &row, Event::DeadlinePassed, Extras::default()).await?;
-            expired.push(id);
-        }
-        transaction.commit().await?;
+        let mut transaction = self.writer.begin().await?;
+        let overdue = sqlx::query(OVERDUE).bind(now).fetch_all(&mut *transaction).await?;
+        let expired = self.change_all(&mut transaction, &overdue, Event::DeadlinePassed).await?;
+        self.writer.commit(transaction).await?;
+        let expired: Vec<JobId> = expired.iter().map(|job| job.id).collect();
         expired.iter().for_each(|id| self.signals.changed(*id));
         Ok(expired)
     }
 
     async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.writer.begin().await?;
         let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
         let row = row.ok_or(QueueError::NotFound(id))?;
         let job = row::job(&row)?;
         if is_canceled(job.facts())? {
             return Ok(job);
         }
-        let job = self.change(&mut transaction, id, &row, Event::CancelRequested, Extras::default()).await?;
-        transaction.commit().await?;
+        self.change(&mut transaction, id, &row, Event::CancelRequested, Extras::default()).await?;
+        let job = select(&mut transaction, id).await?;
+        self.writer.commit(transaction).await?;
         self.signals.cancel(id);
         self.signals.changed(id);
         Ok(job)
     }
 
     async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.writer.begin().await?;
         let lost = sqlx::query(LOST).bind(which == Rescue::All).bind(self.now().as_millis());
-        let mut rescued = Vec::new();
-        for row in lost.fetch_all(&mut *transaction).await? {
-            let id = row::job_id(&row)?;
-            let job = self.change(&mut transaction, id, &row, Event::LeaseExpired, Extras::default()).await?;
-            rescued.push(Rescued { id, facts: job.facts() });
-        }
-        transaction.commit().await?;
+        let lost = lost.fetch_all(&mut *transaction).await?;
+        let rescued = self.change_all(&mut transaction, &lost, Event::LeaseExpired).await?;
+        self.writer.commit(transaction).await?;
         for Rescued { id, facts } in &rescued {
             self.signals.changed(*id);
             if facts.state == JobState::Queued {
@@ -300,6 +320,14 @@ impl JobQueue for SqliteQueue {
         Ok(())
     }
 
+    async fn probe(&self) -> Result<(), QueueError> {
+        upkeep::probe(&self.writer, self.now()).await
+    }
+
+    async fn take_chore(&self, name: &str, every: Duration) -> Result<bool, QueueError> {
+        upkeep::take_chore(&self.writer, name, every, self.now()).await
+    }
+
     async fn depth(&self) -> Result<u64, QueueError> {
         Ok(sqlx::query_scalar::<_, i64>(sql::DEPTH).fetch_one(&self.readers).await?.unsigned_abs())
     }
@@ -316,15 +344,27 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        retention::give_up_pictures(&self.writer, before, limit, self.now()).await
+        upkeep::give_up_pictures(&self.writer, &self.unreadable, before, limit, self.now()).await
+    }
+
+    async fn to_sweep(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        upkeep::to_sweep(&self.readers, &self.unreadable, behind, limit).await
+    }
+
+    async fn swept(&self, ids: &[JobId]) -> Result<(), QueueError> {
+        upkeep::swept(&self.writer, ids, self.now()).await
+    }
+
+    async fn owners(&self, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {
+        upkeep::owners(&self.readers, ids).await
     }
 
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        retention::ended_before(&self.readers, before, limit).await
+        upkeep::ended_before(&self.readers, &self.unreadable, before, limit).await
     }
 
     async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
-        retention::forget_ended(&self.writer, ids).await
+        upkeep::forget_ended(&self.writer, ids).await
     }
 
     async fn backlog_seconds(&self) -> Result<f64, QueueError> {
@@ -350,4 +390,30 @@ impl JobQueue for SqliteQueue {
 async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, QueueError> {
     let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Executor;
+
+    use super::*;
+
+    /// What is counted for a page is counted once for the page, not once for each of its rows.
+    #[tokio::test]
+    async fn a_page_counts_the_queue_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = QueueOptions {
+            capacity: 10,
+            lease: Duration::from_secs(30),
+            max_attempts: 3,
+            clock: Clock::system(),
+        };
+        let queue = SqliteQueue::open(&folder.path().join("jobs"), options).await.unwrap();
+        for statement in [sql::LIST, sql::LIST_IN_STATE] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let plan = queue.readers.fetch_all(explain).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+            assert!(!plan.is_empty() && !plan.iter().any(|step| step.contains("CORRELATED")), "{plan:#?}");
+        }
+    }
 }

@@ -35,6 +35,9 @@ pub enum ObjectError {
     /// The blobs cannot be listed.
     #[error("the blob store cannot be listed: {}", reason(.0))]
     List(object_store::Error),
+    /// A blob that was to show whether there is room cannot be stored or deleted.
+    #[error("the blob store takes nothing: {}", reason(.0))]
+    Probe(object_store::Error),
     /// Blobs cannot be deleted.
     #[error("objects cannot be deleted: {}", reason(.0))]
     Delete(object_store::Error),
@@ -71,7 +74,7 @@ impl ObjectError {
             cause = error.source();
         }
         match self {
-            Self::Store { source, .. } => {
+            Self::Store { source, .. } | Self::Probe(source) => {
                 let text = source.to_string();
                 status(&text) == Some(507) || code(&text).is_some_and(|code| FULL.contains(&code))
             }
@@ -82,6 +85,11 @@ impl ObjectError {
     /// Whether waiting may help: neither is the blob missing, nor is the store full.
     pub fn is_down(&self) -> bool {
         !matches!(self, Self::NotFound(_)) && !self.is_full()
+    }
+
+    /// For work on a blob that was cut off inside the process.
+    pub fn cut_off(key: ObjectKey, cut: impl Error + Send + Sync + 'static) -> Self {
+        Self::Store { key, source: object_store::Error::Generic { store: "task", source: Box::new(cut) } }
     }
 
     /// Wraps what the store said of one blob.

@@ -42,6 +42,11 @@ impl Folder {
         Ok(Self { root: root.to_owned(), id })
     }
 
+    /// For messages.
+    pub(super) fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
     /// Whether the folder is there, and is the same one.
     pub(super) async fn check(&self) -> Result<(), ObjectError> {
         let path = self.root.join(MARKER);

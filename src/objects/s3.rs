@@ -14,14 +14,14 @@ use object_store::{
     prefix::PrefixStore,
     signer::{SignedUrlOptions, Signer},
 };
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::{ObjectError, error};
-use crate::config::S3Config;
+use super::{ObjectError, PROBE, error};
+use crate::{
+    config::S3Config,
+    recent::{PROBE_TIME, Recent},
+};
 
 /// Uploads above this size go in parts of this size: small enough to be sent within the time limit of a request, and to
 /// be sent again; large enough for stores that want 5 MiB.
@@ -30,18 +30,8 @@ const PART: usize = 8 << 20;
 /// Parts on their way at the same time.
 const PARALLEL: usize = 4;
 
-/// A question whether the store answers is given up after this time, which is less than readiness waits.
-const PROBE_TIME: Duration = Duration::from_millis(1500);
-
-/// How long an answer to that question is good for, when it was yes and when it was no. However many ask, the store
-/// gets no more requests than that.
-const FRESH: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
-
 /// Between two tries at the start, at first and at most.
 const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-
-/// What is written at the start, to see that it can be, and read to see whether the store answers.
-const PROBE: &str = "probe";
 
 /// A bucket, or the part of it below a prefix.
 #[derive(Debug)]
@@ -52,7 +42,7 @@ pub(super) struct S3 {
     probing: PrefixStore<AmazonS3>,
     signer: AmazonS3,
     prefix: Path,
-    last: Mutex<Option<(Instant, Result<(), String>)>>,
+    last: Recent,
 }
 
 impl S3 {
@@ -97,7 +87,7 @@ impl S3 {
             probing: PrefixStore::new(probing, prefix.clone()),
             signer: store.clone(),
             prefix: prefix.clone(),
-            last: Mutex::default(),
+            last: Recent::default(),
         };
         Ok((s3, Arc::new(PrefixStore::new(store, prefix))))
     }
@@ -126,29 +116,19 @@ impl S3 {
         }
     }
 
-    /// Whether the store answers, or did so a moment ago; where it has to be `now`, a moment ago does not count.
+    /// Whether the store takes a blob, or did so a moment ago; where it has to be `now`, a moment ago does not count.
     pub async fn check(&self, now: bool) -> Result<(), ObjectError> {
-        // One asks, the others wait for what it hears.
-        let mut last = self.last.lock().await;
-        let good = |answer: &Result<(), String>| if answer.is_ok() { FRESH.0 } else { FRESH.1 };
-        let fresh = last.take().filter(|(at, answer)| !now && at.elapsed() < good(answer));
-        let (at, answer) = match fresh {
-            Some(fresh) => fresh,
-            None => {
-                let answer = timeout(PROBE_TIME, self.probe()).await;
-                (Instant::now(), answer.unwrap_or_else(|_| Err("it does not answer in time".into())))
-            }
-        };
-        *last = Some((at, answer.clone()));
-        answer.map_err(|reason| ObjectError::Away { place: self.place.clone(), reason })
+        let answer = self.last.ask(now, async { self.probe().await.map_err(|error| error::reason(&error)) });
+        answer.await.map_err(|reason| ObjectError::Away { place: self.place.clone(), reason })
     }
 
-    async fn probe(&self) -> Result<(), String> {
-        match self.probing.get(&Path::from(PROBE)).await {
-            Ok(_) => Ok(()),
-            // A rule of the bucket may have removed it.
+    async fn probe(&self) -> Result<(), object_store::Error> {
+        let path = Path::from(PROBE);
+        self.probing.put(&path, Bytes::from_static(b"reverie").into()).await?;
+        match self.probing.delete(&path).await {
+            // Another process may have deleted it.
             Err(error) if error::is_missing(&error) => Ok(()),
-            Err(error) => Err(error::reason(&error)),
+            ended => ended,
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Everything else that a dream needs follows from the request: the detail of the finer octaves from the input,
 //! the random choices from the seed and the octave. But what `auto` meant as precision follows from the machine, and a
-//! dream must not change that midway. Little-endian: `RVRC`, version, precision (0 for fp32, 1 for bf16, 2 for tf32), finished
-//! octave (from 0), height, width (4 bytes each), then the image, `[3, height, width]` float32 as the (little-endian)
+//! dream must not change that midway; nor its kind of device, whose sums differ. Little-endian: `RVRC`, version, precision
+//! (0 for fp32, 1 for bf16, 2 for tf32), kind of device (0 for CPUs, 1 for GPUs), finished octave (from 0), height, width
+//! (4 bytes each), then the image, `[3, height, width]` float32 as the (little-endian)
 //! machine holds it.
 
 use tch::{Device, Kind, Tensor};
@@ -12,8 +13,8 @@ use super::RenderError;
 use crate::spec::Precision;
 
 const MAGIC: [u8; 4] = *b"RVRC";
-const VERSION: u32 = 2;
-const HEADER: usize = 24;
+const VERSION: u32 = 3;
+const HEADER: usize = 28;
 
 /// The dream after an octave.
 pub(super) struct Checkpoint {
@@ -29,7 +30,8 @@ impl Checkpoint {
         let values = self.image.f_contiguous()?.f_to_device(Device::Cpu)?;
         let mut bytes = Vec::with_capacity(HEADER + values.numel() * 4);
         bytes.extend_from_slice(&MAGIC);
-        for number in [VERSION, code(precision), self.octave, height as u32, width as u32] {
+        let kind = device_code(self.image.device());
+        for number in [VERSION, code(precision), kind, self.octave, height as u32, width as u32] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.resize(HEADER + values.numel() * 4, 0);
@@ -37,7 +39,7 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// `None` for bytes that are no whole checkpoint of this version, or one of another precision.
+    /// `None` for bytes that are no whole checkpoint of this version, or one of another precision or kind of device.
     pub(super) fn decode(
         bytes: &[u8],
         precision: Precision,
@@ -46,10 +48,11 @@ impl Checkpoint {
         let (header, pixels) = bytes.split_at_checked(HEADER)?;
         let words = header.chunks_exact(4).filter_map(|word| word.first_chunk().copied());
         let numbers: Vec<u32> = words.map(u32::from_le_bytes).collect();
-        let &[magic, VERSION, found, octave, height, width] = &numbers[..] else { return None };
+        let &[magic, VERSION, found, kind, octave, height, width] = &numbers[..] else { return None };
         let values = u64::from(height) * u64::from(width) * 3;
         if magic != u32::from_le_bytes(MAGIC)
             || found != code(precision)
+            || kind != device_code(device)
             || pixels.len() as u64 != values * 4
             || values == 0
         {
@@ -71,6 +74,11 @@ fn code(precision: Precision) -> u32 {
     }
 }
 
+/// How a kind of device is written.
+fn device_code(device: Device) -> u32 {
+    u32::from(device != Device::Cpu)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +96,9 @@ mod tests {
         for other in [Precision::Fp32, Precision::Tf32] {
             assert!(Checkpoint::decode(&bytes, other, Device::Cpu).is_none());
         }
-        for position in [0, 4, 8, 16] {
+        // No GPU is needed to see that it is none of its own.
+        assert!(Checkpoint::decode(&bytes, Precision::Bf16, Device::Cuda(0)).is_none());
+        for position in [0, 4, 8, 12, 20] {
             let mut damaged = bytes.clone();
             damaged[position] ^= 0x40;
             assert!(decode(&damaged).is_none(), "byte {position}");

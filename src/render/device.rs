@@ -39,6 +39,11 @@ pub(super) fn name(device: Device) -> String {
     }
 }
 
+/// The kind of a device by its name; which of several GPUs it is does not matter.
+pub(super) fn kind(name: &str) -> Device {
+    if name.starts_with("cuda") { Device::Cuda(0) } else { Device::Cpu }
+}
+
 /// Sets libtorch's threads within one operation; 0 means one per core that this process may use
 /// (`available_parallelism` knows about CPU affinity and cgroup quotas, libtorch's own default does not).
 pub(super) fn set_threads(threads: usize) {

@@ -48,7 +48,7 @@ use crate::{
     models::Model,
     picture::PictureError,
     plan::TooManyPixels,
-    spec::DreamSpec,
+    spec::{DreamSpec, Precision},
 };
 use batch::Link;
 use engine::Engine;
@@ -244,6 +244,25 @@ impl RenderError {
     }
 }
 
+impl RenderError {
+    /// Whether a device that is broken can be the cause, rather than the request.
+    pub fn may_be_the_devices(&self) -> bool {
+        match self {
+            Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) | Self::NotFinite { .. } => {
+                true
+            }
+            Self::Picture(_)
+            | Self::Mask(_)
+            | Self::NoInput
+            | Self::NoMask
+            | Self::TooLarge(_)
+            | Self::Shape(_)
+            | Self::Layer(_)
+            | Self::Canceled => false,
+        }
+    }
+}
+
 impl From<tch::TchError> for RenderError {
     fn from(error: tch::TchError) -> Self {
         Self::Engine(error.to_string())
@@ -308,13 +327,33 @@ impl Renderer {
         options: &RenderOptions,
         link: Option<Link>,
     ) -> Result<Self, RenderError> {
-        let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(options.queue);
         let RenderOptions { max_pixels, profile, kernels, .. } = *options;
+        let start = move || {
+            let mut engine = Engine::new(device, kernels, profile, link.clone());
+            move |request| engine.render(request, max_pixels)
+        };
+        Self::start_with(device::name(device), options.queue, start)
+    }
+
+    /// Starts a render thread on which whatever `start` makes does the work: it is made there, and made anew after a
+    /// panic. The seam between what hands renders out and what renders.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when the thread cannot be started.
+    pub fn start_with<B>(
+        device: String,
+        queue: usize,
+        start: impl Fn() -> B + Send + 'static,
+    ) -> Result<Self, RenderError>
+    where
+        B: FnMut(RenderRequest) -> Result<Rendered, RenderError>,
+    {
+        let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(queue);
         std::thread::Builder::new()
             .name("render".into())
-            .spawn(move || serve(&inbox, || Engine::new(device, kernels, profile, link.clone()), max_pixels))
+            .spawn(move || serve(&inbox, start))
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
-        Ok(Self { tasks, device: device::name(device) })
+        Ok(Self { tasks, device })
     }
 
     /// Hands a request over without waiting; the receiver yields the outcome.
@@ -338,6 +377,15 @@ impl Renderer {
     pub fn device(&self) -> &str {
         &self.device
     }
+
+    /// What `wanted` means on this device: never [`Precision::Auto`]. The first answer takes some tenths of a second, for
+    /// which it is measured.
+    ///
+    /// # Errors
+    /// When it cannot be measured.
+    pub fn precision(&self, wanted: Precision) -> Result<Precision, RenderError> {
+        precision::resolve(wanted, device::kind(&self.device))
+    }
 }
 
 /// The device that `options` name, with libtorch's threads set.
@@ -348,16 +396,18 @@ fn prepare(options: &RenderOptions) -> Result<tch::Device, RenderError> {
 }
 
 /// The render thread: one request after another until the last handle is dropped.
-fn serve(inbox: &Receiver<Task>, start: impl Fn() -> Engine, max_pixels: u64) {
-    let mut engine = start();
+fn serve<B>(inbox: &Receiver<Task>, start: impl Fn() -> B)
+where
+    B: FnMut(RenderRequest) -> Result<Rendered, RenderError>,
+{
+    let mut render = start();
     while let Ok(Task { request, reply, span }) = inbox.recv() {
         let _entered = span.enter();
         // A panic inside a dependency must cost one render, not the thread.
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| engine.render(request, max_pixels))).unwrap_or_else(|panic| {
-                engine = start();
-                Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
-            });
+        let outcome = catch_unwind(AssertUnwindSafe(|| render(request))).unwrap_or_else(|panic| {
+            render = start();
+            Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
+        });
         // Nobody listens any more where the worker has given the job up; the result is of no use then.
         let _ = reply.send(outcome);
     }

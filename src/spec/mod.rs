@@ -2,6 +2,9 @@
 //!
 //! A [`DreamSpec`] is always complete: presets and the model's defaults have been filled in by
 //! [`resolve`]. The same spec, input, model and device kind give the same bytes.
+//!
+//! A stored spec may come from a newer version: members that are not known here are ignored, and stay where they are
+//! stored. Requests are read by [`resolve`], which refuses them.
 
 mod request;
 #[cfg(test)]
@@ -81,6 +84,18 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// As stored and as shown in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fp32 => "fp32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// File format of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -127,7 +142,6 @@ pub struct Encoding {
 
 /// Size of a start from noise: every value is 100 plus a random number below 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Noise {
     /// Width in pixels.
     pub width: u32,
@@ -151,7 +165,6 @@ pub enum ObjectiveKind {
 
 /// One term of the sum that the dream maximises.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Objective {
     /// What is measured.
     pub kind: ObjectiveKind,
@@ -169,7 +182,6 @@ pub struct Objective {
 
 /// How a mask, an image that came beside the input, is used: the dream grows where it is white.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Masking {
     /// Width in pixels over which the edges of the mask are softened; 0 leaves them as they are.
     pub feather: u32,
@@ -177,7 +189,6 @@ pub struct Masking {
 
 /// Everything that determines a dream, besides the input image, its mask and the model's weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct DreamSpec {
     /// Model id from the catalogue.
     pub model: String,
@@ -242,6 +253,28 @@ impl DreamSpec {
     pub fn encoding(&self) -> Encoding {
         Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
     }
+}
+
+/// A member of a spec as it was written that this version does not know, if there is one: for whoever must not ignore it.
+pub fn unknown_member(written: &serde_json::Value, read: &DreamSpec) -> Option<String> {
+    use serde_json::Value;
+    fn unknown(written: &Value, known: &Value) -> Option<String> {
+        match (written, known) {
+            (Value::Object(written), Value::Object(known)) => {
+                written.iter().find_map(|(name, value)| match known.get(name) {
+                    Some(known) => unknown(value, known),
+                    // What says nothing is left out where it is written.
+                    None if value.is_null() || value.as_array().is_some_and(Vec::is_empty) => None,
+                    None => Some(name.clone()),
+                })
+            }
+            (Value::Array(written), Value::Array(known)) => {
+                written.iter().zip(known).find_map(|(written, known)| unknown(written, known))
+            }
+            _ => None,
+        }
+    }
+    unknown(written, &serde_json::to_value(read).ok()?)
 }
 
 const fn default_recipe() -> bool {

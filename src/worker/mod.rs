@@ -9,6 +9,7 @@ mod insist;
 mod lease;
 mod octaves;
 mod pace;
+mod probe;
 mod run;
 mod sweep;
 
@@ -28,6 +29,7 @@ use uuid::Uuid;
 pub use calibrate::calibrate;
 pub use crew::Everywhere;
 pub use pace::{Pace, retry_after};
+pub use probe::{Probe, Sick};
 pub use sweep::Sweeper;
 
 use crate::{
@@ -43,6 +45,12 @@ use run::Outcome;
 /// How often an idle worker looks for jobs unasked. It is told of new ones at once; this finds the ones that
 /// nobody told it of, such as a retry whose rest is over.
 const POLL: Duration = Duration::from_secs(1);
+
+/// A sick worker looks whether it is well again after 1, 2, 4, … seconds, at most this many times apart.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// So many looks that find it sick are enough: a process that starts anew may be better off.
+const PROBES: u32 = 10;
 
 /// What all workers of a process share.
 #[derive(Clone)]
@@ -65,6 +73,12 @@ pub struct WorkerContext {
     pub memory: u64,
     /// What is heard of the workers of all processes.
     pub everywhere: Arc<Everywhere>,
+    /// Tells a sick device from a job that cannot be done.
+    pub probe: Option<Arc<Probe>>,
+    /// Canceled once a worker has given up getting well: the process is of no use as it is.
+    pub sick: CancellationToken,
+    /// How a sick worker's rests between two looks begin; each is twice the one before.
+    pub first_rest: Duration,
 }
 
 /// The workers of this process and the task that rescues jobs from lost ones.
@@ -119,11 +133,8 @@ impl Workers {
                 drain: workers.drain.clone(),
                 give_up: workers.give_up.clone(),
             };
-            let guard = workers.alive.guard();
-            workers.tasks.spawn(async move {
-                let _counted = guard;
-                worker.work().await;
-            });
+            let (alive, guard) = (workers.alive.clone(), workers.alive.guard());
+            workers.tasks.spawn(async move { worker.work(alive, guard).await });
         }
         let stores = || (Arc::clone(&context.queue), Arc::clone(&context.metrics));
         let (queue, metrics) = stores();
@@ -181,16 +192,24 @@ struct Worker {
 }
 
 impl Worker {
-    /// Takes jobs until told to stop, or until the renderer is gone.
-    async fn work(self) {
+    /// Takes jobs until told to stop, or until it is sick for good. `guard` counts it as able to take jobs.
+    async fn work(self, alive: Alive, mut guard: AliveGuard) {
         info!(worker = self.id, device = self.renderer.device(), "worker started");
         while !self.drain.is_cancelled() {
             match self.one().await {
-                Ok(Some(Outcome::RendererGone)) => {
-                    error!(worker = self.id, "the render thread has ended; this worker stops");
-                    return;
+                Ok(Some(Outcome::Sick)) => {
+                    drop(guard);
+                    if !self.until_well().await {
+                        self.context.sick.cancel();
+                        return;
+                    }
+                    guard = alive.guard();
                 }
-                Ok(Some(Outcome::StoreAway)) => self.until_store_answers().await,
+                Ok(Some(Outcome::StoreAway { bytes })) => {
+                    drop(guard);
+                    self.until_store_answers(bytes).await;
+                    guard = alive.guard();
+                }
                 Ok(Some(Outcome::Done)) => {}
                 Ok(None) => self.rest(self.context.queue.signals().work()).await,
                 Err(error) => {
@@ -199,16 +218,46 @@ impl Worker {
                 }
             }
         }
+        drop(guard);
         info!(worker = self.id, "worker stopped");
     }
 
-    /// Takes no job while none could be done: another worker may be better off.
-    async fn until_store_answers(&self) {
-        error!(worker = self.id, "the blob store cannot be reached; no jobs are taken until it can");
-        while !self.drain.is_cancelled() && self.context.objects.check().await.is_err() {
+    /// Takes no job while none could be done: another worker may be better off. A store that was full must have room
+    /// for what did not fit.
+    async fn until_store_answers(&self, bytes: usize) {
+        error!(worker = self.id, "the blob store fails; no jobs are taken until it does not");
+        let fails = async || {
+            self.context.objects.check_now().await.is_err()
+                || bytes > 0 && self.context.objects.check_room(bytes).await.is_err()
+        };
+        while !self.drain.is_cancelled() && fails().await {
             self.rest(std::future::pending()).await;
         }
         info!(worker = self.id, "jobs are taken again");
+    }
+
+    /// Takes no job while the device is sick; whether it has got well.
+    async fn until_well(&self) -> bool {
+        let Some(probe) = &self.context.probe else { return false };
+        let mut rest = self.context.first_rest;
+        for failed in 1..=PROBES {
+            error!(worker = self.id, failed, "the device is sick; no jobs are taken until it is well");
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = self.drain.cancelled() => return true,
+            }
+            match probe.check(&self.renderer).await {
+                Ok(()) => {
+                    info!(worker = self.id, "the device is well again: jobs are taken");
+                    return true;
+                }
+                Err(sick) if sick.is_final() => break,
+                Err(sick) => error!(worker = self.id, %sick, "the device is still sick"),
+            }
+            rest = (rest * 2).min(LONGEST_REST);
+        }
+        error!(worker = self.id, "the device does not get well; the process ends");
+        false
     }
 
     /// Claims a job and sees it through; `None` when there was none.

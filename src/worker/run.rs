@@ -25,12 +25,17 @@ use crate::{
     models::Model,
     objects::{ObjectError, ObjectKey},
     render::{CancelFlag, FinishedOctave, Progress, RenderError, RenderRequest, Rendered, Renderer},
+    spec::{DreamSpec, Precision},
     telemetry,
 };
 
-/// How often the end of a job is written again where the store fails, a second apart. Beyond that the lease
+/// How often the end of a job is written again where the store refuses it, a second apart. Beyond that the lease
 /// runs out and the job is done once more.
 const SETTLE_TRIES: u32 = 10;
+
+/// So often a job goes back with its attempt because its worker was found sick after it. Each of these workers was well
+/// when it took the job, so beyond that the job is what makes them sick, and its attempts count.
+const MAX_SPARED: u32 = 3;
 
 /// Finished octaves that may wait to be stored.
 const OCTAVES: usize = 1;
@@ -40,10 +45,13 @@ const OCTAVES: usize = 1;
 pub(super) enum Outcome {
     /// All is well.
     Done,
-    /// The render thread has ended: no job can be done here any more.
-    RendererGone,
-    /// The blob store cannot be reached: no job can be done until it can.
-    StoreAway,
+    /// The device is sick: no job can be done until it is well.
+    Sick,
+    /// The blob store cannot be reached, or has no room for so many bytes: no job can be done until that is over.
+    StoreAway {
+        /// 0 where room is not the matter.
+        bytes: usize,
+    },
 }
 
 /// Why an attempt ended without a dream. What to do about it is part of each.
@@ -53,13 +61,28 @@ pub(super) enum AttemptError {
     Render(#[from] RenderError),
     #[error(transparent)]
     Object(#[from] ObjectError),
+    /// Before anything was rendered.
+    #[error(transparent)]
+    Queue(QueueError),
     /// No job can be blamed for this, so it costs none an attempt.
-    #[error("the blob store is away: {0}")]
-    StoreAway(ObjectError),
+    #[error("the blob store is away: {error}")]
+    StoreAway { error: ObjectError, bytes: usize },
+    /// The worker cannot render anything, so the job is not to blame either.
+    #[error("the worker is sick: {0}")]
+    Sick(RenderError),
     #[error("model \"{0}\" is not in the catalogue any more")]
     ModelGone(String),
     #[error("the lease is lost")]
     LeaseLost,
+}
+
+impl From<QueueError> for AttemptError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::LeaseLost => Self::LeaseLost,
+            error => Self::Queue(error),
+        }
+    }
 }
 
 impl AttemptError {
@@ -69,7 +92,7 @@ impl AttemptError {
             Self::Render(error) => error.is_permanent(),
             Self::Object(error) => matches!(error, ObjectError::NotFound(_)),
             Self::ModelGone(_) => true,
-            Self::StoreAway(_) | Self::LeaseLost => false,
+            Self::Queue(_) | Self::StoreAway { .. } | Self::Sick(_) | Self::LeaseLost => false,
         }
     }
 
@@ -104,11 +127,13 @@ pub(super) async fn run(
         let reason = OnceLock::new();
         let attempt = attempt(context, renderer, &job, lease, give_up, &reason).await;
         let outcome = match attempt {
-            Err(AttemptError::Render(RenderError::Stopped)) => Outcome::RendererGone,
-            Err(AttemptError::StoreAway(_)) => Outcome::StoreAway,
+            Err(AttemptError::Sick(_)) => Outcome::Sick,
+            Err(AttemptError::StoreAway { ref error, bytes }) => {
+                Outcome::StoreAway { bytes: if error.is_full() { bytes } else { 0 } }
+            }
             _ => Outcome::Done,
         };
-        let ended = settle(context, lease, attempt, reason.get().copied()).await;
+        let ended = settle(context, &job, lease, attempt, reason.get().copied(), give_up).await;
         // A later attempt may have begun in the middle.
         if let (Some(JobState::Succeeded), 1, Some(forecast)) = (ended, job.attempt, job.forecast) {
             let seconds = began.elapsed().as_secs_f64();
@@ -150,10 +175,13 @@ async fn attempt(
     };
     let work = async {
         let (octaves, finished) = mpsc::channel(OCTAVES);
-        let rendering = render(context, renderer, job, Reports { progress, octaves }, flag.clone());
+        let rendering = render(context, renderer, job, lease, Reports { progress, octaves }, flag.clone());
         let (rendered, ()) =
-            tokio::join!(rendering, octaves::keep(&*context.queue, &context.objects, lease, finished));
-        let rendered = rendered?;
+            tokio::join!(rendering, octaves::keep(&context.queue, &context.objects, lease, finished));
+        let rendered = match rendered {
+            Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
+            rendered => rendered?,
+        };
         let last = *seen.borrow();
         let finished = store(context, job, lease, rendered, last, &flag).await?;
         Ok(finished)
@@ -165,11 +193,32 @@ async fn attempt(
     }
 }
 
+/// Finds out whose fault it is that a render failed.
+async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError) -> AttemptError {
+    if !error.may_be_the_devices() {
+        return error.into();
+    }
+    let checked = match &context.probe {
+        Some(probe) => probe.check(renderer).await,
+        // Without one there is only what cannot be a job's fault.
+        None if matches!(error, RenderError::Stopped) => return AttemptError::Sick(error),
+        None => Ok(()),
+    };
+    match checked {
+        Ok(()) => error.into(),
+        Err(sick) => {
+            error!(%error, %sick, "the device is sick");
+            AttemptError::Sick(error)
+        }
+    }
+}
+
 /// Fetches the input and has the dream rendered.
 async fn render(
     context: &WorkerContext,
     renderer: &Renderer,
     job: &Job,
+    lease: Lease,
     reports: Reports,
     cancel: CancelFlag,
 ) -> Result<Rendered, AttemptError> {
@@ -179,12 +228,13 @@ async fn render(
         .cloned()
         .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
     let metrics = Arc::clone(&context.metrics);
+    let precision = precision(context, renderer, job, lease).await?;
     let input = match job.spec.noise {
         Some(_) => None,
-        None => Some(insist(context, &cancel, || context.objects.get(ObjectKey::Input(job.id))).await?),
+        None => Some(insist(context, &cancel, 0, || context.objects.get(ObjectKey::Input(job.id))).await?),
     };
     let mask = match job.spec.mask {
-        Some(_) => Some(insist(context, &cancel, || context.objects.get(ObjectKey::Mask(job.id))).await?),
+        Some(_) => Some(insist(context, &cancel, 0, || context.objects.get(ObjectKey::Mask(job.id))).await?),
         None => None,
     };
     let on_progress = Box::new(move |now: Progress| {
@@ -199,7 +249,7 @@ async fn render(
     let on_octave = Box::new(move |finished| drop(octaves.try_send(finished)));
     let request = RenderRequest {
         model,
-        spec: job.spec.clone(),
+        spec: DreamSpec { precision, ..job.spec.clone() },
         input,
         mask,
         resume: octaves::resume(&context.objects, job.id).await,
@@ -209,6 +259,26 @@ async fn render(
     };
     let outcome = renderer.submit(request)?.await;
     Ok(outcome.unwrap_or(Err(RenderError::Stopped))?)
+}
+
+/// What the job computes with. What `auto` means depends on the machine, and every attempt has to give the same bytes:
+/// so the first one decides for all.
+async fn precision(
+    context: &WorkerContext,
+    renderer: &Renderer,
+    job: &Job,
+    lease: Lease,
+) -> Result<Precision, AttemptError> {
+    match (job.spec.precision, job.precision) {
+        (Precision::Auto, Some(decided)) => Ok(decided),
+        (Precision::Auto, None) => {
+            let renderer = renderer.clone();
+            let here = tokio::task::spawn_blocking(move || renderer.precision(Precision::Auto)).await;
+            let here = here.map_err(|cut| RenderError::Engine(cut.to_string()))??;
+            Ok(context.queue.decide_precision(lease, here).await?)
+        }
+        (named, _) => Ok(named),
+    }
 }
 
 /// Stores the dream; it belongs to nobody until the job is completed with it.
@@ -232,24 +302,44 @@ async fn store(
         notes,
     };
     let image = Bytes::from(image);
-    insist(context, cancel, || context.objects.put(ObjectKey::result_under(lease), image.clone())).await?;
+    insist(context, cancel, image.len(), || put_result(context, lease, image.clone())).await?;
     Ok(Finished { result, render_seconds, progress })
 }
 
-/// Writes how the attempt ended; where the store fails, again and again while the lease lasts.
+/// Puts a dream into the store, to the end even where nobody waits for it any more. Where the lease is lost meanwhile, it
+/// is deleted: whoever drops the job may have looked for it before it was there.
+async fn put_result(context: &WorkerContext, lease: Lease, image: Bytes) -> Result<(), ObjectError> {
+    let (queue, objects) = (Arc::clone(&context.queue), context.objects.clone());
+    let storing = async move {
+        let key = ObjectKey::result_under(lease);
+        objects.put(key, image).await?;
+        if matches!(queue.beat(lease, None).await, Err(QueueError::LeaseLost)) {
+            objects.delete(key).await?;
+        }
+        Ok(())
+    };
+    let stored = tokio::spawn(storing.in_current_span()).await;
+    stored.unwrap_or_else(|cut| Err(ObjectError::cut_off(ObjectKey::result_under(lease), cut)))
+}
+
+/// Writes how the attempt ended; where the store fails, again and again. One that is away or full is waited for: nobody
+/// else can take the job meanwhile, and it would cost it an attempt that it had done.
 async fn settle(
     context: &WorkerContext,
+    before: &Job,
     lease: Lease,
     attempt: Result<Finished, AttemptError>,
     reason: Option<StopReason>,
+    give_up: &CancellationToken,
 ) -> Option<JobState> {
     if matches!(attempt, Err(AttemptError::LeaseLost)) {
         warn!("the lease is lost; the job is dropped");
         discard(context, lease).await;
         return None;
     }
-    for tried in 0..SETTLE_TRIES {
-        let written = match write_end(context, lease, &attempt, reason).await {
+    let mut tried = 0;
+    loop {
+        let written = match write_end(context, before, lease, &attempt, reason).await {
             // An earlier write may have been done, and only its answer was lost.
             Err(QueueError::LeaseLost) if tried > 0 => kept(context, lease).await,
             written => written,
@@ -269,6 +359,11 @@ async fn settle(
                 return None;
             }
             Err(error) => {
+                let passing = error.is_down() || error.is_full();
+                tried += 1;
+                if tried >= SETTLE_TRIES && (!passing || give_up.is_cancelled()) {
+                    break;
+                }
                 warn!(%error, "the end of the job could not be written; it is tried again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -291,6 +386,7 @@ async fn kept(context: &WorkerContext, lease: Lease) -> Result<Job, QueueError> 
 /// One write, chosen by how the attempt ended.
 async fn write_end(
     context: &WorkerContext,
+    before: &Job,
     lease: Lease,
     attempt: &Result<Finished, AttemptError>,
     reason: Option<StopReason>,
@@ -307,7 +403,8 @@ async fn write_end(
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Expired)) => {
             queue.expired(lease).await
         }
-        (Err(AttemptError::StoreAway(_)), _) => queue.release(lease).await,
+        (Err(AttemptError::StoreAway { .. } | AttemptError::Queue(_)), _) => queue.release(lease).await,
+        (Err(AttemptError::Sick(_)), _) if before.spared < MAX_SPARED => queue.spare(lease).await,
         (Err(error), _) => queue.fail(lease, error.to_job_error(), !error.is_permanent()).await,
     }
 }

@@ -1,21 +1,21 @@
 //! Retention: finished jobs lose their pictures after a while, and are forgotten after another.
 //!
 //! The order of things is what keeps promises: a row says that its pictures are gone before they are, and a
-//! row goes only after its pictures. Whenever the process ends in between, what is left is a picture without
-//! a row, which merely takes space and is found at the next start, and never a row that promises a picture.
-//! Jobs that have not finished are never touched.
+//! row goes only after its pictures. Whenever the process ends or the store fails in between, what is left is a picture
+//! whose row says that it is gone, which the next round deletes, and never a row that promises a picture. Pictures without
+//! any row are looked for once a day, by one process for all. Jobs that have not finished are never touched.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     clock::{Clock, Timestamp},
     config::RetentionConfig,
-    jobs::{Erased, Job, JobId, JobQueue, JobState, QueueError},
+    jobs::{Erased, JobId, JobQueue, JobState, Owner, QueueError},
     objects::{ObjectError, ObjectKey, Objects},
 };
 
@@ -24,6 +24,15 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Jobs per statement: few enough that no other writer waits long.
 const BATCH: u32 = 100;
+
+/// Names of pictures that are compared with the rows of their jobs at once.
+const LISTED: usize = 1000;
+
+/// How often pictures without a job are looked for.
+const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A store that fails to delete the pictures of so many jobs in a row is left in peace until the next round.
+const MAX_FAILURES: usize = 5;
 
 /// A picture younger than this may belong to a job that is being accepted right now.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,14 +72,9 @@ impl Sweeper {
         Self { queue, objects, retention, clock }
     }
 
-    /// Sweeps until told to stop; orphans are looked for once, at the start.
+    /// Sweeps until told to stop; orphans are looked for by whoever's turn it is.
     pub(super) async fn work(self, stop: CancellationToken) {
         let sweeping = async {
-            match self.orphans().await {
-                Ok(0) => {}
-                Ok(orphans) => info!(orphans, "pictures without a job were removed"),
-                Err(error) => error!(%error, "pictures without a job could not be looked for"),
-            }
             let mut rounds = interval(EVERY);
             rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -79,6 +83,11 @@ impl Sweeper {
                     Ok(swept) if swept == Swept::default() => {}
                     Ok(Swept { erased, forgotten }) => info!(erased, forgotten, "old jobs were removed"),
                     Err(error) => error!(%error, "old jobs could not be removed; it is tried again"),
+                }
+                match self.orphans_in_turn().await {
+                    Ok(None | Some(0)) => {}
+                    Ok(Some(orphans)) => info!(orphans, "pictures without a job were removed"),
+                    Err(error) => error!(%error, "pictures without a job could not be looked for"),
                 }
             }
         };
@@ -97,19 +106,32 @@ impl Sweeper {
         let mut swept = Swept::default();
         while let Some(before) = self.before(self.retention.results) {
             let batch = self.queue.give_up_pictures(before, BATCH).await?;
-            self.delete_pictures(&batch).await?;
-            swept.erased += batch.len() as u64;
             if batch.len() < BATCH as usize {
+                break;
+            }
+        }
+        // Those and what earlier rounds could not delete.
+        let mut behind = None;
+        loop {
+            let batch = self.queue.to_sweep(behind, BATCH).await?;
+            behind = batch.last().map(|job| job.id);
+            let (gone, failed) = self.delete_pictures(&batch).await;
+            if !gone.is_empty() {
+                self.queue.swept(&gone).await?;
+            }
+            swept.erased += gone.len() as u64;
+            failed?;
+            if behind.is_none() {
                 break;
             }
         }
         while let Some(before) = self.before(self.retention.jobs) {
             let batch = self.queue.ended_before(before, BATCH).await?;
             // Again, in case that an earlier round was cut off.
-            self.delete_pictures(&batch).await?;
-            let ids: Vec<JobId> = batch.iter().map(|job| job.id).collect();
-            swept.forgotten += self.queue.forget_ended(&ids).await?;
-            if batch.len() < BATCH as usize {
+            let (gone, failed) = self.delete_pictures(&batch).await;
+            swept.forgotten += self.queue.forget_ended(&gone).await?;
+            failed?;
+            if gone.len() < BATCH as usize {
                 break;
             }
         }
@@ -121,14 +143,42 @@ impl Sweeper {
         age.map(|age| self.clock.now() - age)
     }
 
-    async fn delete_pictures(&self, batch: &[Erased]) -> Result<(), ObjectError> {
-        let mut keys = Vec::new();
-        for job in batch {
-            let kinds = [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Checkpoint, ObjectKey::Preview];
-            keys.extend(kinds.map(|kind| kind(job.id)));
-            keys.extend(job.result.map(|lease| ObjectKey::Result(job.id, lease)));
+    /// Deletes the pictures of jobs: those that have none any more, and the last failure. One job whose pictures cannot
+    /// be deleted does not keep the others'.
+    async fn delete_pictures(&self, batch: &[Erased]) -> (Vec<JobId>, Result<(), ObjectError>) {
+        let all = batch.iter().flat_map(pictures).collect();
+        if self.objects.delete_all(all).await.is_ok() {
+            return (batch.iter().map(|job| job.id).collect(), Ok(()));
         }
-        self.objects.delete_all(keys).await
+        let (mut gone, mut outcome, mut failures) = (Vec::new(), Ok(()), 0);
+        for job in batch {
+            match self.objects.delete_all(pictures(job)).await {
+                Ok(()) => {
+                    gone.push(job.id);
+                    failures = 0;
+                }
+                Err(error) => {
+                    warn!(job = %job.id, %error, "the pictures of a job could not be deleted; it is tried again");
+                    outcome = Err(error);
+                    failures += 1;
+                }
+            }
+            if failures == MAX_FAILURES {
+                break;
+            }
+        }
+        (gone, outcome)
+    }
+
+    /// As [`Sweeper::orphans`], where nobody has done it for a day.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn orphans_in_turn(&self) -> Result<Option<u64>, SweepError> {
+        if !self.queue.take_chore("orphans", ORPHANS_EVERY).await? {
+            return Ok(None);
+        }
+        self.orphans().await.map(Some)
     }
 
     /// Removes pictures that no job owns: left by a process that was killed between two steps.
@@ -138,17 +188,17 @@ impl Sweeper {
     pub async fn orphans(&self) -> Result<u64, SweepError> {
         let before = self.clock.now() - ORPHAN_AGE;
         let mut orphans = 0;
-        // A batch at a time: a bucket may hold more names than fit into memory.
-        let mut old = self.objects.older_than(before).try_chunks(BATCH as usize);
-        while let Some(batch) = old.next().await {
-            let mut unowned = Vec::new();
-            for key in batch.map_err(|cut| cut.1)? {
-                match self.queue.get(key.job()).await {
-                    Ok(job) if is_owned(&job, key) => {}
-                    Ok(_) | Err(QueueError::NotFound(_)) => unowned.push(key),
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        // A part at a time: a bucket may hold more names than fit into memory.
+        let mut old = self.objects.older_than(before).try_chunks(LISTED);
+        while let Some(listed) = old.next().await {
+            let listed = listed.map_err(|cut| cut.1)?;
+            let mut ids: Vec<JobId> = listed.iter().map(|key| key.job()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let owners = self.queue.owners(&ids).await?;
+            let owners: HashMap<JobId, Owner> = owners.into_iter().map(|owner| (owner.id, owner)).collect();
+            let owned = |key: &ObjectKey| owners.get(&key.job()).is_some_and(|owner| is_owned(owner, *key));
+            let unowned: Vec<ObjectKey> = listed.into_iter().filter(|key| !owned(key)).collect();
             orphans += unowned.len() as u64;
             self.objects.delete_all(unowned).await?;
         }
@@ -156,17 +206,27 @@ impl Sweeper {
     }
 }
 
+/// Everything that there may be of a job.
+fn pictures(job: &Erased) -> Vec<ObjectKey> {
+    let kinds = [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Checkpoint, ObjectKey::Preview];
+    let own = kinds.map(|kind| kind(job.id));
+    own.into_iter().chain(job.result.map(|lease| ObjectKey::Result(job.id, lease))).collect()
+}
+
 /// Whether anybody may still ask for this picture of the job.
-fn is_owned(job: &Job, key: ObjectKey) -> bool {
-    match key {
-        _ if job.erased_at.is_some() => false,
-        ObjectKey::Input(_) | ObjectKey::Mask(_) => true,
+fn is_owned(job: &Owner, key: ObjectKey) -> bool {
+    match (key, job.state) {
+        _ if job.erased => false,
+        // A newer version knows what it needs.
+        (_, None) => true,
+        (ObjectKey::Input(_) | ObjectKey::Mask(_), _) => true,
         // What helps a job on its way is of no use at its end.
-        ObjectKey::Checkpoint(_) | ObjectKey::Preview(_) => !job.state.is_finished(),
-        // Until a job has ended, a worker may be about to hand in what it stored.
-        ObjectKey::Result(..) => match job.state {
-            JobState::Queued | JobState::Running => true,
-            _ => ObjectKey::result_of(job) == Some(key),
+        (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
+        // Until a job has ended, a worker may be about to hand in what it stored. A dream whose lease cannot be read is
+        // a newer version's.
+        (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {
+            (JobState::Queued | JobState::Running, _) | (JobState::Succeeded, None) => true,
+            (_, own) => own == Some(lease),
         },
     }
 }

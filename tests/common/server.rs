@@ -55,6 +55,8 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// Whether there is a worker: without one, jobs stay queued.
     pub works: bool,
+    /// What renders instead of libtorch, if anything does.
+    pub renderer: Option<Renderer>,
     pub clock: Clock,
     pub folder: TempDir,
 }
@@ -64,7 +66,14 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.storage.dir = folder.path().join("data");
-        Self { config, catalogue: catalogue().await, works: true, clock: Clock::system(), folder }
+        Self {
+            config,
+            catalogue: catalogue().await,
+            works: true,
+            renderer: None,
+            clock: Clock::system(),
+            folder,
+        }
     }
 
     pub async fn start(self) -> TestServer {
@@ -76,7 +85,8 @@ impl Setup {
             kernels: Kernels::Auto,
             profile: false,
         };
-        let renderers = if self.works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
+        let renderer = || self.renderer.clone().unwrap_or_else(|| Renderer::start(&options).unwrap());
+        let renderers = if self.works { vec![renderer()] } else { Vec::new() };
         let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };
         let (server, connections) =
             (self.config.server.clone(), Connections::configured(&self.config.server));

@@ -1,4 +1,4 @@
-//! Attacks and faults: what strangers and sick machines do to a real server process, and what it may cost.
+//! Attacks and faults: what strangers and sick machines do to a server, and what it may cost.
 //!
 //! Each test names the bound that it asserts; `docs/reliability.md` lists all of them.
 #![cfg(target_os = "linux")]
@@ -8,6 +8,11 @@
 mod common;
 
 mod connections;
+mod disk;
+mod postgres;
 mod requests;
+mod retention;
+mod rows;
+mod sick;
 mod target;
 mod uploads;

@@ -158,3 +158,33 @@ pub async fn work_is_announced(factory: &dyn Factory) {
     bench.queue.release(lease).await.unwrap();
     bench.queue.signals().work().await;
 }
+
+pub async fn a_spared_job_keeps_its_attempts_and_is_counted(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    for spared in 0..3 {
+        let claim = bench.claim().await;
+        assert_eq!((claim.job.attempt, claim.job.spared), (1, spared));
+        let job = bench.queue.spare(claim.lease).await.unwrap();
+        assert_eq!((job.state, job.attempt, job.spared), (JobState::Queued, 0, spared + 1));
+    }
+    // Nothing else counts.
+    let claim = bench.claim().await;
+    assert_eq!(bench.queue.release(claim.lease).await.unwrap().spared, 3);
+    assert!(is_lost(bench.queue.spare(claim.lease).await));
+    assert_eq!(bench.get(id).await.spared, 3);
+}
+
+pub async fn what_a_job_computes_with_is_decided_once(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    assert_eq!(bench.get(id).await.precision, None);
+    let lease = bench.claim().await.lease;
+    assert_eq!(bench.queue.decide_precision(lease, Precision::Bf16).await.unwrap(), Precision::Bf16);
+    bench.queue.release(lease).await.unwrap();
+    assert!(is_lost(bench.queue.decide_precision(lease, Precision::Fp32).await));
+    // The next worker's machine would have it otherwise.
+    let claim = bench.claim().await;
+    assert_eq!(claim.job.precision, Some(Precision::Bf16));
+    assert_eq!(bench.queue.decide_precision(claim.lease, Precision::Fp32).await.unwrap(), Precision::Bf16);
+}

@@ -8,6 +8,7 @@
 mod catalogue;
 mod claims;
 mod endings;
+mod newer;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod retention;
@@ -26,12 +27,14 @@ use reverie::{
         sqlite::SqliteQueue,
     },
     render::Progress,
-    spec::{self, DreamSpec},
+    spec::{self, DreamSpec, Precision},
 };
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::task::JoinSet;
 
 use claims::*;
 use endings::*;
+use newer::*;
 use retention::*;
 use wishes::*;
 
@@ -41,7 +44,23 @@ const CAPACITY: u32 = 10;
 /// Opens stores that share their data.
 #[async_trait]
 trait Factory: Sync {
-    async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue>;
+    async fn try_open(&self, options: QueueOptions) -> Result<Arc<dyn JobQueue>, QueueError>;
+
+    async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue> {
+        self.try_open(options).await.unwrap()
+    }
+
+    /// Does something to the data past the store; it must have been opened.
+    async fn execute(&self, statement: &str);
+
+    /// As [`Factory::execute`], where the checks of the table would not allow it.
+    async fn unchecked(&self, statement: &str);
+
+    /// The only value of a query.
+    async fn text(&self, query: &str) -> String;
+
+    /// An empty byte string, as the dialect writes it.
+    fn no_bytes(&self) -> &'static str;
 }
 
 /// SQLite in a folder of its own.
@@ -65,15 +84,63 @@ impl Postgres {
 
 #[async_trait]
 impl Factory for Postgres {
-    async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue> {
-        Arc::new(PostgresQueue::open(&self.0, 8, options).await.unwrap())
+    async fn try_open(&self, options: QueueOptions) -> Result<Arc<dyn JobQueue>, QueueError> {
+        Ok(Arc::new(PostgresQueue::open(&self.0, 8, options).await?))
+    }
+
+    async fn execute(&self, statement: &str) {
+        let mut connection = self.connect().await;
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    }
+
+    async fn unchecked(&self, statement: &str) {
+        self.execute("ALTER TABLE jobs DROP CONSTRAINT jobs_state_check").await;
+        self.execute(statement).await;
+    }
+
+    async fn text(&self, query: &str) -> String {
+        let mut connection = self.connect().await;
+        sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap()
+    }
+
+    fn no_bytes(&self) -> &'static str {
+        "''::bytea"
+    }
+}
+
+impl Postgres {
+    async fn connect(&self) -> PgConnection {
+        postgres::cluster("queue_contract").unwrap().connect(&self.0).await
+    }
+}
+
+impl Sqlite {
+    async fn connect(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.0.path().join("jobs"));
+        SqliteConnection::connect_with(&options.busy_timeout(Duration::from_secs(10))).await.unwrap()
     }
 }
 
 #[async_trait]
 impl Factory for Sqlite {
-    async fn open(&self, options: QueueOptions) -> Arc<dyn JobQueue> {
-        Arc::new(SqliteQueue::open(&self.0.path().join("jobs"), options).await.unwrap())
+    async fn try_open(&self, options: QueueOptions) -> Result<Arc<dyn JobQueue>, QueueError> {
+        Ok(Arc::new(SqliteQueue::open(&self.0.path().join("jobs"), options).await?))
+    }
+
+    async fn execute(&self, statement: &str) {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.connect().await).await.unwrap();
+    }
+
+    async fn unchecked(&self, statement: &str) {
+        self.execute(&format!("PRAGMA ignore_check_constraints = ON; {statement}")).await;
+    }
+
+    async fn text(&self, query: &str) -> String {
+        sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut self.connect().await).await.unwrap()
+    }
+
+    fn no_bytes(&self) -> &'static str {
+        "x''"
     }
 }
 
@@ -244,4 +311,15 @@ contract!(
     jobs_are_listed_page_by_page,
     a_forgotten_job_is_gone,
     changes_are_announced,
+    unknown_members_are_ignored_and_kept,
+    what_cannot_be_read_is_left_to_others,
+    what_cannot_be_read_holds_nothing_up,
+    a_state_of_tomorrow_is_nobodys_business,
+    a_newer_schema_is_lived_with_unless_it_breaks,
+    a_spared_job_keeps_its_attempts_and_is_counted,
+    what_a_job_computes_with_is_decided_once,
+    erased_pictures_are_swept_until_they_are_gone,
+    chores_are_done_by_one_for_all,
+    a_probe_writes_and_disturbs_nobody,
+    the_words_or_what_they_mean_are_enough,
 );

@@ -58,3 +58,50 @@ pub async fn a_trace_stays_with_its_job(factory: &dyn Factory) {
     assert_eq!(bench.claim().await.job.traceparent, trace);
     assert_eq!(bench.get(id).await.traceparent, trace);
 }
+
+pub async fn erased_pictures_are_swept_until_they_are_gone(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let (first, lease) = bench.in_state(JobState::Succeeded).await;
+    let (second, _) = bench.in_state(JobState::Failed).await;
+    let queue = &bench.queue;
+    assert!(queue.to_sweep(None, 10).await.unwrap().is_empty(), "nothing was given up yet");
+    bench.pass(DAY);
+    queue.give_up_pictures(bench.options.clock.now(), 10).await.unwrap();
+    let bench = bench.reopened(factory).await;
+    let queue = &bench.queue;
+    let all = queue.to_sweep(None, 10).await.unwrap();
+    assert_eq!(all.iter().map(|job| job.id).collect::<Vec<_>>(), [first, second]);
+    assert_eq!(all[0].result, lease.map(|lease| lease.token));
+    assert_eq!(queue.to_sweep(None, 1).await.unwrap()[0].id, first);
+    assert_eq!(queue.to_sweep(Some(first), 10).await.unwrap()[0].id, second);
+    let version = bench.get(first).await.version;
+    queue.swept(&[first]).await.unwrap();
+    let left = queue.to_sweep(None, 10).await.unwrap();
+    assert_eq!(left.iter().map(|job| job.id).collect::<Vec<_>>(), [second]);
+    assert_eq!(bench.get(first).await.version, version, "clients see nothing of it");
+}
+
+pub async fn chores_are_done_by_one_for_all(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let other = factory.open(bench.options.clone()).await;
+    assert!(bench.queue.take_chore("orphans", DAY).await.unwrap());
+    assert!(!other.take_chore("orphans", DAY).await.unwrap());
+    assert!(other.take_chore("dusting", DAY).await.unwrap());
+    bench.pass(DAY - Duration::from_millis(1));
+    assert!(!bench.queue.take_chore("orphans", DAY).await.unwrap());
+    bench.pass(Duration::from_millis(1));
+    assert!(other.take_chore("orphans", DAY).await.unwrap());
+    assert!(!bench.queue.take_chore("orphans", DAY).await.unwrap());
+}
+
+pub async fn a_probe_writes_and_disturbs_nobody(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let id = bench.add().await;
+    let before = bench.get(id).await;
+    for _ in 0..2 {
+        bench.queue.probe().await.unwrap();
+        bench.pass(Duration::from_secs(1));
+    }
+    assert_eq!(factory.text("SELECT CAST(count(*) AS text) FROM chores").await, "1");
+    assert_eq!(bench.get(id).await, before);
+}

@@ -13,7 +13,13 @@ fn deadline(seconds: u64) -> JobOptions {
 }
 
 fn keyed(fingerprint: &str) -> NewJob {
-    let idempotency = Some(Idempotency { key: "key".into(), fingerprint: fingerprint.into() });
+    worded(fingerprint, fingerprint)
+}
+
+/// A wish by what this version makes of it and by its words.
+fn worded(fingerprint: &str, request: &str) -> NewJob {
+    let (fingerprint, request) = (fingerprint.into(), request.into());
+    let idempotency = Some(Idempotency { key: "key".into(), fingerprint, request });
     NewJob { idempotency, ..NewJob::new(JobId::new(), spec()) }
 }
 
@@ -191,4 +197,20 @@ pub async fn changes_are_announced(factory: &dyn Factory) {
     bench.pass(Duration::from_secs(60));
     bench.queue.expire_waiting().await.unwrap();
     follower.changed().await;
+}
+
+/// A version with other defaults makes something else of the same words; another client says the same in other words.
+pub async fn the_words_or_what_they_mean_are_enough(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let job = bench.queue.enqueue(worded("means", "words")).await.unwrap();
+    for again in [worded("means something else now", "words"), worded("means", "other words")] {
+        assert_eq!(bench.queue.enqueue(again).await.unwrap().id, job.id);
+    }
+    let refused = bench.queue.enqueue(worded("something else", "other words")).await;
+    assert!(matches!(refused, Err(QueueError::KeyReused)));
+    // As a version accepted it that noted no words.
+    factory.execute("UPDATE jobs SET request_fingerprint = NULL").await;
+    assert_eq!(bench.queue.enqueue(worded("means", "words")).await.unwrap().id, job.id);
+    let refused = bench.queue.enqueue(worded("something else", "words")).await;
+    assert!(matches!(refused, Err(QueueError::KeyReused)));
 }

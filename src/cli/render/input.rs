@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{super::Failure, output};
-use crate::{digest, fields::json, models::Model, picture, render::Recipe};
+use crate::{digest, fields::json, models::Model, picture, render::Recipe, spec};
 
 /// Where something is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +89,14 @@ pub(super) fn read_recipe(path: &Path) -> Result<Recipe, Failure> {
     let text = picture::recipe::extract(&Source::File(path.to_owned()).read()?);
     let text =
         text.ok_or_else(|| format!("{}: this image carries no recipe of this program", path.display()))?;
-    let recipe = json::parse(text.as_bytes()).and_then(serde_json::from_value);
-    Ok(recipe.map_err(|error| format!("{}: its recipe: {error}", path.display()))?)
+    let wrong = |error: String| format!("{}: its recipe: {error}", path.display());
+    let told = json::parse(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let recipe: Recipe = serde_json::from_value(told.clone()).map_err(|error| wrong(error.to_string()))?;
+    // What is not known here would make another dream.
+    if let Some(unknown) = spec::unknown_member(&told["spec"], &recipe.spec) {
+        Err(wrong(format!("\"{unknown}\" is not known to this version of the program")))?;
+    }
+    Ok(recipe)
 }
 
 /// The members of an object.

@@ -8,7 +8,7 @@ use axum::{Router, http::header, response::IntoResponse, routing::get};
 use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
-    openapi::{OpenApi as OpenApiDocument, RefOr, Required, Schema, path::ParameterIn},
+    openapi::{OpenApi as OpenApiDocument, RefOr, Required, path::ParameterIn},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -143,15 +143,6 @@ pub fn document() -> OpenApiDocument {
             && parameter.parameter_in != ParameterIn::Path
         {
             parameter.required = Required::False;
-        }
-    }
-    // Stored specs refuse members that they do not know; clients should bear with members of a later version.
-    let schemas = document.components.iter_mut().flat_map(|components| components.schemas.iter_mut());
-    for (_, schema) in
-        schemas.filter(|(name, _)| matches!(name.as_str(), "DreamSpec" | "Noise" | "Objective"))
-    {
-        if let RefOr::T(Schema::Object(object)) = schema {
-            object.additional_properties = None;
         }
     }
     document

@@ -32,7 +32,7 @@ refusals! {
     NoResult;
     /// The job's pictures were erased, because the time for which results are kept is over.
     Gone;
-    /// The disk is full. What was sent is not kept.
+    /// The storage is full. What was sent is not kept.
     #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
     StorageFull;
     /// The body is longer than the service allows.
@@ -55,7 +55,8 @@ refusals! {
     /// Something is broken inside the service; its log has the cause. Of type `urn:reverie:problem:result-lost` where a
     /// dream was made and is not in the store any more.
     Internal;
-    /// The service is stopping, or cannot reach its storage now.
+    /// The service is stopping, or cannot reach its storage now. Of type `urn:reverie:problem:newer-version` where a newer
+    /// version, which may work beside this one, has written the job.
     #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
     Unavailable;
 }

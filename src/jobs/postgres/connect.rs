@@ -11,13 +11,13 @@ use sqlx::{
 use super::PostgresUrl;
 use crate::{
     clock::{Clock, Timestamp},
-    jobs::{QueueError, QueueOptions, change::millis, fault},
+    jobs::{QueueError, QueueOptions, change::millis, schema},
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long whoever needs a connection waits for one, while all are taken or the server is away.
-const ACQUIRE: Duration = Duration::from_secs(5);
+const ACQUIRE: Duration = Duration::from_secs(4);
 
 /// What the server does with a process that has stopped in the middle of something (as with SIGSTOP), so that it does
 /// not keep the others waiting. No statement of ours takes a second.
@@ -49,12 +49,16 @@ pub(super) async fn migrate(url: &PostgresUrl) -> Result<PgPool, QueueError> {
     // By itself first: a pool would only say that it took too long, and not why.
     options.connect().await.map_err(away)?.close().await.map_err(away)?;
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.map_err(away)?;
-    match MIGRATIONS.run(&pool).await {
+    let migrating = async {
+        schema::beside_newer(&MIGRATIONS).run(&pool).await.map_err(schema::failed)?;
+        schema::check(&MIGRATIONS, &sqlx::query_as(schema::RUN).fetch_all(&pool).await?)
+    };
+    match migrating.await {
         Ok(()) => Ok(pool),
         Err(error) => {
             // The lock goes with the connection.
             pool.close().await;
-            Err(fault::of_migration(&MIGRATIONS, error))
+            Err(error)
         }
     }
 }

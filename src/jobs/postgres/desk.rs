@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{PgConnection, PgPool, Row};
+use tokio::time::timeout;
 
 use super::{ENQUEUE, select};
 use crate::jobs::{
@@ -24,6 +25,9 @@ const LOCK: i64 = i64::from_be_bytes(*b"\0reverie");
 const TRIES: u32 = 3;
 const REST: Duration = Duration::from_millis(200);
 
+/// All tries together take so long at most: whoever waits for the commit is not there any longer.
+const PATIENCE: Duration = Duration::from_millis(4500);
+
 /// Takes jobs in.
 pub(super) struct PostgresDesk {
     pub pool: PgPool,
@@ -33,14 +37,17 @@ pub(super) struct PostgresDesk {
 #[async_trait]
 impl Desk for PostgresDesk {
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
-        let mut tries = 1;
-        loop {
-            match self.try_commit(jobs).await {
-                Err(error) if error.is_down() && tries < TRIES => tokio::time::sleep(REST * tries).await,
-                outcome => return outcome,
+        let trying = async {
+            let mut tries = 1;
+            loop {
+                match self.try_commit(jobs).await {
+                    Err(error) if error.is_down() && tries < TRIES => tokio::time::sleep(REST * tries).await,
+                    outcome => return outcome,
+                }
+                tries += 1;
             }
-            tries += 1;
-        }
+        };
+        timeout(PATIENCE, trying).await.unwrap_or(Err(QueueError::Store(sqlx::Error::PoolTimedOut)))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Accepting jobs in SQLite: whoever has begun to write is alone.
 
 use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{Row, SqliteConnection};
 
-use super::{ENQUEUE, select};
+use super::{ENQUEUE, select, writer::Writer};
 use crate::jobs::{
     Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
     intake::{self, Accepted, Desk, Ledger, Waiting, bind_new},
@@ -12,18 +12,18 @@ use crate::jobs::{
 
 /// Takes jobs in through the one connection that writes.
 pub(super) struct SqliteDesk {
-    pub writer: SqlitePool,
+    pub writer: Writer,
     pub options: QueueOptions,
 }
 
 #[async_trait]
 impl Desk for SqliteDesk {
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = self.writer.begin().await?;
         let now = self.options.clock.now().as_millis();
         let mut ledger = SqliteLedger { connection: &mut transaction, now };
         let accepted = intake::accept(&mut ledger, jobs, self.options.capacity).await?;
-        transaction.commit().await?;
+        self.writer.commit(transaction).await?;
         Ok(accepted)
     }
 }

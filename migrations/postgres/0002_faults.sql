@@ -1,0 +1,17 @@
+-- As migrations/sqlite/0013_faults.sql.
+-- How often the job went back into the queue because its worker was sick, and not it.
+ALTER TABLE jobs ADD COLUMN spared bigint NOT NULL DEFAULT 0;
+-- What `auto` means for this job, decided once by the first worker that takes it: fp32 or bf16.
+ALTER TABLE jobs ADD COLUMN resolved_precision text;
+-- When the pictures of an erased job were deleted; until then the sweeper tries again.
+ALTER TABLE jobs ADD COLUMN swept_at bigint;
+-- Hash of what the client sent, beside that of what this version made of it.
+ALTER TABLE jobs ADD COLUMN request_fingerprint text COLLATE "C";
+
+CREATE INDEX jobs_to_sweep ON jobs (id) WHERE erased_at IS NOT NULL AND swept_at IS NULL;
+
+-- What is done now and then by one process for all, and when it was done last. Readiness writes here too.
+CREATE TABLE chores (
+    name    text PRIMARY KEY,
+    done_at bigint NOT NULL
+);

@@ -1,0 +1,88 @@
+//! The statements that keep house: erasing and forgetting finished jobs, a few at a time, telling whose pictures are
+//! whose, and what one process does for all. Several processes sweep: each steps over what another is at.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::{
+    clock::Timestamp,
+    jobs::{Erased, JobId, Owner, QueueError, change::millis, row, sql, unreadable::Unreadable},
+};
+
+const GIVE_UP: &str = sql::give_up!("reverie_now($3)", "FOR UPDATE SKIP LOCKED");
+const SWEPT: &str = sql::swept!("reverie_now($2)", "id = ANY($1)");
+const OWNERS: &str = sql::owners!("id = ANY($1)");
+const CHORE: &str = sql::chore!("reverie_now($3)");
+const PROBE: &str = sql::probe!("reverie_now($1)");
+
+pub(super) async fn give_up_pictures(
+    pool: &PgPool,
+    unreadable: &Unreadable,
+    before: Timestamp,
+    limit: u32,
+    now: Option<i64>,
+) -> Result<Vec<Erased>, QueueError> {
+    let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(i64::from(limit)).bind(now);
+    row::all_erased(&given_up.fetch_all(pool).await?, unreadable)
+}
+
+pub(super) async fn to_sweep(
+    pool: &PgPool,
+    unreadable: &Unreadable,
+    behind: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<Erased>, QueueError> {
+    let behind = behind.map(|id| id.to_string()).unwrap_or_default();
+    let found = sqlx::query(sql::TO_SWEEP).bind(behind).bind(i64::from(limit)).fetch_all(pool).await?;
+    row::all_erased(&found, unreadable)
+}
+
+pub(super) async fn swept(pool: &PgPool, ids: &[JobId], now: Option<i64>) -> Result<(), QueueError> {
+    sqlx::query(SWEPT).bind(listed(ids)).bind(now).execute(pool).await?;
+    Ok(())
+}
+
+pub(super) async fn ended_before(
+    pool: &PgPool,
+    unreadable: &Unreadable,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<Erased>, QueueError> {
+    let ended = sqlx::query(sql::ENDED).bind(before.as_millis()).bind(i64::from(limit));
+    row::all_erased(&ended.fetch_all(pool).await?, unreadable)
+}
+
+pub(super) async fn forget_ended(pool: &PgPool, ids: &[JobId]) -> Result<u64, QueueError> {
+    let mut transaction = pool.begin().await?;
+    let mut forgotten = 0;
+    for id in ids {
+        let deleted = sqlx::query(sql::FORGET).bind(id.to_string()).execute(&mut *transaction).await?;
+        forgotten += deleted.rows_affected();
+    }
+    transaction.commit().await?;
+    Ok(forgotten)
+}
+
+pub(super) async fn owners(pool: &PgPool, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {
+    sqlx::query(OWNERS).bind(listed(ids)).fetch_all(pool).await?.iter().map(row::owner).collect()
+}
+
+pub(super) async fn take_chore(
+    pool: &PgPool,
+    name: &str,
+    every: Duration,
+    now: Option<i64>,
+) -> Result<bool, QueueError> {
+    let taken = sqlx::query(CHORE).bind(name).bind(millis(every)).bind(now).execute(pool).await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+pub(super) async fn probe(watcher: &PgPool, now: Option<i64>) -> Result<(), QueueError> {
+    sqlx::query(PROBE).bind(now).execute(watcher).await?;
+    Ok(())
+}
+
+fn listed(ids: &[JobId]) -> Vec<String> {
+    ids.iter().map(JobId::to_string).collect()
+}

@@ -1,0 +1,99 @@
+//! The statements that keep house: erasing and forgetting finished jobs, a few at a time so that no other writer waits
+//! long, telling whose pictures are whose, and what is done once for all.
+
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+
+use super::writer::Writer;
+use crate::{
+    clock::Timestamp,
+    jobs::{Erased, JobId, Owner, QueueError, change::millis, row, sql, unreadable::Unreadable},
+};
+
+const GIVE_UP: &str = sql::give_up!("$3", "");
+const SWEPT: &str = sql::swept!("$2", "id IN (SELECT value FROM json_each($1))");
+const OWNERS: &str = sql::owners!("id IN (SELECT value FROM json_each($1))");
+const CHORE: &str = sql::chore!("$3");
+const PROBE: &str = sql::probe!("$1");
+
+pub(super) async fn give_up_pictures(
+    writer: &Writer,
+    unreadable: &Unreadable,
+    before: Timestamp,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<Erased>, QueueError> {
+    let mut transaction = writer.begin().await?;
+    let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(i64::from(limit)).bind(now.as_millis());
+    let given_up = given_up.fetch_all(&mut *transaction).await?;
+    writer.commit(transaction).await?;
+    row::all_erased(&given_up, unreadable)
+}
+
+pub(super) async fn to_sweep(
+    readers: &SqlitePool,
+    unreadable: &Unreadable,
+    behind: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<Erased>, QueueError> {
+    let behind = behind.map(|id| id.to_string()).unwrap_or_default();
+    let found = sqlx::query(sql::TO_SWEEP).bind(behind).bind(i64::from(limit)).fetch_all(readers).await?;
+    row::all_erased(&found, unreadable)
+}
+
+pub(super) async fn swept(writer: &Writer, ids: &[JobId], now: Timestamp) -> Result<(), QueueError> {
+    let mut transaction = writer.begin().await?;
+    sqlx::query(SWEPT).bind(listed(ids)).bind(now.as_millis()).execute(&mut *transaction).await?;
+    writer.commit(transaction).await
+}
+
+pub(super) async fn ended_before(
+    readers: &SqlitePool,
+    unreadable: &Unreadable,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<Erased>, QueueError> {
+    let ended = sqlx::query(sql::ENDED).bind(before.as_millis()).bind(i64::from(limit));
+    row::all_erased(&ended.fetch_all(readers).await?, unreadable)
+}
+
+pub(super) async fn forget_ended(writer: &Writer, ids: &[JobId]) -> Result<u64, QueueError> {
+    let mut transaction = writer.begin().await?;
+    let mut forgotten = 0;
+    for id in ids {
+        let deleted = sqlx::query(sql::FORGET).bind(id.to_string()).execute(&mut *transaction).await?;
+        forgotten += deleted.rows_affected();
+    }
+    writer.commit(transaction).await?;
+    Ok(forgotten)
+}
+
+pub(super) async fn owners(readers: &SqlitePool, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {
+    sqlx::query(OWNERS).bind(listed(ids)).fetch_all(readers).await?.iter().map(row::owner).collect()
+}
+
+pub(super) async fn take_chore(
+    writer: &Writer,
+    name: &str,
+    every: Duration,
+    now: Timestamp,
+) -> Result<bool, QueueError> {
+    let mut transaction = writer.begin().await?;
+    let taken = sqlx::query(CHORE).bind(name).bind(millis(every)).bind(now.as_millis());
+    let taken = taken.execute(&mut *transaction).await?.rows_affected() > 0;
+    writer.commit(transaction).await?;
+    Ok(taken)
+}
+
+pub(super) async fn probe(writer: &Writer, now: Timestamp) -> Result<(), QueueError> {
+    let mut transaction = writer.begin().await?;
+    sqlx::query(PROBE).bind(now.as_millis()).execute(&mut *transaction).await?;
+    writer.commit(transaction).await
+}
+
+/// A list as JSON, whose members need no escaping.
+fn listed(ids: &[JobId]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
+    format!("[{}]", ids.join(","))
+}

@@ -1,0 +1,126 @@
+//! A worker whose device is broken, and jobs that only look so: behind the seam between workers and the renderer, the
+//! real renderer works until it is told not to.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use reverie::render::{RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::common::{
+    client::{DEADLINE, quick},
+    server::{Setup, TestServer},
+};
+
+/// The seed of jobs that no device can do.
+const POISON: u64 = 666;
+
+/// Breaks the device, and the thread with it.
+#[derive(Clone, Default)]
+struct Switch {
+    broken: Arc<AtomicBool>,
+    dead: Arc<AtomicBool>,
+}
+
+impl Switch {
+    /// A renderer that fails as long as it is broken.
+    fn renderer(&self) -> Renderer {
+        let options =
+            RenderOptions { device: "cpu".into(), threads: 1, queue: 1, max_pixels: 1 << 24, profile: false };
+        let real = Renderer::start(&options).unwrap();
+        let switch = self.clone();
+        Renderer::start_with("cpu".into(), 1, move || {
+            assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
+            let (real, switch) = (real.clone(), switch.clone());
+            move |request: RenderRequest| -> Result<Rendered, RenderError> {
+                assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
+                if switch.broken.load(Ordering::SeqCst) || request.spec.seed == POISON {
+                    return Err(RenderError::Engine(
+                        "CUDA error: an illegal memory access was encountered".into(),
+                    ));
+                }
+                real.submit(request)?.blocking_recv().unwrap_or(Err(RenderError::Stopped))
+            }
+        })
+        .unwrap()
+    }
+
+    async fn server(&self) -> TestServer {
+        let setup = Setup::new().await;
+        Setup { renderer: Some(self.renderer()), ..setup }.start().await
+    }
+}
+
+async fn add(server: &TestServer, seed: u64) -> String {
+    let mut spec = quick();
+    spec["noise"] = json!({ "width": 64, "height": 64 });
+    spec["seed"] = seed.into();
+    let body = json!({ "spec": spec }).to_string();
+    let job: Value = server.client.post_bytes("application/json", body).await.json().await.unwrap();
+    job["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_job_fails_for_a_sick_worker() {
+    let switch = Switch::default();
+    let server = switch.server().await;
+    switch.broken.store(true, Ordering::SeqCst);
+    let mut ids = Vec::new();
+    for seed in 0..5 {
+        ids.push(add(&server, seed).await);
+    }
+    server.client.until_not_ready().await;
+    let ready: Value = server.client.get("/readyz").await.json().await.unwrap();
+    assert_eq!(
+        (&ready["checks"]["workers"], &ready["checks"]["store"]),
+        (&json!(0), &json!(true)),
+        "{ready}"
+    );
+    for id in &ids {
+        let job = server.client.job_until(id, |job| job["status"] == "queued").await;
+        assert_eq!((&job["attempt"], &job["error"]), (&json!(0), &Value::Null), "{job}");
+    }
+    switch.broken.store(false, Ordering::SeqCst);
+    for id in &ids {
+        server.client.dream(id).await;
+        assert_eq!(server.client.job(id).await["attempt"], 1);
+    }
+    assert_eq!(server.client.get("/readyz").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_no_device_can_do_fails_alone() {
+    let switch = Switch::default();
+    let server = switch.server().await;
+    let (poison, good) = (add(&server, POISON).await, add(&server, 1).await);
+    server.client.dream(&good).await;
+    let job = server.client.job_until(&poison, |job| job["finished_at"].is_string()).await;
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("failed"), &json!(3)), "{job}");
+    assert_eq!(server.client.get("/readyz").await.status(), 200, "the worker was well all the while");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_thread_is_gone_ends_the_process_and_keeps_the_job() {
+    let switch = Switch::default();
+    let server = switch.server().await;
+    let ended = server.app.sick();
+    switch.dead.store(true, Ordering::SeqCst);
+    let id = add(&server, 1).await;
+    timeout(DEADLINE, ended).await.expect("nobody is told that the worker is gone");
+    let job = server.client.job(&id).await;
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("queued"), &json!(0)), "{job}");
+    assert_eq!(server.client.get("/readyz").await.status(), 503);
+    // A process that is started anew does it.
+    let folder = timeout(Duration::from_secs(30), server.stop()).await.unwrap();
+    let setup = Setup::new().await;
+    let mut config = setup.config.clone();
+    config.storage.dir = folder.path().join("data");
+    let server = Setup { config, ..setup }.start().await;
+    server.client.dream(&id).await;
+}
