@@ -32,7 +32,7 @@ impl Switch {
     /// A renderer that fails as long as it is broken.
     fn renderer(&self) -> Renderer {
         let options =
-            RenderOptions { device: "cpu".into(), threads: 1, queue: 1, max_pixels: 1 << 24, profile: false };
+            RenderOptions { device: "cpu".into(), threads: 1, queue: 1, max_pixels: 1 << 24, ..RenderOptions::default() };
         let real = Renderer::start(&options).unwrap();
         let switch = self.clone();
         Renderer::start_with("cpu".into(), 1, move || {
