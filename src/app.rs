@@ -1,11 +1,11 @@
 //! A server put together: storage, queue, models, renderer and workers, and what the handlers see of them.
 
+mod decoders;
 mod store;
 
 use std::{fs::File, io, path::PathBuf, sync::Arc};
 
 use axum::Router;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     worker::{self, Alive, Everywhere, Pace, Sweeper, WorkerContext, Workers},
 };
 
+pub use decoders::Decoders;
 pub use store::migrate;
 
 /// Why a server cannot start.
@@ -85,8 +86,8 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// Source of timestamps.
     pub clock: Clock,
-    /// Pictures that may be decoded at the same time.
-    pub decoders: Arc<Semaphore>,
+    /// Memory for the pictures that are decoded at the same time.
+    pub decoders: Decoders,
     alive: Alive,
     draining: CancellationToken,
 }
@@ -202,7 +203,7 @@ impl App {
             everywhere: Arc::clone(&everywhere),
         };
         let workers = Workers::start(&context, renderers);
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let decoders = Decoders::new(&config.limits, http::admission::memory_here());
         let state = AppState {
             config: Arc::new(config),
             queue,
@@ -213,7 +214,7 @@ impl App {
             everywhere,
             metrics,
             clock,
-            decoders: Arc::new(Semaphore::new(cores.max(2))),
+            decoders,
             alive: workers.alive(),
             draining: CancellationToken::new(),
         };

@@ -3,6 +3,7 @@
 //! A [`DreamSpec`] is always complete: presets and the model's defaults have been filled in by
 //! [`resolve`]. The same spec, input, model and device kind give the same bytes.
 
+mod color;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use color::{Color, NotAColor};
 pub use request::{MAX_SEED, Start, resolve, resolve_objectives};
 
 /// A named set of defaults from the article. Every field can be overridden.
@@ -221,6 +223,10 @@ pub struct DreamSpec {
     /// Whether and how a mask limits the dream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<Masking>,
+    /// Colour behind transparent areas; absent where it is white, as in jobs from before there was a choice.
+    #[serde(default = "default_background", skip_serializing_if = "Color::is_white")]
+    #[schema(value_type = String, pattern = "^#[0-9A-Fa-f]{6}$", default = "#ffffff")]
+    pub background: Color,
     /// File format of the result.
     pub format: Format,
     /// Quality of a JPEG or a lossy WebP, 1 to 100.
@@ -239,6 +245,10 @@ impl DreamSpec {
     pub fn encoding(&self) -> Encoding {
         Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
     }
+}
+
+const fn default_background() -> Color {
+    Color::WHITE
 }
 
 const fn default_recipe() -> bool {
