@@ -80,7 +80,9 @@ fn reference(path: &Path) -> image::RgbaImage {
 
 #[test]
 fn every_case_is_close_or_refused_by_name() {
-    let Some(folder) = shared::shared("every_case_is_close_or_refused_by_name", "cases/images") else { return };
+    let Some(folder) = shared::shared("every_case_is_close_or_refused_by_name", "cases/images") else {
+        return;
+    };
     let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.is_file() && path.extension().is_none_or(|extension| extension != "tsv"));
     files.sort();
@@ -92,7 +94,9 @@ fn every_case_is_close_or_refused_by_name() {
         let known = NOT_READ.iter().chain(&REFUSED).find(|(refused, _)| *refused == name);
         match (decode(&fs::read(&path).unwrap()), known) {
             (Err(refusal), Some((_, word))) if refusal.to_string().contains(word) => {}
-            (Err(refusal), _) if expected.exists() || known.is_some() => wrong.push(format!("{name}: {refusal}")),
+            (Err(refusal), _) if expected.exists() || known.is_some() => {
+                wrong.push(format!("{name}: {refusal}"))
+            }
             (Ok(picture), None) if expected.exists() => {
                 let difference = difference(&picture, &reference(&expected));
                 if difference > CLOSE {
@@ -125,12 +129,15 @@ fn the_most_telling_cases_are_close_or_refused_by_name() {
         ("webp_flag_exif_missing.webp", "photo.png"),
     ];
     for (name, expected) in close {
-        let picture = decode(&fs::read(folder.join(name)).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let picture =
+            decode(&fs::read(folder.join(name)).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let difference = difference(&picture, &reference(&folder.join(expected)));
         // One reference for several ways to lose a little.
         assert!(difference < 4.0, "{name} differs by {difference:.1}");
     }
-    for (name, word) in [("other.avif", "AVIF"), ("jpg_half.jpg", "cut off"), ("other_brand_mp42.heic", "image/heic")] {
+    for (name, word) in
+        [("other.avif", "AVIF"), ("jpg_half.jpg", "cut off"), ("other_brand_mp42.heic", "image/heic")]
+    {
         let refusal = decode(&fs::read(folder.join(name)).unwrap()).unwrap_err().to_string();
         assert!(refusal.contains(word), "{name}: {refusal}");
     }

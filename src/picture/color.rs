@@ -118,7 +118,7 @@ fn unused(error: &CmsError) {
 fn convert(profile: &ColorProfile, layout: Layout, samples: &[u16]) -> Option<Vec<u16>> {
     let channels = layout.channels();
     let mut rgb = vec![0; samples.len() / channels * 3];
-    let convert = || {
+    let mut convert = || {
         let options = TransformOptions::default();
         let srgb = ColorProfile::new_srgb();
         let transform = profile.create_transform_16bit(layout, &srgb, Layout::Rgb, options)?;
@@ -133,7 +133,7 @@ fn convert(profile: &ColorProfile, layout: Layout, samples: &[u16]) -> Option<Ve
 
 /// Converts red, green and blue in place.
 fn convert_rgb(profile: &ColorProfile, mut rgb: Vec<u16>) -> Vec<u16> {
-    let convert = || {
+    let mut convert = || {
         let options = TransformOptions::default();
         let srgb = ColorProfile::new_srgb();
         let transform = profile.create_transform_16bit(Layout::Rgb, &srgb, Layout::Rgb, options)?;

@@ -37,7 +37,8 @@ fn open(bytes: &[u8]) -> Result<Decoder<Cursor<&[u8]>>, PictureError> {
 
 /// Size and what decoding takes: that of the screen, or of the first frame where it reaches further.
 pub(super) fn outline(bytes: &[u8]) -> Result<Outline, PictureError> {
-    let (right, bottom) = first_frame(bytes).ok_or_else(|| PictureError::undecodable(NAME, "it has no frame"))?;
+    let (right, bottom) =
+        first_frame(bytes).ok_or_else(|| PictureError::undecodable(NAME, "it has no frame"))?;
     let screen = le16(bytes, 6).zip(le16(bytes, 8));
     let (width, height) = screen.ok_or_else(|| PictureError::undecodable(NAME, "its header is cut off"))?;
     let (width, height) = (u32::from(width).max(right), u32::from(height).max(bottom));
@@ -127,6 +128,10 @@ fn palette(table: &[u8], transparent: Option<u8>) -> [[u8; 4]; 256] {
 
 /// The rows of a frame in the order of the file: every eighth, those between, and so on where it is interlaced.
 fn rows(height: usize, interlaced: bool) -> impl Iterator<Item = usize> {
-    let passes = if interlaced { [(0, 8), (4, 8), (2, 4), (1, 2)] } else { [(0, 1), (height, 1), (height, 1), (height, 1)] };
+    let passes = if interlaced {
+        [(0, 8), (4, 8), (2, 4), (1, 2)]
+    } else {
+        [(0, 1), (height, 1), (height, 1), (height, 1)]
+    };
     passes.into_iter().flat_map(move |(first, step)| (first..height).step_by(step))
 }

@@ -300,7 +300,10 @@ fn guard<T>(format: &'static str, work: impl FnOnce() -> Result<T, PictureError>
             Some(reason) => Err(PictureError::undecodable(format, reason)),
             None => {
                 tracing::warn!(format, panic = text, "an image decoder panicked");
-                Err(PictureError::undecodable(format, "it is damaged in a way that its decoder does not know"))
+                Err(PictureError::undecodable(
+                    format,
+                    "it is damaged in a way that its decoder does not know",
+                ))
             }
         }
     })

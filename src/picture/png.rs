@@ -112,7 +112,8 @@ fn inflate(chunk: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn outline(bytes: &[u8]) -> Result<Outline, PictureError> {
     let chunks = chunks(bytes)?;
     let header = chunks.header.ok_or_else(|| PictureError::undecodable(NAME, "it has no header"))?;
-    let (Some(width), Some(height), Some([depth, colour])) = (be32(header, 0), be32(header, 4), array(header, 8))
+    let (Some(width), Some(height), Some([depth, colour])) =
+        (be32(header, 0), be32(header, 4), array(header, 8))
     else {
         return Err(PictureError::undecodable(NAME, "its header is cut off"));
     };
@@ -137,7 +138,9 @@ pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Decoded, Picture
     options.set_ignore_iccp_chunk(true);
     options.set_ignore_text_chunk(true);
     let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
-    decoder.set_limits(Limits { bytes: outline.bytes().saturating_add(1 << 20) });
+    decoder.set_limits(Limits {
+        bytes: usize::try_from(outline.bytes()).unwrap_or(usize::MAX).saturating_add(1 << 20),
+    });
     decoder.set_transformations(Transformations::EXPAND);
     let failed = |error: png::DecodingError| PictureError::undecodable(NAME, error);
     let mut reader = decoder.read_info().map_err(failed)?;
@@ -146,9 +149,12 @@ pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Decoded, Picture
     let mut pixels = outline.buffer(size)?;
     match reader.next_frame(&mut pixels) {
         Ok(frame) if (frame.width, frame.height) == (outline.width, outline.height) => {}
-        Ok(_) => return Err(PictureError::undecodable(NAME, "its frames have another size than its header says")),
+        Ok(_) => {
+            return Err(PictureError::undecodable(NAME, "its frames have another size than its header says"));
+        }
         // Rows are missing from a file that is not cut off: they stay black, as everywhere.
-        Err(png::DecodingError::Format(error)) if chunks.end && error.to_string().contains("enough data") => {}
+        Err(png::DecodingError::Format(error)) if chunks.end && error.to_string().contains("enough data") => {
+        }
         Err(error) => return Err(failed(error)),
     }
     let image = into_image(pixels, colour, depth, outline)
@@ -156,13 +162,20 @@ pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Decoded, Picture
     Ok(Decoded { image, colors: chunks.colors() })
 }
 
-fn into_image(pixels: Vec<u8>, colour: ColorType, depth: BitDepth, outline: &Outline) -> Option<DynamicImage> {
+fn into_image(
+    pixels: Vec<u8>,
+    colour: ColorType,
+    depth: BitDepth,
+    outline: &Outline,
+) -> Option<DynamicImage> {
     let (width, height) = (outline.width, outline.height);
     if depth == BitDepth::Sixteen {
         let samples: Vec<u16> =
             pixels.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
         return match colour {
-            ColorType::Grayscale => ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageLuma16),
+            ColorType::Grayscale => {
+                ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageLuma16)
+            }
             ColorType::GrayscaleAlpha => {
                 ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageLumaA16)
             }
@@ -173,7 +186,9 @@ fn into_image(pixels: Vec<u8>, colour: ColorType, depth: BitDepth, outline: &Out
     }
     match colour {
         ColorType::Grayscale => ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
-        ColorType::GrayscaleAlpha => ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLumaA8),
+        ColorType::GrayscaleAlpha => {
+            ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageLumaA8)
+        }
         ColorType::Rgb => ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
         ColorType::Rgba => ImageBuffer::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8),
         ColorType::Indexed => None,

@@ -198,7 +198,14 @@ fn what_is_no_image_or_damaged_is_refused() {
     }
     let noisy =
         image::RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, y as u8]));
-    let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::Tiff];
+    let formats = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ];
     for format in formats {
         let whole = file(&noisy.clone().into(), format);
         assert!(decode(&whole, LIMIT).is_ok(), "{format:?}");
@@ -261,8 +268,11 @@ fn a_file_format_that_is_too_small_says_so() {
 
 #[test]
 fn masks_are_brightness_where_there_is_opacity() {
-    let mask = |image: image::GrayAlphaImage| decode_mask(&file(&image.into(), ImageFormat::Png), LIMIT).unwrap();
-    let shades = image::GrayAlphaImage::from_fn(3, 1, |x, _| LumaA([[200, 100, 0], [255, 51, 0]].map(|of| of[x as usize])));
+    let mask =
+        |image: image::GrayAlphaImage| decode_mask(&file(&image.into(), ImageFormat::Png), LIMIT).unwrap();
+    let shades = image::GrayAlphaImage::from_fn(3, 1, |x, _| {
+        LumaA([[200, 100, 0], [255, 51, 0]].map(|of| of[x as usize]))
+    });
     assert_eq!(mask(shades), Mask { width: 3, height: 1, values: vec![200, 20, 0] });
     // One colour cut out of nothing: the shape is what counts, whichever colour it is.
     let shape = image::GrayAlphaImage::from_fn(3, 1, |x, _| LumaA([0, [255, 51, 0][x as usize]]));

@@ -67,7 +67,8 @@ fn complete(file: &[u8], colors: &Colors) -> Result<DynamicImage, PictureError> 
     let zeros = file.iter().rev().take_while(|&&byte| byte == 0).count();
     let written = &file[..file.len() - zeros];
     // A zero after 0xFF belongs to the scan.
-    let written = if written.ends_with(&[0xff]) { &file[..(written.len() + 1).min(file.len())] } else { written };
+    let written =
+        if written.ends_with(&[0xff]) { &file[..(written.len() + 1).min(file.len())] } else { written };
     let image = pixels(&[written, &END].concat(), colors)?;
     if pixels(&[written, &FILLING, &END].concat(), colors)? == image {
         return Ok(image);
@@ -102,7 +103,9 @@ fn pixels(file: &[u8], colors: &Colors) -> Result<DynamicImage, PictureError> {
             }
             _ => ImageBuffer::from_raw(width, height, samples).map(DynamicImage::ImageRgb8),
         };
-        image.ok_or_else(|| PictureError::undecodable(NAME, "its rows have another length than its header says"))
+        image.ok_or_else(|| {
+            PictureError::undecodable(NAME, "its rows have another length than its header says")
+        })
     })
 }
 

@@ -5,12 +5,7 @@
 //! name, and it has an end. Source: ITU-T T.81, annex B.
 
 use super::{
-    super::{
-        PictureError,
-        bytes::be16,
-        color::MAX_PROFILE,
-        directory::exif_orientation,
-    },
+    super::{PictureError, bytes::be16, color::MAX_PROFILE, directory::exif_orientation},
     NAME,
 };
 
@@ -100,7 +95,9 @@ impl<'a> Segments<'a> {
                 }
                 DHP => return Err(PictureError::unsupported(NAME, "hierarchical coding")),
                 // All others from C0 to CF start a frame: C4 and CC are tables, C8 is reserved.
-                0xc0..=0xcf if !matches!(code, 0xc4 | 0xc8 | 0xcc) => segments.frame(code, data, start + 2)?,
+                0xc0..=0xcf if !matches!(code, 0xc4 | 0xc8 | 0xcc) => {
+                    segments.frame(code, data, start + 2)?
+                }
                 _ => {}
             }
         }
@@ -147,7 +144,8 @@ impl<'a> Segments<'a> {
         let [count, rest @ ..] = data else { return Err(damaged("the header of a scan is cut off")) };
         for chosen in rest.chunks_exact(2).take((*count).into()) {
             let component = self.components.iter_mut().find(|component| component.name == chosen[0]);
-            let component = component.ok_or_else(|| damaged("a scan has a component that the picture has not"))?;
+            let component =
+                component.ok_or_else(|| damaged("a scan has a component that the picture has not"))?;
             if component.table > 3 || tables & (1 << component.table) == 0 {
                 return Err(damaged("a table of quantisation is missing"));
             }

@@ -90,7 +90,8 @@ impl Form {
     /// [`PictureError::Unsupported`] with the name of a form that is not read.
     pub(super) fn read(directory: &Directory<'_>) -> Result<Self, PictureError> {
         let size = |tag| directory.number(tag).and_then(|value| u32::try_from(value).ok());
-        let (width, height) = size(WIDTH).zip(size(HEIGHT)).ok_or_else(|| damaged("it does not say its size"))?;
+        let (width, height) =
+            size(WIDTH).zip(size(HEIGHT)).ok_or_else(|| damaged("it does not say its size"))?;
         let compression = compression(directory.number(COMPRESSION).unwrap_or(1))?;
         let samples = directory.number(SAMPLES).unwrap_or(1);
         if samples == 0 || samples > MAX_SAMPLES {
@@ -172,7 +173,8 @@ fn meaning(
     compression: Compression,
 ) -> Result<Meaning, PictureError> {
     let unsupported = |kind: String| Err(PictureError::unsupported(NAME, kind));
-    let number = directory.number(PHOTOMETRIC).ok_or_else(|| damaged("it does not say what its colours are"))?;
+    let number =
+        directory.number(PHOTOMETRIC).ok_or_else(|| damaged("it does not say what its colours are"))?;
     let meaning = match number {
         0 => Meaning::Inverted,
         1 => Meaning::Grey,

@@ -32,7 +32,8 @@ pub(super) fn decode(
         Meaning::YCbCr => true,
         _ => return Err(PictureError::unsupported(NAME, "JPEG compression of this colour space")),
     };
-    let number = |tag| directory.number(tag).and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0);
+    let number =
+        |tag| directory.number(tag).and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0);
     let (width, height) = (form.width, form.height);
     let (part_width, part_height) = match number(TILE_WIDTH).zip(number(TILE_HEIGHT)) {
         Some(tile) => tile,
@@ -55,7 +56,8 @@ pub(super) fn decode(
     };
     for (index, (offset, length)) in (0u32..).zip(chunks).take(parts as usize) {
         let data = offset.checked_add(length).and_then(|end| bytes.get(offset..end));
-        let data = data.and_then(|data| data.strip_prefix(&START)).ok_or_else(|| damaged("a part is missing"))?;
+        let data =
+            data.and_then(|data| data.strip_prefix(&START)).ok_or_else(|| damaged("a part is missing"))?;
         let part = [&head, data].concat();
         let claimed = jpeg::outline(&part)?;
         // Tiles reach over the edges of small pictures; a part must not cost much more than the picture all the same.

@@ -14,7 +14,9 @@ use std::{collections::HashSet, io::Cursor};
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 
 use super::{Decoded, Outline, PictureError, color::Colors, directory::Directory};
-use form::{Compression, FILL_ORDER, Form, PHOTOMETRIC, STRIP_BYTES, STRIP_OFFSETS, TILE_BYTES, TILE_OFFSETS};
+use form::{
+    Compression, FILL_ORDER, Form, PHOTOMETRIC, STRIP_BYTES, STRIP_OFFSETS, TILE_BYTES, TILE_OFFSETS,
+};
 
 const NAME: &str = "TIFF";
 
@@ -42,7 +44,8 @@ pub(super) fn outline(bytes: &[u8]) -> Result<Outline, PictureError> {
         width: form.width,
         height: form.height,
         orientation: directory.orientation(),
-        bytes_per_pixel: stored + 8, settled: false,
+        bytes_per_pixel: stored + 8,
+        settled: false,
     })
 }
 

@@ -28,7 +28,12 @@ pub(super) fn into_image(
         DecodingResult::U16(values) => {
             let values = chunky(values, form);
             if form.meaning == Meaning::Cmyk {
-                return eight(values.into_iter().map(|value| (value >> 8) as u8).collect(), form, directory, colors);
+                return eight(
+                    values.into_iter().map(|value| (value >> 8) as u8).collect(),
+                    form,
+                    directory,
+                    colors,
+                );
             }
             sixteen(values, form)
         }
@@ -74,7 +79,10 @@ fn expand(packed: &[u8], form: &Form) -> Vec<u8> {
         let bit = x * bits;
         (row[bit / 8] >> (8 - bits - bit % 8)) & largest as u8
     };
-    packed.chunks_exact(stride.max(1)).flat_map(|row| (0..width).map(move |x| sample(row, x) * scale)).collect()
+    packed
+        .chunks_exact(stride.max(1))
+        .flat_map(|row| (0..width).map(move |x| sample(row, x) * scale))
+        .collect()
 }
 
 fn wrong_length<T>(image: Option<T>) -> Result<T, PictureError> {
@@ -108,7 +116,9 @@ fn eight(
             let stored = kept(form);
             let ink: Vec<u8> = values.chunks_exact(stored).flat_map(|pixel| &pixel[..4]).copied().collect();
             let rgb = cmyk_to_srgb(&ink, colors);
-            return wrong_length(ImageBuffer::from_raw(form.width, form.height, rgb).map(DynamicImage::ImageRgb8));
+            return wrong_length(
+                ImageBuffer::from_raw(form.width, form.height, rgb).map(DynamicImage::ImageRgb8),
+            );
         }
     };
     let (width, height) = (form.width, form.height);
@@ -169,7 +179,10 @@ fn look_up(values: &[u8], form: &Form, directory: &Directory<'_>) -> Result<Vec<
         if at < colours { (map[channel * colours + at] >> shift) as u8 } else { 0 }
     };
     let stored = kept(form);
-    Ok(values.chunks_exact(stored).flat_map(|pixel| [0, 1, 2].map(|channel| colour(pixel[0], channel))).collect())
+    Ok(values
+        .chunks_exact(stored)
+        .flat_map(|pixel| [0, 1, 2].map(|channel| colour(pixel[0], channel)))
+        .collect())
 }
 
 /// Applies a conversion to the three colours of every pixel.
