@@ -125,11 +125,10 @@ impl<'a> Directory<'a> {
         self.bytes.get(entry.at..entry.at + entry.size() * entry.count)
     }
 
-    /// The first valid orientation, 1 to 8. Cameras write it as a short or as a long, once or twice.
+    /// The orientation, 1 to 8. Cameras write it as a short or as a long, with one value or two. Where the tag is
+    /// repeated, the first counts, valid or not.
     pub(super) fn orientation(&self) -> Option<u8> {
-        let written = self.entries.iter().filter(|entry| entry.tag == ORIENTATION);
-        let mut values = written.filter_map(|entry| self.number_at(entry.at, entry.size()));
-        values.find(|value| (1..=8).contains(value)).map(|value| value as u8)
+        self.number(ORIENTATION).filter(|value| (1..=8).contains(value)).map(|value| value as u8)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 
 const NAME: &str = "GIF";
 
-/// Bytes that the decoder may take besides its output: one row, and tables.
+/// Bytes that the decoder may take besides its output, for tables and blocks.
 const MEMORY: u64 = 4 << 20;
 
 fn failed(error: DecodingError) -> PictureError {
@@ -42,7 +42,7 @@ pub(super) fn outline(bytes: &[u8]) -> Result<Outline, PictureError> {
     let screen = le16(bytes, 6).zip(le16(bytes, 8));
     let (width, height) = screen.ok_or_else(|| PictureError::undecodable(NAME, "its header is cut off"))?;
     let (width, height) = (u32::from(width).max(right), u32::from(height).max(bottom));
-    Ok(Outline { width, height, orientation: None, bytes_per_pixel: 4, settled: false })
+    Ok(Outline { width, height, orientation: None, bytes_per_pixel: 5, settled: false })
 }
 
 /// How far the first frame reaches, right and down. Found here and not by the decoder, which allocates a frame's
@@ -75,7 +75,7 @@ fn first_frame(bytes: &[u8]) -> Option<(u32, u32)> {
     if width == 0 || height == 0 { None } else { Some((left + width, top + height)) }
 }
 
-/// Decodes the first frame, row by row.
+/// Decodes the first frame.
 pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Decoded, PictureError> {
     let mut decoder = open(bytes)?;
     let frame = decoder.next_frame_info().map_err(failed)?;
@@ -92,14 +92,15 @@ pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Decoded, Picture
     let stride = outline.width as usize * 4;
     let mut pixels = outline.buffer(stride * outline.height as usize)?;
     pixels.chunks_exact_mut(4).for_each(|pixel| pixel.copy_from_slice(&background));
-    let mut row = vec![0; width];
-    for y in rows(height, interlaced) {
-        if !decoder.fill_buffer(&mut row).map_err(failed)? {
-            return Err(PictureError::undecodable(NAME, "it is cut off before the end of its first frame"));
-        }
+    // At once: row by row, the decoder loses the end of short frames.
+    let mut indexes = outline.buffer(width * height)?;
+    if !decoder.fill_buffer(&mut indexes).map_err(failed)? {
+        return Err(PictureError::undecodable(NAME, "it is cut off before the end of its first frame"));
+    }
+    for (y, row) in rows(height, interlaced).zip(indexes.chunks_exact(width.max(1))) {
         let start = (top + y) * stride + left * 4;
         let Some(target) = pixels.get_mut(start..start + width * 4) else { continue };
-        for (pixel, &index) in target.chunks_exact_mut(4).zip(&row) {
+        for (pixel, &index) in target.chunks_exact_mut(4).zip(row) {
             let colour = colours[usize::from(index)];
             // What is transparent leaves what is there.
             if colour[3] != 0 {

@@ -78,7 +78,6 @@ pub(super) struct Form {
     pub(super) meaning: Meaning,
     pub(super) compression: Compression,
     pub(super) alpha: Alpha,
-    pub(super) float: bool,
     /// Whether each sample has a plane of its own.
     pub(super) planar: bool,
 }
@@ -97,7 +96,7 @@ impl Form {
         if samples == 0 || samples > MAX_SAMPLES {
             return Err(PictureError::unsupported(NAME, format!("{samples} samples per pixel")));
         }
-        let (bits, float) = samples_of(directory)?;
+        let bits = samples_of(directory)?;
         let meaning = meaning(directory, bits, samples as usize, compression)?;
         let extra = directory.numbers(EXTRA);
         let has_extra = samples as usize > meaning.channels();
@@ -113,7 +112,7 @@ impl Form {
         if planar && compression == Compression::Jpeg {
             return Err(PictureError::unsupported(NAME, "JPEG compression of separate planes"));
         }
-        Ok(Self { width, height, bits, samples: samples as u16, meaning, compression, alpha, float, planar })
+        Ok(Self { width, height, bits, samples: samples as u16, meaning, compression, alpha, planar })
     }
 }
 
@@ -141,8 +140,8 @@ fn compression(number: u64) -> Result<Compression, PictureError> {
     Err(PictureError::unsupported(NAME, name))
 }
 
-/// Bits of every sample, and whether they are floating-point numbers.
-fn samples_of(directory: &Directory<'_>) -> Result<(u16, bool), PictureError> {
+/// Bits of every sample; 32 are a floating-point number.
+fn samples_of(directory: &Directory<'_>) -> Result<u16, PictureError> {
     let unsupported = |kind: String| Err(PictureError::unsupported(NAME, kind));
     let bits = directory.numbers(BITS).unwrap_or_else(|| vec![1]);
     let first = bits.first().copied().unwrap_or(1);
@@ -156,8 +155,8 @@ fn samples_of(directory: &Directory<'_>) -> Result<(u16, bool), PictureError> {
     }
     match (format, first) {
         // 4 is "undefined", which programs write for plain numbers.
-        (1 | 4, 1 | 2 | 4 | 8 | 16) => Ok((first as u16, false)),
-        (3, 32) => Ok((32, true)),
+        (1 | 4, 1 | 2 | 4 | 8 | 16) => Ok(first as u16),
+        (3, 32) => Ok(32),
         (1 | 4, _) => unsupported(format!("{first}-bit samples")),
         (2, _) => unsupported(format!("{first}-bit samples with a sign")),
         (3, _) => unsupported(format!("{first}-bit floating-point samples")),
