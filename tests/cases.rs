@@ -32,10 +32,12 @@ const NOT_READ: [(&str, &str); 8] = [
     ("tif_zstd.tif", "zstd"),
 ];
 
+/// Where the reference leaves the colours as they are, and the file says that they are others: cICP and gAMA.
+const CONVERTED: [&str; 2] = ["png_cicp_p3.png", "png_gama_linear.png"];
+
 /// What no decoder reads, and what has to be in the refusal.
-const REFUSED: [(&str, &str); 17] = [
+const REFUSED: [(&str, &str); 16] = [
     ("bmp_huge.bmp", "60000×60000"),
-    ("gif_cut3.gif", "GIF"),
     ("gif_frame_zero_h.gif", "no frame"),
     ("gif_huge_frame_small_screen.gif", "11000×11000"),
     ("jpg_half.jpg", "cut off"),
@@ -101,7 +103,8 @@ fn every_case_is_close_or_refused_by_name() {
             }
             (Ok(picture), None) if expected.exists() => {
                 let difference = difference(&picture, &reference(&expected));
-                if difference > CLOSE {
+                let converted = CONVERTED.contains(&name);
+                if (difference > CLOSE) != converted {
                     wrong.push(format!("{name}: differs by {difference:.1}"));
                 }
             }

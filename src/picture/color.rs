@@ -5,8 +5,9 @@
 
 use image::DynamicImage;
 use moxcms::{
-    Chromaticity, CicpColorPrimaries, CicpProfile, CmsError, ColorPrimaries, ColorProfile, DataColorSpace,
-    Layout, MatrixCoefficients, ToneReprCurve, TransferCharacteristics, TransformOptions,
+    BarycentricWeightScale, Chromaticity, CicpColorPrimaries, CicpProfile, CmsError, ColorPrimaries,
+    ColorProfile, DataColorSpace, Layout, MatrixCoefficients, ToneReprCurve, TransferCharacteristics,
+    TransformOptions,
 };
 
 use super::Samples;
@@ -157,7 +158,12 @@ pub(super) fn cmyk_to_srgb(cmyk: &[u8], colors: &Colors) -> Vec<u8> {
         && profile.color_space == DataColorSpace::Cmyk
     {
         let mut convert = || {
-            let options = TransformOptions::default();
+            // The weights of the default are too coarse for four dimensions.
+            let options = TransformOptions {
+                barycentric_weight_scale: BarycentricWeightScale::High,
+                prefer_fixed_point: false,
+                ..TransformOptions::default()
+            };
             let srgb = ColorProfile::new_srgb();
             let transform = profile.create_transform_8bit(Layout::Rgba, &srgb, Layout::Rgb, options)?;
             for (from, to) in cmyk.chunks(STRIP * 4).zip(rgb.chunks_mut(STRIP * 3)) {

@@ -4,7 +4,10 @@
 //! a compressed colour profile of half a megabyte can stand for half a gigabyte. Damage is taken as browsers take it:
 //! a wrong checksum beside the header, a missing end and missing last rows are no reason to refuse.
 
-use std::io::{Cursor, Read};
+use std::{
+    borrow::Cow,
+    io::{Cursor, Read},
+};
 
 use flate2::read::ZlibDecoder;
 use image::{DynamicImage, ImageBuffer};
@@ -19,6 +22,9 @@ use super::{
 
 const NAME: &str = "PNG";
 
+/// The chunk that a file ends with: no data, a name, and their checksum.
+const END: [u8; 12] = [0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82];
+
 /// What stands around the pixels.
 #[derive(Default)]
 struct Chunks<'a> {
@@ -32,6 +38,8 @@ struct Chunks<'a> {
     transparency: bool,
     pixels: bool,
     end: bool,
+    /// Whether the file ends with a whole chunk.
+    whole: bool,
 }
 
 /// Reads chunks up to the end, or to where the file is cut off.
@@ -65,6 +73,7 @@ fn chunks(bytes: &[u8]) -> Result<Chunks<'_>, PictureError> {
         }
         at = end.saturating_add(4);
     }
+    chunks.whole = chunks.end || at == bytes.len();
     Ok(chunks)
 }
 
@@ -137,7 +146,12 @@ pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Decoded, Picture
     options.set_ignore_checksums(true);
     options.set_ignore_iccp_chunk(true);
     options.set_ignore_text_chunk(true);
-    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
+    // The decoder waits for the end even where every row is there.
+    let file = match chunks.whole && !chunks.end {
+        true => Cow::Owned([bytes, &END].concat()),
+        false => Cow::Borrowed(bytes),
+    };
+    let mut decoder = Decoder::new_with_options(Cursor::new(&*file), options);
     decoder.set_limits(Limits {
         bytes: usize::try_from(outline.bytes()).unwrap_or(usize::MAX).saturating_add(1 << 20),
     });
