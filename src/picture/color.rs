@@ -5,9 +5,8 @@
 
 use image::DynamicImage;
 use moxcms::{
-    BarycentricWeightScale, Chromaticity, CicpColorPrimaries, CicpProfile, CmsError, ColorPrimaries,
-    ColorProfile, DataColorSpace, Layout, MatrixCoefficients, ToneReprCurve, TransferCharacteristics,
-    TransformOptions,
+    Chromaticity, CicpColorPrimaries, CicpProfile, CmsError, ColorPrimaries, ColorProfile, DataColorSpace,
+    Layout, MatrixCoefficients, ToneReprCurve, TransferCharacteristics, TransformOptions,
 };
 
 use super::Samples;
@@ -158,12 +157,7 @@ pub(super) fn cmyk_to_srgb(cmyk: &[u8], colors: &Colors) -> Vec<u8> {
         && profile.color_space == DataColorSpace::Cmyk
     {
         let mut convert = || {
-            // The weights of the default are too coarse for four dimensions.
-            let options = TransformOptions {
-                barycentric_weight_scale: BarycentricWeightScale::High,
-                prefer_fixed_point: false,
-                ..TransformOptions::default()
-            };
+            let options = TransformOptions::default();
             let srgb = ColorProfile::new_srgb();
             let transform = profile.create_transform_8bit(Layout::Rgba, &srgb, Layout::Rgb, options)?;
             for (from, to) in cmyk.chunks(STRIP * 4).zip(rgb.chunks_mut(STRIP * 3)) {
