@@ -152,24 +152,15 @@ fn convert_rgb(profile: &ColorProfile, mut rgb: Vec<u16>) -> Vec<u16> {
 /// Converts ink, `[pixels, 4]` with 0 for none and 255 for full, to sRGB: with the profile, or as light that the inks
 /// let through.
 pub(super) fn cmyk_to_srgb(cmyk: &[u8], colors: &Colors) -> Vec<u8> {
-    let mut rgb = vec![0; cmyk.len() / 4 * 3];
     if let Colors::Icc(profile) = colors
         && profile.color_space == DataColorSpace::Cmyk
     {
-        let mut convert = || {
-            let options = TransformOptions::default();
-            let srgb = ColorProfile::new_srgb();
-            let transform = profile.create_transform_8bit(Layout::Rgba, &srgb, Layout::Rgb, options)?;
-            for (from, to) in cmyk.chunks(STRIP * 4).zip(rgb.chunks_mut(STRIP * 3)) {
-                transform.transform(from, to)?;
-            }
-            Ok::<_, CmsError>(())
-        };
-        match convert() {
-            Ok(()) => return rgb,
+        match print_to_srgb(cmyk, profile) {
+            Ok(rgb) => return rgb,
             Err(error) => unused(&error),
         }
     }
+    let mut rgb = vec![0; cmyk.len() / 4 * 3];
     for (ink, light) in cmyk.chunks_exact(4).zip(rgb.chunks_exact_mut(3)) {
         let through = |ink: u8| u32::from(255 - ink);
         for (light, &colour) in light.iter_mut().zip(ink) {
@@ -177,4 +168,42 @@ pub(super) fn cmyk_to_srgb(cmyk: &[u8], colors: &Colors) -> Vec<u8> {
         }
     }
     rgb
+}
+
+/// With a profile, and the print's darkest colour made black, as viewers do it (black point compensation: in XYZ the
+/// print's black, taken as neutral, goes to 0 and white stays).
+fn print_to_srgb(cmyk: &[u8], profile: &ColorProfile) -> Result<Vec<u8>, CmsError> {
+    let srgb = ColorProfile::new_srgb();
+    let transform =
+        profile.create_transform_16bit(Layout::Rgba, &srgb, Layout::Rgb, TransformOptions::default())?;
+    let mut darkest = [0; 3];
+    transform.transform(&[u16::MAX; 4], &mut darkest)?;
+    // ITU-R BT.709.
+    let black: f32 =
+        darkest.iter().zip([0.2126, 0.7152, 0.0722]).map(|(&value, part)| linear(value) * part).sum();
+    // What is nearly white is no black.
+    let black = if black < 0.5 { black } else { 0.0 };
+    let table: Vec<u8> =
+        (0..=u16::MAX).map(|value| encoded((linear(value) - black) / (1.0 - black))).collect();
+    let mut rgb = vec![0; cmyk.len() / 4 * 3];
+    let (mut inks, mut lights) = (vec![0; STRIP * 4], vec![0; STRIP * 3]);
+    for (from, to) in cmyk.chunks(STRIP * 4).zip(rgb.chunks_mut(STRIP * 3)) {
+        let (inks, lights) = (&mut inks[..from.len()], &mut lights[..to.len()]);
+        inks.iter_mut().zip(from).for_each(|(ink, &value)| *ink = u16::from(value) * 257);
+        transform.transform(inks, lights)?;
+        to.iter_mut().zip(lights).for_each(|(value, light)| *value = table[usize::from(*light)]);
+    }
+    Ok(rgb)
+}
+
+/// Light of a value of sRGB, 0 to 1 (IEC 61966-2-1).
+fn linear(value: u16) -> f32 {
+    let value = f32::from(value) / 65_535.0;
+    if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+}
+
+/// The value of sRGB, 0 to 255, of so much light.
+pub(super) fn encoded(light: f32) -> u8 {
+    let value = if light <= 0.003_130_8 { 12.92 * light } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 };
+    (value * 255.0).round() as u8
 }

@@ -6,7 +6,7 @@ use tiff::decoder::DecodingResult;
 use super::{
     super::{
         PictureError,
-        color::{Colors, cmyk_to_srgb},
+        color::{Colors, cmyk_to_srgb, encoded},
         directory::Directory,
     },
     NAME, damaged,
@@ -211,8 +211,5 @@ fn from_lab([lightness, a, b]: [u8; 3]) -> [u8; 3] {
         -0.978_768 * x + 1.916_142 * y + 0.033_454 * z,
         0.071_945 * x - 0.228_991 * y + 1.405_243 * z,
     ];
-    linear.map(|value| {
-        let curved = if value <= 0.003_130_8 { 12.92 * value } else { 1.055 * value.powf(1.0 / 2.4) - 0.055 };
-        (curved * 255.0).round() as u8
-    })
+    linear.map(encoded)
 }
