@@ -1,11 +1,11 @@
 //! A server put together: storage, queue, models, renderer and workers, and what the handlers see of them.
 
+mod decoders;
 mod store;
 
 use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     worker::{self, Alive, Everywhere, Pace, Probe, Sick, Sweeper, WorkerContext, Workers},
 };
 
+pub use decoders::Decoders;
 pub use store::migrate;
 
 /// A sick worker looks after this time whether it is well again, and then ever more seldom.
@@ -94,8 +95,8 @@ pub struct AppState {
     pub clock: Clock,
     /// The memory that request bodies may take.
     pub uploads: Uploads,
-    /// Pictures that may be decoded at the same time.
-    pub decoders: Arc<Semaphore>,
+    /// Memory for the pictures that are decoded at the same time.
+    pub decoders: Decoders,
     alive: Alive,
     draining: CancellationToken,
     /// Whether something could be written to the job store lately.
@@ -236,7 +237,7 @@ impl App {
         };
         let workers = Workers::start(&context, renderers);
         let uploads = Uploads::new(config.limits.max_uploads_mb);
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let decoders = Decoders::new(&config.limits, http::admission::memory_here());
         let state = AppState {
             config: Arc::new(config),
             queue,
@@ -248,7 +249,7 @@ impl App {
             metrics,
             clock,
             uploads,
-            decoders: Arc::new(Semaphore::new(cores.max(2))),
+            decoders,
             alive: workers.alive(),
             draining: CancellationToken::new(),
             written: Arc::default(),

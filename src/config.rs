@@ -117,6 +117,8 @@ pub struct LimitsConfig {
     pub max_job_seconds: Option<Duration>,
     /// Megabytes of memory that one job may be predicted to take; none for a share of what there is.
     pub max_job_memory_mb: Option<u64>,
+    /// Megabytes of memory for decoding uploads; 0 for a quarter of what there is.
+    pub max_decode_mb: u64,
 }
 
 /// What is logged, and how.
@@ -174,6 +176,7 @@ impl Default for LimitsConfig {
             max_pixels: 16_000_000,
             max_job_seconds: Some(Duration::from_secs(3600)),
             max_job_memory_mb: None,
+            max_decode_mb: 0,
         }
     }
 }

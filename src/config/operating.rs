@@ -50,6 +50,7 @@ pub(super) fn limits(fields: &mut Fields, default: LimitsConfig) -> LimitsConfig
             Some(0) => None,
             given => given.or(default.max_job_memory_mb),
         },
+        max_decode_mb: fields.number("max_decode_mb", 0, 100_000_000).unwrap_or(default.max_decode_mb),
     }
 }
 

@@ -87,6 +87,7 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__LIMITS__MAX_PIXLES", "1"),
         ("REVERIE__LIMITS__MAX_JOB_SECONDS", "soon"),
         ("REVERIE__LIMITS__MAX_JOB_MEMORY_MB", "-1"),
+        ("REVERIE__LIMITS__MAX_DECODE_MB", "some"),
         ("REVERIE__SERVR__LISTEN", "x"),
     ]);
     let error = Config::read(None, Some(settings)).unwrap_err().to_string();
@@ -111,6 +112,7 @@ fn every_mistake_is_reported_at_once() {
         "limits.max_pixles: unknown field",
         "limits.max_job_seconds: \"soon\" is not allowed",
         "limits.max_job_memory_mb: -1 is not allowed",
+        "limits.max_decode_mb: \"some\" is not allowed",
         "servr: unknown field",
     ] {
         assert!(error.contains(&format!("\n  {name}")), "{name} is missing in {error}");

@@ -61,7 +61,7 @@ impl Admission {
 }
 
 /// Memory of the machine in bytes, or of the cgroup where that has less.
-fn memory_here() -> u64 {
+pub fn memory_here() -> u64 {
     // Where the system does not tell, there is nothing to go by.
     let Ok(mut system) = sysinfo::System::new() else { return u64::MAX };
     system.refresh_memory();

@@ -198,7 +198,7 @@ impl ApiError {
     /// What a picture that was refused means to the client. `pointer` is where it stood.
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
-            PictureError::UnknownFormat | PictureError::Unread(_) => {
+            PictureError::UnknownFormat | PictureError::Unread(_) | PictureError::Unsupported { .. } => {
                 Self::UnknownFormat(vec![FieldError::new(pointer, error.to_string())])
             }
             PictureError::TooLarge { .. }

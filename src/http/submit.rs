@@ -34,7 +34,7 @@ use crate::{
     fields::{FieldError, MOST_MISTAKES, note, pointer},
     jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
-    picture::{self, Header, PictureError},
+    picture::{self, Header, Look, PictureError},
     spec::{self, Start},
     telemetry, worker,
 };
@@ -264,24 +264,23 @@ async fn size_of(
     }
 }
 
-/// Decodes the picture on a thread for such work, a few at a time: a decoded picture is many times the size
-/// of its file.
+/// Checks the picture on a thread for such work: of a photo the header tells enough, everything else is decoded once
+/// there is memory for it.
 async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, PictureError>, ApiError> {
-    let permit = state.decoders.clone().acquire_owned().await.map_err(ApiError::internal)?;
     let max_pixels = state.config.limits.max_pixels;
+    let file = image.clone();
+    let looking = tokio::task::spawn_blocking(move || picture::look(&file, max_pixels));
+    let bytes = match looking.await.map_err(ApiError::internal)? {
+        Ok(Look::Enough(header)) => return Ok(Ok(header)),
+        Ok(Look::Decode { bytes }) => bytes,
+        Err(wrong) => return Ok(Err(wrong)),
+    };
+    let permit = state.decoders.reserve(bytes).await.map_err(ApiError::internal)?;
     let decoding = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         picture::verify(&image, max_pixels)
     });
-    match decoding.await {
-        Ok(outcome) => Ok(outcome),
-        // A decoder that panics has met hostile bytes: the file is at fault as far as the client can tell.
-        Err(panic) => {
-            error!(%panic, "an image decoder panicked");
-            let reason = "the decoder gave up".to_owned();
-            Ok(Err(PictureError::Undecodable { format: "image", reason }))
-        }
-    }
+    decoding.await.map_err(ApiError::internal)
 }
 
 /// What came of a request.

@@ -1,90 +1,37 @@
 //! Image files: what they are, decoding them, and encoding the dream.
 //!
-//! Uploads are hostile until proven otherwise. [`probe`] reads only the header, so that a file of one
-//! kilobyte that claims 60,000×60,000 pixels is refused before anything of that size is allocated; decoder
-//! limits back it up, but are not relied upon (several decoders ignore them).
+//! Uploads are hostile until proven otherwise. Each format has a module with two functions: `outline` reads the header
+//! only, so that a file of one kilobyte that claims 60,000×60,000 pixels is refused before anything of that size is
+//! allocated, and `decode` does the rest within what the outline promised. A panic in a decoder is the file's fault.
 
+mod background;
+mod bmp;
+mod bytes;
+mod color;
+mod directory;
 mod encode;
+mod error;
+mod gif;
 mod jpeg;
+mod kind;
+mod png;
 pub mod recipe;
 #[cfg(test)]
 mod tests;
+mod tiff;
+mod webp;
 
-use std::io::Cursor;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, metadata::Orientation};
-use moxcms::{CmsError, ColorProfile, Layout, TransformOptions};
+use image::{DynamicImage, Limits, metadata::Orientation};
 
-/// The formats that are read.
-const FORMATS: [(ImageFormat, &str); 6] = [
-    (ImageFormat::Png, "PNG"),
-    (ImageFormat::Jpeg, "JPEG"),
-    (ImageFormat::WebP, "WebP"),
-    (ImageFormat::Gif, "GIF"),
-    (ImageFormat::Bmp, "BMP"),
-    (ImageFormat::Tiff, "TIFF"),
-];
+pub use error::PictureError;
 
-/// What was wrong with an image file.
-#[derive(Debug, thiserror::Error)]
-pub enum PictureError {
-    /// The bytes are no image, or of a format that is not read.
-    #[error("this is not an image that can be read; send PNG, JPEG, WebP, GIF, BMP or TIFF")]
-    UnknownFormat,
-    /// An image as newer telephones and programs write it.
-    #[error("{0} images are not read here; save it as JPEG, PNG or WebP and send that")]
-    Unread(&'static str),
-    /// The header claims more pixels than allowed.
-    #[error("the image has {width}×{height} pixels; at most {max_pixels} pixels are allowed")]
-    TooLarge {
-        /// Width in pixels.
-        width: u32,
-        /// Height in pixels.
-        height: u32,
-        /// The limit that it breaks.
-        max_pixels: u64,
-    },
-    /// The image has no pixels.
-    #[error("the image has no pixels")]
-    Empty,
-    /// The bytes are damaged, truncated or use a feature that is not read.
-    #[error("the {format} file cannot be decoded: {reason}")]
-    Undecodable {
-        /// Name of the format.
-        format: &'static str,
-        /// The decoder's words.
-        reason: String,
-    },
-    /// A mask must cover the image pixel by pixel.
-    #[error(
-        "the mask has {}×{} pixels; it must have those of the image, {}×{}",
-        mask.0, mask.1, image.0, image.1
-    )]
-    MaskSize {
-        /// Width and height of the mask, upright.
-        mask: (u32, u32),
-        /// Width and height of the image, upright.
-        image: (u32, u32),
-    },
-    /// The file format ends before the picture does.
-    #[error(
-        "a {format} file has at most {max_edge} pixels per edge, and the dream would have {width}×{height}; choose \
-         another format"
-    )]
-    EdgeTooLong {
-        /// Name of the format.
-        format: &'static str,
-        /// Width in pixels.
-        width: u64,
-        /// Height in pixels.
-        height: u64,
-        /// The limit that one of them breaks.
-        max_edge: u64,
-    },
-    /// The dream could not be written as a file.
-    #[error("the picture cannot be encoded: {0}")]
-    Encode(String),
-}
+use color::Colors;
+use kind::Kind;
 
 /// What the header of an image file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,108 +78,185 @@ pub struct Mask {
     pub values: Vec<u8>,
 }
 
+/// What the header of a file says to its decoder.
+#[derive(Clone, Copy, Debug)]
+struct Outline {
+    /// In pixels, as stored.
+    width: u32,
+    /// In pixels, as stored.
+    height: u32,
+    /// How the camera was held, 1 to 8 as in EXIF.
+    orientation: Option<u8>,
+    /// Memory that decoding takes.
+    bytes_per_pixel: u64,
+    /// Whether the header tells that decoding will succeed.
+    settled: bool,
+}
+
+impl Outline {
+    fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Bytes of memory that decoding takes.
+    fn bytes(&self) -> u64 {
+        self.pixels().saturating_mul(self.bytes_per_pixel)
+    }
+
+    /// For the decoders of the `image` crate.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(self.width);
+        limits.max_image_height = Some(self.height);
+        limits.max_alloc = Some(self.bytes().saturating_add(4 << 20));
+        limits
+    }
+
+    /// Zeros for a decoder to write on.
+    fn buffer(&self, size: usize) -> Result<Vec<u8>, PictureError> {
+        let Self { width, height, .. } = *self;
+        let mut buffer = Vec::new();
+        let reserved = buffer.try_reserve_exact(size);
+        reserved.map_err(|_| PictureError::TooLarge { width, height, max_pixels: 0 })?;
+        buffer.resize(size, 0);
+        Ok(buffer)
+    }
+
+    fn orientation(&self) -> Orientation {
+        self.orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
+    }
+
+    fn header(&self, kind: Kind) -> Header {
+        let (width, height) = match self.orientation() {
+            Orientation::NoTransforms
+            | Orientation::FlipHorizontal
+            | Orientation::FlipVertical
+            | Orientation::Rotate180 => (self.width, self.height),
+            Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH => (self.height, self.width),
+        };
+        Header { width, height, media_type: kind.media_type() }
+    }
+}
+
+/// What a decoder makes of a file: the first picture as stored, and what its samples mean.
+struct Decoded {
+    image: DynamicImage,
+    colors: Colors,
+}
+
 /// Reads the header and checks it against `max_pixels`; nothing is decoded.
 ///
 /// # Errors
 /// Unknown format, too many pixels, none at all, or a header that cannot be read.
 pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
-    let (mut decoder, format, _) = open(bytes, max_pixels)?;
-    Ok(header(&mut decoder, format))
+    let (kind, outline) = open(bytes, max_pixels)?;
+    Ok(outline.header(kind))
 }
 
-fn header(decoder: &mut impl ImageDecoder, format: ImageFormat) -> Header {
-    let (width, height) = decoder.dimensions();
-    let (width, height) = match orientation(decoder) {
-        Orientation::NoTransforms
-        | Orientation::FlipHorizontal
-        | Orientation::FlipVertical
-        | Orientation::Rotate180 => (width, height),
-        Orientation::Rotate90
-        | Orientation::Rotate270
-        | Orientation::Rotate90FlipH
-        | Orientation::Rotate270FlipH => (height, width),
-    };
-    Header { width, height, media_type: format.to_mime_type() }
+/// What the header tells about whether [`decode`] would succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// All that matters.
+    Enough(Header),
+    /// Not enough: [`verify`] decodes the picture.
+    Decode {
+        /// Bytes of memory that this takes.
+        bytes: u64,
+    },
 }
 
-/// What EXIF says; a block that cannot be read says nothing.
-fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
-    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+/// Reads the header; nothing is decoded.
+///
+/// # Errors
+/// As [`probe`].
+pub fn look(bytes: &[u8], max_pixels: u64) -> Result<Look, PictureError> {
+    let (kind, outline) = open(bytes, max_pixels)?;
+    Ok(match outline.settled {
+        true => Look::Enough(outline.header(kind)),
+        false => Look::Decode { bytes: outline.bytes() },
+    })
 }
 
-/// Whether [`decode`] would succeed, for less memory and time: the first frame is decoded and thrown away, of a
-/// photo only what can fail.
+/// Whether [`decode`] would succeed: the first picture is decoded and thrown away, of a photo the segments are read.
+///
+/// Damage in the bits of a photo's scan is no error, as browsers show what there is. What libjpeg refuses in spite of
+/// good segments, such as a table of codes that contradicts itself, is found when the picture is decoded.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn verify(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
-    // It has to outlive its decoder.
-    let shorter;
-    let (mut decoder, format, name) = open(bytes, max_pixels)?;
-    check_end(bytes, format, name)?;
-    if format == ImageFormat::Jpeg {
-        shorter = jpeg::without_scan(bytes);
-        if let Some(shorter) = &shorter {
-            (decoder, ..) = open(shorter, max_pixels)?;
-        }
+    let (kind, outline) = open(bytes, max_pixels)?;
+    if !outline.settled {
+        read(bytes, kind, &outline)?;
     }
-    let header = header(&mut decoder, format);
-    let size = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
-    let mut pixels = Vec::new();
-    let Header { width, height, .. } = header;
-    pixels.try_reserve_exact(size).map_err(|_| PictureError::TooLarge { width, height, max_pixels })?;
-    pixels.resize(size, 0);
-    decoder.read_image(&mut pixels).map_err(|error| undecodable(name, &error))?;
-    Ok(header)
+    Ok(outline.header(kind))
 }
 
-/// Decodes the first frame, applies EXIF orientation, converts colours with an ICC profile to sRGB, and drops
-/// all other metadata.
+/// Decodes the first picture, applies EXIF orientation, converts colours to sRGB, and drops all other metadata.
 ///
 /// # Errors
 /// As [`probe`], and anything that the decoder finds in the pixel data.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, PictureError> {
-    let (image, profile) = upright(bytes, max_pixels)?;
-    let alpha =
-        image.color().has_alpha().then(|| image.to_luma_alpha8().pixels().map(|pixel| pixel.0[1]).collect());
+    let Decoded { image, colors } = upright(bytes, max_pixels)?;
+    let alpha = image.color().has_alpha().then(|| opacity(&image));
     let (width, height) = (image.width(), image.height());
-    let deep = image.color().bytes_per_pixel() / image.color().channel_count() > 1;
-    let profile = profile.filter(|_| image.color().has_color());
-    // 16-bit and float files keep their depth, and conversions their fractions.
-    let rgb = match profile {
-        Some(profile) => Samples::Sixteen(to_srgb(&profile, image.into_rgb16().into_raw())),
-        None if deep => Samples::Sixteen(image.into_rgb16().into_raw()),
-        None => Samples::Eight(image.into_rgb8().into_raw()),
-    };
+    let rgb = guard("image", || Ok(colors.to_srgb(image)))?;
     Ok(Picture { width, height, rgb, alpha })
 }
 
-/// Decodes a mask: the brightness of an image of any colour type; what is transparent is black.
+/// Decodes a mask: the brightness of an image of any colour type; what is transparent is black. Where everything that
+/// can be seen has one colour, the shape is in the transparency, and that alone counts.
 ///
 /// # Errors
 /// As [`decode`].
 pub fn decode_mask(bytes: &[u8], max_pixels: u64) -> Result<Mask, PictureError> {
-    let (image, _) = upright(bytes, max_pixels)?;
+    let Decoded { image, .. } = upright(bytes, max_pixels)?;
     let (width, height) = (image.width(), image.height());
-    let values = if image.color().has_alpha() {
-        let grey = image.into_luma_alpha8();
-        let seen = |[brightness, opacity]: [u8; 2]| (u16::from(brightness) * u16::from(opacity) / 255) as u8;
-        grey.pixels().map(|pixel| seen(pixel.0)).collect()
-    } else {
-        image.into_luma8().into_raw()
+    if !image.color().has_alpha() {
+        return Ok(Mask { width, height, values: image.into_luma8().into_raw() });
+    }
+    let grey = image.into_luma_alpha8();
+    let mut seen = grey.pixels().filter(|pixel| pixel.0[1] > 0).map(|pixel| pixel.0[0]);
+    let first = seen.next();
+    let flat = seen.all(|brightness| Some(brightness) == first);
+    let shaped = flat && grey.pixels().any(|pixel| pixel.0[1] < 255);
+    let value = |[brightness, opacity]: [u8; 2]| match shaped {
+        true => opacity,
+        false => (u16::from(brightness) * u16::from(opacity) / 255) as u8,
     };
-    Ok(Mask { width, height, values })
+    Ok(Mask { width, height, values: grey.pixels().map(|pixel| value(pixel.0)).collect() })
 }
 
-/// The first frame as the camera saw it, with its colour profile.
-fn upright(bytes: &[u8], max_pixels: u64) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
-    let (mut decoder, format, name) = open(bytes, max_pixels)?;
-    let profile = decoder.icc_profile().ok().flatten();
-    let orientation = orientation(&mut decoder);
-    check_end(bytes, format, name)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(name, &error))?;
-    image.apply_orientation(orientation);
-    Ok((image, profile))
+/// `[height, width]`, 0 to 255.
+fn opacity(image: &DynamicImage) -> Vec<u8> {
+    match image {
+        DynamicImage::ImageRgba8(pixels) => pixels.pixels().map(|pixel| pixel.0[3]).collect(),
+        DynamicImage::ImageLumaA8(pixels) => pixels.pixels().map(|pixel| pixel.0[1]).collect(),
+        other => other.to_luma_alpha8().pixels().map(|pixel| pixel.0[1]).collect(),
+    }
+}
+
+/// The first picture as the camera saw it.
+fn upright(bytes: &[u8], max_pixels: u64) -> Result<Decoded, PictureError> {
+    let (kind, outline) = open(bytes, max_pixels)?;
+    let mut decoded = read(bytes, kind, &outline)?;
+    decoded.image.apply_orientation(outline.orientation());
+    Ok(decoded)
+}
+
+/// The first picture as stored.
+fn read(bytes: &[u8], kind: Kind, outline: &Outline) -> Result<Decoded, PictureError> {
+    guard(kind.name(), || match kind {
+        Kind::Png => png::decode(bytes, outline),
+        Kind::Jpeg => jpeg::decode(bytes, outline),
+        Kind::WebP => webp::decode(bytes, outline),
+        Kind::Gif => gif::decode(bytes, outline),
+        Kind::Bmp => bmp::decode(bytes, outline),
+        Kind::Tiff => tiff::decode(bytes, outline),
+    })
 }
 
 /// Whether a mask covers an image; both sizes are (width, height), upright.
@@ -243,63 +267,50 @@ pub fn check_mask(mask: (u32, u32), image: (u32, u32)) -> Result<(), PictureErro
     if mask == image { Ok(()) } else { Err(PictureError::MaskSize { mask, image }) }
 }
 
-/// Converts 16-bit RGB from the colour space of an ICC profile to sRGB. A profile that cannot be used leaves
-/// the colours as they are: a picture with colours slightly off is better than none.
-fn to_srgb(profile: &[u8], rgb: Vec<u16>) -> Vec<u16> {
-    let convert = || {
-        let profile = ColorProfile::new_from_slice(profile)?;
-        let srgb = ColorProfile::new_srgb();
-        let options = TransformOptions::default();
-        let transform = profile.create_transform_16bit(Layout::Rgb, &srgb, Layout::Rgb, options)?;
-        let mut converted = vec![0; rgb.len()];
-        transform.transform(&rgb, &mut converted)?;
-        Ok::<_, CmsError>(converted)
-    };
-    convert().unwrap_or_else(|error| {
-        tracing::debug!(%error, "the colour profile of an image is not used");
-        rgb
-    })
-}
-
-/// A decoder that has read the header, after all checks that the header allows.
-fn open(
-    bytes: &[u8],
-    max_pixels: u64,
-) -> Result<(impl ImageDecoder + '_, ImageFormat, &'static str), PictureError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| unknown(bytes))?;
-    let known = reader.format().and_then(|format| FORMATS.iter().find(|(known, _)| *known == format));
-    let &(format, name) = known.ok_or_else(|| unknown(bytes))?;
-    let decoder = reader.into_decoder().map_err(|error| undecodable(name, &error))?;
-    let (width, height) = decoder.dimensions();
+/// What the header says, after all checks that it allows.
+fn open(bytes: &[u8], max_pixels: u64) -> Result<(Kind, Outline), PictureError> {
+    let kind = Kind::of(bytes)?;
+    let outline = guard(kind.name(), || match kind {
+        Kind::Png => png::outline(bytes),
+        Kind::Jpeg => jpeg::outline(bytes),
+        Kind::WebP => webp::outline(bytes),
+        Kind::Gif => gif::outline(bytes),
+        Kind::Bmp => bmp::outline(bytes),
+        Kind::Tiff => tiff::outline(bytes),
+    })?;
+    let Outline { width, height, .. } = outline;
     if width == 0 || height == 0 {
         return Err(PictureError::Empty);
     }
-    if u64::from(width) * u64::from(height) > max_pixels {
+    if outline.pixels() > max_pixels {
         return Err(PictureError::TooLarge { width, height, max_pixels });
     }
-    Ok((decoder, format, name))
+    Ok((kind, outline))
 }
 
-/// Refuses a JPEG file that is cut off.
-fn check_end(bytes: &[u8], format: ImageFormat, name: &'static str) -> Result<(), PictureError> {
-    if format == ImageFormat::Jpeg && !jpeg::reaches_end_marker(bytes) {
-        let reason = "it is cut off before its end".into();
-        return Err(PictureError::Undecodable { format: name, reason });
-    }
-    Ok(())
-}
+/// What libjpeg's binding puts before the reason that it gives up for.
+const LIBJPEG: &str = "libjpeg fatal error: ";
 
-/// A file that is not read, by its name where people have many of the kind: the brand of an ISO media file.
-fn unknown(bytes: &[u8]) -> PictureError {
-    match bytes.get(4..12) {
-        Some(b"ftypavif" | b"ftypavis") => PictureError::Unread("AVIF"),
-        Some(b"ftypheic" | b"ftypheix" | b"ftyphevc" | b"ftypmif1" | b"ftypmsf1") => {
-            PictureError::Unread("HEIC")
+/// Runs a decoder: one that panics has met bytes that it cannot handle, and the file is at fault as far as anyone can
+/// tell. libjpeg's errors arrive as panics too.
+fn guard<T>(format: &'static str, work: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = text(&*panic);
+        match text.strip_prefix(LIBJPEG) {
+            Some(reason) => Err(PictureError::undecodable(format, reason)),
+            None => {
+                tracing::warn!(format, panic = text, "an image decoder panicked");
+                Err(PictureError::undecodable(
+                    format,
+                    "it is damaged in a way that its decoder does not know",
+                ))
+            }
         }
-        _ => PictureError::UnknownFormat,
-    }
+    })
 }
 
-fn undecodable(format: &'static str, error: &image::ImageError) -> PictureError {
-    PictureError::Undecodable { format, reason: error.to_string() }
+/// The words of a panic.
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }

@@ -3,9 +3,10 @@
 use std::io::Cursor;
 
 use image::{
-    ExtendedColorType, ImageEncoder, Luma, LumaA, Rgb, Rgba, RgbaImage,
+    ExtendedColorType, ImageEncoder, ImageFormat, Luma, LumaA, Rgb, Rgba, RgbaImage,
     codecs::{jpeg::JpegEncoder, png::PngEncoder},
 };
+use moxcms::ColorProfile;
 
 use super::*;
 use crate::spec::{Encoding, Format};
@@ -93,9 +94,15 @@ fn a_huge_header_is_refused_before_anything_is_decoded() {
 }
 
 #[test]
-fn what_is_verified_can_be_decoded_and_nothing_else() {
-    let formats =
-        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff];
+fn what_can_be_decoded_is_verified_and_little_else() {
+    let formats = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ];
     for format in formats {
         let whole = file(&colours(), format);
         let header = verify(&whole, LIMIT).unwrap();
@@ -103,40 +110,50 @@ fn what_is_verified_can_be_decoded_and_nothing_else() {
         // Cut off anywhere, both say the same.
         for length in 0..whole.len() {
             let part = &whole[..length];
-            assert_eq!(
-                verify(part, LIMIT).is_ok(),
-                decode(part, LIMIT).is_ok(),
-                "{format:?} cut at {length}"
-            );
+            let (verified, decoded) = (verify(part, LIMIT), decode(part, LIMIT));
+            assert_eq!(verified.is_ok(), decoded.is_ok(), "{format:?} cut at {length}: {verified:?}");
         }
     }
-    // Damaged anywhere, a photo is judged alike too, whether its colours are halved, and with restarts in its scan.
+    // Damaged anywhere, what is refused could not be decoded, and what cannot be decoded says so.
     let made_here = file(
         &image::RgbImage::from_fn(40, 24, |x, y| Rgb([x as u8 * 6, y as u8 * 10, 90])).into(),
         ImageFormat::Jpeg,
     );
     let camera = include_bytes!("../../tests/fixtures/pictures/camera.jpg").to_vec();
-    for whole in [made_here, camera] {
-        assert!(jpeg::without_scan(&whole).is_some());
-        for (at, damage) in (0..whole.len()).flat_map(|at| [0x01, 0x10, 0x55, 0xff].map(|bits| (at, bits))) {
-            let mut damaged = whole.clone();
-            damaged[at] ^= damage;
-            let (verified, decoded) = (verify(&damaged, LIMIT), decode(&damaged, LIMIT));
-            assert_eq!(verified.is_ok(), decoded.is_ok(), "{damage:#x} at {at}: {verified:?}");
+    let progressive = include_bytes!("../../tests/fixtures/pictures/progressive.jpg").to_vec();
+    for whole in [made_here, camera, progressive] {
+        assert!(matches!(look(&whole, LIMIT), Ok(Look::Enough(_))), "photos are not decoded to be accepted");
+        let mut damaged = Vec::new();
+        for at in 0..whole.len() {
+            damaged.extend([0x01, 0x10, 0x55, 0xff].map(|bits| {
+                let mut damaged = whole.clone();
+                damaged[at] ^= bits;
+                damaged
+            }));
+            damaged.extend([0xc4, 0xd0, 0xd9, 0xda, 0xdc].map(|code| {
+                let mut damaged = whole.clone();
+                damaged.splice(at..at, [0xff, code]);
+                damaged
+            }));
         }
-        // Markers where none belong.
-        for (at, code) in
-            (0..whole.len()).flat_map(|at| [0xc4, 0xd0, 0xd9, 0xda, 0xdc].map(|code| (at, code)))
-        {
-            let mut damaged = whole.clone();
-            damaged.splice(at..at, [0xff, code]);
-            let (verified, decoded) = (verify(&damaged, LIMIT), decode(&damaged, LIMIT));
-            assert_eq!(verified.is_ok(), decoded.is_ok(), "{code:#x} at {at}: {verified:?}");
+        for file in damaged {
+            match (verify(&file, LIMIT), decode(&file, LIMIT)) {
+                (Err(_), Ok(_)) => panic!("a file that can be decoded is refused"),
+                (Ok(_), Err(PictureError::Undecodable { format, .. })) => assert_eq!(format, "JPEG"),
+                (Ok(_), Err(other)) => panic!("{other}"),
+                (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
+            }
         }
     }
-    let progressive = include_bytes!("../../tests/fixtures/pictures/progressive.jpg");
-    assert!(jpeg::without_scan(progressive).is_none() && verify(progressive, LIMIT).is_ok());
     assert!(matches!(verify(&file(&colours(), ImageFormat::Png), 7), Err(PictureError::TooLarge { .. })));
+}
+
+#[test]
+fn a_panic_is_the_file_s_fault() {
+    let refused = guard::<()>("PNG", || panic!("index out of bounds"));
+    let told = refused.unwrap_err();
+    assert!(matches!(told, PictureError::Undecodable { format: "PNG", .. }), "{told}");
+    assert!(!told.to_string().contains("index"), "{told}");
 }
 
 /// The checksum of PNG chunks (ISO 3309), bit by bit.
@@ -153,16 +170,43 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn what_is_no_image_or_damaged_is_refused() {
-    for bytes in [&b""[..], b"hello", b"%PDF-1.7", b"<svg xmlns='http://www.w3.org/2000/svg'/>"] {
+    for bytes in [&b""[..], b"hello", b"\0\0\0\0"] {
         assert!(matches!(decode(bytes, LIMIT), Err(PictureError::UnknownFormat)));
     }
-    for (brand, name) in [("avif", "AVIF"), ("heic", "HEIC"), ("mif1", "HEIC")] {
-        let refused = decode(format!("\0\0\0\u{18}ftyp{brand}\0\0\0\0").as_bytes(), LIMIT).err().unwrap();
-        assert!(matches!(refused, PictureError::Unread(found) if found == name), "{brand}: {refused}");
+    let media = |brands: &str| {
+        let length = char::from(8 + brands.len() as u8);
+        format!("\0\0\0{length}ftyp{brands}").into_bytes()
+    };
+    for (bytes, name) in [
+        (b"%PDF-1.7".to_vec(), "PDF"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(), "SVG"),
+        (b"\n<!DOCTYPE html><html>".to_vec(), "HTML"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n".to_vec(), "JPEG 2000"),
+        (b"\xff\x0a\0\0".to_vec(), "JPEG XL"),
+        (media("avif\0\0\0\0mif1miaf"), "AVIF"),
+        (media("mif1\0\0\0\0avifmiaf"), "AVIF"),
+        (media("heic\0\0\0\0"), "image/heic"),
+        (media("heis\0\0\0\0"), "image/heic"),
+        (media("msf1\0\0\0\0hevc"), "image/heic"),
+        (media("mp42\0\0\0\0mif1heic"), "image/heic"),
+        (media("mp42\0\0\0\0isom"), "MP4"),
+    ] {
+        let refused = decode(&bytes, LIMIT).unwrap_err();
+        let told = refused.to_string();
+        assert!(matches!(refused, PictureError::Unread(_)), "{name}: {told}");
+        assert!(told.contains(name) && told.contains("JPEG, PNG or WebP"), "{name}: {told}");
     }
     let noisy =
         image::RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, y as u8]));
-    for (format, _) in FORMATS {
+    let formats = [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Gif,
+        ImageFormat::Bmp,
+        ImageFormat::Tiff,
+    ];
+    for format in formats {
         let whole = file(&noisy.clone().into(), format);
         assert!(decode(&whole, LIMIT).is_ok(), "{format:?}");
         for length in [whole.len() / 3, whole.len() / 2, whole.len() * 4 / 5] {
@@ -224,9 +268,17 @@ fn a_file_format_that_is_too_small_says_so() {
 
 #[test]
 fn masks_are_brightness_where_there_is_opacity() {
-    let grey = image::GrayAlphaImage::from_fn(3, 1, |x, _| LumaA([200, [255, 51, 0][x as usize]]));
-    let mask = decode_mask(&file(&grey.into(), ImageFormat::Png), LIMIT).unwrap();
-    assert_eq!(mask, Mask { width: 3, height: 1, values: vec![200, 40, 0] });
+    let mask =
+        |image: image::GrayAlphaImage| decode_mask(&file(&image.into(), ImageFormat::Png), LIMIT).unwrap();
+    let shades = image::GrayAlphaImage::from_fn(3, 1, |x, _| {
+        LumaA([[200, 100, 0], [255, 51, 0]].map(|of| of[x as usize]))
+    });
+    assert_eq!(mask(shades), Mask { width: 3, height: 1, values: vec![200, 20, 0] });
+    // One colour cut out of nothing: the shape is what counts, whichever colour it is.
+    let shape = image::GrayAlphaImage::from_fn(3, 1, |x, _| LumaA([0, [255, 51, 0][x as usize]]));
+    assert_eq!(mask(shape).values, [255, 51, 0]);
+    // An opaque black is black.
+    assert_eq!(mask(image::GrayAlphaImage::from_pixel(2, 1, LumaA([0, 255]))).values, [0, 0]);
     let white = image::RgbImage::from_pixel(2, 1, Rgb([255; 3]));
     assert_eq!(decode_mask(&file(&white.into(), ImageFormat::Png), LIMIT).unwrap().values, [255, 255]);
 }

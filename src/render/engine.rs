@@ -130,7 +130,8 @@ impl Engine {
         let mut picture = finish::to_picture(&dreamed)?;
         // A dream that has grown has lost the places that its transparency belonged to.
         let same_size = original.extent()? == dreamed.extent()?;
-        picture.alpha = alpha.filter(|_| same_size);
+        picture.alpha = alpha.filter(|_| same_size && spec.format != Format::Jpeg);
+        picture.lift_from(spec.background.0);
         drop((original, mask, dreamed));
         let mut file = picture.encode(spec.encoding())?;
         if let Some(recipe) = recipe {
@@ -189,7 +190,8 @@ impl Input {
             return Ok(Self { original, mask: None, alpha: None });
         }
         let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
-        let picture = guarded(|| picture::decode(file, max_pixels))?;
+        let mut picture = guarded(|| picture::decode(file, max_pixels))?;
+        picture.lay_on(spec.background.0);
         let original = Original::new(&picture, device)?;
         let mask = match (spec.mask, request.mask.as_deref()) {
             (Some(masking), Some(file)) => {

@@ -6,6 +6,7 @@
 //! A stored spec may come from a newer version: members that are not known here are ignored, and stay where they are
 //! stored. Requests are read by [`resolve`], which refuses them.
 
+mod color;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use color::{Color, NotAColor};
 pub use request::{MAX_SEED, Start, resolve, resolve_objectives};
 
 /// A named set of defaults from the article. Every field can be overridden.
@@ -235,6 +237,10 @@ pub struct DreamSpec {
     /// Whether and how a mask limits the dream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<Masking>,
+    /// Colour behind transparent areas; absent where it is white, as in jobs from before there was a choice.
+    #[serde(default = "default_background", skip_serializing_if = "Color::is_white")]
+    #[schema(value_type = String, pattern = "^#[0-9A-Fa-f]{6}$", default = "#ffffff")]
+    pub background: Color,
     /// File format of the result.
     pub format: Format,
     /// Quality of a JPEG or a lossy WebP, 1 to 100.
@@ -275,6 +281,10 @@ pub fn unknown_member(written: &serde_json::Value, read: &DreamSpec) -> Option<S
         }
     }
     unknown(written, &serde_json::to_value(read).ok()?)
+}
+
+const fn default_background() -> Color {
+    Color::WHITE
 }
 
 const fn default_recipe() -> bool {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    DreamSpec, Format, Masking, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision,
+    Color, DreamSpec, Format, Masking, Noise, Normalization, Objective, ObjectiveKind, OctaveMode, Precision,
     Preset, Tiling, default_quality, default_recipe,
 };
 use crate::{
@@ -119,6 +119,7 @@ pub fn resolve(
         preserve_colors: fields.flag("preserve_colors").unwrap_or(false),
         auto_contrast: fields.flag("auto_contrast").unwrap_or(noise.is_some()),
         mask: read_mask(&mut fields, start),
+        background: read_background(&mut fields),
         format: fields.choice::<Format>("format").unwrap_or_default(),
         quality: fields.number("quality", 1, 100).unwrap_or(default_quality()),
         lossless: fields.flag("lossless").unwrap_or(false),
@@ -163,6 +164,15 @@ fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise
         }
         (Start::Nothing { .. }, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
     }
+}
+
+/// The colour behind transparent areas.
+fn read_background(fields: &mut Fields) -> Color {
+    let text = fields.text("background").unwrap_or_else(|| Color::WHITE.into());
+    Color::try_from(text).unwrap_or_else(|wrong| {
+        fields.error("background", wrong.to_string());
+        Color::WHITE
+    })
 }
 
 /// How the mask is used, if one came.

@@ -51,8 +51,13 @@ async fn what_cannot_be_deleted_is_deleted_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_on_its_way_does_not_outlive_its_job() {
-    let options =
-        RenderOptions { device: "cpu".into(), threads: 1, queue: 1, max_pixels: 1 << 24, ..RenderOptions::default() };
+    let options = RenderOptions {
+        device: "cpu".into(),
+        threads: 1,
+        queue: 1,
+        max_pixels: 1 << 24,
+        ..RenderOptions::default()
+    };
     let real = Renderer::start(&options).unwrap();
     let (go_on, told) = mpsc::channel::<()>();
     let told = Arc::new(Mutex::new(told));

@@ -31,8 +31,13 @@ struct Switch {
 impl Switch {
     /// A renderer that fails as long as it is broken.
     fn renderer(&self) -> Renderer {
-        let options =
-            RenderOptions { device: "cpu".into(), threads: 1, queue: 1, max_pixels: 1 << 24, ..RenderOptions::default() };
+        let options = RenderOptions {
+            device: "cpu".into(),
+            threads: 1,
+            queue: 1,
+            max_pixels: 1 << 24,
+            ..RenderOptions::default()
+        };
         let real = Renderer::start(&options).unwrap();
         let switch = self.clone();
         Renderer::start_with("cpu".into(), 1, move || {

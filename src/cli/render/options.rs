@@ -70,6 +70,9 @@ pub(super) struct DreamArgs {
     /// Set the result's contrast to a standard (the default for a start from noise), or not.
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     auto_contrast: Option<bool>,
+    /// Colour behind transparent areas [default: #ffffff].
+    #[arg(long, value_name = "#RRGGBB")]
+    background: Option<String>,
     /// Width in pixels over which the edges of the mask are softened.
     #[arg(long, value_name = "PIXELS")]
     mask_feather: Option<u64>,
@@ -110,6 +113,7 @@ impl DreamArgs {
             ("preserve_colors", self.preserve_colors.then_some(json!(true))),
             ("recipe", self.no_recipe.then_some(json!(false))),
             ("auto_contrast", self.auto_contrast.map(|value| json!(value))),
+            ("background", self.background.as_ref().map(|value| json!(value))),
             ("mask", self.mask_feather.map(|value| json!({ "feather": value }))),
             ("lossless", self.lossless.then_some(json!(true))),
             ("quality", self.quality.map(|value| json!(value))),

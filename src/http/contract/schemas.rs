@@ -142,6 +142,9 @@ pub struct SpecRequest {
     auto_contrast: Option<bool>,
     /// How a mask that was sent is used.
     mask: Option<MaskingRequest>,
+    /// Colour behind transparent areas: the dream grows on it, and a JPEG shows it.
+    #[schema(pattern = "^#[0-9A-Fa-f]{6}$", default = "#ffffff")]
+    background: Option<String>,
     /// File format of the result.
     format: Option<Format>,
     /// Quality of a JPEG or a lossy WebP.

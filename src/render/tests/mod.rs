@@ -48,6 +48,7 @@ pub(super) fn spec(objective: Objective) -> DreamSpec {
         blend: 0.0,
         preserve_colors: false,
         auto_contrast: false,
+        background: crate::spec::Color::WHITE,
         mask: None,
         format: Format::Png,
         quality: 92,

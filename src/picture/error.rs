@@ -1,0 +1,82 @@
+//! What can be wrong with an image file, in words for the client who sent it.
+
+/// What was wrong with an image file.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// The bytes are no image, or of a format that is not known.
+    #[error("this is not an image that can be read; send PNG, JPEG, WebP, GIF, BMP or TIFF")]
+    UnknownFormat,
+    /// A kind of file that is recognised and not read.
+    #[error("{0} files are not read; save the picture as JPEG, PNG or WebP and send that")]
+    Unread(&'static str),
+    /// A format that is read, in a form that is not.
+    #[error("{format} with {kind} is not read; save the picture as PNG, JPEG or WebP and send that")]
+    Unsupported {
+        /// Name of the format.
+        format: &'static str,
+        /// What about it is not read.
+        kind: String,
+    },
+    /// The header claims more pixels than allowed.
+    #[error("the image has {width}×{height} pixels; at most {max_pixels} pixels are allowed")]
+    TooLarge {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// The limit that it breaks.
+        max_pixels: u64,
+    },
+    /// The image has no pixels.
+    #[error("the image has no pixels")]
+    Empty,
+    /// The bytes are damaged or truncated.
+    #[error("the {format} file cannot be decoded: {reason}")]
+    Undecodable {
+        /// Name of the format.
+        format: &'static str,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// A mask must cover the image pixel by pixel.
+    #[error(
+        "the mask has {}×{} pixels; it must have those of the image, {}×{}",
+        mask.0, mask.1, image.0, image.1
+    )]
+    MaskSize {
+        /// Width and height of the mask, upright.
+        mask: (u32, u32),
+        /// Width and height of the image, upright.
+        image: (u32, u32),
+    },
+    /// The file format ends before the picture does.
+    #[error(
+        "a {format} file has at most {max_edge} pixels per edge, and the dream would have {width}×{height}; choose \
+         another format"
+    )]
+    EdgeTooLong {
+        /// Name of the format.
+        format: &'static str,
+        /// Width in pixels.
+        width: u64,
+        /// Height in pixels.
+        height: u64,
+        /// The limit that one of them breaks.
+        max_edge: u64,
+    },
+    /// The dream could not be written as a file.
+    #[error("the picture cannot be encoded: {0}")]
+    Encode(String),
+}
+
+impl PictureError {
+    /// The bytes are damaged, truncated or contradict themselves.
+    pub(super) fn undecodable(format: &'static str, reason: impl ToString) -> Self {
+        Self::Undecodable { format, reason: reason.to_string() }
+    }
+
+    /// A form of a format that is recognised and not read.
+    pub(super) fn unsupported(format: &'static str, kind: impl Into<String>) -> Self {
+        Self::Unsupported { format, kind: kind.into() }
+    }
+}

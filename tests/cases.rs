@@ -1,0 +1,149 @@
+//! Pictures that users of image programs complained about, against what reference decoders make of them.
+//!
+//! A few of them lie in `tests/fixtures/pictures/cases` and are always looked at; all of them where the shared data is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+#[path = "common/shared.rs"]
+mod shared;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use reverie::picture::{self, Picture, PictureError, Samples};
+
+/// As the server's default.
+const MAX_PIXELS: u64 = 16_000_000;
+
+/// Largest mean difference between a picture and its reference, of 255.
+const CLOSE: f64 = 2.0;
+
+/// Kinds that a reference decodes and Reverie does not, with a word of the refusal. `g12`: the reference takes 12 bits
+/// for 16. `i32`: the file does not say what stands for white.
+const NOT_READ: [(&str, &str); 8] = [
+    ("other.avif", "AVIF"),
+    ("other.jp2", "JPEG 2000"),
+    ("other.ppm", "PPM"),
+    ("tif_1_tiff_ccitt.tif", "CCITT modified Huffman"),
+    ("tif_g12.tif", "12-bit"),
+    ("tif_i32.tif", "32-bit samples with a sign"),
+    ("tif_lzma.tif", "LZMA"),
+    ("tif_zstd.tif", "zstd"),
+];
+
+/// Where the reference leaves the colours as they are, and the file says that they are others: cICP and gAMA.
+const CONVERTED: [&str; 2] = ["png_cicp_p3.png", "png_gama_linear.png"];
+
+/// What no decoder reads, and what has to be in the refusal.
+const REFUSED: [(&str, &str); 16] = [
+    ("bmp_huge.bmp", "60000×60000"),
+    ("gif_frame_zero_h.gif", "no frame"),
+    ("gif_huge_frame_small_screen.gif", "11000×11000"),
+    ("jpg_half.jpg", "cut off"),
+    ("other_brand_heic.heic", "image/heic"),
+    ("other_brand_heim.heic", "image/heic"),
+    ("other_brand_jp2.heic", "image/heic"),
+    ("other_brand_mp42.heic", "image/heic"),
+    ("other_brand_msf1.heic", "image/heic"),
+    ("other_heic_seq.bin", "image/heic"),
+    ("other_html.jpg", "HTML"),
+    ("other_pdf.pdf", "PDF"),
+    ("tif_half.tif", "TIFF"),
+    ("tif_jpeg_rgb.tif", "a part is missing"),
+    ("tif_u32_rgb.tif", "32-bit samples"),
+    ("tif_rgbf32_255.tif", "floating-point"),
+];
+
+fn decode(file: &[u8]) -> Result<Picture, PictureError> {
+    let decoded = picture::decode(file, MAX_PIXELS);
+    // What is accepted can be rendered, and what can be rendered is accepted.
+    assert_eq!(picture::verify(file, MAX_PIXELS).is_ok(), decoded.is_ok(), "{decoded:?}");
+    decoded
+}
+
+/// Mean difference over what the reference shows, of 255.
+fn difference(picture: &Picture, reference: &image::RgbaImage) -> f64 {
+    if (picture.width, picture.height) != reference.dimensions() {
+        return f64::INFINITY;
+    }
+    let values: Vec<f64> = match &picture.rgb {
+        Samples::Eight(values) => values.iter().map(|&value| value.into()).collect(),
+        Samples::Sixteen(values) => values.iter().map(|&value| f64::from(value) / 257.0).collect(),
+    };
+    let shown = values.chunks_exact(3).zip(reference.pixels()).filter(|(_, pixel)| pixel.0[3] > 0);
+    let differences: Vec<f64> = shown
+        .flat_map(|(values, pixel)| [0, 1, 2].map(|index| (values[index] - f64::from(pixel.0[index])).abs()))
+        .collect();
+    differences.iter().sum::<f64>() / differences.len().max(1) as f64
+}
+
+fn reference(path: &Path) -> image::RgbaImage {
+    image::open(path).unwrap().into_rgba8()
+}
+
+#[test]
+fn every_case_is_close_or_refused_by_name() {
+    let Some(folder) = shared::shared("every_case_is_close_or_refused_by_name", "cases/images") else {
+        return;
+    };
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.is_file() && path.extension().is_none_or(|extension| extension != "tsv"));
+    files.sort();
+    assert!(files.len() > 90, "{} files", files.len());
+    let mut wrong = Vec::new();
+    for path in files {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let expected = folder.join("expected").join(format!("{name}.png"));
+        let known = NOT_READ.iter().chain(&REFUSED).find(|(refused, _)| *refused == name);
+        match (decode(&fs::read(&path).unwrap()), known) {
+            (Err(refusal), Some((_, word))) if refusal.to_string().contains(word) => {}
+            (Err(refusal), _) if expected.exists() || known.is_some() => {
+                wrong.push(format!("{name}: {refusal}"))
+            }
+            (Ok(picture), None) if expected.exists() => {
+                let difference = difference(&picture, &reference(&expected));
+                let converted = CONVERTED.contains(&name);
+                if (difference > CLOSE) != converted {
+                    wrong.push(format!("{name}: differs by {difference:.1}"));
+                }
+            }
+            (Ok(_), Some(_)) => wrong.push(format!("{name}: decoded, and listed as refused")),
+            // Without a reference there is nothing to compare with.
+            (Ok(_) | Err(_), None) => {}
+            (Err(_), Some(_)) => unreachable!(),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_most_telling_cases_are_close_or_refused_by_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures/cases");
+    let close = [
+        ("bmp8_planes0.bmp", "bmp8.png"),
+        ("exif_o6_long.jpg", "turned.png"),
+        ("gif_sicle_flat_7.gif", "flat.png"),
+        ("jpg_arith.jpg", "photo.png"),
+        ("jpg_nonint_420.jpg", "photo.png"),
+        ("jpg_nonint_420_cbcry.jpg", "photo.png"),
+        ("jpg_no_eoi_zeros.jpg", "photo.png"),
+        ("jpg_rst_missing.jpg", "photo.png"),
+        ("jpg_sample_chroma_larger.jpg", "photo.png"),
+        ("tif_ycbcr_jpeg_q.tif", "photo.png"),
+        ("webp_flag_exif_missing.webp", "photo.png"),
+    ];
+    for (name, expected) in close {
+        let picture =
+            decode(&fs::read(folder.join(name)).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let difference = difference(&picture, &reference(&folder.join(expected)));
+        // One reference for several ways to lose a little.
+        assert!(difference < 4.0, "{name} differs by {difference:.1}");
+    }
+    for (name, word) in
+        [("other.avif", "AVIF"), ("jpg_half.jpg", "cut off"), ("other_brand_mp42.heic", "image/heic")]
+    {
+        let refusal = decode(&fs::read(folder.join(name)).unwrap()).unwrap_err().to_string();
+        assert!(refusal.contains(word), "{name}: {refusal}");
+    }
+}
