@@ -1,0 +1,39 @@
+//! Taking a job, and stepping over those that this version cannot read: their claim is rolled back, so that nothing has
+//! happened to them.
+
+use uuid::Uuid;
+
+use super::{CLAIM, SqliteQueue};
+use crate::jobs::{Claim, Lease, QueueError, change::millis, row};
+
+/// Jobs that cannot be read here and are met by one look for work; the next look goes on from there.
+const STEPPED_OVER: usize = 16;
+
+impl SqliteQueue {
+    /// See [`JobQueue::claim`](crate::jobs::JobQueue::claim).
+    pub(super) async fn take(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
+        for _ in 0..STEPPED_OVER {
+            let (token, left) = (Uuid::new_v4(), serde_json::Value::from(self.unreadable.left()).to_string());
+            let mut transaction = self.writer.begin().await?;
+            let claimed = sqlx::query(CLAIM)
+                .bind(worker)
+                .bind(token.to_string())
+                .bind(millis(self.options.lease))
+                .bind(self.now().as_millis())
+                .bind(left)
+                .fetch_optional(&mut *transaction);
+            let Some(row) = claimed.await? else { return Ok(None) };
+            match row::job(&row) {
+                Ok(job) => {
+                    self.writer.commit(transaction).await?;
+                    self.signals.changed(job.id);
+                    return Ok(Some(Claim { lease: Lease { job: job.id, token }, job }));
+                }
+                // Rolled back: nothing has happened to it.
+                Err(QueueError::Corrupt { id, problem }) => self.unreadable.leave(id, &problem),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
