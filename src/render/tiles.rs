@@ -107,11 +107,21 @@ impl<'a> Walk<'a> {
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
     pub(super) fn warm_up(&self, image: &dyn Rows) -> Result<(), RenderError> {
         let (height, width) = image.extent()?;
-        if let Some(tile) = self.tiles(height, width).first() {
+        let tiles = self.tiles(height, width);
+        if let Some(tile) = tiles.first() {
             // A uniform window may begin before the image: one of its size will do.
-            let [rows, columns] = tile.size();
+            let tile_size = tile.size();
+            let [rows, columns] = tile_size;
             let rows = image.rows(Span { start: 0, length: rows })?.f_to_kind(Kind::Float)?;
             let tile = rows.f_narrow(3, 0, columns)?;
+            let count = if self.is_library() {
+                // As many as will go together.
+                let alike = tiles.iter().filter(|other| other.size() == tile_size).count();
+                self.passes.at_once(self.goal, tile_size, alike)
+            } else {
+                1
+            };
+            let tile = tile.f_expand([count as i64, -1, -1, -1], false)?;
             drop(self.passes.gradients(tile, self.goal, None, self.cancel)?);
         }
         Ok(())
