@@ -100,18 +100,13 @@ impl<'a> Walk<'a> {
         };
         let mut mean = Mean::default();
         for group in &self.laid([height, width], image.device())?.groups {
-            let (size, tiles) = (group.size(), group.tiles.len());
-            let mut done = 0;
-            while done < tiles {
-                self.go_on()?;
-                let count = self.passes.at_once(self.goal, size, tiles - done).clamp(1, tiles - done);
-                let windows = group.gather(image, done, count, shift)?;
+            self.in_batches(group, |first, count| {
+                let windows = group.gather(image, first, count, shift)?;
                 let (scores, parts) =
                     self.passes.gradients(windows, self.goal, whole.as_deref(), self.cancel)?;
-                mean.add(scores, &group.tiles[done..done + count]);
-                group.scatter(&parts, &gradient, done, count, shift)?;
-                done += count;
-            }
+                mean.add(scores, &group.tiles[first..first + count]);
+                group.scatter(&parts, &gradient, first, count, shift)
+            })?;
         }
         Ok((mean.value()?, gradient))
     }
@@ -143,18 +138,22 @@ impl<'a> Walk<'a> {
     pub(super) fn score(&self, image: &Tensor) -> Result<f64, RenderError> {
         let (_, _, height, width) = image.size4()?;
         let mut mean = Mean::default();
-        let tiles = self.tiles(height, width);
-        let library = self.is_library();
-        let groups = if library { alike(tiles) } else { tiles.into_iter().map(|tile| vec![tile]).collect() };
-        for tiles in groups {
-            // As in `gradient`, so that a GPU meets no new size.
-            let count =
-                if library { self.passes.at_once(self.goal, tiles[0].size(), tiles.len()) } else { 1 };
-            for batch in tiles.chunks(count.max(1)) {
-                self.go_on()?;
-                let windows = windows(image, batch, (0, 0))?;
-                mean.add(self.passes.scores(windows, self.goal, self.cancel)?, batch);
+        if self.is_library() {
+            // In the batches of `gradient`, so that a GPU meets no new size.
+            for group in &self.laid([height, width], image.device())?.groups {
+                self.in_batches(group, |first, count| {
+                    let windows = group.gather(image, first, count, (0, 0))?;
+                    let scores = self.passes.scores(windows, self.goal, self.cancel)?;
+                    mean.add(scores, &group.tiles[first..first + count]);
+                    Ok(())
+                })?;
             }
+            return mean.value();
+        }
+        for tile in self.tiles(height, width) {
+            self.go_on()?;
+            let window = windows(image, &[tile], (0, 0))?;
+            mean.add(self.passes.scores(window, self.goal, self.cancel)?, &[tile]);
         }
         mean.value()
     }
@@ -179,6 +178,23 @@ impl<'a> Walk<'a> {
     fn tiles(&self, height: i64, width: i64) -> Vec<Tile> {
         let [rows, columns] = self.grid.strips(height, width);
         rows.into_iter().flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
+    }
+
+    /// Hands the tiles of a group to `pass`, as many at once as go together: the first of them and their number.
+    fn in_batches(
+        &self,
+        group: &Group,
+        mut pass: impl FnMut(usize, usize) -> Result<(), RenderError>,
+    ) -> Result<(), RenderError> {
+        let mut first = 0;
+        while first < group.tiles.len() {
+            self.go_on()?;
+            let rest = group.tiles.len() - first;
+            let count = self.passes.at_once(self.goal, group.size(), rest).clamp(1, rest);
+            pass(first, count)?;
+            first += count;
+        }
+        Ok(())
     }
 
     /// Whether nobody has asked to stop.
