@@ -20,6 +20,7 @@ mod objective;
 mod original;
 #[doc(hidden)]
 pub mod parts;
+mod places;
 mod precision;
 mod pyramid;
 mod resample;

@@ -4,10 +4,12 @@
 //! elsewhere each time and no seam builds up. Where tiles lie is decided in [`crate::plan`], how many of one size are
 //! computed together in [`batch`](super::batch).
 
-use rand_chacha::{ChaCha8Rng, rand_core::Rng};
-use tch::{Kind, Tensor};
+use std::{cell::RefCell, rc::Rc};
 
-use super::{CancelFlag, RenderError, batch::Passes, objective::Goal, resample::Rows};
+use rand_chacha::{ChaCha8Rng, rand_core::Rng};
+use tch::{Device, Kind, Tensor};
+
+use super::{CancelFlag, RenderError, batch::Passes, objective::Goal, places::Places, resample::Rows};
 use crate::{
     plan::{Grid, Span, Strip},
     spec::{DreamSpec, Tiling},
@@ -26,13 +28,28 @@ pub(super) struct Walk<'a> {
     goal: &'a Goal,
     grid: Grid,
     cancel: &'a CancelFlag,
+    /// The image was of this size the last time. It will be for all steps of an octave.
+    laid: RefCell<Option<Rc<Laid>>>,
 }
 
 /// One tile.
 #[derive(Clone, Copy)]
-struct Tile {
-    row: Strip,
-    column: Strip,
+pub(super) struct Tile {
+    pub(super) row: Strip,
+    pub(super) column: Strip,
+}
+
+/// The tiles of images of one size.
+struct Laid {
+    extent: [i64; 2],
+    groups: Vec<Group>,
+}
+
+/// Tiles of one size.
+struct Group {
+    tiles: Vec<Tile>,
+    /// On the library path.
+    places: Option<Places>,
 }
 
 impl<'a> Walk<'a> {
@@ -48,7 +65,7 @@ impl<'a> Walk<'a> {
 
     /// As [`Self::new`], over a grid of one's own.
     pub(super) fn over(passes: &'a dyn Passes, goal: &'a Goal, grid: Grid, cancel: &'a CancelFlag) -> Self {
-        Self { passes, goal, grid, cancel }
+        Self { passes, goal, grid, cancel, laid: RefCell::default() }
     }
 
     /// Whether libtorch's operations alone compute: see [`library`](super::library).
@@ -82,24 +99,14 @@ impl<'a> Walk<'a> {
             Tiling::Article => None,
         };
         let mut mean = Mean::default();
-        for tiles in alike(self.tiles(height, width)) {
-            let size = tiles[0].size();
-            let mut rest = &tiles[..];
-            while !rest.is_empty() {
-                self.go_on()?;
-                let count = self.passes.at_once(self.goal, size, rest.len()).min(rest.len());
-                let (batch, others) = rest.split_at(count);
-                rest = others;
-                let windows = windows(image, batch, shift)?;
+        for group in &self.laid([height, width], image.device())?.groups {
+            self.in_batches(group, |first, count| {
+                let windows = group.gather(image, first, count, shift)?;
                 let (scores, parts) =
                     self.passes.gradients(windows, self.goal, whole.as_deref(), self.cancel)?;
-                mean.add(scores, batch);
-                for (index, tile) in batch.iter().enumerate() {
-                    let part = parts.f_narrow(0, index as i64, 1)?;
-                    let part = cut(&part, inner(tile.row), inner(tile.column))?;
-                    scatter(&part, &gradient, tile.row.core, tile.column.core, shift)?;
-                }
-            }
+                mean.add(scores, &group.tiles[first..first + count]);
+                group.scatter(&parts, &gradient, first, count, shift)
+            })?;
         }
         Ok((mean.value()?, gradient))
     }
@@ -107,11 +114,21 @@ impl<'a> Walk<'a> {
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
     pub(super) fn warm_up(&self, image: &dyn Rows) -> Result<(), RenderError> {
         let (height, width) = image.extent()?;
-        if let Some(tile) = self.tiles(height, width).first() {
+        let tiles = self.tiles(height, width);
+        if let Some(tile) = tiles.first() {
             // A uniform window may begin before the image: one of its size will do.
-            let [rows, columns] = tile.size();
+            let tile_size = tile.size();
+            let [rows, columns] = tile_size;
             let rows = image.rows(Span { start: 0, length: rows })?.f_to_kind(Kind::Float)?;
             let tile = rows.f_narrow(3, 0, columns)?;
+            let count = if self.is_library() {
+                // As many as will go together.
+                let alike = tiles.iter().filter(|other| other.size() == tile_size).count();
+                self.passes.at_once(self.goal, tile_size, alike)
+            } else {
+                1
+            };
+            let tile = tile.f_expand([count as i64, -1, -1, -1], false)?;
             drop(self.passes.gradients(tile, self.goal, None, self.cancel)?);
         }
         Ok(())
@@ -121,26 +138,63 @@ impl<'a> Walk<'a> {
     pub(super) fn score(&self, image: &Tensor) -> Result<f64, RenderError> {
         let (_, _, height, width) = image.size4()?;
         let mut mean = Mean::default();
-        let tiles = self.tiles(height, width);
-        let library = self.is_library();
-        let groups = if library { alike(tiles) } else { tiles.into_iter().map(|tile| vec![tile]).collect() };
-        for tiles in groups {
-            // As in `gradient`, so that a GPU meets no new size.
-            let count =
-                if library { self.passes.at_once(self.goal, tiles[0].size(), tiles.len()) } else { 1 };
-            for batch in tiles.chunks(count.max(1)) {
-                self.go_on()?;
-                let windows = windows(image, batch, (0, 0))?;
-                mean.add(self.passes.scores(windows, self.goal, self.cancel)?, batch);
+        if self.is_library() {
+            // In the batches of `gradient`, so that a GPU meets no new size.
+            for group in &self.laid([height, width], image.device())?.groups {
+                self.in_batches(group, |first, count| {
+                    let windows = group.gather(image, first, count, (0, 0))?;
+                    let scores = self.passes.scores(windows, self.goal, self.cancel)?;
+                    mean.add(scores, &group.tiles[first..first + count]);
+                    Ok(())
+                })?;
             }
+            return mean.value();
+        }
+        for tile in self.tiles(height, width) {
+            self.go_on()?;
+            let window = windows(image, &[tile], (0, 0))?;
+            mean.add(self.passes.scores(window, self.goal, self.cancel)?, &[tile]);
         }
         mean.value()
+    }
+
+    /// The tiles of an image of this size, by their own.
+    fn laid(&self, extent: [i64; 2], device: Device) -> Result<Rc<Laid>, RenderError> {
+        let mut last = self.laid.borrow_mut();
+        if let Some(laid) = last.as_ref().filter(|laid| laid.extent == extent) {
+            return Ok(Rc::clone(laid));
+        }
+        let [height, width] = extent;
+        let group = |tiles: Vec<Tile>| {
+            let places = self.is_library().then(|| Places::new(&tiles, device)).transpose()?;
+            Ok(Group { tiles, places })
+        };
+        let groups = alike(self.tiles(height, width)).into_iter().map(group);
+        let groups = groups.collect::<Result<_, RenderError>>()?;
+        Ok(Rc::clone(last.insert(Rc::new(Laid { extent, groups }))))
     }
 
     /// All tiles of an image of this size, row by row.
     fn tiles(&self, height: i64, width: i64) -> Vec<Tile> {
         let [rows, columns] = self.grid.strips(height, width);
         rows.into_iter().flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
+    }
+
+    /// Hands the tiles of a group to `pass`, as many at once as go together: the first of them and their number.
+    fn in_batches(
+        &self,
+        group: &Group,
+        mut pass: impl FnMut(usize, usize) -> Result<(), RenderError>,
+    ) -> Result<(), RenderError> {
+        let mut first = 0;
+        while first < group.tiles.len() {
+            self.go_on()?;
+            let rest = group.tiles.len() - first;
+            let count = self.passes.at_once(self.goal, group.size(), rest).clamp(1, rest);
+            pass(first, count)?;
+            first += count;
+        }
+        Ok(())
     }
 
     /// Whether nobody has asked to stop.
@@ -154,6 +208,52 @@ impl Tile {
     fn size(&self) -> [i64; 2] {
         [self.row.window.length, self.column.window.length]
     }
+}
+
+impl Group {
+    /// Of every tile.
+    fn size(&self) -> [i64; 2] {
+        self.tiles[0].size()
+    }
+
+    /// What the network sees of `count` tiles from `first` on, `[N, 3, H, W]`.
+    fn gather(
+        &self,
+        image: &Tensor,
+        first: usize,
+        count: usize,
+        shift: (i64, i64),
+    ) -> Result<Tensor, RenderError> {
+        match &self.places {
+            Some(places) => places.gather(image, span(first, count), shift),
+            None => windows(image, &self.tiles[first..first + count], shift),
+        }
+    }
+
+    /// Writes the cores of those tiles to `gradient`.
+    fn scatter(
+        &self,
+        parts: &Tensor,
+        gradient: &Tensor,
+        first: usize,
+        count: usize,
+        shift: (i64, i64),
+    ) -> Result<(), RenderError> {
+        if let Some(places) = &self.places {
+            return places.scatter(parts, gradient, span(first, count), shift);
+        }
+        for (index, tile) in self.tiles[first..first + count].iter().enumerate() {
+            let part = parts.f_narrow(0, index as i64, 1)?;
+            let part = cut(&part, inner(tile.row), inner(tile.column))?;
+            scatter(&part, gradient, tile.row.core, tile.column.core, shift)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tiles as a part of their group.
+fn span(first: usize, count: usize) -> Span {
+    Span { start: first as i64, length: count as i64 }
 }
 
 /// Tiles by the size of what the network sees; those of a size, and the sizes, in the order in which they come.
@@ -277,6 +377,37 @@ mod tests {
                 scatter(&tile, &back, row, column, shift).unwrap();
             }
             assert_eq!(back, image);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_and_written_as_its_tiles_one_by_one() {
+        let (height, width) = (170, 230);
+        let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu));
+        for (tiling, uniform) in [(Tiling::Even, true), (Tiling::Even, false), (Tiling::Article, false)] {
+            let grid = Grid { tile: 100, halo: 8, stride: 4, tiling, uniform };
+            let [rows, columns] = grid.strips(height, width);
+            let tile = |row: &Strip, column: &Strip| Tile { row: *row, column: *column };
+            let tiles = rows.iter().flat_map(|row| columns.iter().map(move |column| tile(row, column)));
+            for tiles in alike(tiles.collect()) {
+                let places = Some(Places::new(&tiles, Device::Cpu).unwrap());
+                let groups = [Group { tiles: tiles.clone(), places }, Group { tiles, places: None }];
+                let all = groups[0].tiles.len();
+                // Cores of several lengths are in a batch.
+                assert!(
+                    !uniform
+                        || groups[0].tiles.iter().any(|tile| tile.row.core.length != rows[0].core.length)
+                );
+                for ((first, count), shift) in [(0, all), (all / 2, 1)].into_iter().zip([(0, 0), (73, 29)]) {
+                    let both = groups.each_ref().map(|group| {
+                        let windows = group.gather(&image, first, count, shift).unwrap();
+                        let gradient = image.zeros_like();
+                        group.scatter(&windows, &gradient, first, count, shift).unwrap();
+                        (windows, gradient)
+                    });
+                    assert_eq!(both[0], both[1], "{tiling:?} {uniform} {shift:?}");
+                }
+            }
         }
     }
 }

@@ -69,12 +69,13 @@ pub enum Tiling {
     Article,
 }
 
-/// Arithmetic of the network.
+/// Arithmetic of the network. `auto` is `tf32` on a GPU; on a CPU it is `bf16` where the processor is measured to multiply it
+/// much faster, `fp32` elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// [`Precision::Bf16`] where the processor is measured to multiply it much faster;
-    /// [`Precision::Fp32`] otherwise, and on GPUs.
+    /// [`Precision::Tf32`] on a GPU; [`Precision::Bf16`] on a CPU that is measured to multiply it much faster;
+    /// [`Precision::Fp32`] otherwise.
     #[default]
     Auto,
     /// 32-bit floats: the reference.

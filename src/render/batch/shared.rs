@@ -73,7 +73,7 @@ struct Kind {
     key: NetworkKey,
     layers: Vec<NodeId>,
     size: [i64; 2],
-    /// Without the way back. These come one by one, at the end of a render.
+    /// Without the way back. These come at the end of a render.
     score: bool,
 }
 
@@ -238,6 +238,7 @@ impl Thread {
         while self.gather() {
             let Self { line, networks, .. } = &mut self;
             let batch = line.take(|first, tiles| match networks.get(&first.kind.key) {
+                Some(own) if own.trials().are_fixed() => own.trials().most(first.kind.size),
                 Some(own) if !first.kind.score => {
                     own.trials().at_once(first.goal.layers(), first.kind.size, tiles)
                 }

@@ -47,11 +47,17 @@ impl Trials {
         self.fixed
     }
 
+    /// How many tiles a pass may hold.
+    pub(super) fn most(&self, size: [i64; 2]) -> usize {
+        plan::held(self.room, size)
+    }
+
     /// How many tiles to compute next, of so many that there are.
     pub(super) fn at_once(&self, layers: &[NodeId], size: [i64; 2], tiles: usize) -> usize {
-        let room = plan::held(self.room, size);
+        let room = self.most(size);
         if self.fixed {
-            return tiles.clamp(1, room);
+            // Batches of one size where that is possible: a GPU plans anew for every size that it meets.
+            return tiles.div_ceil(tiles.div_ceil(room).max(1)).max(1);
         }
         let known = self.known();
         let trial = known.get(&(layers.to_vec(), size));
@@ -199,7 +205,7 @@ mod tests {
         let trials = Trials::new(true);
         let layers = [NodeId(1)];
         let at_once = |size, tiles| trials.at_once(&layers, size, tiles);
-        assert_eq!([1, 9, 16, 17, 40].map(|tiles| at_once([512, 512], tiles)), [1, 9, 16, 16, 16]);
+        assert_eq!([1, 9, 16, 17, 40].map(|tiles| at_once([512, 512], tiles)), [1, 9, 16, 9, 14]);
         assert_eq!((at_once([4096, 4096], 7), at_once([64, 64], 0)), (1, 1));
         for (tiles, seconds) in [(1, 1.0), (1, 1.0), (1, 1.0), (1, 1.0), (9, 90.0)] {
             trials.note(&layers, [512, 512], tiles, seconds);
