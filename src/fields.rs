@@ -174,7 +174,7 @@ impl Fields {
         let short = match value {
             Value::String(text) => text.len() <= SHOWN,
             Value::Array(members) => members.len() <= SHOWN && !members.iter().any(is_nested),
-            Value::Object(_) => false,
+            Value::Object(members) => members.is_empty(),
             _ => true,
         };
         let shown = short.then(|| value.to_string()).filter(|text| text.len() <= SHOWN);

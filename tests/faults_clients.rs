@@ -65,12 +65,12 @@ async fn thousands_of_clients_that_hang_up_leave_nothing() {
     let address = server.client.url.strip_prefix("http://").unwrap().to_owned();
     let body = vec![7; 64 * 1024];
     let part = format!(
-        "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=X\r\n\
+        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=X\r\n\
          Content-Length: {}\r\n\r\n--X\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n",
         body.len() + 200
     );
     let upload = [part.as_bytes(), &body[..body.len() / 2]].concat();
-    let poll = format!("GET /v1/jobs/{id} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let poll = format!("GET /v1/jobs/{id} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     let round = async |times: usize| {
         let all = (0..times).map(|index| hang_up(&address, if index % 2 == 0 { &upload } else { &poll }));
         stream::iter(all).buffer_unordered(50).collect::<Vec<()>>().await;
@@ -118,8 +118,9 @@ async fn a_thousand_waits_and_streams_that_break_off_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (server, id) = busy(folder.path(), &[]).await;
     let address = server.client.url.strip_prefix("http://").unwrap().to_owned();
-    let wait = format!("GET /v1/jobs/{id} HTTP/1.1\r\nHost: x\r\nPrefer: wait=60\r\n\r\n").into_bytes();
-    let follow = format!("GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let wait =
+        format!("GET /v1/jobs/{id} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=60\r\n\r\n").into_bytes();
+    let follow = format!("GET /v1/jobs/{id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     let open = async |said: &[u8]| {
         let mut connection = TcpStream::connect(&address).await.unwrap();
         connection.write_all(said).await.unwrap();

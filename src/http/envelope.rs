@@ -66,7 +66,8 @@ pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
         if bytes.len() > limit {
             return Err(ApiError::JsonTooLong { what: WHAT, limit });
         }
-        return Ok(Json { rest: parse_json(WHAT, bytes)?, files: FILES.map(none) });
+        let rest = json::parse(bytes).map_err(|error| no_json(WHAT, &error))?;
+        return Ok(Json { rest, files: FILES.map(none) });
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let read = members.deserialize(&mut reader).and_then(|()| reader.end());
@@ -78,7 +79,7 @@ pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
     for (name, value) in members.rest {
         let value = parse_json(WHAT, value.get().as_bytes())?;
         if rest.insert(name.to_string(), value).is_some() {
-            return Err(ApiError::Malformed(format!("\"{}\" is in {WHAT} twice", cut(&name))));
+            return Err(ApiError::Malformed(twice(&name)));
         }
     }
     let [image, mask] = members.files.map(|file| file.and_then(read_file));
@@ -96,6 +97,11 @@ pub(super) fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
 /// Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section 8.1).
 fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// As [`json::parse`] says it of nested members.
+fn twice(name: &str) -> String {
+    format!("{WHAT} cannot be read as JSON: the member \"{}\" is given twice", cut(name))
 }
 
 fn no_json(what: &str, error: &serde_json::Error) -> ApiError {
@@ -130,7 +136,7 @@ impl<'a> Visitor<'a> for &mut Members<'a> {
             let value: &'a RawValue = map.next_value()?;
             if let Some(index) = FILES.iter().position(|file| *file == name) {
                 if self.files[index].replace(value).is_some() {
-                    return Err(A::Error::custom(format!("\"{name}\" is there twice")));
+                    return Err(A::Error::custom(format!("the member \"{name}\" is given twice")));
                 }
                 continue;
             }

@@ -31,7 +31,7 @@ pub fn job_example() -> Value {
             "model": "efficientnet-lite0",
             "preset": "deepdream-lapnorm",
             "objectives": [{ "kind": "l2", "layer": "block2", "weight": 1.0 }],
-            "octaves": 4,
+            "octaves": 2,
             "octave_scale": 1.4,
             "octave_mode": "carry-detail",
             "iterations": 2,
@@ -97,7 +97,8 @@ pub fn job_example() -> Value {
             Every refusal is a problem document (RFC 9457) whose `errors` name each wrong field with a JSON \
             pointer. Timestamps are RFC 3339 in UTC. Every answer carries `X-Request-Id`: the client's, where that is \
             1 to 128 visible ASCII characters. What is no HTTP, or has too long a path or head, is answered with a bare \
-            400, 414 or 431 before the service sees it.",
+            400, 414 or 431 before the service sees it. A request for a host that the service does not answer to gets 421, a \
+            change that the page of another origin asks for 403, and what comes while too much is under way 503.",
         license(name = "MIT", identifier = "MIT"),
         contact(),
     ),
