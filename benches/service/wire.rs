@@ -85,12 +85,12 @@ impl Connection {
 /// A request for a path, unless it has this entity tag.
 pub fn get(path: &str, etag: Option<&str>) -> Vec<u8> {
     let unless = etag.map_or(String::new(), |etag| format!("If-None-Match: {etag}\r\n"));
-    format!("GET {path} HTTP/1.1\r\nHost: bench\r\n{unless}\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{unless}\r\n").into_bytes()
 }
 
 /// A request without a body.
 pub fn post(path: &str) -> Vec<u8> {
-    format!("POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n").into_bytes()
+    format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").into_bytes()
 }
 
 /// A job as a form.
@@ -99,7 +99,7 @@ pub fn upload(image: &[u8], spec: &Value) -> Vec<u8> {
     let spec = format!("{}{spec}\r\n{}", part("spec"), part("image"));
     let body = [spec.as_bytes(), image, b"\r\n--X--\r\n"].concat();
     let head = format!(
-        "POST /v1/jobs HTTP/1.1\r\nHost: bench\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: {}\r\n\r\n",
+        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=X\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), &body].concat()
