@@ -44,6 +44,11 @@ pub fn note(errors: &mut Vec<FieldError>, error: FieldError) {
     }
 }
 
+/// Adds mistakes, while there is room for them.
+pub fn note_all(errors: &mut Vec<FieldError>, more: impl IntoIterator<Item = FieldError>) {
+    more.into_iter().for_each(|error| note(errors, error));
+}
+
 /// `text` as a message repeats it: cut at 100 bytes.
 pub fn cut(text: &str) -> Cow<'_, str> {
     if text.len() <= SHOWN {
@@ -191,9 +196,7 @@ impl Fields {
 
     /// Adds mistakes found elsewhere, pointers already complete.
     pub fn extend(&mut self, errors: impl IntoIterator<Item = FieldError>) {
-        for error in errors {
-            note(&mut self.errors, error);
-        }
+        note_all(&mut self.errors, errors);
     }
 
     /// Ends the reading: every field that nobody took is unknown.

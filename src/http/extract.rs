@@ -23,7 +23,7 @@ use super::{
     uploads::{Share, Uploads},
 };
 use crate::{
-    fields::{FieldError, Fields, cut, note, pointer},
+    fields::{FieldError, Fields, cut, note, note_all, pointer},
     jobs::JobOptions,
 };
 
@@ -253,7 +253,7 @@ impl Form {
         }
         let mut fields = Fields::new("", Value::Object(wishes));
         let options = read_options(&mut fields);
-        fields.finish().into_iter().for_each(|error| note(&mut errors, error));
+        note_all(&mut errors, fields.finish());
         Ok(Intake { image, mask, spec, options, errors, share: None })
     }
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::AppState,
     clock::Timestamp,
-    fields::{FieldError, Fields, note, pointer},
+    fields::{FieldError, Fields, note, note_all, pointer},
     jobs::{JobState, PageStart},
 };
 
@@ -112,7 +112,7 @@ fn read(query: &str) -> Result<Query, Vec<FieldError>> {
         }
         start
     });
-    fields.finish().into_iter().for_each(|error| note(&mut errors, error));
+    note_all(&mut errors, fields.finish());
     if errors.is_empty() { Ok(Query { status, limit, start }) } else { Err(errors) }
 }
 

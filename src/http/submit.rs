@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     app::AppState,
-    fields::{FieldError, MOST_MISTAKES, note, pointer},
+    fields::{FieldError, MOST_MISTAKES, note, note_all, pointer},
     jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
     picture::{self, Header, Look, PictureError},
@@ -188,7 +188,7 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
     let catalogue = Arc::clone(&state.catalogue);
     let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
     let spec = resolving.await.map_err(ApiError::internal)?;
-    let spec = spec.map_err(|wrong| wrong.into_iter().for_each(|wrong| note(&mut errors, wrong)));
+    let spec = spec.map_err(|wrong| note_all(&mut errors, wrong));
     let mut unknown = Vec::new();
     let size = size_of(state, "/image", image.as_ref(), &mut errors, &mut unknown).await?;
     let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors, &mut unknown).await?;
@@ -208,7 +208,7 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
         Ok(spec) if errors.is_empty() && unknown.is_empty() => spec,
         Ok(_) if errors.is_empty() => return Err(ApiError::UnknownFormat(unknown)),
         _ => {
-            unknown.into_iter().for_each(|wrong| note(&mut errors, wrong));
+            note_all(&mut errors, unknown);
             return Err(ApiError::Invalid(errors));
         }
     };
@@ -247,13 +247,13 @@ async fn size_of(
     let Some(file) = file else { return Ok(None) };
     if file.is_empty() {
         let name = pointer.trim_start_matches('/');
-        errors.push(FieldError::new(pointer, format!("the {name} is empty (0 bytes)")));
+        note(errors, FieldError::new(pointer, format!("the {name} is empty (0 bytes)")));
         return Ok(None);
     }
     match check_picture(state, file.clone()).await?.map_err(|error| ApiError::from_picture(pointer, error)) {
         Ok(header) => Ok(Some((header.height, header.width))),
         Err(ApiError::Invalid(wrong)) => {
-            wrong.into_iter().for_each(|wrong| note(errors, wrong));
+            note_all(errors, wrong);
             Ok(None)
         }
         Err(ApiError::UnknownFormat(wrong)) => {

@@ -243,24 +243,11 @@ impl RenderError {
             Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) => false,
         }
     }
-}
 
-impl RenderError {
-    /// Whether a device that is broken can be the cause, rather than the request.
+    /// Whether a device that is broken can be the cause, rather than the request: so it is with all that another attempt
+    /// may mend, and with a gradient that ran away.
     pub fn may_be_the_devices(&self) -> bool {
-        match self {
-            Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) | Self::NotFinite { .. } => {
-                true
-            }
-            Self::Picture(_)
-            | Self::Mask(_)
-            | Self::NoInput
-            | Self::NoMask
-            | Self::TooLarge(_)
-            | Self::Shape(_)
-            | Self::Layer(_)
-            | Self::Canceled => false,
-        }
+        !self.is_permanent() || matches!(self, Self::NotFinite { .. })
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Preset, Tiling, default_quality, default_recipe,
 };
 use crate::{
-    fields::{FieldError, Fields, note},
+    fields::{FieldError, Fields, note_all},
     models::{Catalogue, Model},
 };
 
@@ -222,9 +222,7 @@ fn read_objectives(
     for (index, value) in list.into_iter().enumerate() {
         let mut fields = Fields::new(&format!("{pointer}/{index}"), value);
         let objective = read_objective(&mut fields, model);
-        for error in fields.finish() {
-            note(&mut errors, error);
-        }
+        note_all(&mut errors, fields.finish());
         objectives.push(objective);
     }
     if errors.is_empty() { Ok(objectives) } else { Err(errors) }
