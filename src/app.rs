@@ -3,7 +3,7 @@
 mod decoders;
 mod store;
 
-use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     config::Config,
-    http::{self, admission::Admission, extract::BodyLimits, uploads::Uploads},
+    http::{
+        self,
+        admission::Admission,
+        extract::{BodyLimits, JSON_WEIGHT},
+        uploads::Uploads,
+    },
     jobs::{JobQueue, QueueError},
     metrics::Metrics,
     models::{self, Catalogue, ModelError},
@@ -138,10 +143,15 @@ impl AppState {
         self.config.worker.count > 0
     }
 
-    /// What the body of a request may take.
-    pub fn body_limits(&self) -> BodyLimits {
+    /// What the body of a client's request may take.
+    pub fn body_limits(&self, client: Option<IpAddr>) -> BodyLimits {
         let limits = &self.config.limits;
-        BodyLimits { body: limits.max_body_bytes, json: limits.max_json_bytes, uploads: self.uploads.clone() }
+        BodyLimits {
+            body: limits.max_body_bytes,
+            json: limits.max_json_bytes,
+            uploads: self.uploads.clone(),
+            client,
+        }
     }
 
     /// What one job may take: where this process has no workers and no limit is configured, as much memory as there
@@ -236,7 +246,10 @@ impl App {
             first_rest: FIRST_REST,
         };
         let workers = Workers::start(&context, renderers);
-        let uploads = Uploads::new(config.limits.max_uploads_mb);
+        let uploads = Uploads::new(
+            config.limits.max_uploads_mb,
+            config.limits.max_body_bytes.saturating_mul(JSON_WEIGHT),
+        );
         let decoders = Decoders::new(&config.limits, http::admission::memory_here());
         let state = AppState {
             config: Arc::new(config),

@@ -4,6 +4,7 @@
 //! stay open. Client and server share the processors, so the server alone would be faster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
+mod siege;
 mod wire;
 
 use std::{
@@ -65,6 +66,7 @@ async fn measure() -> Vec<Row> {
     rows.extend(accepting(&folder, &catalogue).await);
     rows.extend(polling(&folder, &catalogue).await);
     rows.extend(rendering(&folder, &catalogue).await);
+    rows.extend(besieged(&folder, &catalogue).await);
     rows
 }
 
@@ -103,7 +105,7 @@ async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server
         listener,
         app.router(),
         patience,
-        Connections::new(4096, 4096, Vec::new()),
+        Connections::new(4096, 2048, Vec::new()),
         CancellationToken::new(),
     ));
     Server { address, app, _folder: folder }
@@ -272,6 +274,30 @@ async fn rendering(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
             target: "",
         },
     ]
+}
+
+/// Honest clients alone, and beside attackers.
+async fn besieged(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (attacked, polls, dreams) in [
+        (false, "polls of 40 clients that make dreams, p50 / p99", "… dreams / repeated with 503 / lost"),
+        (true, "the same beside three attackers", "… dreams / repeated / lost, attacks answered"),
+    ] {
+        let server = serve(folder, catalogue, true).await;
+        let mut seen = siege::honest(server.address, &png(96, 80), attacked).await;
+        server.stop().await;
+        rows.push(Row {
+            what: polls,
+            found: percentiles(&mut seen.polls, &[50, 99]),
+            target: "p99 ≤ 100 ms",
+        });
+        let mut found = format!("{} / {} / {}", seen.dreams, seen.repeated, seen.lost);
+        if attacked {
+            found += &format!(", {}", seen.attacks);
+        }
+        rows.push(Row { what: dreams, found, target: "none lost" });
+    }
+    rows
 }
 
 /// Mean time of a gradient step of a running job so far.

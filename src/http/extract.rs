@@ -4,7 +4,7 @@
 //! read is then taken apart on a thread for such work: JSON and base64 of many megabytes take longer than a thread that
 //! serves other clients may be held.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::{
     body::Body,
@@ -53,10 +53,15 @@ pub struct BodyLimits {
     pub json: usize,
     /// The memory for all bodies.
     pub uploads: Uploads,
+    /// Address of the client, where it is known.
+    pub client: Option<IpAddr>,
 }
 
 /// Parts of a form. There are five fields, and each may be sent once.
 const MAX_PARTS: usize = 64;
+
+/// Bytes of memory for a byte of a JSON body: its text is kept beside the files that come out of it.
+pub const JSON_WEIGHT: usize = 2;
 
 /// Bytes of a number in a form.
 const MAX_NUMBER: usize = 64;
@@ -67,7 +72,7 @@ const MAX_NUMBER: usize = 64;
 /// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`Intake`].
 pub async fn intake(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<Intake, ApiError> {
     let mut body = MeteredBody::new(body, limits.body);
-    body.share = Some(limits.uploads.share());
+    body.share = Some(limits.uploads.share(limits.client));
     let outcome = read(headers, &mut body, limits).await;
     // The reason why the body ended early is better known to the meter than to the parser.
     let outcome = match body.refusal.take() {
@@ -147,9 +152,9 @@ async fn read(
             return Err(ApiError::UnsupportedType(detail));
         }
     };
-    // The text of a JSON body is kept beside the files that come out of it.
-    body.weight = if form { 1 } else { 2 };
-    if !limits.uploads.has_room(declared.unwrap_or_default().saturating_mul(body.weight)) {
+    body.weight = if form { 1 } else { JSON_WEIGHT };
+    let announced = declared.unwrap_or_default().saturating_mul(body.weight);
+    if body.share.as_ref().is_some_and(|share| !share.has_room(announced)) {
         return Err(ApiError::TooManyUploads);
     }
     if form {
@@ -304,7 +309,7 @@ mod tests {
     async fn send(content_type: &str, body: impl Into<Body>) -> Result<Intake, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
-        let limits = BodyLimits { body: 1000, json: 500, uploads: Uploads::new(1) };
+        let limits = BodyLimits { body: 1000, json: 500, uploads: Uploads::new(1, 0), client: None };
         intake(&headers, body.into(), &limits).await
     }
 

@@ -18,6 +18,7 @@ use super::{
     admission,
     base::Base,
     boundary,
+    caller::Caller,
     contract::{
         EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
         TooLarge, TooSlow, Unavailable, UnsupportedType,
@@ -94,7 +95,8 @@ use crate::{
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     boundary::quote(&mut parts.headers);
-    let (limits, base) = (state.body_limits(), Base::of(&parts, &state));
+    let client = parts.extensions.get::<Caller>().map(|Caller(address)| *address);
+    let (limits, base) = (state.body_limits(client), Base::of(&parts, &state));
     let wishes = match admit(&state, &parts).await {
         Ok(wishes) => wishes,
         Err(refusal) => {

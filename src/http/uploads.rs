@@ -1,38 +1,54 @@
-//! How many bytes of request bodies are in memory at the same time.
+//! How many bytes of request bodies are in memory at the same time, in all and of one client address.
 //!
 //! A body is held until its pictures are stored, so the sum over all requests is what uploads cost. Room is taken as
-//! bytes arrive, not as they are announced: a client that announces much and sends little takes little.
+//! bytes arrive, not as they are announced: a client that announces much and sends little takes little. One client gets
+//! half of the room, so that a client that fills its own leaves room for the others.
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// Bytes that are counted as one.
-const UNIT: usize = 16 * 1024;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The room for all bodies; clones share it.
 #[derive(Clone, Debug)]
-pub struct Uploads(Arc<Semaphore>);
+pub struct Uploads(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Bytes for all.
+    most: usize,
+    /// Bytes for one client.
+    most_of_one: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_client: HashMap<IpAddr, usize>,
+}
 
 /// There is no room for so many bytes now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
 impl Uploads {
-    /// Room for so many megabytes.
-    pub fn new(megabytes: usize) -> Self {
-        let units = megabytes.saturating_mul(1024 * 1024 / UNIT).min(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(units)))
+    /// Room for so many megabytes. The longest body that is allowed, of `longest` bytes, fits into what one client gets.
+    pub fn new(megabytes: usize, longest: usize) -> Self {
+        let most = megabytes.saturating_mul(1024 * 1024);
+        Self(Arc::new(Inner { most, most_of_one: (most / 2).max(longest), taken: Mutex::default() }))
     }
 
-    /// Whether a body of so many bytes would find room now.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.0.available_permits() >= bytes.div_ceil(UNIT)
+    /// The room of one body, empty at first; nothing is known of the client where there is no address.
+    pub fn share(&self, client: Option<IpAddr>) -> Share {
+        Share { uploads: self.clone(), client, bytes: 0 }
     }
 
-    /// The room of one body, empty at first.
-    pub fn share(&self) -> Share {
-        Share { uploads: self.clone(), held: None, bytes: 0 }
+    fn fits(&self, taken: &Taken, client: Option<IpAddr>, more: usize) -> bool {
+        let of_one = client.and_then(|client| taken.by_client.get(&client)).copied().unwrap_or_default();
+        let fits = |taken: usize, most| taken.checked_add(more).is_some_and(|sum| sum <= most);
+        fits(taken.all, self.0.most) && (client.is_none() || fits(of_one, self.0.most_of_one))
     }
 }
 
@@ -40,29 +56,48 @@ impl Uploads {
 #[derive(Debug)]
 pub struct Share {
     uploads: Uploads,
-    held: Option<OwnedSemaphorePermit>,
+    client: Option<IpAddr>,
     bytes: usize,
 }
 
 impl Share {
+    /// Whether so many more bytes would find room now.
+    pub fn has_room(&self, more: usize) -> bool {
+        // No code panics while it holds the lock.
+        let taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.uploads.fits(&taken, self.client, more)
+    }
+
     /// Takes room for `more` bytes.
     ///
     /// # Errors
     /// [`NoRoom`]; what was taken before stays.
     pub fn grow(&mut self, more: usize) -> Result<(), NoRoom> {
-        let bytes = self.bytes.saturating_add(more);
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = bytes.div_ceil(UNIT).saturating_sub(held);
-        if missing > 0 {
-            let missing = u32::try_from(missing).map_err(|_| NoRoom)?;
-            let room = Arc::clone(&self.uploads.0).try_acquire_many_owned(missing).map_err(|_| NoRoom)?;
-            match &mut self.held {
-                Some(held) => held.merge(room),
-                None => self.held = Some(room),
+        let mut taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.uploads.fits(&taken, self.client, more) {
+            return Err(NoRoom);
+        }
+        taken.all += more;
+        if let Some(client) = self.client {
+            *taken.by_client.entry(client).or_default() += more;
+        }
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.all -= self.bytes;
+        if let Some(client) = self.client
+            && let Some(of_one) = taken.by_client.get_mut(&client)
+        {
+            *of_one -= self.bytes;
+            if *of_one == 0 {
+                taken.by_client.remove(&client);
             }
         }
-        self.bytes = bytes;
-        Ok(())
     }
 }
 
@@ -70,21 +105,46 @@ impl Share {
 mod tests {
     use super::*;
 
+    fn client(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
     #[test]
     fn room_is_taken_as_bytes_arrive_and_given_back() {
-        let uploads = Uploads::new(1);
-        let (mut one, mut other) = (uploads.share(), uploads.share());
-        assert!(uploads.has_room(1 << 20) && !uploads.has_room((1 << 20) + 1));
+        let uploads = Uploads::new(1, 0);
+        let (mut one, mut other) = (uploads.share(None), uploads.share(None));
+        assert!(one.has_room(1 << 20) && !one.has_room((1 << 20) + 1));
         for _ in 0..512 {
             one.grow(1024).unwrap();
         }
-        assert!(uploads.has_room(512 << 10) && !uploads.has_room((512 << 10) + 1));
+        assert!(other.has_room(512 << 10) && !other.has_room((512 << 10) + 1));
         assert_eq!(other.grow(600 << 10), Err(NoRoom));
         other.grow(512 << 10).unwrap();
         assert_eq!(one.grow(1), Err(NoRoom));
         drop(other);
         one.grow(512 << 10).unwrap();
         drop(one);
-        assert!(uploads.has_room(1 << 20));
+        assert!(uploads.share(None).has_room(1 << 20));
+    }
+
+    #[test]
+    fn one_client_leaves_half_of_the_room() {
+        let uploads = Uploads::new(1, 0);
+        let mut bodies = [uploads.share(client(1)), uploads.share(client(1))];
+        bodies[0].grow(300 << 10).unwrap();
+        assert_eq!(bodies[1].grow(300 << 10), Err(NoRoom));
+        bodies[1].grow(212 << 10).unwrap();
+        let mut other = uploads.share(client(2));
+        other.grow(512 << 10).unwrap();
+        assert_eq!(uploads.share(client(3)).grow(1), Err(NoRoom));
+        drop((bodies, other));
+        let taken = uploads.0.taken.lock().unwrap();
+        assert!(taken.all == 0 && taken.by_client.is_empty());
+    }
+
+    #[test]
+    fn the_longest_body_always_finds_room_in_the_end() {
+        let uploads = Uploads::new(1, 900 << 10);
+        uploads.share(client(1)).grow(900 << 10).unwrap();
     }
 }

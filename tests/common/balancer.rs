@@ -30,9 +30,14 @@ pub struct Balancer {
 impl Balancer {
     /// Starts the program `nginx` in front of the servers at these addresses, `host:port` each.
     pub async fn start(nginx: &Path, servers: &[impl AsRef<str>]) -> Self {
+        Self::start_on(&std::env::temp_dir(), nginx, servers).await
+    }
+
+    /// As [`Self::start`], with its folder on this disk.
+    pub async fn start_on(disk: &Path, nginx: &Path, servers: &[impl AsRef<str>]) -> Self {
         // A port that was free may have been taken since.
         for _ in 0..5 {
-            let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+            let (folder, port) = (tempfile::tempdir_in(disk).unwrap(), free_port());
             let mut child = spawn(nginx, &folder, port, servers);
             let url = format!("http://127.0.0.1:{port}");
             if answers(&mut child, &format!("{url}/balancer/healthz")).await {

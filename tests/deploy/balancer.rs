@@ -1,14 +1,19 @@
 //! nginx with the shipped configuration in front of real servers.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::common::{
     balancer::Balancer,
-    client::{form, problem, quick},
+    client::{DEADLINE, form, problem, quick},
     events::Events,
+    machine::SmallDisk,
     picture,
     process::ServerProcess,
     programs::{free_port, program},
@@ -80,6 +85,44 @@ async fn bodies_pass_up_to_the_service_s_limit_and_are_refused_in_its_words() {
     assert!(nginx["detail"].as_str().unwrap().contains("34 MiB"), "{nginx}");
     assert_eq!((&nginx["type"], &nginx["title"]), (&service["type"], &service["title"]));
     assert_eq!(nginx["instance"], service["instance"]);
+}
+
+#[tokio::test]
+async fn a_full_folder_for_uploads_is_told_as_the_service_tells_it() {
+    let test = "a_full_folder_for_uploads_is_told_as_the_service_tells_it";
+    let (Some(nginx), Some(disk)) = (program(test, "nginx"), SmallDisk::mount(test, 4096)) else { return };
+    fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = TestServer::idle().await;
+    let address = server.client.url.strip_prefix("http://").unwrap();
+    let balancer = Balancer::start_on(disk.path(), &nginx, &[address]).await;
+    let response = balancer.client.post_bytes("multipart/form-data; boundary=b", vec![b' '; 8 << 20]).await;
+    assert_eq!(response.headers()["retry-after"], "5");
+    let refusal = problem(response, 503).await;
+    assert!(refusal["detail"].as_str().unwrap().contains("no room for uploads"), "{refusal}");
+    // What was written of it is gone, and what fits passes.
+    balancer.client.submit(picture(64, 48), &quick()).await;
+}
+
+#[tokio::test]
+async fn one_address_cannot_send_any_number_of_requests() {
+    let server = TestServer::idle().await;
+    let test = "one_address_cannot_send_any_number_of_requests";
+    let Some(balancer) = before(test, &[&server.client.url]).await else { return };
+    let client = &balancer.client;
+    let refused = async {
+        loop {
+            // No form: refused by the service, at no cost, until the balancer does it.
+            let answer = client.post_bytes("text/plain", "no form").await;
+            if answer.status() != 415 {
+                break answer;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(DEADLINE, refused).await.expect("nobody is ever refused");
+    assert_eq!(refused.headers()["retry-after"], "5");
+    assert_eq!(problem(refused, 429).await["type"], "urn:reverie:problem:too-many-requests");
+    // Reading goes on.
+    assert_eq!(client.get("/v1/models").await.status(), 200);
 }
 
 #[tokio::test]
