@@ -9,11 +9,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use reverie::{
-    models::{self, Catalogue, DEFAULT_MODEL},
-    render::{CancelFlag, RenderOptions, RenderRequest, Renderer},
+use reverie_dream::{
+    model::{Catalogue, DEFAULT_MODEL},
     spec::{self, Start},
 };
+use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
+use reverie_models as models;
 use serde_json::json;
 
 /// Sides of square pictures, and gradient steps.

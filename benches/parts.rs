@@ -10,12 +10,13 @@
 use std::{hint::black_box, io::Cursor, path::Path, sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use reverie::{
-    models::{self, Catalogue, DEFAULT_MODEL},
-    picture,
-    render::parts::{Gradients, normalize, resize},
+use reverie_dream::{
+    model::{Catalogue, DEFAULT_MODEL},
     spec::{self, Encoding, Format, Start},
 };
+use reverie_engine::parts::{Gradients, normalize, resize};
+use reverie_models as models;
+use reverie_picture as picture;
 use tch::{Device, Kind, Tensor};
 
 fn image(height: i64, width: i64) -> Tensor {

@@ -30,10 +30,13 @@ use reverie::{
         Claim, Finished, JobId, JobOptions, JobQueue, JobResult, NewJob, QueueOptions,
         postgres::PostgresQueue,
     },
-    models::{self, Catalogue, DEFAULT_MODEL},
-    render::Progress,
+};
+use reverie_dream::{
+    model::{Catalogue, DEFAULT_MODEL},
     spec::{self, DreamSpec, Start},
 };
+use reverie_engine::Progress;
+use reverie_models as models;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::{
     task::JoinSet,

@@ -8,11 +8,12 @@
 
 use std::{io::Cursor, path::Path, sync::Arc};
 
-use reverie::{
-    models::{self, Catalogue, DEFAULT_MODEL},
-    render::{CancelFlag, RenderOptions, RenderRequest, Renderer},
+use reverie_dream::{
+    model::{Catalogue, DEFAULT_MODEL},
     spec::{self, Start},
 };
+use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
+use reverie_models as models;
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -19,12 +19,13 @@ use crate::{
     },
     jobs::{JobQueue, QueueError},
     metrics::Metrics,
-    models::{self, Catalogue, ModelError},
     objects::{ObjectError, Objects},
     recent::Recent,
-    render::{RenderError, RenderOptions, Renderer},
     worker::{self, Alive, Everywhere, Pace, Probe, Sick, Sweeper, WorkerContext, Workers},
 };
+use reverie_dream::model::Catalogue;
+use reverie_engine::{RenderError, RenderOptions, Renderer};
+use reverie_models::{self as models, ModelError};
 
 pub use decoders::Decoders;
 pub use store::migrate;

@@ -20,10 +20,8 @@ pub use s3::{Place, S3Config};
 pub use server::ServerConfig;
 pub use storage::Database;
 
-use crate::{
-    fields::{FieldError, Fields},
-    render::Kernels,
-};
+use reverie_engine::Kernels;
+use reverie_fields::{FieldError, Fields};
 
 /// Settings of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

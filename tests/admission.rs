@@ -12,10 +12,8 @@ use common::{
     picture,
     server::{Setup, TestServer},
 };
-use reverie::{
-    graph::{Array, Op, Padding},
-    models::Catalogue,
-};
+use reverie_dream::model::Catalogue;
+use reverie_graph::{Array, Op, Padding};
 use serde_json::{Value, json};
 
 /// A server without a worker, whose jobs may take so much.

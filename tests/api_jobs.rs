@@ -9,7 +9,8 @@ use common::{
     server::{Setup, TestServer},
 };
 use reqwest::Method;
-use reverie::{jobs::Rescue, models};
+use reverie::jobs::Rescue;
+use reverie_models as models;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

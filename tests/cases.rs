@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use reverie::picture::{self, Picture, PictureError, Samples};
+use reverie_picture::{self as picture, Picture, PictureError, Samples};
 
 /// As the server's default.
 const MAX_PIXELS: u64 = 16_000_000;

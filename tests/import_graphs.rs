@@ -7,11 +7,10 @@ mod shared;
 use std::{fs::File, io::Read, path::Path};
 
 use flate2::read::GzDecoder;
-use reverie::{
-    graph::{Network, NodeId, Op, Padding, Shape},
-    import::tensorflow,
-    models::{Preprocessing, load_file},
-};
+use reverie_dream::model::Preprocessing;
+use reverie_graph::{Network, NodeId, Op, Padding, Shape};
+use reverie_import::tensorflow;
+use reverie_models::load_file;
 use shared::shared;
 
 fn fixture(name: &str) -> Vec<u8> {

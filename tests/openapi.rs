@@ -6,10 +6,8 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::server::TestServer;
-use reverie::{
-    http::contract,
-    spec::{self, Start},
-};
+use reverie::http::contract;
+use reverie_dream::spec::{self, Start};
 use serde_json::{Value, json};
 
 /// The contract as JSON.

@@ -7,7 +7,7 @@
 use std::{fs, io::Write, time::Instant};
 
 use flate2::{Compression, write::ZlibEncoder};
-use reverie::picture::{self, PictureError};
+use reverie_picture::{self as picture, PictureError};
 
 /// As the server's default.
 const MAX_PIXELS: u64 = 16_000_000;

@@ -9,13 +9,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use common::{catalogue, client::DEADLINE, postgres::cluster};
 use reverie::{
     clock::Clock,
-    graph::Op,
     jobs::{
         Crew, JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue,
         postgres::{PostgresQueue, PostgresUrl},
     },
-    spec::{self, DreamSpec, Precision},
 };
+use reverie_dream::spec::{self, DreamSpec, Precision};
+use reverie_graph::Op;
 use sqlx::{Executor, Row};
 use tokio::{task::JoinSet, time::timeout};
 

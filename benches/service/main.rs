@@ -22,9 +22,10 @@ use reverie::{
         connections::Connections,
         listen::{self, Patience},
     },
-    models::{self, Catalogue},
-    render::{RenderOptions, Renderer},
 };
+use reverie_dream::model::Catalogue;
+use reverie_engine::{RenderOptions, Renderer};
+use reverie_models as models;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

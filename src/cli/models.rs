@@ -9,13 +9,12 @@ use std::{
 };
 
 use super::Failure;
-use crate::{
-    models::{self, Model},
-    render::{
-        Kernels, seams,
-        verify::{self, Check, Quantity},
-    },
+use reverie_dream::model::Model;
+use reverie_engine::{
+    Kernels, seams,
+    verify::{self, Check, Quantity},
 };
+use reverie_models as models;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::{Value, json};
 
-use crate::render::{NodeProfile, Profile};
+use reverie_engine::{NodeProfile, Profile};
 
 /// Slowest nodes that the table shows.
 const ROWS: usize = 24;

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::render::Progress;
+use reverie_engine::Progress;
 
 /// Steps of the bar; fine enough to move with every iteration.
 const STEPS: u64 = 1000;

@@ -5,16 +5,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
-use crate::{
-    app::AppState,
-    config::LimitsConfig,
-    fields::FieldError,
-    jobs::Forecast,
-    models::Model,
+use crate::{app::AppState, config::LimitsConfig, jobs::Forecast, worker::Pace};
+use reverie_dream::{
+    model::Model,
     plan::{Plan, PlanError},
     spec::{DreamSpec, OctaveMode},
-    worker::Pace,
 };
+use reverie_fields::FieldError;
 
 /// Share of the memory that one job may take where the configuration does not say: the rest is for the models,
 /// for uploads that are being checked, and for everything else.

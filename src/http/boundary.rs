@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::arbitrary::quick;
+    use reverie_fields::arbitrary::quick;
 
     /// The boundary that the form's parser finds, as the service asks it.
     fn found(content_type: &str) -> Option<String> {

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::error::ApiError;
-use crate::fields::{cut, json};
+use reverie_fields::{cut, json};
 
 /// What the whole is called in refusals.
 pub(super) const WHAT: &str = "the body";

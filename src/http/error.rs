@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    fields::{FieldError, MOST_MISTAKES, cut},
     jobs::{JobState, QueueError},
     objects::{ObjectError, ObjectKey},
-    picture::PictureError,
 };
+use reverie_fields::{FieldError, MOST_MISTAKES, cut};
+use reverie_picture::PictureError;
 
 /// Why a request was refused.
 #[derive(Debug, thiserror::Error)]

@@ -22,10 +22,8 @@ use super::{
     error::ApiError,
     uploads::{Share, Uploads},
 };
-use crate::{
-    fields::{FieldError, Fields, cut, note, note_all, pointer},
-    jobs::JobOptions,
-};
+use crate::jobs::JobOptions;
+use reverie_fields::{FieldError, Fields, cut, note, note_all, pointer};
 
 /// The parts of a request for a dream, taken out of their envelope but not looked at yet.
 #[derive(Debug)]

@@ -22,9 +22,9 @@ use super::{
 use crate::{
     app::AppState,
     clock::Timestamp,
-    fields::{FieldError, Fields, note, note_all, pointer},
     jobs::{JobState, PageStart},
 };
+use reverie_fields::{FieldError, Fields, note, note_all, pointer};
 
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
@@ -134,7 +134,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{fields::arbitrary::quick, jobs::JobId};
+    use crate::jobs::JobId;
+    use reverie_fields::arbitrary::quick;
 
     #[test]
     fn a_query_is_read() {

@@ -7,7 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{base::Base, contract::NotFound, error::ApiError, named::Named};
-use crate::{app::AppState, graph::LayerInfo, models::Model};
+use crate::app::AppState;
+use reverie_dream::model::Model;
+use reverie_graph::LayerInfo;
 
 /// A network to dream with.
 #[derive(Debug, Serialize, ToSchema)]

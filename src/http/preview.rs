@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     app::AppState,
-    digest,
     objects::{ObjectError, ObjectKey},
 };
+use reverie_dream::digest;
 
 /// Look at the dream so far
 ///

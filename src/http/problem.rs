@@ -6,10 +6,8 @@ use axum::{body::Body, extract::Request, http::header, middleware::Next, respons
 use serde::Serialize;
 
 use super::admission::Prediction;
-use crate::{
-    fields::FieldError,
-    jobs::{Job, JobError, JobState},
-};
+use crate::jobs::{Job, JobError, JobState};
+use reverie_fields::FieldError;
 
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

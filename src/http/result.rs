@@ -264,7 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::arbitrary::quick;
+    use reverie_fields::arbitrary::quick;
 
     #[test]
     fn ranges_are_read() {

@@ -32,13 +32,13 @@ use super::{
 };
 use crate::{
     app::AppState,
-    fields::{FieldError, MOST_MISTAKES, note, note_all, pointer},
     jobs::{Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
-    picture::{self, Header, Look, PictureError},
-    spec::{self, Start},
     telemetry, worker,
 };
+use reverie_dream::spec::{self, Start};
+use reverie_fields::{FieldError, MOST_MISTAKES, note, note_all, pointer};
+use reverie_picture::{self as picture, Header, Look, PictureError};
 
 /// Ask for a dream
 ///

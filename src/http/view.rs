@@ -13,9 +13,9 @@ use crate::{
     app::AppState,
     clock::Timestamp,
     jobs::{Job, JobId, JobState, UNKNOWN_SECONDS},
-    render::Progress,
-    spec::DreamSpec,
 };
+use reverie_dream::spec::DreamSpec;
+use reverie_engine::Progress;
 
 /// Clients are asked to look again after at least and at most so many seconds.
 const POLL_SECONDS: (f64, f64) = (1.0, 5.0);

@@ -115,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::arbitrary::quick;
+    use reverie_fields::arbitrary::quick;
 
     #[test]
     fn preferences_are_read() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use reverie_dream::digest;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
@@ -115,7 +116,7 @@ pub fn fingerprint(
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    Ok(crate::digest::hex(&digest.finalize()))
+    Ok(digest::hex(&digest.finalize()))
 }
 
 #[cfg(test)]
@@ -124,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::arbitrary::quick;
+    use reverie_fields::arbitrary::quick;
 
     fn of(name: &'static str, value: &str) -> Result<Wishes, ApiError> {
         let mut headers = HeaderMap::new();

@@ -29,12 +29,9 @@ pub use queue::{
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, Facts, Impossible, JobState, UnknownState};
 
-use crate::{
-    clock::Timestamp,
-    render::Progress,
-    spec::{DreamSpec, Precision},
-    telemetry::TraceParent,
-};
+use crate::{clock::Timestamp, telemetry::TraceParent};
+use reverie_dream::spec::{DreamSpec, Precision};
+use reverie_engine::Progress;
 
 /// Identity of a job: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,7 +101,7 @@ pub const UNKNOWN_SECONDS: f64 = 10.0;
 pub struct Forecast {
     /// Seconds from the claim to the end, on this machine.
     pub seconds: f64,
-    /// Seconds on the machine that work was weighed on (see [`Work`](crate::plan::Work)): what is learned from
+    /// Seconds on the machine that work was weighed on (see [`Work`](reverie_dream::plan::Work)): what is learned from
     /// the job is how the two compare.
     pub reference_seconds: f64,
     /// Bytes of memory at the most.

@@ -36,11 +36,9 @@ use super::{
     row, sql,
     unreadable::Unreadable,
 };
-use crate::{
-    clock::{Clock, Timestamp},
-    render::Progress,
-    spec::Precision,
-};
+use crate::clock::{Clock, Timestamp};
+use reverie_dream::spec::Precision;
+use reverie_engine::Progress;
 
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
 const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");

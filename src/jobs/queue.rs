@@ -10,11 +10,9 @@ use super::{
     Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Page,
     PageStart, Signals, fault::Fault,
 };
-use crate::{
-    clock::{Clock, Timestamp},
-    render::Progress,
-    spec::Precision,
-};
+use crate::clock::{Clock, Timestamp};
+use reverie_dream::spec::Precision;
+use reverie_engine::Progress;
 
 /// Limits and times of a queue; the same for all processes that share a store.
 #[derive(Clone, Debug)]

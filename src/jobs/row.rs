@@ -7,7 +7,8 @@ use super::{
     Counts, Erased, Facts, Forecast, Idempotency, Job, JobId, JobState, Owner, Page, PageStart, QueueError,
     unreadable::Unreadable,
 };
-use crate::{clock::Timestamp, spec::Precision};
+use crate::clock::Timestamp;
+use reverie_dream::spec::Precision;
 
 /// The few types that columns have, the same in both databases.
 pub(super) trait Columns {

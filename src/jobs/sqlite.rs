@@ -32,11 +32,9 @@ use super::{
     row, schema, sql,
     unreadable::Unreadable,
 };
-use crate::{
-    clock::{Clock, Timestamp},
-    render::Progress,
-    spec::Precision,
-};
+use crate::clock::{Clock, Timestamp};
+use reverie_dream::spec::Precision;
+use reverie_engine::Progress;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 

@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Pace;
-use crate::{
-    models::{Catalogue, Model},
+use reverie_dream::{
+    model::{Catalogue, Model},
     plan::Plan,
-    render::{CancelFlag, RenderError, RenderRequest, Renderer},
     spec::{self, DreamSpec, Start},
 };
+use reverie_engine::{CancelFlag, RenderError, RenderRequest, Renderer};
 
 /// Edge of the picture in pixels: large enough for the processor to have something to do, and for every network.
 const EDGE: u32 = 256;

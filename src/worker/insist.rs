@@ -4,10 +4,8 @@ use tokio::time::{Duration, Instant, sleep};
 use tracing::warn;
 
 use super::{WorkerContext, run::AttemptError};
-use crate::{
-    objects::ObjectError,
-    render::{CancelFlag, RenderError},
-};
+use crate::objects::ObjectError;
+use reverie_engine::{CancelFlag, RenderError};
 
 /// Between two tries, each of which has tried several times by itself.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -19,8 +19,8 @@ use crate::{
     clock::{Clock, Timestamp},
     jobs::{CancelListener, JobQueue, JobState, Lease, QueueError, Rescue, Rescued},
     metrics::Metrics,
-    render::{CancelFlag, Progress},
 };
+use reverie_engine::{CancelFlag, Progress};
 
 /// Progress is written at most this often: seldom enough for the disk, often enough for a progress bar.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);

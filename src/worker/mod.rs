@@ -35,11 +35,11 @@ pub use sweep::Sweeper;
 use crate::{
     jobs::{JobQueue, QueueError, Rescue},
     metrics::Metrics,
-    models::Catalogue,
     objects::Objects,
-    render::Renderer,
 };
 use crew::Exchange;
+use reverie_dream::model::Catalogue;
+use reverie_engine::Renderer;
 use run::Outcome;
 
 /// How often an idle worker looks for jobs unasked. It is told of new ones at once; this finds the ones that

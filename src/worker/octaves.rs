@@ -17,8 +17,8 @@ use tracing::{Instrument, info, warn};
 use crate::{
     jobs::{JobId, JobQueue, Lease, QueueError},
     objects::{ObjectError, ObjectKey, Objects},
-    render::FinishedOctave,
 };
+use reverie_engine::FinishedOctave;
 
 /// Stores every octave that arrives, until the render is over. The row tells of a preview once it is there.
 pub(super) async fn keep(

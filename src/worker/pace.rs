@@ -1,6 +1,6 @@
 //! How long dreams take here: one estimate for admission, for `eta_seconds` and for `Retry-After`.
 //!
-//! A [`Plan`](crate::plan::Plan) says how long a dream would take on the machine that work was weighed on. How
+//! A [`Plan`](reverie_dream::plan::Plan) says how long a dream would take on the machine that work was weighed on. How
 //! this machine compares depends on its processor, on what else runs there and on the network, so the factor is
 //! kept per model and precision, as specs name it: measured at the start with a short render, and corrected with every job.
 
@@ -9,10 +9,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{
-    jobs::Crew,
-    spec::{DreamSpec, Precision},
-};
+use crate::jobs::Crew;
+use reverie_dream::spec::{DreamSpec, Precision};
 
 /// Weight of the newest observation: the last handful decides, so that a change shows soon.
 const NEWEST: f64 = 0.25;

@@ -9,13 +9,13 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::{
-    digest,
-    models::{Catalogue, Model},
+use reverie_dream::digest;
+use reverie_dream::{
+    model::{Catalogue, Model},
     plan::Plan,
-    render::{CancelFlag, RenderError, RenderRequest, Rendered, Renderer},
     spec::{self, DreamSpec, Start},
 };
+use reverie_engine::{CancelFlag, RenderError, RenderRequest, Rendered, Renderer};
 
 /// Edge of the picture in pixels: large enough for every network.
 const EDGE: u32 = 256;

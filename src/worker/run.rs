@@ -20,14 +20,16 @@ use super::{
     octaves,
 };
 use crate::{
-    digest,
     jobs::{Claim, FailureKind, Finished, Job, JobError, JobResult, JobState, Lease, QueueError},
-    models::Model,
     objects::{ObjectError, ObjectKey},
-    render::{CancelFlag, FinishedOctave, Progress, RenderError, RenderRequest, Rendered, Renderer},
-    spec::{DreamSpec, Precision},
     telemetry,
 };
+use reverie_dream::digest;
+use reverie_dream::{
+    model::Model,
+    spec::{DreamSpec, Precision},
+};
+use reverie_engine::{CancelFlag, FinishedOctave, Progress, RenderError, RenderRequest, Rendered, Renderer};
 
 /// How often the end of a job is written again where the store refuses it, a second apart. Beyond that the lease
 /// runs out and the job is done once more.

@@ -1,9 +1,7 @@
 //! A model that needs no file.
 
-use reverie::{
-    graph::{Network, Node, NodeId, Op},
-    models::{Catalogue, Model, Preprocessing},
-};
+use reverie_dream::model::{Catalogue, Model, Preprocessing};
+use reverie_graph::{Network, Node, NodeId, Op};
 
 /// One model, `id`, whose network is one operation on the image; its layer is called "layer".
 pub fn of_one_layer(id: &str, op: Op) -> Catalogue {

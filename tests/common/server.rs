@@ -14,9 +14,10 @@ use reverie::{
         listen::{self, Patience},
     },
     jobs::{QueueOptions, sqlite::SqliteQueue},
-    models::{self, Catalogue},
-    render::{Kernels, RenderOptions, Renderer},
 };
+use reverie_dream::model::Catalogue;
+use reverie_engine::{Kernels, RenderOptions, Renderer};
+use reverie_models as models;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use reverie::{
     clock::Clock,
-    graph::Op,
     jobs::{JobError, JobId, JobQueue, NewJob, QueueOptions, postgres::PostgresQueue},
-    spec::{self, Start},
 };
+use reverie_dream::spec::{self, Start};
+use reverie_graph::Op;
 
 use super::{
     common::{catalogue, postgres::cluster},

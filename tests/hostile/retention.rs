@@ -8,10 +8,8 @@ use std::{
 };
 
 use reqwest::Method;
-use reverie::{
-    clock::Clock,
-    render::{FinishedOctave, RenderError, RenderOptions, RenderRequest, Rendered, Renderer},
-};
+use reverie::clock::Clock;
+use reverie_engine::{FinishedOctave, RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
 use serde_json::json;
 
 use crate::common::{

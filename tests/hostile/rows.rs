@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use reverie::{
     clock::Clock,
     jobs::{JobId, JobQueue, NewJob, QueueOptions, sqlite::SqliteQueue},
-    spec,
 };
+use reverie_dream::spec;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 

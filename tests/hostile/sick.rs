@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use reverie::render::{RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

@@ -19,16 +19,16 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use reverie::{
     clock::{Clock, Timestamp},
-    graph::Op,
     jobs::{
         Claim, Counts, Event, FailureKind, Finished, Forecast, Job, JobError, JobId, JobOptions, JobQueue,
         JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue,
         postgres::{PostgresQueue, PostgresUrl},
         sqlite::SqliteQueue,
     },
-    render::Progress,
-    spec::{self, DreamSpec, Precision},
 };
+use reverie_dream::spec::{self, DreamSpec, Precision};
+use reverie_engine::Progress;
+use reverie_graph::Op;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::task::JoinSet;
 

@@ -10,7 +10,11 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{super::Failure, output};
-use crate::{digest, fields::json, models::Model, picture, render::Recipe, spec};
+use reverie_dream::digest;
+use reverie_dream::{model::Model, spec};
+use reverie_engine::Recipe;
+use reverie_fields::json;
+use reverie_picture as picture;
 
 /// Where something is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]

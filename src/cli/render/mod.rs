@@ -20,16 +20,16 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{Failure, models, profile, progress};
-use crate::{
-    metrics,
-    models::Catalogue,
-    picture::PictureError,
-    render::{Kernels, RenderError, RenderOptions, RenderRequest, Rendered, Renderer},
-    spec::{self, DreamSpec, Format, Start},
-};
+use crate::metrics;
 use input::{Source, check_replay, object, read_recipe, read_spec};
 use options::{DreamArgs, NO_INPUT, parse_format};
 use output::Target;
+use reverie_dream::{
+    model::Catalogue,
+    spec::{self, DreamSpec, Format, Start},
+};
+use reverie_engine::{Kernels, RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
+use reverie_picture::PictureError;
 use stop::Stop;
 
 /// Largest input that the command line takes, in pixels: 10,000 × 10,000.
@@ -199,7 +199,7 @@ impl Args {
         let given = self.dream.overlay(&mut fields);
         let model = match fields.get("model").and_then(Value::as_str) {
             Some(model) => models::load(model, &self.models_dir)?,
-            None => models::load(crate::models::DEFAULT_MODEL, &self.models_dir)?,
+            None => models::load(reverie_dream::model::DEFAULT_MODEL, &self.models_dir)?,
         };
         if let Some(recipe) = &recipe {
             check_replay(recipe, &model, input.as_deref(), mask.as_deref())?;

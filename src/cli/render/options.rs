@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{fields::FieldError, spec::Format};
+use reverie_dream::spec::Format;
+use reverie_fields::FieldError;
 
 /// What to dream; everything left out comes from the preset and the model.
 #[derive(Debug, clap::Args)]

@@ -13,7 +13,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 use super::{super::Failure, input::Source};
-use crate::spec::Format;
+use reverie_dream::spec::Format;
 
 /// A place for the dream that may be used; nothing is open yet.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use crate::render::CancelFlag;
+use reverie_engine::CancelFlag;
 
 /// Exit codes of programs that a signal ended are those of shells: 128 and the number of the signal.
 #[cfg(unix)]

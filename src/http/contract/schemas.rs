@@ -5,7 +5,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::spec::{Format, Normalization, ObjectiveKind, OctaveMode, Precision, Preset, Tiling};
+use reverie_dream::spec::{Format, Normalization, ObjectiveKind, OctaveMode, Precision, Preset, Tiling};
 
 /// A picture file.
 #[derive(ToSchema)]

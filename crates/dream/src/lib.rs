@@ -1,0 +1,14 @@
+//! What to dream and what it costs, without dreaming it.
+//!
+//! - [`digest`]: SHA-256 as people write it.
+//! - [`model`]: a network with what is known of it, and the catalogue of models.
+//! - [`spec`]: everything that determines a dream, read from what a person wrote, with every mistake reported at once.
+//! - [`plan`]: octaves, tiles, work and memory of a dream. The engine follows these plans.
+//!
+//! Nothing here touches a pixel, libtorch, a file or the network.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod digest;
+pub mod model;
+pub mod plan;
+pub mod spec;

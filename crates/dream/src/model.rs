@@ -1,0 +1,104 @@
+//! A model as a dream sees it: the network, how pixels are prepared for it and what it dreams of by default; and the
+//! catalogue of those that a process has.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use crate::spec::{Objective, ObjectiveKind};
+use reverie_graph::Network;
+
+/// What happens to a pixel before the network sees it: `(x − mean) · scale`, x in 0–255, RGB.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preprocessing {
+    /// Subtracted from every channel.
+    pub mean: f32,
+    /// Multiplied afterwards.
+    pub scale: f32,
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Model {
+    /// Id in specs and paths of the API.
+    pub id: String,
+    /// One sentence for people.
+    pub description: String,
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Lower-case hex digest of the file: part of what makes a dream reproducible.
+    pub sha256: String,
+    /// The network with its weights.
+    pub network: Network,
+    /// How pixels are prepared.
+    pub preprocessing: Preprocessing,
+    /// Layer whose L2 norm is dreamed by default.
+    pub default_layer: String,
+    /// Layer that holds the logits of a classifier, if there is one.
+    pub class_layer: Option<String>,
+    /// Layer that single-channel references mean when they do not name one.
+    pub channel_layer: String,
+}
+
+impl Model {
+    /// A network without a file, to test with: `layer` is what it dreams of.
+    pub fn of_network(id: &str, network: Network, layer: &str, class_layer: Option<&str>) -> Self {
+        Self {
+            id: id.into(),
+            description: String::new(),
+            path: "none".into(),
+            sha256: id.into(),
+            network,
+            preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
+            default_layer: layer.into(),
+            class_layer: class_layer.map(str::to_owned),
+            channel_layer: layer.into(),
+        }
+    }
+
+    /// What is dreamed when a spec does not say.
+    pub fn default_objective(&self) -> Objective {
+        Objective {
+            kind: ObjectiveKind::L2,
+            layer: self.default_layer.clone(),
+            channels: Vec::new(),
+            class: None,
+            weight: 1.0,
+        }
+    }
+}
+
+/// Id of the model that is used when a spec does not name one, provided that it is there.
+pub const DEFAULT_MODEL: &str = "efficientnet-lite0";
+
+/// All models of this process, by id.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    models: BTreeMap<String, Arc<Model>>,
+}
+
+impl Catalogue {
+    /// Adds a model; one of the same id is replaced.
+    pub fn insert(&mut self, model: Model) {
+        self.models.insert(model.id.clone(), Arc::new(model));
+    }
+
+    /// The model of that id.
+    pub fn get(&self, id: &str) -> Option<&Arc<Model>> {
+        self.models.get(id)
+    }
+
+    /// All ids in alphabetical order.
+    pub fn ids(&self) -> Vec<&str> {
+        self.models.keys().map(String::as_str).collect()
+    }
+
+    /// All models in alphabetical order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// [`DEFAULT_MODEL`] if it is there, else the first; empty only for an empty catalogue.
+    pub fn default_id(&self) -> &str {
+        let first = || self.models.keys().next().map_or("", String::as_str);
+        self.models.get_key_value(DEFAULT_MODEL).map_or_else(first, |(id, _)| id.as_str())
+    }
+}

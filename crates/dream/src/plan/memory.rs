@@ -1,0 +1,46 @@
+//! How much memory a dream takes at the most, beyond what the process holds anyway.
+//!
+//! The figures come from the peak of the resident memory of `reverie render` processes. Per pixel: the slope between
+//! images of 4, 16 and 100 megapixels, which `tests/memory.rs` bounds. Per value and per weight: tiles from 64 to 1024
+//! and layers from the first to the last of two models, in float32; what is left for an image of 64×64 and the first layers
+//! is the process itself, and taken off. The first layers set the figure per value, deeper ones take half of it.
+
+use super::work::has_fewer;
+use reverie_graph::{Network, NodeId, Op};
+
+/// Bytes per pixel of the largest octave: the decoded image, the octaves that wait for their turn, the dream,
+/// its gradient and what normalising it needs.
+const PER_PIXEL: f64 = 38.0;
+
+/// Bytes per value that the network computes for the largest tile: the value, and what the way back keeps of it
+/// or makes of it.
+const PER_VALUE: f64 = 4.5;
+
+/// Bytes per weight of a convolution, in the forms that the renderer keeps ready: measured at small tiles, as what layers
+/// of more and more weights add.
+const PER_WEIGHT: f64 = 32.0;
+
+/// The same for kernels that are convolved with fewer multiplications, whose weights are kept at 36 points.
+const PER_WEIGHT_AT_POINTS: f64 = 60.0;
+
+/// Bytes for a render of `pixels` in its largest octave, and `values` in its largest tile.
+pub(super) fn bytes(pixels: f64, values: f64, half: bool) -> u64 {
+    let per_value = if half { PER_VALUE / 2.0 } else { PER_VALUE };
+    (pixels * PER_PIXEL + values * per_value) as u64
+}
+
+/// Bytes for the weights that `layers` need.
+pub(super) fn weights(network: &Network, layers: &[NodeId]) -> u64 {
+    let needed = network.needed(layers);
+    let nodes = network.nodes().iter().zip(needed).filter(|(_, needed)| *needed);
+    let bytes = nodes.map(|(node, _)| match &node.op {
+        Op::Conv2d { weight, .. } => {
+            let each = if has_fewer(&node.op) { PER_WEIGHT_AT_POINTS } else { PER_WEIGHT };
+            // Sixteen kernels are packed together.
+            let kernels = weight.shape[0];
+            (weight.data.len() / kernels.max(1) * kernels.next_multiple_of(16)) as f64 * each
+        }
+        _ => 0.0,
+    });
+    bytes.sum::<f64>() as u64
+}

@@ -1,0 +1,178 @@
+//! What a dream will be, known before it is dreamed: the sizes of its octaves, where its tiles lie, and what it
+//! takes in time and memory.
+//!
+//! The renderer follows these plans, so that what is refused here is exactly what would fail there. Nothing here
+//! touches libtorch or a pixel.
+
+mod memory;
+mod octaves;
+#[cfg(test)]
+mod tests;
+mod tiles;
+mod work;
+
+use std::collections::BTreeMap;
+
+pub use octaves::{octave_sizes, sizes};
+pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, held};
+pub use work::Work;
+
+use crate::spec::{DreamSpec, Normalization, Precision};
+use reverie_graph::{Network, NodeId, ShapeError, UnknownLayer};
+
+/// The last octave would have more pixels than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the last octave would have {width}×{height} pixels; at most {max_pixels} are allowed: use fewer octaves, a \
+     smaller octave_scale or a smaller start"
+)]
+pub struct TooManyPixels {
+    /// Width in pixels of the first octave beyond the limit.
+    pub width: u64,
+    /// Its height in pixels.
+    pub height: u64,
+    /// The limit that it breaks.
+    pub max_pixels: u64,
+}
+
+/// Why a dream cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The image does not fit a layer of the objective.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// The spec enlarges beyond the limit, or starts beyond it.
+    #[error(transparent)]
+    TooLarge(#[from] TooManyPixels),
+    /// A layer of the spec is not in the model.
+    #[error(transparent)]
+    Layer(#[from] UnknownLayer),
+}
+
+/// A dream before it is dreamed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Sizes `(height, width)` of the octaves, coarsest first.
+    pub octaves: Vec<(i64, i64)>,
+    /// Everything from the encoded image to the encoded dream.
+    pub work: Work,
+    /// One gradient step of the last octave.
+    pub step: Work,
+    /// Bytes at the most, beyond what the process holds anyway.
+    pub memory: u64,
+    /// Pixels × gradient steps over all octaves, in millions.
+    pub megapixel_iterations: f64,
+}
+
+impl Plan {
+    /// Plans what `spec` makes of an image of `height × width` pixels with the network of its model.
+    ///
+    /// # Errors
+    /// See [`PlanError`]; a render of the same would fail in the same way.
+    pub fn of(
+        spec: &DreamSpec,
+        network: &Network,
+        (height, width): (u32, u32),
+        max_pixels: u64,
+    ) -> Result<Self, PlanError> {
+        let layers = spec.objectives.iter().map(|objective| network.find(&objective.layer));
+        let layers = layers.collect::<Result<Vec<NodeId>, _>>()?;
+        let grid = Grid::of(spec, network.stride(&layers) as i64);
+        if u64::from(height) * u64::from(width) > max_pixels {
+            let (height, width) = (u64::from(height), u64::from(width));
+            return Err(TooManyPixels { width, height, max_pixels }.into());
+        }
+        let fits = |height, width| {
+            let [height, width] = grid.least(height, width).map(|n| usize::try_from(n).unwrap_or(0));
+            network.shapes(&layers, height, width).is_ok()
+        };
+        let octaves = sizes(spec, (height.into(), width.into()), max_pixels, &fits)?;
+        let mut steps = Work::default();
+        let (mut values, mut pixel_steps) = (0usize, 0.0);
+        let mut last = Work::default();
+        let tiles = Tiles { network, layers: &layers, grid };
+        for &(height, width) in &octaves {
+            let (step, largest) = tiles.over(height, width)?;
+            values = values.max(largest);
+            let pixels = (height * width) as f64;
+            let laplacian = if spec.normalization == Normalization::Laplacian { pixels } else { 0.0 };
+            last = Work { pixels, laplacian, ..step };
+            steps = steps + last * f64::from(spec.iterations);
+            pixel_steps += pixels * f64::from(spec.iterations);
+        }
+        let area = |(height, width): (i64, i64)| (height * width) as f64;
+        let largest = octaves.iter().copied().map(area).fold(0.0, f64::max);
+        let file = f64::from(height) * f64::from(width) + octaves.last().copied().map_or(0.0, area);
+        // The score of the finished dream is one more way forward.
+        let score = Work { pixels: 0.0, laplacian: 0.0, ..last } * work::FORWARD;
+        let work = steps + score + Work { file, ..Work::default() };
+        let weights = memory::weights(network, &layers);
+        let memory = memory::bytes(largest, values as f64, spec.precision == Precision::Bf16) + weights;
+        Ok(Self { octaves, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 })
+    }
+
+    /// The largest size `(height, width)` of the same shape as `size` whose plan is `allowed`; none where not
+    /// even the smallest is.
+    pub fn largest(
+        spec: &DreamSpec,
+        network: &Network,
+        size: (u32, u32),
+        max_pixels: u64,
+        allowed: impl Fn(&Self) -> bool,
+    ) -> Option<(u32, u32)> {
+        let (height, width) = (f64::from(size.0), f64::from(size.1));
+        // Along the longer edge, so that every step is one of pixels.
+        let longer = size.0.max(size.1);
+        let at = |edge: u32| {
+            let scale = f64::from(edge) / f64::from(longer);
+            let shrink = |n: f64| ((n * scale) as u32).max(1);
+            (shrink(height), shrink(width))
+        };
+        let fits = |edge| Self::of(spec, network, at(edge), max_pixels).is_ok_and(|plan| allowed(&plan));
+        // Cost grows with the image; where it falls a little, because tiles divide it better, a size somewhat
+        // below the largest may be found.
+        let (mut low, mut high) = (0, longer);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if fits(middle) { low = middle } else { high = middle }
+        }
+        (low > 0 && fits(low)).then(|| at(low))
+    }
+}
+
+/// The tiles of one octave.
+struct Tiles<'a> {
+    network: &'a Network,
+    layers: &'a [NodeId],
+    grid: Grid,
+}
+
+impl Tiles<'_> {
+    /// Work of one gradient over all tiles, and the values that the network computes in the largest
+    /// pass.
+    fn over(&self, height: i64, width: i64) -> Result<(Work, usize), ShapeError> {
+        let [rows, columns] = self.grid.strips(height, width).map(lengths);
+        let (mut sum, mut largest) = (Work::default(), 0.0f64);
+        for (&height, &down) in &rows {
+            for (&width, &across) in &columns {
+                let window = Work::of_window(self.network, self.layers, height, width)?;
+                // Those of one size may be computed together.
+                let tiles = down * across;
+                let together = held(BATCH, [height as i64, width as i64]).min(tiles);
+                largest = largest.max(window.values * together as f64);
+                let operations = window.operations * tiles.div_ceil(together) as f64;
+                sum = sum + Work { operations, ..window * tiles as f64 };
+            }
+        }
+        Ok((sum, largest as usize))
+    }
+}
+
+/// How often windows of each length occur along an axis: most are alike.
+fn lengths(strips: Vec<Strip>) -> BTreeMap<usize, usize> {
+    let mut lengths = BTreeMap::new();
+    for strip in strips {
+        *lengths.entry(usize::try_from(strip.window.length).unwrap_or(0)).or_default() += 1;
+    }
+    lengths
+}

@@ -1,0 +1,93 @@
+//! Plans of a network small enough to count by hand.
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    model::{Catalogue, Model},
+    spec::{self, Start},
+};
+use reverie_graph::{Array, Node, Op, Padding};
+
+/// A convolution of 3×3 from 3 to 8 channels with stride 2, and no padding.
+pub(super) fn catalogue() -> Catalogue {
+    let weight = Array::new(vec![8, 3, 3, 3], vec![0.0; 216]).unwrap();
+    let conv = Op::Conv2d {
+        weight,
+        bias: None,
+        stride: [2, 2],
+        dilation: [1, 1],
+        padding: Padding::Valid,
+        groups: 1,
+    };
+    let nodes = vec![
+        Node { name: "image".into(), op: Op::Input { channels: 3 }, inputs: Vec::new() },
+        Node { name: "conv".into(), op: conv, inputs: vec![NodeId(0)] },
+    ];
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(Model::of_network("small", Network::new(nodes).unwrap(), "conv", None));
+    catalogue
+}
+
+fn plan_within(spec: serde_json::Value, size: (u32, u32), max_pixels: u64) -> Result<Plan, PlanError> {
+    let catalogue = catalogue();
+    let spec = spec::resolve("", spec, &catalogue, Start::Image).unwrap();
+    Plan::of(&spec, &catalogue.get("small").unwrap().network, size, max_pixels)
+}
+
+fn plan(spec: serde_json::Value, size: (u32, u32)) -> Plan {
+    plan_within(spec, size, 1_000_000).unwrap()
+}
+
+#[test]
+fn work_is_counted_as_by_hand() {
+    let plan = plan(json!({ "octaves": 1, "iterations": 10, "preset": "deepdream" }), (41, 61));
+    // 20 × 30 positions of 8 channels, from 27 values each; ten gradients and the way forward of a score.
+    let times = 10.0 + work::FORWARD;
+    assert!((plan.work.dense - 20.0 * 30.0 * 8.0 * 27.0 * times).abs() < 1e-3, "{:?}", plan.work);
+    assert!((plan.work.values - (41.0 * 61.0 * 3.0 + 20.0 * 30.0 * 8.0) * times).abs() < 1e-3);
+    assert_eq!(plan.work.laplacian, 0.0);
+    assert!((plan.megapixel_iterations - 41.0 * 61.0 * 10.0 / 1e6).abs() < 1e-12);
+    assert_eq!(plan.octaves, [(41, 61)]);
+}
+
+#[test]
+fn tiles_and_octaves_add_up() {
+    let whole = plan(json!({ "octaves": 1, "tile_size": 512 }), (400, 400));
+    let tiled = plan(json!({ "octaves": 1, "tile_size": 128 }), (400, 400));
+    // The same picture, with its halos seen more than once but little of it at a time.
+    assert!(tiled.work.dense > 1.5 * whole.work.dense && tiled.memory < whole.memory);
+    let octaves = plan(json!({ "octaves": 3, "octave_scale": 2.0 }), (400, 400));
+    assert_eq!(octaves.octaves, [(100, 100), (200, 200), (400, 400)]);
+    assert!((octaves.megapixel_iterations - (0.01 + 0.04 + 0.16) * 10.0).abs() < 1e-12);
+    assert!(octaves.work.laplacian > 0.0);
+}
+
+#[test]
+fn what_would_fail_is_refused() {
+    let small = plan_within(json!({}), (2, 100), 1_000_000);
+    assert!(matches!(small, Err(PlanError::Shape(_))), "{small:?}");
+    let grown = plan_within(json!({ "octave_mode": "enlarge", "octaves": 3 }), (100, 200), 60_000);
+    assert!(
+        matches!(grown, Err(PlanError::TooLarge(TooManyPixels { width: 392, height: 196, .. }))),
+        "{grown:?}"
+    );
+    let start = plan_within(json!({ "octaves": 1 }), (100, 200), 10_000);
+    assert!(matches!(start, Err(PlanError::TooLarge(_))), "{start:?}");
+}
+
+#[test]
+fn the_largest_size_fits_and_the_next_does_not() {
+    let catalogue = catalogue();
+    let spec = spec::resolve("", json!({}), &catalogue, Start::Image).unwrap();
+    let network = &catalogue.get("small").unwrap().network;
+    let limit = 0.01;
+    let largest =
+        |limit| Plan::largest(&spec, network, (900, 600), 1_000_000, |plan| plan.work.seconds() <= limit);
+    let (height, width) = largest(limit).unwrap();
+    assert_eq!(width, height * 2 / 3);
+    let seconds = |size| Plan::of(&spec, network, size, 1_000_000).unwrap().work.seconds();
+    assert!(seconds((height, width)) <= limit);
+    assert!(seconds((height + 2, width + 2)) > limit);
+    assert_eq!(largest(0.0), None);
+}

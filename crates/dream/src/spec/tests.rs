@@ -1,0 +1,332 @@
+//! Specs as people write them: defaults, overrides, and every mistake at once.
+
+use serde_json::json;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::model::{Catalogue, Model};
+use reverie_fields::{
+    FieldError,
+    arbitrary::{json, quick},
+};
+use reverie_graph::{Array, Network, Node, NodeId, Op};
+
+/// One model with a map layer of 3 channels and a class layer of 4 classes.
+fn catalogue() -> Catalogue {
+    let weight = Array::new(vec![3, 4], vec![0.0; 12]).unwrap();
+    let ops = [
+        ("input", Op::Input { channels: 3 }),
+        ("features", Op::Relu),
+        ("mean", Op::SpatialMean),
+        ("logits", Op::MatMul { weight }),
+    ];
+    let nodes = ops.into_iter().enumerate().map(|(index, (name, op))| Node {
+        name: name.into(),
+        op,
+        inputs: index.checked_sub(1).map(NodeId).into_iter().collect(),
+    });
+    let mut catalogue = Catalogue::default();
+    catalogue.insert(Model::of_network(
+        "small",
+        Network::new(nodes.collect()).unwrap(),
+        "features",
+        Some("logits"),
+    ));
+    catalogue
+}
+
+/// `pointer: detail` of every mistake.
+fn mistakes(spec: serde_json::Value) -> Vec<String> {
+    let errors = resolve("/spec", spec, &catalogue(), Start::Image).unwrap_err();
+    errors.into_iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect()
+}
+
+#[test]
+fn an_empty_spec_is_the_default_preset() {
+    let spec = resolve("", json!({}), &catalogue(), Start::Image).unwrap();
+    assert_eq!((spec.model.as_str(), spec.preset), ("small", Preset::DeepdreamLapnorm));
+    assert_eq!((spec.octaves, spec.iterations, spec.octave_scale, spec.step), (4, 10, 1.4, 1.5));
+    assert_eq!((spec.normalization, spec.laplacian_levels), (Normalization::Laplacian, 4));
+    assert_eq!((spec.tile_size, spec.jitter, spec.seed), (512, true, 0));
+    let [objective] = &spec.objectives[..] else { panic!("{:?}", spec.objectives) };
+    assert_eq!((objective.kind, objective.layer.as_str()), (ObjectiveKind::L2, "features"));
+}
+
+#[test]
+fn a_resolved_spec_resolves_to_itself() {
+    let wanted = json!({
+        "preset": "deepdream", "iterations": 3, "seed": MAX_SEED, "format": "jpeg", "jitter": false,
+        "objectives": [
+            {"kind": "mean", "layer": "features", "channels": [2, 0, 2], "weight": -0.5},
+            {"kind": "class", "class": 3},
+        ],
+    });
+    let spec = resolve("", wanted, &catalogue(), Start::Image).unwrap();
+    assert_eq!(spec.normalization, Normalization::MeanAbs);
+    assert_eq!(spec.objectives[0].channels, [0, 2]);
+    assert_eq!((spec.objectives[1].layer.as_str(), spec.objectives[1].class), ("logits", Some(3)));
+    let stored = serde_json::to_value(&spec).unwrap();
+    assert_eq!(serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(), spec);
+    assert_eq!(resolve("", stored, &catalogue(), Start::Image).unwrap(), spec);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let found = mistakes(json!({
+        "iterations": 0, "octaves": 1e9, "octave_scale": 1, "step": "far", "seed": -1, "tile_size": 8,
+        "preset": "nightmare", "colour": "blue",
+        "objectives": [
+            {"kind": "mean", "layer": "featurs"},
+            {"kind": "l2", "layer": "features", "channels": [1, 3], "weight": 0},
+            {"kind": "class", "class": 4},
+            {"kind": "class"},
+            {"kind": "mean", "class": 1, "size": 2},
+        ],
+    }));
+    for expected in [
+        "/spec/iterations: 0 is not allowed; give a whole number from 1 to 1000",
+        "/spec/octaves: 1000000000.0 is not allowed; give a whole number from 1 to 16",
+        "/spec/octave_scale: 1 is not allowed; give a number from 1.05 to 4",
+        "/spec/step: \"far\" is not allowed",
+        "/spec/seed: -1 is not allowed; give a whole number from 0 to 9007199254740991",
+        "/spec/tile_size: 8 is not allowed; give a whole number from 64 to 2048",
+        "/spec/preset: \"nightmare\" is not allowed; give one of naive, multiscale, lapnorm, deepdream, deepdream-lapnorm",
+        "/spec/colour: unknown field; allowed are model, preset, objectives,",
+        "/spec/objectives/0/layer: model \"small\": there is no layer \"featurs\"; the closest are features",
+        "/spec/objectives/1/channels: 3 is not in layer \"features\", which has channels 0 to 2",
+        "/spec/objectives/1/weight: must not be 0",
+        "/spec/objectives/2/class: 4 is not in layer \"logits\", which has classes 0 to 3",
+        "/spec/objectives/3/class: is needed; layer \"logits\" has classes 0 to 3",
+        "/spec/objectives/4/class: belongs to objectives of kind \"class\" and \"probability\" only",
+        "/spec/objectives/4/size: unknown field",
+    ] {
+        assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{expected}\nnot in {found:#?}");
+    }
+    assert_eq!(found.len(), 15, "{found:#?}");
+}
+
+#[test]
+fn unknown_models_and_empty_objectives_are_refused() {
+    assert_eq!(
+        mistakes(json!({"model": "big"})),
+        ["/spec/model: there is no model \"big\"; available are small"]
+    );
+    // What can be said without it is said too.
+    let objectives = json!([
+        {"kind": "mean", "weight": 0, "size": 1}, {"kind": "class"}, {"kind": "l2", "class": 3}, {"layer": "any"}, 7,
+    ]);
+    assert_eq!(
+        mistakes(json!({"model": "big", "objectives": objectives})),
+        [
+            "/spec/model: there is no model \"big\"; available are small",
+            "/spec/objectives/0/weight: must not be 0",
+            "/spec/objectives/0/size: unknown field; allowed are kind, layer, channels, class, weight",
+            "/spec/objectives/1/class: is needed",
+            "/spec/objectives/2/class: belongs to objectives of kind \"class\" and \"probability\" only",
+            "/spec/objectives/4: must be an object, not a number",
+        ]
+    );
+    for objectives in [json!([]), json!("l2"), json!(vec![json!({}); 17])] {
+        assert_eq!(
+            mistakes(json!({"objectives": objectives})),
+            ["/spec/objectives: must be an array of 1 to 16 objectives"]
+        );
+    }
+    assert_eq!(mistakes(json!([])), ["/spec: must be an object, not an array"]);
+}
+
+#[test]
+fn a_dream_starts_from_an_image_or_from_noise() {
+    const NOTHING: Start = Start::Nothing { image: "/image" };
+    let resolve = |spec, start| resolve("", spec, &catalogue(), start);
+    let noise = |spec| resolve(spec, NOTHING).unwrap().noise;
+    assert_eq!(noise(json!({"preset": "multiscale"})), Some(Noise { width: 224, height: 224 }));
+    let wanted = json!({"noise": {"width": 30, "height": 20}});
+    assert_eq!(noise(wanted.clone()), Some(Noise { width: 30, height: 20 }));
+    for (spec, start, pointer) in [
+        (json!({}), NOTHING, "/image"),
+        (wanted, Start::Image, "/noise"),
+        (json!({"noise": {"width": 0}}), NOTHING, "/noise/width"),
+        (json!({"noise": {"depth": 3}}), NOTHING, "/noise/depth"),
+        (json!({"noise": 5}), NOTHING, "/noise"),
+    ] {
+        let errors = resolve(spec, start).unwrap_err();
+        assert_eq!(errors.iter().map(|error| error.pointer.as_str()).collect::<Vec<_>>(), [pointer]);
+    }
+}
+
+#[test]
+fn messages_are_for_people() {
+    let mut found =
+        mistakes(json!({"format": 5, "jitter": "yes", "layer": "features", "octaves": 2.0, "precision": {}}));
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            "/spec/format: 5 is not allowed; give one of png, jpeg, webp",
+            "/spec/jitter: \"yes\" is not allowed; give true or false",
+            "/spec/layer: belongs to an objective; write \"objectives\": [{\"layer\": …}]",
+            "/spec/precision: {} is not allowed; give one of auto, fp32, tf32, bf16",
+        ]
+    );
+}
+
+#[test]
+fn masks_and_their_use_come_together() {
+    let spec = resolve("", json!({}), &catalogue(), Start::Masked).unwrap();
+    assert_eq!(spec.mask, Some(Masking { feather: 16 }));
+    let spec = resolve("", json!({ "mask": { "feather": 0 } }), &catalogue(), Start::Masked).unwrap();
+    assert_eq!(spec.mask, Some(Masking { feather: 0 }));
+    let stored = serde_json::to_value(&spec).unwrap();
+    assert_eq!(resolve("", stored, &catalogue(), Start::Masked).unwrap(), spec);
+    assert_eq!(resolve("", json!({}), &catalogue(), Start::Image).unwrap().mask, None);
+    let errors = mistakes(json!({ "mask": { "feather": 3 } }));
+    assert_eq!(errors, ["/spec/mask: says how a mask image is used, and none was sent"]);
+    let errors = resolve("", json!({ "mask": { "feather": -1, "soft": 1 } }), &catalogue(), Start::Masked);
+    assert_eq!(errors.unwrap_err().len(), 2);
+}
+
+#[test]
+fn classes_have_a_layer_of_their_own() {
+    for kind in ["class", "probability"] {
+        let wanted = json!({ "objectives": [{ "kind": kind, "class": 1 }] });
+        let spec = resolve("", wanted, &catalogue(), Start::Image).unwrap();
+        assert_eq!((spec.objectives[0].layer.as_str(), spec.objectives[0].class), ("logits", Some(1)));
+        let errors = mistakes(json!({ "objectives": [{ "kind": kind }, { "kind": kind, "class": 1000 }] }));
+        assert_eq!(errors.len(), 2, "{errors:?}");
+    }
+    let errors = mistakes(json!({ "format": "jpeg", "lossless": true }));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+}
+
+#[test]
+fn the_kind_follows_from_what_is_given() {
+    let kind = |objective: Value| {
+        let spec = resolve("", json!({ "objectives": [objective] }), &catalogue(), Start::Image).unwrap();
+        spec.objectives[0].kind
+    };
+    assert_eq!(kind(json!({})), ObjectiveKind::L2);
+    assert_eq!(kind(json!({ "layer": "features", "channels": [] })), ObjectiveKind::L2);
+    assert_eq!(kind(json!({ "channels": [1] })), ObjectiveKind::Mean);
+    assert_eq!(kind(json!({ "kind": null, "channels": [1, 2] })), ObjectiveKind::Mean);
+    assert_eq!(kind(json!({ "kind": "l2", "channels": [1] })), ObjectiveKind::L2);
+    assert_eq!(kind(json!({ "class": 2 })), ObjectiveKind::Class);
+    assert_eq!(kind(json!({ "kind": "probability", "class": 2 })), ObjectiveKind::Probability);
+    let both = mistakes(json!({ "objectives": [{ "class": 2, "channels": [1] }] }));
+    assert_eq!(both, ["/spec/objectives/0/channels: belong to objectives of kind \"mean\" and \"l2\" only"]);
+}
+
+/// Names of a spec's members, and of those of its objects.
+const NAMES: [&str; 28] = [
+    "model",
+    "preset",
+    "noise",
+    "objectives",
+    "octaves",
+    "octave_scale",
+    "octave_mode",
+    "iterations",
+    "step",
+    "normalization",
+    "laplacian_levels",
+    "tile_size",
+    "tiling",
+    "jitter",
+    "seed",
+    "precision",
+    "blend",
+    "preserve_colors",
+    "auto_contrast",
+    "mask",
+    "format",
+    "quality",
+    "lossless",
+    "recipe",
+    "kind",
+    "layer",
+    "channels",
+    "class",
+];
+
+/// Words that are right somewhere.
+const WORDS: [&str; 14] = [
+    "small",
+    "features",
+    "logits",
+    "naive",
+    "deepdream",
+    "enlarge",
+    "laplacian",
+    "article",
+    "fp32",
+    "jpeg",
+    "webp",
+    "mean",
+    "class",
+    "l2",
+];
+
+/// JSON that comes close to a spec: the right names, often with the wrong values.
+fn nearly_a_spec() -> impl Strategy<Value = Value> {
+    let word = prop_oneof![
+        proptest::sample::select(&WORDS[..]).prop_map(Value::from),
+        (0_u32..5).prop_map(Value::from),
+        (0_i32..150).prop_map(|number| Value::from(f64::from(number) / 10.0)),
+        any::<bool>().prop_map(Value::from),
+        proptest::collection::vec(0_u32..4, 0..3).prop_map(Value::from),
+        json(),
+    ];
+    let object = |value| {
+        proptest::collection::hash_map(proptest::sample::select(&NAMES[..]), value, 0..6)
+            .prop_map(|map| map.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Value>())
+    };
+    let inner = prop_oneof![object(word.clone().boxed()), word.clone()].boxed();
+    let list = proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from);
+    object(prop_oneof![3 => word, 1 => inner, 1 => list].boxed())
+}
+
+/// What has to be so for whatever is sent.
+fn check(value: Value, start: Start) -> Result<(), TestCaseError> {
+    let (length, wanted) = (value.to_string().len(), value.clone());
+    match resolve("/spec", value, &catalogue(), start) {
+        Ok(spec) => {
+            let stored = serde_json::to_value(&spec).unwrap();
+            prop_assert_eq!(serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(), spec.clone());
+            prop_assert_eq!(resolve("", stored, &catalogue(), start).unwrap(), spec);
+        }
+        Err(errors) => {
+            prop_assert!(!errors.is_empty());
+            // Some mistakes for each value that was sent, each a few times as long as what it is about; a few more for
+            // what is missing.
+            prop_assert!(errors.len() <= 4 + 2 * length, "{} mistakes in {wanted}", errors.len());
+            for FieldError { pointer, detail } in errors {
+                prop_assert!(
+                    pointer.len() <= 100 + 2 * length && detail.len() <= 600 + 6 * length,
+                    "{detail}"
+                );
+                prop_assert!(pointer.starts_with("/spec") || pointer == "/image", "{pointer}");
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(quick())]
+
+    #[test]
+    fn any_json_is_a_spec_or_told_what_is_wrong(value in json()) {
+        for start in [Start::Image, Start::Masked, Start::Nothing { image: "/image" }] {
+            check(value.clone(), start)?;
+        }
+    }
+
+    #[test]
+    fn what_comes_close_to_a_spec_is_too(value in nearly_a_spec()) {
+        for start in [Start::Image, Start::Masked, Start::Nothing { image: "/image" }] {
+            check(value.clone(), start)?;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! A network that one render thread has to itself.
+
+use std::{sync::Arc, time::Instant};
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    super::{
+        CancelFlag, Profile, RenderError,
+        exec::{Executor, Manner},
+        library::Kernels,
+        objective::{Climb, Goal, gradients},
+    },
+    Passes,
+    trial::Trials,
+};
+use reverie_dream::{model::Model, spec::Precision};
+use reverie_graph::Network;
+
+/// An executor, and what is known about batches on it.
+pub(in super::super) struct Own {
+    executor: Executor,
+    trials: Trials,
+}
+
+impl Own {
+    /// Uploads the weights of `model`.
+    pub(in super::super) fn load(
+        model: &Arc<Model>,
+        device: Device,
+        kernels: Kernels,
+        precision: Precision,
+    ) -> Result<Self, RenderError> {
+        let kind = match precision {
+            Precision::Auto | Precision::Fp32 | Precision::Tf32 => Kind::Float,
+            Precision::Bf16 => Kind::BFloat16,
+        };
+        let library = kernels.are_library(device);
+        let manner = Manner { library, tf32: precision == Precision::Tf32, ..Manner::of(kind) };
+        Ok(Self::new(Executor::with_manner(Arc::clone(model), device, manner)?))
+    }
+
+    pub(in super::super) fn new(executor: Executor) -> Self {
+        Self { trials: Trials::new(executor.is_library()), executor }
+    }
+
+    pub(in super::super) fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// What is known about batches here.
+    pub(super) fn trials(&self) -> &Trials {
+        &self.trials
+    }
+
+    /// [`gradients`], timed; all tiles go into one pass.
+    pub(super) fn pass(&self, tiles: &Tensor, climbs: &[Climb<'_>]) -> Result<(Tensor, Tensor), RenderError> {
+        let (_, _, height, width) = tiles.size4()?;
+        let began = Instant::now();
+        let outcome = gradients(&self.executor, tiles, climbs);
+        if let Some(Climb { goal, .. }) = climbs.first() {
+            let (layers, size, count) = (goal.layers(), [height, width], climbs.len());
+            match &outcome {
+                Ok(_) => self.trials.note(layers, size, count, began.elapsed().as_secs_f64()),
+                Err(_) => self.trials.fail(layers, size, count),
+            }
+        }
+        outcome
+    }
+}
+
+impl Passes for Own {
+    fn network(&self) -> &Network {
+        self.executor.network()
+    }
+
+    fn is_library(&self) -> bool {
+        self.executor.is_library()
+    }
+
+    fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize {
+        self.trials.at_once(goal.layers(), size, tiles)
+    }
+
+    fn gradients(
+        &self,
+        tiles: Tensor,
+        goal: &Goal,
+        whole: Option<&[f64]>,
+        _cancel: &CancelFlag,
+    ) -> Result<(Tensor, Tensor), RenderError> {
+        let count = usize::try_from(tiles.size4()?.0).unwrap_or(0);
+        self.pass(&tiles, &vec![Climb { goal, whole }; count])
+    }
+
+    fn scores(&self, tiles: Tensor, goal: &Goal, _cancel: &CancelFlag) -> Result<Tensor, RenderError> {
+        goal.scores(&self.executor, &tiles)
+    }
+
+    fn watch(&self) {
+        self.executor.watch();
+    }
+
+    fn watched(&self, seconds: f64) -> Result<Option<Profile>, RenderError> {
+        self.executor.watched(seconds)
+    }
+}

@@ -1,0 +1,361 @@
+//! Networks that several renders on one device share: a thread runs them, and tiles that wait for the same kind of pass
+//! go through it together, as inference servers do with requests.
+//!
+//! Decoding, stepping and encoding stay on the thread of each render, and overlap with the passes of others.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use tch::{Device, Tensor};
+
+use super::{
+    super::{
+        CancelFlag, RenderError,
+        library::Kernels,
+        objective::{Climb, Goal},
+        panic_message,
+    },
+    NetworkKey, Own, Passes,
+    line::{Line, Waiting},
+    trial::Trials,
+};
+use reverie_dream::model::Model;
+use reverie_graph::{Network, NodeId};
+
+/// Renders that are about to ask are waited for, as long as this part of what the last pass took: worth it where they
+/// come, and next to nothing where they do not.
+const PATIENCE: u32 = 10;
+
+/// The least time for which they are waited for on the library path, where a pass has only been handed to the device when
+/// it returns.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// The way to the thread that runs a device's networks. It ends with the last link.
+#[derive(Clone)]
+pub(in super::super) struct Link {
+    inbox: Sender<Message>,
+    library: bool,
+    /// Renders that use a network now.
+    renders: Arc<AtomicUsize>,
+    /// Tiles of the largest pass so far, for the tests.
+    #[cfg(test)]
+    pub(super) largest: Arc<AtomicUsize>,
+}
+
+/// A network that others use too.
+pub(in super::super) struct Shared {
+    link: Link,
+    key: NetworkKey,
+    model: Arc<Model>,
+    trials: Trials,
+}
+
+enum Message {
+    /// A network will be needed. The answer says whether it had to be loaded, and what is known about batches.
+    Load(NetworkKey, Arc<Model>, Sender<Result<(bool, Trials), RenderError>>),
+    /// A pass is wanted.
+    Ask(Ask),
+}
+
+/// What goes together: the network, its layers, and the tiles' size, `[H, W]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kind {
+    key: NetworkKey,
+    layers: Vec<NodeId>,
+    size: [i64; 2],
+    /// Without the way back. These come at the end of a render.
+    score: bool,
+}
+
+/// One render's tiles.
+struct Ask {
+    kind: Kind,
+    model: Arc<Model>,
+    goal: Goal,
+    whole: Option<Vec<f64>>,
+    /// `[N, 3, H, W]`.
+    tiles: Tensor,
+    count: usize,
+    cancel: CancelFlag,
+    reply: Sender<Result<Answer, RenderError>>,
+}
+
+/// Scores, `[N]`, and gradients where they were asked for.
+type Answer = (Tensor, Option<Tensor>);
+
+impl Link {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] where it cannot be started.
+    pub(in super::super) fn start(device: Device, kernels: Kernels) -> Result<Self, RenderError> {
+        let (inbox, messages) = channel();
+        let renders = Arc::new(AtomicUsize::new(0));
+        let link = Self {
+            inbox,
+            library: kernels.are_library(device),
+            renders: Arc::clone(&renders),
+            #[cfg(test)]
+            largest: Arc::default(),
+        };
+        let thread = Thread {
+            device,
+            kernels,
+            messages,
+            renders,
+            line: Line::new(),
+            networks: HashMap::new(),
+            last: Duration::ZERO,
+            #[cfg(test)]
+            largest: Arc::clone(&link.largest),
+        };
+        let started = std::thread::Builder::new().name("passes".into()).spawn(move || thread.serve());
+        started.map_err(|error| RenderError::Engine(format!("a thread cannot be started: {error}")))?;
+        Ok(link)
+    }
+
+    /// The network of `model`, and whether it was loaded just now.
+    pub(in super::super) fn passes(
+        &self,
+        model: &Arc<Model>,
+        key: NetworkKey,
+    ) -> Result<(Shared, bool), RenderError> {
+        let (reply, answer) = channel();
+        let message = Message::Load(key.clone(), Arc::clone(model), reply);
+        self.inbox.send(message).map_err(|_| RenderError::Stopped)?;
+        let (fresh, trials) = answer.recv().map_err(|_| RenderError::Stopped)??;
+        self.renders.fetch_add(1, Ordering::SeqCst);
+        Ok((Shared { link: self.clone(), key, model: Arc::clone(model), trials }, fresh))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.link.renders.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn ask(
+        &self,
+        tiles: Tensor,
+        goal: &Goal,
+        whole: Option<&[f64]>,
+        cancel: &CancelFlag,
+        score: bool,
+    ) -> Result<Answer, RenderError> {
+        let (count, _, height, width) = tiles.size4()?;
+        let (reply, answer) = channel();
+        let layers = goal.layers().to_vec();
+        let ask = Ask {
+            kind: Kind { key: self.key.clone(), layers, size: [height, width], score },
+            model: Arc::clone(&self.model),
+            goal: goal.clone(),
+            whole: whole.map(<[f64]>::to_vec),
+            tiles,
+            count: usize::try_from(count).unwrap_or(0),
+            cancel: cancel.clone(),
+            reply,
+        };
+        self.link.inbox.send(Message::Ask(ask)).map_err(|_| RenderError::Stopped)?;
+        answer.recv().map_err(|_| RenderError::Stopped)?
+    }
+}
+
+impl Passes for Shared {
+    fn network(&self) -> &Network {
+        &self.model.network
+    }
+
+    fn is_library(&self) -> bool {
+        self.link.library
+    }
+
+    fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize {
+        if self.trials.are_fixed() {
+            return self.trials.at_once(goal.layers(), size, tiles);
+        }
+        // A fair share: the others' tiles are to fill the rest.
+        let renders = self.link.renders.load(Ordering::SeqCst).max(1);
+        self.trials.at_once(goal.layers(), size, tiles * renders).div_ceil(renders).min(tiles).max(1)
+    }
+
+    fn gradients(
+        &self,
+        tiles: Tensor,
+        goal: &Goal,
+        whole: Option<&[f64]>,
+        cancel: &CancelFlag,
+    ) -> Result<(Tensor, Tensor), RenderError> {
+        let (scores, gradients) = self.ask(tiles, goal, whole, cancel, false)?;
+        Ok((scores, gradients.ok_or_else(|| RenderError::Engine("a pass without gradients".into()))?))
+    }
+
+    fn scores(&self, tiles: Tensor, goal: &Goal, cancel: &CancelFlag) -> Result<Tensor, RenderError> {
+        Ok(self.ask(tiles, goal, None, cancel, true)?.0)
+    }
+}
+
+impl Waiting for Ask {
+    type Kind = Kind;
+
+    fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    fn tiles(&self) -> usize {
+        self.count
+    }
+}
+
+/// What the thread owns.
+struct Thread {
+    device: Device,
+    kernels: Kernels,
+    messages: Receiver<Message>,
+    renders: Arc<AtomicUsize>,
+    line: Line<Ask>,
+    networks: HashMap<NetworkKey, Own>,
+    /// How long the last pass took.
+    last: Duration,
+    #[cfg(test)]
+    largest: Arc<AtomicUsize>,
+}
+
+impl Thread {
+    /// Runs pass after pass until the last link is gone.
+    fn serve(mut self) {
+        while self.gather() {
+            let Self { line, networks, .. } = &mut self;
+            let batch = line.take(|first, tiles| match networks.get(&first.kind.key) {
+                Some(own) if own.trials().are_fixed() => own.trials().most(first.kind.size),
+                Some(own) if !first.kind.score => {
+                    own.trials().at_once(first.goal.layers(), first.kind.size, tiles)
+                }
+                _ => 1,
+            });
+            let (batch, canceled): (Vec<Ask>, Vec<Ask>) =
+                batch.into_iter().partition(|ask| !ask.cancel.is_canceled());
+            for ask in canceled {
+                // Everybody who asks waits for the answer; here and below nobody is told that it came to nothing.
+                let _ = ask.reply.send(Err(RenderError::Canceled));
+            }
+            if !batch.is_empty() {
+                let began = Instant::now();
+                self.run(batch);
+                self.last = began.elapsed();
+            }
+        }
+    }
+
+    /// Waits until somebody is in the line, and a moment longer where others may be about to come; false at the end.
+    fn gather(&mut self) -> bool {
+        if self.line.len() == 0 {
+            match self.messages.recv() {
+                Ok(message) => self.hear(message),
+                Err(_) => return false,
+            }
+        }
+        let least = if self.kernels.are_library(self.device) { LEAST } else { Duration::ZERO };
+        let until = Instant::now() + (self.last / PATIENCE).max(least);
+        loop {
+            while let Ok(message) = self.messages.try_recv() {
+                self.hear(message);
+            }
+            if self.line.len() >= self.renders.load(Ordering::SeqCst) {
+                return true;
+            }
+            match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(message) => self.hear(message),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Ask(ask) => self.line.push(ask),
+            Message::Load(key, model, reply) => {
+                let fresh = !self.networks.contains_key(&key);
+                let loaded = self
+                    .guarded(|thread| thread.network(&key, &model).map(|own| (fresh, own.trials().clone())));
+                let _ = reply.send(loaded);
+            }
+        }
+    }
+
+    fn network(&mut self, key: &NetworkKey, model: &Arc<Model>) -> Result<&Own, RenderError> {
+        Ok(match self.networks.entry(key.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Own::load(model, self.device, self.kernels, key.precision)?),
+        })
+    }
+
+    /// Computes a batch and answers everybody in it. What fails together is done one by one: nobody's render shall
+    /// fail because of another's.
+    fn run(&mut self, batch: Vec<Ask>) {
+        match self.guarded(|thread| thread.pass(&batch)) {
+            Ok(answers) => {
+                for (ask, answer) in batch.into_iter().zip(answers) {
+                    let _ = ask.reply.send(Ok(answer));
+                }
+            }
+            Err(error) if batch.len() > 1 => {
+                tracing::warn!(%error, tiles = batch.len(), "a batch failed; its tiles are done one by one");
+                batch.into_iter().for_each(|ask| self.run(vec![ask]));
+            }
+            Err(error) => {
+                if let Some(ask) = batch.into_iter().next() {
+                    let _ = ask.reply.send(Err(error));
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, batch: &[Ask]) -> Result<Vec<Answer>, RenderError> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let own = self.network(&first.kind.key, &first.model)?;
+        if first.kind.score {
+            let score =
+                |ask: &Ask| Ok((own.scores(ask.tiles.shallow_clone(), &ask.goal, &ask.cancel)?, None));
+            return batch.iter().map(score).collect();
+        }
+        let climbs = batch.iter().flat_map(|ask| {
+            std::iter::repeat_n(Climb { goal: &ask.goal, whole: ask.whole.as_deref() }, ask.count)
+        });
+        let climbs: Vec<Climb<'_>> = climbs.collect();
+        let tiles: Vec<&Tensor> = batch.iter().map(|ask| &ask.tiles).collect();
+        let (scores, gradients) = match tiles[..] {
+            [tiles] => own.pass(tiles, &climbs)?,
+            _ => own.pass(&Tensor::f_cat(&tiles, 0)?, &climbs)?,
+        };
+        #[cfg(test)]
+        self.largest.fetch_max(climbs.len(), Ordering::SeqCst);
+        let mut next = 0;
+        let answers = batch.iter().map(|ask| {
+            let (from, count) = (next, ask.count as i64);
+            next += count;
+            Ok((scores.f_narrow(0, from, count)?, Some(gradients.f_narrow(0, from, count)?)))
+        });
+        answers.collect()
+    }
+
+    /// A panic inside a dependency must cost one pass, not the thread; networks are loaded anew after it.
+    fn guarded<T>(
+        &mut self,
+        run: impl FnOnce(&mut Self) -> Result<T, RenderError>,
+    ) -> Result<T, RenderError> {
+        catch_unwind(AssertUnwindSafe(|| run(self))).unwrap_or_else(|panic| {
+            self.networks.clear();
+            Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! One dream from first to last: octaves from coarse to fine, gradient steps in each.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use tch::{Kind, Tensor};
+
+use super::{
+    Progress, RenderError,
+    checkpoint::Checkpoint,
+    laplacian::Laplacian,
+    mask::{Mask, OctaveMask},
+    native::{Team, image},
+    original::Original,
+    pyramid::Octaves,
+    resample::Rows,
+    strips::{each, moments, rows, sum, total},
+    tiles::Walk,
+};
+use reverie_dream::{
+    plan::sizes,
+    spec::{DreamSpec, Normalization, OctaveMode},
+};
+
+/// What the caller hears while a dream is made.
+pub(super) struct Hooks<'a> {
+    /// After every gradient step.
+    pub(super) on_progress: &'a mut dyn FnMut(Progress),
+    /// After every octave but the last: how many octaves there are, and the state.
+    pub(super) on_octave: &'a mut dyn FnMut(u32, &Checkpoint) -> Result<(), RenderError>,
+}
+
+/// A finished dream.
+pub(super) struct Dreamed {
+    /// The last octave, `[1, 3, H, W]`, clipped to 0–255.
+    pub(super) image: Tensor,
+    /// Octaves that were dreamed.
+    pub(super) octaves: u32,
+    /// Whether no step has changed a single value. A dream that goes on after a checkpoint counts as changed: nobody knows
+    /// what the steps before it did.
+    pub(super) idle: bool,
+    /// Time spent in the hooks.
+    pub(super) telling: Duration,
+}
+
+/// Dreams `original`, where `mask` lets it, going on after `resume` where there is one that fits.
+///
+/// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave,
+/// counted from 0 at the coarsest), so that an octave's random choices do not depend on what ran before.
+///
+/// # Errors
+/// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::Picture`] when the result
+/// would not fit its file format, [`RenderError::NotFinite`] when the ascent runs away, and what the walk says.
+pub(super) fn dream(
+    walk: &Walk<'_>,
+    spec: &DreamSpec,
+    original: &Original,
+    mask: Option<&Mask>,
+    max_pixels: u64,
+    resume: Option<Checkpoint>,
+    hooks: Hooks<'_>,
+) -> Result<Dreamed, RenderError> {
+    let stepper = Stepper::new(spec, original.device(), walk.is_library())?;
+    let mut octaves = plan(walk, spec, original, max_pixels)?;
+    if let Some(&(height, width)) = octaves.sizes().last() {
+        // Better known before the dream than after it.
+        spec.encoding().check_size(width as u64, height as u64)?;
+    }
+    let meter = Meter::new(octaves.sizes(), spec.iterations);
+    let count = octaves.sizes().len() as u32;
+    let resume = resume.filter(|checkpoint| octaves.holds(checkpoint));
+    let first = resume.as_ref().map_or(0, |checkpoint| checkpoint.octave + 1);
+    stepper.moved.set(resume.is_some());
+    let mut image = match resume {
+        Some(checkpoint) => checkpoint.image,
+        None => octaves.base()?,
+    };
+    let resumed_from = meter.read(first as usize, 0, 0.0).fraction;
+    let mut telling = Duration::ZERO;
+    for octave in first..count {
+        if octave > 0 {
+            image = octaves.advance(octave as usize, image)?;
+        }
+        let (height, width) = image.extent()?;
+        let octave_mask = mask.map(|mask| mask.at(height, width)).transpose()?;
+        let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
+        rng.set_stream(u64::from(octave));
+        let began = Instant::now();
+        for iteration in 1..=spec.iterations {
+            let shift = if spec.jitter { walk.jitter(&mut rng) } else { (0, 0) };
+            let (score, gradient) = walk.gradient(&image, shift)?;
+            if !score.is_finite() {
+                return Err(RenderError::NotFinite { octave: octave + 1, iteration });
+            }
+            stepper.step(&image, &gradient, octave_mask.as_ref())?;
+            let mut progress = meter.read(octave as usize, iteration, score);
+            progress.resumed_from = resumed_from;
+            progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();
+            let told = Instant::now();
+            (hooks.on_progress)(progress);
+            telling += told.elapsed();
+        }
+        // A rectifier may take what is no number for nothing, so that the score does not show it.
+        if !sum(&image, |strip| Ok(strip.f_sum(Kind::Double)?))?.is_finite() {
+            return Err(RenderError::NotFinite { octave: octave + 1, iteration: spec.iterations });
+        }
+        if octave + 1 < count {
+            let told = Instant::now();
+            (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
+            telling += told.elapsed();
+        }
+    }
+    each(&image, |_, strip| Ok(strip.f_clamp_(0.0, 255.0)?))?;
+    if let Some(mask) = mask
+        && image.extent()? == original.extent()?
+    {
+        mask.restore(&image, original)?;
+    }
+    Ok(Dreamed { image, octaves: count, idle: !stepper.moved.get(), telling })
+}
+
+/// The octaves of a dream.
+fn plan<'a>(
+    walk: &Walk<'_>,
+    spec: &DreamSpec,
+    original: &'a Original,
+    max_pixels: u64,
+) -> Result<Octaves<'a>, RenderError> {
+    let sizes = sizes(spec, original.extent()?, max_pixels, &|height, width| walk.fits(height, width))?;
+    match spec.octave_mode {
+        OctaveMode::CarryDetail => Octaves::carry_detail(original, sizes),
+        OctaveMode::Enlarge => Ok(Octaves::enlarge(original, sizes)),
+    }
+}
+
+/// Moves an image along a gradient.
+struct Stepper {
+    normalization: Normalization,
+    step: f64,
+    levels: u32,
+    laplacian: Laplacian,
+    team: Team,
+    library: bool,
+    /// Whether a step has changed the image.
+    moved: Cell<bool>,
+}
+
+impl Stepper {
+    fn new(spec: &DreamSpec, device: tch::Device, library: bool) -> Result<Self, RenderError> {
+        let laplacian = Laplacian::new(device, library)?;
+        Ok(Self {
+            normalization: spec.normalization,
+            step: spec.step,
+            levels: spec.laplacian_levels,
+            laplacian,
+            team: Team::new(),
+            library,
+            moved: Cell::new(false),
+        })
+    }
+
+    /// Adds the normalised `gradient`, which is of no use any more afterwards, to `image`.
+    fn step(&self, image: &Tensor, gradient: &Tensor, mask: Option<&OctaveMask>) -> Result<(), RenderError> {
+        if self.library {
+            return self.step_on_device(image, gradient, mask);
+        }
+        let factor = match self.normalization {
+            Normalization::MeanAbs => {
+                let total = match image::magnitude(&self.team, gradient) {
+                    Some(total) => total,
+                    None => sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?,
+                };
+                self.step / (total / gradient.numel() as f64 + 1e-7)
+            }
+            Normalization::Std => {
+                let (_, deviation) = moments(gradient)?;
+                self.step / (deviation + 1e-8)
+            }
+            Normalization::Laplacian => {
+                self.laplacian.normalize(gradient, self.levels)?;
+                self.step
+            }
+        };
+        if let Some(mask) = mask {
+            mask.apply(gradient)?;
+        }
+        // Mostly the first step settles this, so it costs one pass in the whole dream. What is not a number is not zero.
+        if !self.moved.get() && sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))? != 0.0 {
+            self.moved.set(true);
+        }
+        if image::climb(&self.team, image, gradient, factor as f32) {
+            return Ok(());
+        }
+        each(image, |span, strip| Ok(strip.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))
+    }
+}
+
+impl Stepper {
+    /// [`Self::step`] with libtorch's operations, and with factors that stay on the device: reading one would wait for
+    /// everything that the device has yet to do.
+    fn step_on_device(
+        &self,
+        image: &Tensor,
+        gradient: &Tensor,
+        mask: Option<&OctaveMask>,
+    ) -> Result<(), RenderError> {
+        let count = gradient.numel() as f64;
+        let mean = |sum: Tensor| sum.f_div_scalar(count);
+        let divisor = match self.normalization {
+            Normalization::MeanAbs => {
+                let magnitudes = total(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
+                Some(mean(magnitudes)?.f_add_scalar(1e-7)?)
+            }
+            Normalization::Std => {
+                let middle = mean(total(gradient, |strip| Ok(strip.f_sum(Kind::Double)?))?)?;
+                let middle = middle.f_to_kind(Kind::Float)?;
+                let squares =
+                    total(gradient, |strip| Ok(strip.f_sub(&middle)?.f_square()?.f_sum(Kind::Double)?))?;
+                Some(mean(squares)?.f_sqrt()?.f_add_scalar(1e-8)?)
+            }
+            Normalization::Laplacian => {
+                self.laplacian.normalize(gradient, self.levels)?;
+                None
+            }
+        };
+        if let Some(mask) = mask {
+            mask.apply(gradient)?;
+        }
+        let factor = match divisor {
+            Some(divisor) => divisor.f_reciprocal()?.f_mul_scalar(self.step)?.f_to_kind(Kind::Float)?,
+            None => Tensor::f_full([], self.step, (Kind::Float, gradient.device()))?,
+        };
+        each(image, |span, strip| Ok(strip.f_addcmul_(&rows(gradient, span)?, &factor)?))
+    }
+}
+
+/// Counts finished work in pixels × iterations.
+struct Meter {
+    /// Pixels of each octave, coarsest first.
+    pixels: Vec<i64>,
+    iterations: u32,
+}
+
+impl Meter {
+    fn new(sizes: &[(i64, i64)], iterations: u32) -> Self {
+        Self { pixels: sizes.iter().map(|(height, width)| height * width).collect(), iterations }
+    }
+
+    /// `octave` counts from 0, `iteration` is how many of its steps are done.
+    fn read(&self, octave: usize, iteration: u32, score: f64) -> Progress {
+        let (done, rest) = self.pixels.split_at(octave);
+        let whole = |octaves: &[i64]| octaves.iter().sum::<i64>() as f64 * f64::from(self.iterations);
+        let current = rest.first().copied().unwrap_or(0) as f64 * f64::from(iteration);
+        Progress {
+            fraction: (whole(done) + current) / whole(&self.pixels),
+            octave: octave as u32 + 1,
+            octaves: self.pixels.len() as u32,
+            iteration,
+            iterations: self.iterations,
+            iterations_per_second: 0.0,
+            score,
+            resumed_from: 0.0,
+        }
+    }
+}

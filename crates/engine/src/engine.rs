@@ -1,0 +1,259 @@
+//! What the render thread owns: the device and the models loaded onto it.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use tch::Device;
+
+use super::{
+    FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
+    batch::{Link, NetworkKey, Own, Passes},
+    checkpoint::Checkpoint,
+    device,
+    dream::{Dreamed, Hooks, dream},
+    finish,
+    library::Kernels,
+    mask::Mask,
+    notes::{Outcome, notes},
+    objective::Goal,
+    original::Original,
+    precision,
+    resample::{Rows, resize},
+    tiles::Walk,
+};
+use reverie_dream::digest;
+use reverie_dream::{
+    model::Model,
+    spec::{DreamSpec, Encoding, Format, Noise, Precision},
+};
+use reverie_picture::{self as picture, PictureError};
+
+/// Longer edge of a preview in pixels.
+const PREVIEW_EDGE: i64 = 512;
+
+/// A preview is looked at for seconds.
+const PREVIEW: Encoding = Encoding { format: Format::Jpeg, quality: 80, lossless: false };
+
+/// Renders requests on one device.
+pub(super) struct Engine {
+    device: Device,
+    kernels: Kernels,
+    networks: Networks,
+    /// Whether to find out where the time goes.
+    profile: bool,
+}
+
+/// Where networks run.
+enum Networks {
+    /// On this thread.
+    Own(HashMap<NetworkKey, Own>),
+    /// On one that other renders use too.
+    Shared(Link),
+}
+
+/// A network for one render.
+enum Network<'a> {
+    Own(&'a Own),
+    Shared(Box<dyn Passes>),
+}
+
+impl Network<'_> {
+    fn passes(&self) -> &dyn Passes {
+        match self {
+            Self::Own(own) => *own,
+            Self::Shared(shared) => shared.as_ref(),
+        }
+    }
+}
+
+impl Engine {
+    /// On one device; networks run where `link` leads, if there is one.
+    pub(super) fn new(device: Device, kernels: Kernels, profile: bool, link: Option<Link>) -> Self {
+        let networks = link.map_or_else(|| Networks::Own(HashMap::new()), Networks::Shared);
+        Self { device, kernels, networks, profile }
+    }
+
+    /// Decodes, dreams and encodes.
+    ///
+    /// # Errors
+    /// See [`RenderError`].
+    pub(super) fn render(
+        &mut self,
+        mut request: RenderRequest,
+        max_pixels: u64,
+    ) -> Result<Rendered, RenderError> {
+        let (watched, device) = (self.profile, self.device);
+        if request.cancel.is_canceled() {
+            return Err(RenderError::Canceled);
+        }
+        let Input { original, mask, alpha } = Input::read(&request, self.device, max_pixels)?;
+        let precision = precision::resolve(request.spec.precision, self.device)?;
+        let resume = request.resume.take();
+        let resume =
+            resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, self.device)).transpose()?;
+        let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
+        // They are of no more use, and a file may be as large as what it was decoded to.
+        (request.input, request.mask) = (None, None);
+        let spec = &request.spec;
+        let (network, fresh) = self.network(&request.model, precision)?;
+        let passes = network.passes();
+        let goal = Goal::new(passes.network(), &spec.objectives)?.on(device)?;
+        let walk = Walk::new(passes, &goal, spec, &request.cancel);
+        if fresh {
+            walk.warm_up(&original)?;
+        }
+        let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
+            Some(on_octave) => finished_octave(octaves, checkpoint, precision).map(on_octave),
+            None => Ok(()),
+        };
+        let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
+        if watched {
+            passes.watch();
+        }
+        let started = Instant::now();
+        let Dreamed { image: dreamed, octaves, idle, telling } =
+            dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
+        let render_seconds = started.elapsed().as_secs_f64();
+        let profile = passes.watched(render_seconds)?;
+        let score = walk.score(&dreamed)?;
+        // Those who share it need not wait for this render any more.
+        drop(network);
+        let notes = notes(spec, mask.as_ref(), &Outcome { octaves, idle, score })?;
+        finish::restore_original(spec, &original, &dreamed)?;
+        if spec.auto_contrast {
+            finish::set_contrast(&dreamed)?;
+        }
+        let mut picture = finish::to_picture(&dreamed)?;
+        // A dream that has grown has lost the places that its transparency belonged to.
+        let same_size = original.extent()? == dreamed.extent()?;
+        picture.alpha = alpha.filter(|_| same_size && spec.format != Format::Jpeg);
+        picture.lift_from(spec.background.0);
+        drop((original, mask, dreamed));
+        let mut file = picture.encode(spec.encoding())?;
+        if let Some(recipe) = recipe {
+            let text =
+                serde_json::to_string(&recipe).map_err(|error| RenderError::Engine(error.to_string()))?;
+            file = picture::recipe::embed(file, spec.format, &text)?;
+        }
+        Ok(Rendered {
+            image: file,
+            width: picture.width,
+            height: picture.height,
+            score,
+            notes,
+            render_seconds,
+            telling_seconds: telling.as_secs_f64(),
+            profile,
+        })
+    }
+
+    /// The network of a model in a precision, and whether it was loaded just now.
+    fn network(
+        &mut self,
+        model: &Arc<Model>,
+        precision: Precision,
+    ) -> Result<(Network<'_>, bool), RenderError> {
+        let key = NetworkKey { model: model.sha256.clone(), precision };
+        match &mut self.networks {
+            Networks::Own(networks) => Ok(match networks.entry(key) {
+                Entry::Occupied(entry) => (Network::Own(entry.into_mut()), false),
+                Entry::Vacant(entry) => (
+                    Network::Own(entry.insert(Own::load(model, self.device, self.kernels, precision)?)),
+                    true,
+                ),
+            }),
+            Networks::Shared(link) => {
+                let (shared, fresh) = link.passes(model, key)?;
+                Ok((Network::Shared(Box::new(shared)), fresh))
+            }
+        }
+    }
+}
+
+/// What a request brings along, on the device.
+struct Input {
+    original: Original,
+    mask: Option<Mask>,
+    /// `[height, width]`, where the input has transparency.
+    alpha: Option<Vec<u8>>,
+}
+
+impl Input {
+    fn read(request: &RenderRequest, device: Device, max_pixels: u64) -> Result<Self, RenderError> {
+        let spec = &request.spec;
+        if let Some(Noise { width, height }) = spec.noise {
+            let original = Original::noise(spec.seed, height, width, device)?;
+            return Ok(Self { original, mask: None, alpha: None });
+        }
+        let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
+        let mut picture = guarded(|| picture::decode(file, max_pixels))?;
+        picture.lay_on(spec.background.0);
+        let original = Original::new(&picture, device)?;
+        let mask = match (spec.mask, request.mask.as_deref()) {
+            (Some(masking), Some(file)) => {
+                let mask = guarded(|| picture::decode_mask(file, max_pixels)).map_err(RenderError::Mask)?;
+                picture::check_mask((mask.width, mask.height), (picture.width, picture.height))
+                    .map_err(RenderError::Mask)?;
+                Some(Mask::new(&mask, masking.feather, device)?)
+            }
+            (Some(_), None) => return Err(RenderError::NoMask),
+            (None, _) => None,
+        };
+        Ok(Self { original, mask, alpha: picture.alpha })
+    }
+}
+
+/// What the result will say about itself.
+fn recipe(request: &RenderRequest, device: Device, precision: Precision) -> Recipe {
+    Recipe {
+        reverie: env!("CARGO_PKG_VERSION").into(),
+        model_sha256: request.model.sha256.clone(),
+        input_sha256: request.input.as_deref().map(digest::sha256),
+        mask_sha256: request.mask.as_deref().map(digest::sha256),
+        device: device::name(device),
+        threads: tch::get_num_threads(),
+        spec: DreamSpec { precision, ..request.spec.clone() },
+    }
+}
+
+/// Checkpoint and preview of an octave.
+fn finished_octave(
+    octaves: u32,
+    checkpoint: &Checkpoint,
+    precision: Precision,
+) -> Result<FinishedOctave, RenderError> {
+    let (_, _, height, width) = checkpoint.image.size4()?;
+    let shrink = (PREVIEW_EDGE as f64 / height.max(width) as f64).min(1.0);
+    let edge = |n: i64| ((n as f64 * shrink) as i64).max(1);
+    let small = resize(&checkpoint.image, edge(height), edge(width))?;
+    Ok(FinishedOctave {
+        octave: checkpoint.octave + 1,
+        octaves,
+        checkpoint: checkpoint.encode(precision)?,
+        preview: finish::to_picture(&small)?.encode(PREVIEW)?,
+    })
+}
+
+/// Decodes with `decode`. A decoder that panics has met a damaged or hostile file: the file is at fault, not the renderer.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        let reason = "the decoder gave up".to_owned();
+        Err(PictureError::Undecodable { format: "image", reason })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_that_panics_blames_the_file() {
+        let refused = guarded::<()>(|| panic!("index out of bounds")).unwrap_err();
+        assert_eq!(refused.to_string(), "the image file cannot be decoded: the decoder gave up");
+        assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
+    }
+}

@@ -1,0 +1,227 @@
+//! Executes a [`Network`] on libtorch, forward and back.
+//!
+//! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`kernel`]). A forward pass
+//! ([`forward`]) runs only the nodes that the wanted layers need, several as one where they can be ([`plan`]), and drops
+//! each activation after its last reader. On the way to a gradient it keeps what the derivatives need, which is less than
+//! the activations, and [`backward`] walks back with it: to the image only, never to the weights, and without libtorch's
+//! autograd, which would keep every activation alive and has no cheap derivative for some operations. Autograd stays as
+//! the oracle of the tests ([`Executor::forward`] is differentiable).
+//!
+//! On the CPU, memory is what most operations wait for, so each value is touched as seldom as possible: a convolution
+//! adds its bias, rectifies, and adds to a sum of gradients while it has a value in a register, and does with fewer
+//! multiplications than a plain sum where that pays ([`convolution`]); pooling, normalisation and convolutions of single
+//! channels, which libtorch is slow at, run in loops of our own ([`native`](super::native)) that take the derivative of
+//! a rectifier before them along; gradients are written over what nobody reads again. [`profile`] shows what is left.
+//! A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's operations only.
+//!
+//! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
+
+mod backward;
+mod convolution;
+mod forward;
+mod kernel;
+mod plan;
+mod profile;
+mod window;
+
+use std::{cell::RefCell, sync::Arc, time::Instant};
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    RenderError,
+    native::{Team, image},
+};
+use forward::Trace;
+use kernel::Kernel;
+pub use profile::{NodeProfile, Profile};
+use reverie_dream::model::{Model, Preprocessing};
+use reverie_graph::{Network, NodeId};
+
+/// How maps lie in memory. The results differ in the last digit only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Channels fastest: what oneDNN and cuDNN convolve without reordering.
+    ChannelsLast,
+    /// As [`Self::ChannelsLast`], but every operation by itself, as TensorFlow has them: other roundings, to compare
+    /// with.
+    Separate,
+    /// Columns fastest, and every operation by itself: another order of summation, to compare with.
+    Contiguous,
+}
+
+impl Layout {
+    /// The same `[N, C, H, W]` tensor in this layout.
+    pub(super) fn arrange(self, map: &Tensor) -> Result<Tensor, RenderError> {
+        Ok(match self {
+            Layout::ChannelsLast | Layout::Separate => {
+                map.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?
+            }
+            Layout::Contiguous => map.f_contiguous()?,
+        })
+    }
+}
+
+/// How an executor computes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// `Float` or `BFloat16`; `Double` for tests.
+    pub(super) kind: Kind,
+    pub(super) layout: Layout,
+    /// Whether on libtorch's operations alone; always so on a GPU. See [`library`](super::library).
+    pub(super) library: bool,
+    /// Whether a GPU may compute convolutions of float32 in TF32.
+    pub(super) tf32: bool,
+}
+
+impl Manner {
+    /// The fastest.
+    pub(super) fn of(kind: Kind) -> Self {
+        Self { kind, layout: Layout::ChannelsLast, library: false, tf32: false }
+    }
+}
+
+/// A model on a device, in one precision.
+pub(super) struct Executor {
+    model: Arc<Model>,
+    /// What each node computes with.
+    kernels: Vec<Kernel>,
+    /// Runs what libtorch is slow at.
+    team: Team,
+    device: Device,
+    kind: Kind,
+    layout: Layout,
+    /// See [`Manner`].
+    library: bool,
+    /// Where somebody wants to know where the time goes.
+    profile: RefCell<Option<Profile>>,
+}
+
+/// Activations of wanted layers, and what is needed to find the gradient of a function of them.
+pub(super) struct Tape<'a> {
+    executor: &'a Executor,
+    wanted: Vec<NodeId>,
+    traces: Vec<Trace>,
+    /// In the order of `wanted`.
+    pub(super) activations: Vec<Tensor>,
+}
+
+impl Executor {
+    /// Uploads the weights of `model`; `kind` is `Float` or `BFloat16`.
+    pub(super) fn new(model: Arc<Model>, device: Device, kind: Kind) -> Result<Self, RenderError> {
+        Self::with_manner(model, device, Manner::of(kind))
+    }
+
+    /// As [`Self::new`], in another manner than the fastest.
+    pub(super) fn with_manner(
+        model: Arc<Model>,
+        device: Device,
+        manner: Manner,
+    ) -> Result<Self, RenderError> {
+        let manner = Manner { library: manner.library || device != Device::Cpu, ..manner };
+        let network = &model.network;
+        let kernels = (0..network.nodes().len())
+            .map(|index| Kernel::upload(network, NodeId(index), manner, device))
+            .collect::<Result<_, _>>()?;
+        let Manner { kind, layout, library, .. } = manner;
+        let (team, profile) = (Team::new(), RefCell::default());
+        Ok(Self { model, kernels, team, device, kind, layout, library, profile })
+    }
+
+    /// Whether libtorch's operations alone compute here.
+    pub(super) fn is_library(&self) -> bool {
+        self.library
+    }
+
+    /// The network that runs here.
+    pub(super) fn network(&self) -> &Network {
+        &self.model.network
+    }
+
+    /// Activations of `wanted` for `image`, `[1, 3, H, W]` in 0–255, float32.
+    ///
+    /// # Errors
+    /// [`RenderError::Shape`] when the image is too small for a needed layer.
+    pub(super) fn forward(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
+        Ok(self.run(image, wanted, false)?.1)
+    }
+
+    /// As [`Self::forward`], ready for the way back.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub(super) fn record(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Tape<'_>, RenderError> {
+        // A guard, not a closure: a panic must not leave the thread without derivatives.
+        let _ungraded = tch::no_grad_guard();
+        let (traces, activations) = self.run(image, wanted, true)?;
+        Ok(Tape { executor: self, wanted: wanted.to_vec(), traces, activations })
+    }
+
+    /// From now on notes where the time goes.
+    pub(super) fn watch(&self) {
+        *self.profile.borrow_mut() = Some(Profile::of(self.network()));
+    }
+
+    /// What was noted since [`Self::watch`], in a render of so many seconds.
+    pub(super) fn watched(&self, seconds: f64) -> Result<Option<Profile>, RenderError> {
+        let profile = self.profile.take();
+        profile.map(|profile| Profile { seconds, ..profile }.finish(self.device, self.kind)).transpose()
+    }
+
+    /// Runs one node's share of a pass, and has `note` write down how long that took where somebody wants to know.
+    fn timed<T>(
+        &self,
+        run: impl FnOnce() -> Result<T, RenderError>,
+        note: impl FnOnce(&mut Profile, f64),
+    ) -> Result<T, RenderError> {
+        match &mut *self.profile.borrow_mut() {
+            None => run(),
+            Some(profile) => {
+                let began = Instant::now();
+                let value = run()?;
+                profile::settle(self.device);
+                note(profile, began.elapsed().as_secs_f64());
+                Ok(value)
+            }
+        }
+    }
+
+    /// `(x − mean) · scale` in the executor's precision and memory layout.
+    fn prepare(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
+        let Preprocessing { mean, scale } = self.model.preprocessing;
+        if !self.library
+            && self.layout != Layout::Contiguous
+            && let Some(map) = image::prepare(&self.team, tile, mean, scale, self.kind)?
+        {
+            return Ok(map);
+        }
+        let centred = tile.f_sub_scalar(f64::from(mean))?.f_mul_scalar(f64::from(scale))?;
+        self.layout.arrange(&centred.f_to_kind(self.kind)?)
+    }
+}
+
+impl Tape<'_> {
+    /// Gradient with respect to the image, `[1, 3, H, W]` float32, of a function whose derivatives with respect to
+    /// [`Self::activations`] are `seeds`.
+    pub(super) fn gradient(self, seeds: Vec<Tensor>) -> Result<Tensor, RenderError> {
+        let Self { executor, wanted, traces, activations } = self;
+        drop(activations);
+        let scale = f64::from(executor.model.preprocessing.scale);
+        let _ungraded = tch::no_grad_guard();
+        let gradient = executor.back(traces, &wanted, seeds)?;
+        // Nobody else looks at a gradient.
+        Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar_(scale)?)
+    }
+}
+
+/// `rows · matrix`, row by row: of several at once a library adds up in another order, and what a tile gives must not
+/// depend on what else is in the batch.
+fn product(rows: &Tensor, matrix: &Tensor) -> Result<Tensor, RenderError> {
+    let (count, _) = rows.size2()?;
+    let products = (0..count).map(|row| rows.f_narrow(0, row, 1)?.f_matmul(matrix));
+    Ok(Tensor::f_cat(&products.collect::<Result<Vec<_>, _>>()?, 0)?)
+}
+
+fn ints(pair: [usize; 2]) -> [i64; 2] {
+    pair.map(|value| value as i64)
+}

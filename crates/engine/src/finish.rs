@@ -1,0 +1,91 @@
+//! From the last octave to a picture: colours and parts of the original come back, floats become bytes.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    RenderError,
+    original::Original,
+    strips::{each, moments, rows, strips},
+};
+use reverie_dream::spec::DreamSpec;
+use reverie_picture::{Picture, Samples};
+
+/// Weights of red, green and blue in brightness (ITU-R BT.601), as in JPEG's YCbCr.
+const LUMA: [f64; 3] = [0.299, 0.587, 0.114];
+
+/// Puts colours and parts of the original back into `image`, `[1, 3, H, W]`, where the spec asks for it.
+pub(super) fn restore_original(
+    spec: &DreamSpec,
+    original: &Original,
+    image: &Tensor,
+) -> Result<(), RenderError> {
+    if !spec.preserve_colors && spec.blend == 0.0 {
+        return Ok(());
+    }
+    let (_, _, height, width) = image.size4()?;
+    let luma = Tensor::f_from_slice(&LUMA)?.f_to_device(image.device())?.f_reshape([1, 3, 1, 1])?;
+    original.each_strip(height, width, |span, original| {
+        let mut strip = rows(image, span)?;
+        let mut change = strip.f_to_kind(Kind::Double)?.f_sub_(original)?;
+        if spec.preserve_colors {
+            // In YCbCr terms: Y of the dream, Cb and Cr of the original.
+            change = change.f_mul_(&luma)?.f_sum_dim_intlist(&[1i64][..], true, Kind::Double)?;
+        }
+        let mixed = original.f_add(&change.f_mul_scalar_(1.0 - spec.blend)?)?;
+        strip.f_copy_(&mixed.f_clamp(0.0, 255.0)?)?;
+        Ok(())
+    })
+}
+
+/// Sets the mean of `image`, `[1, 3, H, W]`, to middle grey and its standard deviation to a tenth of the range, as
+/// the 2015 notebook shows its results (`visstd`).
+pub(super) fn set_contrast(image: &Tensor) -> Result<(), RenderError> {
+    let (mean, deviation) = moments(image)?;
+    // A flat image has no contrast to set.
+    let deviation = deviation.max(0.01);
+    each(image, |_, strip| {
+        let mut centred = strip.f_sub_scalar_(mean)?;
+        Ok(centred.f_mul_scalar_(25.5 / deviation)?.f_add_scalar_(127.5)?)
+    })
+}
+
+/// An opaque picture of `[1, 3, H, W]`; values are clipped to 0–255 and truncated, as the article's `np.uint8`
+/// does.
+pub(super) fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    let mut values = vec![0; image.numel()];
+    let mut rest = &mut values[..];
+    for span in strips(height, width) {
+        let bytes = rows(image, span)?.f_clamp(0.0, 255.0)?.f_to_kind(Kind::Uint8)?;
+        let bytes = bytes.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_device(Device::Cpu)?;
+        let (strip, after) = rest.split_at_mut(bytes.numel());
+        bytes.f_copy_data_u8(strip, strip.len())?;
+        rest = after;
+    }
+    Ok(Picture { width: width as u32, height: height as u32, rgb: Samples::Eight(values), alpha: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contrast_is_set_to_a_standard() {
+        let image = Tensor::rand([1, 3, 40, 50], (Kind::Float, Device::Cpu)) * 3.0 + 100.0;
+        set_contrast(&image).unwrap();
+        let (mean, deviation) = (image.mean(Kind::Double), image.std(false));
+        assert!(
+            (mean.double_value(&[]) - 127.5).abs() < 0.01
+                && (deviation.double_value(&[]) - 25.5).abs() < 0.01
+        );
+        let flat = Tensor::full([1, 3, 4, 5], 7.0, (Kind::Float, Device::Cpu));
+        set_contrast(&flat).unwrap();
+        assert_eq!((flat - 127.5).abs().max().double_value(&[]), 0.0);
+    }
+
+    #[test]
+    fn values_are_clipped_and_truncated() {
+        let image = Tensor::from_slice(&[-20f32, 300.0, 99.9, 1.0, 2.0, 3.0]).reshape([1, 3, 1, 2]);
+        assert_eq!(to_picture(&image).unwrap().rgb, Samples::Eight(vec![0, 99, 2, 255, 1, 3]));
+    }
+}

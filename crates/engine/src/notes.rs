@@ -1,0 +1,46 @@
+//! What the requester should know about a finished dream: above all why it may look like its input.
+
+use super::{RenderError, mask::Mask};
+use reverie_dream::spec::DreamSpec;
+
+/// What became of a dream.
+pub(super) struct Outcome {
+    /// Octaves that were dreamed.
+    pub(super) octaves: u32,
+    /// Whether no gradient step has changed a single value.
+    pub(super) idle: bool,
+    /// Objective of the finished dream.
+    pub(super) score: f64,
+}
+
+/// A sentence for each thing that differs from what the spec lets expect.
+pub(super) fn notes(
+    spec: &DreamSpec,
+    mask: Option<&Mask>,
+    outcome: &Outcome,
+) -> Result<Vec<String>, RenderError> {
+    let Outcome { octaves, idle, score } = *outcome;
+    let mut notes = Vec::new();
+    if octaves < spec.octaves {
+        notes.push(format!(
+            "{octaves} of {} octaves were dreamed: the image is too small for a coarser one",
+            spec.octaves
+        ));
+    }
+    if mask.map(Mask::is_black).transpose()?.unwrap_or(false) {
+        notes.push(
+            "the dream changed nothing: the mask is black everywhere; the dream grows where it is white"
+                .into(),
+        );
+    } else if idle {
+        let place = if mask.is_some() { "wherever the mask is not black" } else { "everywhere" };
+        notes.push(format!(
+            "the dream changed nothing: the objective is {score}, and its gradient is zero {place}; choose another \
+             layer, or other channels or classes"
+        ));
+    }
+    if spec.blend == 1.0 {
+        notes.push("the result is the original: blend is 1; a smaller value lets the dream show".into());
+    }
+    Ok(notes)
+}

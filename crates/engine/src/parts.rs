@@ -1,0 +1,73 @@
+//! Parts of a render by themselves, for `benches/parts.rs` and nobody else: what the crate offers is whole renders.
+
+use std::sync::Arc;
+
+use tch::Tensor;
+
+use super::{
+    CancelFlag, RenderError,
+    batch::{Own, Passes},
+    device,
+    laplacian::Laplacian,
+    library::Kernels,
+    objective::Goal,
+    resample,
+    tiles::Walk,
+};
+use reverie_dream::{
+    model::Model,
+    spec::{DreamSpec, Precision},
+};
+
+/// A model, ready to compute gradients of a spec's objectives.
+pub struct Gradients {
+    own: Own,
+    goal: Goal,
+    spec: DreamSpec,
+    cancel: CancelFlag,
+}
+
+impl Gradients {
+    /// On the CPU, in float32.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn new(model: &Arc<Model>, spec: &DreamSpec) -> Result<Self, RenderError> {
+        device::set_threads(0);
+        let own = Own::load(model, tch::Device::Cpu, Kernels::Auto, Precision::Fp32)?;
+        let goal = Goal::new(own.network(), &spec.objectives)?;
+        Ok(Self { own, goal, spec: spec.clone(), cancel: CancelFlag::default() })
+    }
+
+    /// Of one tile, `[1, 3, H, W]`, as large as it comes.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn of_tile(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
+        Ok(self.goal.gradient(self.own.executor(), tile)?.1)
+    }
+
+    /// Of an image, `[1, 3, H, W]`, tile by tile, the tiles moved by `shift` pixels to the right and down.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn of_image(&self, image: &Tensor, shift: (i64, i64)) -> Result<Tensor, RenderError> {
+        Ok(Walk::new(&self.own, &self.goal, &self.spec, &self.cancel).gradient(image, shift)?.1)
+    }
+}
+
+/// `image`, `[1, 3, H, W]`, in another size, as between octaves.
+///
+/// # Errors
+/// What the engine says.
+pub fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderError> {
+    resample::resize(image, height, width)
+}
+
+/// Normalises a gradient, `[1, 3, H, W]`, in place, band by band.
+///
+/// # Errors
+/// What the engine says.
+pub fn normalize(gradient: &Tensor, levels: u32) -> Result<(), RenderError> {
+    Laplacian::new(gradient.device(), false)?.normalize(gradient, levels)
+}

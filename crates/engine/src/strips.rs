@@ -1,0 +1,78 @@
+//! Work on whole images, a strip of rows at a time.
+//!
+//! A picture of 100 megapixels is 1.2 GB of floats, and every temporary of its size costs as much again. What
+//! has to touch all pixels therefore walks over strips of about a megapixel and changes the image where it lies:
+//! temporaries are bounded by the strip, not by the picture.
+
+use tch::{Device, Kind, Tensor};
+
+use super::RenderError;
+use reverie_dream::plan::Span;
+
+/// Pixels of one strip: large enough that starting an operation costs nothing, small enough to stay near the
+/// processor's caches.
+const STRIP: i64 = 1 << 19;
+
+/// The same on a GPU, where starting an operation costs as much as a megapixel of work: 100 MB for a temporary.
+const GPU_STRIP: i64 = 1 << 23;
+
+/// Cuts an image of this size into strips of rows, top to bottom; at least one row each.
+pub(super) fn strips(height: i64, width: i64) -> impl Iterator<Item = Span> {
+    strips_on(Device::Cpu, height, width)
+}
+
+/// As [`strips`], for an image on this device.
+pub(super) fn strips_on(device: Device, height: i64, width: i64) -> impl Iterator<Item = Span> {
+    let strip = if device == Device::Cpu { STRIP } else { GPU_STRIP };
+    let rows = (strip / width.max(1)).max(1);
+    (0..height)
+        .step_by(usize::try_from(rows).unwrap_or(usize::MAX))
+        .map(move |start| Span { start, length: rows.min(height - start) })
+}
+
+/// A view of the rows `span` of `[1, C, H, W]`.
+pub(super) fn rows(image: &Tensor, span: Span) -> Result<Tensor, RenderError> {
+    Ok(image.f_narrow(2, span.start, span.length)?)
+}
+
+/// Sum over all strips of a scalar that `measure` makes of each; a scalar in float64 on the image's device.
+pub(super) fn total(
+    image: &Tensor,
+    mut measure: impl FnMut(&Tensor) -> Result<Tensor, RenderError>,
+) -> Result<Tensor, RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    let mut total = Tensor::f_zeros([], (Kind::Double, image.device()))?;
+    for span in strips_on(image.device(), height, width) {
+        drop(total.f_add_(&measure(&rows(image, span)?)?)?);
+    }
+    Ok(total)
+}
+
+/// As [`total`], read from the device.
+pub(super) fn sum(
+    image: &Tensor,
+    measure: impl FnMut(&Tensor) -> Result<Tensor, RenderError>,
+) -> Result<f64, RenderError> {
+    Ok(total(image, measure)?.f_double_value(&[])?)
+}
+
+/// Mean and standard deviation of all values.
+pub(super) fn moments(image: &Tensor) -> Result<(f64, f64), RenderError> {
+    let count = image.numel() as f64;
+    let mean = sum(image, |strip| Ok(strip.f_sum(Kind::Double)?))? / count;
+    let squares = sum(image, |strip| Ok(strip.f_sub_scalar(mean)?.f_square()?.f_sum(Kind::Double)?))?;
+    Ok((mean, (squares / count).sqrt()))
+}
+
+/// Hands every strip of `image` to `change`, which works on it where it lies.
+pub(super) fn each(
+    image: &Tensor,
+    mut change: impl FnMut(Span, &mut Tensor) -> Result<Tensor, RenderError>,
+) -> Result<(), RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    for span in strips_on(image.device(), height, width) {
+        // What comes back is the strip again: operations in place return their tensor.
+        drop(change(span, &mut rows(image, span)?)?);
+    }
+    Ok(())
+}

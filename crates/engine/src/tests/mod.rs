@@ -1,0 +1,104 @@
+//! The renderer against other programs ([`references`]) and against what must always hold
+//! ([`properties`]).
+
+mod properties;
+mod references;
+
+use std::sync::Arc;
+
+use tch::Tensor;
+
+use reverie_dream::model::{Model, Preprocessing};
+use reverie_dream::spec::{
+    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
+};
+use reverie_graph::{Array, Network, Node, NodeId, Op, Padding, Window};
+
+/// `max |Δ| / max |expected|`.
+fn max_ratio(actual: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(actual.size(), expected.size());
+    let ratio = (actual - expected).abs().max() / expected.abs().max();
+    ratio.double_value(&[])
+}
+
+pub(super) fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> Objective {
+    Objective { kind, layer: layer.into(), channels: channels.to_vec(), class: None, weight: 1.0 }
+}
+
+pub(super) fn spec(objective: Objective) -> DreamSpec {
+    DreamSpec {
+        model: "test".into(),
+        noise: None,
+        preset: Preset::Deepdream,
+        objectives: vec![objective],
+        octaves: 2,
+        octave_scale: 1.4,
+        octave_mode: OctaveMode::CarryDetail,
+        iterations: 2,
+        step: 1.5,
+        normalization: Normalization::MeanAbs,
+        laplacian_levels: 4,
+        tile_size: 512,
+        tiling: Tiling::Even,
+        jitter: true,
+        seed: 0,
+        precision: Precision::Fp32,
+        blend: 0.0,
+        preserve_colors: false,
+        auto_contrast: false,
+        background: reverie_dream::spec::Color::WHITE,
+        mask: None,
+        format: Format::Png,
+        quality: 92,
+        lossless: false,
+        recipe: true,
+    }
+}
+
+/// A small network with random weights that reaches every kind of derivative, for images of any size.
+pub(super) fn random_network() -> Arc<Model> {
+    let mut state = 1u64;
+    let mut random = |shape: &[usize]| {
+        let data: Vec<f32> = (0..shape.iter().product())
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                ((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.8
+            })
+            .collect();
+        Array::new(shape.to_vec(), data).unwrap()
+    };
+    let same = |kernel| Window { kernel: [kernel; 2], stride: [2, 2], padding: Padding::Same };
+    let conv = |weight: Array, stride, groups| Op::Conv2d {
+        weight,
+        bias: None,
+        stride: [stride; 2],
+        dilation: [1, 1],
+        padding: Padding::Same,
+        groups,
+    };
+    let ops = [
+        ("input", Op::Input { channels: 3 }, vec![]),
+        ("conv", conv(random(&[16, 3, 3, 3]), 2, 1), vec![0]),
+        ("bias", Op::BiasAdd { bias: random(&[16]) }, vec![1]),
+        ("lrn", Op::Lrn { radius: 2, bias: 1.0, alpha: 0.1, beta: 0.75 }, vec![2]),
+        ("dense", conv(random(&[16, 16, 3, 3]), 1, 1), vec![3]),
+        ("rectified", Op::Relu, vec![4]),
+        ("halved", conv(random(&[16, 16, 2, 2]), 2, 1), vec![5]),
+        ("average", Op::AvgPool(same(3)), vec![3]),
+        ("maximum", Op::MaxPool(same(3)), vec![3]),
+        ("all", Op::Concat, vec![6, 7, 8]),
+        ("limited", Op::Relu6, vec![9]),
+        ("depthwise", conv(random(&[48, 1, 5, 5]), 1, 48), vec![10]),
+        ("sum", Op::Add, vec![9, 11]),
+        ("pooled", Op::SpatialMean, vec![12]),
+        ("logits", Op::MatMul { weight: random(&[48, 10]) }, vec![13]),
+        ("softmax", Op::Softmax, vec![14]),
+    ];
+    let nodes = ops.into_iter().map(|(name, op, inputs)| Node {
+        name: name.into(),
+        op,
+        inputs: inputs.into_iter().map(NodeId).collect(),
+    });
+    let model = Model::of_network("random", Network::new(nodes.collect()).unwrap(), "sum", Some("logits"));
+    Arc::new(Model { preprocessing: Preprocessing { mean: 100.0, scale: 0.02 }, ..model })
+}

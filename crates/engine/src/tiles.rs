@@ -1,0 +1,413 @@
+//! Gradients tile by tile: memory is bounded by the tile, not by the picture.
+//!
+//! In each step the tiles lie as if the image had been rolled by a random offset, so that their borders fall
+//! elsewhere each time and no seam builds up. Where tiles lie is decided in [`reverie_dream::plan`], how many of one size are
+//! computed together in [`batch`](super::batch).
+
+use std::{cell::RefCell, rc::Rc};
+
+use rand_chacha::{ChaCha8Rng, rand_core::Rng};
+use tch::{Device, Kind, Tensor};
+
+use super::{CancelFlag, RenderError, batch::Passes, objective::Goal, places::Places, resample::Rows};
+use reverie_dream::{
+    plan::{Grid, Span, Strip},
+    spec::{DreamSpec, Tiling},
+};
+
+/// A random offset `(x, y)`, each uniform in `0..tile`.
+fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
+    // Multiply-shift maps 32 random bits to the range; its bias is below 2⁻²⁰ for any tile we allow.
+    let mut draw = || ((u64::from(rng.next_u32()) * tile as u64) >> 32) as i64;
+    (draw(), draw())
+}
+
+/// What a gradient step needs besides the image.
+pub(super) struct Walk<'a> {
+    passes: &'a dyn Passes,
+    goal: &'a Goal,
+    grid: Grid,
+    cancel: &'a CancelFlag,
+    /// The image was of this size the last time. It will be for all steps of an octave.
+    laid: RefCell<Option<Rc<Laid>>>,
+}
+
+/// One tile.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    pub(super) row: Strip,
+    pub(super) column: Strip,
+}
+
+/// The tiles of images of one size.
+struct Laid {
+    extent: [i64; 2],
+    groups: Vec<Group>,
+}
+
+/// Tiles of one size.
+struct Group {
+    tiles: Vec<Tile>,
+    /// On the library path.
+    places: Option<Places>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        passes: &'a dyn Passes,
+        goal: &'a Goal,
+        spec: &DreamSpec,
+        cancel: &'a CancelFlag,
+    ) -> Self {
+        let grid = Grid::of(spec, goal.stride(passes.network())).uniform_for(spec, passes.is_library());
+        Self::over(passes, goal, grid, cancel)
+    }
+
+    /// As [`Self::new`], over a grid of one's own.
+    pub(super) fn over(passes: &'a dyn Passes, goal: &'a Goal, grid: Grid, cancel: &'a CancelFlag) -> Self {
+        Self { passes, goal, grid, cancel, laid: RefCell::default() }
+    }
+
+    /// Whether libtorch's operations alone compute: see [`library`](super::library).
+    pub(super) fn is_library(&self) -> bool {
+        self.passes.is_library()
+    }
+
+    /// A random offset for [`Self::gradient`].
+    pub(super) fn jitter(&self, rng: &mut ChaCha8Rng) -> (i64, i64) {
+        jitter(rng, self.grid.tile)
+    }
+
+    /// Whether every tile of an image of this size is large enough for the network.
+    pub(super) fn fits(&self, height: i64, width: i64) -> bool {
+        let [height, width] = self.grid.least(height, width);
+        self.goal.fits(self.passes.network(), height, width)
+    }
+
+    /// Score and gradient of the whole `image`, `[1, 3, H, W]`. The tiles lie on the image as if it had been
+    /// rolled by `shift` = (x, y) first; where they reach over its edge, they go on at the opposite one. The score
+    /// is the mean over the tiles, weighted by the pixels of their cores.
+    ///
+    /// # Errors
+    /// [`RenderError::Canceled`] between tiles, otherwise what the executor says.
+    pub(super) fn gradient(&self, image: &Tensor, shift: (i64, i64)) -> Result<(f64, Tensor), RenderError> {
+        let (_, _, height, width) = image.size4()?;
+        let gradient = image.f_zeros_like()?;
+        let whole = match self.grid.tiling {
+            Tiling::Even => Some(self.goal.positions(self.passes.network(), height, width)?),
+            // Each tile on its own, as the article has it.
+            Tiling::Article => None,
+        };
+        let mut mean = Mean::default();
+        for group in &self.laid([height, width], image.device())?.groups {
+            self.in_batches(group, |first, count| {
+                let windows = group.gather(image, first, count, shift)?;
+                let (scores, parts) =
+                    self.passes.gradients(windows, self.goal, whole.as_deref(), self.cancel)?;
+                mean.add(scores, &group.tiles[first..first + count]);
+                group.scatter(&parts, &gradient, first, count, shift)
+            })?;
+        }
+        Ok((mean.value()?, gradient))
+    }
+
+    /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
+    pub(super) fn warm_up(&self, image: &dyn Rows) -> Result<(), RenderError> {
+        let (height, width) = image.extent()?;
+        let tiles = self.tiles(height, width);
+        if let Some(tile) = tiles.first() {
+            // A uniform window may begin before the image: one of its size will do.
+            let tile_size = tile.size();
+            let [rows, columns] = tile_size;
+            let rows = image.rows(Span { start: 0, length: rows })?.f_to_kind(Kind::Float)?;
+            let tile = rows.f_narrow(3, 0, columns)?;
+            let count = if self.is_library() {
+                // As many as will go together.
+                let alike = tiles.iter().filter(|other| other.size() == tile_size).count();
+                self.passes.at_once(self.goal, tile_size, alike)
+            } else {
+                1
+            };
+            let tile = tile.f_expand([count as i64, -1, -1, -1], false)?;
+            drop(self.passes.gradients(tile, self.goal, None, self.cancel)?);
+        }
+        Ok(())
+    }
+
+    /// Score of the whole image, tiles as in [`Self::gradient`] without a shift.
+    pub(super) fn score(&self, image: &Tensor) -> Result<f64, RenderError> {
+        let (_, _, height, width) = image.size4()?;
+        let mut mean = Mean::default();
+        if self.is_library() {
+            // In the batches of `gradient`, so that a GPU meets no new size.
+            for group in &self.laid([height, width], image.device())?.groups {
+                self.in_batches(group, |first, count| {
+                    let windows = group.gather(image, first, count, (0, 0))?;
+                    let scores = self.passes.scores(windows, self.goal, self.cancel)?;
+                    mean.add(scores, &group.tiles[first..first + count]);
+                    Ok(())
+                })?;
+            }
+            return mean.value();
+        }
+        for tile in self.tiles(height, width) {
+            self.go_on()?;
+            let window = windows(image, &[tile], (0, 0))?;
+            mean.add(self.passes.scores(window, self.goal, self.cancel)?, &[tile]);
+        }
+        mean.value()
+    }
+
+    /// The tiles of an image of this size, by their own.
+    fn laid(&self, extent: [i64; 2], device: Device) -> Result<Rc<Laid>, RenderError> {
+        let mut last = self.laid.borrow_mut();
+        if let Some(laid) = last.as_ref().filter(|laid| laid.extent == extent) {
+            return Ok(Rc::clone(laid));
+        }
+        let [height, width] = extent;
+        let group = |tiles: Vec<Tile>| {
+            let places = self.is_library().then(|| Places::new(&tiles, device)).transpose()?;
+            Ok(Group { tiles, places })
+        };
+        let groups = alike(self.tiles(height, width)).into_iter().map(group);
+        let groups = groups.collect::<Result<_, RenderError>>()?;
+        Ok(Rc::clone(last.insert(Rc::new(Laid { extent, groups }))))
+    }
+
+    /// All tiles of an image of this size, row by row.
+    fn tiles(&self, height: i64, width: i64) -> Vec<Tile> {
+        let [rows, columns] = self.grid.strips(height, width);
+        rows.into_iter().flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
+    }
+
+    /// Hands the tiles of a group to `pass`, as many at once as go together: the first of them and their number.
+    fn in_batches(
+        &self,
+        group: &Group,
+        mut pass: impl FnMut(usize, usize) -> Result<(), RenderError>,
+    ) -> Result<(), RenderError> {
+        let mut first = 0;
+        while first < group.tiles.len() {
+            self.go_on()?;
+            let rest = group.tiles.len() - first;
+            let count = self.passes.at_once(self.goal, group.size(), rest).clamp(1, rest);
+            pass(first, count)?;
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody has asked to stop.
+    fn go_on(&self) -> Result<(), RenderError> {
+        if self.cancel.is_canceled() { Err(RenderError::Canceled) } else { Ok(()) }
+    }
+}
+
+impl Tile {
+    /// What the network sees, `[H, W]`.
+    fn size(&self) -> [i64; 2] {
+        [self.row.window.length, self.column.window.length]
+    }
+}
+
+impl Group {
+    /// Of every tile.
+    fn size(&self) -> [i64; 2] {
+        self.tiles[0].size()
+    }
+
+    /// What the network sees of `count` tiles from `first` on, `[N, 3, H, W]`.
+    fn gather(
+        &self,
+        image: &Tensor,
+        first: usize,
+        count: usize,
+        shift: (i64, i64),
+    ) -> Result<Tensor, RenderError> {
+        match &self.places {
+            Some(places) => places.gather(image, span(first, count), shift),
+            None => windows(image, &self.tiles[first..first + count], shift),
+        }
+    }
+
+    /// Writes the cores of those tiles to `gradient`.
+    fn scatter(
+        &self,
+        parts: &Tensor,
+        gradient: &Tensor,
+        first: usize,
+        count: usize,
+        shift: (i64, i64),
+    ) -> Result<(), RenderError> {
+        if let Some(places) = &self.places {
+            return places.scatter(parts, gradient, span(first, count), shift);
+        }
+        for (index, tile) in self.tiles[first..first + count].iter().enumerate() {
+            let part = parts.f_narrow(0, index as i64, 1)?;
+            let part = cut(&part, inner(tile.row), inner(tile.column))?;
+            scatter(&part, gradient, tile.row.core, tile.column.core, shift)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tiles as a part of their group.
+fn span(first: usize, count: usize) -> Span {
+    Span { start: first as i64, length: count as i64 }
+}
+
+/// Tiles by the size of what the network sees; those of a size, and the sizes, in the order in which they come.
+fn alike(tiles: Vec<Tile>) -> Vec<Vec<Tile>> {
+    let mut groups: Vec<Vec<Tile>> = Vec::new();
+    for tile in tiles {
+        match groups.iter_mut().find(|group| group[0].size() == tile.size()) {
+            Some(group) => group.push(tile),
+            None => groups.push(vec![tile]),
+        }
+    }
+    groups
+}
+
+/// A mean over tiles, weighted by the pixels of their cores.
+#[derive(Default)]
+struct Mean {
+    /// `[N]` each, on the device.
+    scores: Vec<Tensor>,
+    /// Of every tile.
+    areas: Vec<f64>,
+}
+
+impl Mean {
+    fn add(&mut self, scores: Tensor, tiles: &[Tile]) {
+        self.scores.push(scores);
+        let area = |tile: &Tile| (tile.row.core.length * tile.column.core.length) as f64;
+        self.areas.extend(tiles.iter().map(area));
+    }
+
+    /// Waits for the device: once, after it has got everything to do.
+    fn value(self) -> Result<f64, RenderError> {
+        let scores = Vec::<f64>::try_from(Tensor::f_cat(&self.scores, 0)?)?;
+        let sum: f64 = scores.iter().zip(&self.areas).map(|(score, area)| score * area).sum();
+        Ok(sum / self.areas.iter().sum::<f64>())
+    }
+}
+
+/// What the network sees of tiles of one size, `[N, 3, H, W]`.
+fn windows(image: &Tensor, tiles: &[Tile], shift: (i64, i64)) -> Result<Tensor, RenderError> {
+    let windows = tiles.iter().map(|tile| gather(image, tile.row.window, tile.column.window, shift));
+    join(windows.collect::<Result<_, _>>()?, 0)
+}
+
+/// The core in the coordinates of its window.
+fn inner(strip: Strip) -> Span {
+    Span { start: strip.core.start - strip.window.start, length: strip.core.length }
+}
+
+/// A view of one tile.
+pub(super) fn cut(image: &Tensor, row: Span, column: Span) -> Result<Tensor, RenderError> {
+    Ok(image.f_narrow(2, row.start, row.length)?.f_narrow(3, column.start, column.length)?)
+}
+
+/// Where a span of an axis of `n` pixels lies before the axis was rolled by `shift`: the part of it (in its own
+/// coordinates) and the place of that part. Two parts where it crosses the end of the axis.
+fn unrolled(span: Span, shift: i64, n: i64) -> impl Iterator<Item = (Span, Span)> + Clone {
+    let start = (span.start - shift).rem_euclid(n);
+    let before = span.length.min(n - start);
+    let parts = [(0, start, before), (before, 0, span.length - before)];
+    parts
+        .into_iter()
+        .filter(|(_, _, length)| *length > 0)
+        .map(|(part, place, length)| (Span { start: part, length }, Span { start: place, length }))
+}
+
+/// One tile of the rolled image: a view, or a copy where it crosses an edge.
+fn gather(image: &Tensor, row: Span, column: Span, (x, y): (i64, i64)) -> Result<Tensor, RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    let columns = unrolled(column, x, width);
+    let rows = unrolled(row, y, height).map(|(_, row)| -> Result<Tensor, RenderError> {
+        let parts = columns.clone().map(|(_, column)| cut(image, row, column));
+        join(parts.collect::<Result<_, _>>()?, 3)
+    });
+    join(rows.collect::<Result<_, _>>()?, 2)
+}
+
+/// The parts along an axis; one part as it is.
+fn join(parts: Vec<Tensor>, axis: i64) -> Result<Tensor, RenderError> {
+    Ok(match &parts[..] {
+        [whole] => whole.shallow_clone(),
+        parts => Tensor::f_cat(parts, axis)?,
+    })
+}
+
+/// Writes the tile at `row` and `column` of the rolled image.
+fn scatter(
+    tile: &Tensor,
+    image: &Tensor,
+    row: Span,
+    column: Span,
+    (x, y): (i64, i64),
+) -> Result<(), RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    for (part_row, row) in unrolled(row, y, height) {
+        for (part_column, column) in unrolled(column, x, width) {
+            cut(image, row, column)?.f_copy_(&cut(tile, part_row, part_column)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn tiles_lie_as_if_the_image_had_been_rolled() {
+        let image = Tensor::rand([1, 3, 5, 7], (Kind::Float, Device::Cpu));
+        for shift in [(0, 0), (2, 1), (6, 4), (23, 19)] {
+            let (x, y) = shift;
+            let rolled = image.roll([y, x], [2, 3]);
+            let back = image.zeros_like();
+            for (row, column) in [(0, 0), (0, 3), (2, 0), (2, 3)] {
+                let row = Span { start: row, length: if row == 0 { 2 } else { 3 } };
+                let column = Span { start: column, length: if column == 0 { 3 } else { 4 } };
+                let tile = gather(&image, row, column, shift).unwrap();
+                assert_eq!(tile, cut(&rolled, row, column).unwrap());
+                scatter(&tile, &back, row, column, shift).unwrap();
+            }
+            assert_eq!(back, image);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_and_written_as_its_tiles_one_by_one() {
+        let (height, width) = (170, 230);
+        let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu));
+        for (tiling, uniform) in [(Tiling::Even, true), (Tiling::Even, false), (Tiling::Article, false)] {
+            let grid = Grid { tile: 100, halo: 8, stride: 4, tiling, uniform };
+            let [rows, columns] = grid.strips(height, width);
+            let tile = |row: &Strip, column: &Strip| Tile { row: *row, column: *column };
+            let tiles = rows.iter().flat_map(|row| columns.iter().map(move |column| tile(row, column)));
+            for tiles in alike(tiles.collect()) {
+                let places = Some(Places::new(&tiles, Device::Cpu).unwrap());
+                let groups = [Group { tiles: tiles.clone(), places }, Group { tiles, places: None }];
+                let all = groups[0].tiles.len();
+                // Cores of several lengths are in a batch.
+                assert!(
+                    !uniform
+                        || groups[0].tiles.iter().any(|tile| tile.row.core.length != rows[0].core.length)
+                );
+                for ((first, count), shift) in [(0, all), (all / 2, 1)].into_iter().zip([(0, 0), (73, 29)]) {
+                    let both = groups.each_ref().map(|group| {
+                        let windows = group.gather(&image, first, count, shift).unwrap();
+                        let gradient = image.zeros_like();
+                        group.scatter(&windows, &gradient, first, count, shift).unwrap();
+                        (windows, gradient)
+                    });
+                    assert_eq!(both[0], both[1], "{tiling:?} {uniform} {shift:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Importers: from a model file's bytes to a checked [`Network`](reverie_graph::Network).
+//!
+//! An importer is a function from bytes to a network, in two steps: *reading* decodes the file and
+//! knows nothing of layers, *translating* turns what was read into graph nodes and knows nothing of bytes.
+//! Model files may be damaged, made by another version of their tool, or hostile. So attributes are read
+//! and never assumed, whatever is not understood is an error that names the node or key, no count in a
+//! file is believed before it has been compared with the bytes that are there, and nothing recurses.
+//!
+//! | file | reading | translating |
+//! |---|---|---|
+//! | TensorFlow `GraphDef` | [`tensorflow::read`] | [`tensorflow::translate`], operations in `tf_ops` |
+//! | PyTorch state dict of EfficientNet-Lite0 | [`torch_file::read`] | [`efficientnet::build`] |
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod efficientnet;
+pub mod graphdef;
+mod pickle;
+mod strided;
+pub mod tensorflow;
+mod tf_call;
+mod tf_const;
+mod tf_ops;
+pub mod torch_file;
+
+use reverie_graph::GraphError;
+
+/// Weights that one model may hold, in values: 1 GiB of `f32`. A small file can refer to the same
+/// constant many times, so the size of the file alone does not bound what its import allocates.
+const MAX_VALUES: usize = 1 << 28;
+
+/// Why a model file was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ImportError {
+    /// The bytes are not what they claim to be, or end too early.
+    #[error("this is not a complete {format}: {problem}")]
+    Malformed {
+        /// What the file was read as.
+        format: &'static str,
+        /// What was found instead.
+        problem: String,
+    },
+    /// An operation that has no translation.
+    #[error("node \"{node}\": the operation {op} is not supported")]
+    UnknownOp {
+        /// The node at fault.
+        node: String,
+        /// Its operation.
+        op: String,
+    },
+    /// An attribute that could change what a known operation computes.
+    #[error("node \"{node}\" ({op}): the attribute \"{attribute}\" is not known")]
+    UnknownAttribute {
+        /// The node at fault.
+        node: String,
+        /// Its operation.
+        op: String,
+        /// The attribute's name.
+        attribute: String,
+    },
+    /// A known operation with inputs or attributes that are missing, malformed or not supported.
+    #[error("node \"{node}\" ({op}): {problem}")]
+    Node {
+        /// The node at fault.
+        node: String,
+        /// Its operation.
+        op: String,
+        /// What was found and what is allowed.
+        problem: String,
+    },
+    /// A node reads one that does not exist.
+    #[error("node \"{node}\" reads \"{input}\", which is not in the file")]
+    MissingInput {
+        /// The reading node.
+        node: String,
+        /// What it reads.
+        input: String,
+    },
+    /// Two nodes share a name.
+    #[error("two nodes are called \"{0}\"")]
+    DuplicateName(String),
+    /// A node depends on itself.
+    #[error("node \"{0}\" is part of a cycle")]
+    Cycle(String),
+    /// No image input, or several.
+    #[error("a model needs exactly one Placeholder for the image; this one has {}", list(.0))]
+    Placeholders(Vec<String>),
+    /// A pickle that names something other than the parts of a tensor; pickles can run any program.
+    #[error("the pickle refers to {0}, which a state dict has no use for; it was not run")]
+    ForbiddenGlobal(String),
+    /// A weight that is missing, or that does not fit the architecture.
+    #[error("weight \"{key}\": {problem}")]
+    Weight {
+        /// Key in the state dict.
+        key: String,
+        /// What was found and what is needed.
+        problem: String,
+    },
+    /// Weights that the architecture has no place for.
+    #[error("the file holds weights of another architecture: {}", list(.0))]
+    LeftOver(Vec<String>),
+    /// The nodes do not fit together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// Names for people; a file of another kind may have thousands.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    match names.len() {
+        0 => "none".to_owned(),
+        count if count > SHOWN => {
+            format!("{}, and {} more", names[..SHOWN].join(", "), count - SHOWN)
+        }
+        _ => names.join(", "),
+    }
+}
+
+/// What an import may still allocate, see [`MAX_VALUES`].
+struct Budget {
+    left: usize,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { left: MAX_VALUES }
+    }
+
+    /// Accounts for `values`, before they are allocated.
+    fn spend(&mut self, values: usize) -> Result<(), String> {
+        let left = self.left.checked_sub(values);
+        self.left = left.ok_or_else(|| "the weights have too many values".to_owned())?;
+        Ok(())
+    }
+}
+
+/// Product of `shape`, or what is wrong with it.
+fn volume(shape: &[usize]) -> Result<usize, String> {
+    let product = shape.iter().try_fold(1usize, |total, &extent| total.checked_mul(extent));
+    product.ok_or_else(|| format!("the shape {shape:?} is absurd"))
+}

@@ -1,0 +1,49 @@
+//! What a model file does not say: how its pixels are prepared and which of its layers are worth dreaming of.
+
+use reverie_dream::model::Preprocessing;
+use reverie_graph::{Network, NodeId, Op};
+
+/// The part of a [`Model`](reverie_dream::model::Model) that is knowledge rather than content.
+pub(super) struct DreamDefaults {
+    pub(super) preprocessing: Preprocessing,
+    pub(super) default_layer: String,
+    pub(super) class_layer: Option<String>,
+    pub(super) channel_layer: String,
+}
+
+impl DreamDefaults {
+    /// Tried on photographs: block 10 grows animals, blocks 5 to 8 ornaments.
+    pub(super) fn of_efficientnet() -> Self {
+        Self {
+            preprocessing: Preprocessing { mean: 127.0, scale: 1.0 / 128.0 },
+            default_layer: "block10".into(),
+            class_layer: Some("logits".into()),
+            channel_layer: "block10".into(),
+        }
+    }
+
+    /// The article's choices where the graph has its layers, else something that works; `None` for a graph
+    /// without feature maps. Graphs for DeepDream read pixels minus ImageNet's mean brightness.
+    pub(super) fn of_graph(network: &Network) -> Option<Self> {
+        let named = |name: &str| network.find(name).ok().map(|_| name.to_owned());
+        let nodes = || network.nodes().iter().enumerate().rev();
+        let last_map = || {
+            // A softmax over channels is as good as flat where it is certain.
+            let dull = |op: &Op| matches!(op, Op::Input { .. } | Op::Softmax);
+            let (_, node) =
+                nodes().find(|(index, node)| network.is_map(NodeId(*index)) && !dull(&node.op))?;
+            Some(node.name.clone())
+        };
+        let before_softmax = || {
+            let (_, softmax) = nodes().find(|(_, node)| node.op == Op::Softmax)?;
+            softmax.inputs.first().map(|&input| network.node(input).name.clone())
+        };
+        let default_layer = named("mixed4c").or_else(last_map)?;
+        Some(Self {
+            preprocessing: Preprocessing { mean: 117.0, scale: 1.0 },
+            class_layer: named("softmax2_pre_activation").or_else(before_softmax),
+            channel_layer: named("mixed4d_3x3_bottleneck_pre_relu").unwrap_or_else(|| default_layer.clone()),
+            default_layer,
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Model files that are recognised, and folders of them.
+
+use reverie_dream::model::Preprocessing;
+
+use super::*;
+
+fn manifest(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+#[test]
+fn the_default_model_is_recognised_by_its_content() {
+    let model = load_file(&manifest("models/efficientnet-lite0.pth")).unwrap();
+    assert_eq!(model.id, "efficientnet-lite0");
+    assert_eq!(model.sha256, KnownModel::claimed_by("efficientnet-lite0").unwrap().sha256);
+    assert_eq!(model.preprocessing, Preprocessing { mean: 127.0, scale: 1.0 / 128.0 });
+    assert_eq!((model.default_layer.as_str(), model.channel_layer.as_str()), ("block10", "block10"));
+    let channels = |layer: &str| model.network.channels(model.network.find(layer).unwrap());
+    assert_eq!(channels(&model.default_layer), 112);
+    assert_eq!(channels(model.class_layer.as_deref().unwrap()), 1000);
+}
+
+#[test]
+fn a_graph_without_the_articles_layers_gets_usable_defaults() {
+    let model = load_file(&manifest("tests/fixtures/tiny_graph.pb")).unwrap();
+    assert_eq!(model.id, "tiny_graph");
+    assert_eq!(model.preprocessing, Preprocessing { mean: 117.0, scale: 1.0 });
+    assert_eq!(model.default_layer, "pooled");
+    assert_eq!(model.channel_layer, "pooled");
+    assert_eq!(model.class_layer.as_deref(), Some("logits"));
+}
+
+#[test]
+fn a_known_name_demands_the_known_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["inception5h.pb", "tensorflow_inception_graph.pb", "efficientnet-lite0.pth"] {
+        let path = dir.path().join(name);
+        std::fs::copy(manifest("tests/fixtures/tiny_graph.pb"), &path).unwrap();
+        let error = load_file(&path).unwrap_err();
+        let found = load_file(&manifest("tests/fixtures/tiny_graph.pb")).unwrap().sha256;
+        assert!(matches!(error, ModelError::WrongHash { .. }), "{error}");
+        let text = error.to_string();
+        let known = KnownModel::claimed_by(path.file_stem().unwrap().to_str().unwrap()).unwrap();
+        assert!(text.contains(known.sha256) && text.contains(&found), "{text}");
+    }
+}
+
+#[test]
+fn a_folder_yields_a_catalogue_or_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none");
+    let error = load_dir(&missing).unwrap_err().to_string();
+    assert!(error.contains("does not exist; run scripts/setup"), "{error}");
+    std::fs::write(dir.path().join("notes.txt"), "no model").unwrap();
+    let error = load_dir(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("run scripts/setup"), "{error}");
+
+    let graph = manifest("tests/fixtures/tiny_graph.pb");
+    for name in ["b.pb", "a.pb"] {
+        std::fs::copy(&graph, dir.path().join(name)).unwrap();
+    }
+    let catalogue = load_dir(dir.path()).unwrap();
+    assert_eq!(catalogue.ids(), ["a", "b"]);
+    assert_eq!(catalogue.default_id(), "a");
+
+    std::fs::copy(&graph, dir.path().join("a.pt")).unwrap();
+    let error = load_dir(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("both called \"a\""), "{error}");
+    std::fs::rename(dir.path().join("a.pt"), dir.path().join("c.pt")).unwrap();
+    std::fs::write(dir.path().join("c.pt"), "no graph").unwrap();
+    let error = load_dir(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("c.pt: this is not a complete TensorFlow GraphDef"), "{error}");
+}
+
+#[test]
+fn a_name_that_cannot_be_an_id_is_refused() {
+    let error = load_file(Path::new("models/my model.pb")).unwrap_err();
+    assert!(matches!(error, ModelError::Name { .. }), "{error}");
+}
+
+#[test]
+fn one_model_of_a_folder_is_loaded_by_id() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(manifest("tests/fixtures/tiny_graph.pb"), dir.path().join("tiny.pb")).unwrap();
+    std::fs::write(dir.path().join("broken.pb"), "no graph").unwrap();
+    assert_eq!(load_id(dir.path(), "tiny").unwrap().id, "tiny");
+    let error = load_id(dir.path(), "tinny").unwrap_err().to_string();
+    assert!(
+        error.starts_with("there is no model \"tinny\"") && error.ends_with("available are broken, tiny")
+    );
+    assert_eq!(load_id(&manifest("models"), "efficientnet-lite0").unwrap().default_layer, "block10");
+}
