@@ -31,11 +31,11 @@ use reverie::{
         postgres::PostgresQueue,
     },
 };
+use reverie_dream::progress::Progress;
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
     spec::{self, DreamSpec, Start},
 };
-use reverie_engine::Progress;
 use reverie_models as models;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::{

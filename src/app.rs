@@ -1,33 +1,26 @@
-//! A server put together: storage, queue, models, renderer and workers, and what the handlers see of them.
+//! A server put together: storage, queue, models, renderer, workers and routes.
 
-mod decoders;
 mod store;
 
-use std::{fs::File, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::{self, Admission},
     clock::Clock,
     config::Config,
-    http::{
-        self,
-        admission::Admission,
-        extract::{BodyLimits, JSON_WEIGHT},
-        uploads::Uploads,
-    },
-    jobs::{JobQueue, QueueError},
+    http::{self, decoders::Decoders, extract::JSON_WEIGHT, state::AppState, uploads::Uploads},
+    jobs::QueueError,
     metrics::Metrics,
     objects::{ObjectError, Objects},
-    recent::Recent,
-    worker::{self, Alive, Everywhere, Pace, Probe, Sick, Sweeper, WorkerContext, Workers},
+    worker::{self, Everywhere, Pace, Probe, Sick, Sweeper, WorkerContext, Workers},
 };
 use reverie_dream::model::Catalogue;
 use reverie_engine::{RenderError, RenderOptions, Renderer};
 use reverie_models::{self as models, ModelError};
 
-pub use decoders::Decoders;
 pub use store::migrate;
 
 /// A sick worker looks after this time whether it is well again, and then ever more seldom.
@@ -55,7 +48,7 @@ pub enum StartError {
     Queue(#[from] QueueError),
     /// The job store could not be reached for too long.
     #[error("{source}; gave up after {seconds} seconds (storage.patience_seconds)")]
-    Patience {
+    NoDatabase {
         /// As configured.
         seconds: u64,
         /// The last failure.
@@ -76,94 +69,6 @@ pub enum StartError {
     /// Start-up work was cut off.
     #[error("start-up was cut off: {0}")]
     CutOff(#[from] tokio::task::JoinError),
-}
-
-/// What handlers see. Clones are cheap and share everything.
-#[derive(Clone)]
-pub struct AppState {
-    /// Settings.
-    pub config: Arc<Config>,
-    /// Jobs.
-    pub queue: Arc<dyn JobQueue>,
-    /// Pictures.
-    pub objects: Objects,
-    /// Models.
-    pub catalogue: Arc<Catalogue>,
-    /// How long dreams take here.
-    pub pace: Arc<Pace>,
-    /// What one job may take here; see [`AppState::admission`].
-    admission: Admission,
-    /// What is known of the workers of all processes.
-    everywhere: Arc<Everywhere>,
-    /// Numbers for whoever runs the service.
-    pub metrics: Arc<Metrics>,
-    /// Source of timestamps.
-    pub clock: Clock,
-    /// The memory that request bodies may take.
-    pub uploads: Uploads,
-    /// Memory for the pictures that are decoded at the same time.
-    pub decoders: Decoders,
-    alive: Alive,
-    draining: CancellationToken,
-    /// Whether something could be written to the job store lately.
-    written: Arc<Recent>,
-}
-
-impl AppState {
-    /// Whether the job store answers, and takes writes or did so a moment ago.
-    ///
-    /// # Errors
-    /// The reason why not, in words.
-    pub async fn check_queue(&self) -> Result<(), String> {
-        self.queue.ping().await.map_err(|error| error.to_string())?;
-        self.written.ask(false, async { self.queue.probe().await.map_err(|error| error.to_string()) }).await
-    }
-
-    /// Whether the server is stopping.
-    pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
-    }
-
-    /// Waits until the server is stopping: whoever keeps a client waiting answers then.
-    pub async fn draining(&self) {
-        self.draining.cancelled().await;
-    }
-
-    /// Number of workers of this process that are able to take jobs.
-    pub fn workers_alive(&self) -> usize {
-        self.alive.count()
-    }
-
-    /// Number of workers that share the queue, in all processes.
-    pub fn workers_everywhere(&self) -> usize {
-        self.workers_alive().max(self.everywhere.workers())
-    }
-
-    /// Whether this process is to work on jobs, and not only to accept them.
-    pub fn is_to_work(&self) -> bool {
-        self.config.worker.count > 0
-    }
-
-    /// What the body of a client's request may take.
-    pub fn body_limits(&self, client: Option<IpAddr>) -> BodyLimits {
-        let limits = &self.config.limits;
-        BodyLimits {
-            body: limits.max_body_bytes,
-            json: limits.max_json_bytes,
-            uploads: self.uploads.clone(),
-            client,
-        }
-    }
-
-    /// What one job may take: where this process has no workers and no limit is configured, as much memory as there
-    /// is on each of the machines that have some.
-    pub fn admission(&self) -> Admission {
-        let here = self.is_to_work() || self.config.limits.max_job_memory_mb.is_some();
-        match self.everywhere.memory() {
-            Some(memory) if !here => self.admission.with_memory(memory),
-            _ => self.admission,
-        }
-    }
 }
 
 /// A server without its socket.
@@ -251,7 +156,7 @@ impl App {
             config.limits.max_uploads_mb,
             config.limits.max_body_bytes.saturating_mul(JSON_WEIGHT),
         );
-        let decoders = Decoders::new(&config.limits, http::admission::memory_here());
+        let decoders = Decoders::new(&config.limits, admission::memory_here());
         let state = AppState {
             config: Arc::new(config),
             queue,

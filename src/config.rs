@@ -3,6 +3,7 @@
 //! Everything is checked before anything is started, and every mistake is reported at once under its name,
 //! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
 
+mod database_url;
 mod operating;
 mod s3;
 mod server;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
+pub use database_url::{PostgresUrl, UrlError};
 pub use operating::{RetentionConfig, TelemetryConfig};
 pub use s3::{Place, S3Config};
 pub use server::ServerConfig;

@@ -8,6 +8,7 @@
 //! Imports point one way: nothing imports [`http`], and only [`render`] knows libtorch.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod admission;
 pub mod app;
 pub mod cli;
 pub mod clock;

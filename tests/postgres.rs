@@ -9,9 +9,9 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use common::{catalogue, client::DEADLINE, postgres::cluster};
 use reverie::{
     clock::Clock,
+    config::PostgresUrl,
     jobs::{
-        Crew, JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue,
-        postgres::{PostgresQueue, PostgresUrl},
+        Crew, JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue, postgres::PostgresQueue,
     },
 };
 use reverie_dream::spec::{self, DreamSpec, Precision};

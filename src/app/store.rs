@@ -1,4 +1,4 @@
-//! Opening the job store that the configuration names, with patience for one that is just being started.
+//! Opening the job store that the configuration names, and waiting for one that is just being started.
 
 use std::{
     fs::{File, TryLockError},
@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use backon::{ExponentialBuilder, Retryable};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::StartError;
@@ -49,7 +50,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, Start
         Database::Postgres(url) => {
             let connections = config.storage.connections;
             let open = || PostgresQueue::open(url, connections, options.clone());
-            let queue = patiently(config.storage.patience, open).await?;
+            let queue = retry_with_backoff(config.storage.patience, open).await?;
             Ok(Opened { queue: Arc::new(queue), lock: None })
         }
     }
@@ -71,7 +72,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
         }
         Database::Postgres(url) => {
             let migrate = || PostgresQueue::migrate(url, &options);
-            let changed = patiently(config.storage.patience, migrate).await?;
+            let changed = retry_with_backoff(config.storage.patience, migrate).await?;
             let mut lines = vec![format!("the schema of the database {url} is up to date")];
             for (setting, old, new) in changed {
                 lines.push(format!(
@@ -92,25 +93,23 @@ fn options(config: &Config, clock: &Clock) -> QueueOptions {
     }
 }
 
-/// Tries again, ever more seldom, while a database server cannot be reached and `patience` lasts.
-async fn patiently<T, F>(patience: Duration, attempt: impl Fn() -> F) -> Result<T, StartError>
+/// Tries again, ever more seldom, while a database server cannot be reached and `timeout` is not over.
+async fn retry_with_backoff<T, F>(timeout: Duration, attempt: impl Fn() -> F) -> Result<T, StartError>
 where
     F: Future<Output = Result<T, QueueError>>,
 {
-    let end = Instant::now() + patience;
-    let mut rest = FIRST_REST;
-    loop {
-        let error = match attempt().await {
-            Err(error) if error.is_down() => error,
-            outcome => return Ok(outcome?),
-        };
-        if Instant::now() + rest > end {
-            return Err(StartError::Patience { seconds: patience.as_secs(), source: error });
-        }
-        warn!(%error, "the start waits for the database");
-        sleep(rest).await;
-        rest = (rest * 2).min(LONGEST_REST);
-    }
+    let backoff =
+        ExponentialBuilder::new().with_min_delay(FIRST_REST).with_max_delay(LONGEST_REST).without_max_times();
+    let end = Instant::now() + timeout;
+    let outcome = attempt
+        .retry(backoff)
+        .when(|error| error.is_down() && Instant::now() < end)
+        .notify(|error, _| warn!(%error, "the start waits for the database"))
+        .await;
+    outcome.map_err(|error| match error {
+        source if source.is_down() => StartError::NoDatabase { seconds: timeout.as_secs(), source },
+        error => error.into(),
+    })
 }
 
 /// Claims the storage folder for this process; the lock goes with the process, however it ends.

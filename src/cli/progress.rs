@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use reverie_engine::Progress;
+use reverie_dream::progress::Progress;
 
 /// Steps of the bar; fine enough to move with every iteration.
 const STEPS: u64 = 1000;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::database_url::PostgresUrl;
 use super::{Fields, Place, StorageConfig, folder, s3, seconds, text};
-use crate::jobs::postgres::PostgresUrl;
 
 /// Where jobs are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

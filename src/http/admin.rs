@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::state::AppState;
 use super::{
     connections::Connections,
     error::{self, ApiError},
@@ -31,7 +32,6 @@ use super::{
     listen::{self, Patience},
     metrics, problem,
 };
-use crate::app::AppState;
 
 /// How long answers under way may take at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use axum::{
 use ipnet::IpNet;
 
 use super::caller::{forwarded_for, is_trusted, parts};
-use crate::app::AppState;
+use super::state::AppState;
 
 /// Put before each path in an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

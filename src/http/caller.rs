@@ -13,7 +13,7 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use crate::app::AppState;
+use super::state::AppState;
 
 /// The de facto header, which most proxies send.
 const X_FORWARDED_FOR: &str = "x-forwarded-for";

@@ -11,11 +11,9 @@ use axum::{
 };
 use tracing::{error, warn};
 
-use super::{
-    admission::Prediction,
-    problem::{Problem, kind_uri, render},
-};
+use super::problem::{Problem, kind_uri, render};
 use crate::{
+    admission::{Prediction, Refusal},
     clock::Timestamp,
     jobs::{JobState, QueueError},
     objects::{ObjectError, ObjectKey},
@@ -269,6 +267,15 @@ impl ApiError {
             // Someone has to make room, or the sweeper does.
             Self::StorageFull => Some(60),
             _ => None,
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(mistake) => Self::Invalid(vec![mistake]),
+            Refusal::TooMuchWork(prediction) => Self::TooMuchWork(prediction),
         }
     }
 }

@@ -22,13 +22,11 @@ use super::{
     contract::{Internal, JobEvent, NotFound, Unavailable},
     error::ApiError,
     named::Named,
+    state::AppState,
     view::{eta, view},
     wait::Follower,
 };
-use crate::{
-    app::AppState,
-    jobs::{Job, JobState, QueueError},
-};
+use crate::jobs::{Job, JobState, QueueError};
 
 /// A line now and then shows that both ends are there; proxies cut connections that are silent for long.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::warn;
 use utoipa::ToSchema;
 
-use crate::app::AppState;
+use super::state::AppState;
 
 /// A store that takes longer than this to answer is as good as none; probes give up soon after.
 pub const CHECK_TIME: Duration = Duration::from_secs(2);

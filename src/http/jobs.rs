@@ -13,11 +13,11 @@ use super::{
     error::ApiError,
     named::Named,
     none_match,
+    state::AppState,
     view::{JobView, describe, eta, job_etag, show},
     wait::{self, Preference},
 };
 use crate::{
-    app::AppState,
     jobs::{Job, JobId, JobState, QueueError},
     objects::ObjectKey,
 };

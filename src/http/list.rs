@@ -17,10 +17,10 @@ use super::{
     base::Base,
     contract::{Internal, Invalid, Unavailable},
     error::ApiError,
+    state::AppState,
     view::{JobView, eta, view},
 };
 use crate::{
-    app::AppState,
     clock::Timestamp,
     jobs::{JobState, PageStart},
 };

@@ -11,9 +11,9 @@ use axum::{
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::state::AppState;
 use super::{error::ApiError, health::CHECK_TIME};
 use crate::{
-    app::AppState,
     jobs::QueueError,
     metrics::{MEDIA_TYPE, QueueNow},
 };

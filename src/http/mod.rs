@@ -2,7 +2,6 @@
 //! [`error`] knows how an error becomes a response.
 
 pub mod admin;
-pub mod admission;
 mod base;
 mod bodiless;
 mod body;
@@ -11,6 +10,7 @@ mod caller;
 mod compress;
 pub mod connections;
 pub mod contract;
+pub mod decoders;
 mod envelope;
 pub mod error;
 mod events;
@@ -26,6 +26,7 @@ mod named;
 mod preview;
 mod problem;
 mod result;
+pub mod state;
 mod submit;
 pub mod uploads;
 mod view;
@@ -51,9 +52,10 @@ use tracing::{
     info, info_span,
 };
 
-use crate::{app::AppState, telemetry};
+use crate::telemetry;
 use caller::Caller;
 use hosts::Gate;
+use state::AppState;
 
 /// All routes, ready to be served.
 pub fn router(state: AppState) -> Router {

@@ -6,8 +6,8 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::state::AppState;
 use super::{base::Base, contract::NotFound, error::ApiError, named::Named};
-use crate::app::AppState;
 use reverie_dream::model::Model;
 use reverie_graph::LayerInfo;
 

@@ -11,12 +11,10 @@ use super::{
     error::ApiError,
     named::Named,
     none_match,
+    state::AppState,
     view::{eta, poll_after},
 };
-use crate::{
-    app::AppState,
-    objects::{ObjectError, ObjectKey},
-};
+use crate::objects::{ObjectError, ObjectKey};
 use reverie_dream::digest;
 
 /// Look at the dream so far

@@ -5,7 +5,7 @@
 use axum::{body::Body, extract::Request, http::header, middleware::Next, response::Response};
 use serde::Serialize;
 
-use super::admission::Prediction;
+use crate::admission::Prediction;
 use crate::jobs::{Job, JobError, JobState};
 use reverie_fields::FieldError;
 

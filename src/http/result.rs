@@ -14,10 +14,10 @@ use super::{
     error::ApiError,
     named::Named,
     none_match,
+    state::AppState,
     view::{eta, poll_after},
 };
 use crate::{
-    app::AppState,
     jobs::{Job, JobResult, JobState},
     objects::{ObjectError, ObjectKey},
 };

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use tracing::{Instrument, Span, error, info};
 
 use super::{
-    admission,
     base::Base,
     boundary,
     caller::Caller,
@@ -25,14 +24,14 @@ use super::{
     },
     error::ApiError,
     extract::{self, Intake},
+    state::AppState,
     uploads::Share,
     view::{self, JobView},
     wait::{self, Preference},
     wishes::{self, Wishes},
 };
 use crate::{
-    app::AppState,
-    jobs::{Idempotency, Job, JobId, NewJob, QueueError},
+    jobs::{Forecast, Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
     telemetry, worker,
 };
@@ -219,7 +218,7 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
     let forecast = match &wishes.key {
         // It was admitted when it came first.
         Some(key) if state.queue.with_key(key).await?.is_some() => None,
-        _ => Some(admission::admit(state, &spec, size).await?),
+        _ => Some(predict(state, &spec, size).await?),
     };
     // Whoever gives two deadlines gets the earlier.
     options.deadline = options.deadline.into_iter().chain(wishes.deadline).min();
@@ -326,4 +325,13 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
     };
     info!(job = %known.id, "a request was repeated");
     Ok(Accepted { job: known, replayed: true })
+}
+
+/// Predicts what a dream takes, and refuses what would fail or take too much.
+async fn predict(state: &AppState, spec: &spec::DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
+    let model = state.catalogue.get(&spec.model).cloned();
+    let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
+    let (admission, pace, spec) = (state.admission(), Arc::clone(&state.pace), spec.clone());
+    let checking = tokio::task::spawn_blocking(move || admission.check(&pace, &model, &spec, size));
+    Ok(checking.await.map_err(ApiError::internal)??)
 }

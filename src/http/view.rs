@@ -8,14 +8,14 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::state::AppState;
 use super::{base::Base, problem::Problem};
 use crate::{
-    app::AppState,
     clock::Timestamp,
     jobs::{Job, JobId, JobState, UNKNOWN_SECONDS},
 };
+use reverie_dream::progress::Progress;
 use reverie_dream::spec::DreamSpec;
-use reverie_engine::Progress;
 
 /// Clients are asked to look again after at least and at most so many seconds.
 const POLL_SECONDS: (f64, f64) = (1.0, 5.0);

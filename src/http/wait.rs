@@ -12,10 +12,8 @@ use axum::{
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::ApiError;
-use crate::{
-    app::AppState,
-    jobs::{ChangeListener, Job, JobId},
-};
+use super::state::AppState;
+use crate::jobs::{ChangeListener, Job, JobId};
 
 /// Longest wait: proxies on the way tend to give up after a minute.
 const MAX_WAIT: u64 = 60;

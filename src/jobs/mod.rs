@@ -30,8 +30,8 @@ pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, Facts, Impossible, JobState, UnknownState};
 
 use crate::{clock::Timestamp, telemetry::TraceParent};
+use reverie_dream::progress::Progress;
 use reverie_dream::spec::{DreamSpec, Precision};
-use reverie_engine::Progress;
 
 /// Identity of a job: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -15,7 +15,6 @@ mod desk;
 mod hints;
 mod tidy;
 mod upkeep;
-mod url;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +25,6 @@ use uuid::Uuid;
 
 use desk::PostgresDesk;
 use hints::Hints;
-pub use url::{PostgresUrl, UrlError};
 
 use super::{
     Beat, Claim, Counts, Crew, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState,
@@ -36,9 +34,12 @@ use super::{
     row, sql,
     unreadable::Unreadable,
 };
-use crate::clock::{Clock, Timestamp};
+use crate::{
+    clock::{Clock, Timestamp},
+    config::PostgresUrl,
+};
+use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
-use reverie_engine::Progress;
 
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
 const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");

@@ -11,8 +11,8 @@ use super::{
     PageStart, Signals, fault::Fault,
 };
 use crate::clock::{Clock, Timestamp};
+use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
-use reverie_engine::Progress;
 
 /// Limits and times of a queue; the same for all processes that share a store.
 #[derive(Clone, Debug)]

@@ -33,8 +33,8 @@ use super::{
     unreadable::Unreadable,
 };
 use crate::clock::{Clock, Timestamp};
+use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
-use reverie_engine::Progress;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 

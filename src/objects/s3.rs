@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{
@@ -14,7 +15,7 @@ use object_store::{
     prefix::PrefixStore,
     signer::{SignedUrlOptions, Signer},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::{ObjectError, PROBE, error};
@@ -92,28 +93,29 @@ impl S3 {
         Ok((s3, Arc::new(PrefixStore::new(store, prefix))))
     }
 
-    /// Waits until the bucket can be listed and written to, for `patience` at most. What waiting cannot mend ends it
+    /// Waits until the bucket can be listed and written to, for `timeout` at most. What waiting cannot mend ends it
     /// at once.
-    pub async fn ready(&self, store: &dyn ObjectStore, patience: Duration) -> Result<(), ObjectError> {
-        let began = Instant::now();
-        let mut wait = WAITS.0;
-        loop {
-            let tried = async {
-                store.list_with_delimiter(None).await?;
-                store.put(&Path::from(PROBE), Bytes::from_static(b"reverie").into()).await
-            };
-            let Err(source) = tried.await else { return Ok(()) };
-            let (place, reason) = (self.place.clone(), error::reason(&source));
-            if error::is_refusal(&source) {
-                return Err(ObjectError::Refused { place, reason });
-            }
-            if began.elapsed() + wait >= patience {
-                return Err(ObjectError::Away { place, reason });
-            }
-            warn!(reason, "{place} cannot be reached; it is tried again");
-            sleep(wait).await;
-            wait = (wait * 2).min(WAITS.1);
-        }
+    pub async fn ready(&self, store: &dyn ObjectStore, timeout: Duration) -> Result<(), ObjectError> {
+        let attempt = async || {
+            store.list_with_delimiter(None).await?;
+            store.put(&Path::from(PROBE), Bytes::from_static(b"reverie").into()).await
+        };
+        let backoff =
+            ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).without_max_times();
+        let end = Instant::now() + timeout;
+        let outcome = attempt
+            .retry(backoff)
+            .when(|source| !error::is_refusal(source) && Instant::now() < end)
+            .notify(|source, _| {
+                warn!(reason = error::reason(source), "{} cannot be reached; trying again", self.place);
+            })
+            .await;
+        let Err(source) = outcome else { return Ok(()) };
+        let (place, reason) = (self.place.clone(), error::reason(&source));
+        Err(match error::is_refusal(&source) {
+            true => ObjectError::Refused { place, reason },
+            false => ObjectError::Away { place, reason },
+        })
     }
 
     /// Whether the store takes a blob, or did so a moment ago; where it has to be `now`, a moment ago does not count.

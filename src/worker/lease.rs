@@ -20,7 +20,8 @@ use crate::{
     jobs::{CancelListener, JobQueue, JobState, Lease, QueueError, Rescue, Rescued},
     metrics::Metrics,
 };
-use reverie_engine::{CancelFlag, Progress};
+use reverie_dream::progress::Progress;
+use reverie_engine::CancelFlag;
 
 /// Progress is written at most this often: seldom enough for the disk, often enough for a progress bar.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);

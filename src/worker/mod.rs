@@ -3,14 +3,17 @@
 //! A claim is one short statement; nothing of the database is held during a render. Worker ids are new with
 //! every start, so nothing can be mistaken for the work of an earlier process.
 
+mod attempt;
 mod calibrate;
 mod crew;
-mod insist;
+mod error;
 mod lease;
 mod octaves;
 mod pace;
 mod probe;
+mod retry;
 mod run;
+mod settle;
 mod sweep;
 
 use std::{

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reverie::jobs::postgres::PostgresUrl;
+use reverie::config::PostgresUrl;
 use sqlx::{Connection, Executor, PgConnection};
 
 /// Nothing here takes this long, even on a busy machine.

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use reverie::{
-    app::{App, AppState},
+    app::App,
     clock::Clock,
     config::Config,
     http::{
@@ -12,6 +12,7 @@ use reverie::{
         connections::Connections,
         hosts::Gate,
         listen::{self, Patience},
+        state::AppState,
     },
     jobs::{QueueOptions, sqlite::SqliteQueue},
 };

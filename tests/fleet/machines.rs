@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-use reverie::jobs::postgres::PostgresUrl;
+use reverie::config::PostgresUrl;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 

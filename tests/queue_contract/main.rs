@@ -19,15 +19,15 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use reverie::{
     clock::{Clock, Timestamp},
+    config::PostgresUrl,
     jobs::{
         Claim, Counts, Event, FailureKind, Finished, Forecast, Job, JobError, JobId, JobOptions, JobQueue,
-        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue,
-        postgres::{PostgresQueue, PostgresUrl},
+        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, postgres::PostgresQueue,
         sqlite::SqliteQueue,
     },
 };
+use reverie_dream::progress::Progress;
 use reverie_dream::spec::{self, DreamSpec, Precision};
-use reverie_engine::Progress;
 use reverie_graph::Op;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::task::JoinSet;

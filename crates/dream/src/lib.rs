@@ -3,6 +3,7 @@
 //! - [`digest`]: SHA-256 as people write it.
 //! - [`model`]: a network with what is known of it, and the catalogue of models.
 //! - [`spec`]: everything that determines a dream, read from what a person wrote, with every mistake reported at once.
+//! - [`progress`]: how far a dream has come.
 //! - [`plan`]: octaves, tiles, work and memory of a dream. The engine follows these plans.
 //!
 //! Nothing here touches a pixel, libtorch, a file or the network.
@@ -11,4 +12,5 @@
 pub mod digest;
 pub mod model;
 pub mod plan;
+pub mod progress;
 pub mod spec;

@@ -52,33 +52,11 @@ pub use library::Kernels;
 use reverie_dream::{
     model::Model,
     plan::TooManyPixels,
+    progress::Progress,
     spec::{DreamSpec, Precision},
 };
 use reverie_graph::{ShapeError, UnknownLayer};
 use reverie_picture::PictureError;
-
-/// How far a render has come; also the `progress` of a job in the API.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Progress {
-    /// Share of the whole work done, 0 to 1, weighted by the pixels of each octave.
-    pub fraction: f64,
-    /// Octave at work, counted from 1.
-    pub octave: u32,
-    /// Octaves in this render: fewer than the spec's where the image is small.
-    pub octaves: u32,
-    /// Finished gradient steps of this octave.
-    pub iteration: u32,
-    /// Gradient steps per octave.
-    pub iterations: u32,
-    /// Gradient steps per second in this octave.
-    #[serde(default)]
-    pub iterations_per_second: f64,
-    /// Objective before the last step: the mean over tiles, weighted by their pixels.
-    pub score: f64,
-    /// Share of the whole work that an earlier attempt had done, and this one went on after; mostly 0.
-    #[serde(default)]
-    pub resumed_from: f64,
-}
 
 /// Tells a running render to stop; checked between tiles.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{super::Failure, output};
+use super::{super::Failure, files};
 use reverie_dream::digest;
 use reverie_dream::{model::Model, spec};
 use reverie_engine::Recipe;
@@ -35,13 +35,13 @@ impl Source {
     pub(super) fn is(&self, other: &Metadata, path: &Path) -> bool {
         let own = match self {
             #[cfg(unix)]
-            Self::Stdin => output::metadata_of(&io::stdin()),
+            Self::Stdin => files::metadata_of(&io::stdin()),
             #[cfg(not(unix))]
             Self::Stdin => None,
             Self::File(own) => fs::metadata(own).ok(),
         };
         let Some(own) = own.filter(Metadata::is_file) else { return false };
-        match (output::identity(&own), output::identity(other), self) {
+        match (files::identity(&own), files::identity(other), self) {
             (Some(own), Some(other), _) => own == other,
             (_, _, Self::File(own)) => {
                 fs::canonicalize(own).is_ok_and(|own| Ok(own) == fs::canonicalize(path).map_err(drop))

@@ -4,6 +4,7 @@
 //! can be mixed with options; an option wins over the file. The picture may go to standard output, so that everything that
 //! is for people goes to stderr.
 
+mod files;
 mod input;
 mod options;
 mod output;

@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::{super::Failure, input::Source};
+use super::{super::Failure, files, input::Source};
 use reverie_dream::spec::Format;
 
 /// A place for the dream that may be used; nothing is open yet.
@@ -119,8 +119,8 @@ impl Target {
         match &self.kind {
             Kind::Stdout => true,
             Kind::Special(path) => {
-                let ours = stdout_metadata().as_ref().and_then(identity);
-                ours.is_some() && ours == fs::metadata(path).ok().as_ref().and_then(identity)
+                let ours = stdout_metadata().as_ref().and_then(files::identity);
+                ours.is_some() && ours == fs::metadata(path).ok().as_ref().and_then(files::identity)
             }
             Kind::File { .. } => false,
         }
@@ -219,27 +219,7 @@ fn ending(name: &str) -> Option<Format> {
 /// What standard output is.
 fn stdout_metadata() -> Option<Metadata> {
     #[cfg(unix)]
-    return metadata_of(&io::stdout());
+    return files::metadata_of(&io::stdout());
     #[cfg(not(unix))]
     None
-}
-
-/// What an open file is, without opening it again: that would wait at a pipe.
-#[cfg(unix)]
-pub(super) fn metadata_of(open: &impl std::os::fd::AsFd) -> Option<Metadata> {
-    File::from(open.as_fd().try_clone_to_owned().ok()?).metadata().ok()
-}
-
-/// Device and inode, which two names of one file share.
-pub(super) fn identity(file: &Metadata) -> Option<(u64, u64)> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        Some((file.dev(), file.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        None
-    }
 }

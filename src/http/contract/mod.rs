@@ -17,7 +17,7 @@ pub use responses::*;
 pub use schemas::*;
 
 use super::{error::ApiError, events, health, jobs, list, models, preview, result, submit};
-use crate::app::AppState;
+use crate::http::state::AppState;
 
 /// A small picture for the examples, as a data URI.
 pub const EXAMPLE_IMAGE: &str = include_str!("example.txt");

@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::PostgresUrl;
+use crate::config::PostgresUrl;
 use crate::{
     clock::{Clock, Timestamp},
     jobs::{QueueError, QueueOptions, change::millis, schema},

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::{ConstantBuilder, Retryable};
 use sqlx::{PgConnection, PgPool, Row};
 use tokio::time::timeout;
 
@@ -22,8 +23,8 @@ const LOCK: i64 = i64::from_be_bytes(*b"\0reverie");
 
 /// How often a commit is tried that fails because of the connection, and the rest in between. Whether an earlier one
 /// was done does not matter: a row that is there is found again.
-const TRIES: u32 = 3;
-const REST: Duration = Duration::from_millis(200);
+const RETRIES: usize = 2;
+const REST: Duration = Duration::from_millis(300);
 
 /// All tries together take so long at most: whoever waits for the commit is not there any longer.
 const PATIENCE: Duration = Duration::from_millis(4500);
@@ -37,16 +38,8 @@ pub(super) struct PostgresDesk {
 #[async_trait]
 impl Desk for PostgresDesk {
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
-        let trying = async {
-            let mut tries = 1;
-            loop {
-                match self.try_commit(jobs).await {
-                    Err(error) if error.is_down() && tries < TRIES => tokio::time::sleep(REST * tries).await,
-                    outcome => return outcome,
-                }
-                tries += 1;
-            }
-        };
+        let again = ConstantBuilder::new().with_delay(REST).with_max_times(RETRIES);
+        let trying = (|| self.try_commit(jobs)).retry(again).when(QueueError::is_down);
         timeout(PATIENCE, trying).await.unwrap_or(Err(QueueError::Store(sqlx::Error::PoolTimedOut)))
     }
 }

@@ -67,7 +67,7 @@ impl FromStr for PostgresUrl {
 
 impl PostgresUrl {
     /// For the driver. What the address leaves out comes from the usual `PG…` variables and the password file.
-    pub(super) fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
+    pub fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
         PgConnectOptions::from_str(&self.0)
     }
 }

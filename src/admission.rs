@@ -4,8 +4,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::ApiError;
-use crate::{app::AppState, config::LimitsConfig, jobs::Forecast, worker::Pace};
+use crate::{config::LimitsConfig, jobs::Forecast, worker::Pace};
 use reverie_dream::{
     model::Model,
     plan::{Plan, PlanError},
@@ -112,26 +111,37 @@ impl std::fmt::Display for Prediction {
     }
 }
 
-/// Predicts what `spec` makes of a picture of `size` (height, width), and whether that may be.
-///
-/// # Errors
-/// [`ApiError::Invalid`] for what would fail, [`ApiError::TooMuchWork`] for what takes too much.
-pub async fn admit(state: &AppState, spec: &DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
-    let model = state.catalogue.get(&spec.model).cloned();
-    let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
-    let admission = state.admission();
-    let plan = Plan::of(spec, &model.network, size, admission.max_pixels);
-    let plan = plan.map_err(|error| impossible(spec, size, error))?;
-    check_format(spec, &plan)?;
-    let forecast = forecast(&state.pace, spec, &plan);
-    if admission.allows(&forecast) {
-        return Ok(forecast);
+/// Why a dream is not accepted.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It would fail: the mistake, with its pointer in the request.
+    Invalid(FieldError),
+    /// It would take more than one job may.
+    TooMuchWork(Box<Prediction>),
+}
+
+impl Admission {
+    /// Predicts what `spec` makes of a picture of `size` (height, width), and whether that may be. One plan takes a
+    /// fraction of a millisecond, the search for the largest size that fits some dozens of them: not for an async thread.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub fn check(
+        &self,
+        pace: &Pace,
+        model: &Model,
+        spec: &DreamSpec,
+        size: (u32, u32),
+    ) -> Result<Forecast, Refusal> {
+        let plan = Plan::of(spec, &model.network, size, self.max_pixels);
+        let plan = plan.map_err(|error| Refusal::Invalid(impossible(spec, size, error)))?;
+        check_format(spec, &plan)?;
+        let forecast = forecast(pace, spec, &plan);
+        if self.allows(&forecast) {
+            return Ok(forecast);
+        }
+        Err(Refusal::TooMuchWork(Box::new(refuse(self, pace, model, spec, size, forecast))))
     }
-    // One plan takes a fraction of a millisecond, a search for the largest size some dozens of them.
-    let (state, spec) = (state.clone(), spec.clone());
-    let search = move || refuse(&admission, &state.pace, &model, &spec, size, forecast);
-    let refusal = tokio::task::spawn_blocking(search).await.map_err(ApiError::internal)?;
-    Err(ApiError::TooMuchWork(Box::new(refusal)))
 }
 
 fn forecast(pace: &Pace, spec: &DreamSpec, plan: &Plan) -> Forecast {
@@ -166,14 +176,14 @@ fn refuse(
 }
 
 /// Whether the finished dream can be written in the format that was asked for.
-fn check_format(spec: &DreamSpec, plan: &Plan) -> Result<(), ApiError> {
+fn check_format(spec: &DreamSpec, plan: &Plan) -> Result<(), Refusal> {
     let &(height, width) = plan.octaves.last().unwrap_or(&(0, 0));
     let written = spec.encoding().check_size(width.unsigned_abs(), height.unsigned_abs());
-    written.map_err(|error| ApiError::Invalid(vec![FieldError::new("/spec/format", error.to_string())]))
+    written.map_err(|error| Refusal::Invalid(FieldError::new("/spec/format", error.to_string())))
 }
 
 /// What would fail later is a mistake in the request now.
-fn impossible(spec: &DreamSpec, (height, width): (u32, u32), error: PlanError) -> ApiError {
+fn impossible(spec: &DreamSpec, (height, width): (u32, u32), error: PlanError) -> FieldError {
     let start = if spec.noise.is_some() { "/spec/noise" } else { "/image" };
     let begins_beyond = |limit| u64::from(width) * u64::from(height) > limit;
     let (pointer, detail) = match &error {
@@ -194,5 +204,5 @@ fn impossible(spec: &DreamSpec, (height, width): (u32, u32), error: PlanError) -
         PlanError::Shape(_) => (start, error.to_string()),
         PlanError::Layer(_) => ("/spec/objectives", error.to_string()),
     };
-    ApiError::Invalid(vec![FieldError::new(pointer, detail)])
+    FieldError::new(pointer, detail)
 }

@@ -1,0 +1,211 @@
+//! One attempt at a job: fetch the input, render, store the dream, while a heartbeat keeps the lease.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error};
+
+use super::{
+    WorkerContext,
+    error::AttemptError,
+    lease::{Keeper, StopReason},
+    octaves,
+    retry::retry_while_away,
+};
+use crate::{
+    jobs::{Finished, Job, JobResult, Lease, QueueError},
+    objects::{ObjectError, ObjectKey},
+};
+use reverie_dream::{
+    digest,
+    model::Model,
+    progress::Progress,
+    spec::{DreamSpec, Precision},
+};
+use reverie_engine::{CancelFlag, FinishedOctave, RenderError, RenderRequest, Rendered, Renderer};
+
+/// Finished octaves that may wait to be stored.
+const OCTAVES: usize = 1;
+
+/// Where a render reports to.
+struct Reports {
+    progress: watch::Sender<Option<Progress>>,
+    octaves: mpsc::Sender<FinishedOctave>,
+}
+
+/// Makes and stores the dream while the keeper keeps the job.
+pub(super) async fn attempt(
+    context: &WorkerContext,
+    renderer: &Renderer,
+    job: &Job,
+    lease: Lease,
+    give_up: &CancellationToken,
+    reason: &OnceLock<StopReason>,
+) -> Result<Finished, AttemptError> {
+    let (progress, seen) = watch::channel(None);
+    let flag = CancelFlag::default();
+    let keeper = Keeper {
+        queue: &*context.queue,
+        lease,
+        every: context.lease / 3,
+        progress: seen.clone(),
+        canceled: context.queue.signals().listen(job.id),
+        deadline: job.deadline_at,
+        give_up,
+        flag: flag.clone(),
+        reason,
+    };
+    let work = async {
+        let (octaves, finished) = mpsc::channel(OCTAVES);
+        let rendering = render(context, renderer, job, lease, Reports { progress, octaves }, flag.clone());
+        let (rendered, ()) =
+            tokio::join!(rendering, octaves::keep(&context.queue, &context.objects, lease, finished));
+        let rendered = match rendered {
+            Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
+            rendered => rendered?,
+        };
+        let last = *seen.borrow();
+        let finished = store(context, job, lease, rendered, last, &flag).await?;
+        Ok(finished)
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = keeper.keep() => Err(AttemptError::LeaseLost),
+    }
+}
+
+/// Finds out whose fault it is that a render failed.
+async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError) -> AttemptError {
+    if !error.may_be_the_devices() {
+        return error.into();
+    }
+    let checked = match &context.probe {
+        Some(probe) => probe.check(renderer).await,
+        // Without one there is only what cannot be a job's fault.
+        None if matches!(error, RenderError::Stopped) => return AttemptError::Sick(error),
+        None => Ok(()),
+    };
+    match checked {
+        Ok(()) => error.into(),
+        Err(sick) => {
+            error!(%error, %sick, "the device is sick");
+            AttemptError::Sick(error)
+        }
+    }
+}
+
+/// Fetches the input and has the dream rendered.
+async fn render(
+    context: &WorkerContext,
+    renderer: &Renderer,
+    job: &Job,
+    lease: Lease,
+    reports: Reports,
+    cancel: CancelFlag,
+) -> Result<Rendered, AttemptError> {
+    let model: Arc<Model> = context
+        .catalogue
+        .get(&job.spec.model)
+        .cloned()
+        .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
+    let metrics = Arc::clone(&context.metrics);
+    let precision = precision(context, renderer, job, lease).await?;
+    let input = match job.spec.noise {
+        Some(_) => None,
+        None => Some(
+            retry_while_away(context, &cancel, 0, || context.objects.get(ObjectKey::Input(job.id))).await?,
+        ),
+    };
+    let mask = match job.spec.mask {
+        Some(_) => Some(
+            retry_while_away(context, &cancel, 0, || context.objects.get(ObjectKey::Mask(job.id))).await?,
+        ),
+        None => None,
+    };
+    let on_progress = Box::new(move |now: Progress| {
+        metrics.stepped();
+        // JSON has no way to write a score that is not finite.
+        if now.score.is_finite() && now.fraction.is_finite() {
+            reports.progress.send_replace(Some(now));
+        }
+    });
+    let octaves = reports.octaves;
+    // Where storing is slower than dreaming, an octave is left out: the next one is worth more.
+    let on_octave = Box::new(move |finished| drop(octaves.try_send(finished)));
+    let request = RenderRequest {
+        model,
+        spec: DreamSpec { precision, ..job.spec.clone() },
+        input,
+        mask,
+        resume: octaves::resume(&context.objects, job.id).await,
+        on_progress,
+        on_octave: Some(on_octave),
+        cancel,
+    };
+    let outcome = renderer.submit(request)?.await;
+    Ok(outcome.unwrap_or(Err(RenderError::Stopped))?)
+}
+
+/// What the job computes with. What `auto` means depends on the machine, and every attempt has to give the same bytes:
+/// so the first one decides for all.
+async fn precision(
+    context: &WorkerContext,
+    renderer: &Renderer,
+    job: &Job,
+    lease: Lease,
+) -> Result<Precision, AttemptError> {
+    match (job.spec.precision, job.precision) {
+        (Precision::Auto, Some(decided)) => Ok(decided),
+        (Precision::Auto, None) => {
+            let renderer = renderer.clone();
+            let here = tokio::task::spawn_blocking(move || renderer.precision(Precision::Auto)).await;
+            let here = here.map_err(|cut| RenderError::Engine(cut.to_string()))??;
+            Ok(context.queue.decide_precision(lease, here).await?)
+        }
+        (named, _) => Ok(named),
+    }
+}
+
+/// Stores the dream; it belongs to nobody until the job is completed with it.
+async fn store(
+    context: &WorkerContext,
+    job: &Job,
+    lease: Lease,
+    rendered: Rendered,
+    progress: Option<Progress>,
+    cancel: &CancelFlag,
+) -> Result<Finished, AttemptError> {
+    let Rendered { image, width, height, score, notes, render_seconds, .. } = rendered;
+    let result = JobResult {
+        lease: lease.token,
+        media_type: job.spec.format.media_type().into(),
+        width,
+        height,
+        score,
+        size: image.len() as u64,
+        sha256: digest::sha256(&image),
+        notes,
+    };
+    let image = Bytes::from(image);
+    retry_while_away(context, cancel, image.len(), || put_result(context, lease, image.clone())).await?;
+    Ok(Finished { result, render_seconds, progress })
+}
+
+/// Puts a dream into the store, to the end even where nobody waits for it any more. Where the lease is lost meanwhile, it
+/// is deleted: whoever drops the job may have looked for it before it was there.
+async fn put_result(context: &WorkerContext, lease: Lease, image: Bytes) -> Result<(), ObjectError> {
+    let (queue, objects) = (Arc::clone(&context.queue), context.objects.clone());
+    let storing = async move {
+        let key = ObjectKey::result_under(lease);
+        objects.put(key, image).await?;
+        if matches!(queue.beat(lease, None).await, Err(QueueError::LeaseLost)) {
+            objects.delete(key).await?;
+        }
+        Ok(())
+    };
+    let stored = tokio::spawn(storing.in_current_span()).await;
+    stored.unwrap_or_else(|cut| Err(ObjectError::cut_off(ObjectKey::result_under(lease), cut)))
+}

@@ -1,0 +1,126 @@
+//! The end of an attempt: how it went is written into the queue, and what nobody needs any more is deleted.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{WorkerContext, error::AttemptError, lease::StopReason, octaves};
+use crate::{
+    jobs::{Finished, Job, JobState, Lease, QueueError},
+    objects::ObjectKey,
+};
+use reverie_engine::RenderError;
+
+/// How often the end of a job is written again where the store refuses it, a second apart. Beyond that the lease
+/// runs out and the job is done once more.
+const SETTLE_TRIES: u32 = 10;
+
+/// So often a job goes back with its attempt because its worker was found sick after it. Each of these workers was well
+/// when it took the job, so beyond that the job is what makes them sick, and its attempts count.
+const MAX_SPARED: u32 = 3;
+
+/// Writes how the attempt ended; where the store fails, again and again. One that is away or full is waited for: nobody
+/// else can take the job meanwhile, and it would cost it an attempt that it had done.
+pub(super) async fn settle(
+    context: &WorkerContext,
+    before: &Job,
+    lease: Lease,
+    attempt: Result<Finished, AttemptError>,
+    reason: Option<StopReason>,
+    give_up: &CancellationToken,
+) -> Option<JobState> {
+    if matches!(attempt, Err(AttemptError::LeaseLost)) {
+        warn!("the lease is lost; the job is dropped");
+        discard(context, lease).await;
+        return None;
+    }
+    let mut tried = 0;
+    loop {
+        let written = match write_end(context, before, lease, &attempt, reason).await {
+            // An earlier write may have been done, and only its answer was lost.
+            Err(QueueError::LeaseLost) if tried > 0 => kept(context, lease).await,
+            written => written,
+        };
+        match written {
+            Ok(job) => {
+                if job.state.is_finished() {
+                    octaves::forget(&context.objects, job.id).await;
+                }
+                report(&job, &attempt);
+                context.metrics.ended(&job);
+                return Some(job.state);
+            }
+            Err(QueueError::LeaseLost) => {
+                warn!("the lease was lost before the end was written; the job is dropped");
+                discard(context, lease).await;
+                return None;
+            }
+            Err(error) => {
+                let passing = error.is_down() || error.is_full();
+                tried += 1;
+                if tried >= SETTLE_TRIES && (!passing || give_up.is_cancelled()) {
+                    break;
+                }
+                warn!(%error, "the end of the job could not be written; it is tried again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+    error!("the end of the job could not be written; it runs again when its lease is over");
+    None
+}
+
+/// The job, where it has ended with the dream that was stored under this lease.
+async fn kept(context: &WorkerContext, lease: Lease) -> Result<Job, QueueError> {
+    let job = context.queue.get(lease.job).await.map_err(|error| match error {
+        QueueError::NotFound(_) => QueueError::LeaseLost,
+        error => error,
+    })?;
+    let own = job.result.as_ref().is_some_and(|result| result.lease == lease.token);
+    if own { Ok(job) } else { Err(QueueError::LeaseLost) }
+}
+
+/// One write, chosen by how the attempt ended.
+async fn write_end(
+    context: &WorkerContext,
+    before: &Job,
+    lease: Lease,
+    attempt: &Result<Finished, AttemptError>,
+    reason: Option<StopReason>,
+) -> Result<Job, QueueError> {
+    let queue = &context.queue;
+    match (attempt, reason) {
+        (Ok(finished), _) => queue.complete(lease, finished.clone()).await,
+        (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Stopping)) => {
+            queue.release(lease).await
+        }
+        (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Canceled)) => {
+            queue.stopped(lease).await
+        }
+        (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Expired)) => {
+            queue.expired(lease).await
+        }
+        (Err(AttemptError::StoreAway { .. } | AttemptError::Queue(_)), _) => queue.release(lease).await,
+        (Err(AttemptError::Sick(_)), _) if before.spared < MAX_SPARED => queue.spare(lease).await,
+        (Err(error), _) => queue.fail(lease, error.to_job_error(), !error.is_permanent()).await,
+    }
+}
+
+/// One line per ended attempt; the only place where the cause of a failure is logged.
+fn report(job: &Job, attempt: &Result<Finished, AttemptError>) {
+    let state = job.state;
+    match attempt {
+        Ok(finished) => info!(%state, render_seconds = finished.render_seconds, "job ended"),
+        Err(AttemptError::Render(RenderError::Canceled)) => info!(%state, "job stopped"),
+        Err(cause) if state == JobState::Failed => error!(%state, %cause, "job failed"),
+        Err(cause) => warn!(%state, %cause, "attempt failed"),
+    }
+}
+
+/// Deletes what this attempt may have stored. Nobody else's dream has that name.
+async fn discard(context: &WorkerContext, lease: Lease) {
+    if let Err(error) = context.objects.delete(ObjectKey::result_under(lease)).await {
+        warn!(%error, "an orphan dream stays in the store");
+    }
+}
