@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc};
 
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
-    spec::{self, Start},
+    spec::{self, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
 use reverie_models as models;
@@ -35,7 +35,7 @@ fn main() {
         let fields = json!({
             "noise": { "width": side, "height": side }, "octaves": 1, "iterations": steps, "format": "jpeg",
         });
-        let start = Start::Nothing { image: "/image" };
+        let start = InputKind::Nothing { image: "/image" };
         let request = RenderRequest {
             model: Arc::clone(&model),
             spec: spec::resolve("", fields, &catalogue, start).unwrap(),

@@ -12,7 +12,7 @@ use std::{hint::black_box, io::Cursor, path::Path, sync::Arc, time::Duration};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
-    spec::{self, Encoding, Format, Start},
+    spec::{self, Encoding, Format, InputKind},
 };
 use reverie_engine::parts::{Gradients, normalize, resize};
 use reverie_models as models;
@@ -28,7 +28,7 @@ fn parts(criterion: &mut Criterion) {
     let mut catalogue = Catalogue::default();
     catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
     let model = Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap());
-    let spec = spec::resolve("", serde_json::json!({}), &catalogue, Start::Image).unwrap();
+    let spec = spec::resolve("", serde_json::json!({}), &catalogue, InputKind::Image).unwrap();
     let gradients = Gradients::new(&model, &spec).unwrap();
 
     let mut exec = criterion.benchmark_group("exec");

@@ -34,7 +34,7 @@ use reverie::{
 use reverie_dream::progress::Progress;
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
-    spec::{self, DreamSpec, Start},
+    spec::{self, DreamSpec, InputKind},
 };
 use reverie_models as models;
 use sqlx::{Connection, Executor, PgConnection};
@@ -124,7 +124,7 @@ impl Bench {
         let mut catalogue = Catalogue::default();
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         catalogue.insert(models::load_id(&models, DEFAULT_MODEL).unwrap());
-        let spec = spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, Start::Image).unwrap();
+        let spec = spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, InputKind::Image).unwrap();
         Self { queues, spec, url: cluster.url_of(&database) }
     }
 
@@ -273,7 +273,7 @@ impl Bench {
                     // A render, or so it says.
                     for _ in 0..TELLS {
                         sleep(PRETENCE / TELLS).await;
-                        queue.beat(claim.lease, Some(progress())).await.unwrap();
+                        queue.heartbeat(claim.lease, Some(progress())).await.unwrap();
                     }
                     queue.complete(claim.lease, finished(&claim)).await.unwrap();
                 }

@@ -10,7 +10,7 @@ use std::{io::Cursor, path::Path, sync::Arc};
 
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
-    spec::{self, Start},
+    spec::{self, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
 use reverie_models as models;
@@ -20,7 +20,7 @@ fn main() {
     let mut catalogue = Catalogue::default();
     catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
     let model = Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap());
-    let spec = spec::resolve("", serde_json::json!({}), &catalogue, Start::Image).unwrap();
+    let spec = spec::resolve("", serde_json::json!({}), &catalogue, InputKind::Image).unwrap();
     let options = RenderOptions {
         device: "auto".into(),
         threads: 0,

@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
-    spec::{self, Start},
+    spec::{self, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
 use reverie_models as models;
@@ -70,7 +70,7 @@ fn seconds(renderers: &[Renderer], catalogue: &Catalogue, edge: u32) -> f64 {
         });
         let request = RenderRequest {
             model: Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap()),
-            spec: spec::resolve("", fields, catalogue, Start::Nothing { image: "/image" }).unwrap(),
+            spec: spec::resolve("", fields, catalogue, InputKind::Nothing { image: "/image" }).unwrap(),
             input: None,
             mask: None,
             resume: None,

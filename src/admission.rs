@@ -4,7 +4,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{config::LimitsConfig, jobs::Forecast, worker::Pace};
+use crate::{config::LimitsConfig, jobs::Forecast, worker::Throughput};
 use reverie_dream::{
     model::Model,
     plan::{Plan, PlanError},
@@ -128,7 +128,7 @@ impl Admission {
     /// See [`Refusal`].
     pub fn check(
         &self,
-        pace: &Pace,
+        throughput: &Throughput,
         model: &Model,
         spec: &DreamSpec,
         size: (u32, u32),
@@ -136,18 +136,18 @@ impl Admission {
         let plan = Plan::of(spec, &model.network, size, self.max_pixels);
         let plan = plan.map_err(|error| Refusal::Invalid(impossible(spec, size, error)))?;
         check_format(spec, &plan)?;
-        let forecast = forecast(pace, spec, &plan);
+        let forecast = forecast(throughput, spec, &plan);
         if self.allows(&forecast) {
             return Ok(forecast);
         }
-        Err(Refusal::TooMuchWork(Box::new(refuse(self, pace, model, spec, size, forecast))))
+        Err(Refusal::TooMuchWork(Box::new(refuse(self, throughput, model, spec, size, forecast))))
     }
 }
 
-fn forecast(pace: &Pace, spec: &DreamSpec, plan: &Plan) -> Forecast {
+fn forecast(throughput: &Throughput, spec: &DreamSpec, plan: &Plan) -> Forecast {
     let reference_seconds = plan.work.seconds();
     Forecast {
-        seconds: pace.seconds(spec, reference_seconds),
+        seconds: throughput.seconds(spec, reference_seconds),
         reference_seconds,
         memory: plan.memory,
         megapixel_iterations: plan.megapixel_iterations,
@@ -157,13 +157,13 @@ fn forecast(pace: &Pace, spec: &DreamSpec, plan: &Plan) -> Forecast {
 /// What is too much about a forecast, and what would fit.
 fn refuse(
     admission: &Admission,
-    pace: &Pace,
+    throughput: &Throughput,
     model: &Model,
     spec: &DreamSpec,
     size: (u32, u32),
     refused: Forecast,
 ) -> Prediction {
-    let fits = |plan: &Plan| admission.allows(&forecast(pace, spec, plan));
+    let fits = |plan: &Plan| admission.allows(&forecast(throughput, spec, plan));
     let largest = Plan::largest(spec, &model.network, size, admission.max_pixels, fits);
     Prediction {
         // Tenths are as fine as a prediction deserves.

@@ -15,7 +15,7 @@ use crate::{
     jobs::QueueError,
     metrics::Metrics,
     objects::{ObjectError, Objects},
-    worker::{self, Everywhere, Pace, Probe, Sick, Sweeper, WorkerContext, Workers},
+    worker::{self, ClusterState, Probe, Retention, Sick, Throughput, WorkerContext, Workers},
 };
 use reverie_dream::model::Catalogue;
 use reverie_engine::{RenderError, RenderOptions, Renderer};
@@ -47,7 +47,7 @@ pub enum StartError {
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// The job store could not be reached for too long.
-    #[error("{source}; gave up after {seconds} seconds (storage.patience_seconds)")]
+    #[error("{source}; gave up after {seconds} seconds (storage.connect_timeout_seconds)")]
     NoDatabase {
         /// As configured.
         seconds: u64,
@@ -76,7 +76,7 @@ pub struct App {
     /// What handlers see.
     pub state: AppState,
     /// Removes what is past its time; it does so by itself once a minute.
-    pub sweeper: Sweeper,
+    pub retention: Retention,
     workers: Workers,
     sick: CancellationToken,
     /// Held until everything else has ended.
@@ -102,7 +102,7 @@ impl App {
             profile: false,
         };
         let count = config.worker.count;
-        let renderers = if config.worker.together && count > 0 {
+        let renderers = if config.worker.dynamic_batching && count > 0 {
             Renderer::start_together(&options, count)?
         } else {
             (0..count).map(|_| Renderer::start(&options)).collect::<Result<Vec<_>, _>>()?
@@ -125,28 +125,28 @@ impl App {
         }
         let store::Opened { queue, lock } = store::open(&config, &clock).await?;
         let objects = Objects::configured(&config).await?;
-        let pace = Arc::new(Pace::default());
+        let throughput = Arc::new(Throughput::default());
         let mut probe = None;
         if let Some(renderer) = renderers.first() {
             probe = Probe::learn(renderer, &catalogue).await?.map(Arc::new);
-            worker::calibrate(renderer, &catalogue, &pace).await;
+            worker::calibrate(renderer, &catalogue, &throughput).await;
         }
         let admission = Admission::new(&config.limits, renderers.len());
         let metrics = Arc::new(Metrics::new(clock.now()));
         // From here on what the store goes by, which may be another machine's.
         let clock = queue.clock().clone();
-        let sweeper = Sweeper::new(Arc::clone(&queue), objects.clone(), config.retention, clock.clone());
-        let everywhere = Arc::new(Everywhere::default());
+        let retention = Retention::new(Arc::clone(&queue), objects.clone(), config.retention, clock.clone());
+        let cluster = Arc::new(ClusterState::default());
         let context = WorkerContext {
             queue: Arc::clone(&queue),
             objects: objects.clone(),
             catalogue: Arc::clone(&catalogue),
             lease: config.queue.lease,
-            pace: Arc::clone(&pace),
+            throughput: Arc::clone(&throughput),
             metrics: Arc::clone(&metrics),
-            sweeper: sweeper.clone(),
+            retention: retention.clone(),
             memory: admission.memory(),
-            everywhere: Arc::clone(&everywhere),
+            cluster: Arc::clone(&cluster),
             probe,
             sick: CancellationToken::new(),
             first_rest: FIRST_REST,
@@ -162,9 +162,9 @@ impl App {
             queue,
             objects,
             catalogue,
-            pace,
+            throughput,
             admission,
-            everywhere,
+            cluster,
             metrics,
             clock,
             uploads,
@@ -173,7 +173,7 @@ impl App {
             draining: CancellationToken::new(),
             written: Arc::default(),
         };
-        Ok(Self { state, sweeper, workers, sick: context.sick, _lock: lock })
+        Ok(Self { state, retention, workers, sick: context.sick, _lock: lock })
     }
 
     /// The routes, to be served on any listener.

@@ -5,6 +5,7 @@
 
 mod database_url;
 mod operating;
+mod renamed;
 mod s3;
 mod server;
 mod storage;
@@ -48,6 +49,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[telemetry]`
     pub telemetry: TelemetryConfig,
+    /// What is to be logged about the configuration itself: settings under a name of before.
+    pub warnings: Vec<String>,
 }
 
 /// Where jobs and pictures are kept.
@@ -60,7 +63,7 @@ pub struct StorageConfig {
     /// Connections that this process makes to a database server, at most, besides two for itself.
     pub connections: u32,
     /// How long a start waits for a database server that cannot be reached.
-    pub patience: Duration,
+    pub connect_timeout: Duration,
     /// Where pictures are kept.
     pub objects: Place,
     /// Whether clients are sent to the store to fetch their results.
@@ -97,7 +100,7 @@ pub struct WorkerConfig {
     /// Which code computes.
     pub kernels: Kernels,
     /// Whether the jobs at work share passes of the network.
-    pub together: bool,
+    pub dynamic_batching: bool,
     /// How long a job at work may go on when the server is told to stop.
     pub shutdown_grace: Duration,
 }
@@ -161,7 +164,7 @@ impl Default for WorkerConfig {
             device: "auto".into(),
             threads: 0,
             kernels: Kernels::Auto,
-            together: false,
+            dynamic_batching: false,
             shutdown_grace,
         }
     }
@@ -256,6 +259,7 @@ impl Config {
     }
 
     fn validate(value: Value) -> Result<Self, ConfigError> {
+        let (value, warnings) = renamed::with_new_names(value)?;
         let mut root = Fields::new("", value);
         let config = Self {
             server: section(&mut root, "server", server::server),
@@ -274,7 +278,7 @@ impl Config {
                 device: text(fields, "device").unwrap_or(default.device),
                 threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
                 kernels: kernels(fields).unwrap_or(default.kernels),
-                together: fields.flag("together").unwrap_or(default.together),
+                dynamic_batching: fields.flag("dynamic_batching").unwrap_or(default.dynamic_batching),
                 shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
                     .unwrap_or(default.shutdown_grace),
             }),
@@ -282,6 +286,7 @@ impl Config {
             retention: section(&mut root, "retention", operating::retention),
             log: section(&mut root, "log", log),
             telemetry: section(&mut root, "telemetry", operating::telemetry),
+            warnings,
         };
         let errors = root.finish();
         if errors.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(errors)) }

@@ -162,7 +162,7 @@ async fn a_dream_that_cannot_change_anything_says_why() {
     let told = notes(&server, with(json!({})).part("mask", mask(0, 0))).await;
     assert_eq!(
         told,
-        ["the dream changed nothing: the mask is black everywhere; the dream grows where it is white"]
+        ["the dream changed nothing: the mask is black cluster; the dream grows where it is white"]
     );
     assert_eq!(notes(&server, with(json!({})).part("mask", mask(255, 63))).await, [""; 0]);
     // A channel that nothing in this picture excites.
@@ -171,7 +171,7 @@ async fn a_dream_that_cannot_change_anything_says_why() {
     let told = notes(&server, with(dead.clone())).await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].contains("changed nothing: the objective is 0, and its gradient is zero everywhere"),
+        told[0].contains("changed nothing: the objective is 0, and its gradient is zero cluster"),
         "{told:?}"
     );
     let told = notes(&server, with(dead).part("mask", mask(255, 32))).await;

@@ -1,4 +1,4 @@
-//! Wishes beside the dream itself, lists, and having a job erased.
+//! JobHeaders beside the dream itself, lists, and having a job erased.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod common;

@@ -6,12 +6,12 @@ mod desk;
 
 use std::fs;
 
-use desk::{Desk, QUICK, reverie};
+use desk::{BatchInserter, QUICK, reverie};
 use serde_json::Value;
 
 #[test]
 fn a_dream_is_rendered_and_replayed_to_the_same_bytes() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     for ending in ["png", "jpg", "webp"] {
         let name = format!("dream.{ending}");
         let output = desk.render(&name, &[&QUICK[..], &["--seed", "5", "--json"]].concat());
@@ -34,7 +34,7 @@ fn a_dream_is_rendered_and_replayed_to_the_same_bytes() {
 
 #[test]
 fn a_dream_can_start_from_noise_and_grow() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let output = desk.text("noise.png");
     let arguments = ["render", "-o", &output, "--preset", "multiscale", "--noise", "40x30"];
     let run = reverie(&[&arguments[..], &QUICK, &["--json"]].concat());
@@ -46,7 +46,7 @@ fn a_dream_can_start_from_noise_and_grow() {
 
 #[test]
 fn too_many_octaves_for_a_small_image_are_left_out_and_told() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let many = ["--layer", "block0", "--iterations", "1", "--octaves", "16", "--json"];
     let output = desk.render("small.png", &many);
     let line: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -55,7 +55,7 @@ fn too_many_octaves_for_a_small_image_are_left_out_and_told() {
 
 #[test]
 fn mistakes_are_told_and_leave_nothing_behind() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     desk.refuses(&["--layer", "blok10"], &["--layer: ", "there is no layer \"blok10\"", "block10"]);
     desk.refuses(
         &["--layer", "block10", "--channel", "112"],
@@ -101,7 +101,7 @@ fn mistakes_are_told_and_leave_nothing_behind() {
 
 #[test]
 fn mistakes_in_files_are_told_with_the_file() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let spec = desk.text("spec.json");
     let refuses = |text: &str, more: &[&str], expected: &[&str]| {
         fs::write(&spec, text).unwrap();
@@ -130,7 +130,7 @@ fn mistakes_in_files_are_told_with_the_file() {
 
 #[test]
 fn the_kind_of_an_objective_follows_by_the_rules_of_the_api() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let kind = |more: &[&str]| {
         let output =
             desk.render("kind.png", &[&["--iterations", "1", "--octaves", "1", "--json"], more].concat());
@@ -147,7 +147,7 @@ fn the_kind_of_an_objective_follows_by_the_rules_of_the_api() {
 
 #[test]
 fn pictures_of_any_shape_are_dreamed() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     for (width, height) in [(1, 1), (1, 700), (700, 1), (2, 3), (3000, 5)] {
         let pixel = |x, y| image::Rgb([(x % 256) as u8, (y % 256) as u8, 90]);
         image::RgbImage::from_fn(width, height, pixel).save(desk.path("photo.png")).unwrap();
@@ -166,7 +166,7 @@ fn pictures_of_any_shape_are_dreamed() {
 
 #[test]
 fn a_masked_dream_is_replayed_with_its_mask() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let half = image::GrayImage::from_fn(90, 70, |x, _| image::Luma([if x < 45 { 255 } else { 0 }]));
     half.save(desk.path("mask.png")).unwrap();
     let mask = desk.text("mask.png");

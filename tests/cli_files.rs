@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use desk::{Desk, reverie};
+use desk::{BatchInserter, reverie};
 use serde_json::Value;
 
 /// As the other tests have it, and the same bytes each time: `auto` measures which precision is faster, and may find another
@@ -34,7 +34,7 @@ fn start(arguments: &[&str], input: Stdio) -> Child {
 
 #[test]
 fn what_a_dream_is_made_from_is_never_written_over_without_force() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let photo = fs::read(desk.path("photo.png")).unwrap();
     symlink(desk.path("photo.png"), desk.path("link.png")).unwrap();
     fs::hard_link(desk.path("photo.png"), desk.path("twin.png")).unwrap();
@@ -82,7 +82,7 @@ fn what_a_dream_is_made_from_is_never_written_over_without_force() {
 
 #[test]
 fn a_wrong_output_costs_no_dream() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let long = ["--layer", "block10", "--iterations", "1000", "--octaves", "8"];
     fs::create_dir(desk.path("folder.png")).unwrap();
     for (output, expected) in
@@ -98,7 +98,7 @@ fn a_wrong_output_costs_no_dream() {
 
 #[test]
 fn new_files_follow_the_umask_and_old_ones_keep_their_mode() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let mode = |name: &str| fs::metadata(desk.path(name)).unwrap().mode() & 0o7777;
     let render = |umask: &str, name: &str| {
         let mut command = Command::new("sh");
@@ -131,7 +131,7 @@ fn new_files_follow_the_umask_and_old_ones_keep_their_mode() {
 
 #[test]
 fn pictures_go_through_standard_input_and_output_and_pipes() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     assert!(desk.render("dream.png", &QUICK).status.success());
     let dream = fs::read(desk.path("dream.png")).unwrap();
     let photo = || Stdio::from(File::open(desk.path("photo.png")).unwrap());
@@ -179,7 +179,7 @@ fn pictures_go_through_standard_input_and_output_and_pipes() {
 
 #[test]
 fn nothing_on_standard_input_and_nobody_at_standard_output_are_failures() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let empty =
         start(&["render", "-", "-o", &desk.text("dream.png")], Stdio::null()).wait_with_output().unwrap();
     assert_eq!(empty.status.code(), Some(1));
@@ -195,7 +195,7 @@ fn nothing_on_standard_input_and_nobody_at_standard_output_are_failures() {
 
 #[test]
 fn a_stopped_render_leaves_nothing_and_says_so() {
-    let desk = Desk::new();
+    let desk = BatchInserter::new();
     let (photo, dream) = (desk.text("photo.png"), desk.text("dream.png"));
     fs::write(&dream, "old").unwrap();
     let long =

@@ -1,4 +1,4 @@
-//! What clients and the machines in between may rely on: compression, patience that ends, request ids, and
+//! What clients and the machines in between may rely on: compression, timeouts, request ids, and
 //! who they are taken for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
@@ -17,7 +17,7 @@ use common::{
 use reqwest::{StatusCode, header::HeaderMap};
 use reverie::http::{
     connections::Connections,
-    listen::{self, Patience},
+    server::{self, Timeouts},
 };
 use serde_json::Value;
 use tokio::{
@@ -149,7 +149,7 @@ async fn links_are_absolute_where_configured() {
 #[tokio::test]
 async fn a_connection_that_asks_nothing_is_closed() {
     let mut setup = Setup::new().await;
-    setup.config.server.idle = Duration::from_secs(1);
+    setup.config.server.keep_alive = Duration::from_secs(1);
     let server = Setup { works: false, ..setup }.start().await;
     let address = server.client.url.strip_prefix("http://").unwrap();
     let whole = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -185,9 +185,9 @@ async fn a_client_that_does_not_read_is_cut_off() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let patience = Patience { idle: DEADLINE, stall: Duration::from_millis(200) };
+    let timeouts = Timeouts { keep_alive: DEADLINE, write: Duration::from_millis(200) };
     let router = Router::new().route("/", get(endless));
-    tokio::spawn(listen::serve(listener, router, patience, Connections::few(), CancellationToken::new()));
+    tokio::spawn(server::serve(listener, router, timeouts, Connections::few(), CancellationToken::new()));
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     timeout(DEADLINE, ended.notified()).await.expect("the server waits for ever");

@@ -94,7 +94,7 @@ async fn twenty_kills_lose_nothing() {
     let mut accepted: Vec<&str> = ids.iter().map(String::as_str).collect();
     accepted.sort_unstable();
     assert_eq!(listed, accepted);
-    // A kill between two steps at the end of a job leaves a picture that nobody owns, until the sweeper finds it.
+    // A kill between two steps at the end of a job leaves a picture that nobody owns, until the retention finds it.
     let stored = |kind: &str| std::fs::read_dir(folder.path().join(kind)).unwrap().count() as u64;
     assert_eq!(stored("inputs"), JOBS);
     for (kind, least) in [("results", JOBS), ("checkpoints", 0), ("previews", 0)] {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use common::server::TestServer;
 use reverie::http::contract;
-use reverie_dream::spec::{self, Start};
+use reverie_dream::spec::{self, InputKind};
 use serde_json::{Value, json};
 
 /// The contract as JSON.
@@ -78,12 +78,12 @@ async fn requests_have_the_members_that_are_read() {
             let whole = schema["type"][0] == "integer";
             let number = |value: f64| if whole { json!(value as i64) } else { json!(value) };
             assert!(
-                spec::resolve("", json!({ member: number(limit) }), &catalogue, Start::Image).is_ok(),
+                spec::resolve("", json!({ member: number(limit) }), &catalogue, InputKind::Image).is_ok(),
                 "{member} {limit}"
             );
             let beyond = number(limit + outside);
             assert!(
-                spec::resolve("", json!({ member: beyond }), &catalogue, Start::Image).is_err(),
+                spec::resolve("", json!({ member: beyond }), &catalogue, InputKind::Image).is_err(),
                 "{member} {beyond}"
             );
         }

@@ -17,7 +17,7 @@ use common::{
 };
 use reverie::{
     config::ServerConfig,
-    http::{admin::AdminServer, hosts::Gate, listen::Patience},
+    http::{admin::AdminServer, hosts::Gate, server::Timeouts},
 };
 use serde_json::{Value, json};
 
@@ -67,9 +67,9 @@ async fn checks(client: &Client) -> Value {
 
 #[tokio::test]
 async fn a_starting_server_is_alive_and_not_ready() {
-    let patience = Patience { idle: common::client::DEADLINE, stall: common::client::DEADLINE };
+    let timeouts = Timeouts { keep_alive: common::client::DEADLINE, write: common::client::DEADLINE };
     let admin =
-        AdminServer::start("127.0.0.1:0", patience, Gate::new(&ServerConfig::default(), "127.0.0.1:0"))
+        AdminServer::start("127.0.0.1:0", timeouts, Gate::new(&ServerConfig::default(), "127.0.0.1:0"))
             .unwrap();
     let client = Client::new(format!("http://{}", admin.address));
     assert_eq!(client.get("/healthz").await.status(), 200);
@@ -267,7 +267,7 @@ async fn a_probe_needs_no_other_program() {
     let settings = [("REVERIE__SERVER__ADMIN_LISTEN", address.as_str())];
     let (well, said) = reverie(&["health", "--alive"], &settings).await;
     assert!(well && said.contains("\"ok\""), "{said}");
-    // Alive, but there is no worker.
+    // Liveness, but there is no worker.
     let (well, said) = reverie(&["health"], &settings).await;
     assert!(!well && said.contains("\"workers\":0"), "{said}");
     // The first listener, where there is no other.

@@ -11,7 +11,8 @@ use reverie::{
     clock::Clock,
     config::PostgresUrl,
     jobs::{
-        Crew, JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue, postgres::PostgresQueue,
+        JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue, WorkerReport,
+        postgres::PostgresQueue,
     },
 };
 use reverie_dream::spec::{self, DreamSpec, Precision};
@@ -29,7 +30,7 @@ async fn open(url: &PostgresUrl, capacity: u32) -> Arc<PostgresQueue> {
 
 fn spec() -> DreamSpec {
     let catalogue = catalogue::of_one_layer("tiny", Op::Relu);
-    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, spec::Start::Image).unwrap()
+    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, spec::InputKind::Image).unwrap()
 }
 
 async fn add(queue: &PostgresQueue) -> JobId {
@@ -66,7 +67,7 @@ async fn acquainted(one: &PostgresQueue, other: &PostgresQueue) {
         }
     };
     timeout(DEADLINE, heard).await.expect("the processes do not hear each other");
-    one.forget(id).await.unwrap();
+    one.delete(id).await.unwrap();
 }
 
 #[tokio::test]
@@ -81,7 +82,7 @@ async fn a_column_of_a_newer_version_disturbs_nobody_at_work() {
         let (first, second) = (add(&queue).await, add(&queue).await);
         queue.list(None, None, 10).await.unwrap();
         let lease = queue.claim("one").await.unwrap().unwrap().lease;
-        queue.beat(lease, None).await.unwrap();
+        queue.heartbeat(lease, None).await.unwrap();
         queue.release(lease).await.unwrap();
         queue.cancel(first).await.unwrap();
         queue.cancel(second).await.unwrap();
@@ -284,8 +285,8 @@ async fn times_are_those_of_the_server() {
     let claim = queue.claim("worker").await.unwrap().unwrap();
     assert!(late.rescue(Rescue::Expired).await.unwrap().is_empty(), "a fresh lease was taken away");
     assert!(late.expire_waiting().await.unwrap().is_empty());
-    queue.beat(claim.lease, None).await.unwrap();
-    // A beat is by their clock too, and so is everything that it is compared with.
+    queue.heartbeat(claim.lease, None).await.unwrap();
+    // A heartbeat is by their clock too, and so is everything that it is compared with.
     let left: i64 = sqlx::query("SELECT lease_expires_at - reverie_now(NULL) AS left FROM jobs")
         .fetch_one(&mut connection)
         .await
@@ -299,13 +300,17 @@ async fn workers_are_known_elsewhere() {
     let Some(cluster) = cluster("postgres::workers_are_known_elsewhere") else { return };
     let url = cluster.database().await;
     let (api, worker) = (open(&url, 10).await, open(&url, 10).await);
-    assert!(api.crews().await.unwrap().is_empty());
-    let crew = Crew { workers: 2, memory: 8_000_000_000, pace: vec![("tiny".into(), Precision::Fp32, 1.5)] };
-    worker.report(&crew).await.unwrap();
-    worker.report(&crew).await.unwrap();
-    assert_eq!(api.crews().await.unwrap(), [crew]);
-    worker.report(&Crew::default()).await.unwrap();
-    assert!(api.crews().await.unwrap().is_empty());
+    assert!(api.worker_reports().await.unwrap().is_empty());
+    let report = WorkerReport {
+        workers: 2,
+        memory: 8_000_000_000,
+        throughput: vec![("tiny".into(), Precision::Fp32, 1.5)],
+    };
+    worker.report(&report).await.unwrap();
+    worker.report(&report).await.unwrap();
+    assert_eq!(api.worker_reports().await.unwrap(), [report]);
+    worker.report(&WorkerReport::default()).await.unwrap();
+    assert!(api.worker_reports().await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

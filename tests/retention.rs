@@ -36,11 +36,11 @@ async fn results_are_gone_after_their_time_and_jobs_later() {
     let etag = server.client.get(&job).await.headers()["etag"].to_str().unwrap().to_owned();
 
     clock.advance(DAY * 7 - Duration::from_secs(60));
-    server.app.sweeper.round().await.unwrap();
+    server.app.retention.round().await.unwrap();
     assert_eq!(server.client.get(&result).await.status(), 200);
 
     clock.advance(Duration::from_secs(120));
-    assert_eq!(server.app.sweeper.round().await.unwrap().erased, 1);
+    assert_eq!(server.app.retention.round().await.unwrap().erased, 1);
     let refused = problem(server.client.get(&result).await, 410).await;
     assert_eq!(refused["type"], "urn:reverie:problem:gone");
     assert!(server.blobs("results").is_empty() && server.blobs("inputs").is_empty());
@@ -50,7 +50,7 @@ async fn results_are_gone_after_their_time_and_jobs_later() {
     assert_eq!((shown["status"].as_str(), &shown["links"]["result"]), (Some("succeeded"), &Value::Null));
 
     clock.advance(DAY * 23);
-    assert_eq!(server.app.sweeper.round().await.unwrap().forgotten, 1);
+    assert_eq!(server.app.retention.round().await.unwrap().forgotten, 1);
     problem(server.client.get(&job).await, 404).await;
     problem(server.client.get(&result).await, 404).await;
 }
@@ -67,8 +67,8 @@ async fn jobs_that_wait_are_never_swept() {
         canceled.push(id);
     }
     clock.advance(DAY * 365);
-    let swept = server.app.sweeper.round().await.unwrap();
-    assert_eq!((swept.erased, swept.forgotten), (120, 120));
+    let blobs_deleted = server.app.retention.round().await.unwrap();
+    assert_eq!((blobs_deleted.erased, blobs_deleted.forgotten), (120, 120));
     assert_eq!(server.blobs("inputs"), [waiting.as_str()]);
     assert_eq!(server.client.job(&waiting).await["status"], "queued");
     // What never was a picture of a job that succeeded is simply not there.
@@ -100,9 +100,9 @@ async fn pictures_without_a_job_are_removed_when_old() {
     // A person's file is none of our business.
     let note = server.state.config.storage.dir.join("inputs/README");
     std::fs::write(&note, "by hand").unwrap();
-    assert_eq!(server.app.sweeper.orphans().await.unwrap(), 0, "they may belong to a job that is starting");
+    assert_eq!(server.app.retention.orphans().await.unwrap(), 0, "they may belong to a job that is starting");
     clock.advance(DAY + Duration::from_secs(60));
-    assert_eq!(server.app.sweeper.orphans().await.unwrap(), orphans.len() as u64);
+    assert_eq!(server.app.retention.orphans().await.unwrap(), orphans.len() as u64);
     assert!(server.blobs("checkpoints").is_empty() && server.blobs("previews").is_empty());
     assert_eq!((server.blobs("inputs").len(), server.blobs("results").len()), (2, 1));
     assert!(note.exists());

@@ -70,7 +70,7 @@ async fn a_start_that_waits_can_be_stopped() {
     let url = format!("postgres://dream@{database}/reverie");
     let settings = [
         ("REVERIE__STORAGE__DATABASE", url.as_str()),
-        ("REVERIE__STORAGE__PATIENCE_SECONDS", "3600"),
+        ("REVERIE__STORAGE__CONNECT_TIMEOUT_SECONDS", "3600"),
         ("REVERIE__SERVER__ADMIN_LISTEN", admin.as_str()),
     ];
     let mut child = reverie(folder.path(), &settings).arg("worker").stderr(Stdio::null()).spawn().unwrap();
@@ -88,7 +88,7 @@ async fn an_unreachable_database_is_waited_for_and_then_named() {
     let url = format!("postgres://dream:s3cret@{database}/reverie");
     let settings = [
         ("REVERIE__STORAGE__DATABASE", url.as_str()),
-        ("REVERIE__STORAGE__PATIENCE_SECONDS", "4"),
+        ("REVERIE__STORAGE__CONNECT_TIMEOUT_SECONDS", "4"),
         ("REVERIE__SERVER__ADMIN_LISTEN", admin.as_str()),
     ];
     let (outcome, readiness) =
@@ -96,9 +96,12 @@ async fn an_unreachable_database_is_waited_for_and_then_named() {
     assert_eq!((readiness.0, &readiness.1["checks"]["started"]), (503, &json!(false)));
     let (code, _, errors) = outcome;
     assert_eq!(code, 1, "{errors}");
-    for part in
-        [&*database, "storage.database", "storage.patience_seconds", "the start waits for the database"]
-    {
+    for part in [
+        &*database,
+        "storage.database",
+        "storage.connect_timeout_seconds",
+        "the start waits for the database",
+    ] {
         assert!(errors.contains(part), "{part} is missing in {errors}");
     }
     assert!(!errors.contains("s3cret"), "{errors}");
@@ -227,7 +230,7 @@ async fn jobs_are_done_once_while_connections_are_killed() {
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 12, "two keys became one job");
     let mut first = None;
     for id in &ids {
-        // Equal wishes are equal dreams, and each is still there.
+        // Equal request_headers are equal dreams, and each is still there.
         let dream = api.client.dream(id).await;
         assert!(*first.get_or_insert_with(|| dream.clone()) == dream, "{id} became another dream");
     }

@@ -20,7 +20,7 @@ use reverie::{
     config::Config,
     http::{
         connections::Connections,
-        listen::{self, Patience},
+        server::{self, Timeouts},
     },
 };
 use reverie_dream::model::Catalogue;
@@ -91,7 +91,7 @@ async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server
     let mut config = Config::default();
     config.storage.dir = folder.path().join("data");
     config.queue.capacity = 1_000_000;
-    let patience = Patience { idle: config.server.idle, stall: config.server.stall };
+    let timeouts = Timeouts { keep_alive: config.server.keep_alive, write: config.server.write_timeout };
     let options = RenderOptions {
         device: "cpu".into(),
         queue: 1,
@@ -102,10 +102,10 @@ async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server
     let app = App::assemble(config, Arc::clone(catalogue), renderers, Clock::system()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(listen::serve(
+    tokio::spawn(server::serve(
         listener,
         app.router(),
-        patience,
+        timeouts,
         Connections::new(4096, 2048, Vec::new()),
         CancellationToken::new(),
     ));

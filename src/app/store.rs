@@ -50,7 +50,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, Start
         Database::Postgres(url) => {
             let connections = config.storage.connections;
             let open = || PostgresQueue::open(url, connections, options.clone());
-            let queue = retry_with_backoff(config.storage.patience, open).await?;
+            let queue = retry_with_backoff(config.storage.connect_timeout, open).await?;
             Ok(Opened { queue: Arc::new(queue), lock: None })
         }
     }
@@ -72,7 +72,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
         }
         Database::Postgres(url) => {
             let migrate = || PostgresQueue::migrate(url, &options);
-            let changed = retry_with_backoff(config.storage.patience, migrate).await?;
+            let changed = retry_with_backoff(config.storage.connect_timeout, migrate).await?;
             let mut lines = vec![format!("the schema of the database {url} is up to date")];
             for (setting, old, new) in changed {
                 lines.push(format!(

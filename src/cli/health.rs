@@ -64,20 +64,20 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 fn own_url(config: &Config, alive: bool) -> String {
     let server = &config.server;
     let address = if server.admin_listen.is_empty() { &server.listen } else { &server.admin_listen };
-    // What listens everywhere listens here.
+    // What listens cluster listens here.
     let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
     format!("http://{address}/{}", if alive { "healthz" } else { "readyz" })
 }
 
 /// One request of HTTP/1.0, which spares us chunks and open connections: status and body.
-fn get(url: &str, patience: Duration) -> Result<(u16, String), HealthError> {
+fn get(url: &str, timeout: Duration) -> Result<(u16, String), HealthError> {
     let rest = url.strip_prefix("http://").ok_or_else(|| HealthError::Url(url.to_owned()))?;
     let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
     let address = resolve(host)?;
     let exchange = || -> std::io::Result<(String, String)> {
-        let mut stream = TcpStream::connect_timeout(&address, patience)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
+        let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
         let mut answer = BufReader::new(stream.take(64 * 1024));
         let mut first = String::new();

@@ -4,10 +4,10 @@ mod health;
 mod migrate;
 mod models;
 mod openapi;
-mod patience;
 mod profile;
 mod progress;
 mod render;
+mod runtime_env;
 pub mod serve;
 
 use std::{io, process::ExitCode};
@@ -45,7 +45,7 @@ enum Command {
 /// Runs what `cli` asks for; failures are printed to stderr.
 pub fn run(cli: Cli) -> ExitCode {
     if let Command::Render(_) | Command::Models(_) | Command::Serve(_) | Command::Worker(_) = cli.command {
-        patience::apply();
+        runtime_env::apply();
     }
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),

@@ -19,7 +19,7 @@ use crate::{
         admin::AdminServer,
         connections::Connections,
         hosts::Gate,
-        listen::{self, Patience},
+        server::{self, Timeouts},
     },
     private,
     telemetry::Telemetry,
@@ -37,7 +37,7 @@ const LAST_TILES: Duration = Duration::from_secs(30);
 pub enum ServeError {
     /// It could not start.
     #[error(transparent)]
-    Start(#[from] StartError),
+    InputKind(#[from] StartError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} ({setting}): {source}")]
     Listen {
@@ -126,6 +126,9 @@ fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failu
         return Ok(ExitCode::SUCCESS);
     }
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config, role));
     // A render that does not stop must not keep the process alive.
@@ -157,13 +160,13 @@ fn check(config: &Config, role: Role) -> Result<(), ServeError> {
 pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let grace = config.worker.shutdown_grace;
-    let patience = Patience { idle: config.server.idle, stall: config.server.stall };
+    let timeouts = Timeouts { keep_alive: config.server.keep_alive, write: config.server.write_timeout };
     // The ports first: a mistake there should show before the models are loaded.
     let listener = match role {
         Role::Serve => Some(bind(&config.server.listen).await?),
         Role::Worker => None,
     };
-    let admin = start_admin(&config.server, patience)?;
+    let admin = start_admin(&config.server, timeouts)?;
     let connections = Connections::configured(&config.server);
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     // Starting may take a while: a store that does not answer is waited for.
@@ -179,7 +182,7 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     }
     let closing = CancellationToken::new();
     let serving = listener
-        .map(|listener| listen::serve(listener, app.router(), patience, connections, closing.clone()));
+        .map(|listener| server::serve(listener, app.router(), timeouts, connections, closing.clone()));
     let forever = closing.clone();
     let mut server = tokio::spawn(async move {
         match serving {
@@ -199,13 +202,13 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     }
     // The API goes on answering while the last jobs end: clients are polling for them, and load balancers
     // read from /readyz that they should look elsewhere.
-    let patience = async {
+    let grace_over = async {
         tokio::select! {
             () = sleep(grace) => {}
             name = signals.next() => info!(signal = name, "stopping now"),
         }
     };
-    if timeout(grace + LAST_TILES, app.stop(patience)).await.is_err() {
+    if timeout(grace + LAST_TILES, app.stop(grace_over)).await.is_err() {
         warn!("a render does not stop; its job runs again after the next start");
     }
     closing.cancel();
@@ -230,12 +233,12 @@ fn refused(setting: &'static str, address: &str, source: std::io::Error) -> Serv
 }
 
 /// The second listener, where one is wanted.
-fn start_admin(server: &ServerConfig, patience: Patience) -> Result<Option<AdminServer>, ServeError> {
+fn start_admin(server: &ServerConfig, timeouts: Timeouts) -> Result<Option<AdminServer>, ServeError> {
     let address = &server.admin_listen;
     if address.is_empty() {
         return Ok(None);
     }
-    let admin = AdminServer::start(address, patience, Gate::new(server, address));
+    let admin = AdminServer::start(address, timeouts, Gate::new(server, address));
     admin.map(Some).map_err(|source| refused("server.admin_listen", address, source))
 }
 

@@ -14,9 +14,9 @@ pub struct ServerConfig {
     /// Address and port of a second listener for health and metrics; empty for none.
     pub admin_listen: String,
     /// How long a connection may take to send the head of its next request.
-    pub idle: Duration,
+    pub keep_alive: Duration,
     /// How long a client may take to read a piece of its answer.
-    pub stall: Duration,
+    pub write_timeout: Duration,
     /// Connections at the same time, at the most.
     pub max_connections: usize,
     /// The same of one client address; none for half of all.
@@ -36,8 +36,8 @@ impl Default for ServerConfig {
         Self {
             listen: "127.0.0.1:8080".into(),
             admin_listen: "127.0.0.1:9090".into(),
-            idle: Duration::from_secs(75),
-            stall: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
             max_connections: 4096,
             max_connections_per_client: None,
             allowed_hosts: Vec::new(),
@@ -55,8 +55,8 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
         Some(none) if none.is_empty() => none,
         given => checked_address(fields, "admin_listen", given.unwrap_or(default.admin_listen)),
     };
-    let idle = seconds(fields, "idle_seconds", 1, 3600).unwrap_or(default.idle);
-    let stall = seconds(fields, "stall_seconds", 1, 3600).unwrap_or(default.stall);
+    let keep_alive = seconds(fields, "keep_alive_seconds", 1, 3600).unwrap_or(default.keep_alive);
+    let write_timeout = seconds(fields, "write_timeout_seconds", 1, 3600).unwrap_or(default.write_timeout);
     let max_connections = fields.number("max_connections", 8, 1_000_000).unwrap_or(default.max_connections);
     let max_connections_per_client = match fields.number("max_connections_per_client", 0, 1_000_000) {
         Some(0) | None => default.max_connections_per_client,
@@ -88,8 +88,8 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
     ServerConfig {
         listen,
         admin_listen,
-        idle,
-        stall,
+        keep_alive,
+        write_timeout,
         max_connections,
         max_connections_per_client,
         allowed_hosts,

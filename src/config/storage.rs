@@ -21,7 +21,7 @@ impl Default for StorageConfig {
             dir: "data".into(),
             database: Database::Sqlite,
             connections: 10,
-            patience: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(60),
             objects: Place::Disk,
             redirect_results: false,
         }
@@ -46,7 +46,8 @@ pub(super) fn storage(fields: &mut Fields, default: StorageConfig) -> StorageCon
         dir: folder(fields, default.dir),
         database,
         connections: fields.number("connections", 2, 1000).unwrap_or(default.connections),
-        patience: seconds(fields, "patience_seconds", 0, 3600).unwrap_or(default.patience),
+        connect_timeout: seconds(fields, "connect_timeout_seconds", 0, 3600)
+            .unwrap_or(default.connect_timeout),
         objects,
         redirect_results,
     }

@@ -29,8 +29,8 @@ use super::{
     error::{self, ApiError},
     health,
     hosts::{self, Gate},
-    listen::{self, Patience},
     metrics, problem,
+    server::{self, Timeouts},
 };
 
 /// How long answers under way may take at the end.
@@ -53,7 +53,7 @@ impl AdminServer {
     ///
     /// # Errors
     /// When the address cannot be listened on or the thread not be started.
-    pub fn start(listen: &str, patience: Patience, gate: Gate) -> io::Result<Self> {
+    pub fn start(listen: &str, timeouts: Timeouts, gate: Gate) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -68,7 +68,7 @@ impl AdminServer {
                     Err(error) => return error!(%error, "health and metrics are not served"),
                 };
                 tokio::select! {
-                    () = listen::serve(listener, router, patience, Connections::few(), stopped.clone()) => {}
+                    () = server::serve(listener, router, timeouts, Connections::few(), stopped.clone()) => {}
                     () = async { stopped.cancelled().await; sleep(LAST_ANSWERS).await } => {}
                 }
             });

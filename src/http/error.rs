@@ -264,7 +264,7 @@ impl ApiError {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::NoResult { retry_after, .. } | Self::NoPreview { retry_after, .. } => *retry_after,
             Self::Unavailable(_) | Self::TooManyUploads | Self::NewerVersion(_) => Some(5),
-            // Someone has to make room, or the sweeper does.
+            // Someone has to make room, or the retention does.
             Self::StorageFull => Some(60),
             _ => None,
         }

@@ -18,10 +18,10 @@ use futures::stream;
 use tracing::warn;
 
 use super::{
-    base::Base,
     contract::{Internal, JobEvent, NotFound, Unavailable},
     error::ApiError,
-    named::Named,
+    path_ids::Named,
+    public_url::PublicUrl,
     state::AppState,
     view::{eta, view},
     wait::Follower,
@@ -61,7 +61,7 @@ const RECONNECT: Duration = Duration::from_secs(2);
 pub async fn events(
     State(state): State<AppState>,
     named: Named,
-    base: Base,
+    base: PublicUrl,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
@@ -76,7 +76,7 @@ pub async fn events(
     let sent = up_to_date.then(|| Shown::of(&job));
     // Whoever has seen the newest version has been told of its preview.
     let seen_preview = job.preview_octave.filter(|_| up_to_date).unwrap_or_default();
-    let feed = Feed { state, base, follower, next: Some(job), sent, previewed: seen_preview, over: false };
+    let feed = Feed { state, base, follower, next: Some(job), sent, set_preview: seen_preview, over: false };
     let events = stream::unfold(feed, |mut feed| async move {
         let event = feed.event().await?;
         Some((Ok::<_, Infallible>(event), feed))
@@ -103,13 +103,13 @@ impl Shown {
 /// One client's stream.
 struct Feed {
     state: AppState,
-    base: Base,
+    base: PublicUrl,
     follower: Follower,
     /// The job as it stands, where it has been looked at and not been told of.
     next: Option<Job>,
     sent: Option<Shown>,
     /// The octave of the newest preview that the client has been told of.
-    previewed: u32,
+    set_preview: u32,
     over: bool,
 }
 
@@ -127,7 +127,7 @@ impl Feed {
             }
             let opening = self.sent.is_none();
             let octave = job.preview_octave.filter(|_| job.state == JobState::Running).unwrap_or_default();
-            let name = if octave > self.previewed {
+            let name = if octave > self.set_preview {
                 // The job itself is told of next.
                 "preview"
             } else {
@@ -135,7 +135,7 @@ impl Feed {
                 self.over = job.state.is_finished();
                 name(job.state)
             };
-            self.previewed = self.previewed.max(octave);
+            self.set_preview = self.set_preview.max(octave);
             let event = Event::default().event(name).id(job.version.to_string());
             let event = if opening { event.retry(RECONNECT) } else { event };
             let shown = event.json_data(view(&job, eta(&self.state, &job), &self.base));

@@ -17,7 +17,7 @@ use multer::{Field, Multipart};
 use serde_json::{Map, Value};
 
 use super::{
-    body::MeteredBody,
+    body_limits::MeteredBody,
     envelope::{self, Outside, parse_json},
     error::ApiError,
     uploads::{Share, Uploads},
@@ -27,7 +27,7 @@ use reverie_fields::{FieldError, Fields, cut, note, note_all, pointer};
 
 /// The parts of a request for a dream, taken out of their envelope but not looked at yet.
 #[derive(Debug)]
-pub struct Intake {
+pub struct SubmitRequest {
     /// The image file, if one was sent and could be unpacked.
     pub image: Option<Bytes>,
     /// The mask file, likewise.
@@ -67,8 +67,8 @@ const MAX_NUMBER: usize = 64;
 /// Reads a request for a dream, as a form or as JSON.
 ///
 /// # Errors
-/// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`Intake`].
-pub async fn intake(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<Intake, ApiError> {
+/// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`SubmitRequest`].
+pub async fn intake(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<SubmitRequest, ApiError> {
     let mut body = MeteredBody::new(body, limits.body);
     body.share = Some(limits.uploads.share(limits.client));
     let outcome = read(headers, &mut body, limits).await;
@@ -82,7 +82,7 @@ pub async fn intake(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Res
             let (share, json) = (body.share.take(), limits.json);
             let unpacking = tokio::task::spawn_blocking(move || envelope.unpack(json));
             let intake = unpacking.await.map_err(ApiError::internal)??;
-            Ok(Intake { share, ..intake })
+            Ok(SubmitRequest { share, ..intake })
         }
         Err(refusal) => {
             body.share = None;
@@ -113,7 +113,7 @@ struct Form {
 
 impl Envelope {
     /// Takes it apart; may take long.
-    fn unpack(self, json: usize) -> Result<Intake, ApiError> {
+    fn unpack(self, json: usize) -> Result<SubmitRequest, ApiError> {
         match self {
             Self::Form(form) => form.unpack(),
             Self::Json(pieces) => unpack_json(&join(pieces), json),
@@ -240,7 +240,7 @@ fn join(mut pieces: Vec<Bytes>) -> Bytes {
 }
 
 impl Form {
-    fn unpack(self) -> Result<Intake, ApiError> {
+    fn unpack(self) -> Result<SubmitRequest, ApiError> {
         let Self { parts: [image, mask, spec, priority, deadline], mut errors } = self;
         let spec = match spec {
             Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
@@ -248,16 +248,16 @@ impl Form {
         };
         // As a member of a JSON body: null is none.
         let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
-        let mut wishes = Map::new();
+        let mut request_headers = Map::new();
         for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
             if let Some(text) = part {
-                wishes.insert(name.to_owned(), number_or_text(&text));
+                request_headers.insert(name.to_owned(), number_or_text(&text));
             }
         }
-        let mut fields = Fields::new("", Value::Object(wishes));
+        let mut fields = Fields::new("", Value::Object(request_headers));
         let options = read_options(&mut fields);
         note_all(&mut errors, fields.finish());
-        Ok(Intake { image, mask, spec, options, errors, share: None })
+        Ok(SubmitRequest { image, mask, spec, options, errors, share: None })
     }
 }
 
@@ -275,7 +275,7 @@ fn read_options(fields: &mut Fields) -> JobOptions {
     JobOptions { priority: priority.unwrap_or_default(), deadline: deadline.map(Duration::from_secs) }
 }
 
-fn unpack_json(bytes: &[u8], limit: usize) -> Result<Intake, ApiError> {
+fn unpack_json(bytes: &[u8], limit: usize) -> Result<SubmitRequest, ApiError> {
     let envelope::Json { rest, files } = envelope::open(bytes, limit)?;
     let mut fields = Fields::new("", rest);
     let [image, mask] = files.map(|(name, content)| {
@@ -290,7 +290,7 @@ fn unpack_json(bytes: &[u8], limit: usize) -> Result<Intake, ApiError> {
     });
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
     let options = read_options(&mut fields);
-    Ok(Intake { image, mask, spec, options, errors: fields.finish(), share: None })
+    Ok(SubmitRequest { image, mask, spec, options, errors: fields.finish(), share: None })
 }
 
 fn malformed_form(error: &multer::Error) -> ApiError {
@@ -304,7 +304,7 @@ mod tests {
 
     use super::*;
 
-    async fn send(content_type: &str, body: impl Into<Body>) -> Result<Intake, ApiError> {
+    async fn send(content_type: &str, body: impl Into<Body>) -> Result<SubmitRequest, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         let limits = BodyLimits { body: 1000, json: 500, uploads: Uploads::new(1, 0), client: None };

@@ -16,7 +16,7 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use super::{caller::is_trusted, error::ApiError};
+use super::{client_address::is_trusted, error::ApiError};
 use crate::config::ServerConfig;
 
 /// Who may ask, worked out of the configuration once.

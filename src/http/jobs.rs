@@ -8,11 +8,11 @@ use axum::{
 use tracing::{Instrument, info};
 
 use super::{
-    base::Base,
     contract::{AlreadyFinished, Internal, NotFound, Unavailable},
     error::ApiError,
-    named::Named,
     none_match,
+    path_ids::Named,
+    public_url::PublicUrl,
     state::AppState,
     view::{JobView, describe, eta, job_etag, show},
     wait::{self, Preference},
@@ -56,7 +56,7 @@ const LET_GO: Preference = Preference::seconds(10);
 pub async fn status(
     State(state): State<AppState>,
     named: Named,
-    base: Base,
+    base: PublicUrl,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
@@ -98,7 +98,11 @@ pub async fn status(
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn cancel(State(state): State<AppState>, named: Named, base: Base) -> Result<Response, ApiError> {
+pub async fn cancel(
+    State(state): State<AppState>,
+    named: Named,
+    base: PublicUrl,
+) -> Result<Response, ApiError> {
     let job = cancel_counted(&state, named.job()?).await?;
     info!(job = %job.id, state = %job.state, "cancel requested");
     Ok(show(&state, &base, StatusCode::OK, &job))
@@ -150,7 +154,7 @@ async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
     }
     let job = wait::until_finished(&state, id, LET_GO).await?;
     state.objects.delete_all(ObjectKey::all_of(&job)).await?;
-    let last = state.queue.forget(id).await?;
+    let last = state.queue.delete(id).await?;
     info!(job = %id, "job erased");
     // Something may have been stored since, up to the dream. What comes after this is deleted by who stores it.
     state.objects.delete_all(ObjectKey::all_of(&last)).await?;

@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    base::Base,
     contract::{Internal, Invalid, Unavailable},
     error::ApiError,
+    public_url::PublicUrl,
     state::AppState,
     view::{JobView, eta, view},
 };
@@ -78,7 +78,7 @@ struct Query {
 )]
 pub async fn list(
     State(state): State<AppState>,
-    base: Base,
+    base: PublicUrl,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;

@@ -2,11 +2,10 @@
 //! [`error`] knows how an error becomes a response.
 
 pub mod admin;
-mod base;
 mod bodiless;
-mod body;
+mod body_limits;
 mod boundary;
-mod caller;
+mod client_address;
 mod compress;
 pub mod connections;
 pub mod contract;
@@ -19,19 +18,20 @@ mod health;
 pub mod hosts;
 mod jobs;
 mod list;
-pub mod listen;
 mod metrics;
 mod models;
-mod named;
+mod path_ids;
 mod preview;
 mod problem;
+mod public_url;
+mod request_headers;
 mod result;
+pub mod server;
 pub mod state;
 mod submit;
 pub mod uploads;
 mod view;
 mod wait;
-mod wishes;
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ use tracing::{
 };
 
 use crate::telemetry;
-use caller::Caller;
+use client_address::ClientAddress;
 use hosts::Gate;
 use state::AppState;
 
@@ -86,7 +86,7 @@ pub fn router(state: AppState) -> Router {
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(map_request(plain_request_id))
-        .layer(from_fn_with_state(state, caller::identify))
+        .layer(from_fn_with_state(state, client_address::identify))
 }
 
 /// Strikes a client's `X-Request-Id` that is no good in a log: too long, or with blanks and the like.
@@ -144,7 +144,7 @@ fn cors(origins: &[String]) -> CorsLayer {
 
 fn request_span<B>(request: &axum::http::Request<B>) -> Span {
     let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
-    let client = request.extensions().get::<Caller>().map(|Caller(address)| display(address));
+    let client = request.extensions().get::<ClientAddress>().map(|ClientAddress(address)| display(address));
     let span = info_span!(
         "request",
         method = %request.method(),

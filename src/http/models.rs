@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::state::AppState;
-use super::{base::Base, contract::NotFound, error::ApiError, named::Named};
+use super::{contract::NotFound, error::ApiError, path_ids::Named, public_url::PublicUrl};
 use reverie_dream::model::Model;
 use reverie_graph::LayerInfo;
 
@@ -60,7 +60,7 @@ pub struct LayerList {
     layers: Vec<LayerInfo>,
 }
 
-fn view(state: &AppState, base: &Base, model: &Model) -> ModelView {
+fn view(state: &AppState, base: &PublicUrl, model: &Model) -> ModelView {
     let this = format!("{base}/v1/models/{}", model.id);
     ModelView {
         id: model.id.clone(),
@@ -86,7 +86,7 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
     tag = "models",
     responses((status = 200, description = "All models, by id.", body = ModelList))
 )]
-pub async fn list(State(state): State<AppState>, base: Base) -> Json<ModelList> {
+pub async fn list(State(state): State<AppState>, base: PublicUrl) -> Json<ModelList> {
     let models = state.catalogue.iter().map(|model| view(&state, &base, model)).collect();
     Json(ModelList { models })
 }
@@ -105,7 +105,7 @@ pub async fn list(State(state): State<AppState>, base: Base) -> Json<ModelList> 
 )]
 pub async fn one(
     State(state): State<AppState>,
-    base: Base,
+    base: PublicUrl,
     Named(id): Named,
 ) -> Result<Json<ModelView>, ApiError> {
     Ok(Json(view(&state, &base, find(&state, &id)?)))

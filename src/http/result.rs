@@ -12,8 +12,8 @@ use axum::{
 use super::{
     contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
-    named::Named,
     none_match,
+    path_ids::Named,
     state::AppState,
     view::{eta, poll_after},
 };

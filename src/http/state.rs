@@ -13,7 +13,7 @@ use crate::{
     metrics::Metrics,
     objects::Objects,
     recent::Recent,
-    worker::{Alive, Everywhere, Pace},
+    worker::{ClusterState, Liveness, Throughput},
 };
 use reverie_dream::model::Catalogue;
 
@@ -29,11 +29,11 @@ pub struct AppState {
     /// Models.
     pub catalogue: Arc<Catalogue>,
     /// How long dreams take here.
-    pub pace: Arc<Pace>,
+    pub throughput: Arc<Throughput>,
     /// What one job may take here; see [`AppState::admission`].
     pub(crate) admission: Admission,
     /// What is known of the workers of all processes.
-    pub(crate) everywhere: Arc<Everywhere>,
+    pub(crate) cluster: Arc<ClusterState>,
     /// Numbers for whoever runs the service.
     pub metrics: Arc<Metrics>,
     /// Source of timestamps.
@@ -42,7 +42,7 @@ pub struct AppState {
     pub uploads: Uploads,
     /// Memory for the pictures that are decoded at the same time.
     pub decoders: Decoders,
-    pub(crate) alive: Alive,
+    pub(crate) alive: Liveness,
     pub(crate) draining: CancellationToken,
     /// Whether something could be written to the job store lately.
     pub(crate) written: Arc<Recent>,
@@ -74,8 +74,8 @@ impl AppState {
     }
 
     /// Number of workers that share the queue, in all processes.
-    pub fn workers_everywhere(&self) -> usize {
-        self.workers_alive().max(self.everywhere.workers())
+    pub fn workers_in_cluster(&self) -> usize {
+        self.workers_alive().max(self.cluster.workers())
     }
 
     /// Whether this process is to work on jobs, and not only to accept them.
@@ -98,7 +98,7 @@ impl AppState {
     /// is on each of the machines that have some.
     pub fn admission(&self) -> Admission {
         let here = self.is_to_work() || self.config.limits.max_job_memory_mb.is_some();
-        match self.everywhere.memory() {
+        match self.cluster.memory() {
             Some(memory) if !here => self.admission.with_memory(memory),
             _ => self.admission,
         }

@@ -15,27 +15,27 @@ use bytes::Bytes;
 use tracing::{Instrument, Span, error, info};
 
 use super::{
-    base::Base,
     boundary,
-    caller::Caller,
+    client_address::ClientAddress,
     contract::{
         EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
         TooLarge, TooSlow, Unavailable, UnsupportedType,
     },
     error::ApiError,
-    extract::{self, Intake},
+    extract::{self, SubmitRequest},
+    public_url::PublicUrl,
+    request_headers::{self, JobHeaders},
     state::AppState,
     uploads::Share,
     view::{self, JobView},
     wait::{self, Preference},
-    wishes::{self, Wishes},
 };
 use crate::{
     jobs::{Forecast, Idempotency, Job, JobId, NewJob, QueueError},
     objects::ObjectKey,
     telemetry, worker,
 };
-use reverie_dream::spec::{self, Start};
+use reverie_dream::spec::{self, InputKind};
 use reverie_fields::{FieldError, MOST_MISTAKES, note, note_all, pointer};
 use reverie_picture::{self as picture, Header, Look, PictureError};
 
@@ -94,10 +94,10 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     boundary::quote(&mut parts.headers);
-    let client = parts.extensions.get::<Caller>().map(|Caller(address)| *address);
-    let (limits, base) = (state.body_limits(client), Base::of(&parts, &state));
-    let wishes = match admit(&state, &parts).await {
-        Ok(wishes) => wishes,
+    let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
+    let (limits, base) = (state.body_limits(client), PublicUrl::of(&parts, &state));
+    let request_headers = match admit(&state, &parts).await {
+        Ok(request_headers) => request_headers,
         Err(refusal) => {
             extract::discard(&parts.headers, body, limits.body);
             return Err(refusal);
@@ -105,7 +105,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     };
     let preference = Preference::of(&parts.headers);
     let intake = extract::intake(&parts.headers, body, &limits).await?;
-    let (pictures, mut job) = check(&state, intake, wishes).await?;
+    let (pictures, mut job) = check(&state, intake, request_headers).await?;
     job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
@@ -129,7 +129,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
 }
 
 /// Is there any point in reading the upload? A request whose key is known needs no place in the queue.
-async fn admit(state: &AppState, request: &Parts) -> Result<Wishes, ApiError> {
+async fn admit(state: &AppState, request: &Parts) -> Result<JobHeaders, ApiError> {
     if state.is_draining() {
         return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
     }
@@ -145,14 +145,14 @@ async fn admit(state: &AppState, request: &Parts) -> Result<Wishes, ApiError> {
     if !unknown.is_empty() {
         return Err(ApiError::Invalid(unknown));
     }
-    let wishes = Wishes::of(&request.headers)?;
+    let request_headers = JobHeaders::of(&request.headers)?;
     let capacity = state.config.queue.capacity;
     if state.queue.has_room().await? {
-        return Ok(wishes);
+        return Ok(request_headers);
     }
     // After that look: what fills the last place may be the same request, sent twice at once.
-    match &wishes.key {
-        Some(key) if state.queue.with_key(key).await?.is_some() => Ok(wishes),
+    match &request_headers.key {
+        Some(key) if state.queue.with_key(key).await?.is_some() => Ok(request_headers),
         _ => Err(full(state, capacity).await?),
     }
 }
@@ -162,7 +162,7 @@ async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
     Ok(ApiError::QueueFull {
         capacity,
-        retry_after: worker::retry_after(backlog, state.workers_everywhere()),
+        retry_after: worker::retry_after(backlog, state.workers_in_cluster()),
     })
 }
 
@@ -175,17 +175,21 @@ struct Pictures {
 }
 
 /// Looks at spec and pictures, and reports the mistakes in all of them together.
-async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pictures, NewJob), ApiError> {
-    let Intake { image, mask, spec, mut options, mut errors, share } = intake;
+async fn check(
+    state: &AppState,
+    intake: SubmitRequest,
+    request_headers: JobHeaders,
+) -> Result<(Pictures, NewJob), ApiError> {
+    let SubmitRequest { image, mask, spec, mut options, mut errors, share } = intake;
     // A file that could not be unpacked is a mistake of its own, and no wish for noise.
     let sent =
         |file: &Option<Bytes>, pointer| file.is_some() || errors.iter().any(|error| error.pointer == pointer);
     let start = match (sent(&image, "/image"), sent(&mask, "/mask")) {
-        (true, false) => Start::Image,
-        (true, true) => Start::Masked,
-        (false, _) => Start::Nothing { image: "/image" },
+        (true, false) => InputKind::Image,
+        (true, true) => InputKind::Masked,
+        (false, _) => InputKind::Nothing { image: "/image" },
     };
-    let sent_spec = wishes.key.as_ref().map(|_| spec.clone());
+    let sent_spec = request_headers.key.as_ref().map(|_| spec.clone());
     let catalogue = Arc::clone(&state.catalogue);
     let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
     let spec = resolving.await.map_err(ApiError::internal)?;
@@ -215,20 +219,20 @@ async fn check(state: &AppState, intake: Intake, wishes: Wishes) -> Result<(Pict
     };
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
     let size = size.ok_or_else(|| ApiError::internal("a dream that starts from nothing"))?;
-    let forecast = match &wishes.key {
+    let forecast = match &request_headers.key {
         // It was admitted when it came first.
         Some(key) if state.queue.with_key(key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size).await?),
     };
     // Whoever gives two deadlines gets the earlier.
-    options.deadline = options.deadline.into_iter().chain(wishes.deadline).min();
+    options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
     let mut job = NewJob { options, forecast, ..NewJob::new(JobId::new(), spec) };
-    if let Some(key) = wishes.key {
+    if let Some(key) = request_headers.key {
         let [image, mask] = [&image, &mask].map(|file| file.clone().unwrap_or_default());
         let spec = job.spec.clone();
         let hashing = tokio::task::spawn_blocking(move || {
-            let request = wishes::fingerprint([&image, &mask], &sent_spec, &options)?;
-            Ok::<_, ApiError>((wishes::fingerprint([&image, &mask], &spec, &options)?, request))
+            let request = request_headers::fingerprint([&image, &mask], &sent_spec, &options)?;
+            Ok::<_, ApiError>((request_headers::fingerprint([&image, &mask], &spec, &options)?, request))
         });
         let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
         job.idempotency = Some(Idempotency { key, fingerprint, request });
@@ -331,7 +335,7 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
 async fn predict(state: &AppState, spec: &spec::DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
     let model = state.catalogue.get(&spec.model).cloned();
     let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
-    let (admission, pace, spec) = (state.admission(), Arc::clone(&state.pace), spec.clone());
-    let checking = tokio::task::spawn_blocking(move || admission.check(&pace, &model, &spec, size));
+    let (admission, throughput, spec) = (state.admission(), Arc::clone(&state.throughput), spec.clone());
+    let checking = tokio::task::spawn_blocking(move || admission.check(&throughput, &model, &spec, size));
     Ok(checking.await.map_err(ApiError::internal)??)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::state::AppState;
-use super::{base::Base, problem::Problem};
+use super::{problem::Problem, public_url::PublicUrl};
 use crate::{
     clock::Timestamp,
     jobs::{Job, JobId, JobState, UNKNOWN_SECONDS},
@@ -143,7 +143,7 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     let own = job.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
     let seconds = match (job.state, job.progress, job.started_at) {
         (JobState::Queued, ..) => {
-            job.seconds_ahead.unwrap_or_default() / state.workers_everywhere().max(1) as f64 + own
+            job.seconds_ahead.unwrap_or_default() / state.workers_in_cluster().max(1) as f64 + own
         }
         (JobState::Running, Some(progress), Some(started)) => {
             let spent = job.updated_at.seconds_since(started);
@@ -156,7 +156,7 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     Some((seconds * 10.0).round() / 10.0)
 }
 
-/// The share of a job after which its own pace says more than the prediction.
+/// The share of a job after which its own throughput says more than the prediction.
 const TELLING: f64 = 0.25;
 
 /// Seconds left of an attempt that has `spent` some on what it did; what an earlier attempt had done took it none. Loading
@@ -175,7 +175,7 @@ fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
 }
 
 /// Shows a job; [`eta`] is taken apart because it goes into the entity tag too. `base` is put before each link.
-pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &Base) -> JobView<'a> {
+pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> JobView<'a> {
     let this = format!("{base}{}", path(job.id));
     let (forecast, thousandths) = (job.forecast, |number: f64| (number * 1e3).round() / 1e3);
     let has_picture = job.state == JobState::Succeeded && job.erased_at.is_none();
@@ -226,7 +226,7 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &Base) -> JobView<
 }
 
 /// A response that shows the job, with its entity tag and, while it is unfinished, `Retry-After`.
-pub fn show(state: &AppState, base: &Base, status: StatusCode, job: &Job) -> Response {
+pub fn show(state: &AppState, base: &PublicUrl, status: StatusCode, job: &Job) -> Response {
     let eta = eta(state, job);
     let mut response = (status, Json(view(job, eta, base))).into_response();
     describe(response.headers_mut(), job, eta);

@@ -1,6 +1,6 @@
 //! Waiting for a job to change: for the bounded wait of `Prefer: wait=n` (RFC 7240), and for streams of events.
 //!
-//! Hints inside the process end a wait at once; a look each second finds what happened elsewhere. A wait ends
+//! Notifier inside the process end a wait at once; a look each second finds what happened elsewhere. A wait ends
 //! with the request that it belongs to, and leaves nothing behind.
 
 use std::time::Duration;

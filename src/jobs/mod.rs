@@ -3,9 +3,8 @@
 //! Nothing here knows HTTP or the renderer's insides. There is one store per database, [`sqlite`] and [`postgres`];
 //! what they have in common, the statements above all, stands beside them.
 
-mod change;
 mod fault;
-mod intake;
+mod group_commit;
 mod options;
 pub mod postgres;
 mod queue;
@@ -15,6 +14,7 @@ mod signals;
 mod sql;
 pub mod sqlite;
 mod state;
+mod transition;
 mod unreadable;
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -24,10 +24,11 @@ use uuid::Uuid;
 
 pub use options::{Idempotency, JobOptions, Page, PageStart};
 pub use queue::{
-    Beat, Crew, Erased, JobQueue, Owner, QueueError, QueueOptions, REPORT_EVERY, Rescue, Rescued,
+    Erased, HeartbeatReply, JobQueue, Owner, QueueError, QueueOptions, REPORT_EVERY, Rescue, Rescued,
+    WorkerReport,
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
-pub use state::{Event, Facts, Impossible, JobState, UnknownState};
+pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};
 
 use crate::{clock::Timestamp, telemetry::TraceParent};
 use reverie_dream::progress::Progress;
@@ -125,7 +126,7 @@ pub struct Job {
     pub id: JobId,
     /// Where it stands.
     pub state: JobState,
-    /// Grows with every visible change.
+    /// Grows with every visible transition.
     pub version: u64,
     /// What to dream.
     pub spec: DreamSpec,
@@ -172,9 +173,9 @@ pub struct Job {
 }
 
 impl Job {
-    /// What the rules of [`Facts::next`] need.
-    pub fn facts(&self) -> Facts {
-        Facts { state: self.state, attempt: self.attempt, cancel_requested: self.cancel_requested }
+    /// What the rules of [`JobSnapshot::next`] need.
+    pub fn snapshot(&self) -> JobSnapshot {
+        JobSnapshot { state: self.state, attempt: self.attempt, cancel_requested: self.cancel_requested }
     }
 }
 

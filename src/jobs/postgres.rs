@@ -1,6 +1,6 @@
 //! The job queue on PostgreSQL: for many processes on many machines.
 //!
-//! Every claim, beat and end is one short statement; nothing of the database is held while a job is at work. A claim
+//! Every claim, heartbeat and end is one short statement; nothing of the database is held while a job is at work. A claim
 //! steps over rows that others are claiming (`FOR UPDATE SKIP LOCKED`). A transition is written only where the job
 //! still is what the rules were asked about, and its lease still that of whoever writes: otherwise it is looked at
 //! again. All times are the server's, read by the statements themselves, so that machines whose clocks disagree agree
@@ -8,13 +8,13 @@
 //!
 //! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations.md` on PgBouncer.
 
+mod batch_inserter;
 mod claims;
 mod connect;
-mod crews;
-mod desk;
-mod hints;
-mod tidy;
+mod notifier;
 mod upkeep;
+mod vacuum;
+mod workers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,15 +23,16 @@ use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use desk::PostgresDesk;
-use hints::Hints;
+use batch_inserter::PostgresBatchInserter;
+use notifier::Notifier;
 
 use super::{
-    Beat, Claim, Counts, Crew, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState,
-    Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    change::{Change, Extras, bind_change, is_canceled, millis},
-    intake::Intake,
+    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobSnapshot,
+    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    WorkerReport,
+    group_commit::GroupCommit,
     row, sql,
+    transition::{Transition, TransitionData, bind_transition, is_canceled, millis},
     unreadable::Unreadable,
 };
 use crate::{
@@ -47,8 +48,8 @@ const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id
 /// What a client asks for is given up after this time, so that all of them are answered soon while the server is away.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const BEAT: &str = sql::beat!("reverie_now($5)");
-const CHANGE: &str = sql::change!("reverie_now($10)");
+const BEAT: &str = sql::heartbeat!("reverie_now($5)");
+const TRANSITION: &str = sql::transition!("reverie_now($10)");
 const IS_OVERDUE: &str = sql::overdue!("reverie_now($1)", "LIMIT 1");
 const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED");
 const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
@@ -60,8 +61,8 @@ pub struct PostgresQueue {
     /// For those who watch the service: one connection that nobody else takes.
     watcher: PgPool,
     /// Where new jobs come in, many with one commit.
-    intake: Intake,
-    hints: Hints,
+    group_commit: GroupCommit,
+    notifier: Notifier,
     options: QueueOptions,
     clock: Clock,
     unreadable: Unreadable,
@@ -73,7 +74,7 @@ pub struct PostgresQueue {
 
 impl PostgresQueue {
     /// Opens a database, bringing its schema up to date where needed. At most so many `connections` are made, and
-    /// three more: for hints, for whoever watches, and for a moment at the start.
+    /// three more: for notifier, for whoever watches, and for a moment at the start.
     ///
     /// # Errors
     /// When it cannot be reached or is of a newer version, and when others use it with other settings.
@@ -88,13 +89,14 @@ impl PostgresQueue {
         first.close().await;
         let connect = connect::options(url)?;
         let (pool, watcher) = (connect::pool(&connect, connections), connect::pool(&connect, 1));
-        let intake = Intake::start(PostgresDesk { pool: pool.clone(), options: options.clone() });
-        let (hints, process, mut tasks) = (Hints::new(), Uuid::new_v4(), JoinSet::new());
-        tasks.spawn(hints.clone().send(pool.clone(), process));
-        tasks.spawn(tidy::tidy(pool.clone(), connect.clone()));
-        tasks.spawn(hints.clone().hear(connect, process, clock.clone()));
+        let group_commit =
+            GroupCommit::start(PostgresBatchInserter { pool: pool.clone(), options: options.clone() });
+        let (notifier, process, mut tasks) = (Notifier::new(), Uuid::new_v4(), JoinSet::new());
+        tasks.spawn(notifier.clone().send(pool.clone(), process));
+        tasks.spawn(vacuum::tidy(pool.clone(), connect.clone()));
+        tasks.spawn(notifier.clone().hear(connect, process, clock.clone()));
         let unreadable = Unreadable::default();
-        Ok(Self { pool, watcher, intake, hints, options, clock, unreadable, process, _tasks: tasks })
+        Ok(Self { pool, watcher, group_commit, notifier, options, clock, unreadable, process, _tasks: tasks })
     }
 
     /// Brings the schema up to date and makes the settings in `options` those of all processes; the ones that were
@@ -118,34 +120,34 @@ impl PostgresQueue {
     }
 
     /// Ends or gives back what a worker holds.
-    async fn leave(&self, lease: Lease, event: Event, extras: Extras) -> Result<Job, QueueError> {
+    async fn leave(&self, lease: Lease, event: Event, data: TransitionData) -> Result<Job, QueueError> {
         loop {
             let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
             let row = held.fetch_optional(&self.pool).await?.ok_or(QueueError::LeaseLost)?;
-            let (before, extras) = (row::facts(&row)?, extras.clone());
-            let change = Change::new(lease.job, before, event, extras, self.options.max_attempts)?;
-            let change = change.held_by(lease.token);
-            if let Some(written) = self.write(&change).await? {
-                return self.told(lease.job, change.next, written).await;
+            let (before, data) = (row::snapshot(&row)?, data.clone());
+            let transition = Transition::new(lease.job, before, event, data, self.options.max_attempts)?;
+            let transition = transition.held_by(lease.token);
+            if let Some(written) = self.write(&transition).await? {
+                return self.told(lease.job, transition.next, written).await;
             }
             // Somebody has asked for it to stop meanwhile, or taken it away: it is looked at again.
         }
     }
 
     /// Writes a transition by itself; `None` where the job is not any more what it was.
-    async fn write(&self, change: &Change) -> Result<Option<PgRow>, QueueError> {
-        Ok(bind_change!(CHANGE, change, self.now()).fetch_optional(&self.pool).await?)
+    async fn write(&self, transition: &Transition) -> Result<Option<PgRow>, QueueError> {
+        Ok(bind_transition!(TRANSITION, transition, self.now()).fetch_optional(&self.pool).await?)
     }
 
     /// Says what has happened to a job, and shows it.
-    async fn told(&self, id: JobId, next: Facts, written: PgRow) -> Result<Job, QueueError> {
+    async fn told(&self, id: JobId, next: JobSnapshot, written: PgRow) -> Result<Job, QueueError> {
         let mut job = row::job(&written);
         if next.state == JobState::Queued {
             // Its place is to be counted. What is written is written, even where that fails.
             job = self.get(id).await.or(job);
-            self.hints.work_is_there();
+            self.notifier.work_is_there();
         }
-        self.hints.changed(id);
+        self.notifier.changed(id);
         job
     }
 
@@ -158,22 +160,23 @@ impl PostgresQueue {
     ) -> Result<Vec<Rescued>, QueueError> {
         let mut changed = Vec::with_capacity(rows.len());
         for row in rows {
-            let read = row::job_id(row).and_then(|id| Ok((id, row::facts(row)?)));
+            let read = row::job_id(row).and_then(|id| Ok((id, row::snapshot(row)?)));
             // A newer version may know what to do with it.
-            let Some((id, facts)) = self.unreadable.skip(read)? else { continue };
-            let change = Change::new(id, facts, event, Extras::default(), self.options.max_attempts)?;
-            bind_change!(CHANGE, &change, self.now()).execute(&mut *connection).await?;
-            changed.push(Rescued { id, facts: change.next });
+            let Some((id, snapshot)) = self.unreadable.skip(read)? else { continue };
+            let transition =
+                Transition::new(id, snapshot, event, TransitionData::default(), self.options.max_attempts)?;
+            bind_transition!(TRANSITION, &transition, self.now()).execute(&mut *connection).await?;
+            changed.push(Rescued { id, snapshot: transition.next });
         }
         Ok(changed)
     }
 
     /// Says what has happened to many jobs.
     fn tell_all(&self, changed: &[Rescued]) {
-        for Rescued { id, facts } in changed {
-            self.hints.changed(*id);
-            if facts.state == JobState::Queued {
-                self.hints.work_is_there();
+        for Rescued { id, snapshot } in changed {
+            self.notifier.changed(*id);
+            if snapshot.state == JobState::Queued {
+                self.notifier.work_is_there();
             }
         }
     }
@@ -182,8 +185,8 @@ impl PostgresQueue {
 #[async_trait]
 impl JobQueue for PostgresQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
-        let job = self.intake.enqueue(job).await?;
-        self.hints.work_is_there();
+        let job = self.group_commit.enqueue(job).await?;
+        self.notifier.work_is_there();
         Ok(job)
     }
 
@@ -205,15 +208,15 @@ impl JobQueue for PostgresQueue {
         row::page(&in_time(query.fetch_all(&self.pool)).await?, limit, &self.unreadable)
     }
 
-    async fn forget(&self, id: JobId) -> Result<Job, QueueError> {
+    async fn delete(&self, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.pool.begin().await?;
         let locked = sqlx::query("SELECT id FROM jobs WHERE id = $1 FOR UPDATE").bind(id.to_string());
         locked.execute(&mut *transaction).await?;
         let job = select(&mut transaction, id).await?;
         sqlx::query(sql::DELETE).bind(id.to_string()).execute(&mut *transaction).await?;
         transaction.commit().await?;
-        self.hints.cancel(id);
-        self.hints.changed(id);
+        self.notifier.cancel(id);
+        self.notifier.changed(id);
         Ok(job)
     }
 
@@ -226,7 +229,11 @@ impl JobQueue for PostgresQueue {
         self.take(worker).await
     }
 
-    async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {
+    async fn heartbeat(
+        &self,
+        lease: Lease,
+        progress: Option<Progress>,
+    ) -> Result<HeartbeatReply, QueueError> {
         let row = sqlx::query(BEAT)
             .bind(lease.job.to_string())
             .bind(lease.token.to_string())
@@ -237,17 +244,17 @@ impl JobQueue for PostgresQueue {
             .await?;
         let row = row.ok_or(QueueError::LeaseLost)?;
         if progress.is_some() {
-            self.hints.changed(lease.job);
+            self.notifier.changed(lease.job);
         }
-        Ok(Beat { cancel_requested: row.try_get("cancel_requested")? })
+        Ok(HeartbeatReply { cancel_requested: row.try_get("cancel_requested")? })
     }
 
-    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+    async fn set_preview(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
         let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
         if noted.bind(i64::from(octave)).execute(&self.pool).await?.rows_affected() == 0 {
             return Err(QueueError::LeaseLost);
         }
-        self.hints.changed(lease.job);
+        self.notifier.changed(lease.job);
         Ok(())
     }
 
@@ -258,29 +265,29 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
-        let extras = Extras { finished: Some(finished), ..Extras::default() };
-        self.leave(lease, Event::Completed, extras).await
+        let data = TransitionData { finished: Some(finished), ..TransitionData::default() };
+        self.leave(lease, Event::Completed, data).await
     }
 
     async fn fail(&self, lease: Lease, error: JobError, retry: bool) -> Result<Job, QueueError> {
-        let extras = Extras { error: Some(error), ..Extras::default() };
-        self.leave(lease, Event::Failed { retry }, extras).await
+        let data = TransitionData { error: Some(error), ..TransitionData::default() };
+        self.leave(lease, Event::Failed { retry }, data).await
     }
 
     async fn release(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::Released, Extras::default()).await
+        self.leave(lease, Event::Released, TransitionData::default()).await
     }
 
     async fn spare(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::Released, Extras { spared: true, ..Extras::default() }).await
+        self.leave(lease, Event::Released, TransitionData { spared: true, ..TransitionData::default() }).await
     }
 
     async fn stopped(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::Stopped, Extras::default()).await
+        self.leave(lease, Event::Stopped, TransitionData::default()).await
     }
 
     async fn expired(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::DeadlinePassed, Extras::default()).await
+        self.leave(lease, Event::DeadlinePassed, TransitionData::default()).await
     }
 
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
@@ -299,15 +306,16 @@ impl JobQueue for PostgresQueue {
     async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
         loop {
             let job = self.get(id).await?;
-            if is_canceled(job.facts())? {
+            if is_canceled(job.snapshot())? {
                 return Ok(job);
             }
             let (event, max_attempts) = (Event::CancelRequested, self.options.max_attempts);
-            let change = Change::new(id, job.facts(), event, Extras::default(), max_attempts)?;
+            let transition =
+                Transition::new(id, job.snapshot(), event, TransitionData::default(), max_attempts)?;
             // Where it was claimed or given back meanwhile, it is looked at again.
-            let Some(written) = self.write(&change).await? else { continue };
-            self.hints.cancel(id);
-            return self.told(id, change.next, written).await;
+            let Some(written) = self.write(&transition).await? else { continue };
+            self.notifier.cancel(id);
+            return self.told(id, transition.next, written).await;
         }
     }
 
@@ -346,7 +354,7 @@ impl JobQueue for PostgresQueue {
     async fn has_room(&self) -> Result<bool, QueueError> {
         // What waited after the last acceptance is good enough to let somebody in, not to send them away.
         let capacity = u64::from(self.options.capacity);
-        Ok(self.intake.waiting() < capacity || self.depth().await? < capacity)
+        Ok(self.group_commit.waiting() < capacity || self.depth().await? < capacity)
     }
 
     async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
@@ -354,16 +362,16 @@ impl JobQueue for PostgresQueue {
         Ok(oldest.fetch_one(&self.watcher).await?.map(Timestamp::from_millis))
     }
 
-    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        upkeep::give_up_pictures(&self.pool, &self.unreadable, before, limit, self.now()).await
+    async fn expire_blobs(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        upkeep::expire_blobs(&self.pool, &self.unreadable, before, limit, self.now()).await
     }
 
-    async fn to_sweep(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        upkeep::to_sweep(&self.pool, &self.unreadable, behind, limit).await
+    async fn blobs_to_delete(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        upkeep::blobs_to_delete(&self.pool, &self.unreadable, behind, limit).await
     }
 
-    async fn swept(&self, ids: &[JobId]) -> Result<(), QueueError> {
-        upkeep::swept(&self.pool, ids, self.now()).await
+    async fn blobs_deleted(&self, ids: &[JobId]) -> Result<(), QueueError> {
+        upkeep::blobs_deleted(&self.pool, ids, self.now()).await
     }
 
     async fn owners(&self, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {
@@ -374,24 +382,24 @@ impl JobQueue for PostgresQueue {
         upkeep::ended_before(&self.pool, &self.unreadable, before, limit).await
     }
 
-    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
-        upkeep::forget_ended(&self.pool, ids).await
+    async fn purge(&self, ids: &[JobId]) -> Result<u64, QueueError> {
+        upkeep::purge(&self.pool, ids).await
     }
 
     async fn backlog_seconds(&self) -> Result<f64, QueueError> {
         Ok(in_time(sqlx::query(sql::WAITING).fetch_one(&self.pool)).await?.try_get("seconds")?)
     }
 
-    async fn report(&self, crew: &Crew) -> Result<(), QueueError> {
-        crews::report(&self.watcher, self.process, crew, self.now()).await
+    async fn report(&self, report: &WorkerReport) -> Result<(), QueueError> {
+        workers::report(&self.watcher, self.process, report, self.now()).await
     }
 
-    async fn crews(&self) -> Result<Vec<Crew>, QueueError> {
-        crews::heard(&self.watcher, self.now()).await
+    async fn worker_reports(&self) -> Result<Vec<WorkerReport>, QueueError> {
+        workers::heard(&self.watcher, self.now()).await
     }
 
     fn signals(&self) -> &Arc<Signals> {
-        self.hints.signals()
+        self.notifier.signals()
     }
 
     fn clock(&self) -> &Clock {

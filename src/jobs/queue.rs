@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Facts, Finished, Impossible, Job, JobError, JobId, JobState, Lease, NewJob, Page,
-    PageStart, Signals, fault::Fault,
+    Claim, Counts, Finished, InvalidTransition, Job, JobError, JobId, JobSnapshot, JobState, Lease, NewJob,
+    Page, PageStart, Signals, fault::Fault,
 };
 use crate::clock::{Clock, Timestamp};
 use reverie_dream::progress::Progress;
@@ -50,7 +50,7 @@ pub enum QueueError {
     LeaseLost,
     /// The event does not fit the state: a mistake of the caller.
     #[error(transparent)]
-    Impossible(#[from] Impossible),
+    InvalidTransition(#[from] InvalidTransition),
     /// A row holds something that this version cannot read: a newer one has written it.
     #[error("job {id} cannot be read by this version: {problem}")]
     Corrupt {
@@ -169,7 +169,7 @@ pub trait JobQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`QueueError::NotFound`].
-    async fn forget(&self, id: JobId) -> Result<Job, QueueError>;
+    async fn delete(&self, id: JobId) -> Result<Job, QueueError>;
 
     /// Looks a job up, its place in the queue included.
     ///
@@ -189,13 +189,14 @@ pub trait JobQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
-    async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError>;
+    async fn heartbeat(&self, lease: Lease, progress: Option<Progress>)
+    -> Result<HeartbeatReply, QueueError>;
 
     /// Notes that the preview of an octave, counted from 1, is stored.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
-    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError>;
+    async fn set_preview(&self, lease: Lease, octave: u32) -> Result<(), QueueError>;
 
     /// Ends a job with its dream.
     ///
@@ -307,20 +308,20 @@ pub trait JobQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
+    async fn expire_blobs(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
 
     /// Jobs whose pictures were given up and may still be there, at most `limit`, in the order of their ids; those behind
     /// `behind`, or from the first.
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn to_sweep(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError>;
+    async fn blobs_to_delete(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError>;
 
     /// Notes that the pictures of these jobs are gone.
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn swept(&self, ids: &[JobId]) -> Result<(), QueueError>;
+    async fn blobs_deleted(&self, ids: &[JobId]) -> Result<(), QueueError>;
 
     /// What there is of these jobs; those that are not there are left out.
     ///
@@ -338,7 +339,7 @@ pub trait JobQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError>;
+    async fn purge(&self, ids: &[JobId]) -> Result<u64, QueueError>;
 
     /// Predicted seconds until every job that waits or runs now is done by one worker, less what those that run
     /// have done.
@@ -352,7 +353,7 @@ pub trait JobQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn report(&self, _crew: &Crew) -> Result<(), QueueError> {
+    async fn report(&self, _crew: &WorkerReport) -> Result<(), QueueError> {
         Ok(())
     }
 
@@ -360,11 +361,11 @@ pub trait JobQueue: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn crews(&self) -> Result<Vec<Crew>, QueueError> {
+    async fn worker_reports(&self) -> Result<Vec<WorkerReport>, QueueError> {
         Ok(Vec::new())
     }
 
-    /// Hints that save waiting.
+    /// Notifier that save waiting.
     fn signals(&self) -> &Arc<Signals>;
 
     /// What time the store goes by.
@@ -379,13 +380,13 @@ pub const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// The workers of one process, as told to those who accept jobs elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Crew {
+pub struct WorkerReport {
     /// Workers that are able to take jobs; none says good-bye.
     pub workers: usize,
     /// Bytes of memory that one job may take.
     pub memory: u64,
     /// How long dreams take there: model, precision, and the factor to the machine that work was weighed on.
-    pub pace: Vec<(String, Precision, f64)>,
+    pub throughput: Vec<(String, Precision, f64)>,
 }
 
 /// A finished job whose time is over, and where its dream is.
@@ -416,12 +417,12 @@ pub struct Rescued {
     /// Which job.
     pub id: JobId,
     /// How it stands now.
-    pub facts: Facts,
+    pub snapshot: JobSnapshot,
 }
 
-/// What a worker learns from a beat.
+/// What a worker learns from a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beat {
+pub struct HeartbeatReply {
     /// Whether someone wants the job stopped.
     pub cancel_requested: bool,
 }

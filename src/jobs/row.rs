@@ -4,8 +4,8 @@
 use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 
 use super::{
-    Counts, Erased, Facts, Forecast, Idempotency, Job, JobId, JobState, Owner, Page, PageStart, QueueError,
-    unreadable::Unreadable,
+    Counts, Erased, Forecast, Idempotency, Job, JobId, JobSnapshot, JobState, Owner, Page, PageStart,
+    QueueError, unreadable::Unreadable,
 };
 use crate::clock::Timestamp;
 use reverie_dream::spec::Precision;
@@ -44,19 +44,19 @@ columns!(SqliteRow);
 columns!(PgRow);
 
 pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
-    let facts = facts(row)?;
+    let snapshot = snapshot(row)?;
     let time = |column: &str| -> Result<Option<Timestamp>, sqlx::Error> {
         Ok(row.integer(column)?.map(Timestamp::from_millis))
     };
     Ok(Job {
         id: job_id(row)?,
-        state: facts.state,
+        state: snapshot.state,
         version: row.integer("version")?.unwrap_or_default().unsigned_abs(),
         spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "it has no spec"))?,
         priority: small(row, "priority")?.unwrap_or_default(),
         deadline_at: time("deadline_at")?,
-        attempt: facts.attempt,
-        cancel_requested: facts.cancel_requested,
+        attempt: snapshot.attempt,
+        cancel_requested: snapshot.cancel_requested,
         queue_position: row.integer("queue_position")?.map(i64::unsigned_abs),
         seconds_ahead: row.real("seconds_ahead")?,
         forecast: forecast(row)?,
@@ -101,8 +101,8 @@ fn forecast(row: &impl Columns) -> Result<Option<Forecast>, sqlx::Error> {
     }))
 }
 
-pub(super) fn facts(row: &impl Columns) -> Result<Facts, QueueError> {
-    Ok(Facts {
+pub(super) fn snapshot(row: &impl Columns) -> Result<JobSnapshot, QueueError> {
+    Ok(JobSnapshot {
         state: state(row)?,
         attempt: small(row, "attempt")?.unwrap_or_default(),
         cancel_requested: row.flag("cancel_requested")?,
@@ -123,13 +123,13 @@ struct Stored {
     lease: uuid::Uuid,
 }
 
-/// A job that the sweeper looks at.
+/// A job that the retention looks at.
 fn erased(row: &impl Columns) -> Result<Erased, QueueError> {
     let result: Option<Stored> = parsed(row, "result")?;
     Ok(Erased { id: job_id(row)?, result: result.map(|stored| stored.lease) })
 }
 
-/// Jobs that the sweeper looks at, without those that a newer version has ended in a way of its own.
+/// Jobs that the retention looks at, without those that a newer version has ended in a way of its own.
 pub(super) fn all_erased(rows: &[impl Columns], unreadable: &Unreadable) -> Result<Vec<Erased>, QueueError> {
     rows.iter().filter_map(|row| unreadable.skip(erased(row)).transpose()).collect()
 }

@@ -1,8 +1,8 @@
-//! Hints between the parts of a process: there is work, that job is to stop, that job has changed.
+//! Notifier between the parts of a process: there is work, that job is to stop, that job has changed.
 //!
 //! They only save waiting. The truth is in the store, and whoever listens also polls it: a hint that gets
 //! lost costs a second and nothing else. Where several processes share a store, each passes on to its own parts what
-//! it hears from the others (`postgres/hints`).
+//! it hears from the others (`postgres/notifier`).
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::JobId;
 
-/// The hints of one store.
+/// The notifier of one store.
 #[derive(Debug, Default)]
 pub struct Signals {
     work: Notify,
@@ -95,7 +95,7 @@ pub struct ChangeListener {
 }
 
 impl ChangeListener {
-    /// Waits for a change since the last call, or since the listener was made.
+    /// Waits for a transition since the last call, or since the listener was made.
     pub async fn changed(&mut self) {
         // The sender lives as long as there is a listener, so there is always something to wait for.
         if self.changes.changed().await.is_err() {

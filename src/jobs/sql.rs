@@ -3,10 +3,10 @@
 //!
 //! The dialects differ in two things. SQLite is told the time (`$n`), while PostgreSQL goes by its own clock unless a
 //! test drives it (`reverie_now($n)`), so that machines whose clocks disagree agree on every lease. And PostgreSQL
-//! locks the rows that it is about to change, stepping over those that somebody else has locked. Where either
+//! locks the rows that it is about to transition, stepping over those that somebody else has locked. Where either
 //! matters, a macro makes the statement from the words of the dialect.
 
-/// What is read of a row. Named one by one: with `*` a column that a newer version adds would change what the
+/// What is read of a row. Named one by one: with `*` a column that a newer version adds would transition what the
 /// statements return that PostgreSQL has prepared, and fail all of an older version that is still at work.
 macro_rules! columns {
     () => {
@@ -134,7 +134,7 @@ macro_rules! enqueue {
 }
 
 /// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
-/// It does what [`Facts::next`](crate::jobs::Facts::next) says of [`Event::Claimed`](crate::jobs::Event::Claimed);
+/// It does what [`JobSnapshot::next`](crate::jobs::JobSnapshot::next) says of [`Event::Claimed`](crate::jobs::Event::Claimed);
 /// the contract suite compares the two. `$except` holds jobs that this version cannot read: they are left to others.
 macro_rules! claim {
     ($now:literal, $lock:literal, $except:literal) => {
@@ -169,8 +169,8 @@ macro_rules! claim {
     };
 }
 
-/// A beat without progress changes nothing that a client could see, so the version stays.
-macro_rules! beat {
+/// A heartbeat without progress changes nothing that a client could see, so the version stays.
+macro_rules! heartbeat {
     ($now:literal) => {
         concat!(
             "UPDATE jobs SET
@@ -194,7 +194,7 @@ pub(super) const PREVIEW: &str =
 /// Every other transition. The lease stays only with a job that goes on running; a job that goes back into
 /// the queue forgets what its attempt had done. Nothing is written where the job is not any more what the rules were
 /// asked about.
-macro_rules! change {
+macro_rules! transition {
     ($now:literal) => {
         concat!(
             "UPDATE jobs SET
@@ -248,7 +248,7 @@ macro_rules! lost {
 }
 
 /// Clients see it, so the version grows.
-macro_rules! give_up {
+macro_rules! expire_blobs {
     ($now:literal, $lock:literal) => {
         concat!(
             "UPDATE jobs SET erased_at = ", $now, ", version = version + 1, updated_at = ", $now, "
@@ -277,7 +277,7 @@ pub(super) const TO_SWEEP: &str = "
     SELECT id, result FROM jobs WHERE erased_at IS NOT NULL AND swept_at IS NULL AND id > $1 ORDER BY id LIMIT $2";
 
 /// Clients see nothing of it, so the version stays.
-macro_rules! swept {
+macro_rules! blobs_deleted {
     ($now:literal, $listed:literal) => {
         concat!("UPDATE jobs SET swept_at = ", $now, " WHERE erased_at IS NOT NULL AND ", $listed)
     };
@@ -321,6 +321,6 @@ pub(super) const PRECISION: &str = "
     RETURNING resolved_precision";
 
 pub(super) use {
-    beat, change, chore, claim, columns, ended, enqueue, give_up, lost, overdue, owners, probe, swept,
-    uncounted,
+    blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue, owners,
+    probe, transition, uncounted,
 };

@@ -5,9 +5,9 @@
 //! time anyway, so all writes share one connection and queue up in front of it instead of failing with
 //! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
 
+mod batch_inserter;
 mod claims;
-mod desk;
-mod fresh;
+mod read_cache;
 mod upkeep;
 mod writer;
 
@@ -20,16 +20,16 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
-use desk::SqliteDesk;
-use fresh::Fresh;
+use batch_inserter::SqliteBatchInserter;
+use read_cache::Fresh;
 use writer::Writer;
 
 use super::{
-    Beat, Claim, Counts, Erased, Event, Facts, Finished, Job, JobError, JobId, JobQueue, JobState, Lease,
-    NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    change::{Change, Extras, bind_change, is_canceled, millis},
-    intake::Intake,
+    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobSnapshot,
+    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    group_commit::GroupCommit,
     row, schema, sql,
+    transition::{Transition, TransitionData, bind_transition, is_canceled, millis},
     unreadable::Unreadable,
 };
 use crate::clock::{Clock, Timestamp};
@@ -48,8 +48,8 @@ const READERS: u32 = 4;
 const ENQUEUE: &str = sql::enqueue!("$3");
 const CLAIM: &str = sql::claim!("$4", "", "id NOT IN (SELECT value FROM json_each($5))");
 
-const BEAT: &str = sql::beat!("$5");
-const CHANGE: &str = sql::change!("$10");
+const BEAT: &str = sql::heartbeat!("$5");
+const TRANSITION: &str = sql::transition!("$10");
 const OVERDUE: &str = sql::overdue!("$1", "");
 const LOST: &str = sql::lost!("$2", "");
 
@@ -58,7 +58,7 @@ const LOST: &str = sql::lost!("$2", "");
 pub struct SqliteQueue {
     writer: Writer,
     /// Where new jobs come in, many with one commit.
-    intake: Intake,
+    group_commit: GroupCommit,
     readers: SqlitePool,
     /// Jobs that are asked for again and again.
     fresh: Fresh,
@@ -88,9 +88,10 @@ impl SqliteQueue {
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
         let fresh = Fresh::new(read.clone());
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
-        let intake = Intake::start(SqliteDesk { writer: writer.clone(), options: options.clone() });
+        let group_commit =
+            GroupCommit::start(SqliteBatchInserter { writer: writer.clone(), options: options.clone() });
         let (signals, unreadable) = (Arc::default(), Unreadable::default());
-        Ok(Self { writer, intake, readers, fresh, watcher, options, signals, unreadable })
+        Ok(Self { writer, group_commit, readers, fresh, watcher, options, signals, unreadable })
     }
 
     fn now(&self) -> Timestamp {
@@ -98,11 +99,11 @@ impl SqliteQueue {
     }
 
     /// Ends or gives back what a worker holds.
-    async fn leave(&self, lease: Lease, event: Event, extras: Extras) -> Result<Job, QueueError> {
+    async fn leave(&self, lease: Lease, event: Event, data: TransitionData) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin().await?;
         let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
         let row = held.fetch_optional(&mut *transaction).await?.ok_or(QueueError::LeaseLost)?;
-        self.change(&mut transaction, lease.job, &row, event, extras).await?;
+        self.transition(&mut transaction, lease.job, &row, event, data).await?;
         // Its place is to be counted, where it waits again.
         let job = select(&mut transaction, lease.job).await?;
         self.writer.commit(transaction).await?;
@@ -115,20 +116,20 @@ impl SqliteQueue {
 
     /// Writes one transition of a row that nobody else can have changed since it was read. What else the row holds need
     /// not be readable here.
-    async fn change(
+    async fn transition(
         &self,
         connection: &mut SqliteConnection,
         id: JobId,
         row: &SqliteRow,
         event: Event,
-        extras: Extras,
-    ) -> Result<Facts, QueueError> {
-        let change = Change::new(id, row::facts(row)?, event, extras, self.options.max_attempts)?;
-        bind_change!(CHANGE, &change, self.now().as_millis()).fetch_one(&mut *connection).await?;
-        Ok(change.next)
+        data: TransitionData,
+    ) -> Result<JobSnapshot, QueueError> {
+        let transition = Transition::new(id, row::snapshot(row)?, event, data, self.options.max_attempts)?;
+        bind_transition!(TRANSITION, &transition, self.now().as_millis()).fetch_one(&mut *connection).await?;
+        Ok(transition.next)
     }
 
-    /// Has the same thing happen to all jobs of a list, stepping over those whose facts are of a newer version.
+    /// Has the same thing happen to all jobs of a list, stepping over those whose snapshot are of a newer version.
     async fn change_all(
         &self,
         connection: &mut SqliteConnection,
@@ -137,10 +138,10 @@ impl SqliteQueue {
     ) -> Result<Vec<Rescued>, QueueError> {
         let mut changed = Vec::with_capacity(rows.len());
         for row in rows {
-            let read = row::job_id(row).and_then(|id| row::facts(row).map(|_| id));
+            let read = row::job_id(row).and_then(|id| row::snapshot(row).map(|_| id));
             let Some(id) = self.unreadable.skip(read)? else { continue };
-            let facts = self.change(connection, id, row, event, Extras::default()).await?;
-            changed.push(Rescued { id, facts });
+            let snapshot = self.transition(connection, id, row, event, TransitionData::default()).await?;
+            changed.push(Rescued { id, snapshot });
         }
         Ok(changed)
     }
@@ -149,7 +150,7 @@ impl SqliteQueue {
 #[async_trait]
 impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
-        let job = self.intake.enqueue(job).await?;
+        let job = self.group_commit.enqueue(job).await?;
         self.signals.work_is_there();
         Ok(job)
     }
@@ -173,7 +174,7 @@ impl JobQueue for SqliteQueue {
         row::page(&query.fetch_all(&self.readers).await?, limit, &self.unreadable)
     }
 
-    async fn forget(&self, id: JobId) -> Result<Job, QueueError> {
+    async fn delete(&self, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin().await?;
         let job = select(&mut transaction, id).await?;
         let deleted = sqlx::query(sql::DELETE).bind(id.to_string());
@@ -199,7 +200,11 @@ impl JobQueue for SqliteQueue {
         self.take(worker).await
     }
 
-    async fn beat(&self, lease: Lease, progress: Option<Progress>) -> Result<Beat, QueueError> {
+    async fn heartbeat(
+        &self,
+        lease: Lease,
+        progress: Option<Progress>,
+    ) -> Result<HeartbeatReply, QueueError> {
         let mut transaction = self.writer.begin().await?;
         let row = sqlx::query(BEAT)
             .bind(lease.job.to_string())
@@ -214,10 +219,10 @@ impl JobQueue for SqliteQueue {
         if progress.is_some() {
             self.signals.changed(lease.job);
         }
-        Ok(Beat { cancel_requested: row.try_get("cancel_requested")? })
+        Ok(HeartbeatReply { cancel_requested: row.try_get("cancel_requested")? })
     }
 
-    async fn previewed(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+    async fn set_preview(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
         let mut transaction = self.writer.begin().await?;
         let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
         if noted.bind(i64::from(octave)).execute(&mut *transaction).await?.rows_affected() == 0 {
@@ -238,29 +243,29 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
-        let extras = Extras { finished: Some(finished), ..Extras::default() };
-        self.leave(lease, Event::Completed, extras).await
+        let data = TransitionData { finished: Some(finished), ..TransitionData::default() };
+        self.leave(lease, Event::Completed, data).await
     }
 
     async fn fail(&self, lease: Lease, error: JobError, retry: bool) -> Result<Job, QueueError> {
-        let extras = Extras { error: Some(error), ..Extras::default() };
-        self.leave(lease, Event::Failed { retry }, extras).await
+        let data = TransitionData { error: Some(error), ..TransitionData::default() };
+        self.leave(lease, Event::Failed { retry }, data).await
     }
 
     async fn release(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::Released, Extras::default()).await
+        self.leave(lease, Event::Released, TransitionData::default()).await
     }
 
     async fn spare(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::Released, Extras { spared: true, ..Extras::default() }).await
+        self.leave(lease, Event::Released, TransitionData { spared: true, ..TransitionData::default() }).await
     }
 
     async fn stopped(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::Stopped, Extras::default()).await
+        self.leave(lease, Event::Stopped, TransitionData::default()).await
     }
 
     async fn expired(&self, lease: Lease) -> Result<Job, QueueError> {
-        self.leave(lease, Event::DeadlinePassed, Extras::default()).await
+        self.leave(lease, Event::DeadlinePassed, TransitionData::default()).await
     }
 
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
@@ -283,10 +288,11 @@ impl JobQueue for SqliteQueue {
         let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
         let row = row.ok_or(QueueError::NotFound(id))?;
         let job = row::job(&row)?;
-        if is_canceled(job.facts())? {
+        if is_canceled(job.snapshot())? {
             return Ok(job);
         }
-        self.change(&mut transaction, id, &row, Event::CancelRequested, Extras::default()).await?;
+        self.transition(&mut transaction, id, &row, Event::CancelRequested, TransitionData::default())
+            .await?;
         let job = select(&mut transaction, id).await?;
         self.writer.commit(transaction).await?;
         self.signals.cancel(id);
@@ -300,9 +306,9 @@ impl JobQueue for SqliteQueue {
         let lost = lost.fetch_all(&mut *transaction).await?;
         let rescued = self.change_all(&mut transaction, &lost, Event::LeaseExpired).await?;
         self.writer.commit(transaction).await?;
-        for Rescued { id, facts } in &rescued {
+        for Rescued { id, snapshot } in &rescued {
             self.signals.changed(*id);
-            if facts.state == JobState::Queued {
+            if snapshot.state == JobState::Queued {
                 self.signals.work_is_there();
             }
         }
@@ -333,7 +339,7 @@ impl JobQueue for SqliteQueue {
     async fn has_room(&self) -> Result<bool, QueueError> {
         // What waited after the last acceptance is good enough to let somebody in, not to send them away.
         let capacity = u64::from(self.options.capacity);
-        Ok(self.intake.waiting() < capacity || self.depth().await? < capacity)
+        Ok(self.group_commit.waiting() < capacity || self.depth().await? < capacity)
     }
 
     async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError> {
@@ -341,16 +347,16 @@ impl JobQueue for SqliteQueue {
         Ok(oldest.fetch_one(&self.watcher).await?.map(Timestamp::from_millis))
     }
 
-    async fn give_up_pictures(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        upkeep::give_up_pictures(&self.writer, &self.unreadable, before, limit, self.now()).await
+    async fn expire_blobs(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        upkeep::expire_blobs(&self.writer, &self.unreadable, before, limit, self.now()).await
     }
 
-    async fn to_sweep(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError> {
-        upkeep::to_sweep(&self.readers, &self.unreadable, behind, limit).await
+    async fn blobs_to_delete(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError> {
+        upkeep::blobs_to_delete(&self.readers, &self.unreadable, behind, limit).await
     }
 
-    async fn swept(&self, ids: &[JobId]) -> Result<(), QueueError> {
-        upkeep::swept(&self.writer, ids, self.now()).await
+    async fn blobs_deleted(&self, ids: &[JobId]) -> Result<(), QueueError> {
+        upkeep::blobs_deleted(&self.writer, ids, self.now()).await
     }
 
     async fn owners(&self, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {
@@ -361,8 +367,8 @@ impl JobQueue for SqliteQueue {
         upkeep::ended_before(&self.readers, &self.unreadable, before, limit).await
     }
 
-    async fn forget_ended(&self, ids: &[JobId]) -> Result<u64, QueueError> {
-        upkeep::forget_ended(&self.writer, ids).await
+    async fn purge(&self, ids: &[JobId]) -> Result<u64, QueueError> {
+        upkeep::purge(&self.writer, ids).await
     }
 
     async fn backlog_seconds(&self) -> Result<f64, QueueError> {

@@ -1,4 +1,4 @@
-//! The life of a job. Every store asks [`Facts::next`] what an event leads to, so that the rules stand in
+//! The life of a job. Every store asks [`JobSnapshot::next`] what an event leads to, so that the rules stand in
 //! this one place and not in each dialect of SQL.
 //!
 //! ```text
@@ -105,7 +105,7 @@ pub enum Event {
 
 /// What the rules need to know of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct JobSnapshot {
     /// Where it stands.
     pub state: JobState,
     /// Attempts begun.
@@ -117,20 +117,20 @@ pub struct Facts {
 /// The event cannot happen to a job in this state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{event:?} cannot happen to a job that is {state}")]
-pub struct Impossible {
+pub struct InvalidTransition {
     /// Where the job stands.
     pub state: JobState,
     /// What was tried.
     pub event: Event,
 }
 
-impl Facts {
+impl JobSnapshot {
     /// What `event` makes of the job; `max_attempts` counts the first attempt too.
     ///
     /// # Errors
-    /// [`Impossible`] when the event does not fit the state. Canceling a job that is already canceled, or
+    /// [`InvalidTransition`] when the event does not fit the state. Canceling a job that is already canceled, or
     /// on its way there, is fine and changes nothing.
-    pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, Impossible> {
+    pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, InvalidTransition> {
         use JobState::{Canceled, Expired, Failed, Queued, Running, Succeeded};
         let to = |state| Self { state, ..self };
         let again = |may_retry: bool| match self {
@@ -153,7 +153,7 @@ impl Facts {
             (Running, Event::DeadlinePassed) if self.cancel_requested => to(Canceled),
             (Queued | Running, Event::DeadlinePassed) => to(Expired),
             (Running, Event::CancelRequested) => Self { cancel_requested: true, ..self },
-            (state, event) => return Err(Impossible { state, event }),
+            (state, event) => return Err(InvalidTransition { state, event }),
         })
     }
 }
@@ -174,8 +174,8 @@ mod tests {
         Event::DeadlinePassed,
     ];
 
-    fn facts(state: JobState, attempt: u32, cancel_requested: bool) -> Facts {
-        Facts { state, attempt, cancel_requested }
+    fn snapshot(state: JobState, attempt: u32, cancel_requested: bool) -> JobSnapshot {
+        JobSnapshot { state, attempt, cancel_requested }
     }
 
     #[test]
@@ -188,21 +188,21 @@ mod tests {
 
     #[test]
     fn attempts_are_counted_at_claim_and_restored_on_release() {
-        let running = facts(JobState::Queued, 0, false).next(Event::Claimed, 3).unwrap();
-        assert_eq!(running, facts(JobState::Running, 1, false));
+        let running = snapshot(JobState::Queued, 0, false).next(Event::Claimed, 3).unwrap();
+        assert_eq!(running, snapshot(JobState::Running, 1, false));
         let back = running.next(Event::Released, 3).unwrap();
-        assert_eq!(back, facts(JobState::Queued, 0, false));
+        assert_eq!(back, snapshot(JobState::Queued, 0, false));
     }
 
     #[test]
     fn attempts_run_out() {
         for event in [Event::Failed { retry: true }, Event::LeaseExpired] {
-            let second = facts(JobState::Running, 2, false).next(event, 3).unwrap();
+            let second = snapshot(JobState::Running, 2, false).next(event, 3).unwrap();
             assert_eq!(second.state, JobState::Queued);
-            let third = facts(JobState::Running, 3, false).next(event, 3).unwrap();
+            let third = snapshot(JobState::Running, 3, false).next(event, 3).unwrap();
             assert_eq!(third.state, JobState::Failed);
         }
-        let permanent = facts(JobState::Running, 1, false).next(Event::Failed { retry: false }, 3);
+        let permanent = snapshot(JobState::Running, 1, false).next(Event::Failed { retry: false }, 3);
         assert_eq!(permanent.unwrap().state, JobState::Failed);
     }
 
@@ -216,7 +216,7 @@ mod tests {
             Event::Stopped,
             Event::DeadlinePassed,
         ] {
-            let next = facts(JobState::Running, 1, true).next(event, 3).unwrap();
+            let next = snapshot(JobState::Running, 1, true).next(event, 3).unwrap();
             assert_eq!(next.state, JobState::Canceled, "{event:?}");
         }
     }
@@ -245,13 +245,13 @@ mod tests {
                 "deadline passed" => (Event::DeadlinePassed, 1),
                 other => panic!("\"{other}\" is no event"),
             };
-            let next = facts(from, attempt, false).next(event, 3).unwrap();
+            let next = snapshot(from, attempt, false).next(event, 3).unwrap();
             assert_eq!(next.state.as_str(), to, "{row}");
             told.insert((from, format!("{event:?}")));
         }
         for state in JobState::ALL {
             for event in EVENTS {
-                let possible = facts(state, 1, false).next(event, 3).is_ok();
+                let possible = snapshot(state, 1, false).next(event, 3).is_ok();
                 let told = told.contains(&(state, format!("{event:?}")));
                 assert_eq!(possible, told, "{state} {event:?}");
             }
@@ -261,8 +261,8 @@ mod tests {
     #[test]
     fn a_deadline_ends_whatever_is_not_finished() {
         for (state, attempt) in [(JobState::Queued, 0), (JobState::Running, 1)] {
-            let next = facts(state, attempt, false).next(Event::DeadlinePassed, 3).unwrap();
-            assert_eq!(next, facts(JobState::Expired, attempt, false));
+            let next = snapshot(state, attempt, false).next(Event::DeadlinePassed, 3).unwrap();
+            assert_eq!(next, snapshot(JobState::Expired, attempt, false));
         }
     }
 
@@ -270,7 +270,7 @@ mod tests {
     fn nothing_happens_to_a_finished_job() {
         for state in JobState::ALL.into_iter().filter(|state| state.is_finished()) {
             for event in EVENTS {
-                let next = facts(state, 1, false).next(event, 3);
+                let next = snapshot(state, 1, false).next(event, 3);
                 let harmless = state == JobState::Canceled && event == Event::CancelRequested;
                 assert_eq!(next.is_ok(), harmless, "{state} {event:?}");
                 assert_eq!(next.map_or(state, |next| next.state), state);

@@ -8,10 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error};
 
 use super::{
-    WorkerContext,
+    WorkerContext, checkpoints,
     error::AttemptError,
-    lease::{Keeper, StopReason},
-    octaves,
+    heartbeat::{Heartbeat, StopReason},
     retry::retry_while_away,
 };
 use crate::{
@@ -46,7 +45,7 @@ pub(super) async fn attempt(
 ) -> Result<Finished, AttemptError> {
     let (progress, seen) = watch::channel(None);
     let flag = CancelFlag::default();
-    let keeper = Keeper {
+    let keeper = Heartbeat {
         queue: &*context.queue,
         lease,
         every: context.lease / 3,
@@ -61,7 +60,7 @@ pub(super) async fn attempt(
         let (octaves, finished) = mpsc::channel(OCTAVES);
         let rendering = render(context, renderer, job, lease, Reports { progress, octaves }, flag.clone());
         let (rendered, ()) =
-            tokio::join!(rendering, octaves::keep(&context.queue, &context.objects, lease, finished));
+            tokio::join!(rendering, checkpoints::keep(&context.queue, &context.objects, lease, finished));
         let rendered = match rendered {
             Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
             rendered => rendered?,
@@ -140,7 +139,7 @@ async fn render(
         spec: DreamSpec { precision, ..job.spec.clone() },
         input,
         mask,
-        resume: octaves::resume(&context.objects, job.id).await,
+        resume: checkpoints::resume(&context.objects, job.id).await,
         on_progress,
         on_octave: Some(on_octave),
         cancel,
@@ -201,7 +200,7 @@ async fn put_result(context: &WorkerContext, lease: Lease, image: Bytes) -> Resu
     let storing = async move {
         let key = ObjectKey::result_under(lease);
         objects.put(key, image).await?;
-        if matches!(queue.beat(lease, None).await, Err(QueueError::LeaseLost)) {
+        if matches!(queue.heartbeat(lease, None).await, Err(QueueError::LeaseLost)) {
             objects.delete(key).await?;
         }
         Ok(())

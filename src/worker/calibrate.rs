@@ -12,11 +12,11 @@ use serde_json::json;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::Pace;
+use super::Throughput;
 use reverie_dream::{
     model::{Catalogue, Model},
     plan::Plan,
-    spec::{self, DreamSpec, Start},
+    spec::{self, DreamSpec, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderError, RenderRequest, Renderer};
 
@@ -30,11 +30,11 @@ const STEPS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Measures every model; one that cannot be measured is logged and keeps the figures of the reference machine.
-pub async fn calibrate(renderer: &Renderer, catalogue: &Catalogue, pace: &Pace) {
+pub async fn calibrate(renderer: &Renderer, catalogue: &Catalogue, throughput: &Throughput) {
     for model in catalogue.iter() {
         match measure(renderer, catalogue, model).await {
             Ok(Some((spec, factor))) => {
-                pace.calibrate(&spec, factor);
+                throughput.calibrate(&spec, factor);
                 info!(model = model.id, factor, "measured");
             }
             Ok(None) => warn!(model = model.id, "the device is too slow to be measured"),
@@ -54,7 +54,9 @@ async fn measure(
         "iterations": STEPS, "recipe": false,
     });
     // The defaults of a model in the catalogue are right; were they not, its jobs would be refused.
-    let Ok(spec) = spec::resolve("", spec, catalogue, Start::Nothing { image: "" }) else { return Ok(None) };
+    let Ok(spec) = spec::resolve("", spec, catalogue, InputKind::Nothing { image: "" }) else {
+        return Ok(None);
+    };
     let Ok(plan) = Plan::of(&spec, &model.network, (EDGE, EDGE), u64::MAX) else { return Ok(None) };
     let times = Arc::new(Mutex::new(vec![]));
     let noted = Arc::clone(&times);

@@ -5,16 +5,17 @@
 
 mod attempt;
 mod calibrate;
-mod crew;
+mod checkpoints;
+mod cluster;
 mod error;
-mod lease;
-mod octaves;
-mod pace;
+mod heartbeat;
 mod probe;
+mod rescue;
+mod retention;
 mod retry;
 mod run;
 mod settle;
-mod sweep;
+mod throughput;
 
 use std::{
     sync::{
@@ -30,17 +31,17 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 pub use calibrate::calibrate;
-pub use crew::Everywhere;
-pub use pace::{Pace, retry_after};
+pub use cluster::ClusterState;
 pub use probe::{Probe, Sick};
-pub use sweep::Sweeper;
+pub use retention::Retention;
+pub use throughput::{Throughput, retry_after};
 
 use crate::{
     jobs::{JobQueue, QueueError, Rescue},
     metrics::Metrics,
     objects::Objects,
 };
-use crew::Exchange;
+use cluster::WorkerRegistry;
 use reverie_dream::model::Catalogue;
 use reverie_engine::Renderer;
 use run::Outcome;
@@ -67,15 +68,15 @@ pub struct WorkerContext {
     /// How long a lease lasts; it is renewed three times in that span.
     pub lease: Duration,
     /// Learns how long dreams take.
-    pub pace: Arc<Pace>,
+    pub throughput: Arc<Throughput>,
     /// Counts what is done.
     pub metrics: Arc<Metrics>,
     /// Removes what is past its time.
-    pub sweeper: Sweeper,
+    pub retention: Retention,
     /// Bytes of memory that one job may take here.
     pub memory: u64,
     /// What is heard of the workers of all processes.
-    pub everywhere: Arc<Everywhere>,
+    pub cluster: Arc<ClusterState>,
     /// Tells a sick device from a job that cannot be done.
     pub probe: Option<Arc<Probe>>,
     /// Canceled once a worker has given up getting well: the process is of no use as it is.
@@ -88,16 +89,16 @@ pub struct WorkerContext {
 #[derive(Debug)]
 pub struct Workers {
     tasks: JoinSet<()>,
-    alive: Alive,
+    alive: Liveness,
     drain: CancellationToken,
     give_up: CancellationToken,
 }
 
 /// Number of workers that are able to take jobs.
 #[derive(Clone, Debug, Default)]
-pub struct Alive(Arc<AtomicUsize>);
+pub struct Liveness(Arc<AtomicUsize>);
 
-impl Alive {
+impl Liveness {
     /// The number at this moment.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
@@ -110,7 +111,7 @@ impl Alive {
     }
 }
 
-struct AliveGuard(Alive);
+struct AliveGuard(Liveness);
 
 impl Drop for AliveGuard {
     fn drop(&mut self) {
@@ -124,7 +125,7 @@ impl Workers {
         let boot = Uuid::new_v4().simple();
         let mut workers = Self {
             tasks: JoinSet::new(),
-            alive: Alive::default(),
+            alive: Liveness::default(),
             drain: CancellationToken::new(),
             give_up: CancellationToken::new(),
         };
@@ -141,24 +142,24 @@ impl Workers {
         }
         let stores = || (Arc::clone(&context.queue), Arc::clone(&context.metrics));
         let (queue, metrics) = stores();
-        let rescue = lease::rescue(queue, metrics, context.lease / 3, workers.drain.clone());
+        let rescue = rescue::rescue(queue, metrics, context.lease / 3, workers.drain.clone());
         workers.tasks.spawn(rescue);
-        workers.tasks.spawn(context.sweeper.clone().work(workers.drain.clone()));
-        let exchange = Exchange {
+        workers.tasks.spawn(context.retention.clone().work(workers.drain.clone()));
+        let exchange = WorkerRegistry {
             queue: Arc::clone(&context.queue),
             alive: workers.alive(),
             memory: context.memory,
-            pace: Arc::clone(&context.pace),
-            everywhere: Arc::clone(&context.everywhere),
+            throughput: Arc::clone(&context.throughput),
+            cluster: Arc::clone(&context.cluster),
         };
         workers.tasks.spawn(exchange.work(workers.drain.clone()));
         let (queue, metrics) = stores();
-        workers.tasks.spawn(lease::expire(queue, metrics, workers.drain.clone()));
+        workers.tasks.spawn(rescue::expire(queue, metrics, workers.drain.clone()));
         workers
     }
 
     /// Tells how many workers are able to take jobs.
-    pub fn alive(&self) -> Alive {
+    pub fn alive(&self) -> Liveness {
         self.alive.clone()
     }
 
@@ -196,7 +197,7 @@ struct Worker {
 
 impl Worker {
     /// Takes jobs until told to stop, or until it is sick for good. `guard` counts it as able to take jobs.
-    async fn work(self, alive: Alive, mut guard: AliveGuard) {
+    async fn work(self, alive: Liveness, mut guard: AliveGuard) {
         info!(worker = self.id, device = self.renderer.device(), "worker started");
         while !self.drain.is_cancelled() {
             match self.one().await {
@@ -291,6 +292,6 @@ impl Worker {
 /// # Errors
 /// When the store fails.
 pub async fn rescue_all(queue: &dyn JobQueue) -> Result<(), QueueError> {
-    lease::report(&queue.rescue(Rescue::All).await?);
+    rescue::report(&queue.rescue(Rescue::All).await?);
     Ok(())
 }

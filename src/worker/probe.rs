@@ -13,7 +13,7 @@ use reverie_dream::digest;
 use reverie_dream::{
     model::{Catalogue, Model},
     plan::Plan,
-    spec::{self, DreamSpec, Start},
+    spec::{self, DreamSpec, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderError, RenderRequest, Rendered, Renderer};
 
@@ -82,7 +82,7 @@ impl Probe {
             "iterations": 1, "precision": "fp32", "recipe": false,
         });
         // The defaults of a model in the catalogue are right; were they not, its jobs would be refused.
-        let Ok(spec) = spec::resolve("", spec, catalogue, Start::Nothing { image: "" }) else {
+        let Ok(spec) = spec::resolve("", spec, catalogue, InputKind::Nothing { image: "" }) else {
             return Ok(None);
         };
         if Plan::of(&spec, &model.network, (EDGE, EDGE), u64::MAX).is_err() {

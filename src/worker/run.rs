@@ -53,7 +53,7 @@ pub(super) async fn run(
         // A later attempt may have begun in the middle.
         if let (Some(JobState::Succeeded), 1, Some(forecast)) = (ended, job.attempt, job.forecast) {
             let seconds = began.elapsed().as_secs_f64();
-            context.pace.learn(&job.spec, forecast.reference_seconds, seconds);
+            context.throughput.learn(&job.spec, forecast.reference_seconds, seconds);
         }
         outcome
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{WorkerContext, error::AttemptError, lease::StopReason, octaves};
+use super::{WorkerContext, checkpoints, error::AttemptError, heartbeat::StopReason};
 use crate::{
     jobs::{Finished, Job, JobState, Lease, QueueError},
     objects::ObjectKey,
@@ -45,7 +45,7 @@ pub(super) async fn settle(
         match written {
             Ok(job) => {
                 if job.state.is_finished() {
-                    octaves::forget(&context.objects, job.id).await;
+                    checkpoints::delete(&context.objects, job.id).await;
                 }
                 report(&job, &attempt);
                 context.metrics.ended(&job);

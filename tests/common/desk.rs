@@ -21,9 +21,9 @@ pub fn reverie(arguments: &[&str]) -> Output {
 }
 
 /// A folder with a small photograph-like picture in it.
-pub struct Desk(tempfile::TempDir);
+pub struct BatchInserter(tempfile::TempDir);
 
-impl Desk {
+impl BatchInserter {
     pub fn new() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
         let image = image::RgbImage::from_fn(90, 70, |x, y| {

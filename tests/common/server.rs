@@ -11,7 +11,7 @@ use reverie::{
         admin::AdminServer,
         connections::Connections,
         hosts::Gate,
-        listen::{self, Patience},
+        server::{self, Timeouts},
         state::AppState,
     },
     jobs::{QueueOptions, sqlite::SqliteQueue},
@@ -89,7 +89,8 @@ impl Setup {
         };
         let renderer = || self.renderer.clone().unwrap_or_else(|| Renderer::start(&options).unwrap());
         let renderers = if self.works { vec![renderer()] } else { Vec::new() };
-        let patience = Patience { idle: self.config.server.idle, stall: self.config.server.stall };
+        let timeouts =
+            Timeouts { keep_alive: self.config.server.keep_alive, write: self.config.server.write_timeout };
         let (server, connections) =
             (self.config.server.clone(), Connections::configured(&self.config.server));
         let app = App::assemble(self.config, self.catalogue, renderers, self.clock).await.unwrap();
@@ -97,8 +98,8 @@ impl Setup {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = app.router();
         let serving =
-            tokio::spawn(listen::serve(listener, router, patience, connections, CancellationToken::new()));
-        let admin = AdminServer::start("127.0.0.1:0", patience, Gate::new(&server, "127.0.0.1:0")).unwrap();
+            tokio::spawn(server::serve(listener, router, timeouts, connections, CancellationToken::new()));
+        let admin = AdminServer::start("127.0.0.1:0", timeouts, Gate::new(&server, "127.0.0.1:0")).unwrap();
         admin.attach(app.state.clone());
         let (client, state) = (Client::new(url), app.state.clone());
         TestServer { client, admin, state, app, folder: self.folder, serving }

@@ -6,7 +6,7 @@ use reverie::{
     clock::Clock,
     jobs::{JobError, JobId, JobQueue, NewJob, QueueOptions, postgres::PostgresQueue},
 };
-use reverie_dream::spec::{self, Start};
+use reverie_dream::spec::{self, InputKind};
 use reverie_graph::Op;
 
 use super::{
@@ -35,7 +35,7 @@ async fn the_autoscaler_counts_jobs_that_want_workers() {
     };
     assert_eq!(counted().await, 0);
     let models = catalogue::of_one_layer("tiny", Op::Relu);
-    let spec = spec::resolve("", serde_json::json!({}), &models, Start::Image).unwrap();
+    let spec = spec::resolve("", serde_json::json!({}), &models, InputKind::Image).unwrap();
     for _ in 0..3 {
         queue.enqueue(NewJob::new(JobId::new(), spec.clone())).await.unwrap();
     }

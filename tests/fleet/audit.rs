@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::{
+    load_client::{LoadClient, Manner, id},
     machines::Fleet,
-    orders::{Order, dreams},
-    patron::{Manner, Patron, id},
+    workload::{Workload, dreams},
 };
 
 /// Within this time after a fault all must be well again.
@@ -25,19 +25,19 @@ pub struct Batch {
 
 impl Batch {
     /// Has clients order dreams: all at once, each with a key.
-    pub fn begin(patron: &Patron, orders: impl IntoIterator<Item = Order>) -> Self {
+    pub fn begin(load_client: &LoadClient, workload: impl IntoIterator<Item = Workload>) -> Self {
         let mut batch = Self { clients: JoinSet::new(), jobs: 0 };
-        batch.more(patron, orders);
+        batch.more(load_client, workload);
         batch
     }
 
     /// Has more clients order dreams.
-    pub fn more(&mut self, patron: &Patron, orders: impl IntoIterator<Item = Order>) {
-        for order in orders {
-            let (patron, number) = (patron.clone(), self.jobs);
+    pub fn more(&mut self, load_client: &LoadClient, workload: impl IntoIterator<Item = Workload>) {
+        for order in workload {
+            let (load_client, number) = (load_client.clone(), self.jobs);
             self.clients.spawn(async move {
                 let key = format!("batch-{number}");
-                let job = patron.dream(&order, &key, Manner::of(number)).await;
+                let job = load_client.dream(&order, &key, Manner::of(number)).await;
                 (id(&job), order.name)
             });
             self.jobs += 1;
@@ -55,8 +55,8 @@ impl Batch {
         let recovery = healed.elapsed();
         assert_eq!(ordered.len(), self.jobs, "two keys became one job");
         // A job that comes now is done now.
-        let fresh = Order::small(0);
-        let job = fleet.patron.dream(&fresh, "fresh", Manner::Waits).await;
+        let fresh = Workload::small(0);
+        let job = fleet.load_client.dream(&fresh, "fresh", Manner::Waits).await;
         ordered.insert(id(&job), fresh.name);
         assert!(healed.elapsed() < RECOVERY, "all is well only after {:?}", healed.elapsed());
         audit(fleet, &ordered).await;
@@ -67,7 +67,7 @@ impl Batch {
 /// Looks everything through: no job is lost or there twice, and whatever was rendered of it, by whichever attempt, is
 /// the one dream that it must be.
 pub async fn audit(fleet: &Fleet, ordered: &HashMap<String, String>) {
-    let jobs = list(&fleet.patron).await;
+    let jobs = list(&fleet.load_client).await;
     let known: HashSet<String> = jobs.iter().map(id).collect();
     assert_eq!(jobs.len(), known.len(), "the list shows a job twice");
     for (job, order) in ordered {
@@ -89,10 +89,10 @@ pub fn results(fleet: &Fleet, job: &str) -> Vec<String> {
 }
 
 /// All jobs there are.
-async fn list(patron: &Patron) -> Vec<Value> {
+async fn list(load_client: &LoadClient) -> Vec<Value> {
     let (mut jobs, mut path) = (Vec::new(), "/v1/jobs?limit=50".to_owned());
     loop {
-        let mut page: Value = patron.ask(|| patron.get(&path)).await.json().await.unwrap();
+        let mut page: Value = load_client.ask(|| load_client.get(&path)).await.json().await.unwrap();
         jobs.append(page["jobs"].as_array_mut().unwrap());
         match page["links"]["next"].as_str() {
             Some(next) => path = next.to_owned(),
@@ -102,7 +102,7 @@ async fn list(patron: &Patron) -> Vec<Value> {
 }
 
 /// Number of jobs in a state.
-pub async fn count(patron: &Patron, status: &str) -> usize {
-    let page = patron.ask(|| patron.get(&format!("/v1/jobs?limit=100&status={status}"))).await;
+pub async fn count(load_client: &LoadClient, status: &str) -> usize {
+    let page = load_client.ask(|| load_client.get(&format!("/v1/jobs?limit=100&status={status}"))).await;
     page.json::<Value>().await.unwrap()["jobs"].as_array().unwrap().len()
 }

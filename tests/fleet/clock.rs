@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::{
     audit::Batch,
     common::programs::skip,
+    load_client::Manner,
     machines::{Fleet, Plan},
     node::Node,
-    orders::Order,
-    patron::Manner,
+    workload::Workload,
 };
 
 /// The library that tells a program another time; `None` (and a line that names `test`) where it is missing.
@@ -56,16 +56,16 @@ async fn clocks_disagree_by_minutes() {
     let plan = Plan { odd_worker: off("+300"), odd_api: off("-300"), ..Plan::default() };
     let Some(fleet) = Fleet::start(test, plan).await else { return };
     // Deadlines are of a minute: whoever went by their own clock would let everything expire, or nothing.
-    let orders = (0..20).map(|number| {
-        let mut order = if number % 4 == 3 { Order::long(number) } else { Order::small(number) };
+    let workload = (0..20).map(|number| {
+        let mut order = if number % 4 == 3 { Workload::long(number) } else { Workload::small(number) };
         order.deadline = Some(60);
         order
     });
-    let batch = Batch::begin(&fleet.patron, orders);
+    let batch = Batch::begin(&fleet.load_client, workload);
     // And a job that takes longer than its deadline expires by then.
-    let late = Order { deadline: Some(4), ..Order::endless() };
-    let late = fleet.patron.order(&late, "late").await;
-    let job = fleet.patron.end(&late, Manner::Waits).await;
+    let late = Workload { deadline: Some(4), ..Workload::endless() };
+    let late = fleet.load_client.order(&late, "late").await;
+    let job = fleet.load_client.end(&late, Manner::Waits).await;
     assert_eq!(job["status"], "expired", "{job}");
     let time = |name: &str| DateTime::parse_from_rfc3339(job[name].as_str().unwrap()).unwrap();
     let lived = time("finished_at") - time("created_at");

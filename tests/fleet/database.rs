@@ -8,19 +8,19 @@ use tokio::{task::block_in_place, time::interval};
 use crate::{
     audit::{Batch, count},
     machines::{Fleet, Plan},
-    orders::Order,
     until,
+    workload::Workload,
 };
 
 /// Some short, some long: so that there are jobs in every state when something happens.
-fn mixed(jobs: usize) -> impl Iterator<Item = Order> {
-    (0..jobs).map(|number| if number % 4 == 3 { Order::long(number / 4) } else { Order::small(number) })
+fn mixed(jobs: usize) -> impl Iterator<Item = Workload> {
+    (0..jobs).map(|number| if number % 4 == 3 { Workload::long(number / 4) } else { Workload::small(number) })
 }
 
 /// Waits until some are done and others are at work.
 async fn in_the_middle(fleet: &Fleet) {
     until("jobs are at work", async || {
-        count(&fleet.patron, "succeeded").await >= 3 && count(&fleet.patron, "running").await >= 1
+        count(&fleet.load_client, "succeeded").await >= 3 && count(&fleet.load_client, "running").await >= 1
     })
     .await;
 }
@@ -36,12 +36,12 @@ async fn until_nobody_is_ready(fleet: &Fleet) {
 async fn the_database_restarts() {
     let test = "the_database_restarts";
     let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
-    let mut batch = Batch::begin(&fleet.patron, mixed(16));
+    let mut batch = Batch::begin(&fleet.load_client, mixed(16));
     in_the_middle(&fleet).await;
     block_in_place(|| fleet.cluster.stop());
     until_nobody_is_ready(&fleet).await;
-    batch.more(&fleet.patron, mixed(8));
-    fleet.patron.until_refused().await;
+    batch.more(&fleet.load_client, mixed(8));
+    fleet.load_client.until_refused().await;
     block_in_place(|| fleet.cluster.start());
     let recovery = batch.end(&fleet, Instant::now()).await;
     fleet.tell(test, 25, &format!("all done {:.1} s after it was back", recovery.as_secs_f64()));
@@ -51,13 +51,13 @@ async fn the_database_restarts() {
 async fn connections_are_ended_again_and_again() {
     let test = "connections_are_ended_again_and_again";
     let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
-    let mut batch = Batch::begin(&fleet.patron, mixed(16));
+    let mut batch = Batch::begin(&fleet.load_client, mixed(16));
     let (mut rounds, mut killed) = (interval(Duration::from_millis(150)), 0);
     // Some of it happens to jobs at work, and some to those that come then.
     for round in 0.. {
         rounds.tick().await;
         if round == 10 {
-            batch.more(&fleet.patron, mixed(8));
+            batch.more(&fleet.load_client, mixed(8));
         }
         if killed >= 300 && round > 10 {
             break;
@@ -75,7 +75,7 @@ async fn all_connections_are_taken() {
     // As few as may be configured: clients at once are many more.
     let plan = Plan { settings: vec![("REVERIE__STORAGE__CONNECTIONS", "2")], ..Plan::default() };
     let Some(fleet) = Fleet::start(test, plan).await else { return };
-    let mut batch = Batch::begin(&fleet.patron, mixed(16));
+    let mut batch = Batch::begin(&fleet.load_client, mixed(16));
     in_the_middle(&fleet).await;
     // Somebody else takes every place that the server has, also those that the fleet had.
     let others = fleet.cluster.url("postgres");
@@ -92,8 +92,8 @@ async fn all_connections_are_taken() {
     })
     .await;
     until_nobody_is_ready(&fleet).await;
-    batch.more(&fleet.patron, mixed(8));
-    fleet.patron.until_refused().await;
+    batch.more(&fleet.load_client, mixed(8));
+    fleet.load_client.until_refused().await;
     let places = taken.len();
     drop(taken);
     let recovery = batch.end(&fleet, Instant::now()).await;

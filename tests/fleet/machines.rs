@@ -16,10 +16,10 @@ use crate::{
         postgres::{Cluster, cluster},
         programs::program,
     },
+    load_client::LoadClient,
     node::{Node, Recipe},
-    orders::dreams,
-    patron::Patron,
     server::S3Server,
+    workload::dreams,
 };
 
 /// A port that is free and stays so: below those that the system gives to whoever takes any.
@@ -52,7 +52,7 @@ pub struct Plan {
 
 /// A running fleet.
 pub struct Fleet {
-    pub patron: Patron,
+    pub load_client: LoadClient,
     pub balancer: Balancer,
     /// The API processes, and the ports where the balancer looks for them.
     pub apis: Vec<Node>,
@@ -108,10 +108,10 @@ impl Fleet {
             tokio::join!(start(api(0)), start(api(1)), start(worker(0)), start(worker(1)));
         let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let balancer = Balancer::start(&nginx, &addresses).await;
-        let patron = Patron::new(balancer.client.clone());
+        let load_client = LoadClient::new(balancer.client.clone());
         let (apis, workers) = (vec![one, other], vec![third, fourth]);
         Some(Self {
-            patron,
+            load_client,
             balancer,
             apis,
             ports,
@@ -131,7 +131,7 @@ impl Fleet {
 
     /// Tells, past the test harness, how it went: these figures are what a fault test is for.
     pub fn tell(&self, test: &str, jobs: usize, more: &str) {
-        let refused = self.patron.refused.load(Ordering::Relaxed);
+        let refused = self.load_client.refused.load(Ordering::Relaxed);
         let line =
             format!("fleet::{test}: {jobs} jobs, all succeeded; {refused} requests sent again; {more}\n");
         let _ = std::io::stderr().write_all(line.as_bytes());

@@ -1,5 +1,5 @@
 //! The service as a fleet: PostgreSQL, a bucket, nginx with the configuration that `deploy/` ships, two API processes
-//! and two workers, all real, and clients that know the balancer alone. `journey` is a day without faults; each of the
+//! and two workers, all real, and clients that know the balancer alone. `scenario` is a day without faults; each of the
 //! others does something to the fleet while jobs go through it. Whatever happens, every job must end with the very dream
 //! that one undisturbed server makes of it.
 //!
@@ -11,17 +11,17 @@ mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 mod database;
-mod journey;
+mod load_client;
 mod machines;
 mod node;
-mod orders;
-mod patron;
 mod rolling;
+mod scenario;
 #[path = "../common/s3.rs"]
 #[allow(dead_code, reason = "every test uses a part of this")]
 mod server;
 mod store;
 mod workers;
+mod workload;
 
 use std::time::Duration;
 

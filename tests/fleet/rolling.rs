@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 
 use crate::{
     audit::audit,
+    load_client::{Manner, id},
     machines::{Fleet, Plan},
-    orders::Order,
-    patron::{Manner, id},
     until,
+    workload::Workload,
 };
 
 /// Clients at the same time.
@@ -29,16 +29,17 @@ async fn every_process_is_restarted_and_no_client_notices() {
     let over = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        let (patron, over) = (fleet.patron.clone(), Arc::clone(&over));
+        let (load_client, over) = (fleet.load_client.clone(), Arc::clone(&over));
         clients.spawn(async move {
             let mut done = HashMap::new();
             for number in 0.. {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                let order = if number % 5 == 4 { Order::long(number) } else { Order::small(number + client) };
+                let order =
+                    if number % 5 == 4 { Workload::long(number) } else { Workload::small(number + client) };
                 let key = format!("client-{client}-{number}");
-                let job = patron.dream(&order, &key, Manner::of(number + client)).await;
+                let job = load_client.dream(&order, &key, Manner::of(number + client)).await;
                 done.insert(id(&job), order.name);
             }
             done
@@ -64,9 +65,9 @@ async fn every_process_is_restarted_and_no_client_notices() {
     over.store(true, Ordering::Relaxed);
     let ordered: HashMap<String, String> = clients.join_all().await.into_iter().flatten().collect();
     audit(&fleet, &ordered).await;
-    let refused = fleet.patron.refused.load(Ordering::Relaxed);
+    let refused = fleet.load_client.refused.load(Ordering::Relaxed);
     assert_eq!(refused, 0, "clients were sent away: {}", fleet.balancer.story());
-    let answered = fleet.patron.answered.load(Ordering::Relaxed);
+    let answered = fleet.load_client.answered.load(Ordering::Relaxed);
     let more = format!("{answered} answers, none of them a failure, in {:.1} s", rolled.as_secs_f64());
     fleet.tell(test, ordered.len(), &more);
 }

@@ -10,9 +10,9 @@ use hyper::http::request::Parts;
 use crate::{
     audit::{Batch, count},
     machines::{Fleet, Plan},
-    orders::Order,
     server::{Fault, any},
     until,
+    workload::Workload,
 };
 
 /// Every third request.
@@ -32,20 +32,20 @@ async fn the_bucket_refuses_and_stalls() {
         until("the bucket is asked", async || fleet.s3.requests().len() >= before + more).await;
     };
     fleet.s3.spoil(Fault::Busy, usize::MAX, third);
-    let mut batch = Batch::begin(&fleet.patron, (0..16).map(Order::small));
+    let mut batch = Batch::begin(&fleet.load_client, (0..16).map(Workload::small));
     asked(40).await;
     fleet.s3.spoil(Fault::Stall, usize::MAX, third);
     asked(60).await;
     // Nothing works at all, until everybody has noticed, clients and the jobs at work included.
     for fault in [Fault::Busy, Fault::Stall] {
-        batch.more(&fleet.patron, (0..3).map(Order::long));
-        until("a job is at work", async || count(&fleet.patron, "running").await > 0).await;
+        batch.more(&fleet.load_client, (0..3).map(Workload::long));
+        until("a job is at work", async || count(&fleet.load_client, "running").await > 0).await;
         fleet.s3.spoil(fault, usize::MAX, any);
-        batch.more(&fleet.patron, [0, 2, 4, 0].map(Order::small));
+        batch.more(&fleet.load_client, [0, 2, 4, 0].map(Workload::small));
         for node in fleet.apis.iter().chain(&fleet.workers) {
             node.admin.until_not_ready().await;
         }
-        fleet.patron.until_refused().await;
+        fleet.load_client.until_refused().await;
         fleet.s3.heal();
         for node in fleet.apis.iter().chain(&fleet.workers) {
             node.admin.until_found("/readyz").await;

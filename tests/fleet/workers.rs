@@ -5,23 +5,25 @@ use std::time::Instant;
 use crate::{
     audit::{Batch, count, results},
     common::client::DEADLINE,
+    load_client::Manner,
     machines::{Fleet, Plan},
-    orders::Order,
-    patron::Manner,
     until,
+    workload::Workload,
 };
 
 /// Waits until every worker is at work.
 async fn all_at_work(fleet: &Fleet) {
-    until("every worker is at work", async || count(&fleet.patron, "running").await == fleet.workers.len())
-        .await;
+    until("every worker is at work", async || {
+        count(&fleet.load_client, "running").await == fleet.workers.len()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_is_killed() {
     let test = "a_worker_is_killed";
     let Some(mut fleet) = Fleet::start(test, Plan::default()).await else { return };
-    let batch = Batch::begin(&fleet.patron, (0..12).map(Order::long));
+    let batch = Batch::begin(&fleet.load_client, (0..12).map(Workload::long));
     all_at_work(&fleet).await;
     fleet.workers[0].kill().await;
     let killed = Instant::now();
@@ -44,13 +46,13 @@ async fn workers_are_killed_again_and_again() {
     // By default a job that loses its worker three times is taken for the reason. Here it is not.
     let plan = Plan { settings: vec![("REVERIE__QUEUE__MAX_ATTEMPTS", "8")], ..Plan::default() };
     let Some(mut fleet) = Fleet::start(test, plan).await else { return };
-    let mut batch = Batch::begin(&fleet.patron, (0..4).map(Order::long));
+    let mut batch = Batch::begin(&fleet.load_client, (0..4).map(Workload::long));
     let mut kills = 0;
     for round in 0..6 {
         until("the worker is at work", async || {
             // However fast the other one is, there is work for both.
-            if count(&fleet.patron, "queued").await < 2 {
-                batch.more(&fleet.patron, (0..2).map(Order::long));
+            if count(&fleet.load_client, "queued").await < 2 {
+                batch.more(&fleet.load_client, (0..2).map(Workload::long));
             }
             let worker = &fleet.workers[round % 2];
             worker.logged("job started") > worker.logged("job ended")
@@ -72,23 +74,23 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
     let Some(fleet) = Fleet::start(test, Plan::default()).await else { return };
     let zombie = &fleet.workers[0];
     // So long that it will not be over when the worker comes back: the zombie has to be told.
-    let patron = fleet.patron.clone();
-    let long = patron.order(&Order::endless(), "long").await;
-    let order = Order::long(1);
-    let batch = Batch::begin(&patron, std::iter::repeat_n(order, 8));
+    let load_client = fleet.load_client.clone();
+    let long = load_client.order(&Workload::endless(), "long").await;
+    let order = Workload::long(1);
+    let batch = Batch::begin(&load_client, std::iter::repeat_n(order, 8));
     all_at_work(&fleet).await;
     zombie.signal("STOP");
     let paused = Instant::now();
     // Its job goes to the other one, and so does everything else.
     until("its job is taken from it", async || fleet.taken() == 1).await;
     let orphaned = paused.elapsed();
-    if patron.job(&long).await["finished_at"].is_null() {
-        patron.cancel(&long).await;
+    if load_client.job(&long).await["finished_at"].is_null() {
+        load_client.cancel(&long).await;
     }
-    patron.end(&long, Manner::Polls).await;
+    load_client.end(&long, Manner::Polls).await;
     until("the other has done everything", async || {
         assert!(paused.elapsed() < DEADLINE);
-        count(&patron, "succeeded").await == 8
+        count(&load_client, "succeeded").await == 8
     })
     .await;
     let before = fleet.s3.visible();
@@ -104,8 +106,8 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
             break;
         }
         assert!(paused.elapsed() < DEADLINE, "the zombie takes no jobs");
-        let job = patron.order(&Order::small(number), &format!("after-{number}")).await;
-        patron.end(&job, Manner::Waits).await;
+        let job = load_client.order(&Workload::small(number), &format!("after-{number}")).await;
+        load_client.end(&job, Manner::Waits).await;
         assert_eq!(results(&fleet, &job).len(), 1);
     }
     let (orphaned, recovery) = (orphaned.as_secs_f64(), recovery.as_secs_f64());

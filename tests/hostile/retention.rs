@@ -36,15 +36,15 @@ async fn what_cannot_be_deleted_is_deleted_later() {
     fs::remove_file(&place).unwrap();
     fs::create_dir(&place).unwrap();
     clock.advance(DAY * 8);
-    server.app.sweeper.round().await.unwrap_err();
+    server.app.retention.round().await.unwrap_err();
     assert_eq!(server.blobs("inputs"), [stuck.as_str()], "one blob keeps the others");
     problem(server.client.get(&format!("/v1/jobs/{stuck}/result")).await, 410).await;
     fs::remove_dir(&place).unwrap();
     fs::write(&place, "picture").unwrap();
     clock.advance(Duration::from_secs(60));
-    assert_eq!(server.app.sweeper.round().await.unwrap().erased, 1);
+    assert_eq!(server.app.retention.round().await.unwrap().erased, 1);
     assert!(server.blobs("inputs").is_empty(), "it stays until the job is forgotten");
-    assert_eq!(server.app.sweeper.round().await.unwrap().erased, 0, "once is enough");
+    assert_eq!(server.app.retention.round().await.unwrap().erased, 0, "once is enough");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,7 +28,7 @@ async fn add(folder: &Path, changes: &[fn(&mut Value)]) -> Vec<JobId> {
     let queue = SqliteQueue::open(&folder.join("jobs.sqlite3"), options).await.unwrap();
     let mut wanted = quick();
     wanted["noise"] = json!({ "width": 64, "height": 64 });
-    let start = spec::Start::Nothing { image: "" };
+    let start = spec::InputKind::Nothing { image: "" };
     let spec = spec::resolve("", wanted, &*catalogue().await, start).unwrap();
     let mut ids = Vec::new();
     for change in changes {
@@ -83,11 +83,12 @@ async fn a_server_works_beside_rows_of_tomorrow() {
         server.terminate();
         assert!(server.ended().await);
     }
-    let facts =
+    let snapshot =
         "SELECT group_concat(state || ' ' || attempt, ', ') FROM (SELECT * FROM jobs ORDER BY id LIMIT 3)";
-    let facts: String = sqlx::query_scalar(facts).fetch_one(&mut connect(folder.path()).await).await.unwrap();
+    let snapshot: String =
+        sqlx::query_scalar(snapshot).fetch_one(&mut connect(folder.path()).await).await.unwrap();
     // The attempt that was lost is the only one that counts.
-    assert_eq!(facts, "queued 0, queued 0, queued 1");
+    assert_eq!(snapshot, "queued 0, queued 0, queued 1");
     let kept = format!("SELECT spec FROM jobs WHERE id = '{extended}'");
     let kept: String =
         sqlx::query_scalar(AssertSqlSafe(kept)).fetch_one(&mut connect(folder.path()).await).await.unwrap();

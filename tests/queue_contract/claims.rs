@@ -36,12 +36,12 @@ pub async fn previews_are_noted_by_the_holder_alone(factory: &dyn Factory) {
     let before = bench.get(id).await;
     assert_eq!(before.preview_octave, None);
     let mut changes = bench.queue.signals().follow(id);
-    bench.queue.previewed(lease, 2).await.unwrap();
+    bench.queue.set_preview(lease, 2).await.unwrap();
     changes.changed().await;
     let after = bench.get(id).await;
     assert_eq!((after.preview_octave, after.version), (Some(2), before.version + 1));
     let lost = Lease { token: uuid::Uuid::new_v4(), ..lease };
-    assert!(is_lost(bench.queue.previewed(lost, 3).await));
+    assert!(is_lost(bench.queue.set_preview(lost, 3).await));
     assert_eq!(bench.get(id).await, after);
     // The picture stays where a job goes back into the queue, and so does the word of it.
     bench.queue.release(lease).await.unwrap();
@@ -61,10 +61,10 @@ pub async fn what_another_process_writes_is_seen_at_once(factory: &dyn Factory) 
     assert_eq!(bench.get(second).await.queue_position, Some(1));
     for step in 1..5 {
         let progress = Progress { iteration: step, ..progress(0.5) };
-        other.beat(lease, Some(progress)).await.unwrap();
+        other.heartbeat(lease, Some(progress)).await.unwrap();
         assert_eq!(bench.get(first).await.progress, Some(progress));
     }
-    other.forget(second).await.unwrap();
+    other.delete(second).await.unwrap();
     assert!(matches!(bench.queue.get(second).await, Err(QueueError::NotFound(_))));
 }
 
@@ -114,7 +114,7 @@ pub async fn forecasts_add_up(factory: &dyn Factory) {
         (first.id, Some(forecast(4.0)), None)
     );
     assert_eq!(bench.get(second.id).await.seconds_ahead, Some(4.0));
-    bench.queue.beat(claim.lease, Some(progress(0.75))).await.unwrap();
+    bench.queue.heartbeat(claim.lease, Some(progress(0.75))).await.unwrap();
     assert_eq!(bench.get(second.id).await.seconds_ahead, Some(1.0));
     assert_eq!(bench.get(unknown).await.seconds_ahead, Some(3.0));
     assert_eq!(bench.queue.backlog_seconds().await.unwrap(), 13.0);
@@ -192,7 +192,7 @@ pub async fn a_claim_does_what_the_rules_say(factory: &dyn Factory) {
     let before = bench.get(id).await;
     bench.pass(Duration::from_secs(2));
     let claim = bench.claim().await;
-    assert_eq!(claim.job.facts(), before.facts().next(Event::Claimed, 3).unwrap());
+    assert_eq!(claim.job.snapshot(), before.snapshot().next(Event::Claimed, 3).unwrap());
     assert_eq!(claim.job.started_at, Some(bench.options.clock.now()));
     assert_eq!(claim.lease.job, id);
     assert_eq!(bench.get(id).await, claim.job);
@@ -204,12 +204,12 @@ pub async fn beats_keep_the_lease_and_show_progress(factory: &dyn Factory) {
     let lease = bench.claim().await.lease;
     for _ in 0..4 {
         bench.pass(LEASE / 2);
-        assert!(!bench.queue.beat(lease, None).await.unwrap().cancel_requested);
+        assert!(!bench.queue.heartbeat(lease, None).await.unwrap().cancel_requested);
         assert!(bench.queue.rescue(Rescue::Expired).await.unwrap().is_empty());
     }
-    bench.queue.beat(lease, Some(progress(0.25))).await.unwrap();
-    // A beat without progress leaves the last one in place.
-    bench.queue.beat(lease, None).await.unwrap();
+    bench.queue.heartbeat(lease, Some(progress(0.25))).await.unwrap();
+    // A heartbeat without progress leaves the last one in place.
+    bench.queue.heartbeat(lease, None).await.unwrap();
     assert_eq!(bench.get(id).await.progress, Some(progress(0.25)));
 }
 
@@ -230,9 +230,9 @@ pub async fn versions_grow_with_visible_changes_only(factory: &dyn Factory) {
     let id = bench.add().await;
     let lease = bench.claim().await.lease;
     assert_eq!(bench.get(id).await.version, 2);
-    bench.queue.beat(lease, None).await.unwrap();
+    bench.queue.heartbeat(lease, None).await.unwrap();
     assert_eq!(bench.get(id).await.version, 2);
-    bench.queue.beat(lease, Some(progress(0.5))).await.unwrap();
+    bench.queue.heartbeat(lease, Some(progress(0.5))).await.unwrap();
     assert_eq!(bench.get(id).await.version, 3);
     bench.queue.complete(lease, finished(lease)).await.unwrap();
     assert_eq!(bench.get(id).await.version, 4);
@@ -246,7 +246,7 @@ pub async fn a_lost_lease_writes_nothing(factory: &dyn Factory) {
     assert_eq!(bench.queue.rescue(Rescue::Expired).await.unwrap().len(), 1);
     let holder = bench.claim().await.lease;
     let before = bench.get(id).await;
-    assert!(is_lost(bench.queue.beat(lost, Some(progress(0.9))).await));
+    assert!(is_lost(bench.queue.heartbeat(lost, Some(progress(0.9))).await));
     assert!(is_lost(bench.queue.complete(lost, finished(lost)).await));
     assert!(is_lost(bench.queue.fail(lost, broken(), true).await));
     assert!(is_lost(bench.queue.release(lost).await));
@@ -255,6 +255,6 @@ pub async fn a_lost_lease_writes_nothing(factory: &dyn Factory) {
     assert_eq!(bench.get(id).await, before);
     bench.queue.complete(holder, finished(holder)).await.unwrap();
     // Nor does anyone write to a finished job.
-    assert!(is_lost(bench.queue.beat(holder, None).await));
+    assert!(is_lost(bench.queue.heartbeat(holder, None).await));
     assert!(is_lost(bench.queue.complete(holder, finished(holder)).await));
 }

@@ -8,7 +8,7 @@ pub async fn a_failure_is_retried_after_a_rest(factory: &dyn Factory) {
     for attempt in 1..=3 {
         let claim = bench.claim().await;
         assert_eq!((claim.job.attempt, claim.job.progress), (attempt, None));
-        bench.queue.beat(claim.lease, Some(progress(0.5))).await.unwrap();
+        bench.queue.heartbeat(claim.lease, Some(progress(0.5))).await.unwrap();
         bench.queue.fail(claim.lease, broken(), true).await.unwrap();
         let rests = bench.queue.claim("worker").await.unwrap().is_none();
         assert!(rests, "attempt {attempt} was followed by another at once");
@@ -46,7 +46,7 @@ pub async fn an_expired_lease_gives_the_job_to_another(factory: &dyn Factory) {
     assert!(bench.queue.rescue(Rescue::Expired).await.unwrap().is_empty());
     bench.pass(Duration::from_millis(1));
     let rescued = bench.queue.rescue(Rescue::Expired).await.unwrap();
-    assert_eq!((rescued[0].id, rescued[0].facts.state), (id, JobState::Queued));
+    assert_eq!((rescued[0].id, rescued[0].snapshot.state), (id, JobState::Queued));
     assert_eq!(bench.claim().await.job.attempt, 2);
 }
 
@@ -88,7 +88,7 @@ pub async fn cancel_in_every_state(factory: &dyn Factory) {
     assert_eq!((asked.state, asked.cancel_requested), (JobState::Running, true));
     assert_eq!(bench.queue.cancel(id).await.unwrap(), asked);
     heard.canceled().await;
-    assert!(bench.queue.beat(lease, None).await.unwrap().cancel_requested);
+    assert!(bench.queue.heartbeat(lease, None).await.unwrap().cancel_requested);
     assert_eq!(bench.queue.stopped(lease).await.unwrap().state, JobState::Canceled);
 }
 

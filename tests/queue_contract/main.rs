@@ -8,11 +8,11 @@
 mod catalogue;
 mod claims;
 mod endings;
+mod job_options;
 mod newer;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod retention;
-mod wishes;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -34,9 +34,9 @@ use tokio::task::JoinSet;
 
 use claims::*;
 use endings::*;
+use job_options::*;
 use newer::*;
 use retention::*;
-use wishes::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -173,7 +173,7 @@ impl Bench {
         id
     }
 
-    /// A job with wishes.
+    /// A job with job_options.
     async fn add_with(&self, options: JobOptions) -> JobId {
         let id = JobId::new();
         self.queue.enqueue(NewJob { options, ..NewJob::new(id, spec()) }).await.unwrap();
@@ -211,7 +211,7 @@ impl Bench {
 /// A complete spec, from a network that needs no file.
 fn spec() -> DreamSpec {
     let catalogue = catalogue::of_one_layer("tiny", Op::Relu);
-    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, spec::Start::Image).unwrap()
+    spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, spec::InputKind::Image).unwrap()
 }
 
 fn finished(lease: Lease) -> Finished {

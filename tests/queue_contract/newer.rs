@@ -33,7 +33,7 @@ pub async fn unknown_members_are_ignored_and_kept(factory: &dyn Factory) {
     assert_eq!(bench.get(id).await.spec, spec());
     let lease = bench.claim().await.lease;
     bench.queue.decide_precision(lease, Precision::Fp32).await.unwrap();
-    bench.queue.beat(lease, Some(progress(0.5))).await.unwrap();
+    bench.queue.heartbeat(lease, Some(progress(0.5))).await.unwrap();
     bench.queue.release(lease).await.unwrap();
     let lease = bench.claim().await.lease;
     bench.queue.fail(lease, broken(), true).await.unwrap();
@@ -41,8 +41,8 @@ pub async fn unknown_members_are_ignored_and_kept(factory: &dyn Factory) {
     let lease = bench.claim().await.lease;
     bench.queue.complete(lease, finished(lease)).await.unwrap();
     bench.pass(Duration::from_secs(60));
-    bench.queue.give_up_pictures(bench.options.clock.now(), 10).await.unwrap();
-    bench.queue.swept(&[id]).await.unwrap();
+    bench.queue.expire_blobs(bench.options.clock.now(), 10).await.unwrap();
+    bench.queue.blobs_deleted(&[id]).await.unwrap();
     assert_eq!(stored(factory, id, "spec").await, extended());
 }
 
@@ -68,8 +68,8 @@ pub async fn what_cannot_be_read_is_left_to_others(factory: &dyn Factory) {
         assert!(bench.queue.claim("worker").await.unwrap().is_none());
     }
     for id in &strange {
-        let facts = stored(factory, *id, "state || ' ' || attempt || ' ' || spared").await;
-        assert_eq!(facts, "queued 0 0", "{id} was harmed");
+        let snapshot = stored(factory, *id, "state || ' ' || attempt || ' ' || spared").await;
+        assert_eq!(snapshot, "queued 0 0", "{id} was harmed");
     }
     let page = bench.queue.list(None, None, 20).await.unwrap();
     assert_eq!(page.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [readable]);
@@ -103,8 +103,8 @@ pub async fn what_cannot_be_read_holds_nothing_up(factory: &dyn Factory) {
     assert_eq!(bench.queue.expire_waiting().await.unwrap(), [overdue]);
     bench.pass(Duration::from_secs(1));
     let now = bench.options.clock.now();
-    assert_eq!(bench.queue.give_up_pictures(now, 10).await.unwrap().len(), 2);
-    assert_eq!(bench.queue.forget_ended(&[ended]).await.unwrap(), 1);
+    assert_eq!(bench.queue.expire_blobs(now, 10).await.unwrap().len(), 2);
+    assert_eq!(bench.queue.purge(&[ended]).await.unwrap(), 1);
     let bench = bench.reopened(factory).await;
     assert!(bench.queue.rescue(Rescue::All).await.unwrap().is_empty());
 }
@@ -120,9 +120,9 @@ pub async fn a_state_of_tomorrow_is_nobodys_business(factory: &dyn Factory) {
     assert_eq!(bench.queue.counts().await.unwrap().queued, 1);
     assert_eq!(bench.queue.list(None, None, 10).await.unwrap().jobs.len(), 1);
     assert!(bench.queue.rescue(Rescue::All).await.unwrap().is_empty());
-    assert!(bench.queue.give_up_pictures(now, 10).await.unwrap().is_empty());
+    assert!(bench.queue.expire_blobs(now, 10).await.unwrap().is_empty());
     assert!(bench.queue.ended_before(now, 10).await.unwrap().is_empty());
-    assert_eq!(bench.queue.forget_ended(&[paused]).await.unwrap(), 0);
+    assert_eq!(bench.queue.purge(&[paused]).await.unwrap(), 0);
     assert!(matches!(bench.queue.cancel(paused).await, Err(QueueError::Corrupt { .. })));
     let owners = bench.queue.owners(&[paused, queued]).await.unwrap();
     let state = |id| owners.iter().find(|owner| owner.id == id).unwrap().state;

@@ -12,17 +12,17 @@ pub async fn pictures_go_before_their_jobs(factory: &dyn Factory) {
     let (second, _) = bench.in_state(JobState::Failed).await;
     let queue = &bench.queue;
     // Not yet: it ended at that very moment.
-    assert!(queue.give_up_pictures(end, 10).await.unwrap().is_empty());
+    assert!(queue.expire_blobs(end, 10).await.unwrap().is_empty());
     let later = end + Duration::from_millis(1);
     let version = bench.get(first).await.version;
-    let given_up = queue.give_up_pictures(later, 10).await.unwrap();
+    let given_up = queue.expire_blobs(later, 10).await.unwrap();
     assert_eq!(given_up.len(), 1);
     assert_eq!((given_up[0].id, given_up[0].result), (first, lease.map(|lease| lease.token)));
     let job = bench.get(first).await;
     assert_eq!((job.state, job.erased_at), (JobState::Succeeded, Some(bench.options.clock.now())));
     assert!(job.version > version, "clients are not told");
     // Once is enough.
-    assert!(queue.give_up_pictures(later, 10).await.unwrap().is_empty());
+    assert!(queue.expire_blobs(later, 10).await.unwrap().is_empty());
     bench.pass(DAY);
     let all = queue.ended_before(bench.options.clock.now(), 10).await.unwrap();
     assert_eq!(all.iter().map(|job| job.id).collect::<Vec<_>>(), [first, second]);
@@ -39,12 +39,12 @@ pub async fn only_finished_jobs_are_forgotten(factory: &dyn Factory) {
     bench.pass(DAY);
     let now = bench.options.clock.now();
     assert_eq!(queue.ended_before(now, 10).await.unwrap().len(), 1);
-    assert_eq!(queue.give_up_pictures(now, 10).await.unwrap().len(), 1);
-    assert_eq!(queue.forget_ended(&[finished, running, queued]).await.unwrap(), 1);
+    assert_eq!(queue.expire_blobs(now, 10).await.unwrap().len(), 1);
+    assert_eq!(queue.purge(&[finished, running, queued]).await.unwrap(), 1);
     assert!(matches!(queue.get(finished).await, Err(QueueError::NotFound(_))));
     assert_eq!(bench.get(running).await.state, JobState::Running);
     assert_eq!(bench.get(queued).await.state, JobState::Queued);
-    assert_eq!(queue.forget_ended(&[finished]).await.unwrap(), 0);
+    assert_eq!(queue.purge(&[finished]).await.unwrap(), 0);
     queue.ping().await.unwrap();
 }
 
@@ -64,19 +64,19 @@ pub async fn erased_pictures_are_swept_until_they_are_gone(factory: &dyn Factory
     let (first, lease) = bench.in_state(JobState::Succeeded).await;
     let (second, _) = bench.in_state(JobState::Failed).await;
     let queue = &bench.queue;
-    assert!(queue.to_sweep(None, 10).await.unwrap().is_empty(), "nothing was given up yet");
+    assert!(queue.blobs_to_delete(None, 10).await.unwrap().is_empty(), "nothing was given up yet");
     bench.pass(DAY);
-    queue.give_up_pictures(bench.options.clock.now(), 10).await.unwrap();
+    queue.expire_blobs(bench.options.clock.now(), 10).await.unwrap();
     let bench = bench.reopened(factory).await;
     let queue = &bench.queue;
-    let all = queue.to_sweep(None, 10).await.unwrap();
+    let all = queue.blobs_to_delete(None, 10).await.unwrap();
     assert_eq!(all.iter().map(|job| job.id).collect::<Vec<_>>(), [first, second]);
     assert_eq!(all[0].result, lease.map(|lease| lease.token));
-    assert_eq!(queue.to_sweep(None, 1).await.unwrap()[0].id, first);
-    assert_eq!(queue.to_sweep(Some(first), 10).await.unwrap()[0].id, second);
+    assert_eq!(queue.blobs_to_delete(None, 1).await.unwrap()[0].id, first);
+    assert_eq!(queue.blobs_to_delete(Some(first), 10).await.unwrap()[0].id, second);
     let version = bench.get(first).await.version;
-    queue.swept(&[first]).await.unwrap();
-    let left = queue.to_sweep(None, 10).await.unwrap();
+    queue.blobs_deleted(&[first]).await.unwrap();
+    let left = queue.blobs_to_delete(None, 10).await.unwrap();
     assert_eq!(left.iter().map(|job| job.id).collect::<Vec<_>>(), [second]);
     assert_eq!(bench.get(first).await.version, version, "clients see nothing of it");
 }

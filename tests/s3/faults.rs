@@ -10,7 +10,7 @@ use reverie::{
     config::{RetentionConfig, S3Config},
     jobs::{JobId, JobQueue, QueueOptions, sqlite::SqliteQueue},
     objects::{ObjectError, ObjectKey, Objects},
-    worker::Sweeper,
+    worker::Retention,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -184,11 +184,11 @@ async fn pictures_without_a_job_are_swept() {
     for _ in 0..3 {
         objects.put(ObjectKey::Input(JobId::new()), noise(10)).await.unwrap();
     }
-    let sweeper = Sweeper::new(queue, objects, RetentionConfig::default(), clock.clone());
-    assert_eq!(sweeper.orphans().await.unwrap(), 0);
+    let retention = Retention::new(queue, objects, RetentionConfig::default(), clock.clone());
+    assert_eq!(retention.orphans().await.unwrap(), 0);
     clock.advance(Duration::from_secs(25 * 3600));
     let before = s3.requests().len();
-    assert_eq!(sweeper.orphans().await.unwrap(), 3);
+    assert_eq!(retention.orphans().await.unwrap(), 3);
     assert!(s3.visible().is_empty());
     let requests = &s3.requests()[before..];
     let deletes = requests.iter().filter(|request| request.starts_with("POST")).count();

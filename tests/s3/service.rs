@@ -117,8 +117,8 @@ async fn results_are_gone_after_their_time() {
         [("REVERIE__RETENTION__RESULTS_DAYS", "0.00001"), ("REVERIE__STORAGE__REDIRECT_RESULTS", "true")];
     let server = start(&s3, folder.path(), &sent).await;
     let path = format!("/v1/jobs/{id}/result");
-    let swept = server.client.job_until(&id, |job| job["links"]["result"].is_null()).await;
-    assert_eq!(swept["status"], "succeeded", "{swept}");
+    let blobs_deleted = server.client.job_until(&id, |job| job["links"]["result"].is_null()).await;
+    assert_eq!(blobs_deleted["status"], "succeeded", "{blobs_deleted}");
     problem(server.client.get(&path).await, 410).await;
     let waiting = async {
         while !s3.visible().is_empty() {

@@ -27,7 +27,7 @@ use options::{DreamArgs, NO_INPUT, parse_format};
 use output::Target;
 use reverie_dream::{
     model::Catalogue,
-    spec::{self, DreamSpec, Format, Start},
+    spec::{self, DreamSpec, Format, InputKind},
 };
 use reverie_engine::{Kernels, RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
 use reverie_picture::PictureError;
@@ -184,9 +184,9 @@ impl Args {
         let input = self.input.as_deref().map(|path| Source::of(path).read()).transpose()?;
         let mask = self.mask.as_ref().map(|path| Source::File(path.clone()).read()).transpose()?;
         let start = match (&input, &mask) {
-            (Some(_), Some(_)) => Start::Masked,
-            (Some(_), None) => Start::Image,
-            (None, _) => Start::Nothing { image: NO_INPUT },
+            (Some(_), Some(_)) => InputKind::Masked,
+            (Some(_), None) => InputKind::Image,
+            (None, _) => InputKind::Nothing { image: NO_INPUT },
         };
         let recipe = self.replay.as_deref().map(read_recipe).transpose()?;
         let (mut fields, from) = match (&self.spec, &self.replay, &recipe) {

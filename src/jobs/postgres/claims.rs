@@ -4,9 +4,8 @@ use uuid::Uuid;
 
 use super::{CLAIM, PostgresQueue};
 use crate::jobs::{
-    Claim, Event, Lease, QueueError,
-    change::{Change, Extras, millis},
-    row, sql,
+    Claim, Event, Lease, QueueError, row, sql,
+    transition::{Transition, TransitionData, millis},
 };
 
 /// Jobs that cannot be read here and are met by one look for work; the next look goes on from there.
@@ -39,7 +38,7 @@ impl PostgresQueue {
             let Some(row) = claimed else { return Ok(None) };
             match row::job(&row) {
                 Ok(job) => {
-                    self.hints.changed(job.id);
+                    self.notifier.changed(job.id);
                     return Ok(Some(Claim { lease: Lease { job: job.id, token }, job }));
                 }
                 Err(QueueError::Corrupt { id, problem }) => {
@@ -57,10 +56,11 @@ impl PostgresQueue {
         let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
         // Whoever was faster has dealt with it.
         let Some(row) = held.fetch_optional(&self.pool).await? else { return Ok(()) };
-        let (before, extras) = (row::facts(&row)?, Extras::default());
-        let change = Change::new(lease.job, before, Event::Released, extras, self.options.max_attempts)?;
-        self.write(&change.held_by(lease.token)).await?;
-        self.hints.changed(lease.job);
+        let (before, data) = (row::snapshot(&row)?, TransitionData::default());
+        let transition =
+            Transition::new(lease.job, before, Event::Released, data, self.options.max_attempts)?;
+        self.write(&transition.held_by(lease.token)).await?;
+        self.notifier.changed(lease.job);
         Ok(())
     }
 }

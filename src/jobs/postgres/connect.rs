@@ -11,7 +11,7 @@ use sqlx::{
 use crate::config::PostgresUrl;
 use crate::{
     clock::{Clock, Timestamp},
-    jobs::{QueueError, QueueOptions, change::millis, schema},
+    jobs::{QueueError, QueueOptions, schema, transition::millis},
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");

@@ -7,16 +7,16 @@ use sqlx::PgPool;
 
 use crate::{
     clock::Timestamp,
-    jobs::{Erased, JobId, Owner, QueueError, change::millis, row, sql, unreadable::Unreadable},
+    jobs::{Erased, JobId, Owner, QueueError, row, sql, transition::millis, unreadable::Unreadable},
 };
 
-const GIVE_UP: &str = sql::give_up!("reverie_now($3)", "FOR UPDATE SKIP LOCKED");
-const SWEPT: &str = sql::swept!("reverie_now($2)", "id = ANY($1)");
+const GIVE_UP: &str = sql::expire_blobs!("reverie_now($3)", "FOR UPDATE SKIP LOCKED");
+const SWEPT: &str = sql::blobs_deleted!("reverie_now($2)", "id = ANY($1)");
 const OWNERS: &str = sql::owners!("id = ANY($1)");
 const CHORE: &str = sql::chore!("reverie_now($3)");
 const PROBE: &str = sql::probe!("reverie_now($1)");
 
-pub(super) async fn give_up_pictures(
+pub(super) async fn expire_blobs(
     pool: &PgPool,
     unreadable: &Unreadable,
     before: Timestamp,
@@ -27,7 +27,7 @@ pub(super) async fn give_up_pictures(
     row::all_erased(&given_up.fetch_all(pool).await?, unreadable)
 }
 
-pub(super) async fn to_sweep(
+pub(super) async fn blobs_to_delete(
     pool: &PgPool,
     unreadable: &Unreadable,
     behind: Option<JobId>,
@@ -38,7 +38,7 @@ pub(super) async fn to_sweep(
     row::all_erased(&found, unreadable)
 }
 
-pub(super) async fn swept(pool: &PgPool, ids: &[JobId], now: Option<i64>) -> Result<(), QueueError> {
+pub(super) async fn blobs_deleted(pool: &PgPool, ids: &[JobId], now: Option<i64>) -> Result<(), QueueError> {
     sqlx::query(SWEPT).bind(listed(ids)).bind(now).execute(pool).await?;
     Ok(())
 }
@@ -53,7 +53,7 @@ pub(super) async fn ended_before(
     row::all_erased(&ended.fetch_all(pool).await?, unreadable)
 }
 
-pub(super) async fn forget_ended(pool: &PgPool, ids: &[JobId]) -> Result<u64, QueueError> {
+pub(super) async fn purge(pool: &PgPool, ids: &[JobId]) -> Result<u64, QueueError> {
     let mut transaction = pool.begin().await?;
     let mut forgotten = 0;
     for id in ids {

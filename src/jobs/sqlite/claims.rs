@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use super::{CLAIM, SqliteQueue};
-use crate::jobs::{Claim, Lease, QueueError, change::millis, row};
+use crate::jobs::{Claim, Lease, QueueError, row, transition::millis};
 
 /// Jobs that cannot be read here and are met by one look for work; the next look goes on from there.
 const STEPPED_OVER: usize = 16;

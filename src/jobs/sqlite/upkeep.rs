@@ -8,16 +8,16 @@ use sqlx::SqlitePool;
 use super::writer::Writer;
 use crate::{
     clock::Timestamp,
-    jobs::{Erased, JobId, Owner, QueueError, change::millis, row, sql, unreadable::Unreadable},
+    jobs::{Erased, JobId, Owner, QueueError, row, sql, transition::millis, unreadable::Unreadable},
 };
 
-const GIVE_UP: &str = sql::give_up!("$3", "");
-const SWEPT: &str = sql::swept!("$2", "id IN (SELECT value FROM json_each($1))");
+const GIVE_UP: &str = sql::expire_blobs!("$3", "");
+const SWEPT: &str = sql::blobs_deleted!("$2", "id IN (SELECT value FROM json_each($1))");
 const OWNERS: &str = sql::owners!("id IN (SELECT value FROM json_each($1))");
 const CHORE: &str = sql::chore!("$3");
 const PROBE: &str = sql::probe!("$1");
 
-pub(super) async fn give_up_pictures(
+pub(super) async fn expire_blobs(
     writer: &Writer,
     unreadable: &Unreadable,
     before: Timestamp,
@@ -31,7 +31,7 @@ pub(super) async fn give_up_pictures(
     row::all_erased(&given_up, unreadable)
 }
 
-pub(super) async fn to_sweep(
+pub(super) async fn blobs_to_delete(
     readers: &SqlitePool,
     unreadable: &Unreadable,
     behind: Option<JobId>,
@@ -42,7 +42,7 @@ pub(super) async fn to_sweep(
     row::all_erased(&found, unreadable)
 }
 
-pub(super) async fn swept(writer: &Writer, ids: &[JobId], now: Timestamp) -> Result<(), QueueError> {
+pub(super) async fn blobs_deleted(writer: &Writer, ids: &[JobId], now: Timestamp) -> Result<(), QueueError> {
     let mut transaction = writer.begin().await?;
     sqlx::query(SWEPT).bind(listed(ids)).bind(now.as_millis()).execute(&mut *transaction).await?;
     writer.commit(transaction).await
@@ -58,7 +58,7 @@ pub(super) async fn ended_before(
     row::all_erased(&ended.fetch_all(readers).await?, unreadable)
 }
 
-pub(super) async fn forget_ended(writer: &Writer, ids: &[JobId]) -> Result<u64, QueueError> {
+pub(super) async fn purge(writer: &Writer, ids: &[JobId]) -> Result<u64, QueueError> {
     let mut transaction = writer.begin().await?;
     let mut forgotten = 0;
     for id in ids {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     model::{Catalogue, Model},
-    spec::{self, Start},
+    spec::{self, InputKind},
 };
 use reverie_graph::{Array, Node, Op, Padding};
 
@@ -31,7 +31,7 @@ pub(super) fn catalogue() -> Catalogue {
 
 fn plan_within(spec: serde_json::Value, size: (u32, u32), max_pixels: u64) -> Result<Plan, PlanError> {
     let catalogue = catalogue();
-    let spec = spec::resolve("", spec, &catalogue, Start::Image).unwrap();
+    let spec = spec::resolve("", spec, &catalogue, InputKind::Image).unwrap();
     Plan::of(&spec, &catalogue.get("small").unwrap().network, size, max_pixels)
 }
 
@@ -79,7 +79,7 @@ fn what_would_fail_is_refused() {
 #[test]
 fn the_largest_size_fits_and_the_next_does_not() {
     let catalogue = catalogue();
-    let spec = spec::resolve("", json!({}), &catalogue, Start::Image).unwrap();
+    let spec = spec::resolve("", json!({}), &catalogue, InputKind::Image).unwrap();
     let network = &catalogue.get("small").unwrap().network;
     let limit = 0.01;
     let largest =

@@ -207,7 +207,7 @@ mod tests {
     fn windows_are_uniform_where_the_image_is_a_torus() {
         let catalogue = crate::plan::tests::catalogue();
         let of = |fields: serde_json::Value, wanted| {
-            let spec = crate::spec::resolve("", fields, &catalogue, crate::spec::Start::Image).unwrap();
+            let spec = crate::spec::resolve("", fields, &catalogue, crate::spec::InputKind::Image).unwrap();
             Grid::of(&spec, 2).uniform_for(&spec, wanted).uniform
         };
         assert!(of(serde_json::json!({}), true) && !of(serde_json::json!({}), false));

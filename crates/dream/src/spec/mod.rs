@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use color::{Color, NotAColor};
-pub use request::{MAX_SEED, Start, resolve, resolve_objectives};
+pub use request::{InputKind, MAX_SEED, resolve, resolve_objectives};
 pub use reverie_picture::{Encoding, Format};
 
 /// A named set of defaults from the article. Every field can be overridden.
@@ -154,7 +154,7 @@ pub struct DreamSpec {
     pub model: String,
     /// Where the defaults came from.
     pub preset: Preset,
-    /// Start from noise of this size instead of an image.
+    /// InputKind from noise of this size instead of an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<Noise>,
     /// What to maximise; at least one.

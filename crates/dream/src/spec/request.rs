@@ -31,7 +31,7 @@ const MAX_FEATHER: u32 = 512;
 
 /// What came with a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum InputKind {
     /// An image to dream on.
     Image,
     /// An image, and another one that says where to dream.
@@ -80,7 +80,7 @@ pub fn resolve(
     pointer: &str,
     value: Value,
     catalogue: &Catalogue,
-    start: Start,
+    start: InputKind,
 ) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
     let id = fields.name("model").unwrap_or_else(|| catalogue.default_id().to_owned());
@@ -140,7 +140,7 @@ pub fn resolve(
 }
 
 /// The size of a start from noise, or `None` for a start from the image.
-fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise> {
+fn read_noise(fields: &mut Fields, preset: Preset, start: InputKind) -> Option<Noise> {
     let pointer = fields.at("noise");
     let wanted = fields.raw("noise").map(|value| {
         let mut size = Fields::new(&pointer, value);
@@ -150,17 +150,17 @@ fn read_noise(fields: &mut Fields, preset: Preset, start: Start) -> Option<Noise
         noise
     });
     match (start, wanted, preset) {
-        (Start::Image | Start::Masked, Some(_), _) => {
+        (InputKind::Image | InputKind::Masked, Some(_), _) => {
             fields.error("noise", "an image was sent too; start from one of the two");
             None
         }
-        (Start::Image | Start::Masked, None, _) => None,
-        (Start::Nothing { image }, None, Preset::Deepdream | Preset::DeepdreamLapnorm) => {
+        (InputKind::Image | InputKind::Masked, None, _) => None,
+        (InputKind::Nothing { image }, None, Preset::Deepdream | Preset::DeepdreamLapnorm) => {
             let detail = "is needed: an image file, or a spec with \"noise\" such as {\"width\": 224, \"height\": 224}";
             fields.extend([FieldError::new(image, detail)]);
             None
         }
-        (Start::Nothing { .. }, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
+        (InputKind::Nothing { .. }, wanted, _) => wanted.or(Some(Noise { width: NOISE, height: NOISE })),
     }
 }
 
@@ -174,10 +174,10 @@ fn read_background(fields: &mut Fields) -> Color {
 }
 
 /// How the mask is used, if one came.
-fn read_mask(fields: &mut Fields, start: Start) -> Option<Masking> {
+fn read_mask(fields: &mut Fields, start: InputKind) -> Option<Masking> {
     let pointer = fields.at("mask");
     let wanted = fields.raw("mask");
-    if start != Start::Masked {
+    if start != InputKind::Masked {
         if wanted.is_some() {
             fields.error("mask", "says how a mask image is used, and none was sent");
         }

@@ -39,13 +39,13 @@ fn catalogue() -> Catalogue {
 
 /// `pointer: detail` of every mistake.
 fn mistakes(spec: serde_json::Value) -> Vec<String> {
-    let errors = resolve("/spec", spec, &catalogue(), Start::Image).unwrap_err();
+    let errors = resolve("/spec", spec, &catalogue(), InputKind::Image).unwrap_err();
     errors.into_iter().map(|error| format!("{}: {}", error.pointer, error.detail)).collect()
 }
 
 #[test]
 fn an_empty_spec_is_the_default_preset() {
-    let spec = resolve("", json!({}), &catalogue(), Start::Image).unwrap();
+    let spec = resolve("", json!({}), &catalogue(), InputKind::Image).unwrap();
     assert_eq!((spec.model.as_str(), spec.preset), ("small", Preset::DeepdreamLapnorm));
     assert_eq!((spec.octaves, spec.iterations, spec.octave_scale, spec.step), (4, 10, 1.4, 1.5));
     assert_eq!((spec.normalization, spec.laplacian_levels), (Normalization::Laplacian, 4));
@@ -63,13 +63,13 @@ fn a_resolved_spec_resolves_to_itself() {
             {"kind": "class", "class": 3},
         ],
     });
-    let spec = resolve("", wanted, &catalogue(), Start::Image).unwrap();
+    let spec = resolve("", wanted, &catalogue(), InputKind::Image).unwrap();
     assert_eq!(spec.normalization, Normalization::MeanAbs);
     assert_eq!(spec.objectives[0].channels, [0, 2]);
     assert_eq!((spec.objectives[1].layer.as_str(), spec.objectives[1].class), ("logits", Some(3)));
     let stored = serde_json::to_value(&spec).unwrap();
     assert_eq!(serde_json::from_value::<DreamSpec>(stored.clone()).unwrap(), spec);
-    assert_eq!(resolve("", stored, &catalogue(), Start::Image).unwrap(), spec);
+    assert_eq!(resolve("", stored, &catalogue(), InputKind::Image).unwrap(), spec);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn unknown_models_and_empty_objectives_are_refused() {
 
 #[test]
 fn a_dream_starts_from_an_image_or_from_noise() {
-    const NOTHING: Start = Start::Nothing { image: "/image" };
+    const NOTHING: InputKind = InputKind::Nothing { image: "/image" };
     let resolve = |spec, start| resolve("", spec, &catalogue(), start);
     let noise = |spec| resolve(spec, NOTHING).unwrap().noise;
     assert_eq!(noise(json!({"preset": "multiscale"})), Some(Noise { width: 224, height: 224 }));
@@ -147,7 +147,7 @@ fn a_dream_starts_from_an_image_or_from_noise() {
     assert_eq!(noise(wanted.clone()), Some(Noise { width: 30, height: 20 }));
     for (spec, start, pointer) in [
         (json!({}), NOTHING, "/image"),
-        (wanted, Start::Image, "/noise"),
+        (wanted, InputKind::Image, "/noise"),
         (json!({"noise": {"width": 0}}), NOTHING, "/noise/width"),
         (json!({"noise": {"depth": 3}}), NOTHING, "/noise/depth"),
         (json!({"noise": 5}), NOTHING, "/noise"),
@@ -175,16 +175,17 @@ fn messages_are_for_people() {
 
 #[test]
 fn masks_and_their_use_come_together() {
-    let spec = resolve("", json!({}), &catalogue(), Start::Masked).unwrap();
+    let spec = resolve("", json!({}), &catalogue(), InputKind::Masked).unwrap();
     assert_eq!(spec.mask, Some(Masking { feather: 16 }));
-    let spec = resolve("", json!({ "mask": { "feather": 0 } }), &catalogue(), Start::Masked).unwrap();
+    let spec = resolve("", json!({ "mask": { "feather": 0 } }), &catalogue(), InputKind::Masked).unwrap();
     assert_eq!(spec.mask, Some(Masking { feather: 0 }));
     let stored = serde_json::to_value(&spec).unwrap();
-    assert_eq!(resolve("", stored, &catalogue(), Start::Masked).unwrap(), spec);
-    assert_eq!(resolve("", json!({}), &catalogue(), Start::Image).unwrap().mask, None);
+    assert_eq!(resolve("", stored, &catalogue(), InputKind::Masked).unwrap(), spec);
+    assert_eq!(resolve("", json!({}), &catalogue(), InputKind::Image).unwrap().mask, None);
     let errors = mistakes(json!({ "mask": { "feather": 3 } }));
     assert_eq!(errors, ["/spec/mask: says how a mask image is used, and none was sent"]);
-    let errors = resolve("", json!({ "mask": { "feather": -1, "soft": 1 } }), &catalogue(), Start::Masked);
+    let errors =
+        resolve("", json!({ "mask": { "feather": -1, "soft": 1 } }), &catalogue(), InputKind::Masked);
     assert_eq!(errors.unwrap_err().len(), 2);
 }
 
@@ -192,7 +193,7 @@ fn masks_and_their_use_come_together() {
 fn classes_have_a_layer_of_their_own() {
     for kind in ["class", "probability"] {
         let wanted = json!({ "objectives": [{ "kind": kind, "class": 1 }] });
-        let spec = resolve("", wanted, &catalogue(), Start::Image).unwrap();
+        let spec = resolve("", wanted, &catalogue(), InputKind::Image).unwrap();
         assert_eq!((spec.objectives[0].layer.as_str(), spec.objectives[0].class), ("logits", Some(1)));
         let errors = mistakes(json!({ "objectives": [{ "kind": kind }, { "kind": kind, "class": 1000 }] }));
         assert_eq!(errors.len(), 2, "{errors:?}");
@@ -204,7 +205,7 @@ fn classes_have_a_layer_of_their_own() {
 #[test]
 fn the_kind_follows_from_what_is_given() {
     let kind = |objective: Value| {
-        let spec = resolve("", json!({ "objectives": [objective] }), &catalogue(), Start::Image).unwrap();
+        let spec = resolve("", json!({ "objectives": [objective] }), &catalogue(), InputKind::Image).unwrap();
         spec.objectives[0].kind
     };
     assert_eq!(kind(json!({})), ObjectiveKind::L2);
@@ -288,7 +289,7 @@ fn nearly_a_spec() -> impl Strategy<Value = Value> {
 }
 
 /// What has to be so for whatever is sent.
-fn check(value: Value, start: Start) -> Result<(), TestCaseError> {
+fn check(value: Value, start: InputKind) -> Result<(), TestCaseError> {
     let (length, wanted) = (value.to_string().len(), value.clone());
     match resolve("/spec", value, &catalogue(), start) {
         Ok(spec) => {
@@ -318,14 +319,14 @@ proptest! {
 
     #[test]
     fn any_json_is_a_spec_or_told_what_is_wrong(value in json()) {
-        for start in [Start::Image, Start::Masked, Start::Nothing { image: "/image" }] {
+        for start in [InputKind::Image, InputKind::Masked, InputKind::Nothing { image: "/image" }] {
             check(value.clone(), start)?;
         }
     }
 
     #[test]
     fn what_comes_close_to_a_spec_is_too(value in nearly_a_spec()) {
-        for start in [Start::Image, Start::Masked, Start::Nothing { image: "/image" }] {
+        for start in [InputKind::Image, InputKind::Masked, InputKind::Nothing { image: "/image" }] {
             check(value.clone(), start)?;
         }
     }

@@ -26,7 +26,7 @@ use super::{
 use reverie_dream::{
     model::{Catalogue, Model},
     plan::{Grid, HALO},
-    spec::{ObjectiveKind, Start, Tiling, resolve},
+    spec::{InputKind, ObjectiveKind, Tiling, resolve},
 };
 use reverie_models as models;
 
@@ -218,7 +218,7 @@ fn short_runs_of_every_preset_match_the_article() {
             "preset": preset, "objectives": objectives, "octaves": octaves, "iterations": iterations,
             "jitter": false,
         });
-        let spec = resolve("", wanted, &catalogue, Start::Image).unwrap();
+        let spec = resolve("", wanted, &catalogue, InputKind::Image).unwrap();
         // The references pass kinks, where rounding decides: see the introduction of `verify`.
         let run = |library, arithmetic: &verify::Arithmetic| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;

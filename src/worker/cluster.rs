@@ -10,17 +10,17 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Alive, Pace};
-use crate::jobs::{Crew, JobQueue, QueueError, REPORT_EVERY};
+use super::{Liveness, Throughput};
+use crate::jobs::{JobQueue, QueueError, REPORT_EVERY, WorkerReport};
 
 /// What is known of all workers that share the store, as of a few seconds ago.
 #[derive(Debug, Default)]
-pub struct Everywhere {
+pub struct ClusterState {
     workers: AtomicUsize,
     memory: AtomicU64,
 }
 
-impl Everywhere {
+impl ClusterState {
     /// Number of workers; none where nothing is known of them.
     pub fn workers(&self) -> usize {
         self.workers.load(Ordering::Relaxed)
@@ -31,24 +31,24 @@ impl Everywhere {
         Some(self.memory.load(Ordering::Relaxed)).filter(|memory| *memory > 0)
     }
 
-    fn note(&self, crews: &[Crew]) {
-        self.workers.store(crews.iter().map(|crew| crew.workers).sum(), Ordering::Relaxed);
-        let smallest = crews.iter().map(|crew| crew.memory).min();
+    fn note(&self, reports: &[WorkerReport]) {
+        self.workers.store(reports.iter().map(|report| report.workers).sum(), Ordering::Relaxed);
+        let smallest = reports.iter().map(|report| report.memory).min();
         self.memory.store(smallest.unwrap_or_default(), Ordering::Relaxed);
     }
 }
 
 /// Tells of this process's workers and hears of all others.
-pub(super) struct Exchange {
+pub(super) struct WorkerRegistry {
     pub queue: Arc<dyn JobQueue>,
-    pub alive: Alive,
+    pub alive: Liveness,
     /// Bytes of memory that a job may take here.
     pub memory: u64,
-    pub pace: Arc<Pace>,
-    pub everywhere: Arc<Everywhere>,
+    pub throughput: Arc<Throughput>,
+    pub cluster: Arc<ClusterState>,
 }
 
-impl Exchange {
+impl WorkerRegistry {
     /// Goes on until told to stop, and says good-bye.
     pub async fn work(self, stop: CancellationToken) {
         let mut rounds = interval(REPORT_EVERY);
@@ -62,7 +62,7 @@ impl Exchange {
                 warn!(%error, "what other processes tell of their workers is not known");
             }
         }
-        if let Err(error) = self.queue.report(&Crew::default()).await {
+        if let Err(error) = self.queue.report(&WorkerReport::default()).await {
             warn!(%error, "others believe in the workers of this process for some seconds more");
         }
     }
@@ -70,13 +70,13 @@ impl Exchange {
     async fn round(&self) -> Result<(), QueueError> {
         let workers = self.alive.count();
         if workers > 0 {
-            let crew = Crew { workers, memory: self.memory, pace: self.pace.known() };
-            self.queue.report(&crew).await?;
+            let report = WorkerReport { workers, memory: self.memory, throughput: self.throughput.known() };
+            self.queue.report(&report).await?;
         }
-        let crews = self.queue.crews().await?;
-        self.everywhere.note(&crews);
+        let reports = self.queue.worker_reports().await?;
+        self.cluster.note(&reports);
         if workers == 0 {
-            self.pace.adopt(&crews);
+            self.throughput.adopt(&reports);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::common::{
     process::ServerProcess,
 };
 
-/// How many different small orders there are, and long ones.
+/// How many different small workload there are, and long ones.
 const SMALL: usize = 5;
 const LONG: usize = 2;
 
@@ -20,8 +20,8 @@ const LONG_STEPS: u32 = 150;
 
 /// A dream to ask for.
 #[derive(Clone, Debug)]
-pub struct Order {
-    /// Equal orders have equal names.
+pub struct Workload {
+    /// Equal workload have equal names.
     pub name: String,
     pub spec: Value,
     /// The picture to start from; noise without.
@@ -30,7 +30,7 @@ pub struct Order {
     pub deadline: Option<u32>,
 }
 
-impl Order {
+impl Workload {
     /// One that is done in a moment: from a picture, or from noise.
     pub fn small(number: usize) -> Self {
         let kind = number % SMALL;
@@ -85,12 +85,12 @@ pub async fn dreams() -> &'static HashMap<String, Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
         let alone = ServerProcess::start(folder.path(), &[]).await;
         let mut dreams = HashMap::new();
-        for order in (0..SMALL).map(Order::small).chain((0..LONG).map(Order::long)) {
+        for order in (0..SMALL).map(Workload::small).chain((0..LONG).map(Workload::long)) {
             let answer = order.request(&alone.client).send().await.unwrap();
             assert_eq!(answer.status(), 202);
             let job: Value = answer.json().await.unwrap();
             let dream = alone.client.dream(job["id"].as_str().unwrap()).await;
-            assert!(dreams.values().all(|other| *other != dream), "two orders with one dream prove little");
+            assert!(dreams.values().all(|other| *other != dream), "two workload with one dream prove little");
             dreams.insert(order.name, dream);
         }
         dreams

@@ -20,9 +20,9 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Address of whoever sent the request, as far as can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller(pub IpAddr);
+pub struct ClientAddress(pub IpAddr);
 
-/// Middleware: notes the [`Caller`] for those who log.
+/// Middleware: notes the [`ClientAddress`] for those who log.
 pub async fn identify(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
         let caller = caller(peer.ip(), request.headers(), &state.config.server.trusted_proxies);
@@ -32,10 +32,10 @@ pub async fn identify(State(state): State<AppState>, mut request: Request, next:
 }
 
 /// Walks from the peer towards the client for as long as proxies can be believed.
-fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Caller {
+fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
     let mut caller = peer.to_canonical();
     if !is_trusted(caller, trusted) {
-        return Caller(caller);
+        return ClientAddress(caller);
     }
     // The nearest proxy wrote last.
     for hop in hops(headers).into_iter().rev() {
@@ -45,7 +45,7 @@ fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Caller {
             break;
         }
     }
-    Caller(caller)
+    ClientAddress(caller)
 }
 
 /// Whether this is one of the proxies that are believed.

@@ -13,20 +13,20 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use super::caller::{forwarded_for, is_trusted, parts};
+use super::client_address::{forwarded_for, is_trusted, parts};
 use super::state::AppState;
 
 /// Put before each path in an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Base(String);
+pub struct PublicUrl(String);
 
-impl fmt::Display for Base {
+impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl FromRequestParts<AppState> for Base {
+impl FromRequestParts<AppState> for PublicUrl {
     type Rejection = Infallible;
 
     async fn from_request_parts(request: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
@@ -34,7 +34,7 @@ impl FromRequestParts<AppState> for Base {
     }
 }
 
-impl Base {
+impl PublicUrl {
     /// For the answer to this request.
     pub fn of(request: &Parts, state: &AppState) -> Self {
         let server = &state.config.server;
@@ -105,7 +105,7 @@ mod tests {
             map.append(name, HeaderValue::from_static(value));
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 4711);
-        Base::seen(Some(peer), &map, &["10.0.0.0/8".parse().unwrap()]).to_string()
+        PublicUrl::seen(Some(peer), &map, &["10.0.0.0/8".parse().unwrap()]).to_string()
     }
 
     #[test]

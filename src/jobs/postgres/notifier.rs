@@ -1,8 +1,8 @@
-//! Hints between processes: what one says on a channel of the database (`NOTIFY`), all others hear and pass on to
+//! Notifier between processes: what one says on a channel of the database (`NOTIFY`), all others hear and pass on to
 //! their own parts.
 //!
 //! They are not sent with the changes that they tell of. A commit that notifies takes a lock which every other such
-//! commit of the whole server waits for, so that claims and beats would go one after the other. Instead one task per
+//! commit of the whole server waits for, so that claims and heartbeats would go one after the other. Instead one task per
 //! process collects what is to be told while it sends, and tells it together, without waiting for the disk. A hint
 //! that gets lost on the way, as when the process is killed, costs whoever would have heard it a second.
 
@@ -70,13 +70,13 @@ struct Pending {
 
 /// Tells this process at once and the others soon.
 #[derive(Clone, Debug)]
-pub(super) struct Hints {
+pub(super) struct Notifier {
     signals: Arc<Signals>,
     pending: Arc<Mutex<Pending>>,
     there: Arc<Notify>,
 }
 
-impl Hints {
+impl Notifier {
     pub(super) fn new() -> Self {
         Self { signals: Arc::default(), pending: Arc::default(), there: Arc::default() }
     }

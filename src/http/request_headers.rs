@@ -15,14 +15,14 @@ const MAX_KEY: usize = 255;
 
 /// The headers that are about the job.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct JobHeaders {
     /// Makes the request safe to repeat.
     pub key: Option<String>,
     /// How long the job may take.
     pub deadline: Option<Duration>,
 }
 
-impl Wishes {
+impl JobHeaders {
     /// Reads the headers.
     ///
     /// # Errors
@@ -127,10 +127,10 @@ mod tests {
     use super::*;
     use reverie_fields::arbitrary::quick;
 
-    fn of(name: &'static str, value: &str) -> Result<Wishes, ApiError> {
+    fn of(name: &'static str, value: &str) -> Result<JobHeaders, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_str(value).unwrap());
-        Wishes::of(&headers)
+        JobHeaders::of(&headers)
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         let mut twice = HeaderMap::new();
         twice.append("idempotency-key", HeaderValue::from_static("a"));
         twice.append("idempotency-key", HeaderValue::from_static("b"));
-        assert!(Wishes::of(&twice).is_err());
+        assert!(JobHeaders::of(&twice).is_err());
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
 
         #[test]
         fn any_duration_is_within_bounds_or_refused(text in "([0-9]{0,21}[hms]?){0,4}|[ -~]{0,20}") {
-            if let Ok(Wishes { deadline: Some(deadline), .. }) = of("cancel-after", &text) {
+            if let Ok(JobHeaders { deadline: Some(deadline), .. }) = of("cancel-after", &text) {
                 prop_assert!(JobOptions::DEADLINE_SECONDS.contains(&deadline.as_secs()), "{}", text);
             }
         }
@@ -239,7 +239,7 @@ mod tests {
 
         #[test]
         fn any_key_is_plain_or_refused(text in "[ -~\t]{0,300}") {
-            if let Ok(Wishes { key: Some(key), .. }) = of("idempotency-key", &text) {
+            if let Ok(JobHeaders { key: Some(key), .. }) = of("idempotency-key", &text) {
                 prop_assert!((1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
             }
         }

@@ -43,11 +43,11 @@ async fn store(queue: Arc<dyn JobQueue>, objects: Objects, lease: Lease, finishe
         warn!(%error, octave, octaves, "a checkpoint could not be stored");
     }
     let told = match objects.put(ObjectKey::Preview(job), preview.into()).await {
-        Ok(()) => queue.previewed(lease, octave).await,
+        Ok(()) => queue.set_preview(lease, octave).await,
         Err(error) => {
             warn!(%error, octave, octaves, "a preview could not be stored");
             // Only to hear whether the lease is still held.
-            queue.beat(lease, None).await.map(drop)
+            queue.heartbeat(lease, None).await.map(drop)
         }
     };
     match told {
@@ -62,7 +62,7 @@ async fn store(queue: Arc<dyn JobQueue>, objects: Objects, lease: Lease, finishe
 async fn forget_unless_wanted(queue: &dyn JobQueue, objects: &Objects, job: JobId) {
     match queue.get(job).await {
         Ok(job) if !job.state.is_finished() => {}
-        Ok(_) | Err(QueueError::NotFound(_)) => forget(objects, job).await,
+        Ok(_) | Err(QueueError::NotFound(_)) => delete(objects, job).await,
         Err(error) => warn!(%error, "leftovers of a lost job may stay in the store for a day"),
     }
 }
@@ -83,7 +83,7 @@ pub(super) async fn resume(objects: &Objects, job: JobId) -> Option<Bytes> {
 }
 
 /// Deletes what nobody needs once the job has ended.
-pub(super) async fn forget(objects: &Objects, job: JobId) {
+pub(super) async fn delete(objects: &Objects, job: JobId) {
     let leftovers = vec![ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
     if let Err(error) = objects.delete_all(leftovers).await {
         warn!(%error, "leftovers of the job stay in the store");

@@ -18,7 +18,7 @@ use crate::{
         client::{Client, DEADLINE},
         events::Events,
     },
-    orders::{Order, dreams},
+    workload::{Workload, dreams},
 };
 
 /// How a client learns of the end of a job.
@@ -41,7 +41,7 @@ impl Manner {
 
 /// See above.
 #[derive(Clone)]
-pub struct Patron {
+pub struct LoadClient {
     pub client: Client,
     /// Requests that were refused and sent again.
     pub refused: Arc<AtomicU64>,
@@ -49,7 +49,7 @@ pub struct Patron {
     pub answered: Arc<AtomicU64>,
 }
 
-impl Patron {
+impl LoadClient {
     pub fn new(client: Client) -> Self {
         Self { client, refused: Arc::default(), answered: Arc::default() }
     }
@@ -84,7 +84,7 @@ impl Patron {
     }
 
     /// Orders a dream under a key; its id.
-    pub async fn order(&self, order: &Order, key: &str) -> String {
+    pub async fn order(&self, order: &Workload, key: &str) -> String {
         let answer = self.ask(|| order.request(&self.client).header("idempotency-key", key)).await;
         // A key that is known brings its job, which may have ended.
         let ended = answer.headers().contains_key("idempotent-replayed") && answer.status() == 200;
@@ -146,7 +146,7 @@ impl Patron {
     }
 
     /// Orders a dream, waits for it, and compares it with what it must be; the job.
-    pub async fn dream(&self, order: &Order, key: &str, manner: Manner) -> Value {
+    pub async fn dream(&self, order: &Workload, key: &str, manner: Manner) -> Value {
         let id = self.order(order, key).await;
         let job = self.end(&id, manner).await;
         self.compare(&job, order).await;
@@ -154,7 +154,7 @@ impl Patron {
     }
 
     /// The job must have succeeded, with the dream that it must be.
-    pub async fn compare(&self, job: &Value, order: &Order) {
+    pub async fn compare(&self, job: &Value, order: &Workload) {
         assert_eq!(job["status"], "succeeded", "{job}");
         let path = job["links"]["result"].as_str().unwrap();
         let answer = self.ask(|| self.get(path)).await;

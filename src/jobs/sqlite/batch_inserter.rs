@@ -6,35 +6,35 @@ use sqlx::{Row, SqliteConnection};
 use super::{ENQUEUE, select, writer::Writer};
 use crate::jobs::{
     Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
-    intake::{self, Accepted, Desk, Ledger, Waiting, bind_new},
+    group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
     row, sql,
 };
 
 /// Takes jobs in through the one connection that writes.
-pub(super) struct SqliteDesk {
+pub(super) struct SqliteBatchInserter {
     pub writer: Writer,
     pub options: QueueOptions,
 }
 
 #[async_trait]
-impl Desk for SqliteDesk {
+impl BatchInserter for SqliteBatchInserter {
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
         let mut transaction = self.writer.begin().await?;
         let now = self.options.clock.now().as_millis();
-        let mut ledger = SqliteLedger { connection: &mut transaction, now };
-        let accepted = intake::accept(&mut ledger, jobs, self.options.capacity).await?;
+        let mut transaction_view = SqliteJobTransaction { connection: &mut transaction, now };
+        let accepted = group_commit::accept(&mut transaction_view, jobs, self.options.capacity).await?;
         self.writer.commit(transaction).await?;
         Ok(accepted)
     }
 }
 
-struct SqliteLedger<'a> {
+struct SqliteJobTransaction<'a> {
     connection: &'a mut SqliteConnection,
     now: i64,
 }
 
 #[async_trait]
-impl Ledger for SqliteLedger<'_> {
+impl JobTransaction for SqliteJobTransaction<'_> {
     async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
         let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
         found.await?.map(|row| row::known(&row, idempotency)).transpose()

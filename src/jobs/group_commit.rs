@@ -39,7 +39,7 @@ pub(super) type Accepted = (Vec<Answer>, u64);
 
 /// Where jobs are accepted.
 #[async_trait]
-pub(super) trait Desk: Send + Sync + 'static {
+pub(super) trait BatchInserter: Send + Sync + 'static {
     /// One transaction. Refusals write nothing and are answers; a store that fails is an error, and nothing is
     /// kept.
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError>;
@@ -47,7 +47,7 @@ pub(super) trait Desk: Send + Sync + 'static {
 
 /// An open transaction of whoever alone may accept jobs.
 #[async_trait]
-pub(super) trait Ledger: Send {
+pub(super) trait JobTransaction: Send {
     /// The job that has this key.
     async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError>;
     /// Counts.
@@ -82,14 +82,14 @@ impl Waiting {
 
 /// Puts jobs in, as far as there is room.
 pub(super) async fn accept(
-    ledger: &mut dyn Ledger,
+    transaction_view: &mut dyn JobTransaction,
     jobs: &[&NewJob],
     capacity: u32,
 ) -> Result<Accepted, QueueError> {
-    let mut waiting = ledger.waiting().await?;
+    let mut waiting = transaction_view.waiting().await?;
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        match accept_one(ledger, &mut waiting, job, capacity).await {
+        match accept_one(transaction_view, &mut waiting, job, capacity).await {
             Err(error @ (QueueError::Store(_) | QueueError::Moved { .. })) => return Err(error),
             answer => answers.push(answer),
         }
@@ -98,27 +98,34 @@ pub(super) async fn accept(
 }
 
 /// Puts one job in, or finds the one that its key belongs to.
-async fn accept_one(ledger: &mut dyn Ledger, waiting: &mut Waiting, new: &NewJob, capacity: u32) -> Answer {
+async fn accept_one(
+    transaction_view: &mut dyn JobTransaction,
+    waiting: &mut Waiting,
+    new: &NewJob,
+    capacity: u32,
+) -> Answer {
     if let Some(idempotency) = &new.idempotency
-        && let Some(known) = ledger.known(idempotency).await?
+        && let Some(known) = transaction_view.known(idempotency).await?
     {
-        return ledger.select(known).await;
+        return transaction_view.select(known).await;
     }
     if waiting.jobs >= u64::from(capacity) {
         // It may have filled the last place itself, with a commit whose answer was lost.
-        return match ledger.select(new.id).await {
+        return match transaction_view.select(new.id).await {
             Err(QueueError::NotFound(_)) => Err(QueueError::Full { capacity }),
             found => found,
         };
     }
-    let Some((rank, mut job)) = ledger.insert(new).await? else { return ledger.select(new.id).await };
+    let Some((rank, mut job)) = transaction_view.insert(new).await? else {
+        return transaction_view.select(new.id).await;
+    };
     let place = (rank, new.id);
     let (position, seconds_ahead) = (waiting.jobs + 1, waiting.seconds);
     let last = waiting.last.is_none_or(|last| last < place);
     waiting.jobs += 1;
     waiting.seconds += new.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
     if !last {
-        return ledger.select(new.id).await;
+        return transaction_view.select(new.id).await;
     }
     waiting.last = Some(place);
     (job.queue_position, job.seconds_ahead) = (Some(position), Some(seconds_ahead));
@@ -140,14 +147,14 @@ impl Request {
 
 /// The way in.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct GroupCommit {
     requests: mpsc::Sender<Request>,
     waiting: Arc<AtomicU64>,
 }
 
-impl Intake {
+impl GroupCommit {
     /// Starts the task; it ends with the last handle.
-    pub(super) fn start(desk: impl Desk) -> Self {
+    pub(super) fn start(inserter: impl BatchInserter) -> Self {
         let (requests, mut arrived) = mpsc::channel(BATCH);
         // Nothing is known yet, so that whoever asks looks for themselves.
         let waiting = Arc::new(AtomicU64::new(u64::MAX));
@@ -155,7 +162,7 @@ impl Intake {
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(BATCH);
             while arrived.recv_many(&mut batch, BATCH).await > 0 {
-                serve(&desk, &counted, std::mem::take(&mut batch)).await;
+                serve(&inserter, &counted, std::mem::take(&mut batch)).await;
             }
         });
         Self { requests, waiting }
@@ -181,12 +188,12 @@ impl Intake {
 
 /// All together, or each by itself where that fails: so that everyone hears what is wrong with their own. Where the store
 /// is away they hear that.
-async fn serve(desk: &impl Desk, counted: &AtomicU64, mut batch: Vec<Request>) {
+async fn serve(inserter: &impl BatchInserter, counted: &AtomicU64, mut batch: Vec<Request>) {
     // They were told to come back, and would not expect it to be there before they do.
     batch.retain(|request| !request.answer.is_closed());
     if batch.len() > 1 {
         let jobs: Vec<&NewJob> = batch.iter().map(|request| &request.job).collect();
-        match desk.commit(&jobs).await {
+        match inserter.commit(&jobs).await {
             Ok((answers, waiting)) => {
                 counted.store(waiting, Ordering::Relaxed);
                 batch.into_iter().zip(answers).for_each(|(request, answer)| request.reply(answer));
@@ -200,7 +207,7 @@ async fn serve(desk: &impl Desk, counted: &AtomicU64, mut batch: Vec<Request>) {
         }
     }
     for request in batch {
-        let outcome = desk.commit(&[&request.job]).await;
+        let outcome = inserter.commit(&[&request.job]).await;
         // One answer per job is what a commit gives.
         let missing = || QueueError::Store(sqlx::Error::RowNotFound);
         request.reply(outcome.and_then(|(mut answers, waiting)| {
@@ -221,7 +228,7 @@ macro_rules! bind_new {
             .bind($crate::jobs::row::json(new.id, &new.spec)?)
             .bind($now)
             .bind(i64::from(new.options.priority))
-            .bind(new.options.deadline.map($crate::jobs::change::millis))
+            .bind(new.options.deadline.map($crate::jobs::transition::millis))
             .bind(key.map(|key| key.key.as_str()))
             .bind(key.map(|key| key.fingerprint.as_str()))
             .bind(new.traceparent.map(|trace| trace.to_string()))

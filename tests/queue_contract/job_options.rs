@@ -28,7 +28,7 @@ pub async fn priority_is_worth_minutes(factory: &dyn Factory) {
     let patient = bench.add_with(priority(-10)).await;
     let plain = bench.add().await;
     let urgent = bench.add_with(priority(10)).await;
-    // Ten minutes later a newcomer without wishes is where the patient one has been all the time.
+    // Ten minutes later a newcomer without request_headers is where the patient one has been all the time.
     bench.pass(Duration::from_secs(600));
     let newcomer = bench.add_with(priority(0)).await;
     let late = bench.add_with(priority(-1)).await;
@@ -103,7 +103,7 @@ pub async fn a_key_makes_one_job(factory: &dyn Factory) {
     bench.queue.complete(lease, finished(lease)).await.unwrap();
     assert_eq!(bench.queue.enqueue(keyed("a dream")).await.unwrap().state, JobState::Succeeded);
     // The key goes with the job.
-    bench.queue.forget(job.id).await.unwrap();
+    bench.queue.delete(job.id).await.unwrap();
     assert_eq!(bench.queue.with_key("key").await.unwrap(), None);
     assert_ne!(bench.queue.enqueue(keyed("another dream")).await.unwrap().id, job.id);
 }
@@ -167,13 +167,13 @@ pub async fn a_forgotten_job_is_gone(factory: &dyn Factory) {
         }
         let (id, lease) = bench.in_state(state).await;
         let known = bench.get(id).await;
-        assert_eq!(bench.queue.forget(id).await.unwrap(), known);
+        assert_eq!(bench.queue.delete(id).await.unwrap(), known);
         assert!(matches!(bench.queue.get(id).await, Err(QueueError::NotFound(_))));
-        assert!(matches!(bench.queue.forget(id).await, Err(QueueError::NotFound(_))));
-        assert!(is_lost(bench.queue.beat(lease.unwrap(), None).await));
+        assert!(matches!(bench.queue.delete(id).await, Err(QueueError::NotFound(_))));
+        assert!(is_lost(bench.queue.heartbeat(lease.unwrap(), None).await));
     }
     let id = bench.add().await;
-    bench.queue.forget(id).await.unwrap();
+    bench.queue.delete(id).await.unwrap();
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
 }
 
@@ -183,13 +183,13 @@ pub async fn changes_are_announced(factory: &dyn Factory) {
     let mut follower = bench.queue.signals().follow(id);
     let lease = bench.claim().await.lease;
     follower.changed().await;
-    bench.queue.beat(lease, Some(progress(0.5))).await.unwrap();
+    bench.queue.heartbeat(lease, Some(progress(0.5))).await.unwrap();
     follower.changed().await;
     bench.queue.cancel(id).await.unwrap();
     follower.changed().await;
     bench.queue.stopped(lease).await.unwrap();
     follower.changed().await;
-    bench.queue.forget(id).await.unwrap();
+    bench.queue.delete(id).await.unwrap();
     follower.changed().await;
 
     let overdue = bench.add_with(deadline(60)).await;

@@ -7,9 +7,9 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     audit::audit,
+    load_client::{LoadClient, Manner, id},
     machines::{Fleet, Plan},
-    orders::Order,
-    patron::{Manner, Patron, id},
+    workload::Workload,
 };
 
 const JOBS: usize = 100;
@@ -24,16 +24,16 @@ async fn a_hundred_jobs_through_two_replicas_and_two_workers() {
     let began = Instant::now();
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        let patron = fleet.patron.clone();
+        let load_client = fleet.load_client.clone();
         clients.spawn(async move {
             let mut done = Vec::new();
             for number in (client..JOBS).step_by(CLIENTS) {
-                done.push(one(&patron, number).await);
+                done.push(one(&load_client, number).await);
             }
             done
         });
     }
-    let canceled = cancels(&fleet.patron).await;
+    let canceled = cancels(&fleet.load_client).await;
     let ordered: HashMap<String, String> = clients.join_all().await.into_iter().flatten().collect();
     assert_eq!(ordered.len(), JOBS, "two keys became one job");
     audit(&fleet, &ordered).await;
@@ -46,35 +46,37 @@ async fn a_hundred_jobs_through_two_replicas_and_two_workers() {
 }
 
 /// A job from the first request to the dream, with a client that sends everything twice and forgets what it has sent.
-async fn one(patron: &Patron, number: usize) -> (String, String) {
-    let (order, key) = (Order::small(number), format!("job-{number}"));
+async fn one(load_client: &LoadClient, number: usize) -> (String, String) {
+    let (order, key) = (Workload::small(number), format!("job-{number}"));
     // Twice at once: the balancer gives them to whoever has least to do, which is the two replicas.
-    let (first, second) = tokio::join!(patron.order(&order, &key), patron.order(&order, &key));
+    let (first, second) = tokio::join!(load_client.order(&order, &key), load_client.order(&order, &key));
     assert_eq!(first, second, "one key became two jobs");
-    let job = patron.dream(&order, &key, Manner::of(number)).await;
+    let job = load_client.dream(&order, &key, Manner::of(number)).await;
     assert_eq!(id(&job), first, "a key was forgotten");
     assert_eq!(job["attempt"], 1, "{job}");
-    let other = Order::small(number + 1);
-    let refused = patron.ask(|| other.request(&patron.client).header("idempotency-key", &key)).await;
+    let other = Workload::small(number + 1);
+    let refused =
+        load_client.ask(|| other.request(&load_client.client).header("idempotency-key", &key)).await;
     assert_eq!(refused.status(), 422, "a key is good for another order");
     (first, order.name)
 }
 
 /// Cancels jobs that wait and jobs at work, through whichever replica; their ids.
-async fn cancels(patron: &Patron) -> Vec<String> {
+async fn cancels(load_client: &LoadClient) -> Vec<String> {
     let mut ids = Vec::new();
     for number in 0..6 {
-        let mut order = Order::long(number);
+        let mut order = Workload::long(number);
         order.spec["iterations"] = json!(1000);
         order.spec["objectives"] = json!([{ "layer": "block10" }]);
-        let id = patron.order(&order, &format!("cancel-{number}")).await;
+        let id = load_client.order(&order, &format!("cancel-{number}")).await;
         if number % 2 == 0 {
             // As soon as some worker says that it is at work.
-            crate::until("the job is at work", async || patron.job(&id).await["progress"].is_object()).await;
+            crate::until("the job is at work", async || load_client.job(&id).await["progress"].is_object())
+                .await;
         }
-        let answer = patron.cancel(&id).await;
+        let answer = load_client.cancel(&id).await;
         assert!(answer.status().is_success(), "{answer:?}");
-        let job = patron.end(&id, Manner::of(number)).await;
+        let job = load_client.end(&id, Manner::of(number)).await;
         assert_eq!(job["status"], "canceled", "{job}");
         ids.push(id);
     }

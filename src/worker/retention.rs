@@ -59,15 +59,15 @@ pub struct Swept {
 
 /// Removes what is past its time.
 #[derive(Clone)]
-pub struct Sweeper {
+pub struct Retention {
     queue: Arc<dyn JobQueue>,
     objects: Objects,
     retention: RetentionConfig,
     clock: Clock,
 }
 
-impl Sweeper {
-    /// A sweeper of these stores.
+impl Retention {
+    /// A retention of these stores.
     pub fn new(queue: Arc<dyn JobQueue>, objects: Objects, retention: RetentionConfig, clock: Clock) -> Self {
         Self { queue, objects, retention, clock }
     }
@@ -80,7 +80,7 @@ impl Sweeper {
             loop {
                 rounds.tick().await;
                 match self.round().await {
-                    Ok(swept) if swept == Swept::default() => {}
+                    Ok(blobs_deleted) if blobs_deleted == Swept::default() => {}
                     Ok(Swept { erased, forgotten }) => info!(erased, forgotten, "old jobs were removed"),
                     Err(error) => error!(%error, "old jobs could not be removed; it is tried again"),
                 }
@@ -103,9 +103,9 @@ impl Sweeper {
     /// # Errors
     /// When a store fails.
     pub async fn round(&self) -> Result<Swept, SweepError> {
-        let mut swept = Swept::default();
+        let mut blobs_deleted = Swept::default();
         while let Some(before) = self.before(self.retention.results) {
-            let batch = self.queue.give_up_pictures(before, BATCH).await?;
+            let batch = self.queue.expire_blobs(before, BATCH).await?;
             if batch.len() < BATCH as usize {
                 break;
             }
@@ -113,13 +113,13 @@ impl Sweeper {
         // Those and what earlier rounds could not delete.
         let mut behind = None;
         loop {
-            let batch = self.queue.to_sweep(behind, BATCH).await?;
+            let batch = self.queue.blobs_to_delete(behind, BATCH).await?;
             behind = batch.last().map(|job| job.id);
             let (gone, failed) = self.delete_pictures(&batch).await;
             if !gone.is_empty() {
-                self.queue.swept(&gone).await?;
+                self.queue.blobs_deleted(&gone).await?;
             }
-            swept.erased += gone.len() as u64;
+            blobs_deleted.erased += gone.len() as u64;
             failed?;
             if behind.is_none() {
                 break;
@@ -129,13 +129,13 @@ impl Sweeper {
             let batch = self.queue.ended_before(before, BATCH).await?;
             // Again, in case that an earlier round was cut off.
             let (gone, failed) = self.delete_pictures(&batch).await;
-            swept.forgotten += self.queue.forget_ended(&gone).await?;
+            blobs_deleted.forgotten += self.queue.purge(&gone).await?;
             failed?;
             if gone.len() < BATCH as usize {
                 break;
             }
         }
-        Ok(swept)
+        Ok(blobs_deleted)
     }
 
     /// The moment that lies `age` back; none where things are kept for ever.
@@ -170,7 +170,7 @@ impl Sweeper {
         (gone, outcome)
     }
 
-    /// As [`Sweeper::orphans`], where nobody has done it for a day.
+    /// As [`Retention::orphans`], where nobody has done it for a day.
     ///
     /// # Errors
     /// When a store fails.

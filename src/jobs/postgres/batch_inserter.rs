@@ -2,7 +2,7 @@
 //!
 //! The lock is what makes the capacity hold: two replicas that count at the same time would both see the last free
 //! place. It costs that acceptance is one after the other in all processes together, for the few milliseconds of a
-//! commit; one commit takes up to 64 jobs. Claims, beats and ends do not need it: they only make room.
+//! commit; one commit takes up to 64 jobs. Claims, heartbeats and ends do not need it: they only make room.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{ENQUEUE, select};
 use crate::jobs::{
     Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
-    intake::{self, Accepted, Desk, Ledger, Waiting, bind_new},
+    group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
     row, sql,
 };
 
@@ -30,13 +30,13 @@ const REST: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_millis(4500);
 
 /// Takes jobs in.
-pub(super) struct PostgresDesk {
+pub(super) struct PostgresBatchInserter {
     pub pool: PgPool,
     pub options: QueueOptions,
 }
 
 #[async_trait]
-impl Desk for PostgresDesk {
+impl BatchInserter for PostgresBatchInserter {
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
         let again = ConstantBuilder::new().with_delay(REST).with_max_times(RETRIES);
         let trying = (|| self.try_commit(jobs)).retry(again).when(QueueError::is_down);
@@ -44,25 +44,25 @@ impl Desk for PostgresDesk {
     }
 }
 
-impl PostgresDesk {
+impl PostgresBatchInserter {
     async fn try_commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
         let mut transaction = self.pool.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
         let now = self.options.clock.by_hand().map(|now| now.as_millis());
-        let mut ledger = PostgresLedger { connection: &mut transaction, now };
-        let accepted = intake::accept(&mut ledger, jobs, self.options.capacity).await?;
+        let mut transaction_view = PostgresJobTransaction { connection: &mut transaction, now };
+        let accepted = group_commit::accept(&mut transaction_view, jobs, self.options.capacity).await?;
         transaction.commit().await?;
         Ok(accepted)
     }
 }
 
-struct PostgresLedger<'a> {
+struct PostgresJobTransaction<'a> {
     connection: &'a mut PgConnection,
     now: Option<i64>,
 }
 
 #[async_trait]
-impl Ledger for PostgresLedger<'_> {
+impl JobTransaction for PostgresJobTransaction<'_> {
     async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
         let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
         found.await?.map(|row| row::known(&row, idempotency)).transpose()

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::jobs::Crew;
+use crate::jobs::WorkerReport;
 use reverie_dream::spec::{DreamSpec, Precision};
 
 /// Weight of the newest observation: the last handful decides, so that a change shows soon.
@@ -17,16 +17,16 @@ const NEWEST: f64 = 0.25;
 
 /// An observation counts as at most so many times more or less than expected: a job that was slow for a reason
 /// of its own must not make the next ones look hopeless.
-const SURPRISE: f64 = 3.0;
+const MAX_RATIO: f64 = 3.0;
 
 /// Seconds besides the work: fetching the input, storing the dream and writing its end.
 const BESIDES: f64 = 0.02;
 
 /// Learned factors between reference seconds and seconds here.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<HashMap<(String, Precision), f64>>);
+pub struct Throughput(Mutex<HashMap<(String, Precision), f64>>);
 
-impl Pace {
+impl Throughput {
     /// Predicts seconds from claim to end.
     pub fn seconds(&self, spec: &DreamSpec, reference_seconds: f64) -> f64 {
         self.factor(&spec.model, spec.precision) * reference_seconds + BESIDES
@@ -46,7 +46,7 @@ impl Pace {
         if !found.is_finite() {
             return;
         }
-        let surprise = (found / expected).clamp(1.0 / SURPRISE, SURPRISE);
+        let surprise = (found / expected).clamp(1.0 / MAX_RATIO, MAX_RATIO);
         let key = (spec.model.clone(), spec.precision);
         self.factors().insert(key, expected * surprise.powf(NEWEST));
     }
@@ -58,11 +58,11 @@ impl Pace {
     }
 
     /// Takes what others know, for a process that has no worker of its own: the mean over all of their workers.
-    pub fn adopt(&self, crews: &[Crew]) {
+    pub fn adopt(&self, reports: &[WorkerReport]) {
         let mut sums: HashMap<(String, Precision), (f64, f64)> = HashMap::new();
-        for crew in crews {
-            let workers = crew.workers as f64;
-            for (model, precision, factor) in &crew.pace {
+        for report in reports {
+            let workers = report.workers as f64;
+            for (model, precision, factor) in &report.throughput {
                 let (sum, weight) = sums.entry((model.clone(), *precision)).or_default();
                 *sum += factor * workers;
                 *weight += workers;
@@ -107,45 +107,53 @@ mod tests {
 
     #[test]
     fn what_is_measured_is_expected() {
-        let pace = Pace::default();
+        let throughput = Throughput::default();
         let (auto, half) = (spec("a", Precision::Auto), spec("a", Precision::Bf16));
-        assert!((pace.seconds(&auto, 2.0) - 2.0 - BESIDES).abs() < 1e-9);
-        pace.calibrate(&auto, 3.0);
-        assert!((pace.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
+        assert!((throughput.seconds(&auto, 2.0) - 2.0 - BESIDES).abs() < 1e-9);
+        throughput.calibrate(&auto, 3.0);
+        assert!((throughput.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
         // Another precision is at first as slow as the usual one; another model has nothing to do with it.
-        assert_eq!(pace.seconds(&half, 2.0), pace.seconds(&auto, 2.0));
-        assert!((pace.seconds(&spec("b", Precision::Fp32), 2.0) - 2.0 - BESIDES).abs() < 1e-9);
+        assert_eq!(throughput.seconds(&half, 2.0), throughput.seconds(&auto, 2.0));
+        assert!((throughput.seconds(&spec("b", Precision::Fp32), 2.0) - 2.0 - BESIDES).abs() < 1e-9);
         for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            pace.calibrate(&auto, nonsense);
+            throughput.calibrate(&auto, nonsense);
         }
-        assert!((pace.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
+        assert!((throughput.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
     }
 
     #[test]
     fn jobs_correct_the_factor_and_a_single_one_does_little() {
-        let pace = Pace::default();
+        let throughput = Throughput::default();
         let spec = spec("a", Precision::Fp32);
         for _ in 0..30 {
-            pace.learn(&spec, 2.0, 8.0 + BESIDES);
+            throughput.learn(&spec, 2.0, 8.0 + BESIDES);
         }
-        assert!((pace.seconds(&spec, 1.0) - 4.0 - BESIDES).abs() < 0.01, "{}", pace.seconds(&spec, 1.0));
+        assert!(
+            (throughput.seconds(&spec, 1.0) - 4.0 - BESIDES).abs() < 0.01,
+            "{}",
+            throughput.seconds(&spec, 1.0)
+        );
         // A laptop was closed for an hour.
-        pace.learn(&spec, 2.0, 3600.0);
-        assert!(pace.seconds(&spec, 1.0) < 4.0 * 1.4);
-        pace.learn(&spec, 0.0, 1.0);
-        assert!(pace.seconds(&spec, 1.0) < 4.0 * 1.4, "nothing is learned from a job without work");
+        throughput.learn(&spec, 2.0, 3600.0);
+        assert!(throughput.seconds(&spec, 1.0) < 4.0 * 1.4);
+        throughput.learn(&spec, 0.0, 1.0);
+        assert!(throughput.seconds(&spec, 1.0) < 4.0 * 1.4, "nothing is learned from a job without work");
     }
 
     #[test]
     fn a_process_without_workers_goes_by_what_the_others_know() {
-        let (slow, fast, api) = (Pace::default(), Pace::default(), Pace::default());
+        let (slow, fast, api) = (Throughput::default(), Throughput::default(), Throughput::default());
         let spec = spec("a", Precision::Fp32);
         slow.calibrate(&spec, 6.0);
         fast.calibrate(&spec, 2.0);
-        let crew = |workers, pace: &Pace| Crew { workers, memory: 0, pace: pace.known() };
+        let report = |workers, throughput: &Throughput| WorkerReport {
+            workers,
+            memory: 0,
+            throughput: throughput.known(),
+        };
         api.adopt(&[]);
         assert!((api.seconds(&spec, 1.0) - 1.0 - BESIDES).abs() < 1e-9);
-        api.adopt(&[crew(1, &slow), crew(3, &fast), crew(0, &Pace::default())]);
+        api.adopt(&[report(1, &slow), report(3, &fast), report(0, &Throughput::default())]);
         assert!((api.seconds(&spec, 1.0) - 3.0 - BESIDES).abs() < 1e-9);
     }
 

@@ -1,24 +1,19 @@
-//! Keeping a job while it runs, and taking jobs from workers that were lost.
+//! The heartbeat of a running job: it renews the lease, stores progress, and hears of cancel requests and deadlines.
 //!
-//! A lease lasts three beats, and lost jobs are looked for once per beat, so an orphan is back in the queue
-//! within four beats: 40 seconds at the default lease of 30.
+//! A lease lasts three heartbeats.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::OnceLock, time::Duration};
 
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use crate::{
     clock::{Clock, Timestamp},
-    jobs::{CancelListener, JobQueue, JobState, Lease, QueueError, Rescue, Rescued},
-    metrics::Metrics,
+    jobs::{CancelListener, JobQueue, Lease, QueueError},
 };
 use reverie_dream::progress::Progress;
 use reverie_engine::CancelFlag;
@@ -26,14 +21,11 @@ use reverie_engine::CancelFlag;
 /// Progress is written at most this often: seldom enough for the disk, often enough for a progress bar.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
-/// After a failed beat the next one comes sooner, while the lease still has time.
-const RETRY_BEAT: Duration = Duration::from_secs(1);
+/// After a failed heartbeat the next one comes sooner, while the lease still has time.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the clock is compared with a deadline far away.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(10);
-
-/// How often the queue is searched for waiting jobs whose deadline has passed.
-const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a render was told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +38,11 @@ pub(super) enum StopReason {
     Stopping,
 }
 
-/// Keeps one job: beats, carries its progress to the store, and stops its render when told to.
-pub(super) struct Keeper<'a> {
+/// Keeps one job: heartbeats, carries its progress to the store, and stops its render when told to.
+pub(super) struct Heartbeat<'a> {
     pub queue: &'a dyn JobQueue,
     pub lease: Lease,
-    /// Time between beats.
+    /// Time between heartbeats.
     pub every: Duration,
     /// Where the render thread puts its progress.
     pub progress: watch::Receiver<Option<Progress>>,
@@ -66,14 +58,14 @@ pub(super) struct Keeper<'a> {
     pub reason: &'a OnceLock<StopReason>,
 }
 
-impl Keeper<'_> {
+impl Heartbeat<'_> {
     /// Keeps the job until this future is dropped; returns only when the lease is lost.
     pub async fn keep(mut self) {
-        let mut beats = interval(self.every);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeats = interval(self.every);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_progress = Instant::now();
-        // The claim was the first beat.
-        beats.reset();
+        // The claim was the first heartbeat.
+        heartbeats.reset();
         let clock = self.queue.clock().clone();
         let deadline = self.deadline;
         let mut expiry = std::pin::pin!(passing(&clock, deadline));
@@ -93,26 +85,26 @@ impl Keeper<'_> {
                     continue;
                 }
                 progress = new_progress(&mut self.progress, next_progress) => Some(progress),
-                _ = beats.tick() => None,
+                _ = heartbeats.tick() => None,
             };
-            let Ok(beat) = timeout(self.every, self.queue.beat(self.lease, progress)).await else {
-                warn!("a beat takes too long; another one is tried");
+            let Ok(heartbeat) = timeout(self.every, self.queue.heartbeat(self.lease, progress)).await else {
+                warn!("a heartbeat takes too long; another one is tried");
                 continue;
             };
-            match beat {
-                Ok(beat) => {
-                    if beat.cancel_requested {
+            match heartbeat {
+                Ok(heartbeat) => {
+                    if heartbeat.cancel_requested {
                         self.stop(StopReason::Canceled);
                     }
-                    beats.reset();
+                    heartbeats.reset();
                 }
                 Err(QueueError::LeaseLost) => {
                     self.flag.cancel();
                     return;
                 }
                 Err(error) => {
-                    warn!(%error, "a beat failed; it is tried again");
-                    beats.reset_after(RETRY_BEAT);
+                    warn!(%error, "a heartbeat failed; it is tried again");
+                    heartbeats.reset_after(RETRY_AFTER);
                 }
             }
             next_progress = Instant::now() + PROGRESS_EVERY;
@@ -152,72 +144,6 @@ async fn new_progress(progress: &mut watch::Receiver<Option<Progress>>, earliest
         }
         if let Some(progress) = *progress.borrow_and_update() {
             return progress;
-        }
-    }
-}
-
-/// Looks for lost jobs until told to stop. Where the store was away, nobody could beat: its workers are not lost, and
-/// get the time of a round to say so.
-pub(super) async fn rescue(
-    queue: Arc<dyn JobQueue>,
-    metrics: Arc<Metrics>,
-    every: Duration,
-    stop: CancellationToken,
-) {
-    let mut rounds = interval(every);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut away = false;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = rounds.tick() => {}
-        }
-        if away {
-            away = queue.ping().await.is_err();
-            continue;
-        }
-        match queue.rescue(Rescue::Expired).await {
-            Ok(rescued) => {
-                report(&rescued);
-                rescued.iter().for_each(|job| metrics.left(job.facts.state));
-            }
-            Err(error) => {
-                away = true;
-                error!(%error, "lost jobs could not be looked for");
-            }
-        }
-    }
-}
-
-/// Ends waiting jobs whose deadline has passed, until told to stop.
-pub(super) async fn expire(queue: Arc<dyn JobQueue>, metrics: Arc<Metrics>, stop: CancellationToken) {
-    let mut rounds = interval(EXPIRE_EVERY);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = rounds.tick() => {}
-        }
-        match queue.expire_waiting().await {
-            Ok(expired) => {
-                for id in expired {
-                    info!(job = %id, "expired while waiting");
-                    metrics.left(JobState::Expired);
-                }
-            }
-            Err(error) => error!(%error, "overdue jobs could not be looked for"),
-        }
-    }
-}
-
-/// One line per rescued job.
-pub(super) fn report(rescued: &[Rescued]) {
-    for Rescued { id, facts } in rescued {
-        match facts.state {
-            JobState::Failed => {
-                error!(job = %id, attempt = facts.attempt, "lost on its last attempt: failed")
-            }
-            state => info!(job = %id, attempt = facts.attempt, %state, "taken from a lost worker"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A listener and its connections: what `axum::serve` does, with the patience for slow clients bounded.
+//! A listener and its connections: what `axum::serve` does, with a bound on how slow a client may be.
 //!
 //! A client that opens a connection and says nothing, or asks for a picture and does not read it, holds a
 //! file handle and memory. Both are given up on here; a body that stops coming is `http::body`'s concern.
@@ -36,11 +36,11 @@ const NO_CONNECTION: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// How long clients may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// To send the head of a request, the wait before its first byte included.
-    pub idle: Duration,
+    pub keep_alive: Duration,
     /// To take a piece of the answer.
-    pub stall: Duration,
+    pub write: Duration,
 }
 
 /// Serves until `stop`, then finishes the answers under way. Handlers find the peer's address in
@@ -48,7 +48,7 @@ pub struct Patience {
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
-    patience: Patience,
+    timeouts: Timeouts,
     most: Connections,
     stop: CancellationToken,
 ) {
@@ -67,7 +67,7 @@ pub async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             warn!(%error, "a connection could not be set up");
         }
-        let serving = connection(stream, peer, router.clone(), patience, stop.clone());
+        let serving = connection(stream, peer, router.clone(), timeouts, stop.clone());
         connections.spawn(async move {
             let _counted = counted;
             serving.await;
@@ -83,7 +83,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    patience: Patience,
+    timeouts: Timeouts,
     stop: CancellationToken,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
@@ -91,10 +91,10 @@ async fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
     });
-    let stream = TokioIo::new(Impatient::new(stream, patience.stall));
+    let stream = TokioIo::new(WriteTimeout::new(stream, timeouts.write));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience.idle)
+        .header_read_timeout(timeouts.keep_alive)
         .max_buf_size(MAX_HEAD)
         .serve_connection(stream, service);
     let mut serving = pin!(serving);
@@ -112,16 +112,16 @@ async fn connection(
 }
 
 /// A stream that gives up where nothing can be written for too long.
-struct Impatient {
+struct WriteTimeout {
     stream: TcpStream,
-    stall: Duration,
+    write_timeout: Duration,
     /// Runs while a write is pending.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl Impatient {
-    fn new(stream: TcpStream, stall: Duration) -> Self {
-        Self { stream, stall, waiting: None }
+impl WriteTimeout {
+    fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+        Self { stream, write_timeout, waiting: None }
     }
 
     /// Passes on what a write came to, and counts the time of one that cannot go on.
@@ -130,14 +130,14 @@ impl Impatient {
             self.waiting = None;
             return outcome;
         }
-        let stall = self.stall;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(stall)));
+        let write_timeout = self.write_timeout;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(write_timeout)));
         ready!(waiting.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Impatient {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,7 +147,7 @@ impl AsyncRead for Impatient {
     }
 }
 
-impl AsyncWrite for Impatient {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

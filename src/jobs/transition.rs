@@ -1,13 +1,13 @@
-//! What a transition writes: the rules of [`Facts::next`] and what goes with each state, as values for the one
+//! What a transition writes: the rules of [`JobSnapshot::next`] and what goes with each state, as values for the one
 //! statement that both databases have for it.
 
 use std::time::Duration;
 
-use super::{Event, Facts, Finished, JobError, JobId, JobState, QueueError, retry_delay, row};
+use super::{Event, Finished, JobError, JobId, JobSnapshot, JobState, QueueError, retry_delay, row};
 
 /// What comes with an event.
 #[derive(Clone, Default)]
-pub(super) struct Extras {
+pub(super) struct TransitionData {
     pub error: Option<JobError>,
     pub finished: Option<Finished>,
     /// Whether the job goes back because its worker is sick.
@@ -15,13 +15,13 @@ pub(super) struct Extras {
 }
 
 /// Values for the columns of a job.
-pub(super) struct Change {
+pub(super) struct Transition {
     pub id: String,
     /// What the rules were asked about: the job must still be so.
-    pub before: Facts,
+    pub before: JobSnapshot,
     /// Who must still hold it, where that matters.
     pub holder: Option<String>,
-    pub next: Facts,
+    pub next: JobSnapshot,
     /// How long a job rests that waits again, in milliseconds.
     pub rest: i64,
     pub progress: Option<String>,
@@ -32,26 +32,26 @@ pub(super) struct Change {
     pub spared: i64,
 }
 
-impl Change {
+impl Transition {
     /// What `event` makes of a job.
     pub fn new(
         id: JobId,
-        before: Facts,
+        before: JobSnapshot,
         event: Event,
-        extras: Extras,
+        data: TransitionData,
         max_attempts: u32,
     ) -> Result<Self, QueueError> {
         let next = before.next(event, max_attempts)?;
-        let spared = i64::from(extras.spared);
+        let spared = i64::from(data.spared);
         let rests = next.state == JobState::Queued && matches!(event, Event::Failed { .. });
         let rest = if rests { retry_delay(next.attempt) } else { Duration::ZERO };
         let error = match event {
             Event::LeaseExpired => Some(JobError::attempts_exhausted(before.attempt)),
-            _ => extras.error,
+            _ => data.error,
         };
         // An error is kept only where the job really ends with it.
         let error = error.filter(|_| next.state == JobState::Failed);
-        let finished = extras.finished.as_ref();
+        let finished = data.finished.as_ref();
         let progress = finished.and_then(|finished| finished.progress);
         Ok(Self {
             id: id.to_string(),
@@ -78,34 +78,34 @@ pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Fills in [`sql::change!`](super::sql).
-macro_rules! bind_change {
-    ($statement:expr, $change:expr, $now:expr) => {{
-        let change: &$crate::jobs::change::Change = $change;
+/// Fills in [`sql::transition!`](super::sql).
+macro_rules! bind_transition {
+    ($statement:expr, $transition:expr, $now:expr) => {{
+        let transition: &$crate::jobs::transition::Transition = $transition;
         sqlx::query($statement)
-            .bind(change.id.as_str())
-            .bind(change.next.state.as_str())
-            .bind(i64::from(change.next.attempt))
-            .bind(change.next.cancel_requested)
-            .bind(change.rest)
-            .bind(change.progress.as_deref())
-            .bind(change.error.as_deref())
-            .bind(change.result.as_deref())
-            .bind(change.render_seconds)
+            .bind(transition.id.as_str())
+            .bind(transition.next.state.as_str())
+            .bind(i64::from(transition.next.attempt))
+            .bind(transition.next.cancel_requested)
+            .bind(transition.rest)
+            .bind(transition.progress.as_deref())
+            .bind(transition.error.as_deref())
+            .bind(transition.result.as_deref())
+            .bind(transition.render_seconds)
             .bind($now)
-            .bind(change.before.state.as_str())
-            .bind(i64::from(change.before.attempt))
-            .bind(change.before.cancel_requested)
-            .bind(change.holder.as_deref())
-            .bind(change.spared)
+            .bind(transition.before.state.as_str())
+            .bind(i64::from(transition.before.attempt))
+            .bind(transition.before.cancel_requested)
+            .bind(transition.holder.as_deref())
+            .bind(transition.spared)
     }};
 }
 
-pub(super) use bind_change;
+pub(super) use bind_transition;
 
 /// Whether somebody has asked for a job to stop already, so that there is nothing to write.
-pub(super) fn is_canceled(facts: Facts) -> Result<bool, QueueError> {
+pub(super) fn is_canceled(snapshot: JobSnapshot) -> Result<bool, QueueError> {
     // Attempts have nothing to do with it.
-    let next = facts.next(Event::CancelRequested, u32::MAX);
-    next.map(|next| next == facts).map_err(|impossible| QueueError::Finished(impossible.state))
+    let next = snapshot.next(Event::CancelRequested, u32::MAX);
+    next.map(|next| next == snapshot).map_err(|impossible| QueueError::Finished(impossible.state))
 }

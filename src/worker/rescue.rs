@@ -1,0 +1,84 @@
+//! Takes jobs from workers that were lost, and ends waiting jobs whose deadline has passed.
+//!
+//! Lost jobs are looked for once per heartbeat, and a lease lasts three, so an orphan is back in the queue within four
+//! heartbeats: 40 seconds at the default lease of 30.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    jobs::{JobQueue, JobState, Rescue, Rescued},
+    metrics::Metrics,
+};
+
+/// How often the queue is searched for waiting jobs whose deadline has passed.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks for lost jobs until told to stop. Where the store was away, nobody could heartbeat: its workers are not lost, and
+/// get the time of a round to say so.
+pub(super) async fn rescue(
+    queue: Arc<dyn JobQueue>,
+    metrics: Arc<Metrics>,
+    every: Duration,
+    stop: CancellationToken,
+) {
+    let mut rounds = interval(every);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut away = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        if away {
+            away = queue.ping().await.is_err();
+            continue;
+        }
+        match queue.rescue(Rescue::Expired).await {
+            Ok(rescued) => {
+                report(&rescued);
+                rescued.iter().for_each(|job| metrics.left(job.snapshot.state));
+            }
+            Err(error) => {
+                away = true;
+                error!(%error, "lost jobs could not be looked for");
+            }
+        }
+    }
+}
+
+/// Ends waiting jobs whose deadline has passed, until told to stop.
+pub(super) async fn expire(queue: Arc<dyn JobQueue>, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut rounds = interval(EXPIRE_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        match queue.expire_waiting().await {
+            Ok(expired) => {
+                for id in expired {
+                    info!(job = %id, "expired while waiting");
+                    metrics.left(JobState::Expired);
+                }
+            }
+            Err(error) => error!(%error, "overdue jobs could not be looked for"),
+        }
+    }
+}
+
+/// One line per rescued job.
+pub(super) fn report(rescued: &[Rescued]) {
+    for Rescued { id, snapshot } in rescued {
+        match snapshot.state {
+            JobState::Failed => {
+                error!(job = %id, attempt = snapshot.attempt, "lost on its last attempt: failed")
+            }
+            state => info!(job = %id, attempt = snapshot.attempt, %state, "taken from a lost worker"),
+        }
+    }
+}
