@@ -23,7 +23,7 @@ use reverie_dream::{
     progress::Progress,
     spec::{DreamSpec, Precision},
 };
-use reverie_engine::{CancelFlag, FinishedOctave, RenderError, RenderRequest, Rendered, Renderer};
+use reverie_engine::{CancelFlag, FinishedOctave, Health, RenderError, RenderRequest, Rendered, Renderer};
 
 /// Finished octaves that may wait to be stored.
 const OCTAVES: usize = 1;
@@ -78,7 +78,7 @@ pub(super) async fn attempt(
 
 /// Finds out whose fault it is that a render failed.
 async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError) -> AttemptError {
-    if !error.may_be_the_devices() {
+    if renderer.health() == Health::Well {
         return error.into();
     }
     let checked = match &context.probe {

@@ -9,7 +9,7 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
 
 use super::{
-    Progress, RenderError,
+    RenderError,
     checkpoint::Checkpoint,
     laplacian::Laplacian,
     mask::{Mask, OctaveMask},
@@ -20,6 +20,7 @@ use super::{
     strips::{each, moments, rows, sum, total},
     tiles::Walk,
 };
+use reverie_dream::progress::Progress;
 use reverie_dream::{
     plan::sizes,
     spec::{DreamSpec, Normalization, OctaveMode},

@@ -10,7 +10,7 @@ use std::{
 use tch::Device;
 
 use super::{
-    FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
+    Backend, FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
     batch::{Link, NetworkKey, Own, Passes},
     checkpoint::Checkpoint,
     device,
@@ -45,6 +45,8 @@ pub(super) struct Engine {
     networks: Networks,
     /// Whether to find out where the time goes.
     profile: bool,
+    /// Largest input and octave, in pixels.
+    max_pixels: u64,
 }
 
 /// Where networks run.
@@ -72,21 +74,22 @@ impl Network<'_> {
 
 impl Engine {
     /// On one device; networks run where `link` leads, if there is one.
-    pub(super) fn new(device: Device, kernels: Kernels, profile: bool, link: Option<Link>) -> Self {
-        let networks = link.map_or_else(|| Networks::Own(HashMap::new()), Networks::Shared);
-        Self { device, kernels, networks, profile }
-    }
-
-    /// Decodes, dreams and encodes.
-    ///
-    /// # Errors
-    /// See [`RenderError`].
-    pub(super) fn render(
-        &mut self,
-        mut request: RenderRequest,
+    pub(super) fn new(
+        device: Device,
+        kernels: Kernels,
+        profile: bool,
         max_pixels: u64,
-    ) -> Result<Rendered, RenderError> {
-        let (watched, device) = (self.profile, self.device);
+        link: Option<Link>,
+    ) -> Self {
+        let networks = link.map_or_else(|| Networks::Own(HashMap::new()), Networks::Shared);
+        Self { device, kernels, networks, profile, max_pixels }
+    }
+}
+
+impl Backend for Engine {
+    /// Decodes, dreams and encodes.
+    fn render(&mut self, mut request: RenderRequest) -> Result<Rendered, RenderError> {
+        let (watched, device, max_pixels) = (self.profile, self.device, self.max_pixels);
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
@@ -150,7 +153,9 @@ impl Engine {
             profile,
         })
     }
+}
 
+impl Engine {
     /// The network of a model in a precision, and whether it was loaded just now.
     fn network(
         &mut self,

@@ -19,9 +19,9 @@ use tch::{Device, Tensor};
 use super::{
     super::{
         CancelFlag, RenderError,
+        backend::panic_message,
         library::Kernels,
         objective::{Climb, Goal},
-        panic_message,
     },
     NetworkKey, Own, Passes,
     line::{Line, Waiting},

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        CancelFlag, RenderError, RenderRequest, Rendered,
+        Backend as _, CancelFlag, RenderError, RenderRequest, Rendered,
         engine::Engine,
         exec::Executor,
         library::Kernels,
@@ -100,7 +100,7 @@ fn render(
                     on_octave: None,
                     cancel,
                 };
-                Engine::new(Device::Cpu, kernels, false, link).render(request, 1_000_000)
+                Engine::new(Device::Cpu, kernels, false, 1_000_000, link).render(request)
             })
         });
         let threads = threads.collect::<Vec<_>>();

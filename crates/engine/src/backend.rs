@@ -1,0 +1,129 @@
+//! The seam between the service and the engine: a [`Backend`] renders one request after another on a thread of its own,
+//! and a [`Renderer`] hands requests to it and tells its [`Health`].
+//!
+//! Everything heavy is behind this file. The service sees no tensor, the engine no job and no HTTP; tests put backends in
+//! that are out of memory or whose device is lost.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError},
+    },
+};
+
+use tokio::sync::oneshot;
+
+use crate::{RenderError, RenderRequest, Rendered};
+
+/// Renders. Made on the thread that it works on, and made anew after a panic.
+pub trait Backend {
+    /// Renders one dream, from the encoded input to the encoded result.
+    ///
+    /// # Errors
+    /// See [`RenderError`].
+    fn render(&mut self, request: RenderRequest) -> Result<Rendered, RenderError>;
+}
+
+impl<F: FnMut(RenderRequest) -> Result<Rendered, RenderError>> Backend for F {
+    fn render(&mut self, request: RenderRequest) -> Result<Rendered, RenderError> {
+        self(request)
+    }
+}
+
+/// How a backend is, judged by its last render.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The last render succeeded, or failed because of its request.
+    Well,
+    /// The last render failed in a way that a broken device can cause: a render with a known result tells.
+    Doubtful,
+}
+
+/// A handle to one render thread. Clones share the thread; it ends with the last handle.
+#[derive(Clone)]
+pub struct Renderer {
+    tasks: SyncSender<Task>,
+    device: String,
+    doubtful: Arc<AtomicBool>,
+}
+
+/// A request on its way to the thread, with the span it belongs to.
+struct Task {
+    request: RenderRequest,
+    reply: oneshot::Sender<Result<Rendered, RenderError>>,
+    span: tracing::Span,
+}
+
+impl Renderer {
+    /// Starts a render thread on `device` (a name) for the backend that `start` makes there, with room for `queue`
+    /// requests besides the one at work.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when the thread cannot be started.
+    pub fn start_with<B: Backend>(
+        device: String,
+        queue: usize,
+        start: impl Fn() -> B + Send + 'static,
+    ) -> Result<Self, RenderError> {
+        let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(queue);
+        let doubtful = Arc::new(AtomicBool::new(false));
+        let judged = Arc::clone(&doubtful);
+        std::thread::Builder::new()
+            .name("render".into())
+            .spawn(move || serve(&inbox, &judged, start))
+            .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
+        Ok(Self { tasks, device, doubtful })
+    }
+
+    /// Hands a request over without waiting; the receiver yields the outcome.
+    ///
+    /// # Errors
+    /// [`RenderError::Busy`] when the channel is full, [`RenderError::Stopped`] when the thread is gone.
+    pub fn submit(
+        &self,
+        request: RenderRequest,
+    ) -> Result<oneshot::Receiver<Result<Rendered, RenderError>>, RenderError> {
+        let (reply, outcome) = oneshot::channel();
+        let task = Task { request, reply, span: tracing::Span::current() };
+        match self.tasks.try_send(task) {
+            Ok(()) => Ok(outcome),
+            Err(TrySendError::Full(_)) => Err(RenderError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(RenderError::Stopped),
+        }
+    }
+
+    /// How the backend is after its last render.
+    pub fn health(&self) -> Health {
+        if self.doubtful.load(Ordering::Relaxed) { Health::Doubtful } else { Health::Well }
+    }
+
+    /// The device in use: `cpu` or `cuda:N`.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+}
+
+/// The render thread: one request after another until the last handle is dropped.
+fn serve<B: Backend>(inbox: &Receiver<Task>, doubtful: &AtomicBool, start: impl Fn() -> B) {
+    let mut backend = start();
+    while let Ok(Task { request, reply, span }) = inbox.recv() {
+        let _entered = span.enter();
+        // A panic inside a dependency must cost one render, not the thread.
+        let outcome = catch_unwind(AssertUnwindSafe(|| backend.render(request))).unwrap_or_else(|panic| {
+            backend = start();
+            Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
+        });
+        let doubt = outcome.as_ref().is_err_and(RenderError::may_be_the_devices);
+        doubtful.store(doubt, Ordering::Relaxed);
+        // Nobody listens any more where the worker has given the job up; the result is of no use then.
+        let _ = reply.send(outcome);
+    }
+}
+
+/// The text of a panic, where it has one.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,91 @@
+//! Why a dream is not rendered, and whose fault that is.
+
+use reverie_dream::plan::TooManyPixels;
+use reverie_graph::{ShapeError, UnknownLayer};
+use reverie_picture::PictureError;
+
+/// Why a dream was not rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The input cannot be decoded or the result not encoded.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// The mask cannot be decoded, or does not cover the image.
+    #[error("the mask: {0}")]
+    Mask(#[source] PictureError),
+    /// The spec starts from an image, and none was given.
+    #[error("there is no image to dream on, and the spec does not start from noise")]
+    NoInput,
+    /// The spec wants a mask, and none was given.
+    #[error("there is no mask, and the spec says how to use one")]
+    NoMask,
+    /// The image does not fit a layer of the objective.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// A layer of the spec is not in the model: the spec was resolved against another one.
+    #[error(transparent)]
+    Layer(#[from] UnknownLayer),
+    /// Enlarging octave by octave ends beyond the limit.
+    #[error(transparent)]
+    TooLarge(#[from] TooManyPixels),
+    /// The gradient is not finite any more; `octave` and `iteration` count from 1.
+    #[error(
+        "the gradient stopped being finite in octave {octave}, iteration {iteration}; try a smaller step"
+    )]
+    NotFinite {
+        /// Octave at work.
+        octave: u32,
+        /// Gradient step at work.
+        iteration: u32,
+    },
+    /// The request was canceled.
+    #[error("the render was canceled")]
+    Canceled,
+    /// Every place in the renderer's queue is taken.
+    #[error("the renderer is busy")]
+    Busy,
+    /// The render thread has ended.
+    #[error("the renderer has stopped")]
+    Stopped,
+    /// The device asked for is not there.
+    #[error("there is no device \"{wanted}\"; available are {available}")]
+    Device {
+        /// As given.
+        wanted: String,
+        /// Comma-separated list.
+        available: String,
+    },
+    /// libtorch failed, for example out of memory.
+    #[error("libtorch: {0}")]
+    Engine(String),
+}
+
+impl RenderError {
+    /// Whether another attempt at the same request must fail in the same way.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Picture(_)
+            | Self::Mask(_)
+            | Self::NoInput
+            | Self::NoMask
+            | Self::TooLarge(_)
+            | Self::Shape(_)
+            | Self::Layer(_)
+            | Self::NotFinite { .. }
+            | Self::Canceled => true,
+            Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) => false,
+        }
+    }
+
+    /// Whether a device that is broken can be the cause, rather than the request: so it is with all that another attempt
+    /// may mend, and with a gradient that ran away.
+    pub fn may_be_the_devices(&self) -> bool {
+        !self.is_permanent() || matches!(self, Self::NotFinite { .. })
+    }
+}
+
+impl From<tch::TchError> for RenderError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Engine(error.to_string())
+    }
+}

@@ -1,0 +1,104 @@
+//! What goes through the seam: a request for a dream, what is told while it grows, and the finished dream.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use reverie_dream::{model::Model, progress::Progress, spec::DreamSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::Profile;
+
+/// Tells a running render to stop; checked between tiles.
+#[derive(Clone, Debug, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    /// Asks the render to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether someone asked.
+    pub fn is_canceled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One dream to render.
+pub struct RenderRequest {
+    /// The model named by the spec.
+    pub model: Arc<Model>,
+    /// What to dream.
+    pub spec: DreamSpec,
+    /// The input image as a file (PNG, JPEG, …); `None` where the spec starts from noise.
+    pub input: Option<Bytes>,
+    /// The mask as a file, where the spec wants one: as large as the input, white where the dream may grow.
+    pub mask: Option<Bytes>,
+    /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
+    /// with the same bytes. One that does not fit is ignored.
+    pub resume: Option<Bytes>,
+    /// Called on the render thread after every gradient step; must be quick.
+    pub on_progress: Box<dyn FnMut(Progress) + Send>,
+    /// Called on the render thread after every octave but the last; must be quick.
+    pub on_octave: Option<Box<dyn FnMut(FinishedOctave) + Send>>,
+    /// Stops the render.
+    pub cancel: CancelFlag,
+}
+
+/// What is known after an octave.
+#[derive(Clone, Debug)]
+pub struct FinishedOctave {
+    /// Which octave, counted from 1.
+    pub octave: u32,
+    /// Octaves in this render.
+    pub octaves: u32,
+    /// For [`RenderRequest::resume`].
+    pub checkpoint: Vec<u8>,
+    /// The dream so far as a small JPEG.
+    pub preview: Vec<u8>,
+}
+
+/// What a dream was made with, besides its input: carried inside the result (see
+/// [`picture::recipe`](reverie_picture::recipe)). The same on the same kind of device gives the same bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Version of this program.
+    pub reverie: String,
+    /// Digest of the model file.
+    pub model_sha256: String,
+    /// Digest of the input file; none for a start from noise.
+    pub input_sha256: Option<String>,
+    /// Digest of the mask file, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_sha256: Option<String>,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// CPU threads: another number sums in another order.
+    pub threads: i32,
+    /// What was dreamed; its precision is the one that was used.
+    pub spec: DreamSpec,
+}
+
+/// A finished dream.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The image file, in the spec's format.
+    pub image: Vec<u8>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Objective of the finished dream.
+    pub score: f64,
+    /// What the requester should know, such as that fewer octaves fitted than were asked for.
+    pub notes: Vec<String>,
+    /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
+    pub render_seconds: f64,
+    /// Seconds of these that went into telling: progress, checkpoints, previews.
+    pub telling_seconds: f64,
+    /// Where the time went, if [`RenderOptions::profile`](crate::RenderOptions::profile) asks.
+    pub profile: Option<Profile>,
+}
