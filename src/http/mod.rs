@@ -6,7 +6,8 @@ pub mod admission;
 mod base;
 mod bodiless;
 mod body;
-mod boundary;
+#[doc(hidden)]
+pub mod boundary;
 mod caller;
 mod compress;
 pub mod connections;
