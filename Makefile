@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench bench-predictions bench-service bench-queue bench-parity serve lint clean distclean
+.PHONY: help setup build demo test bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,9 +50,15 @@ lint: setup ## check formatting, clippy, the documentation and deploy/
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 	@scripts/lint-deploy
 
+# Seconds for each target.
+FUZZ_SECONDS ?= 60
+
+fuzz: setup ## search for inputs that a reader does not bear (FUZZ_SECONDS=60 for each target)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
 clean: ## remove build and demo outputs, keep downloads
 	cargo clean
-	rm -rf demo
+	rm -rf demo fuzz/target
 
 distclean: clean ## remove the downloads too
-	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools models
+	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .fuzz-tools models

@@ -24,7 +24,7 @@ pub mod worker;
 
 /// Also what libtorch allocates with. The C library's allocator hands every map back to the system when it is freed, and
 /// the next step's maps come with page faults: 15 % of a dream's time. Here rather than in the program, so that tests
-/// and benchmarks have it too.
-#[cfg(target_os = "linux")]
+/// and benchmarks have it too. Not where inputs are searched for: AddressSanitizer has an allocator of its own.
+#[cfg(all(target_os = "linux", not(fuzzing)))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -4,7 +4,8 @@
 pub mod admin;
 mod bodiless;
 mod body_limits;
-mod boundary;
+#[doc(hidden)]
+pub mod boundary;
 mod client_address;
 mod compress;
 pub mod connections;

@@ -24,9 +24,16 @@ pub mod torch_file;
 
 use reverie_graph::GraphError;
 
-/// Weights that one model may hold, in values: 1 GiB of `f32`. A small file can refer to the same
-/// constant many times, so the size of the file alone does not bound what its import allocates.
+/// Weights that one model may hold, in values: 1 GiB of `f32`.
 const MAX_VALUES: usize = 1 << 28;
+
+/// Values that a file may stand for however short it is: 16 MiB of `f32`, since a graph may write a constant as one
+/// repeated value.
+const FREE_VALUES: usize = 1 << 22;
+
+/// Values for each byte of a file. Floats of 16 bits, decoded and copied, take one; the rest is for files that are packed
+/// and weights that are read twice.
+const VALUES_PER_BYTE: usize = 4;
 
 /// Why a model file was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -115,20 +122,23 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// What an import may still allocate, see [`MAX_VALUES`].
+/// What an import may still allocate. A file of a few kilobytes can refer to the same constant or storage a thousand
+/// times, or be packed a thousandfold, so that what it may cost follows from its length.
 struct Budget {
     left: usize,
 }
 
 impl Budget {
-    fn new() -> Self {
-        Self { left: MAX_VALUES }
+    /// For a file of so many bytes.
+    fn of_file(length: usize) -> Self {
+        Self { left: length.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES).min(MAX_VALUES) }
     }
 
     /// Accounts for `values`, before they are allocated.
     fn spend(&mut self, values: usize) -> Result<(), String> {
         let left = self.left.checked_sub(values);
-        self.left = left.ok_or_else(|| "the weights have too many values".to_owned())?;
+        self.left =
+            left.ok_or_else(|| "the weights have too many values for a file of this length".to_owned())?;
         Ok(())
     }
 }

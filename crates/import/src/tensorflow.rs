@@ -59,7 +59,8 @@ pub fn read(file: Bytes) -> Result<Vec<NodeDef>, ImportError> {
 /// # Errors
 /// See [`ImportError`]; the message names the node at fault.
 pub fn translate(nodes: &[NodeDef]) -> Result<Network, ImportError> {
-    translate_within(nodes, Budget::new())
+    let length = nodes.iter().map(Message::encoded_len).sum();
+    translate_within(nodes, Budget::of_file(length))
 }
 
 fn translate_within(nodes: &[NodeDef], mut budget: Budget) -> Result<Network, ImportError> {

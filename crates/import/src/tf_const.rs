@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_single_value_stands_for_all() {
         let constant = TensorProto { float_val: vec![2.5], ..tensor(DT_FLOAT, &[2, 3]) };
-        let floats = floats(&constant, &mut Budget::new()).unwrap();
+        let floats = floats(&constant, &mut Budget::of_file(0)).unwrap();
         assert_eq!((floats.shape, floats.data), (vec![2, 3], vec![2.5; 6]));
         let constant = TensorProto { int_val: vec![7], ..tensor(DT_INT32, &[2]) };
         assert_eq!(integers(&constant).unwrap(), [7, 7]);
@@ -141,7 +141,7 @@ mod tests {
             (tensor(DT_FLOAT, &[2]), "holds 0 value(s)"),
             (tensor(2, &[0]), "DT_DOUBLE, needs DT_FLOAT"),
         ] {
-            let problem = floats(&constant, &mut Budget::new()).err().unwrap();
+            let problem = floats(&constant, &mut Budget::of_file(0)).err().unwrap();
             assert!(problem.contains(expected), "{problem}");
         }
         let many = TensorProto { int_val: vec![1], ..tensor(DT_INT32, &[1 << 50]) };

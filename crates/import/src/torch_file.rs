@@ -30,8 +30,8 @@ const PROTOCOL: i128 = 1001;
 /// How a zip archive starts.
 const ZIP_START: [u8; 4] = *b"PK\x03\x04";
 
-/// Largest `data.pkl`, unpacked; that of EfficientNet-Lite0 has 50 kB.
-const MAX_PICKLE: u64 = 64 << 20;
+/// Largest `data.pkl`, unpacked; that of EfficientNet-Lite0 has 50 kB. An opcode of one byte takes a hundred in memory.
+const MAX_PICKLE: u64 = 1 << 20;
 
 /// Whether a file that starts like this may be a PyTorch file.
 pub fn is_torch_file(start: &[u8]) -> bool {
@@ -83,7 +83,7 @@ fn read_old(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
     if !rest.is_empty() {
         return Err(malformed(format!("{} bytes follow its end", rest.len())));
     }
-    tensors(&object, &storages)
+    tensors(&object, &storages, file.len())
 }
 
 /// Takes a storage off the front: the number of elements in eight bytes, then the elements.
@@ -112,7 +112,7 @@ fn read_zip(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
     let program = unpack(&mut archive, &name("data.pkl"), MAX_PICKLE)?;
     let object = pickle::read(&program)?;
     let mut storages = BTreeMap::new();
-    let mut budget = Budget::new();
+    let mut budget = Budget::of_file(file.len());
     for (&key, storage) in object.storages.iter().filter(|(_, storage)| is_float(storage.dtype)) {
         budget.spend(storage.count).map_err(malformed)?;
         let size = storage.count as u64 * width(storage.dtype) as u64;
@@ -122,7 +122,7 @@ fn read_zip(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
         }
         storages.insert(key, Cow::Owned(data));
     }
-    tensors(&object, &storages)
+    tensors(&object, &storages, file.len())
 }
 
 /// Unpacks one entry of at most `limit` bytes. Memory grows with what is there, not with what is claimed.
@@ -140,14 +140,15 @@ fn unpack(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &[u8], limit: u64) -> R
     Ok(data)
 }
 
-/// Decodes every floating-point tensor of the state dict.
+/// Decodes every floating-point tensor of the state dict in a file of `length` bytes.
 fn tensors(
     object: &Pickle,
     storages: &BTreeMap<&str, Cow<[u8]>>,
+    length: usize,
 ) -> Result<BTreeMap<String, Array>, ImportError> {
     let mut arrays = BTreeMap::new();
     let mut decoded: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
-    let mut budget = Budget::new();
+    let mut budget = Budget::of_file(length);
     for (key, tensor) in object.tensors()? {
         let refused = |problem: String| ImportError::Weight { key: key.to_owned(), problem };
         let Some(storage) = object.storages.get(tensor.storage) else {

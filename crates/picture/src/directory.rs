@@ -102,6 +102,11 @@ impl<'a> Directory<'a> {
         })
     }
 
+    /// Bytes of the whole file.
+    pub(super) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The entry of a tag.
     pub(super) fn find(&self, tag: u16) -> Option<Entry> {
         self.entries.iter().find(|entry| entry.tag == tag).copied()

@@ -49,7 +49,9 @@ fn chunks(bytes: &[u8]) -> Result<Chunks<'_>, PictureError> {
     while let (Some(length), Some(name)) = (be32(bytes, at), array::<4>(bytes, at + 4)) {
         let end = (at + 8).saturating_add(length as usize);
         let Some(data) = bytes.get(at + 8..end) else { break };
-        let sound = be32(bytes, end).is_some_and(|sum| sum == crc32fast::hash(&bytes[at + 4..end]));
+        // A search for inputs would never come up with a checksum; the decoder looks at none either there.
+        let sound =
+            cfg!(fuzzing) || be32(bytes, end).is_some_and(|sum| sum == crc32fast::hash(&bytes[at + 4..end]));
         match &name {
             b"IHDR" | b"PLTE" if !sound => {
                 return Err(PictureError::undecodable(NAME, "its header is damaged"));

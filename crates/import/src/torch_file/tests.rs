@@ -180,6 +180,35 @@ fn archives_that_contradict_themselves_are_refused() {
     }
 }
 
+/// Short files that stand for much: one storage that many tensors show, and one that packs a thousandfold.
+#[test]
+fn what_a_file_costs_follows_from_its_length() {
+    let zeros = vec![0; 1 << 20];
+    let keys: Vec<String> = (0..200).map(|index| format!("w{index}")).collect();
+    let entries: Vec<Entry> = keys
+        .iter()
+        .map(|key| (&key[..], "FloatStorage", "10", 1 << 18, 0, &[1 << 18][..], &[1][..]))
+        .collect();
+    let shown = [("net/data.pkl", &state_dict(&entries)[..]), ("net/data/10", &zeros[..])];
+    let names: Vec<String> = (0..40).map(|index| format!("net/data/{index}")).collect();
+    let many: Vec<Entry> = (0..40)
+        .map(|index| (&keys[index][..], "FloatStorage", &names[index][9..], 1 << 18, 0, &[1][..], &[1][..]))
+        .collect();
+    let object = state_dict(&many);
+    let packed: Vec<(&str, &[u8])> = [("net/data.pkl", &object[..])]
+        .into_iter()
+        .chain(names.iter().map(|name| (&name[..], &zeros[..])))
+        .collect();
+    for entries in [&shown[..], &packed] {
+        let file = zip_file(entries, CompressionMethod::Deflated);
+        assert!(file.len() < 100_000, "{} bytes", file.len());
+        let error = refusal(&file);
+        assert!(error.contains("too many values for a file of this length"), "{error}");
+    }
+    let program = zip_file(&[("net/data.pkl", &vec![b'N'; 2 << 20])], CompressionMethod::Deflated);
+    assert!(refusal(&program).contains("more than 1048576 bytes"));
+}
+
 #[test]
 fn damaged_files_do_no_harm() {
     let object = state_dict(&ENTRIES);

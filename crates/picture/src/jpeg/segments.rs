@@ -18,6 +18,10 @@ const DHP: u8 = 0xde;
 const APP1: u8 = 0xe1;
 const APP2: u8 = 0xe2;
 
+/// Most scans of a picture. Encoders write about ten; each takes a walk over the whole picture and a dozen bytes of the
+/// file, so that without a bound a small file would take hours.
+const MAX_SCANS: usize = 100;
+
 /// A component: its name, and its table of quantisation.
 pub(in super::super) struct Component {
     name: u8,
@@ -152,7 +156,10 @@ impl<'a> Segments<'a> {
             component.scanned = true;
         }
         self.scans += 1;
-        Ok(())
+        match self.scans {
+            ..=MAX_SCANS => Ok(()),
+            _ => Err(PictureError::unsupported(NAME, format!("more than {MAX_SCANS} scans"))),
+        }
     }
 
     /// Whether everything is there that makes a picture.

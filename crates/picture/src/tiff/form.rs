@@ -5,7 +5,7 @@ use super::{super::PictureError, super::directory::Directory, NAME, damaged};
 const WIDTH: u16 = 256;
 const HEIGHT: u16 = 257;
 const BITS: u16 = 258;
-const COMPRESSION: u16 = 259;
+pub(super) const COMPRESSION: u16 = 259;
 pub(super) const PHOTOMETRIC: u16 = 262;
 pub(super) const FILL_ORDER: u16 = 266;
 pub(super) const STRIP_OFFSETS: u16 = 273;

@@ -15,6 +15,12 @@ const TABLES: u16 = 347;
 /// Pixels of a part of a smaller picture.
 const MAX_PART: u64 = 1 << 22;
 
+/// Edge of the blocks that JPEG codes: some programs count a part in whole ones.
+const BLOCK: u32 = 16;
+
+/// Bytes of the tables that all parts share: four of quantisation and eight of codes take less than half of that.
+const MAX_TABLES: usize = 8192;
+
 /// Start and end of an image.
 const START: [u8; 2] = [0xff, 0xd8];
 const END: [u8; 2] = [0xff, 0xd9];
@@ -48,6 +54,9 @@ pub(super) fn decode(
     let tables = directory.data(TABLES).unwrap_or_default();
     let tables = tables.strip_prefix(&START).unwrap_or(tables);
     let tables = tables.strip_suffix(&END).unwrap_or(tables);
+    if tables.len() > MAX_TABLES {
+        return Err(damaged("its tables are longer than tables are"));
+    }
     // Adobe's segment tells the decoder what the colours are.
     let head = [&START[..], b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0", &[u8::from(ycbcr)], tables].concat();
     let mut picture = match form.meaning {
@@ -63,6 +72,12 @@ pub(super) fn decode(
         // Tiles reach over the edges of small pictures; a part must not cost much more than the picture all the same.
         if claimed.pixels() > outline.pixels().max(MAX_PART) {
             return Err(damaged("a part is larger than the picture"));
+        }
+        // All parts may be the same bytes, so that a file of a few kilobytes can have any number of them.
+        let fits =
+            |edge: u32, place: u32| place.checked_next_multiple_of(BLOCK).is_none_or(|most| edge <= most);
+        if !(fits(claimed.width, part_width) && fits(claimed.height, part_height)) {
+            return Err(damaged("a part is larger than its place"));
         }
         let part = jpeg::part(&part, &Colors::Srgb)?;
         let (x, y) = (index % across * part_width, index / across * part_height);

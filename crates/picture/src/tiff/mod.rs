@@ -15,7 +15,8 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 
 use super::{Decoded, Outline, PictureError, color::Colors, directory::Directory};
 use form::{
-    Compression, FILL_ORDER, Form, PHOTOMETRIC, STRIP_BYTES, STRIP_OFFSETS, TILE_BYTES, TILE_OFFSETS,
+    COMPRESSION, Compression, FILL_ORDER, Form, PHOTOMETRIC, STRIP_BYTES, STRIP_OFFSETS, TILE_BYTES,
+    TILE_OFFSETS,
 };
 
 const NAME: &str = "TIFF";
@@ -25,6 +26,9 @@ const PROFILE: u16 = 34_675;
 
 /// Bytes that one tile may take where the picture is smaller.
 const TILE: usize = 16 << 20;
+
+/// How often the bytes of a file may be a part of its picture, on the average.
+const MAX_SHARED: usize = 16;
 
 fn damaged(reason: &str) -> PictureError {
     PictureError::undecodable(NAME, reason)
@@ -68,6 +72,9 @@ fn unpack(
     outline: &Outline,
 ) -> Result<DecodingResult, PictureError> {
     let failed = |error: tiff::TiffError| PictureError::undecodable(NAME, error);
+    if directory.number(COMPRESSION) != Some(1) {
+        chunks(directory)?;
+    }
     let file = told_grey(bytes, directory)?;
     let mut limits = Limits::default();
     let most = usize::try_from(outline.bytes()).unwrap_or(usize::MAX);
@@ -113,6 +120,9 @@ fn told_grey(bytes: &[u8], directory: &Directory<'_>) -> Result<Vec<u8>, Picture
 }
 
 /// Where the strips or tiles are, and how long.
+///
+/// Some of them may be the same, such as tiles without content; other than that, a byte of the file belongs to one. Without
+/// a bound, a file of a megabyte could have its bytes read a hundred thousand times, even where they unpack to nothing.
 fn chunks(directory: &Directory<'_>) -> Result<Vec<(usize, usize)>, PictureError> {
     let (offsets, lengths) = match directory.numbers(TILE_OFFSETS) {
         Some(offsets) => (Some(offsets), directory.numbers(TILE_BYTES)),
@@ -120,5 +130,11 @@ fn chunks(directory: &Directory<'_>) -> Result<Vec<(usize, usize)>, PictureError
     };
     let both = offsets.zip(lengths).ok_or_else(|| damaged("it does not say where its picture is"))?;
     let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    Ok(both.0.into_iter().zip(both.1).map(|(offset, length)| (number(offset), number(length))).collect())
+    let chunks: Vec<(usize, usize)> =
+        both.0.into_iter().zip(both.1).map(|(offset, length)| (number(offset), number(length))).collect();
+    let total = chunks.iter().fold(0usize, |total, (_, length)| total.saturating_add(*length));
+    if total > directory.length().saturating_mul(MAX_SHARED) {
+        return Err(damaged("its parts overlap"));
+    }
+    Ok(chunks)
 }

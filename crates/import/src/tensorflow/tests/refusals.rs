@@ -117,6 +117,19 @@ fn absurd_constants_are_refused_before_they_are_allocated() {
     let budget = Budget { left: 9 * 64 * 64 };
     let error = translate_within(&nodes, budget).unwrap_err().to_string();
     assert!(error.contains("node \"product9\" (MatMul): the weights have too many values"), "{error}");
+
+    // As a file: a hundred weights of 16 MiB each from less than 20 kB.
+    let repeated = TensorProto {
+        dtype: DT_FLOAT,
+        tensor_shape: Some(shape(&[1 << 11, 1 << 11])),
+        float_val: vec![1.0],
+        ..Default::default()
+    };
+    let mut nodes = vec![image(), constant("weight", repeated), integers("new", &[-1, 1 << 11])];
+    nodes.push(node("rows", "Reshape", &["image", "new"], &[]));
+    nodes.extend((0..100).map(|index| node(&format!("product{index}"), "MatMul", &["rows", "weight"], &[])));
+    let error = translate(&nodes).unwrap_err().to_string();
+    assert!(error.contains("node \"product1\" (MatMul): the weights have too many values"), "{error}");
 }
 
 #[test]

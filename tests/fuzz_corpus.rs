@@ -1,0 +1,88 @@
+//! What was found by search stays found: the corpus of `fuzz/`, each input through the function that the search calls.
+//!
+//! An input that broke something goes into `fuzz/corpus/` with the change that mends it. `make fuzz` searches on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
+
+#[allow(dead_code, unused_imports, reason = "the targets need more")]
+#[path = "../fuzz/src/lib.rs"]
+mod checks;
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use checks::{Check, TARGETS};
+
+/// An unoptimised build on a busy machine takes a few milliseconds for the slowest.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Reads every file of a target's corpus; a panic is preceded by its name.
+fn replay(name: &str) {
+    let check: Check = TARGETS.iter().find(|(target, _)| *target == name).unwrap().1;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 5, "only {} inputs in {}", files.len(), folder.display());
+    for file in files {
+        println!("{}", file.display());
+        let started = Instant::now();
+        check(&fs::read(&file).unwrap());
+        assert!(started.elapsed() < SOON, "it took {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn pictures() {
+    replay("picture");
+}
+
+#[test]
+fn graph_defs() {
+    replay("graph_def");
+}
+
+#[test]
+fn torch_files() {
+    replay("torch_file");
+}
+
+#[test]
+fn specs() {
+    replay("spec");
+}
+
+#[test]
+fn forms() {
+    replay("form");
+}
+
+/// Small files that would take seconds to hours, as the same bytes count again and again.
+#[test]
+fn costly_pictures_are_refused() {
+    for (name, reason) in [
+        ("found_scans.jpg", "JPEG with more than 100 scans is not read"),
+        ("found_parts.tif", "a part is larger than its place"),
+        ("found_strips.tif", "its parts overlap"),
+        ("found_noops.tif", "its parts overlap"),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/picture").join(name);
+        let refusal = reverie_picture::verify(&fs::read(path).unwrap(), 1 << 20).unwrap_err().to_string();
+        assert!(refusal.contains(reason), "{name}: {refusal}");
+    }
+}
+
+/// A target without a test, or a folder without a target, would be searched and forgotten.
+#[test]
+fn every_folder_has_a_target() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let mut folders: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    folders.sort();
+    let mut targets: Vec<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    targets.sort();
+    assert_eq!(folders, targets);
+}
