@@ -95,4 +95,24 @@ fn bombs_cost_a_few_megabytes() {
     large.write_to(&mut file, image::ImageFormat::Png).unwrap();
     let grown = cost("picture", || drop(picture::decode(file.get_ref(), MAX_PIXELS).unwrap()));
     assert!(grown > 15_000_000, "{grown} bytes");
+    #[cfg(feature = "heif")]
+    heif_takes_what_is_reserved_for_it();
+}
+
+/// What libheif and its decoders allocate is foretold: what is reserved for them is enough, and not much too much.
+#[cfg(feature = "heif")]
+fn heif_takes_what_is_reserved_for_it() {
+    let folder = std::path::Path::new("tests/fixtures/pictures/heif");
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    picture::decode(&read("plain.heic"), MAX_PIXELS).unwrap();
+    picture::decode(&read("plain.avif"), MAX_PIXELS).unwrap();
+    for name in
+        ["12mp.heic", "12mp_one.heic", "12mp.avif", "12mp_deep.heic", "12mp_deep.avif", "12mp_alpha.avif"]
+    {
+        let file = read(name);
+        let Ok(picture::Look::Decode { bytes }) = picture::look(&file, MAX_PIXELS) else { panic!("{name}") };
+        let grown = cost(name, || drop(picture::verify(&file, MAX_PIXELS).unwrap()));
+        assert!(grown < bytes + MOST, "{name}: {grown} bytes, and {bytes} reserved");
+        assert!(grown > bytes / 4, "{name}: {grown} bytes, and {bytes} reserved");
+    }
 }

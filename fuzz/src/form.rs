@@ -8,8 +8,12 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::stream;
+use reverie::http::{
+    boundary,
+    extract::{BodyLimits, intake},
+    uploads::Uploads,
+};
 use reverie_fields::MOST_MISTAKES;
-use reverie::http::{boundary, extract::{BodyLimits, intake}, uploads::Uploads};
 use tokio::runtime::{Builder, Runtime};
 
 use super::assert_short;
@@ -43,7 +47,7 @@ pub fn form(bytes: &[u8]) {
 
 /// What comes of a body, as text that can be compared.
 async fn open(headers: &HeaderMap, body: Body) -> String {
-    let limits = BodyLimits { body: 1 << 16, json: 1 << 12, uploads: Uploads::new(1) };
+    let limits = BodyLimits { body: 1 << 16, json: 1 << 12, uploads: Uploads::new(1, 0), client: None };
     match intake(headers, body, &limits).await {
         Ok(mut intake) => {
             assert!(intake.errors.len() <= MOST_MISTAKES);

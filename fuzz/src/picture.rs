@@ -6,7 +6,9 @@ use std::{
     sync::{LazyLock, Mutex},
 };
 
-use reverie_picture::{Look, Picture, PictureError, Samples, decode, decode_mask, look, probe, recipe, verify};
+use reverie_picture::{
+    Look, Picture, PictureError, Samples, decode, decode_mask, look, probe, recipe, verify,
+};
 
 use super::{assert_short, memory::peak};
 

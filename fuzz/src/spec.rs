@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use reverie_dream::{model::{Catalogue, Model, Preprocessing}, spec::{DreamSpec, InputKind, resolve}};
+use reverie_dream::{
+    model::{Catalogue, Model, Preprocessing},
+    spec::{DreamSpec, InputKind, resolve},
+};
 use reverie_fields::{MOST_MISTAKES, json};
 use reverie_graph::{Array, Network, Node, NodeId, Op};
 

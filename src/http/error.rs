@@ -196,7 +196,10 @@ impl ApiError {
     /// What a picture that was refused means to the client. `pointer` is where it stood.
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
-            PictureError::UnknownFormat | PictureError::Unread(_) | PictureError::Unsupported { .. } => {
+            PictureError::UnknownFormat
+            | PictureError::Unread(_)
+            | PictureError::NotBuilt { .. }
+            | PictureError::Unsupported { .. } => {
                 Self::UnknownFormat(vec![FieldError::new(pointer, error.to_string())])
             }
             PictureError::TooLarge { .. }

@@ -1,14 +1,31 @@
 //! What can be wrong with an image file, in words for the client who sent it.
 
+/// The formats that this build reads.
+const READ: &str = match cfg!(feature = "heif") {
+    true => "PNG, JPEG, WebP, GIF, BMP or TIFF, HEIC or AVIF",
+    false => "PNG, JPEG, WebP, GIF, BMP or TIFF",
+};
+
 /// What was wrong with an image file.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// The bytes are no image, or of a format that is not known.
-    #[error("this is not an image that can be read; send PNG, JPEG, WebP, GIF, BMP or TIFF")]
+    #[error("this is not an image that can be read; send {READ}")]
     UnknownFormat,
     /// A kind of file that is recognised and not read.
     #[error("{0} files are not read; save the picture as JPEG, PNG or WebP and send that")]
     Unread(&'static str),
+    /// A format that other builds read.
+    #[error(
+        "{format} ({media_type}) is not read by this build; save the picture as JPEG, PNG or WebP and send that \
+         (operators: build with --features heif)"
+    )]
+    NotBuilt {
+        /// Name of the format.
+        format: &'static str,
+        /// Its media type.
+        media_type: &'static str,
+    },
     /// A format that is read, in a form that is not.
     #[error("{format} with {kind} is not read; save the picture as PNG, JPEG or WebP and send that")]
     Unsupported {

@@ -4,7 +4,7 @@
 
 use super::PictureError;
 
-/// The formats that are read.
+/// The formats that are read; HEIC and AVIF by builds with the feature `heif`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Png,
@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Gif,
     Bmp,
     Tiff,
+    Heic,
+    Avif,
 }
 
 impl Kind {
@@ -25,6 +27,8 @@ impl Kind {
             Self::Gif => "GIF",
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
+            Self::Heic => "HEIC",
+            Self::Avif => "AVIF",
         }
     }
 
@@ -37,6 +41,8 @@ impl Kind {
             Self::Gif => "image/gif",
             Self::Bmp => "image/bmp",
             Self::Tiff => "image/tiff",
+            Self::Heic => "image/heic",
+            Self::Avif => "image/avif",
         }
     }
 
@@ -52,7 +58,10 @@ impl Kind {
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Self::Gif),
             [b'B', b'M', ..] => Ok(Self::Bmp),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Self::Tiff),
-            _ => Err(unread(bytes).map_or(PictureError::UnknownFormat, PictureError::Unread)),
+            _ => match iso_media(bytes) {
+                Some(media) => media.map_err(PictureError::Unread),
+                None => Err(unread(bytes).map_or(PictureError::UnknownFormat, PictureError::Unread)),
+            },
         }
     }
 }
@@ -88,13 +97,12 @@ fn unread(bytes: &[u8]) -> Option<&'static str> {
     signature
         .map(|(_, name)| *name)
         .or_else(|| (riff == Some(b"AVI ")).then_some("video (AVI)"))
-        .or_else(|| iso_media(bytes))
         .or_else(|| markup(bytes))
 }
 
 /// Files of ISO base media boxes (ISO/IEC 14496-12): the first box lists brands, of which the major one is often
-/// that of the container and not that of the picture.
-fn iso_media(bytes: &[u8]) -> Option<&'static str> {
+/// that of the container and not that of the picture. `Err` is the name of a kind that is not read.
+fn iso_media(bytes: &[u8]) -> Option<Result<Kind, &'static str>> {
     if bytes.get(4..8)? != b"ftyp" {
         return None;
     }
@@ -105,11 +113,11 @@ fn iso_media(bytes: &[u8]) -> Option<&'static str> {
     let heic: [&[u8; 4]; 10] =
         [b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"];
     Some(match () {
-        () if has(&[b"avif", b"avis"]) => "AVIF (image/avif)",
-        () if has(&heic) => "HEIC (image/heic)",
-        () if has(&[b"jp2 ", b"jpx ", b"jph "]) => "JPEG 2000 (image/jp2)",
-        () if has(&[b"crx "]) => "camera raw (CR3)",
-        () => "video (MP4 or QuickTime)",
+        () if has(&[b"avif", b"avis"]) => Ok(Kind::Avif),
+        () if has(&heic) => Ok(Kind::Heic),
+        () if has(&[b"jp2 ", b"jpx ", b"jph "]) => Err("JPEG 2000 (image/jp2)"),
+        () if has(&[b"crx "]) => Err("camera raw (CR3)"),
+        () => Err("video (MP4 or QuickTime)"),
     })
 }
 

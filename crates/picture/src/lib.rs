@@ -14,6 +14,10 @@ mod encode;
 mod error;
 mod format;
 mod gif;
+#[cfg(feature = "heif")]
+mod heif;
+#[cfg(any(test, not(feature = "heif")))]
+mod heif_absent;
 mod jpeg;
 mod kind;
 mod png;
@@ -34,6 +38,8 @@ pub use error::PictureError;
 pub use format::{Encoding, Format};
 
 use color::Colors;
+#[cfg(not(feature = "heif"))]
+use heif_absent as heif;
 use kind::Kind;
 
 /// What the header of an image file says.
@@ -259,6 +265,7 @@ fn read(bytes: &[u8], kind: Kind, outline: &Outline) -> Result<Decoded, PictureE
         Kind::Gif => gif::decode(bytes, outline),
         Kind::Bmp => bmp::decode(bytes, outline),
         Kind::Tiff => tiff::decode(bytes, outline),
+        Kind::Heic | Kind::Avif => heif::decode(bytes, kind, outline),
     })
 }
 
@@ -280,6 +287,7 @@ fn open(bytes: &[u8], max_pixels: u64) -> Result<(Kind, Outline), PictureError> 
         Kind::Gif => gif::outline(bytes),
         Kind::Bmp => bmp::outline(bytes),
         Kind::Tiff => tiff::outline(bytes),
+        Kind::Heic | Kind::Avif => heif::outline(bytes, kind),
     })?;
     let Outline { width, height, .. } = outline;
     if width == 0 || height == 0 {

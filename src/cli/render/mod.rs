@@ -50,7 +50,7 @@ where the picture itself goes there, it is the last line of stderr.";
 /// Options of `reverie render`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF), or - for standard input; left out, the dream starts from noise.
+    /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF; HEIC and AVIF where built with libheif), or - for standard input; left out, the dream starts from noise.
     input: Option<PathBuf>,
     /// Where to write the dream, or - for standard output; the ending (.png, .jpg, .jpeg, .webp) chooses the format.
     #[arg(short, long, value_name = "OUT")]

@@ -49,8 +49,8 @@ pub enum JobEventName {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitForm {
-    /// A PNG, JPEG, WebP, GIF, BMP or TIFF file. Its first bytes decide, not its name or type. May be left out
-    /// where the dream starts from noise.
+    /// A PNG, JPEG, WebP, GIF, BMP or TIFF file; HEIC and AVIF too where the server is built with libheif. Its first
+    /// bytes decide, not its name or type. May be left out where the dream starts from noise.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     image: Option<Vec<u8>>,
     /// An image as large as the first, white where the dream may grow.
