@@ -5,6 +5,9 @@
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Where libheif is, HEIC and AVIF are built in and tested; asked for after test-servers, which may install it.
+HEIF = $$(pkg-config --exists 'libheif >= 1.14' 2>/dev/null && echo --features=heif)
+
 setup: ## fetch libtorch and the default model, once
 	@scripts/setup
 
@@ -16,8 +19,8 @@ demo: build ## dream the sample photo into demo/
 
 test: setup ## run the tests
 	@scripts/test-servers
-	cargo test --locked
-	scripts/contract-test
+	cargo test --locked $(HEIF)
+	scripts/contract-test $(HEIF)
 
 bench-predictions: setup ## compare what jobs were predicted to take with what they took
 	cargo bench --locked --bench predictions

@@ -24,7 +24,7 @@ mod on {
     const CLOSE: f64 = 1.5;
 
     /// Files, and whether their samples stay deeper than 8 bits or become so by a conversion of colours.
-    const FILES: [(&str, bool); 16] = [
+    const FILES: [(&str, bool); 17] = [
         ("plain.heic", false),
         ("plain.avif", false),
         ("grey.heic", false),
@@ -35,6 +35,7 @@ mod on {
         ("turned.heic", false),
         ("turned.avif", false),
         ("grid.heic", false),
+        ("film.avif", false),
         ("deep10.heic", true),
         ("deep10.avif", true),
         ("deep12.avif", true),

@@ -307,3 +307,53 @@ impl Sequence {
         bits.flag()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit (OBU) without a length, of values and how many bits each has.
+    fn written(kind: u8, values: &[(u32, u32)]) -> Vec<u8> {
+        let mut bits: Vec<u8> = Vec::new();
+        for &(value, count) in values {
+            bits.extend((0..count).rev().map(|at| (value >> at & 1) as u8));
+        }
+        bits.resize(bits.len().next_multiple_of(8), 0);
+        let bytes = bits.chunks(8).map(|byte| byte.iter().fold(0, |byte, bit| byte << 1 | bit));
+        let bytes: Vec<u8> = bytes.collect();
+        [&[kind << 3 | 2, bytes.len() as u8][..], &bytes].concat()
+    }
+
+    /// 640×480, with all that may stand before the size.
+    fn sequence() -> Vec<u8> {
+        let timing = [(1, 1), (1, 32), (25, 32), (0, 1)];
+        let model = [(1, 1), (9, 5), (1, 32), (9, 5), (7, 5)];
+        let points =
+            [(1, 1), (0, 5), (0, 12), (9, 5), (1, 1), (1, 1), (5, 10), (5, 10), (0, 1), (1, 1), (3, 4)];
+        let size = [(9, 4), (8, 4), (639, 10), (479, 9)];
+        let tools = [(1, 1), (2, 4), (1, 3), (0, 3), (0, 4), (1, 1), (0, 2), (1, 1), (1, 1), (0, 8)];
+        written(1, &[&[(0, 3), (0, 1), (0, 1)][..], &timing, &model, &points, &size, &tools].concat())
+    }
+
+    /// A key frame that shows, and whether it has a size of its own.
+    fn frame(own_size: u32) -> Vec<u8> {
+        // Shown, time of 8 bits, no screen content, number of 6 bits.
+        written(6, &[(0, 1), (0, 2), (1, 1), (77, 8), (0, 1), (0, 1), (0, 6), (own_size, 1), (0, 16)])
+    }
+
+    #[test]
+    fn frames_of_av1_are_of_the_size_that_their_sequence_says() {
+        let size = Coded { width: 640, height: 480 };
+        let file = |frames: &[u32]| frames.iter().fold(sequence(), |file, &own| [file, frame(own)].concat());
+        assert_eq!(av1(&[0; 4], &file(&[0])), Ok(size));
+        assert_eq!(av1(&[&[0; 4][..], &sequence()].concat(), &frame(0)), Ok(size));
+        assert!(matches!(av1(&[0; 4], &file(&[0, 1])), Err(Fault::Form(form)) if form.contains("sizes")));
+        assert!(matches!(av1(&[0; 4], &file(&[0; 9])), Err(Fault::Form(form)) if form.contains("several")));
+        assert_eq!(av1(&[0; 4], &frame(0)), Err(DAMAGED), "a frame needs a sequence");
+        // Cut off anywhere, it is damaged, and nothing panics.
+        let whole = file(&[0]);
+        for length in 0..whole.len() {
+            assert_eq!(av1(&[], &whole[..length]), Err(DAMAGED), "{length}");
+        }
+    }
+}
