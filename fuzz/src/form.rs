@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream;
 use reverie::http::{
     boundary,
-    extract::{BodyLimits, intake},
+    extract::{BodyLimits, read_submit_request},
     uploads::Uploads,
 };
 use reverie_fields::MOST_MISTAKES;
@@ -48,15 +48,15 @@ pub fn form(bytes: &[u8]) {
 /// What comes of a body, as text that can be compared.
 async fn open(headers: &HeaderMap, body: Body) -> String {
     let limits = BodyLimits { body: 1 << 16, json: 1 << 12, uploads: Uploads::new(1, 0), client: None };
-    match intake(headers, body, &limits).await {
-        Ok(mut intake) => {
-            assert!(intake.errors.len() <= MOST_MISTAKES);
-            for mistake in &intake.errors {
+    match read_submit_request(headers, body, &limits).await {
+        Ok(mut read_submit_request) => {
+            assert!(read_submit_request.errors.len() <= MOST_MISTAKES);
+            for mistake in &read_submit_request.errors {
                 assert!(mistake.pointer.len() <= 500, "{}", mistake.pointer);
                 assert_short(&mistake.detail, 1000);
             }
-            assert!(intake.share.take().is_some());
-            format!("{intake:?}")
+            assert!(read_submit_request.share.take().is_some());
+            format!("{read_submit_request:?}")
         }
         Err(error) => {
             let message = error.to_string();

@@ -68,7 +68,7 @@ const MAX_NUMBER: usize = 64;
 ///
 /// # Errors
 /// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`SubmitRequest`].
-pub async fn intake(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<SubmitRequest, ApiError> {
+pub async fn read_submit_request(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<SubmitRequest, ApiError> {
     let mut body = MeteredBody::new(body, limits.body);
     body.share = Some(limits.uploads.share(limits.client));
     let outcome = read(headers, &mut body, limits).await;
@@ -81,8 +81,8 @@ pub async fn intake(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Res
         Ok(envelope) => {
             let (share, json) = (body.share.take(), limits.json);
             let unpacking = tokio::task::spawn_blocking(move || envelope.unpack(json));
-            let intake = unpacking.await.map_err(ApiError::internal)??;
-            Ok(SubmitRequest { share, ..intake })
+            let request = unpacking.await.map_err(ApiError::internal)??;
+            Ok(SubmitRequest { share, ..request })
         }
         Err(refusal) => {
             body.share = None;
@@ -308,7 +308,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
         let limits = BodyLimits { body: 1000, json: 500, uploads: Uploads::new(1, 0), client: None };
-        intake(&headers, body.into(), &limits).await
+        read_submit_request(&headers, body.into(), &limits).await
     }
 
     fn form(parts: &[(&str, &str)]) -> String {
@@ -326,13 +326,13 @@ mod tests {
         for parts in
             [[("image", "PNG"), ("spec", "{\"seed\": 1}")], [("spec", "{\"seed\": 1}"), ("image", "PNG")]]
         {
-            let intake = send(FORM, form(&parts)).await.unwrap();
-            assert_eq!((intake.image.as_deref(), &intake.spec), (Some(&b"PNG"[..]), &json!({"seed": 1})));
-            assert!(intake.errors.is_empty());
+            let request = send(FORM, form(&parts)).await.unwrap();
+            assert_eq!((request.image.as_deref(), &request.spec), (Some(&b"PNG"[..]), &json!({"seed": 1})));
+            assert!(request.errors.is_empty());
         }
         let body = json!({"image": "data:image/png;base64,UE5H"}).to_string();
-        let intake = send("application/json; charset=utf-8", body).await.unwrap();
-        assert_eq!((intake.image.as_deref(), &intake.spec), (Some(&b"PNG"[..]), &json!({})));
+        let request = send("application/json; charset=utf-8", body).await.unwrap();
+        assert_eq!((request.image.as_deref(), &request.spec), (Some(&b"PNG"[..]), &json!({})));
     }
 
     #[tokio::test]
@@ -343,8 +343,8 @@ mod tests {
         let body = json!({"image": "data:,PNG", "priority": -3, "deadline_seconds": 90}).to_string();
         assert_eq!(send("application/json", body).await.unwrap().options, wanted);
         let parts = [("image", "PNG"), ("priority", "11"), ("deadline_seconds", "soon")];
-        let intake = send(FORM, form(&parts)).await.unwrap();
-        let pointers: Vec<&str> = intake.errors.iter().map(|error| error.pointer.as_str()).collect();
+        let request = send(FORM, form(&parts)).await.unwrap();
+        let pointers: Vec<&str> = request.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/priority", "/deadline_seconds"]);
         let body = json!({"image": "data:,PNG", "priority": "high", "deadline_seconds": 0.5}).to_string();
         assert_eq!(send("application/json", body).await.unwrap().errors.len(), 2);
@@ -353,8 +353,8 @@ mod tests {
     #[tokio::test]
     async fn mistakes_in_the_envelope_are_collected() {
         let parts = [("picture", "?"), ("image", "PNG"), ("image", "PNG"), ("spec", "{}")];
-        let intake = send(FORM, form(&parts)).await.unwrap();
-        let pointers: Vec<&str> = intake.errors.iter().map(|error| error.pointer.as_str()).collect();
+        let request = send(FORM, form(&parts)).await.unwrap();
+        let pointers: Vec<&str> = request.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/picture", "/image"]);
         let body = json!({"imagine": 1, "image": "not a uri"}).to_string();
         let errors = send("application/json", body).await.unwrap().errors;
@@ -363,8 +363,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_byte_order_mark_is_ignored() {
-        let intake = send("application/json", "\u{feff}{\"spec\": {\"seed\": 1}}").await.unwrap();
-        assert_eq!(intake.spec, json!({ "seed": 1 }));
+        let request = send("application/json", "\u{feff}{\"spec\": {\"seed\": 1}}").await.unwrap();
+        assert_eq!(request.spec, json!({ "seed": 1 }));
         assert!(send("application/json", "\u{feff}\u{feff}{}").await.is_err());
     }
 

@@ -96,7 +96,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     boundary::quote(&mut parts.headers);
     let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
     let (limits, base) = (state.body_limits(client), PublicUrl::of(&parts, &state));
-    let request_headers = match admit(&state, &parts).await {
+    let request_headers = match check_early(&state, &parts).await {
         Ok(request_headers) => request_headers,
         Err(refusal) => {
             extract::discard(&parts.headers, body, limits.body);
@@ -104,8 +104,8 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
         }
     };
     let preference = Preference::of(&parts.headers);
-    let intake = extract::intake(&parts.headers, body, &limits).await?;
-    let (pictures, mut job) = check(&state, intake, request_headers).await?;
+    let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
+    let (pictures, mut job) = check(&state, request, request_headers).await?;
     job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
     // A client that hangs up now must not leave an input without a job, so this part runs to its end by
     // itself.
@@ -129,7 +129,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
 }
 
 /// Is there any point in reading the upload? A request whose key is known needs no place in the queue.
-async fn admit(state: &AppState, request: &Parts) -> Result<JobHeaders, ApiError> {
+async fn check_early(state: &AppState, request: &Parts) -> Result<JobHeaders, ApiError> {
     if state.is_draining() {
         return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
     }
@@ -180,7 +180,7 @@ async fn check(
     intake: SubmitRequest,
     request_headers: JobHeaders,
 ) -> Result<(Pictures, NewJob), ApiError> {
-    let SubmitRequest { image, mask, spec, mut options, mut errors, share } = intake;
+    let SubmitRequest { image, mask, spec, mut options, mut errors, share } = request;
     // A file that could not be unpacked is a mistake of its own, and no wish for noise.
     let sent =
         |file: &Option<Bytes>, pointer| file.is_some() || errors.iter().any(|error| error.pointer == pointer);
