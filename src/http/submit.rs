@@ -177,7 +177,7 @@ struct Pictures {
 /// Looks at spec and pictures, and reports the mistakes in all of them together.
 async fn check(
     state: &AppState,
-    intake: SubmitRequest,
+    request: SubmitRequest,
     request_headers: JobHeaders,
 ) -> Result<(Pictures, NewJob), ApiError> {
     let SubmitRequest { image, mask, spec, mut options, mut errors, share } = request;
