@@ -1,6 +1,6 @@
 //! HEIC and AVIF in a build without the feature `heif`: the refusal, in words for whom it meets.
 
-use super::{Decoded, Outline, PictureError, kind::Kind};
+use super::{Outline, PictureError, kind::Kind};
 
 /// Says that this build does not read them.
 pub(super) fn outline(_: &[u8], kind: Kind) -> Result<Outline, PictureError> {
@@ -9,7 +9,7 @@ pub(super) fn outline(_: &[u8], kind: Kind) -> Result<Outline, PictureError> {
 
 /// Never called: there is no outline.
 #[cfg(not(feature = "heif"))]
-pub(super) fn decode(bytes: &[u8], kind: Kind, _: &Outline) -> Result<Decoded, PictureError> {
+pub(super) fn decode(bytes: &[u8], kind: Kind, _: &Outline) -> Result<super::Decoded, PictureError> {
     outline(bytes, kind).and(Err(PictureError::Empty))
 }
 

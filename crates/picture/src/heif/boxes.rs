@@ -14,6 +14,9 @@ pub(super) type Id = u32;
 /// Items and properties of one file; more is no camera's.
 const MAX_ENTRIES: usize = 4096;
 
+/// Kind, from, to.
+pub(super) type Reference = ([u8; 4], Id, Vec<Id>);
+
 /// Why a file is not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -104,8 +107,7 @@ pub(super) struct Items<'a> {
     properties: Vec<Box<'a>>,
     uses: HashMap<Id, Vec<usize>>,
     places: HashMap<Id, Place>,
-    /// Kind, from, to.
-    pub(super) references: Vec<([u8; 4], Id, Vec<Id>)>,
+    pub(super) references: Vec<Reference>,
 }
 
 impl<'a> Items<'a> {
@@ -246,7 +248,7 @@ fn places(data: &[u8]) -> Result<HashMap<Id, Place>, Fault> {
 }
 
 /// Which items are made of which (`iref`).
-fn references(data: &[u8]) -> Result<Vec<([u8; 4], Id, Vec<Id>)>, Fault> {
+fn references(data: &[u8]) -> Result<Vec<Reference>, Fault> {
     let mut reader = Reader { data };
     let id = if reader.version()? == 0 { 2 } else { 4 };
     let mut found = Vec::new();
