@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz clean distclean
+.PHONY: help setup build demo test test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test: setup ## run the tests
 	@scripts/test-servers
 	cargo test --locked $(HEIF)
 	scripts/contract-test $(HEIF)
+
+test-versions: setup ## test this version beside the next one (REVERIE_OTHER_VERSION=… for another)
+	@scripts/test-servers
+	scripts/test-versions
 
 bench-predictions: setup ## compare what jobs were predicted to take with what they took
 	cargo bench --locked --bench predictions

@@ -89,7 +89,12 @@ impl WorkerProcess {
 
 /// The program with the settings of a test, to be given a command.
 pub fn reverie(folder: &Path, settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    reverie_at(Path::new(env!("CARGO_BIN_EXE_reverie")), folder, settings)
+}
+
+/// As [`reverie`], for a program of another version.
+pub fn reverie_at(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
     command
         .env("REVERIE__SERVER__LISTEN", "127.0.0.1:0")
         .env("REVERIE__SERVER__ADMIN_LISTEN", "127.0.0.1:0")

@@ -91,13 +91,14 @@ impl Fleet {
             let more = [vec![listen(ports[number])], odd(number, &plan.odd_api)].concat();
             let recipe = Recipe {
                 arguments: vec!["serve", "--workers", "0"],
+                program: None,
                 settings: [settings.clone(), more].concat(),
             };
             (format!("api-{number}"), recipe)
         };
         let worker = |number: usize| {
             let settings = [settings.clone(), odd(number, &plan.odd_worker)].concat();
-            (format!("worker-{number}"), Recipe { arguments: vec!["worker"], settings })
+            (format!("worker-{number}"), Recipe { arguments: vec!["worker"], program: None, settings })
         };
         let start = |(name, recipe): (String, Recipe)| {
             let folder = folder.path();

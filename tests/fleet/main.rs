@@ -20,6 +20,7 @@ mod scenario;
 #[allow(dead_code, reason = "every test uses a part of this")]
 mod server;
 mod store;
+mod versions;
 mod workers;
 mod workload;
 

@@ -14,13 +14,15 @@ use tokio::{
 
 use crate::common::{
     client::{Client, DEADLINE},
-    process::reverie,
+    process::{reverie, reverie_at},
 };
 
 /// How a process is started: always in the same way.
 #[derive(Clone)]
 pub struct Recipe {
     pub arguments: Vec<&'static str>,
+    /// The program of another version; none for this one's.
+    pub program: Option<PathBuf>,
     pub settings: Vec<(String, String)>,
 }
 
@@ -51,6 +53,14 @@ impl Node {
         self.starts += 1;
         self.log = self.folder.join(self.starts.to_string());
         (self.child, self.admin) = begin(&self.folder, &self.log, &self.recipe).await;
+    }
+
+    /// Ends it as a service manager does, and starts it as another version.
+    pub async fn become_version(&mut self, program: Option<&Path>) {
+        self.signal("TERM");
+        assert!(self.ended().await.success());
+        self.recipe.program = program.map(Path::to_owned);
+        self.again().await;
     }
 
     /// Kills it as a power cut would.
@@ -84,7 +94,10 @@ impl Node {
 async fn begin(folder: &Path, log: &Path, recipe: &Recipe) -> (Child, Client) {
     let settings: Vec<(&str, &str)> =
         recipe.settings.iter().map(|(name, value)| (&**name, &**value)).collect();
-    let mut command: Command = reverie(folder, &settings);
+    let mut command: Command = match &recipe.program {
+        Some(program) => reverie_at(program, folder, &settings),
+        None => reverie(folder, &settings),
+    };
     command.args(&recipe.arguments).stderr(File::create(log).unwrap());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -26,25 +26,7 @@ const CLIENTS: usize = 4;
 async fn every_process_is_restarted_and_no_client_notices() {
     let test = "every_process_is_restarted_and_no_client_notices";
     let Some(mut fleet) = Fleet::start(test, Plan::default()).await else { return };
-    let over = Arc::new(AtomicBool::new(false));
-    let mut clients = JoinSet::new();
-    for client in 0..CLIENTS {
-        let (load_client, over) = (fleet.load_client.clone(), Arc::clone(&over));
-        clients.spawn(async move {
-            let mut done = HashMap::new();
-            for number in 0.. {
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let order =
-                    if number % 5 == 4 { Workload::long(number) } else { Workload::small(number + client) };
-                let key = format!("client-{client}-{number}");
-                let job = load_client.dream(&order, &key, Manner::of(number + client)).await;
-                done.insert(id(&job), order.name);
-            }
-            done
-        });
-    }
+    let clients = Clients::start(&fleet);
     let began = Instant::now();
     for number in 0..fleet.apis.len() {
         until_asked(&fleet).await;
@@ -62,8 +44,7 @@ async fn every_process_is_restarted_and_no_client_notices() {
     }
     until("the last one works", async || fleet.workers[1].logged("job ended") > 0).await;
     let rolled = began.elapsed();
-    over.store(true, Ordering::Relaxed);
-    let ordered: HashMap<String, String> = clients.join_all().await.into_iter().flatten().collect();
+    let ordered = clients.end().await;
     audit(&fleet, &ordered).await;
     let refused = fleet.load_client.refused.load(Ordering::Relaxed);
     assert_eq!(refused, 0, "clients were sent away: {}", fleet.balancer.story());
@@ -72,8 +53,48 @@ async fn every_process_is_restarted_and_no_client_notices() {
     fleet.tell(test, ordered.len(), &more);
 }
 
+/// Clients that order dreams, one after the other, until they are told to end.
+pub struct Clients {
+    over: Arc<AtomicBool>,
+    clients: JoinSet<HashMap<String, String>>,
+}
+
+impl Clients {
+    pub fn start(fleet: &Fleet) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for client in 0..CLIENTS {
+            let (load_client, over) = (fleet.load_client.clone(), Arc::clone(&over));
+            clients.spawn(async move {
+                let mut done = HashMap::new();
+                for number in 0.. {
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let order = if number % 5 == 4 {
+                        Workload::long(number)
+                    } else {
+                        Workload::small(number + client)
+                    };
+                    let key = format!("client-{client}-{number}");
+                    let job = load_client.dream(&order, &key, Manner::of(number + client)).await;
+                    done.insert(id(&job), order.name);
+                }
+                done
+            });
+        }
+        Self { over, clients }
+    }
+
+    /// What they ordered, by job; every client has its last dream by then.
+    pub async fn end(self) -> HashMap<String, String> {
+        self.over.store(true, Ordering::Relaxed);
+        self.clients.join_all().await.into_iter().flatten().collect()
+    }
+}
+
 /// Waits until the balancer sends clients to every API process.
-async fn until_asked(fleet: &Fleet) {
+pub async fn until_asked(fleet: &Fleet) {
     let before: Vec<usize> = fleet.ports.iter().map(|port| fleet.balancer.requests_to(*port)).collect();
     until("every replica is asked", async || {
         fleet.ports.iter().zip(&before).all(|(port, before)| fleet.balancer.requests_to(*port) > *before)
