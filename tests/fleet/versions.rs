@@ -5,10 +5,13 @@
 
 use std::{io::Write, path::PathBuf};
 
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
     audit::audit,
+    common::client::{Client, problem},
+    load_client::id,
     machines::{Fleet, Plan},
     rolling::{Clients, until_asked},
     until,
@@ -39,6 +42,9 @@ async fn two_versions_work_side_by_side() {
         until_asked(&fleet).await;
         fleet.apis[1].become_version(version).await;
         fleet.workers[1].become_version(version).await;
+        if version.is_some() {
+            a_job_of_the_next_version_is_its_own(&fleet).await;
+        }
         for worker in &fleet.workers {
             let before = worker.logged("job ended");
             until("workers of both versions work", async || worker.logged("job ended") > before).await;
@@ -47,4 +53,24 @@ async fn two_versions_work_side_by_side() {
     let ordered = clients.end().await;
     audit(&fleet, &ordered).await;
     fleet.tell(test, ordered.len(), "on two versions side by side");
+}
+
+/// A spec that this version cannot read is rendered by the other one, and answered for by nobody else. An older version
+/// refuses it, and there is nothing to see.
+async fn a_job_of_the_next_version_is_its_own(fleet: &Fleet) {
+    let [here, there] = [0, 1].map(|api| Client::new(format!("http://127.0.0.1:{}", fleet.ports[api])));
+    let spec = json!({
+        "preset": "surreal", "objectives": [{ "kind": "l2", "layer": "block2" }],
+        "octaves": 1, "iterations": 1, "noise": { "width": 64, "height": 48 },
+    });
+    let answer = there.post_bytes("application/json", json!({ "spec": spec }).to_string()).await;
+    if answer.status() == 422 {
+        return;
+    }
+    assert_eq!(answer.status(), 202);
+    let job = answer.json::<Value>().await.unwrap();
+    let job = id(&job);
+    there.dream(&job).await;
+    let refusal = problem(here.get(&format!("/v1/jobs/{job}")).await, 503).await;
+    assert_eq!(refusal["type"], "urn:reverie:problem:newer-version");
 }
