@@ -4,7 +4,7 @@
 //! OpenMP's threads wait by spinning for milliseconds at the end of every operation. On a machine that does nothing
 //! else this saves a wake-up; where the processors are shared, with other processes or under a container's quota,
 //! the spinning thread takes the time that the other one needs to arrive: two renders at once on two cores took
-//! 16 seconds each after 30,000 turns, 5 after 1000 (docs/operations.md has more). The allocator gives freed memory
+//! 16 seconds each after 30,000 turns, 5 after 1000 (docs/operations/scale.md has more). The allocator gives freed memory
 //! back to the system after ten milliseconds, and a step of a dream takes longer than that: the next one's maps came
 //! with page faults. Of memory in large pieces it waits ten times as long, by which time a picture that was decoded and is of no
 //! more use has become the peak: after decoding 100 megapixels of 16 bits, 1.1 GB of it.

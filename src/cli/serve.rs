@@ -37,7 +37,7 @@ const LAST_TILES: Duration = Duration::from_secs(30);
 pub enum ServeError {
     /// It could not start.
     #[error(transparent)]
-    InputKind(#[from] StartError),
+    Start(#[from] StartError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} ({setting}): {source}")]
     Listen {

@@ -6,7 +6,7 @@
 //! again. All times are the server's, read by the statements themselves, so that machines whose clocks disagree agree
 //! on every lease and deadline; a clock that a test drives by hand is given to them as a value.
 //!
-//! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations.md` on PgBouncer.
+//! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations/scale.md` on PgBouncer.
 
 mod batch_inserter;
 mod claims;

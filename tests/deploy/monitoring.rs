@@ -151,7 +151,7 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_finds_what_it_asks_for()
         }
     }
 
-    let runbook = fs::read_to_string(shipped("../docs/operations.md")).unwrap();
+    let runbook = fs::read_to_string(shipped("../docs/operations/runbook.md")).unwrap();
     let alerts = prometheus.alerts().await;
     assert!(!alerts.is_empty());
     for alert in &alerts {
@@ -166,9 +166,9 @@ async fn every_query_of_the_dashboard_and_of_the_alerts_finds_what_it_asks_for()
         }
         assert!(
             runbook.contains(&format!("\n### {name}\n")),
-            "docs/operations.md does not tell about {name}"
+            "docs/operations/runbook.md does not tell about {name}"
         );
-        let link = format!("docs/operations.md#{}", name.to_lowercase());
+        let link = format!("docs/operations/runbook.md#{}", name.to_lowercase());
         assert_eq!(alert["annotations"]["runbook"], link);
     }
 

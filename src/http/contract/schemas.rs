@@ -97,7 +97,7 @@ pub struct SpecRequest {
     model: Option<String>,
     /// A named set of defaults; `deepdream-lapnorm` if absent.
     preset: Option<Preset>,
-    /// InputKind from noise of this size instead of an image.
+    /// Start from noise of this size instead of an image.
     noise: Option<NoiseRequest>,
     /// What to maximise; the model's default layer if absent.
     #[schema(min_items = 1, max_items = 16)]

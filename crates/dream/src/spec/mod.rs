@@ -154,7 +154,7 @@ pub struct DreamSpec {
     pub model: String,
     /// Where the defaults came from.
     pub preset: Preset,
-    /// InputKind from noise of this size instead of an image.
+    /// Start from noise of this size instead of an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<Noise>,
     /// What to maximise; at least one.
