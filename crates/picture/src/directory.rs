@@ -16,6 +16,8 @@ pub(super) struct Directory<'a> {
     bytes: &'a [u8],
     pub(super) big_endian: bool,
     entries: Vec<Entry>,
+    /// Where the entries begin that are left out.
+    ignored: Vec<usize>,
 }
 
 /// One tag.
@@ -50,7 +52,7 @@ impl<'a> Directory<'a> {
             b"MM" => true,
             _ => return None,
         };
-        let mut directory = Self { bytes, big_endian, entries: Vec::new() };
+        let mut directory = Self { bytes, big_endian, entries: Vec::new(), ignored: Vec::new() };
         let large = match directory.number_at(2, 2)? {
             42 => false,
             43 => true,
@@ -62,8 +64,10 @@ impl<'a> Directory<'a> {
         let entries = directory.number_at(start, counter)?.min(MAX_ENTRIES) as usize;
         for index in 0..entries {
             let at = start.checked_add(counter + index * stride)?;
-            let Some(entry) = directory.entry(at, pointer) else { continue };
-            directory.entries.push(entry);
+            match directory.entry(at, pointer) {
+                Some(entry) => directory.entries.push(entry),
+                None => directory.ignored.push(at),
+            }
         }
         Some(directory)
     }
@@ -100,6 +104,11 @@ impl<'a> Directory<'a> {
                 number(u64::from_le_bytes(bytes), u64::from_be_bytes(bytes))
             }
         })
+    }
+
+    /// Where the entries begin that are left out: they point outside the file, or are of a type that is not read here.
+    pub(super) fn ignored(&self) -> &[usize] {
+        &self.ignored
     }
 
     /// Bytes of the whole file.

@@ -56,6 +56,13 @@ fn chunks(bytes: &[u8]) -> Result<Chunks<'_>, PictureError> {
             b"IHDR" | b"PLTE" if !sound => {
                 return Err(PictureError::undecodable(NAME, "its header is damaged"));
             }
+            // The decoder takes its word for it.
+            b"PLTE" if chunks.indexed() && !(data.len().is_multiple_of(3) && data.len() <= 256 * 3) => {
+                return Err(PictureError::undecodable(
+                    NAME,
+                    "its palette has no whole number of colours up to 256",
+                ));
+            }
             b"IHDR" => chunks.header = chunks.header.or(Some(data)),
             b"IDAT" => chunks.pixels = true,
             b"tRNS" => chunks.transparency = true,
@@ -88,6 +95,11 @@ fn points(data: &[u8]) -> Option<[u32; 8]> {
 }
 
 impl Chunks<'_> {
+    /// Whether the pixels are numbers of colours in a palette.
+    fn indexed(&self) -> bool {
+        self.header.is_some_and(|header| header.get(9) == Some(&3))
+    }
+
     /// In the order of the specification: the most exact statement counts.
     fn colors(&self) -> Colors {
         if let Some(colors) = self.cicp.and_then(Colors::cicp) {

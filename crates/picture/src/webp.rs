@@ -9,7 +9,7 @@ use image::{DynamicImage, ImageDecoder, codecs::webp::WebPDecoder};
 
 use super::{
     Decoded, Outline, PictureError,
-    bytes::{array, le32},
+    bytes::{array, le16, le32},
     color::Colors,
     directory::exif_orientation,
 };
@@ -19,6 +19,9 @@ const NAME: &str = "WebP";
 /// Where the flags of an extended header stand, and those for ICC, EXIF and XMP.
 const FLAGS: usize = 20;
 const METADATA: u8 = 0x20 | 0x08 | 0x04;
+
+/// What stands before the chunks of an animation's frame.
+const FRAME_HEADER: usize = 16;
 
 /// The first chunk of a name.
 fn chunk<'a>(bytes: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
@@ -50,10 +53,38 @@ fn open(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, PictureError> {
     WebPDecoder::new(Cursor::new(bytes)).map_err(|error| PictureError::undecodable(NAME, error))
 }
 
+/// Whether a lossy frame is larger than the canvas: the decoder finds out too, once it has decoded it. `at` is where the
+/// chunks begin; the frames of an animation, which are found at the `top` alone, have chunks of their own.
+fn has_larger_frame(bytes: &[u8], mut at: usize, canvas: (u32, u32), top: bool) -> bool {
+    while let (Some(name), Some(length)) = (array::<4>(bytes, at), le32(bytes, at + 4)) {
+        let (start, length) = (at + 8, length as usize);
+        let Some(end) = start.checked_add(length).and_then(|end| end.checked_add(length % 2)) else { break };
+        let larger = match &name {
+            // After the frame tag and the start code: two sizes of 14 bits (RFC 6386, 9.1).
+            b"VP8 " => le16(bytes, start + 6).zip(le16(bytes, start + 8)).is_some_and(|(width, height)| {
+                u32::from(width & 0x3fff) > canvas.0 || u32::from(height & 0x3fff) > canvas.1
+            }),
+            b"ANMF" if top => {
+                let frame = bytes.get(start..end.min(bytes.len())).unwrap_or_default();
+                has_larger_frame(frame, FRAME_HEADER, canvas, false)
+            }
+            _ => false,
+        };
+        if larger {
+            return true;
+        }
+        at = end;
+    }
+    false
+}
+
 /// Size, orientation and what decoding takes.
 pub(super) fn outline(bytes: &[u8]) -> Result<Outline, PictureError> {
     let plain = plain(bytes);
     let (width, height) = open(&plain)?.dimensions();
+    if has_larger_frame(bytes, 12, (width, height), true) {
+        return Err(PictureError::undecodable(NAME, "its frame is larger than its canvas"));
+    }
     let orientation = chunk(bytes, b"EXIF").and_then(exif_orientation);
     // The picture, and the planes or the transformed picture that it is made of.
     Ok(Outline { width, height, orientation, bytes_per_pixel: 8, settled: false })

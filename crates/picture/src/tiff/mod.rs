@@ -87,9 +87,15 @@ fn unpack(
     Ok(samples)
 }
 
-/// The file with its samples declared grey, and the bits of its bytes in the usual order.
+/// The file with its samples declared grey, the bits of its bytes in the usual order, and without the entries that are not
+/// read here: the decoder would allocate what they claim before it looks for it, up to 256 MB.
 fn told_grey(bytes: &[u8], directory: &Directory<'_>) -> Result<Vec<u8>, PictureError> {
     let mut file = bytes.to_vec();
+    for &entry in directory.ignored() {
+        if let Some(tag) = file.get_mut(entry..entry + 2) {
+            tag.fill(0);
+        }
+    }
     let mut write = |tag: u16, value: u16| {
         let Some(entry) = directory.find(tag) else { return };
         let little = [value.to_le_bytes(), [0; 2]].concat();
