@@ -15,7 +15,7 @@ fn builds_without_heif_have_nothing_to_test() {
 mod on {
     use std::{fs, path::PathBuf};
 
-    use reverie::picture::{self, Look, Picture, PictureError, Samples};
+    use reverie_picture::{self as picture, Look, Picture, PictureError, Samples};
 
     /// As the server's default.
     const MAX_PIXELS: u64 = 16_000_000;
