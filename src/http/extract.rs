@@ -68,7 +68,11 @@ const MAX_NUMBER: usize = 64;
 ///
 /// # Errors
 /// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`SubmitRequest`].
-pub async fn read_submit_request(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<SubmitRequest, ApiError> {
+pub async fn read_submit_request(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &BodyLimits,
+) -> Result<SubmitRequest, ApiError> {
     let mut body = MeteredBody::new(body, limits.body);
     body.share = Some(limits.uploads.share(limits.client));
     let outcome = read(headers, &mut body, limits).await;
