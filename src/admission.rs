@@ -83,9 +83,9 @@ pub struct Prediction {
 /// Size of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Size {
-    /// In pixels.
+    /// Width in pixels.
     width: u32,
-    /// In pixels.
+    /// Height in pixels.
     height: u32,
 }
 
