@@ -4,8 +4,8 @@
 //! http ──► jobs, objects ◄── worker ──► reverie_engine      (all of them use the spec of reverie_dream)
 //! ```
 //!
-//! Imports point one way: of these modules only [`app`] and [`cli`], which assemble the server, import [`http`].
-//! Only the crates below know libtorch.
+//! Imports point one way: of these modules only [`app`] and [`cli`], which assemble the server, import
+//! [`http`]. Only the crates below know libtorch.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod admission;

@@ -1,7 +1,7 @@
 //! The contract of a job store: one list of cases that runs on every store.
 //!
-//! Tests drive the time by hand and never sleep. If a new store fails a case, the store is wrong; a change of the
-//! queue's behaviour starts here.
+//! Tests drive the time by hand and never sleep. If a new store fails a case, the store is wrong; a change of
+//! the queue's behaviour starts here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 #[path = "../common/catalogue.rs"]

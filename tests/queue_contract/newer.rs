@@ -1,4 +1,5 @@
-//! Rows that a newer version wrote while this version runs beside it: during a rolling upgrade, and after a rollback.
+//! Rows that a newer version wrote while this version runs beside it: during a rolling upgrade, and after a
+//! rollback.
 
 use super::*;
 
