@@ -1,5 +1,5 @@
-//! Will this job fit? What a dream takes is predicted before it is accepted, from its octaves, its tiles and the
-//! layers of its network, so that a client hears at once what would otherwise fail, or block everyone, later.
+//! Admission: predicts the cost of a dream before it is accepted, from its octaves, its tiles and the layers
+//! of its network. So a client learns at once what would otherwise fail, or block everyone, later.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,26 +12,26 @@ use reverie_dream::{
 };
 use reverie_fields::FieldError;
 
-/// Share of the memory that one job may take where the configuration does not say: the rest is for the models,
-/// for uploads that are being checked, and for everything else.
+/// Share of the memory that jobs may take without a configured limit: the rest is for the models, for uploads
+/// that are being checked, and for everything else.
 const SHARE: f64 = 0.6;
 
 const MEGABYTE: u64 = 1_000_000;
 
-/// What one job may take.
+/// The limits of one job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Admission {
-    /// Seconds from claim to end; infinite for no limit.
+    /// Seconds from claim to end; infinity means no limit.
     max_seconds: f64,
-    /// Bytes.
+    /// Memory in bytes.
     max_memory: u64,
     /// Pixels of the largest octave.
     max_pixels: u64,
 }
 
 impl Admission {
-    /// As configured; where the memory is not, a share of what the machine or its cgroup has, for each of so many
-    /// workers.
+    /// The configured limits. Without a memory limit: 60 % of the memory of the machine or its cgroup,
+    /// divided by the workers.
     pub fn new(limits: &LimitsConfig, workers: usize) -> Self {
         let max_seconds = limits.max_job_seconds.map_or(f64::INFINITY, |limit| limit.as_secs_f64());
         let max_memory = match limits.max_job_memory_mb {
@@ -41,12 +41,12 @@ impl Admission {
         Self { max_seconds, max_memory, max_pixels: limits.max_pixels }
     }
 
-    /// Bytes of memory that one job may take.
+    /// Memory limit of one job in bytes.
     pub fn memory(&self) -> u64 {
         self.max_memory
     }
 
-    /// The same with another memory.
+    /// The same limits with another memory limit.
     pub fn with_memory(self, max_memory: u64) -> Self {
         Self { max_memory, ..self }
     }
@@ -56,36 +56,36 @@ impl Admission {
     }
 }
 
-/// Memory of the machine in bytes, or of the cgroup where that has less.
+/// Memory of the machine in bytes, or of the cgroup if that is less.
 pub fn memory_here() -> u64 {
-    // Where the system does not tell, there is nothing to go by.
+    // If the system does not report its memory, there is no limit to derive.
     let Ok(mut system) = sysinfo::System::new() else { return u64::MAX };
     system.refresh_memory();
     let cgroup = system.cgroup_limits().map(|limits| limits.total_memory).filter(|memory| *memory > 0);
     cgroup.into_iter().chain([system.total_memory()]).min().filter(|memory| *memory > 0).unwrap_or(u64::MAX)
 }
 
-/// What a job that was refused would take, and what may be taken.
+/// Predicted cost of a refused job, and the limits.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Prediction {
-    /// Seconds of work.
+    /// Predicted seconds.
     seconds: f64,
-    /// Seconds allowed; `null` for any number.
+    /// Limit in seconds; `null` for no limit.
     max_seconds: Option<f64>,
-    /// Megabytes of memory.
+    /// Predicted memory in megabytes.
     memory_mb: u64,
-    /// Megabytes allowed.
+    /// Memory limit in megabytes.
     max_memory_mb: u64,
-    /// The largest picture of the same shape that fits this spec; `null` where none does.
+    /// The largest image of the same shape that fits this spec; `null` if none does.
     largest: Option<Size>,
 }
 
-/// Size of a picture.
+/// Size of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Size {
-    /// In pixels.
+    /// Width in pixels.
     width: u32,
-    /// In pixels.
+    /// Height in pixels.
     height: u32,
 }
 
@@ -111,18 +111,19 @@ impl std::fmt::Display for Prediction {
     }
 }
 
-/// Why a dream is not accepted.
+/// Why a dream is refused.
 #[derive(Debug)]
 pub enum Refusal {
-    /// It would fail: the mistake, with its pointer in the request.
+    /// It would fail: the error, with its pointer in the request.
     Invalid(FieldError),
     /// It would take more than one job may.
     TooMuchWork(Box<Prediction>),
 }
 
 impl Admission {
-    /// Predicts what `spec` makes of a picture of `size` (height, width), and whether that may be. One plan takes a
-    /// fraction of a millisecond, the search for the largest size that fits some dozens of them: not for an async thread.
+    /// Predicts the cost of `spec` for an image of `size` (height, width), and checks it. One plan takes a
+    /// fraction of a millisecond, but the search for the largest fitting size takes some dozens of plans: do
+    /// not call this on an async thread.
     ///
     /// # Errors
     /// See [`Refusal`].
@@ -154,7 +155,7 @@ fn forecast(throughput: &Throughput, spec: &DreamSpec, plan: &Plan) -> Forecast 
     }
 }
 
-/// What is too much about a forecast, and what would fit.
+/// The prediction of a refused job, with the largest size that would fit.
 fn refuse(
     admission: &Admission,
     throughput: &Throughput,
@@ -166,7 +167,7 @@ fn refuse(
     let fits = |plan: &Plan| admission.allows(&forecast(throughput, spec, plan));
     let largest = Plan::largest(spec, &model.network, size, admission.max_pixels, fits);
     Prediction {
-        // Tenths are as fine as a prediction deserves.
+        // A prediction is no more precise than tenths.
         seconds: (refused.seconds * 10.0).round() / 10.0,
         max_seconds: Some(admission.max_seconds).filter(|limit| limit.is_finite()),
         memory_mb: refused.memory.div_ceil(MEGABYTE),
@@ -175,14 +176,14 @@ fn refuse(
     }
 }
 
-/// Whether the finished dream can be written in the format that was asked for.
+/// Checks that the requested format can hold the finished dream.
 fn check_format(spec: &DreamSpec, plan: &Plan) -> Result<(), Refusal> {
     let &(height, width) = plan.octaves.last().unwrap_or(&(0, 0));
     let written = spec.encoding().check_size(width.unsigned_abs(), height.unsigned_abs());
     written.map_err(|error| Refusal::Invalid(FieldError::new("/spec/format", error.to_string())))
 }
 
-/// What would fail later is a mistake in the request now.
+/// Converts a later failure into an error of the request now.
 fn impossible(spec: &DreamSpec, (height, width): (u32, u32), error: PlanError) -> FieldError {
     let start = if spec.noise.is_some() { "/spec/noise" } else { "/image" };
     let begins_beyond = |limit| u64::from(width) * u64::from(height) > limit;

@@ -1,4 +1,4 @@
-//! A server put together: storage, queue, models, renderer, workers and routes.
+//! Assembles a server: storage, queue, models, renderer, workers and routes.
 
 mod store;
 
@@ -23,59 +23,59 @@ use reverie_models::{self as models, ModelError};
 
 pub use store::migrate;
 
-/// A sick worker looks after this time whether it is well again, and then ever more seldom.
-const FIRST_REST: Duration = Duration::from_secs(1);
+/// Delay before a sick worker's first probe; later delays are longer.
+const FIRST_PROBE_DELAY: Duration = Duration::from_secs(1);
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The storage folder cannot be used.
+    /// The storage folder is unusable.
     #[error("the storage folder {path} cannot be used: {source}")]
     Storage {
         /// The folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another server is using the storage folder.
+    /// Another server uses the storage folder.
     #[error("the storage folder {0} is in use by another server; give each its own (storage.dir)")]
     InUse(PathBuf),
-    /// The blob store cannot be used.
+    /// The blob store is unusable.
     #[error(transparent)]
     Objects(#[from] ObjectError),
-    /// The job store cannot be used.
+    /// The job store is unusable.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The job store could not be reached for too long.
+    /// The job store was unreachable for too long.
     #[error("{source}; gave up after {seconds} seconds (storage.connect_timeout_seconds)")]
     NoDatabase {
-        /// As configured.
+        /// Configured time limit.
         seconds: u64,
-        /// The last failure.
+        /// The last error.
         source: QueueError,
     },
     /// A model cannot be loaded.
     #[error(transparent)]
     Models(#[from] ModelError),
-    /// There are no models, so there is nothing to dream with.
+    /// There are no models.
     #[error("there are no models in {0}; name their folder in models.dir")]
     NoModels(PathBuf),
-    /// The renderer cannot be started.
+    /// The renderer cannot start.
     #[error("the renderer cannot be started: {0}")]
     Renderer(#[from] RenderError),
-    /// The device does not render a small dream.
+    /// The device cannot render a small dream.
     #[error("the device cannot be used: {0} (worker.device)")]
     Sick(#[from] Sick),
-    /// Start-up work was cut off.
-    #[error("start-up was cut off: {0}")]
+    /// A startup task was aborted.
+    #[error("the startup was aborted: {0}")]
     CutOff(#[from] tokio::task::JoinError),
 }
 
 /// A server without its socket.
 pub struct App {
-    /// What handlers see.
+    /// The state of the handlers.
     pub state: AppState,
-    /// Removes what is past its time; it does so by itself once a minute.
+    /// Deletes what is past its retention time; runs by itself once a minute.
     pub retention: Retention,
     workers: Workers,
     sick: CancellationToken,
@@ -96,7 +96,7 @@ impl App {
             device: config.worker.device.clone(),
             threads: config.worker.threads,
             kernels: config.worker.kernels,
-            // One besides the render at work: a job that was given up may still be winding down.
+            // One besides the running render: a canceled job may still be winding down.
             queue: 1,
             max_pixels: config.limits.max_pixels,
             profile: false,
@@ -110,7 +110,7 @@ impl App {
         Self::assemble(config, Arc::new(catalogue), renderers, Clock::system()).await
     }
 
-    /// Starts everything around models and renderers that are there already; one worker per renderer.
+    /// Starts everything around existing models and renderers; one worker per renderer.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -133,7 +133,7 @@ impl App {
         }
         let admission = Admission::new(&config.limits, renderers.len());
         let metrics = Arc::new(Metrics::new(clock.now()));
-        // From here on what the store goes by, which may be another machine's.
+        // From here on the store's clock, which may be another machine's.
         let clock = queue.clock().clone();
         let retention = Retention::new(Arc::clone(&queue), objects.clone(), config.retention, clock.clone());
         let cluster = Arc::new(ClusterState::default());
@@ -149,7 +149,7 @@ impl App {
             cluster: Arc::clone(&cluster),
             probe,
             sick: CancellationToken::new(),
-            first_rest: FIRST_REST,
+            first_rest: FIRST_PROBE_DELAY,
         };
         let workers = Workers::start(&context, renderers);
         let uploads = Uploads::new(
@@ -176,18 +176,18 @@ impl App {
         Ok(Self { state, retention, workers, sick: context.sick, _lock: lock })
     }
 
-    /// The routes, to be served on any listener.
+    /// The routes, for any listener.
     pub fn router(&self) -> Router {
         http::router(self.state.clone())
     }
 
-    /// Ends once a worker is sick for good: whoever runs the server should start it anew.
+    /// Completes once a worker stays sick: the process should then be restarted.
     pub fn sick(&self) -> impl Future<Output = ()> + use<> {
         self.sick.clone().cancelled_owned()
     }
 
-    /// Stops the work: new jobs are refused, jobs under way have until `grace` is over, and what is not
-    /// finished then goes back into the queue. The API goes on answering.
+    /// Stops the workers: new jobs are refused, running jobs have until `grace` ends, and unfinished ones
+    /// return to the queue. The API continues to answer.
     pub async fn stop(&mut self, grace: impl Future<Output = ()>) {
         self.state.draining.cancel();
         self.workers.stop(grace).await;

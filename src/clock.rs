@@ -1,8 +1,8 @@
 //! The one source of time for everything that is stored or compared across processes.
 //!
-//! Leases, retries and timestamps read this clock instead of the system's, so that a test can drive them
-//! through minutes in no time. Durations inside one process (how long a render took) use [`std::time::Instant`]
-//! and tokio's timers as usual.
+//! Leases, retries and timestamps use this clock instead of the system's, so a test can drive them through
+//! minutes in no time. Durations inside one process (how long a render took) use [`std::time::Instant`] and
+//! tokio's timers as usual.
 
 use std::{
     fmt,
@@ -31,7 +31,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Seconds from `earlier` to this moment; 0 where the clock was set back in between.
+    /// Seconds from `earlier` to this time; 0 if the clock was set back in between.
     pub fn seconds_since(self, earlier: Self) -> f64 {
         self.0.saturating_sub(earlier.0).max(0) as f64 / 1000.0
     }
@@ -57,7 +57,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match DateTime::from_timestamp_millis(self.0) {
             Some(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true)),
-            // Beyond the years that RFC 3339 can write; only a damaged row holds such a value.
+            // Beyond the years of RFC 3339; only a damaged row contains such a value.
             None => write!(f, "@{}ms", self.0),
         }
     }
@@ -69,7 +69,7 @@ impl Serialize for Timestamp {
     }
 }
 
-/// Tells the time. Clones tell the same time.
+/// A clock. Clones show the same time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -77,9 +77,9 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
-    /// Milliseconds since 1970, moved by hand.
+    /// Milliseconds since 1970, advanced by hand.
     Driven(Arc<AtomicI64>),
-    /// Another machine's clock: what it showed when this process's time began to be counted.
+    /// Another machine's clock: the time it showed at `began` of this process.
     Remote { began: Instant, then: Arc<AtomicI64> },
 }
 
@@ -94,13 +94,13 @@ impl Clock {
         Self(Source::Driven(Arc::new(AtomicI64::new(start.0))))
     }
 
-    /// Another machine's clock, which shows `now`. Between two looks at it ([`Clock::set`]) it is reckoned from the
-    /// time that passes here, so this machine's own clock may be as wrong as it likes.
+    /// Another machine's clock, which shows `now`. Between two readings ([`Clock::set`]) it advances with
+    /// this machine's monotonic time, so an error in this machine's clock does not matter.
     pub fn remote(now: Timestamp) -> Self {
         Self(Source::Remote { began: Instant::now(), then: Arc::new(AtomicI64::new(now.0)) })
     }
 
-    /// This moment.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => system_now(),
@@ -109,19 +109,19 @@ impl Clock {
         }
     }
 
-    /// What a clock shows that is driven by hand; nothing for others.
+    /// The time of a clock driven by hand; `None` for others.
     pub fn by_hand(&self) -> Option<Timestamp> {
         matches!(self.0, Source::Driven(_)).then(|| self.now())
     }
 
-    /// Notes what a remote clock shows; others are left alone.
+    /// Sets the reading of a remote clock; ignored by others.
     pub fn set(&self, now: Timestamp) {
         if let Source::Remote { began, then } = &self.0 {
             then.store((now - began.elapsed()).0, Ordering::SeqCst);
         }
     }
 
-    /// Moves a driven clock forward; others are left alone.
+    /// Advances a driven clock; ignored by others.
     pub fn advance(&self, by: Duration) {
         if let Source::Driven(now) = &self.0 {
             now.fetch_add(millis(by), Ordering::SeqCst);

@@ -1,7 +1,7 @@
-//! Configuration: a TOML file, environment variables `REVERIE__SECTION__KEY` over it, defaults below both.
+//! Configuration: defaults, then a TOML file, then environment variables `REVERIE__SECTION__KEY`.
 //!
-//! Everything is checked before anything is started, and every mistake is reported at once under its name,
-//! so that a wrong file is mended in one go. `deploy/reverie.toml` shows every setting with its default.
+//! Everything is checked before anything starts, and all errors are reported at once by name, so a wrong file
+//! can be fixed in one go. `deploy/reverie.toml` shows every setting with its default.
 
 mod database_url;
 mod operating;
@@ -49,24 +49,24 @@ pub struct Config {
     pub log: LogConfig,
     /// `[telemetry]`
     pub telemetry: TelemetryConfig,
-    /// What is to be logged about the configuration itself: settings under a name of before.
+    /// Warnings about the configuration to log: settings under an old name.
     pub warnings: Vec<String>,
 }
 
-/// Where jobs and pictures are kept.
+/// Where jobs and pictures are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageConfig {
-    /// A folder for pictures, and for jobs where no other database has them.
+    /// Folder for pictures, and for jobs if no other database has them.
     pub dir: PathBuf,
-    /// Where jobs are.
+    /// Where jobs are stored.
     pub database: Database,
-    /// Connections that this process makes to a database server, at most, besides two for itself.
+    /// Maximum connections of this process to a database server, besides two for itself.
     pub connections: u32,
-    /// How long a start waits for a database server that cannot be reached.
+    /// How long a start waits for an unreachable database server.
     pub connect_timeout: Duration,
-    /// Where pictures are kept.
+    /// Where pictures are stored.
     pub objects: Place,
-    /// Whether clients are sent to the store to fetch their results.
+    /// Whether to redirect clients to the store for their results.
     pub redirect_results: bool,
 }
 
@@ -77,67 +77,67 @@ pub struct ModelsConfig {
     pub dir: PathBuf,
 }
 
-/// The queue's limits.
+/// Limits of the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// Jobs that may wait.
+    /// Maximum number of queued jobs.
     pub capacity: u32,
-    /// How long a worker may stay silent before its job is given to another.
+    /// How long a worker may go without a heartbeat before its job goes to another worker.
     pub lease: Duration,
-    /// Attempts per job, the first included.
+    /// Attempts per job, including the first.
     pub max_attempts: u32,
 }
 
-/// The renderer and its worker.
+/// The renderer and its workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerConfig {
-    /// Jobs that this process works on at the same time; none for a process that only answers clients.
+    /// Number of workers of this process; 0 for a process that only serves the API.
     pub count: usize,
     /// `auto`, `cpu` or `cuda:N`.
     pub device: String,
     /// CPU threads per render; 0 means one per core.
     pub threads: usize,
-    /// Which code computes.
+    /// Which implementation of the operations to use.
     pub kernels: Kernels,
-    /// Whether the jobs at work share passes of the network.
+    /// Whether concurrent jobs share passes of the network.
     pub dynamic_batching: bool,
-    /// How long a job at work may go on when the server is told to stop.
+    /// How long a running job may continue when the server stops.
     pub shutdown_grace: Duration,
 }
 
-/// What a request may contain.
+/// Limits of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitsConfig {
-    /// Largest request body in bytes.
+    /// Maximum request body in bytes.
     pub max_body_bytes: usize,
-    /// Most bytes of JSON in a request, the data URIs of its pictures not counted.
+    /// Maximum JSON in a request in bytes, not counting the data URIs of its images.
     pub max_json_bytes: usize,
-    /// Megabytes of request bodies that may be in memory at the same time.
+    /// Megabytes of request bodies in memory at the same time.
     pub max_uploads_mb: usize,
-    /// Largest input image in pixels, and largest octave.
+    /// Maximum pixels of an input image, and of the largest octave.
     pub max_pixels: u64,
-    /// Seconds that one job may be predicted to take; none for any number.
+    /// Maximum predicted seconds of one job; `None` for no limit.
     pub max_job_seconds: Option<Duration>,
-    /// Megabytes of memory that one job may be predicted to take; none for a share of what there is.
+    /// Maximum predicted memory of one job in megabytes; `None` for a share of the machine's.
     pub max_job_memory_mb: Option<u64>,
-    /// Megabytes of memory for decoding uploads; 0 for a quarter of what there is.
+    /// Megabytes of memory for decoding uploads; 0 for a quarter of the machine's.
     pub max_decode_mb: u64,
 }
 
-/// What is logged, and how.
+/// Logging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// Lines for people or for programs.
+    /// Text or JSON lines.
     pub format: LogFormat,
-    /// Which events, in the syntax of `tracing_subscriber::EnvFilter`.
+    /// Which events to log, in the syntax of `tracing_subscriber::EnvFilter`.
     pub filter: String,
 }
 
-/// Shape of a log line.
+/// Format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
     /// One JSON object per line.
@@ -190,12 +190,12 @@ impl Default for LogConfig {
     }
 }
 
-/// Why there is no configuration.
+/// Why the configuration cannot be used.
 #[derive(Debug)]
 pub enum ConfigError {
-    /// The file cannot be read, or is no TOML.
+    /// The file cannot be read, or is not TOML.
     Read(config::ConfigError),
-    /// Settings are wrong: all of them are listed.
+    /// Invalid settings: all of them are listed.
     Invalid(Vec<FieldError>),
 }
 
@@ -204,7 +204,7 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Read(error) => write!(f, "the configuration cannot be read: {error}"),
             Self::Invalid(errors) => {
-                f.write_str("the configuration is wrong:")?;
+                f.write_str("the configuration is invalid:")?;
                 for FieldError { pointer, detail } in errors {
                     let name = pointer.trim_start_matches('/').replace('/', ".");
                     write!(f, "\n  {name}: {detail}")?;
@@ -225,7 +225,7 @@ impl std::error::Error for ConfigError {
 }
 
 impl Config {
-    /// Reads the file, if one is named, and this process's environment.
+    /// Reads the file, if given, and this process's environment.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -233,7 +233,7 @@ impl Config {
         Self::read(file, None)
     }
 
-    /// Like [`Config::load`], with `environment` in place of the process's own where given.
+    /// Like [`Config::load`], with `environment` instead of the process's own if given.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -304,7 +304,7 @@ fn kernels(fields: &mut Fields) -> Option<Kernels> {
     }
 }
 
-/// Reads one section; what is wrong with it is noted in `root`.
+/// Reads one section; records its errors in `root`.
 fn section<T: Default>(root: &mut Fields, name: &'static str, read: impl FnOnce(&mut Fields, T) -> T) -> T {
     let Some(value) = root.raw(name) else {
         return T::default();
@@ -331,7 +331,7 @@ fn folder(fields: &mut Fields, default: PathBuf) -> PathBuf {
     dir
 }
 
-/// A text setting. A number or boolean is meant as text here: the environment cannot tell them apart.
+/// A text setting. A number or boolean counts as text: the environment cannot tell them apart.
 fn text(fields: &mut Fields, name: &'static str) -> Option<String> {
     match fields.raw(name)? {
         Value::String(text) => Some(text),

@@ -1,11 +1,11 @@
 //! Reverie renders DeepDreams as a service.
 //!
 //! ```text
-//! http ──► jobs, objects ◄── worker ──► render ──► graph ◄── import ◄── models
-//!                                          └──► picture      (spec is read by all)
+//! http ──► jobs, objects ◄── worker ──► reverie_engine      (all of them use the spec of reverie_dream)
 //! ```
 //!
-//! Imports point one way: nothing imports [`http`], and only [`render`] knows libtorch.
+//! Imports point one way: of these modules only [`app`] and [`cli`], which assemble the server, import
+//! [`http`]. Only the crates below know libtorch.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod admission;
@@ -22,9 +22,10 @@ pub mod recent;
 pub mod telemetry;
 pub mod worker;
 
-/// Also what libtorch allocates with. The C library's allocator hands every map back to the system when it is freed, and
-/// the next step's maps come with page faults: 15 % of a dream's time. Here rather than in the program, so that tests
-/// and benchmarks have it too. Not where inputs are searched for: AddressSanitizer has an allocator of its own.
+/// The allocator of the whole process, including libtorch. The C library's allocator returns every mapping to
+/// the system when it is freed, and mapping again in the next step costs page faults: 15 % of a dream's time.
+/// It stands here rather than in the program so that tests and benchmarks use it too. Not for fuzzing:
+/// AddressSanitizer has its own allocator.
 #[cfg(all(target_os = "linux", not(fuzzing)))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

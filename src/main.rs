@@ -1,4 +1,4 @@
-//! The `reverie` program: reads the command line and runs it.
+//! The `reverie` program: parses the command line and runs it.
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
 //! Blobs: input images and finished dreams, in folders on a disk or in a bucket of an S3-compatible store.
 //!
-//! An [`ObjectKey`] is the only way to name one, so that no path is ever put together from what a client
-//! sent. The local store stages every blob beside its place and renames it when it is whole; with its
-//! `fsync` option the file and its folder are on the disk before `put` returns, which a job's row relies on:
-//! an accepted job whose input is lost would be a broken promise, while a blob without a row only takes space.
+//! An [`ObjectKey`] is the only way to name a blob, so no path is ever built from client input. The local
+//! store writes every blob to a temporary file beside its place and renames it when complete. With the
+//! `fsync` option the file and its folder are on the disk before `put` returns. A job's row relies on that:
+//! an accepted job without its input would be a broken promise, while a blob without a row only takes space.
 //! A bucket makes the same promises by itself.
 
 mod error;
@@ -33,13 +33,13 @@ use crate::{
 };
 use s3::S3;
 
-/// The folders that keys live in.
+/// The folders of the keys.
 const FOLDERS: [&str; 5] = ["inputs", "masks", "results", "checkpoints", "previews"];
 
-/// What is stored and deleted to see whether the store takes blobs.
+/// The blob that a check of the store writes and deletes.
 const PROBE: &str = "probe";
 
-/// A blob on its way out.
+/// A blob that is being read.
 pub struct Object {
     /// Length in bytes.
     pub size: u64,
@@ -54,19 +54,19 @@ pub struct Objects {
     kind: Arc<Kind>,
 }
 
-/// What stands behind it.
+/// The kind of store.
 #[derive(Debug)]
 enum Kind {
-    /// Folders below this one, and whether something could be written there lately.
+    /// Folders below this one, and whether a write there succeeded recently.
     Disk(Folder, Recent),
     Bucket(Box<S3>),
 }
 
 impl Objects {
-    /// The store that is configured; credentials for a bucket come from the environment.
+    /// Opens the configured store; credentials for a bucket come from the environment.
     ///
     /// # Errors
-    /// When it cannot be used; a bucket that does not answer is waited for.
+    /// If it is unusable. For a bucket that does not answer, it waits.
     pub async fn configured(config: &Config) -> Result<Self, ObjectError> {
         match &config.storage.objects {
             Place::Disk => Self::local(&config.storage.dir),
@@ -76,10 +76,10 @@ impl Objects {
         }
     }
 
-    /// A store in a bucket, below `prefix`; `base` brings the credentials.
+    /// Opens a bucket below `prefix`; `base` provides the credentials.
     ///
     /// # Errors
-    /// When the bucket cannot be used, or does not answer within `config.start`.
+    /// If the bucket is unusable, or does not answer within `config.start`.
     pub async fn bucket(
         bucket: &str,
         prefix: &str,
@@ -91,11 +91,11 @@ impl Objects {
         Ok(Self { store, kind: Arc::new(Kind::Bucket(Box::new(s3))) })
     }
 
-    /// A store in folders below `root`, which is created where needed. What an earlier process left
-    /// half-written is removed, so no other process may be using the folder.
+    /// Opens a store in folders below `root`, and creates them if needed. Deletes half-written files of an
+    /// earlier process, so no other process may use the folder.
     ///
     /// # Errors
-    /// When the folders cannot be created or read.
+    /// If the folders cannot be created or read.
     pub fn local(root: &Path) -> Result<Self, ObjectError> {
         for folder in FOLDERS {
             let path = root.join(folder);
@@ -107,9 +107,9 @@ impl Objects {
         Ok(Self { store: Arc::new(store), kind: Arc::new(kind) })
     }
 
-    /// Whether the store can be used: a small blob is stored and deleted. The answer may be some seconds old, since a
-    /// probe that anyone may send should not keep the store busy. Whether a disk's folders are there, as they are not
-    /// where it was unmounted, is looked at every time.
+    /// Checks that the store is usable: stores and deletes a small blob. The result may be some seconds old,
+    /// so that probes, which any client may send, do not load the store. Only the existence of a disk's
+    /// folders, which are missing after an unmount, is checked every time.
     ///
     /// # Errors
     /// [`ObjectError::Away`] with what is missing.
@@ -117,10 +117,10 @@ impl Objects {
         self.look(false).await
     }
 
-    /// As [`Objects::check`], but the answer is never an old one: for whoever has just met a failure.
+    /// Like [`Objects::check`], but never with an old result: for use after a failure.
     ///
     /// # Errors
-    /// As [`Objects::check`].
+    /// Like [`Objects::check`].
     pub async fn check_now(&self) -> Result<(), ObjectError> {
         self.look(true).await
     }
@@ -141,7 +141,7 @@ impl Objects {
         written.map_err(|reason| ObjectError::Away { place: folder.name(), reason })
     }
 
-    /// Whether there is room for a blob of so many bytes: one is stored and deleted.
+    /// Checks for room: stores and deletes a blob of `bytes` bytes.
     ///
     /// # Errors
     /// [`ObjectError::Probe`] with the store's reason.
@@ -161,11 +161,10 @@ impl Objects {
         }
     }
 
-    /// Stores a blob, replacing one of the same name. It is durable, and visible as a whole, when this
-    /// returns.
+    /// Stores a blob, replacing one of the same key. When this returns, it is durable and completely visible.
     ///
     /// # Errors
-    /// When the store fails or is away; nothing is visible then.
+    /// If the store fails or is unavailable; then nothing is visible.
     pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), ObjectError> {
         let stored = match &*self.kind {
             Kind::Disk(folder, _) => {
@@ -177,7 +176,7 @@ impl Objects {
         stored.map_err(|source| ObjectError::of(key, source))
     }
 
-    /// Opens a blob for reading piece by piece.
+    /// Opens a blob for reading in pieces.
     ///
     /// # Errors
     /// [`ObjectError::NotFound`], or when the store fails.
@@ -224,12 +223,12 @@ impl Objects {
         found.map(|meta| meta.size).map_err(|source| ObjectError::of(key, source))
     }
 
-    /// An address under which anyone who knows it can fetch a blob from the store itself, for `time`; none where
-    /// the store cannot do that. `answer` are parameters of S3 that choose headers of the answer. Whether the blob
-    /// is there is not looked at.
+    /// A URL from which anyone who knows it can fetch a blob from the store directly, for `time`; `None` if
+    /// the store does not support that. `answer` are S3 parameters that set response headers. Does not check
+    /// that the blob exists.
     ///
     /// # Errors
-    /// When there are no credentials to sign with.
+    /// If there are no credentials to sign with.
     pub async fn signed_address(
         &self,
         key: ObjectKey,
@@ -241,10 +240,10 @@ impl Objects {
         signed.map(Some).map_err(|source| ObjectError::of(key, source))
     }
 
-    /// Blobs that were stored before `before`, as they are found.
+    /// Lists blobs stored before `before`, as they are found.
     ///
     /// # Errors
-    /// When the store fails; nothing more comes then.
+    /// If the store fails; the stream then ends.
     pub fn older_than(&self, before: Timestamp) -> BoxStream<'static, Result<ObjectKey, ObjectError>> {
         let store = Arc::clone(&self.store);
         let all = stream::iter(FOLDERS).flat_map(move |folder| store.list(Some(&folder.into())));
@@ -260,7 +259,7 @@ impl Objects {
         old.boxed()
     }
 
-    /// Deletes a blob; one that is not there is no mistake.
+    /// Deletes a blob; a missing one is not an error.
     ///
     /// # Errors
     /// When the store fails.
@@ -274,7 +273,7 @@ impl Objects {
         }
     }
 
-    /// Why a blob could not be had. One that is not found is missing only where the store itself is there.
+    /// The reason for a failed read. A blob counts as missing only if the store itself is there.
     async fn failed(&self, key: ObjectKey, source: object_store::Error) -> ObjectError {
         match (ObjectError::of(key, source), &*self.kind) {
             (ObjectError::NotFound(key), Kind::Disk(folder, _)) => {
@@ -284,10 +283,10 @@ impl Objects {
         }
     }
 
-    /// Deletes many blobs, with few requests where the store allows that. Those that are not there are no mistake.
+    /// Deletes many blobs, with few requests if the store allows that. Missing blobs are not an error.
     ///
     /// # Errors
-    /// When the store fails; some may be deleted then.
+    /// If the store fails; some blobs may be deleted.
     pub async fn delete_all(&self, keys: Vec<ObjectKey>) -> Result<(), ObjectError> {
         let paths = stream::iter(keys).map(|key| Ok(key.path())).boxed();
         let mut deleted = self.store.delete_stream(paths);
@@ -301,7 +300,7 @@ impl Objects {
     }
 }
 
-/// Removes what a killed process was writing: the local store stages a blob as `<name>#<number>`.
+/// Deletes the temporary files of a killed process: the local store names them `<name>#<number>`.
 fn remove_staged(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -1,9 +1,9 @@
-//! Pictures and what is known of them are for the server alone: folders are 0700 and files 0600, whatever the mask that
-//! it was started with.
+//! File permissions: only the server may read pictures and job data. Folders are 0700 and files 0600,
+//! whatever umask the server starts with.
 //!
-//! New files get their mode from the process's mask, which is the only way to reach those that libraries make, such as
-//! SQLite's log. What an earlier version made is tightened at the start, where it belongs to the same user; a folder that
-//! belongs to somebody else, such as a mount point, stays as they want it.
+//! New files get their mode from the process's umask: only that reaches files that libraries create, such as
+//! SQLite's log. At startup, the modes of files from an earlier version are tightened, if they belong to the
+//! same user. A folder of another user, such as a mount point, keeps its mode.
 
 use std::{
     fs::{self, Permissions},
@@ -14,24 +14,24 @@ use std::{
 
 use rustix::{fs::Mode, process};
 
-/// From now on nobody but the user of this process can read or write what it makes.
+/// Sets the umask: from now on only this process's user can read or write new files.
 pub fn mask() {
     process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Makes a folder with all that lead to it; one that is there already is tightened.
+/// Creates a folder with its parents; tightens one that exists.
 ///
 /// # Errors
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     tighten(path)
 }
 
-/// Takes everybody else's rights to a file or folder of ours away; what is not there, or not ours, is left alone.
+/// Removes the rights of other users from a file or folder of ours; ignores one that is missing or not ours.
 ///
 /// # Errors
-/// When the rights cannot be changed.
+/// If the mode cannot be changed.
 pub fn tighten(path: &Path) -> io::Result<()> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
@@ -39,7 +39,7 @@ pub fn tighten(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let mode = found.mode();
-    // A folder with the sticky bit is meant for everybody, such as /tmp.
+    // A folder with the sticky bit is shared on purpose, such as /tmp.
     let shared = mode & 0o1000 != 0;
     if shared || found.uid() != process::geteuid().as_raw() || mode & 0o077 == 0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! An answer that may be some seconds old: however many ask, the one who is asked is bothered seldom.
+//! Caches the result of a check for some seconds: however often it is requested, the check runs seldom.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How long an answer is good for, when it was yes and when it was no.
-const FRESH: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+/// How long a result stays valid: a success, and a failure.
+const MAX_AGE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 
-/// A question is given up after this time, which is less than readiness waits.
+/// Time limit of a check: less than readiness waits.
 pub const PROBE_TIME: Duration = Duration::from_millis(1500);
 
-/// The last answer and its age.
+/// The last result and its time.
 #[derive(Debug, Default)]
 pub struct Recent(Mutex<Option<(Instant, Result<(), String>)>>);
 
 impl Recent {
-    /// What was answered a moment ago, else what `probe` answers. Where it has to be `now`, a moment ago does not count.
-    /// One asks, the others wait for what it hears.
+    /// Returns the recent result, or else runs `probe`. With `now`, only a new result counts. One task runs
+    /// the check, and the others wait for its result.
     ///
     /// # Errors
-    /// The reason why not, in words.
+    /// The reason for the failure, in words.
     pub async fn ask(
         &self,
         now: bool,
         probe: impl Future<Output = Result<(), String>>,
     ) -> Result<(), String> {
         let mut last = self.0.lock().await;
-        let good = |answer: &Result<(), String>| if answer.is_ok() { FRESH.0 } else { FRESH.1 };
+        let good = |answer: &Result<(), String>| if answer.is_ok() { MAX_AGE.0 } else { MAX_AGE.1 };
         let fresh = last.take().filter(|(at, answer)| !now && at.elapsed() < good(answer));
         let (at, answer) = match fresh {
             Some(fresh) => fresh,

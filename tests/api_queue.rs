@@ -1,4 +1,4 @@
-//! JobHeaders beside the dream itself, lists, and having a job erased.
+//! Job options (priority, deadline, headers), job lists, and erasing a job.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod common;

@@ -73,8 +73,8 @@ fn mistakes_are_told_and_leave_nothing_behind() {
         ],
     );
     desk.refuses(&["--octave-scale", "1"], &["--octave-scale: 1.0 is not allowed", "from 1.05 to 4"]);
-    desk.refuses(&["--step", "NaN"], &["--step", "give a number such as 1.5"]);
-    desk.refuses(&["--blend", "inf"], &["--blend", "give a number such as 1.5"]);
+    desk.refuses(&["--step", "NaN"], &["--step", "must be a number such as 1.5"]);
+    desk.refuses(&["--blend", "inf"], &["--blend", "must be a number such as 1.5"]);
     desk.refuses(&["--mask-feather", "3"], &["--mask-feather: ", "none was sent"]);
     desk.refuses(&["--objective", "probability"], &["--class: is needed"]);
     desk.refuses(&["--model", "resnet"], &["resnet"]);
@@ -116,7 +116,7 @@ fn mistakes_in_files_are_told_with_the_file() {
     refuses("{\"objectives\": [{}, {\"layer\": \"none\"}]}", &[], &["spec.json: /objectives/1/layer: "]);
     refuses("{\"seed\": 1, \"seed\": 2}", &[], &["spec.json: the member \"seed\" is given twice at line 1"]);
     refuses("{\"mask\": {\"feather\": 1, \"feather\": 2}}", &[], &["\"feather\" is given twice"]);
-    refuses("[1]", &[], &["spec.json: a spec is a JSON object"]);
+    refuses("[1]", &[], &["spec.json: the spec must be a JSON object"]);
     refuses("", &[], &["spec.json is empty"]);
     fs::write(desk.path("mask.png"), b"no mask").unwrap();
     let mask = desk.text("mask.png");

@@ -211,7 +211,7 @@ fn a_stopped_render_leaves_nothing_and_says_so() {
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
         let run = run.wait_with_output().unwrap();
         assert_eq!(run.status.code(), Some(code), "{}", errors(&run));
-        assert!(errors(&run).contains("stopped; nothing is written"), "{}", errors(&run));
+        assert!(errors(&run).contains("stopped; no file was written"), "{}", errors(&run));
         assert_eq!(desk.files(), ["dream.png", "photo.png"]);
         assert_eq!(fs::read(&dream).unwrap(), b"old");
     }

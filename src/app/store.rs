@@ -1,4 +1,4 @@
-//! Opening the job store that the configuration names, and waiting for one that is just being started.
+//! Opens the configured job store, and waits for a database server that is still starting.
 
 use std::{
     fs::{File, TryLockError},
@@ -22,14 +22,14 @@ use crate::{
 /// Name of the job database in the storage folder.
 const DATABASE: &str = "jobs.sqlite3";
 
-/// Name of the file in the storage folder whose lock shows that a server is using it.
+/// Name of the lock file in the storage folder; its lock shows that a server uses the folder.
 const LOCK: &str = "lock";
 
-/// The rest between two tries: at first, and at most.
-const FIRST_REST: Duration = Duration::from_millis(250);
-const LONGEST_REST: Duration = Duration::from_secs(5);
+/// Delay between two tries: the first, and the maximum.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// An open store, and what shows that it is in use where it is for one process alone.
+/// An open store, and the lock of the storage folder if the store is for one process.
 pub(super) struct Opened {
     pub queue: Arc<dyn JobQueue>,
     pub lock: Option<File>,
@@ -43,7 +43,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, Start
         Database::Sqlite => {
             let lock = lock(dir)?;
             let queue = SqliteQueue::open(&dir.join(DATABASE), options).await?;
-            // The lock shows that no other process can be running any of these.
+            // The lock proves that no other process can be running any of these.
             worker::rescue_all(&queue).await?;
             Ok(Opened { queue: Arc::new(queue), lock: Some(lock) })
         }
@@ -56,8 +56,8 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, Start
     }
 }
 
-/// Brings the schema up to date and makes the settings of this configuration those of all processes; says what it
-/// did, a line each.
+/// Migrates the schema and makes the settings of this configuration those of all processes. Returns one line
+/// per action.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -93,13 +93,13 @@ fn options(config: &Config, clock: &Clock) -> QueueOptions {
     }
 }
 
-/// Tries again, ever more seldom, while a database server cannot be reached and `timeout` is not over.
+/// Retries with growing delays while the database server is unreachable, until `timeout`.
 async fn retry_with_backoff<T, F>(timeout: Duration, attempt: impl Fn() -> F) -> Result<T, StartError>
 where
     F: Future<Output = Result<T, QueueError>>,
 {
     let backoff =
-        ExponentialBuilder::new().with_min_delay(FIRST_REST).with_max_delay(LONGEST_REST).without_max_times();
+        ExponentialBuilder::new().with_min_delay(FIRST_DELAY).with_max_delay(MAX_DELAY).without_max_times();
     let end = Instant::now() + timeout;
     let outcome = attempt
         .retry(backoff)
@@ -112,7 +112,7 @@ where
     })
 }
 
-/// Claims the storage folder for this process; the lock goes with the process, however it ends.
+/// Locks the storage folder for this process; the lock ends with the process, however it ends.
 fn lock(dir: &Path) -> Result<File, StartError> {
     let failed = |source| StartError::Storage { path: dir.to_owned(), source };
     private::folder(dir).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! `reverie health`: asks a running server how it is, for container probes in images without curl.
+//! `reverie health`: checks a running server, for container probes in images without curl.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -14,41 +14,41 @@ use crate::config::Config;
 /// Arguments of `reverie health`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to ask, such as http://127.0.0.1:9090/readyz, which is meant without a path too. By default the server that the configuration
-    /// describes, on this machine.
+    /// URL to check; without a path, /readyz, as in http://127.0.0.1:9090/readyz. By default the server of
+    /// the configuration, on this machine.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
-    /// Ask only whether the process is alive, not whether it takes jobs.
+    /// Check only whether the process is alive, not whether it takes jobs.
     #[arg(long, conflicts_with = "url")]
     alive: bool,
 
-    /// Settings of the server; REVERIE__SECTION__KEY in the environment wins over them.
+    /// Configuration file of the server; REVERIE__SECTION__KEY in the environment overrides it.
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     config: Option<PathBuf>,
 
-    /// Seconds to wait for an answer.
+    /// Seconds to wait for a response.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
 }
 
-/// Why there was no answer to speak of.
+/// Why there is no valid response.
 #[derive(Debug, thiserror::Error)]
 enum HealthError {
-    #[error("\"{0}\" is no http:// address")]
+    #[error("\"{0}\" is not an http:// URL")]
     Url(String),
-    #[error("{host} has no address")]
+    #[error("the host {host} has no address")]
     NoAddress { host: String },
     #[error("{url} does not answer: {source}")]
     Silent { url: String, source: std::io::Error },
-    #[error("{url} answers with something else than HTTP")]
+    #[error("the response of {url} is not HTTP")]
     NoHttp { url: String },
 }
 
-/// Succeeds where the answer is 200; prints what it says.
+/// Prints the response; succeeds if its status is 200.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let url = match args.url {
-        // An address alone is asked the usual question.
+        // A URL without a path means /readyz.
         Some(url) if url.strip_prefix("http://").is_some_and(|rest| !rest.contains('/')) => {
             format!("{url}/readyz")
         }
@@ -60,16 +60,16 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Where the server that `config` describes answers on this machine.
+/// The URL of the server that `config` describes, on this machine.
 fn own_url(config: &Config, alive: bool) -> String {
     let server = &config.server;
     let address = if server.admin_listen.is_empty() { &server.listen } else { &server.admin_listen };
-    // What listens cluster listens here.
+    // A server that listens on all interfaces also listens on this one.
     let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
     format!("http://{address}/{}", if alive { "healthz" } else { "readyz" })
 }
 
-/// One request of HTTP/1.0, which spares us chunks and open connections: status and body.
+/// Sends one HTTP/1.0 request, which avoids chunks and open connections; returns status and body.
 fn get(url: &str, timeout: Duration) -> Result<(u16, String), HealthError> {
     let rest = url.strip_prefix("http://").ok_or_else(|| HealthError::Url(url.to_owned()))?;
     let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));

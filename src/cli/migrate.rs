@@ -1,4 +1,4 @@
-//! `reverie migrate`: the schema of the database, and the settings that all processes share.
+//! `reverie migrate`: updates the schema of the database and the settings that all processes share.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,12 +8,12 @@ use crate::{app, config::Config, private, telemetry::Telemetry};
 /// Arguments of `reverie migrate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
+    /// Configuration file, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment overrides it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Brings the database up to date and says what was done.
+/// Updates the database and prints what was done.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = Config::load(args.config.as_deref())?;
     private::mask();

@@ -1,4 +1,4 @@
-//! The command line: what can be asked, and how failures are told.
+//! The command line: its commands, and how failures are printed.
 
 mod health;
 mod migrate;
@@ -24,25 +24,25 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Dream on one image.
+    /// Render a dream from one image.
     #[command(after_help = render::AFTER_HELP)]
     Render(Box<render::Args>),
-    /// Look at models and check them.
+    /// List and check models.
     #[command(subcommand)]
     Models(models::Command),
-    /// Run the HTTP service, with workers.
+    /// Run the HTTP server, with workers.
     Serve(serve::Args),
-    /// Run workers alone, for services that share a PostgreSQL database with them.
+    /// Run only workers, for servers that share a PostgreSQL database with them.
     Worker(serve::WorkerArgs),
-    /// Bring the database up to date, and make the shared settings of this configuration those of all processes.
+    /// Migrate the database, and make the shared settings of this configuration those of all processes.
     Migrate(migrate::Args),
-    /// Ask a running server how it is; fails where it is not well.
+    /// Check a running server; fails if it is not ready.
     Health(health::Args),
-    /// Print the contract of the HTTP service (OpenAPI 3.1).
+    /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
 }
 
-/// Runs what `cli` asks for; failures are printed to stderr.
+/// Runs the command; prints failures to stderr.
 pub fn run(cli: Cli) -> ExitCode {
     if let Command::Render(_) | Command::Models(_) | Command::Serve(_) | Command::Worker(_) = cli.command {
         runtime_env::apply();
@@ -58,7 +58,7 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
-        // Whoever reads our output has seen enough, as in `reverie models layers … | head`.
+        // The reader of our output has seen enough, as in `reverie models layers … | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -67,7 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Any failure, told in one message; its parts say what was wrong and what is allowed.
+/// Any failure, in one message that says what is wrong and what is allowed.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn is_broken_pipe(error: &Failure) -> bool {

@@ -1,5 +1,4 @@
-//! `reverie models`: which models there are, what their layers are called, and whether they compute what
-//! they should.
+//! `reverie models`: lists models and layers, and checks that models compute correctly.
 
 use std::{
     io::{self, Write},
@@ -30,13 +29,14 @@ pub(super) enum Command {
         #[command(flatten)]
         folder: Folder,
     },
-    /// Measure what tile borders do to the gradient of an image, against the gradient of the whole.
+    /// Measure the effect of tile borders on the gradient of an image, compared with the gradient of the
+    /// whole image.
     Seams {
         /// A model's id, or a model file.
         model: String,
         /// An image that fits in memory as one tile.
         image: PathBuf,
-        /// Layer to maximise; the model's favourite by default.
+        /// Layer to maximise; by default the model's default layer.
         #[arg(long)]
         layer: Option<String>,
         /// Largest edge of a tile in pixels.
@@ -49,13 +49,13 @@ pub(super) enum Command {
     Verify {
         /// A model's id, or a model file.
         model: String,
-        /// A NumPy .npz file with the input and what is expected; can be repeated.
+        /// A NumPy .npz file with the input and the expected values; can be repeated.
         #[arg(long = "reference", required = true, value_name = "FILE.npz")]
         references: Vec<PathBuf>,
         /// auto, cpu or cuda:N.
         #[arg(long, default_value = "auto")]
         device: String,
-        /// auto, or library: compute on a CPU as on a GPU, with libtorch's operations only.
+        /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
         #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
         kernels: Kernels,
         #[command(flatten)]
@@ -84,7 +84,7 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Loads a model by file, where `model` is one, or by id from `folder`.
+/// Loads a model from the file `model`, if it is one, or else by id from `folder`.
 pub(super) fn load(model: &str, folder: &Path) -> Result<Model, Failure> {
     let path = Path::new(model);
     if path.is_file() || path.components().count() > 1 {

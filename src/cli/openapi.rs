@@ -1,4 +1,4 @@
-//! `reverie openapi`: prints the contract, from which clients are generated.
+//! `reverie openapi`: prints the OpenAPI document, from which clients are generated.
 
 use std::{
     io::{Write, stdout},
@@ -8,7 +8,7 @@ use std::{
 use super::Failure;
 use crate::http::contract;
 
-/// Prints it.
+/// Prints the document.
 pub(super) fn run() -> Result<ExitCode, Failure> {
     stdout().write_all(contract::yaml()?.as_bytes())?;
     Ok(ExitCode::SUCCESS)

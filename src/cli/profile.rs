@@ -1,4 +1,4 @@
-//! `reverie render --profile`: where the time of a render went, as a table for people and as JSON.
+//! `reverie render --profile`: where a render spent its time, as a table and as JSON.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use reverie_engine::{NodeProfile, Profile};
 
-/// Slowest nodes that the table shows.
+/// Number of slowest nodes in the table.
 const ROWS: usize = 24;
 
-/// A profile as a table; the slowest nodes first.
+/// A profile as a table, slowest nodes first.
 pub(super) struct Table<'a>(pub(super) &'a Profile);
 
 impl fmt::Display for Table<'_> {
@@ -67,7 +67,7 @@ fn total(node: &NodeProfile) -> f64 {
     node.forward + node.backward
 }
 
-/// The same for programs; rates in floating-point operations per second, two for each multiply-add.
+/// A profile as JSON; rates are in floating-point operations per second, two for each multiply-add.
 pub(super) fn to_json(profile: &Profile) -> Value {
     let nodes = profile.nodes.iter().map(|node| {
         json!({

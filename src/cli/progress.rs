@@ -7,7 +7,7 @@ use reverie_dream::progress::Progress;
 /// Steps of the bar; fine enough to move with every iteration.
 const STEPS: u64 = 1000;
 
-/// A bar on stderr; invisible where stderr is no terminal (indicatif checks).
+/// A bar on stderr; invisible if stderr is not a terminal (indicatif checks).
 pub(super) fn bar() -> ProgressBar {
     let bar = ProgressBar::new(STEPS);
     let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left");
@@ -15,7 +15,7 @@ pub(super) fn bar() -> ProgressBar {
     bar
 }
 
-/// Moves the bar on.
+/// Updates the bar.
 pub(super) fn show(bar: &ProgressBar, progress: &Progress) {
     let Progress { fraction, octave, octaves, iteration, iterations, iterations_per_second, score, .. } =
         progress;

@@ -1,5 +1,5 @@
-//! `reverie serve` and `reverie worker`: the process, from the first log line to the last. A worker is a server that
-//! has no listener for clients.
+//! `reverie serve` and `reverie worker`: the process, from the first log line to the last. A worker process
+//! is a server without a listener for clients.
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -25,42 +25,42 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// How long answers under way may take once the workers have stopped.
-const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// Grace period for open responses after the workers have stopped.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long renders may take to stop once the grace period is over. Whatever is stuck beyond that is left to
-/// the next start, which finds the job and runs it again.
-const LAST_TILES: Duration = Duration::from_secs(30);
+/// Time limit for renders to stop after the grace period. A render that is stuck beyond that is abandoned:
+/// the next start finds its job and runs it again.
+const RENDER_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why the server ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// It could not start.
+    /// The start failed.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The address cannot be listened on.
+    /// The address is unusable.
     #[error("cannot listen on {address} ({setting}): {source}")]
     Listen {
-        /// Where the address stands in the configuration.
+        /// Name of the setting.
         setting: &'static str,
-        /// As configured.
+        /// Configured value.
         address: String,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The role does not fit the database.
     #[error(
         "{0} needs a PostgreSQL database that other processes use too (storage.database); \
-         \"sqlite\" is for one `reverie serve` that does all by itself"
+         \"sqlite\" supports only a single `reverie serve` with workers"
     )]
     Alone(&'static str),
-    /// A worker's device is broken, so that somebody should start the process anew.
-    #[error("a worker is sick and does not get well; the log has the cause")]
+    /// A worker's device is broken, so the process should be restarted.
+    #[error("a worker's device is sick and does not recover; the log has the cause")]
     Sick,
-    /// There is nothing for a worker process to do.
-    #[error("`reverie worker` with worker.count = 0 would do nothing; at least 1 is needed")]
+    /// A worker process without workers.
+    #[error("`reverie worker` with worker.count = 0 has nothing to do; worker.count must be at least 1")]
     NoWorkers,
-    /// Signals cannot be received, or the listener broke.
+    /// Signals cannot be received, or the listener failed.
     #[error("the server failed: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -68,12 +68,12 @@ pub enum ServeError {
 /// Arguments of `reverie serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
+    /// Configuration file, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment overrides it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Jobs at work at the same time, instead of worker.count; 0 only answers clients and leaves the work to
-    /// `reverie worker`.
+    /// Number of workers, instead of worker.count; with 0 the process only serves the API and leaves the jobs
+    /// to `reverie worker`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=64))]
     workers: Option<u8>,
 
@@ -85,7 +85,7 @@ pub struct Args {
 /// Arguments of `reverie worker`.
 #[derive(Debug, clap::Args)]
 pub struct WorkerArgs {
-    /// Settings, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment wins over them.
+    /// Configuration file, see deploy/reverie.toml; REVERIE__SECTION__KEY in the environment overrides it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -94,16 +94,16 @@ pub struct WorkerArgs {
     check_config: bool,
 }
 
-/// What a process does.
+/// Role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Answers clients, and works on jobs where it has workers.
+    /// Serves the API, and runs jobs if it has workers.
     Serve,
-    /// Works on jobs only.
+    /// Only runs jobs.
     Worker,
 }
 
-/// Reads the configuration and serves.
+/// Reads the configuration and serves the API.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut config = Config::load(args.config.as_deref())?;
     if let Some(workers) = args.workers {
@@ -112,17 +112,17 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     start(config, Role::Serve, args.check_config)
 }
 
-/// Reads the configuration and works.
+/// Reads the configuration and runs jobs.
 pub(super) fn run_worker(args: WorkerArgs) -> Result<ExitCode, Failure> {
     start(Config::load(args.config.as_deref())?, Role::Worker, args.check_config)
 }
 
 fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failure> {
     check(&config, role)?;
-    // Before any thread, and before anything is made.
+    // Before any thread starts and any file is created.
     private::mask();
     if check_only {
-        println!("the configuration is right");
+        println!("the configuration is valid");
         return Ok(ExitCode::SUCCESS);
     }
     let telemetry = Telemetry::start(&config.log, &config.telemetry)?;
@@ -138,7 +138,7 @@ fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the role can be played with this database.
+/// Checks that the role fits this database.
 fn check(config: &Config, role: Role) -> Result<(), ServeError> {
     let alone = config.storage.database == Database::Sqlite;
     match (role, config.worker.count) {
@@ -149,10 +149,10 @@ fn check(config: &Config, role: Role) -> Result<(), ServeError> {
     }
 }
 
-/// Serves until the process is told to stop with SIGTERM or SIGINT; a second signal ends the grace period.
+/// Serves until SIGTERM or SIGINT; a second signal ends the grace period.
 ///
-/// When ready, a line `listening on http://ADDRESS` is printed to standard output where clients are served, and
-/// another one, `admin listening on http://ADDRESS`, where there is a listener for health and metrics. Logs go to
+/// When ready, prints the line `listening on http://ADDRESS` to standard output if it serves clients, and the
+/// line `admin listening on http://ADDRESS` if there is a listener for health and metrics. Logs go to
 /// standard error.
 ///
 /// # Errors
@@ -161,7 +161,7 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     let mut signals = Signals::new()?;
     let grace = config.worker.shutdown_grace;
     let timeouts = Timeouts { keep_alive: config.server.keep_alive, write: config.server.write_timeout };
-    // The ports first: a mistake there should show before the models are loaded.
+    // Bind the ports first: an error there should show before the models load.
     let listener = match role {
         Role::Serve => Some(bind(&config.server.listen).await?),
         Role::Worker => None,
@@ -169,11 +169,11 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     let admin = start_admin(&config.server, timeouts)?;
     let connections = Connections::configured(&config.server);
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
-    // Starting may take a while: a store that does not answer is waited for.
+    // The start may take a while, for example when it waits for a store.
     let mut app = tokio::select! {
         app = App::start(config) => app?,
         name = signals.next() => {
-            info!(signal = name, "stopped before the start was done");
+            info!(signal = name, "stopped before the start was complete");
             return Ok(());
         }
     };
@@ -193,30 +193,30 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     announce(address, admin.as_ref().map(|admin| admin.address));
     let mut outcome = Ok(());
     tokio::select! {
-        name = signals.next() => info!(signal = name, "stopping: no new jobs are taken"),
+        name = signals.next() => info!(signal = name, "stopping; no new jobs are accepted"),
         () = app.sick() => {
-            error!("a worker does not get well: the process ends, to be started anew");
+            error!("a worker stays sick; the process ends and should be restarted");
             outcome = Err(ServeError::Sick);
         }
         ended = &mut server => return Ok(ended.map_err(std::io::Error::other)?),
     }
-    // The API goes on answering while the last jobs end: clients are polling for them, and load balancers
-    // read from /readyz that they should look elsewhere.
+    // The API continues to answer while the last jobs end: clients poll for them, and load balancers learn
+    // from /readyz to use another server.
     let grace_over = async {
         tokio::select! {
             () = sleep(grace) => {}
             name = signals.next() => info!(signal = name, "stopping now"),
         }
     };
-    if timeout(grace + LAST_TILES, app.stop(grace_over)).await.is_err() {
+    if timeout(grace + RENDER_STOP_TIMEOUT, app.stop(grace_over)).await.is_err() {
         warn!("a render does not stop; its job runs again after the next start");
     }
     closing.cancel();
-    if timeout(LAST_ANSWERS, &mut server).await.is_err() {
-        warn!("some clients did not take their answers in time");
+    if timeout(DRAIN_TIMEOUT, &mut server).await.is_err() {
+        warn!("some clients did not read their responses in time");
         server.abort();
     }
-    if timeout(LAST_ANSWERS, app.close()).await.is_err() {
+    if timeout(DRAIN_TIMEOUT, app.close()).await.is_err() {
         warn!("the job store does not answer; its connections are dropped");
     }
     drop(admin);
@@ -232,7 +232,7 @@ fn refused(setting: &'static str, address: &str, source: std::io::Error) -> Serv
     ServeError::Listen { setting, address: address.to_owned(), source }
 }
 
-/// The second listener, where one is wanted.
+/// The second listener, if configured.
 fn start_admin(server: &ServerConfig, timeouts: Timeouts) -> Result<Option<AdminServer>, ServeError> {
     let address = &server.admin_listen;
     if address.is_empty() {
@@ -242,7 +242,7 @@ fn start_admin(server: &ServerConfig, timeouts: Timeouts) -> Result<Option<Admin
     admin.map(Some).map_err(|source| refused("server.admin_listen", address, source))
 }
 
-/// Tells scripts and people where the server is. Nobody reading is no reason to stop.
+/// Prints the addresses for scripts and people. A closed output is no reason to stop.
 fn announce(address: Option<SocketAddr>, admin: Option<SocketAddr>) {
     let mut lines = String::new();
     if let Some(address) = address {
@@ -256,7 +256,7 @@ fn announce(address: Option<SocketAddr>, admin: Option<SocketAddr>) {
     info!(?address, ?admin, "ready");
 }
 
-/// The signals that mean "stop".
+/// The stop signals.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -267,7 +267,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

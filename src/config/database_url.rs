@@ -1,10 +1,10 @@
-//! The address of a database, which may hold a password: it is never shown as a whole.
+//! The URL of a database. It may contain a password, so it is never shown in full.
 
 use std::{fmt, str::FromStr};
 
 use sqlx::postgres::PgConnectOptions;
 
-/// Parameters that an address may have behind the question mark.
+/// Allowed query parameters.
 const PARAMETERS: [&str; 10] = [
     "application_name",
     "dbname",
@@ -18,29 +18,29 @@ const PARAMETERS: [&str; 10] = [
     "sslrootcert",
 ];
 
-/// A `postgres://` address. Shown and logged without user and password.
+/// A `postgres://` URL. Shown and logged without user and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl(String);
 
-/// What is wrong with an address. It does not repeat the address.
+/// What is wrong with a URL. The message does not repeat the URL.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is for something else.
+    /// Another scheme.
     #[error(
-        "must be \"sqlite\" or a postgres:// address; what stands there is not shown, as it may hold a password"
+        "must be \"sqlite\" or a postgres:// URL (the value is not shown, because it may contain a password)"
     )]
     Scheme,
-    /// It cannot be taken apart.
+    /// The URL cannot be parsed.
     #[error(
-        "is no right postgres:// address, such as postgres://user:password@host:5432/name; it is not shown, as it may \
-         hold a password. Characters such as @ : / in user or password are written as %40 %3A %2F"
+        "not a valid PostgreSQL URL (it is not shown, because it may contain a password); expected \
+         postgres://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / in user and password written as %40 %3A %2F"
     )]
     Malformed,
-    /// A parameter is not known.
+    /// An unknown parameter.
     #[error("unknown parameter \"{0}\"; allowed are {allowed}", allowed = PARAMETERS.join(", "))]
     Parameter(String),
-    /// It names no database.
-    #[error("names no database; write it behind the host, as in postgres://host/name")]
+    /// The database name is missing.
+    #[error("the database name is missing; expected postgres://HOST/DATABASE")]
     NoDatabase,
 }
 
@@ -66,7 +66,8 @@ impl FromStr for PostgresUrl {
 }
 
 impl PostgresUrl {
-    /// For the driver. What the address leaves out comes from the usual `PG…` variables and the password file.
+    /// The options for the driver. Parts that the URL omits come from the usual `PG…` variables and the
+    /// password file.
     pub fn options(&self) -> Result<PgConnectOptions, sqlx::Error> {
         PgConnectOptions::from_str(&self.0)
     }
@@ -74,7 +75,7 @@ impl PostgresUrl {
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It was checked when it was made.
+        // The URL was checked when it was parsed.
         let Ok(options) = self.options() else { return f.write_str("postgres://") };
         let database = options.get_database().unwrap_or_default();
         match options.get_socket() {

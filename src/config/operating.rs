@@ -1,5 +1,4 @@
-//! What only those who run the service care about: `[limits]`, `[retention]`, `[telemetry]`, and which proxies to
-//! believe.
+//! Settings for operators: `[limits]`, `[retention]`, `[telemetry]`, and the trusted proxies.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -9,15 +8,15 @@ use super::{Fields, LimitsConfig, text};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A hundred years: whoever wants more says 0, which is for ever.
+/// A hundred years; 0 means for ever.
 const MAX_DAYS: f64 = 36_500.0;
 
-/// How long finished jobs are kept; `None` is for ever.
+/// How long finished jobs are kept; `None` means for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionConfig {
-    /// Pictures, from the end of the job.
+    /// Pictures, counted from the end of the job.
     pub results: Option<Duration>,
-    /// Everything else, from the end of the job.
+    /// Everything else, counted from the end of the job.
     pub jobs: Option<Duration>,
 }
 
@@ -28,7 +27,7 @@ impl Default for RetentionConfig {
     }
 }
 
-/// Where spans go.
+/// Where spans are exported to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TelemetryConfig {
     /// An OpenTelemetry collector (OTLP over HTTP).
@@ -57,16 +56,16 @@ pub(super) fn limits(fields: &mut Fields, default: LimitsConfig) -> LimitsConfig
 pub(super) fn retention(fields: &mut Fields, default: RetentionConfig) -> RetentionConfig {
     let results = days(fields, "results_days", default.results);
     let jobs = days(fields, "jobs_days", default.jobs);
-    // A job that is forgotten has no pictures either.
+    // A deleted job has no pictures either.
     if let Some(jobs) = jobs
         && results.is_none_or(|results| results > jobs)
     {
-        fields.error("results_days", "must not be more than jobs_days: a forgotten job keeps no pictures");
+        fields.error("results_days", "must not be more than jobs_days: a deleted job keeps no pictures");
     }
     RetentionConfig { results, jobs }
 }
 
-/// Days, in parts too; 0 is for ever.
+/// Days, possibly fractional; 0 means for ever.
 fn days(fields: &mut Fields, name: &'static str, default: Option<Duration>) -> Option<Duration> {
     match fields.number(name, 0.0, MAX_DAYS) {
         Some(0.0) => None,
@@ -80,8 +79,10 @@ pub(super) fn telemetry(fields: &mut Fields, _default: TelemetryConfig) -> Telem
     if let Some(endpoint) = &endpoint
         && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme))
     {
-        fields
-            .error("otlp_endpoint", format!("\"{endpoint}\" is neither an http:// nor an https:// address"));
+        fields.error(
+            "otlp_endpoint",
+            format!("\"{endpoint}\" is not a valid URL; expected http://… or https://…"),
+        );
     }
     TelemetryConfig { otlp_endpoint: endpoint }
 }
@@ -95,7 +96,9 @@ pub(super) fn networks(fields: &mut Fields, texts: &[String]) -> Vec<IpNet> {
             Ok(network) => networks.push(network),
             Err(_) => fields.error(
                 "trusted_proxies",
-                format!("\"{text}\" is neither an address nor a network such as 10.0.0.0/8"),
+                format!(
+                    "\"{text}\" is not an IP address or network; expected one such as 10.0.0.1 or 10.0.0.0/8"
+                ),
             ),
         }
     }

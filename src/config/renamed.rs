@@ -1,4 +1,4 @@
-//! Settings that have a new name since the version before. The old name works for one version, with a warning.
+//! Renamed settings. The old name works for one version, with a warning.
 
 use reverie_fields::FieldError;
 use serde_json::Value;
@@ -13,10 +13,10 @@ const RENAMED: [(&str, &str, &str); 4] = [
     ("worker", "together", "dynamic_batching"),
 ];
 
-/// The same settings under their new names, and a warning for each that had an old one.
+/// Replaces old names by new ones, with a warning for each.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`] where a setting is given under both names.
+/// [`ConfigError::Invalid`] if a setting is given under both names.
 pub(super) fn with_new_names(mut value: Value) -> Result<(Value, Vec<String>), ConfigError> {
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
     for (section, old, new) in RENAMED {

@@ -1,12 +1,12 @@
-//! Where pictures are kept: `storage.objects`, and `[s3]` for those that are kept in a bucket.
+//! Where pictures are stored: `storage.objects`, and `[s3]` for a bucket.
 //!
-//! There is no setting for credentials: a file with settings gets copied and shown around.
+//! There is no setting for credentials, because configuration files get copied and shared.
 
 use std::time::Duration;
 
 use super::{Fields, seconds, text};
 
-/// Where pictures are kept.
+/// Where pictures are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the storage folder.
@@ -15,29 +15,29 @@ pub enum Place {
     Bucket {
         /// Name of the bucket.
         bucket: String,
-        /// What the names of the blobs begin with; may be empty.
+        /// Prefix of the blob names; may be empty.
         prefix: String,
     },
 }
 
-/// How a bucket is reached.
+/// How to reach a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Config {
-    /// Address of the store; empty for Amazon's.
+    /// URL of the store; empty for Amazon's.
     pub endpoint: String,
-    /// Region of the bucket; empty for that of the environment.
+    /// Region of the bucket; empty to use the environment's.
     pub region: String,
-    /// Whether the endpoint may be reached without encryption.
+    /// Whether an unencrypted endpoint is allowed.
     pub allow_http: bool,
-    /// Whether the bucket stands in the path rather than in the host's name.
+    /// Whether the bucket is in the path instead of the host name.
     pub path_style: bool,
-    /// How long a connection may take to come about.
+    /// Time limit for connecting.
     pub connect_timeout: Duration,
-    /// How long the store may take to begin its answer to a request, and be silent in the middle of it.
+    /// Time limit for the start of a response, and for silence in the middle of it.
     pub timeout: Duration,
-    /// How long a failed request is tried again.
+    /// How long a failed request is retried.
     pub retry: Duration,
-    /// How long the store is waited for at the start.
+    /// How long a start waits for the store.
     pub start: Duration,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn place(fields: &mut Fields) -> Place {
             let allowed = "neither \"disk\" nor s3://BUCKET or s3://BUCKET/PREFIX; names of buckets have 3 to 63 small \
                            letters, digits, dots and hyphens";
             fields.error("objects", format!("\"{given}\" is {allowed}"));
-            // So that nothing else is said to be wrong because of this.
+            // A placeholder, so this error causes no further ones.
             Place::Bucket { bucket: String::new(), prefix: String::new() }
         }
     }
@@ -108,7 +108,7 @@ pub(super) fn s3(fields: &mut Fields, default: S3Config) -> S3Config {
     let host = ["http://", "https://"].iter().find_map(|scheme| endpoint.strip_prefix(scheme));
     match host {
         None if endpoint.is_empty() => {}
-        // Not shown: there may be a password in it.
+        // Not shown, because it may contain a password.
         Some(host) if host.contains('@') => {
             fields.error(
                 "endpoint",
@@ -116,7 +116,10 @@ pub(super) fn s3(fields: &mut Fields, default: S3Config) -> S3Config {
             );
         }
         None | Some("") => {
-            fields.error("endpoint", format!("\"{endpoint}\" is no address such as https://s3.example.org"));
+            fields.error(
+                "endpoint",
+                format!("\"{endpoint}\" is not a valid URL; expected one such as https://s3.example.org"),
+            );
         }
         Some(_) if endpoint.starts_with("http://") && !allow_http => {
             let mended = "use https://, or set s3.allow_http where the network is your own";

@@ -1,4 +1,4 @@
-//! `[server]`: where clients reach the service, who they may be, and how long they may take.
+//! `[server]`: the addresses of the server, its clients, and their time limits.
 
 use std::time::Duration;
 
@@ -6,28 +6,28 @@ use ipnet::IpNet;
 
 use super::{Fields, operating, seconds, text};
 
-/// Where the server is reached.
+/// The listeners and limits of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Address and port; port 0 lets the system choose a free one.
     pub listen: String,
     /// Address and port of a second listener for health and metrics; empty for none.
     pub admin_listen: String,
-    /// How long a connection may take to send the head of its next request.
+    /// Time limit for the head of the next request on a connection.
     pub keep_alive: Duration,
-    /// How long a client may take to read a piece of its answer.
+    /// Time limit for a client to read a piece of a response.
     pub write_timeout: Duration,
-    /// Connections at the same time, at the most.
+    /// Maximum number of connections.
     pub max_connections: usize,
-    /// The same of one client address; none for half of all.
+    /// Maximum per client address; `None` for half of all.
     pub max_connections_per_client: Option<usize>,
-    /// Names under which clients may ask for the service (`*` for any); empty for what `listen` suggests.
+    /// Host names that clients may use (`*` for any); empty to derive them from `listen`.
     pub allowed_hosts: Vec<String>,
     /// Origins whose web pages may use the API (`*` for all); none by default.
     pub cors_origins: Vec<String>,
-    /// Proxies that are believed when they say for whom they ask.
+    /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether links in answers begin with scheme and host rather than being paths.
+    /// Whether links in responses are absolute URLs instead of paths.
     pub absolute_links: bool,
 }
 
@@ -99,11 +99,14 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
     }
 }
 
-/// Notes it where `address` has no port.
+/// Records an error if `address` has no port.
 fn checked_address(fields: &mut Fields, name: &'static str, address: String) -> String {
     let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
     if !matches!(port, Some(Ok(_))) {
-        fields.error(name, format!("\"{address}\" is no address with a port, such as 127.0.0.1:8080"));
+        fields.error(
+            name,
+            format!("\"{address}\" is not an address with a port; expected one such as 127.0.0.1:8080"),
+        );
     }
     address
 }

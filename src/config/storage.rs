@@ -1,11 +1,11 @@
-//! `[storage]`: where jobs and pictures are kept.
+//! `[storage]`: where jobs and pictures are stored.
 
 use std::time::Duration;
 
 use super::database_url::PostgresUrl;
 use super::{Fields, Place, StorageConfig, folder, s3, seconds, text};
 
-/// Where jobs are kept.
+/// Where jobs are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Database {
     /// In a file of the storage folder, for one server process.

@@ -1,4 +1,4 @@
-//! The shipped file, the environment over it, and mistakes.
+//! Tests of the shipped file, of the environment over it, and of errors.
 
 use super::*;
 
@@ -97,7 +97,7 @@ fn every_mistake_is_reported_at_once() {
         "server.cors_origins: ",
         "server.trusted_proxies: \"proxy\"",
         "server.absolute_links: ",
-        "storage.database: must be \"sqlite\" or a postgres:// address",
+        "storage.database: must be \"sqlite\" or a postgres:// URL",
         "storage.connections: 1 is not allowed",
         "worker.count: 65 is not allowed",
         "worker.kernels: \"fast\" is not allowed; use auto or library",

@@ -1,8 +1,7 @@
-//! The listener for health and metrics: a thread and a runtime of its own.
+//! The listener for health and metrics, with a thread and a runtime of its own.
 //!
-//! Whoever watches the service must get an answer when it matters most, which is when every other thread is
-//! busy or every connection to the store is taken. It listens before anything is loaded, so that a server
-//! that is starting can say so.
+//! Monitoring needs an answer most when every other thread is busy or every connection to the store is taken.
+//! The listener starts before anything is loaded, so a starting server can report that it is starting.
 
 use std::{
     io,
@@ -33,15 +32,15 @@ use super::{
     server::{self, Timeouts},
 };
 
-/// How long answers under way may take at the end.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Grace period for open responses at the end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The state of a server that may still be starting.
+/// The state, once the server has started.
 type Starting = Arc<OnceLock<AppState>>;
 
-/// The thread that serves health and metrics; it ends when dropped.
+/// The thread that serves health and metrics; it ends when this is dropped.
 pub struct AdminServer {
-    /// Where it listens.
+    /// Address that it listens on.
     pub address: SocketAddr,
     app: Starting,
     stop: CancellationToken,
@@ -49,10 +48,10 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Starts to listen.
+    /// Starts the listener.
     ///
     /// # Errors
-    /// When the address cannot be listened on or the thread not be started.
+    /// If the address is unusable or the thread cannot start.
     pub fn start(listen: &str, timeouts: Timeouts, gate: Gate) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
@@ -65,23 +64,23 @@ impl AdminServer {
             runtime.block_on(async {
                 let listener = match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => listener,
-                    Err(error) => return error!(%error, "health and metrics are not served"),
+                    Err(error) => return error!(%error, "the listener for health and metrics failed"),
                 };
                 tokio::select! {
                     () = server::serve(listener, router, timeouts, Connections::few(), stopped.clone()) => {}
-                    () = async { stopped.cancelled().await; sleep(LAST_ANSWERS).await } => {}
+                    () = async { stopped.cancelled().await; sleep(DRAIN_TIMEOUT).await } => {}
                 }
             });
-            // Connections that do not end must not keep the process.
+            // Open connections must not keep the process alive.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("admin".into()).spawn(serve)?;
         Ok(Self { address, app, stop, thread: Some(thread) })
     }
 
-    /// The server has started: from now on it speaks for itself.
+    /// Reports the server as started and serves its state from now on.
     pub fn attach(&self, state: AppState) {
-        // Whoever attaches twice is still the same server.
+        // A second call attaches the same server, so it may be ignored.
         let _ = self.app.set(state);
     }
 }
@@ -119,6 +118,6 @@ async fn readyz(State(app): State<Starting>) -> Response {
 async fn scrape(State(app): State<Starting>) -> Result<Response, ApiError> {
     match app.get() {
         Some(state) => metrics::metrics(State(state.clone())).await,
-        None => Err(ApiError::Unavailable("the service is starting")),
+        None => Err(ApiError::Unavailable("the server is starting")),
     }
 }

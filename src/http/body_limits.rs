@@ -1,11 +1,13 @@
-//! A body that is counted while it streams in, and got rid of where it is refused.
+//! Limits a request body while it streams in, and drains it after a refusal.
 //!
-//! It may not be longer than the limit, not take more memory than there is for uploads, and not come more slowly than
-//! [`LEAST_RATE`]: a client that sends a byte a second would hold its connection and what it has sent for ever.
+//! A body may not exceed the size limit, not take more memory than uploads may, and not arrive more slowly
+//! than [`LEAST_RATE`]: a client that sends a byte a second would hold its connection and its memory for
+//! ever.
 //!
-//! A client that is refused while it is still sending would see a broken connection instead of the answer,
-//! because closing a socket with unread data resets it (RFC 9112, section 9.6): what is left of the body is
-//! therefore read and thrown away, within bounds, while the answer is already on its way.
+//! If the server refuses a request and closes the connection while the client still sends, the client sees a
+//! reset instead of the response, because closing a socket with unread data resets it (RFC 9112, section
+//! 9.6). So the server reads and discards the rest of the body, within bounds, while the response is already
+//! on its way.
 
 use std::{
     pin::Pin,
@@ -26,13 +28,13 @@ use super::{
     uploads::{NoRoom, Share},
 };
 
-/// A client that sends nothing for so long has gone, or never meant to finish.
+/// A client that sends nothing for this long is gone, or never meant to finish.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Bytes per second that a body must come with on the average, once [`GRACE`] is over.
+/// Minimum average rate of a body in bytes per second, after [`GRACE`].
 const LEAST_RATE: usize = 16 * 1024;
 
-/// Bytes that are handed over at a stretch.
+/// Number of bytes handed over before the task yields.
 const BURST: usize = 256 * 1024;
 
 /// How long a body may be slower.
@@ -42,27 +44,27 @@ const GRACE: Duration = Duration::from_secs(10);
 const DRAIN_FACTOR: usize = 4;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// The body stopped short; [`MeteredBody::refusal`] says why.
+/// The body ended early; [`MeteredBody::refusal`] has the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the body ended early")]
 pub(super) struct EndedEarly;
 
-/// A body that counts itself and gives up on slow clients.
+/// A body that counts its bytes and rejects slow clients.
 pub(super) struct MeteredBody {
     stream: BodyDataStream,
-    /// Bytes allowed.
+    /// Maximum number of bytes.
     pub limit: usize,
-    /// The memory that the body takes; none for one that is thrown away.
+    /// The memory that the body takes; `None` for a discarded body.
     pub share: Option<Share>,
-    /// Bytes of memory for a byte of the body.
+    /// Bytes of memory per byte of the body.
     pub weight: usize,
     taken: usize,
-    /// Bytes since the reader was last made to wait.
+    /// Bytes since the reader last yielded.
     burst: usize,
     began: Instant,
-    /// When the body is too slow, or has stopped.
+    /// When the body counts as too slow or stopped.
     due: Pin<Box<Sleep>>,
-    /// Why the body ended before its end.
+    /// Why the body was refused.
     pub refusal: Option<ApiError>,
     ended: bool,
 }
@@ -87,7 +89,7 @@ impl MeteredBody {
     /// Counts a piece that has arrived.
     ///
     /// # Errors
-    /// What stands against taking it.
+    /// The reason to refuse the piece.
     fn account(&mut self, piece: &Bytes) -> Result<(), ApiError> {
         self.taken += piece.len();
         if self.taken > self.limit {
@@ -96,24 +98,24 @@ impl MeteredBody {
         if let Some(share) = &mut self.share {
             share.grow(piece.len() * self.weight).map_err(|NoRoom| ApiError::TooManyUploads)?;
         }
-        // What has come buys time for what is to come.
+        // Received bytes earn time for the next ones.
         let paid = Duration::from_secs_f64(self.taken as f64 / LEAST_RATE as f64);
         let due = (self.began + GRACE + paid).min(Instant::now() + IDLE);
         self.due.as_mut().reset(due);
         Ok(())
     }
 
-    /// Ends the body with the reason for it.
+    /// Ends the body with a refusal.
     fn refuse(&mut self, refusal: ApiError) -> Poll<Option<Result<Bytes, EndedEarly>>> {
         self.refusal = Some(refusal);
         Poll::Ready(Some(Err(EndedEarly)))
     }
 
-    /// Reads what is left in the background and throws it away.
+    /// Reads the rest in the background and discards it.
     pub fn drain(mut self, headers: &HeaderMap) {
-        // A client that waits for "100 Continue" has sent nothing, and reading would ask it to.
+        // A client that waits for "100 Continue" has sent nothing, and reading would ask it to send.
         let waits = headers.contains_key(header::EXPECT) && self.taken == 0;
-        // What has arrived already needs no task; neither does a body that is not there.
+        // Bytes that have already arrived need no task; neither does an empty body.
         while !self.ended && !waits {
             match self.stream.next().now_or_never() {
                 Some(Some(Ok(_))) => {}
@@ -134,7 +136,7 @@ impl MeteredBody {
                     }
                 }
             };
-            // Whoever has not finished by now gets the reset after all.
+            // A client that has not finished by now gets the reset after all.
             let _ = timeout(DRAIN_TIME, rest).await;
         });
     }
@@ -147,7 +149,8 @@ impl Stream for MeteredBody {
         if self.refusal.is_some() || self.ended {
             return Poll::Ready(None);
         }
-        // A parser that reads as long as there is something would hold its thread, and the body twice.
+        // Without a yield, a parser that reads while data is available would hold its thread, and the body
+        // twice.
         if self.burst >= BURST {
             self.burst = 0;
             context.waker().wake_by_ref();
@@ -163,7 +166,7 @@ impl Stream for MeteredBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.ended = true;
-                self.refuse(ApiError::Malformed(format!("the body broke off: {error}")))
+                self.refuse(ApiError::Malformed(format!("the body ended early: {error}")))
             }
             Poll::Ready(None) => {
                 self.ended = true;

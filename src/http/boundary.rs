@@ -1,15 +1,15 @@
-//! Forms whose boundary is not quoted although it should be.
+//! Quotes unquoted multipart boundaries.
 //!
-//! The boundary is a parameter of `Content-Type`, and what it may hold (RFC 2046, section 5.1.1) is more than what a
-//! parameter may hold without quotes (RFC 9110, section 5.6.6): `=`, `/`, `:`, `?`, commas and blanks. Some clients leave the quotes
-//! out all the same, such as those that send `boundary=----=_Part_1`, and mean what they wrote.
+//! The boundary is a parameter of `Content-Type`. Its value (RFC 2046, section 5.1.1) may contain characters
+//! that an unquoted parameter may not (RFC 9110, section 5.6.6): `=`, `/`, `:`, `?`, commas and blanks. Some
+//! clients still omit the quotes, for example with `boundary=----=_Part_1`, and their meaning is clear.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// Longest boundary (RFC 2046, section 5.1.1).
+/// Maximum length of a boundary (RFC 2046, section 5.1.1).
 const LONGEST: usize = 70;
 
-/// Puts the boundary of a form in quotes, where there are none. A header that says anything else stays as it is.
+/// Quotes the boundary of a form if it is unquoted. Any other header stays unchanged.
 pub fn quote(headers: &mut HeaderMap) {
     let quoted = headers.get(header::CONTENT_TYPE).and_then(|value| quoted(value.to_str().ok()?));
     if let Some(value) = quoted.and_then(|value| HeaderValue::from_str(&value).ok()) {
@@ -17,7 +17,7 @@ pub fn quote(headers: &mut HeaderMap) {
     }
 }
 
-/// The type of a form with its boundary in quotes; none for what is no such type, or has no boundary to quote.
+/// The form's content type with its boundary quoted; `None` if it is not a form, or has no boundary to quote.
 fn quoted(content_type: &str) -> Option<String> {
     let (kind, parameters) = content_type.split_once(';')?;
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
@@ -30,8 +30,8 @@ fn quoted(content_type: &str) -> Option<String> {
     fits.then(|| format!("multipart/form-data; boundary=\"{boundary}\""))
 }
 
-/// `bcharsnospace` and the blank (RFC 2046, section 5.1.1), and what else clients put there that needs no escape in quotes.
-/// Quotes themselves are not among them: a boundary that has them already is left to the parser.
+/// `bcharsnospace` and the blank (RFC 2046, section 5.1.1), and other characters that clients use and that
+/// need no escape in quotes. Quotes are excluded: the parser handles a boundary that has them.
 fn may_be_in_boundary(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b';')
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
     use reverie_fields::arbitrary::quick;
 
-    /// The boundary that the form's parser finds, as the service asks it.
+    /// The boundary that the form parser finds, called as the server calls it.
     fn found(content_type: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());

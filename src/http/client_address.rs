@@ -1,7 +1,7 @@
-//! Who sent a request, where proxies stand in between.
+//! The address of the client behind proxies.
 //!
-//! A client can write anything into `Forwarded` and `X-Forwarded-For`. They are read only where the connection
-//! comes from a proxy that the configuration names, and only up to the first address that is no such proxy.
+//! A client can write anything into `Forwarded` and `X-Forwarded-For`. The server reads them only if the
+//! connection comes from a configured proxy, and only up to the first address that is not such a proxy.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,46 +15,46 @@ use ipnet::IpNet;
 
 use super::state::AppState;
 
-/// The de facto header, which most proxies send.
+/// The de facto standard header, which most proxies send.
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Address of whoever sent the request, as far as can be trusted.
+/// Address of the client, as far as it can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Middleware: notes the [`ClientAddress`] for those who log.
+/// Middleware: stores the [`ClientAddress`] for later use, such as logging.
 pub async fn identify(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        let caller = caller(peer.ip(), request.headers(), &state.config.server.trusted_proxies);
-        request.extensions_mut().insert(caller);
+        let client = client(peer.ip(), request.headers(), &state.config.server.trusted_proxies);
+        request.extensions_mut().insert(client);
     }
     next.run(request).await
 }
 
-/// Walks from the peer towards the client for as long as proxies can be believed.
-fn caller(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
-    let mut caller = peer.to_canonical();
-    if !is_trusted(caller, trusted) {
-        return ClientAddress(caller);
+/// Walks from the peer towards the client while the hops are trusted proxies.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> ClientAddress {
+    let mut client = peer.to_canonical();
+    if !is_trusted(client, trusted) {
+        return ClientAddress(client);
     }
-    // The nearest proxy wrote last.
+    // The nearest proxy appends last.
     for hop in hops(headers).into_iter().rev() {
         let Some(address) = hop else { break };
-        caller = address.to_canonical();
-        if !is_trusted(caller, trusted) {
+        client = address.to_canonical();
+        if !is_trusted(client, trusted) {
             break;
         }
     }
-    ClientAddress(caller)
+    ClientAddress(client)
 }
 
-/// Whether this is one of the proxies that are believed.
+/// Whether this address is a trusted proxy.
 pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The addresses that proxies noted, the client's first; none for one that is hidden or unreadable.
+/// The addresses that proxies recorded, the client's first; `None` for one that is hidden or unreadable.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     if headers.contains_key(header::FORWARDED) {
         parts(headers, header::FORWARDED.as_str()).map(forwarded_for).collect()
@@ -63,20 +63,20 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     }
 }
 
-/// The members of a list header, whichever way it is split over lines.
+/// The members of a list header, joined over all its lines.
 pub(super) fn parts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
     lines.flat_map(|line| line.split(','))
 }
 
-/// The `for` of one element of `Forwarded` (RFC 7239, section 4).
+/// The `for` parameter of one `Forwarded` element (RFC 7239, section 4).
 pub(super) fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
     let (_, node) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
     address(node)
 }
 
-/// An address as proxies write it: bare, with a port, in brackets, in quotes.
+/// Parses an address as proxies write it: bare, with a port, in brackets, in quotes.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let bare = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
@@ -96,7 +96,7 @@ mod tests {
         for &(name, value) in headers {
             map.append(name, HeaderValue::from_static(value));
         }
-        caller(peer.parse().unwrap(), &map, &trusted).0.to_string()
+        client(peer.parse().unwrap(), &map, &trusted).0.to_string()
     }
 
     #[test]
@@ -105,9 +105,9 @@ mod tests {
         assert_eq!(found("203.0.113.9", &forged), "203.0.113.9");
         assert_eq!(found("10.0.0.1", &forged), "192.0.2.1");
         assert_eq!(found("10.0.0.1", &[]), "10.0.0.1");
-        // The same proxy, seen through a socket for both families.
+        // The same proxy, seen through a dual-stack socket.
         assert_eq!(found("::ffff:10.0.0.1", &forged), "192.0.2.1");
-        // What the client wrote itself stands left of what the proxy saw.
+        // Entries of the client itself stand left of what the proxy recorded.
         assert_eq!(found("10.0.0.1", &[("x-forwarded-for", "127.0.0.1, 192.0.2.1, 10.0.0.7")]), "192.0.2.1");
         assert_eq!(
             found("10.0.0.1", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "192.0.2.1:4711")]),

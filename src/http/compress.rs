@@ -1,5 +1,5 @@
-//! Compression of JSON for clients that ask for it. Pictures are compressed already, event streams must not
-//! wait in a compressor, and a short answer is not worth it.
+//! Compresses JSON for clients that accept it. Images are already compressed, event streams must not wait in
+//! a compressor, and short responses gain nothing.
 
 use axum::{
     body::HttpBody,
@@ -7,10 +7,10 @@ use axum::{
 };
 use tower_http::compression::{CompressionLayer, predicate::Predicate};
 
-/// Shorter answers fit into a packet or two as they are.
-const WORTH_IT: u64 = 1400;
+/// Minimum length: shorter responses fit into a packet or two uncompressed.
+const MIN_LENGTH: u64 = 1400;
 
-/// Which answers are compressed.
+/// Selects the responses to compress.
 #[derive(Clone, Copy, Debug)]
 pub struct LongJson;
 
@@ -19,19 +19,19 @@ impl Predicate for LongJson {
         let headers = response.headers();
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let json = kind.is_some_and(|kind| kind.starts_with("application/json") || kind.contains("+json"));
-        // A strong entity tag promises equal bytes, which compressed ones are not (RFC 9110, section 8.8.3.3): what
-        // has one, such as a job, is sent as it is.
-        json && !headers.contains_key(header::ETAG) && response.body().size_hint().lower() >= WORTH_IT
+        // A strong entity tag promises equal bytes, which compression changes (RFC 9110, section 8.8.3.3). So
+        // a response with an entity tag, such as a job, is sent uncompressed.
+        json && !headers.contains_key(header::ETAG) && response.body().size_hint().lower() >= MIN_LENGTH
     }
 }
 
-/// The layer.
+/// The compression layer.
 pub fn layer() -> CompressionLayer<LongJson> {
     CompressionLayer::new().compress_when(LongJson)
 }
 
-/// Strikes from a request that it refuses an answer as it is. There is no other for most, and the layer would say so
-/// only after the request was carried out (RFC 9110, section 12.5.3, allows either).
+/// Drops `identity;q=0`. Most responses have no other encoding, and the layer would reject the request only
+/// after it was carried out (RFC 9110, section 12.5.3, allows either).
 pub async fn tolerate<B>(mut request: Request<B>) -> Request<B> {
     let lines = request.headers().get_all(header::ACCEPT_ENCODING);
     let codings: Vec<&str> =
@@ -47,7 +47,7 @@ pub async fn tolerate<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-/// Whether it is `identity`, or what includes it, with a weight of zero.
+/// Whether the coding is `identity`, or `*` which includes it, with weight zero.
 fn refuses_plain(coding: &str) -> bool {
     let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
     let weight = weight.trim().strip_prefix(['q', 'Q']).and_then(|rest| rest.trim_start().strip_prefix('='));

@@ -1,7 +1,8 @@
-//! How many connections there are, in all and of one client address.
+//! Limits the number of connections, in total and per client address.
 //!
-//! A connection costs a file handle. Whoever opens more than there are takes them from the storage and from the listener
-//! for health too, so the number is bounded below that of the handles, and one client gets only a part of it.
+//! A connection costs a file descriptor. A client that opens too many would take them from the storage and
+//! from the listener for health. So the limit is below the number of descriptors, and one client gets only a
+//! part of it.
 
 use std::{
     collections::HashMap,
@@ -14,13 +15,13 @@ use tracing::{info, warn};
 
 use crate::config::ServerConfig;
 
-/// File handles kept for everything but clients: libraries, the storage, pictures that are read, health.
+/// File descriptors reserved for everything but clients: libraries, storage, image files, health.
 const RESERVED: u64 = 128;
 
-/// Handles that one client's request may take: its connection, and a picture that is read for it.
+/// Descriptors that one client's request may take: its connection, and an image that is read for it.
 const HANDLES: u64 = 2;
 
-/// Who may be connected; clones count together.
+/// Counts open connections; clones share the count.
 #[derive(Clone, Debug)]
 pub struct Connections(Arc<Inner>);
 
@@ -39,7 +40,7 @@ struct Open {
     by_client: HashMap<IpAddr, usize>,
 }
 
-/// A connection that is counted for as long as this lives.
+/// Counts one connection until it is dropped.
 #[derive(Debug)]
 pub struct Counted {
     connections: Connections,
@@ -47,12 +48,12 @@ pub struct Counted {
 }
 
 impl Connections {
-    /// At most `most`, and `most_of_one` of one address that is not in `shared`.
+    /// Allows `most` connections, and `most_of_one` per address that is not in `shared`.
     pub fn new(most: usize, most_of_one: usize, shared: Vec<IpNet>) -> Self {
         Self(Arc::new(Inner { most, most_of_one, shared, open: Mutex::default() }))
     }
 
-    /// As configured, and no more than the handles of this process allow.
+    /// The configured limits, reduced to the file descriptors of this process.
     pub fn configured(server: &ServerConfig) -> Self {
         let handles = raise_handles();
         let possible = (handles.saturating_sub(RESERVED) / HANDLES).max(8);
@@ -73,7 +74,7 @@ impl Connections {
         Self::new(64, 64, Vec::new())
     }
 
-    /// Counts one more, if it may be.
+    /// Counts one more connection, if allowed.
     pub fn open(&self, client: IpAddr) -> Option<Counted> {
         let client = client.to_canonical();
         let inner = &*self.0;
@@ -103,14 +104,14 @@ impl Drop for Counted {
     }
 }
 
-/// Raises the soft limit of file handles to the hard one; how many there are then.
+/// Raises the soft limit of file descriptors to the hard limit; returns the result.
 #[cfg(unix)]
 fn raise_handles() -> u64 {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(handles) => handles,
         Err(error) => {
             warn!(%error, "the limit of file handles cannot be raised");
-            // What a shell gives where nothing was set up.
+            // The usual default of a shell.
             1024
         }
     }

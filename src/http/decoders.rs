@@ -1,5 +1,5 @@
-//! Memory for decoding uploads: a decoded picture is many times the size of its file, so that what is decoded at the
-//! same time is bounded by bytes, and not by a number of pictures.
+//! Limits the memory for decoding uploads. A decoded image is many times the size of its file, so the limit
+//! counts bytes, not images.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::config::LimitsConfig;
 
-/// Bytes that one permit stands for.
+/// Bytes per permit.
 const UNIT: u64 = 64 * 1024;
 
 const MEGABYTE: u64 = 1_000_000;
@@ -20,7 +20,7 @@ pub struct Decoders {
 }
 
 impl Decoders {
-    /// As configured, or a quarter of `memory`, what the process may have in bytes.
+    /// The configured budget, or a quarter of `memory`, the process's memory limit in bytes.
     pub fn new(limits: &LimitsConfig, memory: u64) -> Self {
         let bytes = match limits.max_decode_mb {
             0 => memory / 4,
@@ -31,8 +31,8 @@ impl Decoders {
         Self { budget: Arc::new(Semaphore::new(units as usize)), units }
     }
 
-    /// Waits until so many bytes are free, and holds them until the answer is dropped. More than the whole budget
-    /// waits for the whole, and is alone then.
+    /// Waits until `bytes` are free, and holds them until the permit is dropped. A request beyond the whole
+    /// budget waits for the whole budget, and then runs alone.
     ///
     /// # Errors
     /// None in practice: the budget is never closed.
@@ -55,7 +55,7 @@ mod tests {
         let small: Vec<_> = (0..4).map(|_| decoders.reserve(2_000_000).now_or_never()).collect();
         assert!(small.iter().all(Option::is_some), "four of two megabytes fit into ten");
         assert!(decoders.reserve(3_000_000).now_or_never().is_none());
-        // Larger than all there is: alone, and not for ever in vain.
+        // A request larger than the budget runs alone, instead of waiting for ever.
         assert!(decoders.reserve(50_000_000).now_or_never().is_none());
         drop(small);
         let large = decoders.reserve(50_000_000).now_or_never();

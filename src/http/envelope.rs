@@ -1,8 +1,8 @@
-//! A JSON body: pictures as data URIs, and little else.
+//! Reads a JSON body: images as data URIs, and little else.
 //!
-//! A body may be large for its pictures' sake alone. It is therefore gone through once without building anything; what
-//! is no picture is counted, refused beyond a limit, and only then made into values, which take many times the memory
-//! of their text.
+//! Only images make a large body legitimate. So a first pass scans the body without building values, and
+//! measures everything that is not an image. Only if that is within the limit, the second pass builds values,
+//! which take many times the memory of their text.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,22 +14,22 @@ use serde_json::{Map, Value, value::RawValue};
 use super::error::ApiError;
 use reverie_fields::{cut, json};
 
-/// What the whole is called in refusals.
+/// Name of the whole body in error messages.
 pub(super) const WHAT: &str = "the body";
 
-/// The members that hold pictures.
+/// The members that contain images.
 const FILES: [&str; 2] = ["image", "mask"];
 
-/// A body that was opened.
+/// A body after reading.
 pub(super) struct Json {
-    /// Everything but the pictures; no object where the body is none.
+    /// Everything but the images; not an object if the body is none.
     pub rest: Value,
-    /// Each picture's name, and its content or what is wrong with it; nothing where none was sent.
+    /// Each image's name, and its content or the error; `None` if it was not sent.
     pub files: [(&'static str, Option<Result<Bytes, String>>); FILES.len()],
 }
 
-/// Counts what stands outside of strings while a body arrives: a picture is one string, so a body with much else can be
-/// refused long before its end.
+/// Counts the bytes outside of strings while a body arrives. An image is one string, so a body with much else
+/// can be refused long before its end.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
     bytes: usize,
@@ -38,7 +38,7 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    /// Counts a piece; the bytes outside of strings so far.
+    /// Counts a piece; returns the total of bytes outside of strings.
     pub fn count(&mut self, piece: &[u8]) -> usize {
         for byte in piece {
             match (self.in_string, byte) {
@@ -53,16 +53,16 @@ impl Outside {
     }
 }
 
-/// Opens a body; `limit` is for the bytes of all that is no picture.
+/// Reads a body; `limit` is the maximum size of everything that is not an image.
 ///
 /// # Errors
 /// [`ApiError::Malformed`] and [`ApiError::JsonTooLong`].
 pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
-    let bytes = without_mark(bytes);
+    let bytes = without_bom(bytes);
     let mut members = Members { rest: Vec::new(), files: [None; FILES.len()], room: Some(limit) };
     let none = |name| (name, None);
     if bytes.trim_ascii_start().first() != Some(&b'{') {
-        // Something else than an object: told as such by whoever reads it.
+        // Not an object: the code that reads it reports that.
         if bytes.len() > limit {
             return Err(ApiError::JsonTooLong { what: WHAT, limit });
         }
@@ -79,28 +79,29 @@ pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
     for (name, value) in members.rest {
         let value = parse_json(WHAT, value.get().as_bytes())?;
         if rest.insert(name.to_string(), value).is_some() {
-            return Err(ApiError::Malformed(twice(&name)));
+            return Err(ApiError::Malformed(duplicate_member(&name)));
         }
     }
     let [image, mask] = members.files.map(|file| file.and_then(read_file));
     Ok(Json { rest: Value::Object(rest), files: [(FILES[0], image), (FILES[1], mask)] })
 }
 
-/// Makes values of a text; `what` is how it is called in a refusal.
+/// Parses a JSON text; `what` is its name in error messages.
 ///
 /// # Errors
 /// [`ApiError::Malformed`].
 pub(super) fn parse_json(what: &str, bytes: &[u8]) -> Result<Value, ApiError> {
-    json::parse(without_mark(bytes)).map_err(|error| no_json(what, &error))
+    json::parse(without_bom(bytes)).map_err(|error| no_json(what, &error))
 }
 
-/// Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section 8.1).
-fn without_mark(bytes: &[u8]) -> &[u8] {
+/// Some editors and shells begin every text with a byte order mark, which may be ignored (RFC 8259, section
+/// 8.1).
+fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// As [`json::parse`] says it of nested members.
-fn twice(name: &str) -> String {
+/// The same message that [`json::parse`] gives for nested members.
+fn duplicate_member(name: &str) -> String {
     format!("{WHAT} cannot be read as JSON: the member \"{}\" is given twice", cut(name))
 }
 
@@ -108,11 +109,11 @@ fn no_json(what: &str, error: &serde_json::Error) -> ApiError {
     ApiError::Malformed(format!("{what} cannot be read as JSON: {error}"))
 }
 
-/// The members of an object, not looked into.
+/// The members of an object, unparsed.
 struct Members<'a> {
     rest: Vec<(Cow<'a, str>, &'a RawValue)>,
     files: [Option<&'a RawValue>; FILES.len()],
-    /// Bytes that the rest may still take; none once that was too little.
+    /// Bytes left for everything else; `None` once the limit is exceeded.
     room: Option<usize>,
 }
 
@@ -151,25 +152,25 @@ impl<'a> Visitor<'a> for &mut Members<'a> {
     }
 }
 
-/// A member's name, in the memory of the body where it has no escapes.
+/// A member's name, borrowed from the body if it has no escapes.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The content of a member that is a data URI; nothing for null, which is as good as nothing.
+/// Reads a member that is a data URI; `None` for null.
 fn read_file(value: &RawValue) -> Option<Result<Bytes, String>> {
     if value.get() == "null" {
         return None;
     }
     Some(match serde_json::from_str::<Name<'_>>(value.get()) {
         Ok(Name(uri)) => read_data_uri(&uri).map_err(str::to_owned),
-        Err(_) => Err("must be a string that holds a data URI such as data:image/png;base64,…".into()),
+        Err(_) => Err("must be a string with a data URI such as data:image/png;base64,…".into()),
     })
 }
 
-/// Unpacks a `data:` URI (RFC 2397). Its media type is not believed: the bytes speak for themselves.
+/// Decodes a `data:` URI (RFC 2397). Its media type is ignored: the bytes decide.
 fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
     let uri = DataUrl::process(text).map_err(|_| "is not a data URI such as data:image/png;base64,…")?;
-    let (bytes, _fragment) = uri.decode_to_vec().map_err(|_| "its base64 is damaged")?;
+    let (bytes, _fragment) = uri.decode_to_vec().map_err(|_| "its base64 is invalid")?;
     Ok(bytes.into())
 }
 

@@ -1,7 +1,7 @@
 //! The one place where an error becomes a response.
 //!
-//! Every refusal is an `application/problem+json` document (RFC 9457) that says what was wrong and what is
-//! allowed. Causes inside the service are logged here, once, and never sent.
+//! Every refusal is an `application/problem+json` document (RFC 9457) that says what is wrong and what is
+//! allowed. Internal causes are logged here, once, and never sent.
 
 use std::any::Any;
 
@@ -24,176 +24,176 @@ use reverie_picture::PictureError;
 /// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The path leads nowhere.
+    /// No route matches the path.
     #[error("there is nothing at this path")]
     NoSuchPath,
-    /// The path ends with a slash; nothing is at any such path.
-    #[error("there is nothing at this path; leave out the slash at its end")]
+    /// The path ends with a slash; no route does.
+    #[error("there is nothing at this path; remove the trailing slash")]
     TrailingSlash,
-    /// There is no such thing as was named in the path.
+    /// The resource named in the path does not exist.
     #[error("there is no {kind} \"{}\"", cut(.name))]
     NotFound {
-        /// What was looked for.
+        /// Kind of resource.
         kind: &'static str,
-        /// As given.
+        /// Name as given.
         name: String,
     },
-    /// The path has other methods; `Allow` lists them.
-    #[error("this path does not take this method; see the Allow header")]
+    /// The path supports other methods; `Allow` lists them.
+    #[error("this path does not support this method; the Allow header lists the supported ones")]
     MethodNotAllowed,
-    /// The body cannot be taken apart.
+    /// The body cannot be parsed.
     #[error("{0}")]
     Malformed(String),
-    /// The body is whole, and its content is wrong.
+    /// The body can be parsed, but its content is invalid.
     #[error("{}", summary(.0))]
     Invalid(Vec<FieldError>),
-    /// The body or the image in it is of a type that is not read.
+    /// The type of the body or of an image in it is not supported.
     #[error("{0}")]
     UnsupportedType(String),
     /// The body is compressed.
-    #[error("a body with Content-Encoding \"{}\" is not read here; send it as it is", cut(.0))]
+    #[error("Content-Encoding \"{}\" is not supported; send the body unencoded", cut(.0))]
     EncodedBody(String),
-    /// Files that are of no format that is read, and nothing else that is wrong.
+    /// Files of unsupported formats, and no other error.
     #[error("{}", summary(.0))]
     UnknownFormat(Vec<FieldError>),
     /// The body is too long.
     #[error("the body is too long; at most {limit} bytes are allowed")]
     TooLarge {
-        /// Bytes allowed.
+        /// Maximum in bytes.
         limit: usize,
     },
-    /// There is more JSON than any request needs.
+    /// There is more JSON than any valid request needs.
     #[error(
         "{what} is too long; at most {limit} bytes of JSON are allowed, data URIs of pictures not counted"
     )]
     JsonTooLong {
-        /// Where it stood.
+        /// The part that is too long.
         what: &'static str,
-        /// Bytes allowed.
+        /// Maximum in bytes.
         limit: usize,
     },
     /// The client stopped sending, or sends too slowly.
-    #[error("the body comes too slowly; after {grace} seconds, send at least {least} bytes per second")]
+    #[error("the body arrives too slowly; after {grace} seconds, send at least {least} bytes per second")]
     TooSlow {
-        /// Bytes per second.
+        /// Minimum rate in bytes per second.
         least: usize,
         /// Seconds for which a body may be slower.
         grace: u64,
     },
-    /// The memory for request bodies is taken.
-    #[error("too many uploads are under way; send the request again in a moment")]
+    /// The memory for request bodies is full.
+    #[error("too many uploads are in progress; retry in a moment")]
     TooManyUploads,
-    /// The request does not say for which host it is, or says it in no way that can be read.
+    /// The request names no host, or its host cannot be read.
     #[error("{0}; send one Host header with the name of the service")]
     BadHost(&'static str),
-    /// The service does not answer to this name.
+    /// The server does not accept this host name.
     #[error(
-        "this service does not answer to the host name \"{}\"; its operator lists names in server.allowed_hosts",
+        "the host name \"{}\" is not allowed; the operator can add it to server.allowed_hosts",
         cut(.0)
     )]
     WrongHost(String),
-    /// A web page of another origin asks for a change.
+    /// A web page of another origin sends a change.
     #[error(
-        "web pages of other origins may not do this; the operator of the service lists those that may in server.cors_origins"
+        "a web page of another origin may not send this request; the operator can allow its origin in server.cors_origins"
     )]
     CrossOrigin,
-    /// No place in the queue.
+    /// The queue is full.
     #[error("the queue is full: {capacity} jobs are waiting")]
     QueueFull {
-        /// Number of places.
+        /// Capacity of the queue.
         capacity: u32,
-        /// Seconds after which to try again.
+        /// Seconds after which to retry.
         retry_after: u64,
     },
-    /// The service cannot take jobs now.
+    /// The server cannot take jobs now.
     #[error("{0}")]
     Unavailable(&'static str),
-    /// A newer version of the service, which works beside this one or did so before, has written the job.
-    #[error("job {0} was written by a newer version of the service, and this one cannot read it")]
+    /// A newer version of the server wrote the job. It runs beside this one, or ran before.
+    #[error("job {0} was written by a newer version of the server, which this version cannot read")]
     NewerVersion(String),
-    /// There is no room for what was sent.
-    #[error("there is no room in the storage of the service now")]
+    /// The storage has no room for the upload.
+    #[error("the server's storage is full")]
     StorageFull,
-    /// The job has ended; what was asked is for jobs that have not.
+    /// The job has ended, and the operation needs a job that has not.
     #[error("the job is already {0}")]
     AlreadyFinished(JobState),
-    /// The same `Idempotency-Key` came with two different requests.
-    #[error("this Idempotency-Key was used before, for a request with another content; take a new one")]
+    /// Two different requests have the same `Idempotency-Key`.
+    #[error("this Idempotency-Key was already used for a different request; use a new key")]
     KeyReused,
-    /// The dream would take more than one job may.
+    /// The dream needs more than one job may take.
     #[error("{0}")]
     TooMuchWork(Box<Prediction>),
-    /// No byte that was asked for is there.
-    #[error("the range begins behind the end; there are {size} bytes")]
+    /// None of the requested bytes exist.
+    #[error("the range begins after the end; the file has {size} bytes")]
     BeyondEnd {
-        /// Length of the whole.
+        /// Length of the file.
         size: u64,
     },
     /// There is no result, or none yet.
     #[error("{detail}")]
     NoResult {
-        /// What stands in the way.
+        /// Why there is no result.
         detail: String,
-        /// Seconds after which to look again, where that makes sense.
+        /// Seconds after which to poll again, if that makes sense.
         retry_after: Option<u64>,
     },
     /// There is no preview, or none yet.
     #[error("the job is {state}: there is no preview {}", when(.state))]
     NoPreview {
-        /// Where the job stands.
+        /// State of the job.
         state: JobState,
-        /// Seconds after which to look again, where that makes sense.
+        /// Seconds after which to poll again, if that makes sense.
         retry_after: Option<u64>,
     },
-    /// There was a result, and its time is over.
+    /// The result has expired.
     #[error("the job's pictures were erased at {0}; results are kept for a limited time")]
     Gone(Timestamp),
-    /// A dream that its job's row promises is not in the store.
+    /// The job's row promises a dream that the store does not have.
     #[error(
-        "the dream was made and is not in the store any more; ask for it again, or tell whoever runs the service"
+        "the dream was rendered, but its file is missing from the store; submit the job again, or tell the operator"
     )]
     ResultLost(ObjectKey),
-    /// Something is broken on our side.
-    #[error("something went wrong inside the service; its log has the cause")]
+    /// An internal error.
+    #[error("internal error; the server's log has the cause")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Whether a preview may still come.
+/// Whether a preview may still appear.
 fn when(state: &JobState) -> &'static str {
     if state.is_finished() { "any more" } else { "yet" }
 }
 
-/// What the 422 of a list of mistakes says in one sentence.
+/// Summarises a list of errors in one sentence.
 fn summary(errors: &[FieldError]) -> String {
     match errors {
         [FieldError { pointer, detail }] if pointer.is_empty() => detail.clone(),
         [FieldError { pointer, detail }] => format!("{pointer}: {detail}"),
         many if many.len() >= MOST_MISTAKES => {
-            format!("many things are wrong; \"errors\" lists the first {MOST_MISTAKES}")
+            format!("the request has many errors; \"errors\" lists the first {MOST_MISTAKES}")
         }
-        several => format!("{} things are wrong; see \"errors\"", several.len()),
+        several => format!("the request has {} errors; see \"errors\"", several.len()),
     }
 }
 
 impl ApiError {
-    /// Wraps a cause that is nobody's business.
+    /// Wraps an internal cause, which the client does not see.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// A disk that is full. Logged like any other cause inside the service: somebody has to act.
+    /// A full disk. Logged like any internal cause: the operator must act.
     fn full_storage(cause: &(dyn std::error::Error + 'static)) -> Self {
         error!(cause = chain(cause), "the storage is full");
         Self::StorageFull
     }
 
-    /// A store that does not answer. Logged like any other cause inside the service.
+    /// An unavailable store. Logged like any internal cause.
     fn storage_down(cause: &(dyn std::error::Error + 'static)) -> Self {
-        error!(cause = chain(cause), "the storage cannot be reached");
-        Self::Unavailable("the storage of the service cannot be reached now")
+        error!(cause = chain(cause), "the storage is unavailable");
+        Self::Unavailable("the server's storage is unavailable")
     }
 
-    /// What a picture that was refused means to the client. `pointer` is where it stood.
+    /// Converts the refusal of an image; `pointer` locates the image in the request.
     pub fn from_picture(pointer: &str, error: PictureError) -> Self {
         match error {
             PictureError::UnknownFormat
@@ -222,52 +222,52 @@ impl ApiError {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }
-            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
-            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is wrong"),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid request"),
             Self::UnsupportedType(_) | Self::UnknownFormat(_) | Self::EncodedBody(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "Unsupported media type")
             }
             Self::TooLarge { .. } | Self::JsonTooLong { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long")
             }
-            Self::BadHost(_) => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
+            Self::BadHost(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
             Self::WrongHost(_) => (StatusCode::MISDIRECTED_REQUEST, "wrong-host", "Wrong host"),
-            Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross-origin", "Not allowed across origins"),
-            Self::TooSlow { .. } => {
-                (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body did not come in time")
-            }
+            Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross-origin", "Cross-origin request not allowed"),
+            Self::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body arrived too slowly"),
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
             Self::Unavailable(_) | Self::TooManyUploads => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
             }
-            // A balancer asks another server then, which may be of that version.
+            // A load balancer then tries another server, which may have that version.
             Self::NewerVersion(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "newer-version", "Written by a newer version")
             }
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
-            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used before"),
-            Self::TooMuchWork(_) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "too-much-work", "The dream would take too much")
-            }
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was already used"),
+            Self::TooMuchWork(_) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too-much-work",
+                "The dream would take too much time or memory",
+            ),
             Self::BeyondEnd { .. } => {
-                (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins behind the end")
+                (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins after the end")
             }
             Self::NoResult { .. } => (StatusCode::CONFLICT, "no-result", "There is no result"),
             Self::NoPreview { .. } => (StatusCode::CONFLICT, "no-preview", "There is no preview"),
-            Self::Gone(_) => (StatusCode::GONE, "gone", "No longer there"),
+            Self::Gone(_) => (StatusCode::GONE, "gone", "No longer available"),
             Self::ResultLost(_) => (StatusCode::INTERNAL_SERVER_ERROR, "result-lost", "The result is lost"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
         }
     }
 
-    /// Seconds after which the same request may fare better.
+    /// Seconds after which the same request may succeed.
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::QueueFull { retry_after, .. } => Some(*retry_after),
             Self::NoResult { retry_after, .. } | Self::NoPreview { retry_after, .. } => *retry_after,
             Self::Unavailable(_) | Self::TooManyUploads | Self::NewerVersion(_) => Some(5),
-            // Someone has to make room, or the retention does.
+            // The operator must make room, or the retention does.
             Self::StorageFull => Some(60),
             _ => None,
         }
@@ -290,7 +290,7 @@ impl From<QueueError> for ApiError {
             QueueError::Finished(state) => Self::AlreadyFinished(state),
             QueueError::KeyReused => Self::KeyReused,
             QueueError::Corrupt { id, problem } => {
-                warn!(job = id, problem, "a job cannot be read by this version");
+                warn!(job = id, problem, "this version cannot read a job");
                 Self::NewerVersion(id)
             }
             error if error.is_full() => Self::full_storage(&error),
@@ -304,7 +304,7 @@ impl From<ObjectError> for ApiError {
     fn from(error: ObjectError) -> Self {
         match error {
             error if error.is_full() => Self::full_storage(&error),
-            // A picture that should be there and is not is no matter of waiting.
+            // Waiting does not bring back a missing image.
             error @ ObjectError::NotFound(_) => Self::internal(error),
             error => Self::storage_down(&error),
         }
@@ -320,11 +320,11 @@ impl IntoResponse for ApiError {
         let encoded = matches!(self, Self::EncodedBody(_));
         let (errors, prediction) = match self {
             Self::Internal(cause) => {
-                error!(cause = chain(&*cause), "a request failed inside the service");
+                error!(cause = chain(&*cause), "a request failed with an internal error");
                 (Vec::new(), None)
             }
             Self::ResultLost(key) => {
-                error!(%key, "a result is not in the store, and its job says that it is");
+                error!(%key, "a result is missing from the store, although its job has it");
                 (Vec::new(), None)
             }
             Self::Invalid(errors) | Self::UnknownFormat(errors) => (errors, None),
@@ -348,7 +348,7 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if encoded {
-            // What would be read (RFC 9110, section 12.5.3).
+            // The supported encoding (RFC 9110, section 12.5.3).
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(size) = size
@@ -362,12 +362,12 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An error with everything behind it, in one line.
+/// An error with its chain of causes, in one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        // Many errors repeat their cause already.
+        // Many errors already include the text of their cause.
         let next_text = next.to_string();
         if !text.contains(&next_text) {
             text = format!("{text}: {next_text}");
@@ -377,14 +377,14 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// A handler panicked: a mistake in the code, which costs this one request.
+/// A handler panicked: a bug that fails this one request.
 pub fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     ApiError::internal(format!("a handler panicked: {}", text.unwrap_or("no message"))).into_response()
 }
 
-/// For paths that nothing is at.
+/// Handles paths without a route.
 pub async fn no_such_path(uri: Uri) -> ApiError {
     if uri.path().len() > 1 && uri.path().ends_with('/') {
         ApiError::TrailingSlash
@@ -393,7 +393,7 @@ pub async fn no_such_path(uri: Uri) -> ApiError {
     }
 }
 
-/// For methods that a path does not take.
+/// Handles unsupported methods.
 pub async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
 }
@@ -428,7 +428,7 @@ mod tests {
         let problem = body(ApiError::Invalid(errors).into_response()).await;
         assert_eq!(problem["status"], 422);
         assert_eq!(problem["errors"][1]["pointer"], "/spec/b");
-        assert_eq!(problem["detail"], "2 things are wrong; see \"errors\"");
+        assert_eq!(problem["detail"], "the request has 2 errors; see \"errors\"");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Reading what a client sends: a form or JSON, taken out of its envelope.
+//! Reads a request body, a form or JSON, and unpacks it.
 //!
-//! The length is checked against `Content-Length` before anything is read, and counted while it streams in. What is
-//! read is then taken apart on a thread for such work: JSON and base64 of many megabytes take longer than a thread that
-//! serves other clients may be held.
+//! The length is checked against `Content-Length` before anything is read, and counted while the body streams
+//! in. The body is then unpacked on a blocking thread: JSON and base64 of many megabytes would hold a thread
+//! that serves other clients for too long.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -25,49 +25,49 @@ use super::{
 use crate::jobs::JobOptions;
 use reverie_fields::{FieldError, Fields, cut, note, note_all, pointer};
 
-/// The parts of a request for a dream, taken out of their envelope but not looked at yet.
+/// A submitted request, unpacked but not validated.
 #[derive(Debug)]
 pub struct SubmitRequest {
     /// The image file, if one was sent and could be unpacked.
     pub image: Option<Bytes>,
     /// The mask file, likewise.
     pub mask: Option<Bytes>,
-    /// The partial spec; an empty object where none was sent.
+    /// The partial spec; an empty object if none was sent.
     pub spec: Value,
-    /// When the dream is wanted.
+    /// Priority and deadline.
     pub options: JobOptions,
-    /// What was wrong with the envelope: to be reported together with what is wrong inside.
+    /// Errors of the envelope, to be reported together with errors of the content.
     pub errors: Vec<FieldError>,
-    /// The memory that the files take; to be kept for as long as they are.
+    /// The memory that the files take; keep it as long as the files.
     pub share: Option<Share>,
 }
 
-/// What a body may take.
+/// Limits of a body.
 #[derive(Clone, Debug)]
 pub struct BodyLimits {
-    /// Bytes of the whole.
+    /// Maximum size of the body in bytes.
     pub body: usize,
-    /// Bytes of JSON in it, data URIs not counted.
+    /// Maximum size of its JSON in bytes, not counting data URIs.
     pub json: usize,
     /// The memory for all bodies.
     pub uploads: Uploads,
-    /// Address of the client, where it is known.
+    /// Address of the client, if known.
     pub client: Option<IpAddr>,
 }
 
-/// Parts of a form. There are five fields, and each may be sent once.
+/// Maximum number of parts of a form. There are five fields, and each may be sent once.
 const MAX_PARTS: usize = 64;
 
-/// Bytes of memory for a byte of a JSON body: its text is kept beside the files that come out of it.
+/// Bytes of memory per byte of a JSON body: its text is kept beside the files decoded from it.
 pub const JSON_WEIGHT: usize = 2;
 
-/// Bytes of a number in a form.
+/// Maximum length of a number in a form, in bytes.
 const MAX_NUMBER: usize = 64;
 
-/// Reads a request for a dream, as a form or as JSON.
+/// Reads a submitted request, as a form or as JSON.
 ///
 /// # Errors
-/// Every way in which a body can be unreadable. Mistakes in its content are collected in the [`SubmitRequest`].
+/// Every reason for an unreadable body. Errors of its content are collected in the [`SubmitRequest`].
 pub async fn read_submit_request(
     headers: &HeaderMap,
     body: Body,
@@ -76,7 +76,7 @@ pub async fn read_submit_request(
     let mut body = MeteredBody::new(body, limits.body);
     body.share = Some(limits.uploads.share(limits.client));
     let outcome = read(headers, &mut body, limits).await;
-    // The reason why the body ended early is better known to the meter than to the parser.
+    // The meter knows better than the parser why the body ended early.
     let outcome = match body.refusal.take() {
         Some(refusal) => Err(refusal),
         None => outcome,
@@ -96,19 +96,19 @@ pub async fn read_submit_request(
     }
 }
 
-/// Throws away a body that nobody will look at, so that the client can read the answer.
+/// Discards an unwanted body, so the client can read the response.
 pub fn discard(headers: &HeaderMap, body: Body, limit: usize) {
     MeteredBody::new(body, limit).drain(headers);
 }
 
-/// A body that has been read and not been taken apart.
+/// A body that was received but not unpacked.
 enum Envelope {
     Form(Form),
     /// In pieces.
     Json(Vec<Bytes>),
 }
 
-/// The fields of a form, as they came.
+/// The fields of a form, as received.
 #[derive(Default)]
 struct Form {
     parts: [Option<Bytes>; FORM_FIELDS.len()],
@@ -116,7 +116,7 @@ struct Form {
 }
 
 impl Envelope {
-    /// Takes it apart; may take long.
+    /// Unpacks the body; may take long.
     fn unpack(self, json: usize) -> Result<SubmitRequest, ApiError> {
         match self {
             Self::Form(form) => form.unpack(),
@@ -143,14 +143,14 @@ async fn read(
     const WANTED: &str = "send multipart/form-data or application/json";
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(content_type) = content_type else {
-        return Err(ApiError::UnsupportedType(format!("there is no Content-Type; {WANTED}")));
+        return Err(ApiError::UnsupportedType(format!("the Content-Type header is missing; {WANTED}")));
     };
     let parsed = content_type.parse::<Mime>().ok();
     let form = match parsed.as_ref().map(Mime::essence_str) {
         Some("multipart/form-data") => true,
         Some("application/json") => false,
         _ => {
-            let detail = format!("\"{}\" is not read here; {WANTED}", cut(content_type));
+            let detail = format!("Content-Type \"{}\" is not supported; {WANTED}", cut(content_type));
             return Err(ApiError::UnsupportedType(detail));
         }
     };
@@ -207,7 +207,7 @@ async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiErro
             // The meter counts it.
             _ => collect(field, usize::MAX).await?.unwrap_or_default(),
         };
-        // What an HTML form sends for a file that nobody chose, or a field that nobody filled in.
+        // What an HTML form sends for a file input or a field that was left empty.
         if bytes.is_empty() && nameless {
             continue;
         }
@@ -221,8 +221,8 @@ async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiErro
     Ok(read)
 }
 
-/// The content of a field; none beyond `most` bytes. Pieces are kept as they arrive and put together at the end: memory
-/// that is set aside for a body that never comes is memory that a stranger can take with a few bytes.
+/// Reads the content of a field; `None` beyond `most` bytes. Pieces are kept as they arrive and joined at the
+/// end: memory reserved up front would let a client take much memory with a few bytes.
 async fn collect(mut field: Field<'_>, most: usize) -> Result<Option<Bytes>, ApiError> {
     let (mut pieces, mut length) = (Vec::new(), 0_usize);
     while let Some(piece) = field.chunk().await.map_err(|error| malformed_form(&error))? {
@@ -235,7 +235,7 @@ async fn collect(mut field: Field<'_>, most: usize) -> Result<Option<Bytes>, Api
     Ok(Some(join(pieces)))
 }
 
-/// All pieces as one.
+/// Joins all pieces.
 fn join(mut pieces: Vec<Bytes>) -> Bytes {
     match pieces.len() {
         0 | 1 => pieces.pop().unwrap_or_default(),
@@ -250,7 +250,7 @@ impl Form {
             Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
             None => Value::Null,
         };
-        // As a member of a JSON body: null is none.
+        // As with a member of a JSON body, null means none.
         let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
         let mut request_headers = Map::new();
         for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
@@ -265,13 +265,13 @@ impl Form {
     }
 }
 
-/// Forms know no numbers, only text that looks like one.
+/// Forms have no numbers, only text that may look like one.
 fn number_or_text(bytes: &[u8]) -> Value {
     let number = serde_json::from_slice(bytes).ok().filter(Value::is_number);
     number.unwrap_or_else(|| String::from_utf8_lossy(bytes).into())
 }
 
-/// Reads when the dream is wanted; what is wrong is noted in `fields`.
+/// Reads priority and deadline; records errors in `fields`.
 fn read_options(fields: &mut Fields) -> JobOptions {
     let (priorities, deadlines) = (JobOptions::PRIORITIES, JobOptions::DEADLINE_SECONDS);
     let priority = fields.number("priority", *priorities.start(), *priorities.end());

@@ -1,7 +1,6 @@
-//! Is the process alive, and should it be sent requests?
+//! Liveness and readiness.
 //!
-//! The two are different questions: a server that is finishing its last job before it stops is alive, and
-//! should get no new ones.
+//! They differ: a server that finishes its last job before it stops is alive, but must get no new requests.
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::state::AppState;
 
-/// A store that takes longer than this to answer is as good as none; probes give up soon after.
+/// Time limit of a check: probes time out soon after.
 pub const CHECK_TIME: Duration = Duration::from_secs(2);
 
 /// The process is alive.
@@ -30,32 +29,32 @@ struct Health {
     version: &'static str,
 }
 
-/// Whether the service should be sent requests.
+/// Whether the server can take requests.
 #[derive(Debug, Serialize, ToSchema)]
 struct Readiness {
     /// `ready` or `not ready`
     status: &'static str,
-    /// What it depends on.
+    /// What readiness depends on.
     checks: Checks,
 }
 
 /// What readiness depends on.
 #[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
 struct Checks {
-    /// False while models are loaded.
+    /// False while models are loading.
     started: bool,
-    /// False while the service is stopping.
+    /// False while the server is stopping.
     accepting: bool,
-    /// Whether the job store answers and takes writes.
+    /// Whether the job store answers and accepts writes.
     database: bool,
-    /// Whether the blob store takes blobs: one is stored and deleted every few seconds.
+    /// Whether the blob store accepts blobs; checked every few seconds by storing and deleting one.
     store: bool,
-    /// Workers of this process that are able to take jobs; one whose device or store is sick is not. A process that only
-    /// accepts jobs for others needs none.
+    /// Workers of this process that can take jobs; a worker with a sick device or store cannot. A process
+    /// that only accepts jobs needs no workers.
     workers: usize,
 }
 
-/// Is the process alive?
+/// Check liveness
 ///
 /// 200 as long as the process can answer at all.
 #[utoipa::path(
@@ -70,14 +69,14 @@ pub async fn healthz() -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "no-store")], Json(body))
 }
 
-/// Should it be sent requests?
+/// Check readiness
 #[utoipa::path(
     get,
     path = "/readyz",
     operation_id = "readiness",
     tag = "health",
     responses(
-        (status = 200, description = "A job that is posted now would be accepted and worked on.", body = Readiness),
+        (status = 200, description = "A job submitted now would be accepted and run.", body = Readiness),
         (status = 503, description = "Not now; `checks` says why.", body = Readiness),
     )
 )]
@@ -92,12 +91,12 @@ pub async fn readyz(State(state): State<AppState>) -> Response {
     show(checks, checks.workers > 0 || !state.is_to_work())
 }
 
-/// The answer of a server that is still loading.
+/// The response of a server that is still loading.
 pub fn starting() -> Response {
     show(Checks::default(), false)
 }
 
-/// Whether a check succeeds in time; the reason why not is logged.
+/// Whether a check succeeds in time; logs why not.
 async fn answers<E: std::fmt::Display>(what: &str, check: impl Future<Output = Result<(), E>>) -> bool {
     match timeout(CHECK_TIME, check).await {
         Ok(Ok(())) => true,

@@ -1,10 +1,11 @@
-//! For whom a request is, and which page asks: what keeps web pages of strangers away from a service on this machine
+//! Checks the host and the origin of requests, to keep foreign web pages away from a server on this machine
 //! or in a private network.
 //!
-//! A page can make its own name point to an address in the visitor's network (DNS rebinding) and then read answers; such
-//! requests carry the page's name in `Host`, which is not one of ours. A page can also post a form to any address; such
-//! requests say so in `Sec-Fetch-Site`, or at least carry an `Origin` that is not the host. Browsers send both by
-//! themselves; other clients send neither and are let through. The rules are those of Go's `CrossOriginProtection`.
+//! A page can point its own name to an address in the visitor's network (DNS rebinding) and then read
+//! responses. Such requests carry the page's name in `Host`, which is not one of ours. A page can also post a
+//! form to any address. Such requests say so in `Sec-Fetch-Site`, or at least carry an `Origin` that differs
+//! from the host. Browsers send both headers; other clients send neither and are let through. The rules are
+//! those of Go's `CrossOriginProtection`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +20,7 @@ use ipnet::IpNet;
 use super::{client_address::is_trusted, error::ApiError};
 use crate::config::ServerConfig;
 
-/// Who may ask, worked out of the configuration once.
+/// The allowed hosts and origins, derived from the configuration once.
 #[derive(Clone, Debug)]
 pub struct Gate {
     hosts: Hosts,
@@ -27,11 +28,11 @@ pub struct Gate {
     trusted_proxies: Vec<IpNet>,
 }
 
-/// Names that the service answers to.
+/// The host names that the server accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
     Any,
-    /// Those of this machine; proxies that are trusted may use any.
+    /// Those of this machine; trusted proxies may use any.
     Loopback,
     /// These, in lower case.
     Named(Vec<String>),
@@ -53,7 +54,7 @@ impl Gate {
         Self { hosts, origins: server.cors_origins.clone(), trusted_proxies: server.trusted_proxies.clone() }
     }
 
-    /// Whether a request may go on.
+    /// Checks the host and the origin of a request.
     fn check(&self, request: &Request) -> Result<(), ApiError> {
         let host = host(request)?;
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
@@ -63,7 +64,7 @@ impl Gate {
             return Err(ApiError::WrongHost(host.to_string()));
         }
         let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if safe || self.is_of_a_friend(request.headers(), host.as_ref()) {
+        if safe || self.is_allowed_origin(request.headers(), host.as_ref()) {
             Ok(())
         } else {
             Err(ApiError::CrossOrigin)
@@ -78,14 +79,14 @@ impl Gate {
             }
             Hosts::Named(names) => {
                 let name = host.host().to_ascii_lowercase();
-                // Probes of the machine itself need no name.
+                // Probes from the machine itself need no configured name.
                 names.contains(&name) || is_loopback(&name)
             }
         }
     }
 
-    /// Whether a change is asked for by no page, by one of our own, or by one that the configuration allows.
-    fn is_of_a_friend(&self, headers: &HeaderMap, host: Option<&Authority>) -> bool {
+    /// Whether a change comes from no page, from a page of our own, or from an allowed origin.
+    fn is_allowed_origin(&self, headers: &HeaderMap, host: Option<&Authority>) -> bool {
         let text =
             |name| headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or("?"));
         let origin = text("origin");
@@ -100,7 +101,7 @@ impl Gate {
     }
 }
 
-/// Middleware: refuses a request that is for another host, or from a page that has no business here.
+/// Middleware: refuses a request for another host, or from a foreign page.
 pub async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     match gate.check(&request) {
         Ok(()) => next.run(request).await,
@@ -108,20 +109,20 @@ pub async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Re
     }
 }
 
-/// The host that the request is for (RFC 9112, section 3.2); none with HTTP/1.0, which need not say it.
+/// The host that the request names (RFC 9112, section 3.2); `None` for HTTP/1.0, where it is optional.
 fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
     let mut values = request.headers().get_all(header::HOST).iter();
     let (value, another) = (values.next(), values.next());
     if another.is_some() {
         return Err(ApiError::BadHost("the Host header was sent more than once"));
     }
-    // A target that is a whole address wins over the header.
+    // An absolute-form target overrides the header.
     if let Some(authority) = request.uri().authority() {
         return Ok(Some(authority.clone()));
     }
     let Some(value) = value else {
         let optional = request.version() < Version::HTTP_11;
-        return if optional { Ok(None) } else { Err(ApiError::BadHost("there is no Host header")) };
+        return if optional { Ok(None) } else { Err(ApiError::BadHost("the Host header is missing")) };
     };
     let authority = value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
     let plain =
@@ -129,13 +130,13 @@ fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
     plain.map(Some).ok_or(ApiError::BadHost("the Host header is not a host name"))
 }
 
-/// Whether an origin is where the request went. The scheme is not compared: TLS may end at a proxy.
+/// Whether an origin equals the request's host. The scheme is not compared: TLS may end at a proxy.
 fn is_at(origin: &str, host: Option<&Authority>) -> bool {
     let authority = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().cloned());
     authority.as_ref() == host && host.is_some()
 }
 
-/// Whether a name is of this machine alone; addresses in brackets or not.
+/// Whether a name means only this machine; IPv6 addresses with or without brackets.
 fn is_loopback(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     match bare.parse::<IpAddr>() {

@@ -1,4 +1,4 @@
-//! Following a job, stopping it, and having it erased.
+//! Endpoints to follow, cancel and erase a job.
 
 use axum::{
     extract::State,
@@ -22,12 +22,12 @@ use crate::{
     objects::ObjectKey,
 };
 
-/// How long erasing waits for a worker to let go of the job: many times what a tile takes.
-const LET_GO: Preference = Preference::seconds(10);
+/// How long an erase waits for a worker to release the job: many times the duration of a tile.
+const RELEASE_TIMEOUT: Preference = Preference::seconds(10);
 
 /// Follow a job
 ///
-/// With `Prefer: wait=n` the answer comes as soon as the job ends, and after n seconds otherwise.
+/// With `Prefer: wait=n` the response comes as soon as the job ends, and after n seconds otherwise.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}",
@@ -40,13 +40,13 @@ const LET_GO: Preference = Preference::seconds(10);
     ),
     responses(
         (status = 200, description = "The job.", body = JobView, headers(
-            ("ETag" = String, description = "Entity tag of the job as it stands."),
-            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again; only while the job is unfinished."),
-            ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`; only after a `Prefer`."),
+            ("ETag" = String, description = "Entity tag of the job's current version."),
+            ("Retry-After" = u64, description = "Seconds after which to poll again; only while the job is unfinished."),
+            ("Preference-Applied" = String, description = "The applied wait, such as `wait=10`; only after a `Prefer`."),
         )),
-        (status = 304, description = "The job is as it was when it had this entity tag.", headers(
-            ("ETag" = String, description = "Entity tag of the job as it stands."),
-            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again; only while the job is unfinished."),
+        (status = 304, description = "The job still has this entity tag.", headers(
+            ("ETag" = String, description = "Entity tag of the job's current version."),
+            ("Retry-After" = u64, description = "Seconds after which to poll again; only while the job is unfinished."),
         )),
         (status = 404, response = NotFound),
         (status = 500, response = Internal),
@@ -77,7 +77,7 @@ pub async fn status(
     Ok(response)
 }
 
-/// Stop a job
+/// Cancel a job
 ///
 /// A queued job is canceled at once. A running job shows `cancel_requested`, and is canceled as soon as its
 /// render has stopped: within one tile. Canceling twice is fine.
@@ -89,8 +89,8 @@ pub async fn status(
     params(("id" = String, Path, format = Uuid, description = "Id of the job.")),
     responses(
         (status = 200, description = "The job.", body = JobView, headers(
-            ("ETag" = String, description = "Entity tag of the job as it stands."),
-            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again; only while the job is unfinished."),
+            ("ETag" = String, description = "Entity tag of the job's current version."),
+            ("Retry-After" = u64, description = "Seconds after which to poll again; only while the job is unfinished."),
         )),
         (status = 404, response = NotFound),
         (status = 409, response = AlreadyFinished),
@@ -110,8 +110,8 @@ pub async fn cancel(
 
 /// Erase a job
 ///
-/// The job, its image and its dream are gone when the answer comes, whatever state it was in; a running job is
-/// canceled first.
+/// When the response arrives, the job, its image and its dream are gone, whatever the job's state was. A
+/// running job is canceled first.
 #[utoipa::path(
     delete,
     path = "/v1/jobs/{id}",
@@ -127,13 +127,13 @@ pub async fn cancel(
 )]
 pub async fn erase(State(state): State<AppState>, named: Named) -> Result<StatusCode, ApiError> {
     let id = named.job()?;
-    // Erased by halves is not erased: a client that hangs up changes nothing.
+    // A half-done erase is no erase, so it continues if the client disconnects.
     let erasing = tokio::spawn(erase_all(state, id).in_current_span());
     erasing.await.map_err(ApiError::internal)??;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Asks for a job to stop. What ends at once has no worker that would count it.
+/// Cancels a job, and counts it if it ends at once: then no worker counts it.
 async fn cancel_counted(state: &AppState, id: JobId) -> Result<Job, QueueError> {
     let before = state.queue.get(id).await?;
     let job = state.queue.cancel(id).await?;
@@ -144,19 +144,21 @@ async fn cancel_counted(state: &AppState, id: JobId) -> Result<Job, QueueError> 
     Ok(job)
 }
 
-/// Stops the job, then deletes its pictures, then its row. Where a step fails the row is still there, so the
-/// client can try again. A running job's worker gets some time to let go of it; one that is still at it then
-/// loses its lease with the row: it completes nothing any more, and deletes what it has stored as its dream.
+/// Cancels the job, deletes its pictures, then deletes its row. If a step fails, the row still exists, so the
+/// client can try again. The worker of a running job gets some time to release it. A worker that still runs
+/// it after that loses its lease with the row: it can complete nothing any more, and deletes the dream it has
+/// stored.
 async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
     match cancel_counted(&state, id).await {
         Ok(_) | Err(QueueError::Finished(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let job = wait::until_finished(&state, id, LET_GO).await?;
+    let job = wait::until_finished(&state, id, RELEASE_TIMEOUT).await?;
     state.objects.delete_all(ObjectKey::all_of(&job)).await?;
     let last = state.queue.delete(id).await?;
     info!(job = %id, "job erased");
-    // Something may have been stored since, up to the dream. What comes after this is deleted by who stores it.
+    // Files may have been stored since, including the dream. Later ones are deleted by the code that stores
+    // them.
     state.objects.delete_all(ObjectKey::all_of(&last)).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! `GET /v1/jobs`: the jobs, newest first, page by page.
+//! `GET /v1/jobs`: the jobs, newest first, in pages.
 //!
-//! A cursor names the last job of the page before, so that jobs which come and go meanwhile neither repeat
-//! nor hide others.
+//! A cursor names the last job of the previous page, so jobs that are added or removed meanwhile neither
+//! repeat nor hide others.
 
 use axum::{
     Json,
@@ -35,19 +35,19 @@ const MAX_LIMIT: u32 = 100;
 pub struct JobList<'a> {
     /// Newest first.
     jobs: Vec<JobView<'a>>,
-    /// Where to go from here.
+    /// Links to other pages.
     links: PageLinks,
 }
 
-/// Paths of neighbouring pages.
+/// Links to neighbouring pages.
 #[derive(Debug, Serialize, ToSchema)]
 struct PageLinks {
-    /// The next page, older jobs; `null` on the last.
+    /// The next page, with older jobs; `null` on the last.
     #[schema(required = true)]
     next: Option<String>,
 }
 
-/// What the query asks for.
+/// The parsed query.
 #[derive(Debug, PartialEq, Eq)]
 struct Query {
     status: Option<JobState>,
@@ -57,8 +57,8 @@ struct Query {
 
 /// List jobs
 ///
-/// Newest first. A page holds at most `limit` jobs; `links.next` leads to the next one. Jobs that come and go
-/// meanwhile neither repeat nor hide others.
+/// Newest first. A page holds at most `limit` jobs; `links.next` leads to the next page. Jobs that are added
+/// or removed meanwhile neither repeat nor hide others.
 #[utoipa::path(
     get,
     path = "/v1/jobs",
@@ -67,7 +67,7 @@ struct Query {
     params(
         ("status" = inline(JobState), Query, description = "Only jobs in this state."),
         ("limit" = u32, Query, minimum = 1, maximum = 100, description = "Jobs per page; 20 if absent."),
-        ("cursor" = String, Query, description = "Where the page begins, taken from `links.next`."),
+        ("cursor" = String, Query, description = "Start of the page, taken from `links.next`."),
     ),
     responses(
         (status = 200, description = "A page of jobs.", body = JobList),
@@ -92,11 +92,11 @@ pub async fn list(
     Ok(([(header::CACHE_CONTROL, "no-cache")], Json(list)).into_response())
 }
 
-/// Reads the query; every mistake is named by its parameter.
+/// Parses the query; each error names its parameter.
 fn read(query: &str) -> Result<Query, Vec<FieldError>> {
     let (mut map, mut errors) = (Map::new(), Vec::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        // A number is a number, as in a body; everything else is text.
+        // Digits become a number, as in a JSON body; everything else is text.
         let value = value.parse::<u64>().map_or_else(|_| value.into(), Value::from);
         if map.insert(name.to_string(), value).is_some() {
             note(&mut errors, FieldError::new(pointer("", &name), "was given more than once"));
@@ -116,14 +116,14 @@ fn read(query: &str) -> Result<Query, Vec<FieldError>> {
     if errors.is_empty() { Ok(Query { status, limit, start }) } else { Err(errors) }
 }
 
-/// A cursor: age and id, of no concern to clients.
+/// A cursor: creation time and id, opaque to clients.
 fn write_cursor(start: PageStart) -> String {
     format!("c{:x}.{}", start.created_at.as_millis(), start.id)
 }
 
 fn read_cursor(text: &str) -> Option<PageStart> {
     let (age, id) = text.strip_prefix('c')?.split_once('.')?;
-    // The parser would take signs too, which no cursor has.
+    // The number parser also accepts signs, which no cursor has.
     let age = Some(age).filter(|age| age.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
     let created_at = Timestamp::from_millis(i64::from_str_radix(age, 16).ok()?);
     Some(PageStart { created_at, id: id.parse().ok()? })
@@ -162,7 +162,7 @@ mod tests {
 
         #[test]
         fn every_cursor_leads_back_to_its_job(millis in any::<i64>(), id in any::<u128>(), limit in 1..=MAX_LIMIT) {
-            // Ages before 1970 are of no job, and any id will do.
+            // No job was created before 1970; any id is allowed.
             let id = uuid::Uuid::from_u128(id).to_string().parse();
             prop_assume!(id.is_ok());
             let start = PageStart { created_at: Timestamp::from_millis(millis.max(0)), id: id.unwrap() };
@@ -180,7 +180,7 @@ mod tests {
 
         #[test]
         fn any_text_is_a_cursor_or_none(text in "c?[0-9a-fA-F+-]{0,20}[.]?[0-9a-f-]{0,40}|.{0,60}") {
-            // What is read can be written again, and leads to the same place.
+            // A cursor that was read can be written again, and means the same.
             if let Some(start) = read_cursor(&text) {
                 prop_assert_eq!(read_cursor(&write_cursor(start)), Some(start));
             }

@@ -18,10 +18,10 @@ use crate::{
     metrics::{MEDIA_TYPE, QueueNow},
 };
 
-/// What is counted for a request that no route takes: its path may be anything.
+/// Label for a request without a route, because its path may be anything.
 const NO_ROUTE: &str = "none";
 
-/// `GET /metrics`: for Prometheus. It answers even where the store does not.
+/// `GET /metrics`: for Prometheus. It answers even if the store does not.
 pub async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     let now = match timeout(CHECK_TIME, queue_now(&state)).await {
         Ok(Ok(now)) => Some(now),
@@ -59,7 +59,7 @@ pub async fn measure(State(state): State<AppState>, request: Request, next: Next
     response
 }
 
-/// A client may invent methods; the list of labels stays as it is.
+/// Clients may invent methods; the set of labels stays fixed.
 fn name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

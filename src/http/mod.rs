@@ -1,5 +1,5 @@
-//! The HTTP side: the router, and what every request passes through. One file per group of endpoints; only
-//! [`error`] knows how an error becomes a response.
+//! The HTTP API: the router and its middleware. Each group of endpoints has a file; only [`error`] maps
+//! errors to responses.
 
 pub mod admin;
 mod bodiless;
@@ -68,7 +68,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(state.clone())
-        // From the inside out: each layer sees what the ones above it made of the response.
+        // From the inside out: each layer sees the response of the layers above it.
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(from_fn(problem::name_instance))
         .layer(map_response(bodiless::without_length))
@@ -90,7 +90,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state, client_address::identify))
 }
 
-/// Strikes a client's `X-Request-Id` that is no good in a log: too long, or with blanks and the like.
+/// Removes a client's `X-Request-Id` that is unfit for a log: too long, or with blanks or control characters.
 async fn plain_request_id<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
     const LONGEST: usize = 128;
     let plain = |id: &HeaderValue| {
@@ -102,7 +102,7 @@ async fn plain_request_id<B>(mut request: axum::http::Request<B>) -> axum::http:
     request
 }
 
-/// Which web pages may use the API. Without origins no header is sent and browsers allow none.
+/// Which web pages may use the API. Without origins no CORS header is sent, so browsers allow none.
 fn cors(origins: &[String]) -> CorsLayer {
     if origins.is_empty() {
         return CorsLayer::new().vary(Vec::<HeaderName>::new());
@@ -110,7 +110,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        // The configuration was checked for values that are no header.
+        // The configuration check has already rejected values that are not header values.
         AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse::<HeaderValue>().ok()))
     };
     CorsLayer::new()
@@ -149,7 +149,7 @@ fn request_span<B>(request: &axum::http::Request<B>) -> Span {
     let span = info_span!(
         "request",
         method = %request.method(),
-        // The path without its query, which may hold what a person would not want in a log.
+        // The path without its query, which may contain private data.
         path = request.uri().path(),
         id,
         client,
@@ -159,7 +159,7 @@ fn request_span<B>(request: &axum::http::Request<B>) -> Span {
     span
 }
 
-/// One line per request.
+/// Logs one line per request.
 fn log_response<B>(response: &Response<B>, latency: Duration, _span: &Span) {
     info!(status = response.status().as_u16(), milliseconds = latency.as_millis() as u64, "answered");
 }

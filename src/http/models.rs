@@ -1,4 +1,4 @@
-//! What there is to dream with: the models and their layers.
+//! Endpoints for the models and their layers.
 
 use std::sync::Arc;
 
@@ -11,30 +11,30 @@ use super::{contract::NotFound, error::ApiError, path_ids::Named, public_url::Pu
 use reverie_dream::model::Model;
 use reverie_graph::LayerInfo;
 
-/// A network to dream with.
+/// A network that dreams are made with.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Model)]
 pub struct ModelView {
-    /// For `spec.model`.
+    /// Value for `spec.model`.
     id: String,
-    /// In words.
+    /// Description in words.
     description: String,
-    /// Whether it is used by specs that name no model.
+    /// Whether specs without a model use this one.
     default: bool,
     /// Digest of the model file.
     sha256: String,
-    /// What is dreamed by default.
+    /// The layer that a spec without objectives maximises.
     default_layer: String,
     /// Layer of the logits of a classifier.
     #[schema(required = true)]
     class_layer: Option<String>,
     /// Number of layers.
     layers: usize,
-    /// Where to go from here.
+    /// Links to related resources.
     links: ModelLinks,
 }
 
-/// Paths, or absolute where the service is set up so.
+/// Paths, or absolute URLs if the server is configured so.
 #[derive(Debug, Serialize, ToSchema)]
 struct ModelLinks {
     /// The model.
@@ -47,7 +47,7 @@ struct ModelLinks {
 /// All models.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelList {
-    /// By id.
+    /// Sorted by id.
     models: Vec<ModelView>,
 }
 
@@ -84,14 +84,14 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
     path = "/v1/models",
     operation_id = "listModels",
     tag = "models",
-    responses((status = 200, description = "All models, by id.", body = ModelList))
+    responses((status = 200, description = "All models, sorted by id.", body = ModelList))
 )]
 pub async fn list(State(state): State<AppState>, base: PublicUrl) -> Json<ModelList> {
     let models = state.catalogue.iter().map(|model| view(&state, &base, model)).collect();
     Json(ModelList { models })
 }
 
-/// Look at a model
+/// Get a model
 #[utoipa::path(
     get,
     path = "/v1/models/{id}",

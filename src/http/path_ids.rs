@@ -1,5 +1,5 @@
-//! What a path names: a job, a model. Whatever cannot be read, such as bytes that are no text, names nothing, and is
-//! answered like every other name that nothing has.
+//! Ids in paths: of a job, of a model. A name that cannot be read, for example bytes that are not text, is
+//! treated like any other unknown name.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use axum::{
 use super::error::ApiError;
 use crate::jobs::JobId;
 
-/// The name in a path such as `/v1/jobs/{id}`, as far as it is text.
+/// The id in a path such as `/v1/jobs/{id}`, as far as it is text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named(pub String);
 
@@ -21,7 +21,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let name = match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(name)) => name,
-            // As it was sent: behind "", "v1" and the kind of thing.
+            // As sent: after "", "v1" and the kind of resource.
             Err(_) => parts.uri.path().split('/').nth(3).unwrap_or_default().to_owned(),
         };
         Ok(Self(name))
@@ -29,7 +29,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 }
 
 impl Named {
-    /// The job of this name. An id that is no id names no job either.
+    /// The job with this id. An invalid id is unknown too.
     ///
     /// # Errors
     /// [`ApiError::NotFound`].

@@ -1,4 +1,4 @@
-//! `GET /v1/jobs/{id}/preview`: how far the dream has come.
+//! `GET /v1/jobs/{id}/preview`: the dream so far.
 
 use axum::{
     extract::State,
@@ -17,7 +17,7 @@ use super::{
 use crate::objects::{ObjectError, ObjectKey};
 use reverie_dream::digest;
 
-/// Look at the dream so far
+/// Get the preview
 ///
 /// The newest finished octave as a small JPEG, while the job runs.
 #[utoipa::path(
@@ -33,7 +33,7 @@ use reverie_dream::digest;
         (status = 200, description = "The picture.", content((ImageFile = "image/jpeg")), headers(
             ("ETag" = String, description = "Entity tag: the digest of the picture."),
         )),
-        (status = 304, description = "There is no newer picture.", headers(
+        (status = 304, description = "The client already has the newest picture.", headers(
             ("ETag" = String, description = "Entity tag of the picture."),
         )),
         (status = 404, response = NotFound),
@@ -56,7 +56,7 @@ pub async fn preview(
         }
         Err(error) => return Err(error.into()),
     };
-    // Its name stays while its content changes, so the content is what tells one from another.
+    // The key stays the same while the content changes, so the entity tag is the content's digest.
     let etag = format!("\"{}\"", digest::sha256(&picture));
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()

@@ -1,6 +1,6 @@
-//! Problem documents (RFC 9457): how a refusal, or the failure of a job, is put into words for clients.
+//! Problem documents (RFC 9457): the body of a refusal, and the error of a failed job.
 //!
-//! What is refused and with which status is the matter of [`super::error`].
+//! [`super::error`] decides what is refused and with which status.
 
 use axum::{body::Body, extract::Request, http::header, middleware::Next, response::Response};
 use serde::Serialize;
@@ -12,31 +12,31 @@ use reverie_fields::FieldError;
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
-    /// Identifies the kind of problem; the same for ever.
+    /// Identifies the kind of problem; never changes.
     #[schema(format = Uri)]
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind in words.
+    /// Title of the kind.
     pub title: &'static str,
-    /// HTTP status; absent where the problem is part of a job.
+    /// HTTP status; absent if the problem is part of a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// This occurrence in words.
+    /// Description of this occurrence.
     pub detail: String,
-    /// Path of the request; absent where the problem is part of a job.
+    /// Path of the request; absent if the problem is part of a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Everything that is wrong with the request's content.
+    /// All errors in the request's content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// What the job would take, where that is the problem.
+    /// Predicted cost of the job, if that is the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Box<Prediction>>,
 }
 
 impl Problem {
-    /// Why a job ended without a dream, as part of the job: there is no status, since it answers no request. Whoever
-    /// canceled it knows why.
+    /// Why a job ended without a dream, as part of the job. It has no status, since it answers no request. A
+    /// canceled job needs no problem: the client that canceled it knows why.
     pub fn of_job(job: &Job) -> Option<Self> {
         use crate::jobs::FailureKind::{AttemptsExhausted, Internal, RenderFailed};
         let (name, title, detail) = match (&job.error, job.state) {
@@ -44,7 +44,7 @@ impl Problem {
                 let (name, title) = match kind {
                     RenderFailed => ("render-failed", "The dream cannot be rendered"),
                     Internal => ("internal", "Internal error"),
-                    AttemptsExhausted => ("attempts-exhausted", "The job was cut off too often"),
+                    AttemptsExhausted => ("attempts-exhausted", "The job was interrupted too often"),
                 };
                 (name, title, detail.clone())
             }
@@ -60,17 +60,17 @@ impl Problem {
     }
 }
 
-/// The type of a problem, from its last part.
+/// The type URI of a problem, from its last part.
 pub(super) fn kind_uri(name: &str) -> String {
     format!("urn:reverie:problem:{name}")
 }
 
-/// The document as JSON: it is made of strings and numbers, so there is nothing that JSON could refuse.
+/// The document as JSON. It contains only strings and numbers, so it can always be serialized.
 pub(super) fn render(problem: &Problem) -> String {
     serde_json::to_string(problem).unwrap_or_default()
 }
 
-/// Middleware: fills in the path that a problem occurred at, which no handler need know.
+/// Middleware: fills in the path of the request, so no handler needs to know it.
 pub async fn name_instance(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;

@@ -1,9 +1,9 @@
-//! What links begin with: nothing, so that they are paths, or the address that the client sees, where the
-//! configuration wants absolute links (`server.absolute_links`).
+//! The prefix of links: empty, so that links are paths, or the address that the client sees, if the
+//! configuration asks for absolute links (`server.absolute_links`).
 //!
-//! What the client sees is told by `Forwarded` or `X-Forwarded-Proto` and `X-Forwarded-Host`, which are read only
-//! where the connection comes from a proxy that the configuration names, and by `Host` otherwise. Anyone may write
-//! anything into a header: what is no scheme or no host is left out.
+//! That address comes from `Forwarded`, or from `X-Forwarded-Proto` and `X-Forwarded-Host`, if the connection
+//! comes from a configured proxy, and from `Host` otherwise. A header may contain anything, so an invalid
+//! scheme or host is ignored.
 
 use std::{convert::Infallible, fmt, net::SocketAddr};
 
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::client_address::{forwarded_for, is_trusted, parts};
 use super::state::AppState;
 
-/// Put before each path in an answer.
+/// The prefix of every link in a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
@@ -35,7 +35,7 @@ impl FromRequestParts<AppState> for PublicUrl {
 }
 
 impl PublicUrl {
-    /// For the answer to this request.
+    /// The prefix for the response to this request.
     pub fn of(request: &Parts, state: &AppState) -> Self {
         let server = &state.config.server;
         if !server.absolute_links {
@@ -48,7 +48,7 @@ impl PublicUrl {
     /// The address that the client sees.
     fn seen(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let believed = peer.is_some_and(|peer| is_trusted(peer.ip(), trusted));
-        let (scheme, host) = if believed { told(headers, trusted) } else { (None, None) };
+        let (scheme, host) = if believed { recorded(headers, trusted) } else { (None, None) };
         let own = || authority(headers.get(header::HOST)?.to_str().ok()?);
         match host.or_else(own) {
             // TLS ends at a proxy, or there is none.
@@ -58,11 +58,12 @@ impl PublicUrl {
     }
 }
 
-/// What proxies say of the request as it reached the first of those that are believed.
-fn told(headers: &HeaderMap, trusted: &[IpNet]) -> (Option<&'static str>, Option<Authority>) {
+/// What trusted proxies recorded about the request as the first of them received it.
+fn recorded(headers: &HeaderMap, trusted: &[IpNet]) -> (Option<&'static str>, Option<Authority>) {
     if headers.contains_key(header::FORWARDED) {
         let elements: Vec<&str> = parts(headers, header::FORWARDED.as_str()).collect();
-        // The nearest proxy wrote last. Where it was asked by another one that is believed, that one knows better.
+        // The nearest proxy appends last. If another trusted proxy sent it the request, that one knows
+        // better.
         let mut first = None;
         for element in elements.into_iter().rev() {
             first = Some(element);
@@ -77,7 +78,7 @@ fn told(headers: &HeaderMap, trusted: &[IpNet]) -> (Option<&'static str>, Option
         };
         (pair("proto").and_then(scheme), pair("host").and_then(authority))
     } else {
-        // Most proxies replace these; where one adds to them, what the nearest wrote stands last.
+        // Most proxies replace these headers; if one appends, the nearest proxy's value is the last.
         let last = |name| parts(headers, name).last().map(str::trim);
         (last("x-forwarded-proto").and_then(scheme), last("x-forwarded-host").and_then(authority))
     }
@@ -87,7 +88,7 @@ fn scheme(text: &str) -> Option<&'static str> {
     ["http", "https"].into_iter().find(|known| known.eq_ignore_ascii_case(text))
 }
 
-/// A host with or without a port; nothing that could lead elsewhere.
+/// A host with or without a port, and nothing that could lead elsewhere.
 fn authority(text: &str) -> Option<Authority> {
     text.parse::<Authority>().ok().filter(|authority| !authority.as_str().contains('@'))
 }

@@ -1,4 +1,4 @@
-//! What a request for a dream may say in its headers: `Idempotency-Key` and `Cancel-After`.
+//! Request headers of a submission: `Idempotency-Key` and `Cancel-After`.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use sha2::{Digest, Sha256};
 use super::error::ApiError;
 use crate::jobs::JobOptions;
 
-/// Longest key.
+/// Maximum length of a key.
 const MAX_KEY: usize = 255;
 
-/// The headers that are about the job.
+/// The headers about the job.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct JobHeaders {
     /// Makes the request safe to repeat.
     pub key: Option<String>,
-    /// How long the job may take.
+    /// Time until the job expires.
     pub deadline: Option<Duration>,
 }
 
@@ -26,7 +26,7 @@ impl JobHeaders {
     /// Reads the headers.
     ///
     /// # Errors
-    /// [`ApiError::Malformed`] with what is allowed.
+    /// [`ApiError::Malformed`] with the allowed values.
     pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         let key = single(headers, "idempotency-key")?.map(|text| read_key(&text)).transpose()?;
         let deadline = single(headers, "cancel-after")?.map(|text| read_duration(&text)).transpose()?;
@@ -34,18 +34,18 @@ impl JobHeaders {
     }
 }
 
-/// A header that may be there once.
+/// A header that may appear once.
 fn single(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {
         (Ok(text), None) => Ok(Some(text.trim().to_owned())),
         (Ok(_), Some(_)) => Err(ApiError::Malformed(format!("{name} was sent more than once"))),
-        (Err(_), _) => Err(ApiError::Malformed(format!("{name} has characters other than ASCII"))),
+        (Err(_), _) => Err(ApiError::Malformed(format!("{name} may contain only ASCII characters"))),
     }
 }
 
-/// A key is a quoted string (RFC 8941, section 3.3.3); many clients leave the quotes out, and mean the same.
+/// A key is a quoted string (RFC 8941, section 3.3.3); many clients omit the quotes and mean the same.
 fn read_key(text: &str) -> Result<String, ApiError> {
     let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     let plain = inner.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'\\'));
@@ -71,8 +71,8 @@ fn read_duration(text: &str) -> Result<Duration, ApiError> {
     })
 }
 
-/// Adds up hours, minutes and seconds, in this order, each at most once; behind a larger unit only what is less than
-/// one of it. The contract has the same as a pattern.
+/// Adds up hours, minutes and seconds, in this order, each at most once. After a larger unit, a smaller one
+/// must be less than one of the larger. The OpenAPI document has the same rule as a pattern.
 fn sum(text: &str) -> Option<u64> {
     let (mut total, mut rest) = (None, text);
     for (unit, seconds) in [('h', 3600), ('m', 60), ('s', 1)] {
@@ -99,20 +99,20 @@ fn digits(text: &str) -> Option<u64> {
     plain.then(|| text.parse().ok())?
 }
 
-/// Hash of everything that a request asks for. With the resolved spec, requests that say the same in other words, such as
-/// a default left out and spelled out, ask for the same; with the spec as it was sent, requests in the same words do, even
-/// where another version has other defaults.
+/// Hash of a submission. Over the resolved spec, it is equal for requests that mean the same, for example
+/// with a default omitted or spelled out. Over the spec as sent, it is equal for requests with the same text,
+/// even in a version with other defaults.
 pub fn fingerprint(
     pictures: [&Bytes; 2],
     spec: &impl serde::Serialize,
     options: &JobOptions,
 ) -> Result<String, ApiError> {
     let seconds = options.deadline.map(|deadline| deadline.as_secs());
-    // The members of a JSON value are in the order of their names, however they were sent.
-    let wish = serde_json::to_vec(&(spec, options.priority, seconds)).map_err(ApiError::internal)?;
+    // A JSON value keeps its members sorted by name, whatever their order in the request.
+    let text = serde_json::to_vec(&(spec, options.priority, seconds)).map_err(ApiError::internal)?;
     let mut digest = Sha256::new();
-    // The lengths keep the parts apart.
-    for part in [&wish[..], pictures[0], pictures[1]] {
+    // The lengths separate the parts.
+    for part in [&text[..], pictures[0], pictures[1]] {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// What the patterns of the contract allow is what is accepted.
+    /// The server accepts exactly what the patterns in the OpenAPI document allow.
     #[test]
     fn the_contract_says_what_is_read() {
         let contract = serde_json::to_value(crate::http::contract::document()).unwrap();

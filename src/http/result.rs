@@ -1,4 +1,4 @@
-//! `GET /v1/jobs/{id}/result`: the dream, whole or in part.
+//! `GET /v1/jobs/{id}/result`: the dream, or a range of its bytes.
 
 use std::{ops::Range, time::Duration};
 
@@ -22,18 +22,18 @@ use crate::{
     objects::{ObjectError, ObjectKey},
 };
 
-/// How long caches of clients may keep a result: it never changes, but it may be erased.
-const KEPT: &str = "private, max-age=86400, immutable";
+/// How long client caches may keep a result: it never changes, but it may be erased.
+const RESULT_CACHE_CONTROL: &str = "private, max-age=86400, immutable";
 
-/// How long an address in the store is good: long enough to begin, since a download under way goes on.
-const SIGNED_FOR: Duration = Duration::from_secs(300);
+/// Lifetime of a signed URL: long enough to start a download, which continues after it.
+const URL_LIFETIME: Duration = Duration::from_secs(300);
 
-/// Fetch the dream
+/// Get the result
 ///
-/// The whole file, or a part of it. Where the service keeps its results in a store that clients can reach, it may
-/// answer a request for the whole file with the address of the file there, which needs no further permission and is
-/// good for some minutes. Follow it without the headers that you would send to this service; entity tags there are
-/// the store's own.
+/// The whole file, or a part of it. If the server keeps its results in a store that clients can reach, it may
+/// answer a request for the whole file with a URL of the file in that store. The URL needs no further
+/// permission and is valid for some minutes. Follow it without the headers that you would send to this
+/// server; entity tags there are the store's own.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/result",
@@ -42,7 +42,7 @@ const SIGNED_FOR: Duration = Duration::from_secs(300);
     params(
         ("id" = String, Path, format = Uuid, description = "Id of the job."),
         ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
-        ("Range" = String, Header, description = "A single range of bytes; several are answered with the whole."),
+        ("Range" = String, Header, description = "A single range of bytes; for several ranges the response is the whole file."),
         ("If-Range" = String, Header, description = "The entity tag that the range belongs to."),
     ),
     responses(
@@ -52,21 +52,21 @@ const SIGNED_FOR: Duration = Duration::from_secs(300);
                 ("ETag" = String, description = "Entity tag: the digest of the file."),
                 ("Accept-Ranges" = String, description = "`bytes`."),
                 ("Cache-Control" = String, description = "A result never changes."),
-                ("Content-Disposition" = String, description = "A file name that says model and layer."),
+                ("Content-Disposition" = String, description = "A file name with the model and the layer."),
             )
         ),
-        (status = 206, description = "The part that was asked for.",
+        (status = 206, description = "The requested part.",
             content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp")),
             headers(
                 ("ETag" = String, description = "Entity tag of the whole file."),
-                ("Content-Range" = String, description = "Which part of how much, such as `bytes 0-99/1234`."),
+                ("Content-Range" = String, description = "Position of the part and length of the file, such as `bytes 0-99/1234`."),
             )
         ),
-        (status = 303, description = "The file is elsewhere: fetch it there.", headers(
-            ("Location" = String, description = "Address of the file, good for five minutes. Whoever knows it can fetch the file."),
+        (status = 303, description = "The file is at another URL: fetch it there.", headers(
+            ("Location" = String, description = "URL of the file, valid for five minutes. Anyone who knows it can fetch the file."),
             ("Cache-Control" = String, description = "`no-store`."),
         )),
-        (status = 304, description = "The client has the file already.", headers(
+        (status = 304, description = "The client already has the file.", headers(
             ("ETag" = String, description = "Entity tag of the file."),
         )),
         (status = 404, response = NotFound),
@@ -96,19 +96,19 @@ pub async fn result(
         (header::ACCEPT_RANGES, "bytes".into()),
         (header::CONTENT_TYPE, result.media_type.clone()),
         (header::CONTENT_DISPOSITION, disposition(&job)),
-        (header::CACHE_CONTROL, KEPT.into()),
+        (header::CACHE_CONTROL, RESULT_CACHE_CONTROL.into()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".into()),
     ];
     let mut response = if none_match(&headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
-    } else if let Some(range) = wanted(&method, &headers, &etag, result.size)? {
+    } else if let Some(range) = requested_range(&method, &headers, &etag, result.size)? {
         open(&state, &job, key, Some(range), result.size).await?
     } else if method == Method::HEAD {
         match state.objects.size(key).await {
             Ok(size) => [(header::CONTENT_LENGTH, size.to_string())].into_response(),
             Err(error) => return Err(missing(&state, &job, error).await),
         }
-    } else if let Some(address) = elsewhere(&state, key, &job, result).await? {
+    } else if let Some(address) = redirect_to_store(&state, key, &job, result).await? {
         return Ok(address);
     } else {
         open(&state, &job, key, None, result.size).await?
@@ -120,9 +120,9 @@ pub async fn result(
     Ok(response)
 }
 
-/// Where the store may be asked for the file itself: the way there. The store repeats the headers that the file would
-/// have from here.
-async fn elsewhere(
+/// If clients may fetch the file from the store directly: the redirect to it. The store repeats the headers
+/// that this server would send.
+async fn redirect_to_store(
     state: &AppState,
     key: ObjectKey,
     job: &Job,
@@ -134,22 +134,22 @@ async fn elsewhere(
     let answer = [
         ("response-content-type", result.media_type.as_str()),
         ("response-content-disposition", &disposition(job)),
-        ("response-cache-control", KEPT),
+        ("response-cache-control", RESULT_CACHE_CONTROL),
     ];
-    let Some(address) = state.objects.signed_address(key, SIGNED_FOR, &answer).await? else {
+    let Some(address) = state.objects.signed_address(key, URL_LIFETIME, &answer).await? else {
         return Ok(None);
     };
-    // The address is a key that opens for a while: nobody should keep it.
+    // The URL grants access for a while, so no cache should keep it.
     let headers = [(header::LOCATION, address), (header::CACHE_CONTROL, "no-store".into())];
     Ok(Some((StatusCode::SEE_OTHER, headers).into_response()))
 }
 
-/// Says how to call the file.
+/// The `Content-Disposition` with the file name.
 fn disposition(job: &Job) -> String {
     format!("inline; filename=\"{}\"", file_name(job))
 }
 
-/// The file or a part of it, with what its length says.
+/// The file or a part of it, and the headers that depend on its length.
 async fn open(
     state: &AppState,
     job: &Job,
@@ -176,8 +176,9 @@ async fn open(
     Ok(response)
 }
 
-/// Why a picture cannot be had. A job that is being erased loses its picture a moment before its row, and one past
-/// its time a moment after it is marked: the row tells. Where it still promises the picture, that is lost.
+/// Why a picture is missing. A job that is being erased loses its picture a moment before its row, and an
+/// expired one a moment after it is marked, so the row decides. If the row still promises the picture, it is
+/// lost.
 async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
     let ObjectError::NotFound(key) = error else { return error.into() };
     match state.queue.get(job.id).await.map(|job| job.erased_at) {
@@ -187,12 +188,12 @@ async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
     }
 }
 
-/// Which part the client wants, if not the whole (RFC 9110, section 14). `If-Range` with another entity tag,
-/// more than one range, and what is no range at all lead to the whole.
+/// The range that the client requests, or `None` for the whole file (RFC 9110, section 14). `If-Range` with
+/// another entity tag, more than one range, or an invalid range select the whole file.
 ///
 /// # Errors
 /// [`ApiError::BeyondEnd`].
-fn wanted(
+fn requested_range(
     method: &Method,
     headers: &HeaderMap,
     etag: &str,
@@ -209,7 +210,7 @@ fn wanted(
     }
 }
 
-/// Reads a single range of bytes; empty where it lies behind the end, `None` where it is to be ignored.
+/// Parses a single byte range; empty if it starts after the end, `None` if it must be ignored.
 fn parse_range(text: &str, size: u64) -> Option<Range<u64>> {
     let (unit, set) = text.split_once('=')?;
     let (first, last) = set.trim().split_once('-')?;
@@ -218,7 +219,7 @@ fn parse_range(text: &str, size: u64) -> Option<Range<u64>> {
     }
     let number = |text: &str| -> Option<u64> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // A number beyond all numbers is still a number.
+        // A number that does not fit is still a valid number.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let (first, last) = (first.trim(), last.trim());
@@ -233,7 +234,7 @@ fn parse_range(text: &str, size: u64) -> Option<Range<u64>> {
     Some(first.min(size)..last.saturating_add(1).min(size))
 }
 
-/// Why there is nothing to fetch.
+/// Why there is no result.
 fn no_result(job: &Job, eta: Option<f64>) -> ApiError {
     let why = match job.state {
         JobState::Queued | JobState::Running => "there is no result yet",
@@ -246,7 +247,7 @@ fn no_result(job: &Job, eta: Option<f64>) -> ApiError {
     }
 }
 
-/// A name that says what the picture is: model, layer, and the end of the id, where ids differ most.
+/// A file name from the model, the layer, and the end of the id, where ids differ most.
 fn file_name(job: &Job) -> String {
     let layer = job.spec.objectives.first().map_or("dream", |objective| &objective.layer);
     let id = job.id.to_string();

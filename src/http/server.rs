@@ -1,7 +1,8 @@
-//! A listener and its connections: what `axum::serve` does, with a bound on how slow a client may be.
+//! A listener and its connections: like `axum::serve`, with limits for slow clients.
 //!
-//! A client that opens a connection and says nothing, or asks for a picture and does not read it, holds a
-//! file handle and memory. Both are given up on here; a body that stops coming is `http::body`'s concern.
+//! A client that opens a connection and sends nothing, or requests a file and does not read it, holds a file
+//! descriptor and memory. This module closes both kinds; `http::body_limits` handles a body that stops
+//! arriving.
 
 use std::{
     io,
@@ -25,25 +26,25 @@ use tracing::{debug, warn};
 
 use super::connections::Connections;
 
-/// Most bytes of a request's head; more is answered with 431.
+/// Maximum size of a request's head in bytes; a larger one gets 431.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// What a client is told for whom there is no connection. A few bytes fit into the buffer of any new socket.
+/// Response to a client beyond the connection limit. A few bytes fit into the buffer of any new socket.
 const NO_CONNECTION: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/problem+json\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 158\r\n\r\n\
     {\"type\":\"urn:reverie:problem:unavailable\",\"title\":\"Not available\",\"status\":503,\
     \"detail\":\"too many connections are open; close some, or try again in a moment\"}";
 
-/// How long clients may take.
+/// Time limits for clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// To send the head of a request, the wait before its first byte included.
+    /// For the head of a request, including the wait before its first byte.
     pub keep_alive: Duration,
-    /// To take a piece of the answer.
+    /// For reading a piece of the response.
     pub write: Duration,
 }
 
-/// Serves until `stop`, then finishes the answers under way. Handlers find the peer's address in
+/// Serves until `stop`, then finishes the open responses. Handlers find the peer's address in
 /// `ConnectInfo<SocketAddr>`.
 pub async fn serve(
     mut listener: TcpListener,
@@ -59,11 +60,11 @@ pub async fn serve(
             () = stop.cancelled() => break,
         };
         let Some(counted) = most.open(peer.ip()) else {
-            debug!(%peer, "a connection too many");
+            debug!(%peer, "refused a connection beyond the limit");
             let _ = stream.try_write(NO_CONNECTION);
             continue;
         };
-        // Answers are short: each goes out as soon as it is written.
+        // Responses are short: send each as soon as it is written.
         if let Err(error) = stream.set_nodelay(true) {
             warn!(%error, "a connection could not be set up");
         }
@@ -78,7 +79,7 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// One connection, request after request.
+/// Serves one connection, request after request.
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
@@ -106,12 +107,12 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
-        // Clients come and go as they like; that is no news.
-        debug!(%peer, %error, "a connection broke off");
+        // Clients often disconnect; that is not worth a warning.
+        debug!(%peer, %error, "a connection ended early");
     }
 }
 
-/// A stream that gives up where nothing can be written for too long.
+/// A stream that fails if a write blocks for too long.
 struct WriteTimeout {
     stream: TcpStream,
     write_timeout: Duration,
@@ -124,7 +125,7 @@ impl WriteTimeout {
         Self { stream, write_timeout, waiting: None }
     }
 
-    /// Passes on what a write came to, and counts the time of one that cannot go on.
+    /// Passes on the outcome of a write, and times a pending one.
     fn timed<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.waiting = None;

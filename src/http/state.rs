@@ -1,4 +1,4 @@
-//! What handlers see of the server: its settings, and handles to the queue, the store and the workers.
+//! The state that handlers share: settings, and handles to the queue, the store and the workers.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,42 +17,42 @@ use crate::{
 };
 use reverie_dream::model::Catalogue;
 
-/// What handlers see. Clones are cheap and share everything.
+/// Shared state of the handlers. Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct AppState {
-    /// Settings.
+    /// The configuration.
     pub config: Arc<Config>,
-    /// Jobs.
+    /// The job queue.
     pub queue: Arc<dyn JobQueue>,
-    /// Pictures.
+    /// The blob store.
     pub objects: Objects,
-    /// Models.
+    /// The models.
     pub catalogue: Arc<Catalogue>,
-    /// How long dreams take here.
+    /// Predicts how long dreams take here.
     pub throughput: Arc<Throughput>,
-    /// What one job may take here; see [`AppState::admission`].
+    /// Limits of one job here; see [`AppState::admission`].
     pub(crate) admission: Admission,
-    /// What is known of the workers of all processes.
+    /// The workers of all processes.
     pub(crate) cluster: Arc<ClusterState>,
-    /// Numbers for whoever runs the service.
+    /// Metrics for the operator.
     pub metrics: Arc<Metrics>,
     /// Source of timestamps.
     pub clock: Clock,
-    /// The memory that request bodies may take.
+    /// Memory budget for request bodies.
     pub uploads: Uploads,
-    /// Memory for the pictures that are decoded at the same time.
+    /// Memory budget for decoding images.
     pub decoders: Decoders,
     pub(crate) alive: Liveness,
     pub(crate) draining: CancellationToken,
-    /// Whether something could be written to the job store lately.
+    /// Whether the job store accepted a write recently.
     pub(crate) written: Arc<Recent>,
 }
 
 impl AppState {
-    /// Whether the job store answers, and takes writes or did so a moment ago.
+    /// Checks that the job store answers, and accepts writes or did so a moment ago.
     ///
     /// # Errors
-    /// The reason why not, in words.
+    /// The reason, in words.
     pub async fn check_queue(&self) -> Result<(), String> {
         self.queue.ping().await.map_err(|error| error.to_string())?;
         self.written.ask(false, async { self.queue.probe().await.map_err(|error| error.to_string()) }).await
@@ -63,12 +63,12 @@ impl AppState {
         self.draining.is_cancelled()
     }
 
-    /// Waits until the server is stopping: whoever keeps a client waiting answers then.
+    /// Waits until the server is stopping: a handler that holds a request open must answer then.
     pub async fn draining(&self) {
         self.draining.cancelled().await;
     }
 
-    /// Number of workers of this process that are able to take jobs.
+    /// Number of workers of this process that can take jobs.
     pub fn workers_alive(&self) -> usize {
         self.alive.count()
     }
@@ -78,12 +78,12 @@ impl AppState {
         self.workers_alive().max(self.cluster.workers())
     }
 
-    /// Whether this process is to work on jobs, and not only to accept them.
+    /// Whether this process runs workers, as opposed to only accepting jobs.
     pub fn is_to_work(&self) -> bool {
         self.config.worker.count > 0
     }
 
-    /// What the body of a client's request may take.
+    /// The body limits for a client's request.
     pub fn body_limits(&self, client: Option<IpAddr>) -> BodyLimits {
         let limits = &self.config.limits;
         BodyLimits {
@@ -94,8 +94,8 @@ impl AppState {
         }
     }
 
-    /// What one job may take: where this process has no workers and no limit is configured, as much memory as there
-    /// is on each of the machines that have some.
+    /// The limits of one job. Without workers here and without a configured limit, the memory limit is the
+    /// smallest memory of the machines with workers.
     pub fn admission(&self) -> Admission {
         let here = self.is_to_work() || self.config.limits.max_job_memory_mb.is_some();
         match self.cluster.memory() {

@@ -1,8 +1,8 @@
-//! `POST /v1/jobs`: accepting a dream.
+//! `POST /v1/jobs`: submits a dream.
 //!
-//! Cheap checks come first, and everything that can be wrong is found before the job is accepted: a picture
-//! is decoded as a whole, so that a truncated file is refused now instead of failing minutes later. Then the
-//! input is stored, and only then the row, so that there is never a job without its input.
+//! Cheap checks come first, and every error is found before the job is accepted. For example, an image is
+//! decoded completely, so a truncated file is refused now instead of failing minutes later. Then the input is
+//! stored, and only then the row, so no job is ever without its input.
 
 use std::sync::Arc;
 
@@ -39,11 +39,12 @@ use reverie_dream::spec::{self, InputKind};
 use reverie_fields::{FieldError, MOST_MISTAKES, note, note_all, pointer};
 use reverie_picture::{self as picture, Header, Look, PictureError};
 
-/// Ask for a dream
+/// Submit a dream
 ///
-/// The image is decoded before the job is accepted, and an accepted job survives a restart of the service. The
-/// parts of a form may come in any order. With `Prefer: wait=n` the answer comes as soon as the job ends, and
-/// after n seconds otherwise. With an `Idempotency-Key` the request can be repeated without making another job.
+/// The server decodes the image before it accepts the job, and an accepted job survives a restart of the
+/// server. The parts of a form may come in any order. With `Prefer: wait=n` the response comes as soon as the
+/// job ends, and after n seconds otherwise. With an `Idempotency-Key` the request can be repeated without
+/// creating another job.
 #[utoipa::path(
     post,
     path = "/v1/jobs",
@@ -52,11 +53,9 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
     params(
         ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
         ("Idempotency-Key" = String, Header, pattern = r#"^("[!#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$"#,
-            description = "Chosen by the client, such as a UUID; 1 to 255 visible characters, in quotes or not. The same key \
-                           with the same request leads to the same job, for as long as the job is kept."),
+            description = "Chosen by the client, such as a UUID; 1 to 255 visible characters, in quotes or not. The same key with the same request returns the same job, as long as the job is kept."),
         ("Cancel-After" = String, Header, pattern = "^(([1-9][0-9]{0,4}|[1-5][0-9]{5}|60[0-3][0-9]{3}|604[0-7][0-9]{2}|604800)s?|([1-9][0-9]{0,3}|100[0-7][0-9]|10080)m|([1-9][0-9]{0,3}|100[0-7][0-9])m[0-5]?[0-9]s|([1-9][0-9]?|1[0-5][0-9]|16[0-8])h|([1-9][0-9]?|1[0-5][0-9]|16[0-7])h([0-5]?[0-9]m([0-5]?[0-9]s)?|[0-5]?[0-9]s)|(10080m|168h|168h00?m)00?s|168h00?m)$",
-            description = "A duration of 1 second to 7 days, such as `90`, `90s`, `5m` or `1h30m`: the job expires if it is not finished by then. \
-                           Where `deadline_seconds` is given too, the earlier counts."),
+            description = "A duration of 1 second to 7 days, such as `90`, `90s`, `5m` or `1h30m`: the job expires if it has not finished by then. If `deadline_seconds` is given too, the earlier deadline counts."),
     ),
     request_body(content(
         (SubmitForm = "multipart/form-data"),
@@ -66,19 +65,18 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
         })),
     )),
     responses(
-        (status = 200, description = "The job has ended within the wait that was asked for, or had ended when the request was \
-                                      repeated.", body = JobView, headers(
+        (status = 200, description = "The job ended within the requested wait, or had already ended when the request was repeated.", body = JobView, headers(
             ("Location" = String, description = "Path of the job."),
-            ("Idempotent-Replayed" = String, description = "`true` where the job is that of an earlier request with the same key."),
-            ("ETag" = String, description = "Entity tag of the job as it stands."),
-            ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`."),
+            ("Idempotent-Replayed" = String, description = "`true` if the job belongs to an earlier request with the same key."),
+            ("ETag" = String, description = "Entity tag of the job's current version."),
+            ("Preference-Applied" = String, description = "The applied wait, such as `wait=10`."),
         )),
-        (status = 202, description = "Accepted, now or when the request came first.", body = JobView, headers(
+        (status = 202, description = "Accepted, by this request or by an earlier one with the same key.", body = JobView, headers(
             ("Location" = String, description = "Path of the job."),
-            ("Idempotent-Replayed" = String, description = "`true` where the job is that of an earlier request with the same key."),
-            ("Retry-After" = u64, description = "Seconds after which it makes sense to ask again."),
-            ("ETag" = String, description = "Entity tag of the job as it stands."),
-            ("Preference-Applied" = String, description = "The wait that was honoured, such as `wait=10`; only after a `Prefer`."),
+            ("Idempotent-Replayed" = String, description = "`true` if the job belongs to an earlier request with the same key."),
+            ("Retry-After" = u64, description = "Seconds after which to poll again."),
+            ("ETag" = String, description = "Entity tag of the job's current version."),
+            ("Preference-Applied" = String, description = "The applied wait, such as `wait=10`; only after a `Prefer`."),
         )),
         (status = 400, response = Malformed),
         (status = 408, response = TooSlow),
@@ -107,14 +105,14 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
     let (pictures, mut job) = check(&state, request, request_headers).await?;
     job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
-    // A client that hangs up now must not leave an input without a job, so this part runs to its end by
-    // itself.
+    // If the client disconnects now, no input may stay behind without a job. So this part runs to its end in
+    // a task of its own.
     let accepting = tokio::spawn(accept(state.clone(), pictures, job).in_current_span());
     let Accepted { mut job, replayed } = accepting.await.map_err(ApiError::internal)??;
     if let Some(preference) = preference {
         job = wait::until_finished(&state, job.id, preference).await?;
     }
-    // 202 says that there is something to come back for.
+    // 202 says that the client must poll.
     let over = job.state.is_finished() && (preference.is_some() || replayed);
     let status = if over { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = view::show(&state, &base, status, &job);
@@ -128,10 +126,10 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     Ok(response)
 }
 
-/// Is there any point in reading the upload? A request whose key is known needs no place in the queue.
+/// Checks whether to read the upload at all. A request with a known key needs no free place in the queue.
 async fn check_early(state: &AppState, request: &Parts) -> Result<JobHeaders, ApiError> {
     if state.is_draining() {
-        return Err(ApiError::Unavailable("the service is stopping and takes no new jobs"));
+        return Err(ApiError::Unavailable("the server is stopping and accepts no new jobs"));
     }
     let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
     let unknown = query.map(|(name, _)| {
@@ -150,14 +148,15 @@ async fn check_early(state: &AppState, request: &Parts) -> Result<JobHeaders, Ap
     if state.queue.has_room().await? {
         return Ok(request_headers);
     }
-    // After that look: what fills the last place may be the same request, sent twice at once.
+    // Check the key after the capacity: the job that took the last place may come from the same request, sent
+    // twice at once.
     match &request_headers.key {
         Some(key) if state.queue.with_key(key).await?.is_some() => Ok(request_headers),
         _ => Err(full(state, capacity).await?),
     }
 }
 
-/// Says after which time the jobs that wait now will probably be done.
+/// The refusal for a full queue, with the predicted time until the queued jobs are done.
 async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
     Ok(ApiError::QueueFull {
@@ -166,22 +165,22 @@ async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
     })
 }
 
-/// The files that came with a request.
+/// The files of a request.
 struct Pictures {
     image: Option<Bytes>,
     mask: Option<Bytes>,
-    /// The memory that they take.
+    /// The memory that the files take.
     share: Option<Share>,
 }
 
-/// Looks at spec and pictures, and reports the mistakes in all of them together.
+/// Validates the spec and the images, and reports all errors together.
 async fn check(
     state: &AppState,
     request: SubmitRequest,
     request_headers: JobHeaders,
 ) -> Result<(Pictures, NewJob), ApiError> {
     let SubmitRequest { image, mask, spec, mut options, mut errors, share } = request;
-    // A file that could not be unpacked is a mistake of its own, and no wish for noise.
+    // A file that could not be unpacked has its own error, and does not count as missing.
     let sent =
         |file: &Option<Bytes>, pointer| file.is_some() || errors.iter().any(|error| error.pointer == pointer);
     let start = match (sent(&image, "/image"), sent(&mask, "/mask")) {
@@ -205,7 +204,7 @@ async fn check(
             }
         }
         (None, Some(_)) if image.is_none() => {
-            note(&mut errors, FieldError::new("/mask", "covers an image, and none was sent"));
+            note(&mut errors, FieldError::new("/mask", "needs an image of the same size; none was sent"));
         }
         _ => {}
     }
@@ -218,13 +217,13 @@ async fn check(
         }
     };
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
-    let size = size.ok_or_else(|| ApiError::internal("a dream that starts from nothing"))?;
+    let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
     let forecast = match &request_headers.key {
-        // It was admitted when it came first.
+        // It was admitted when it was first sent.
         Some(key) if state.queue.with_key(key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size).await?),
     };
-    // Whoever gives two deadlines gets the earlier.
+    // The earlier of two deadlines counts.
     options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
     let mut job = NewJob { options, forecast, ..NewJob::new(JobId::new(), spec) };
     if let Some(key) = request_headers.key {
@@ -240,8 +239,8 @@ async fn check(
     Ok((Pictures { image, mask, share }, job))
 }
 
-/// Height and width of a file that was sent; what is wrong with it is noted in `errors`, or in `unknown` where it is
-/// of no format that is read, which by itself has a status of its own.
+/// Height and width of a file. Records its errors in `errors`, or in `unknown` for an unsupported format,
+/// which alone has a status of its own.
 async fn size_of(
     state: &AppState,
     pointer: &str,
@@ -269,8 +268,8 @@ async fn size_of(
     }
 }
 
-/// Checks the picture on a thread for such work: of a photo the header tells enough, everything else is decoded once
-/// there is memory for it.
+/// Checks an image on a blocking thread. For a baseline JPEG the header suffices; everything else is decoded
+/// once there is memory for it.
 async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, PictureError>, ApiError> {
     let max_pixels = state.config.limits.max_pixels;
     let file = image.clone();
@@ -288,10 +287,10 @@ async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, 
     decoding.await.map_err(ApiError::internal)
 }
 
-/// What came of a request.
+/// The outcome of a submission.
 struct Accepted {
     job: Job,
-    /// Whether the job is that of an earlier request with the same key.
+    /// Whether the job belongs to an earlier request with the same key.
     replayed: bool,
 }
 
@@ -312,15 +311,15 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
         info!(job = %id, "job accepted");
         return Ok(Accepted { job: accepted?, replayed: false });
     }
-    // Where nobody knows whether the job was accepted, it may have been: a picture too many merely takes space.
+    // If it is unknown whether the job was accepted, it may have been: an extra picture merely takes space.
     let accepted = match accepted {
         Err(error) if error.is_down() => return Err(error.into()),
         other => other,
     };
-    // They are not needed: the job is refused, or there already.
+    // The pictures are useless: the job is refused, or exists already.
     for key in stored {
         if let Err(error) = state.objects.delete(key).await {
-            error!(%error, "the input of a job that was not accepted stays in the store");
+            error!(%error, "the input of a job that was not accepted could not be deleted");
         }
     }
     let known = match accepted {
@@ -331,7 +330,7 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
     Ok(Accepted { job: known, replayed: true })
 }
 
-/// Predicts what a dream takes, and refuses what would fail or take too much.
+/// Predicts the cost of a dream, and refuses one that would fail or take too much.
 async fn predict(state: &AppState, spec: &spec::DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
     let model = state.catalogue.get(&spec.model).cloned();
     let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;

@@ -1,8 +1,9 @@
-//! How many bytes of request bodies are in memory at the same time, in all and of one client address.
+//! Limits the memory of request bodies, in total and per client address.
 //!
-//! A body is held until its pictures are stored, so the sum over all requests is what uploads cost. Room is taken as
-//! bytes arrive, not as they are announced: a client that announces much and sends little takes little. One client gets
-//! half of the room, so that a client that fills its own leaves room for the others.
+//! A body stays in memory until its pictures are stored, so uploads cost the sum over all requests. Memory is
+//! taken as bytes arrive, not as they are announced: a client that announces much and sends little takes
+//! little. One client gets half, or the longest allowed body if that is more, so a client that fills its own
+//! part leaves room for the others.
 
 use std::{
     collections::HashMap,
@@ -10,13 +11,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The room for all bodies; clones share it.
+/// The memory budget of all bodies; clones share it.
 #[derive(Clone, Debug)]
 pub struct Uploads(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Bytes for all.
+    /// Bytes for all clients.
     most: usize,
     /// Bytes for one client.
     most_of_one: usize,
@@ -29,18 +30,19 @@ struct Taken {
     by_client: HashMap<IpAddr, usize>,
 }
 
-/// There is no room for so many bytes now.
+/// The bytes do not fit into the budget now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
 impl Uploads {
-    /// Room for so many megabytes. The longest body that is allowed, of `longest` bytes, fits into what one client gets.
+    /// A budget of so many megabytes. One client's part is at least `longest`, the maximum size of a body in
+    /// bytes.
     pub fn new(megabytes: usize, longest: usize) -> Self {
         let most = megabytes.saturating_mul(1024 * 1024);
         Self(Arc::new(Inner { most, most_of_one: (most / 2).max(longest), taken: Mutex::default() }))
     }
 
-    /// The room of one body, empty at first; nothing is known of the client where there is no address.
+    /// The share of one body, empty at first; `None` for a client without a known address.
     pub fn share(&self, client: Option<IpAddr>) -> Share {
         Share { uploads: self.clone(), client, bytes: 0 }
     }
@@ -52,7 +54,7 @@ impl Uploads {
     }
 }
 
-/// The room that one body takes; given back when dropped.
+/// The memory of one body; returned when dropped.
 #[derive(Debug)]
 pub struct Share {
     uploads: Uploads,
@@ -61,17 +63,17 @@ pub struct Share {
 }
 
 impl Share {
-    /// Whether so many more bytes would find room now.
+    /// Whether `more` bytes would fit now.
     pub fn has_room(&self, more: usize) -> bool {
         // No code panics while it holds the lock.
         let taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         self.uploads.fits(&taken, self.client, more)
     }
 
-    /// Takes room for `more` bytes.
+    /// Takes `more` bytes.
     ///
     /// # Errors
-    /// [`NoRoom`]; what was taken before stays.
+    /// [`NoRoom`]; bytes taken earlier stay.
     pub fn grow(&mut self, more: usize) -> Result<(), NoRoom> {
         let mut taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.uploads.fits(&taken, self.client, more) {

@@ -1,4 +1,4 @@
-//! A job as clients see it, and the headers that go with it.
+//! The JSON view of a job, and its response headers.
 
 use axum::{
     Json,
@@ -17,41 +17,41 @@ use crate::{
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::DreamSpec;
 
-/// Clients are asked to look again after at least and at most so many seconds.
+/// Minimum and maximum of the polling interval that the server asks for.
 const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
 
-/// A dream that was asked for. Members that are `null` are not known (yet).
+/// A job. Members that are `null` are not known (yet).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job, example = super::contract::job_example)]
 pub struct JobView<'a> {
-    /// A UUIDv7: ids sort by age.
+    /// A UUIDv7: ids sort by creation time.
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
-    /// Where it stands.
+    /// Current state.
     status: JobState,
-    /// As asked for, with all defaults filled in.
+    /// The spec, with all defaults filled in.
     #[schema(value_type = DreamSpec)]
     spec: &'a DreamSpec,
-    /// How far the attempt at work has come, or had come when the job ended.
+    /// Progress of the running attempt, or of the last one when the job ended.
     #[schema(required = true)]
     progress: Option<Progress>,
-    /// As asked for. Jobs are taken by priority plus minutes waited.
+    /// As requested. Workers take jobs by priority plus minutes waited.
     #[schema(minimum = -10, maximum = 10)]
     priority: i8,
-    /// Place in the queue, 1 being next; only while queued.
+    /// Position in the queue, starting at 1; only while queued.
     #[schema(required = true, minimum = 1)]
     queue_position: Option<u64>,
     /// Estimated seconds until the end.
     #[schema(required = true, minimum = 0)]
     eta_seconds: Option<f64>,
-    /// Attempts begun.
+    /// Number of attempts started.
     attempt: u32,
-    /// Whether someone wants it stopped.
+    /// Whether a client asked to cancel the job.
     cancel_requested: bool,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When the last attempt began.
+    /// When the last attempt started.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     started_at: Option<Timestamp>,
     /// When it ended.
@@ -63,15 +63,15 @@ pub struct JobView<'a> {
     /// Why it failed or expired.
     #[schema(required = true)]
     error: Option<Problem>,
-    /// What came out.
+    /// The finished dream.
     #[schema(required = true)]
     result: Option<ResultView<'a>>,
-    /// What to know about a finished dream, a sentence each, such as that fewer octaves fitted than were asked for, or that
-    /// nothing has changed and why.
+    /// Notes about the finished dream, one sentence each. For example, that fewer octaves fitted than
+    /// requested, or that nothing changed and why.
     notes: &'a [String],
-    /// What it took.
+    /// Time and cost of the job.
     metrics: Metrics,
-    /// Where to go from here.
+    /// Links to related resources.
     links: Links,
 }
 
@@ -81,53 +81,53 @@ pub struct JobView<'a> {
 struct ResultView<'a> {
     /// Media type of the file.
     media_type: &'a str,
-    /// In pixels.
+    /// Width in pixels.
     width: u32,
-    /// In pixels.
+    /// Height in pixels.
     height: u32,
     /// Length of the file in bytes.
     size: u64,
-    /// Digest of the file, lower-case hexadecimal.
+    /// SHA-256 digest of the file, lower-case hexadecimal.
     sha256: &'a str,
     /// Objective of the finished dream.
     score: f64,
 }
 
-/// What a job took.
+/// Time and cost of a job.
 #[derive(Debug, Serialize, ToSchema)]
 struct Metrics {
-    /// From acceptance to the start of the last attempt.
+    /// Seconds from acceptance to the start of the last attempt.
     #[schema(required = true)]
     queue_seconds: Option<f64>,
-    /// Pure rendering of the last attempt.
+    /// Seconds of pure rendering in the last attempt.
     #[schema(required = true)]
     render_seconds: Option<f64>,
     /// Pixels × gradient steps over all octaves, in millions; of a finished dream.
     #[schema(required = true)]
     megapixel_iterations: Option<f64>,
-    /// What the job was expected to take from the start of an attempt to its end.
+    /// Predicted seconds from the start of an attempt to its end.
     #[schema(required = true)]
     predicted_seconds: Option<f64>,
-    /// What the job was expected to take of memory at the most.
+    /// Predicted peak memory.
     #[schema(required = true)]
     predicted_memory_mb: Option<f64>,
 }
 
-/// Paths, or absolute where the service is set up so; `null` where there is nothing (yet).
+/// Paths, or absolute URLs if the server is configured so; `null` if there is nothing (yet).
 #[derive(Debug, Serialize, ToSchema)]
 struct Links {
     /// The job.
     #[serde(rename = "self")]
     this: String,
-    /// The picture, once there is one.
+    /// The result, once it exists.
     #[schema(required = true)]
     result: Option<String>,
-    /// The newest finished octave, while the job is unfinished; there is none before the first.
+    /// The preview of the newest finished octave, while the job is unfinished; `null` before the first.
     #[schema(required = true)]
     preview: Option<String>,
-    /// The job's changes as they happen.
+    /// The event stream of the job.
     events: String,
-    /// Where to stop it, while there is something to stop.
+    /// The URL to cancel the job, while it is unfinished.
     #[schema(required = true)]
     cancel: Option<String>,
 }
@@ -137,8 +137,8 @@ pub fn path(id: JobId) -> String {
     format!("/v1/jobs/{id}")
 }
 
-/// Seconds until the job is probably done: from what its attempt has done so far, else from what was predicted for it
-/// and for the jobs before it. It depends on nothing but the rows, so that equal rows give equal answers.
+/// Predicted seconds until the job is done: from the progress of its attempt, or else from the forecasts of
+/// the job and the jobs ahead. It depends only on rows, so equal rows give equal responses.
 pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     let own = job.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
     let seconds = match (job.state, job.progress, job.started_at) {
@@ -152,21 +152,21 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
         (JobState::Running, ..) => own,
         _ => return None,
     };
-    // Tenths are as fine as an estimate deserves.
+    // An estimate is no more precise than tenths.
     Some((seconds * 10.0).round() / 10.0)
 }
 
-/// The share of a job after which its own throughput says more than the prediction.
-const TELLING: f64 = 0.25;
+/// Share of a job after which its own speed outweighs the prediction completely.
+const FULL_TRUST_SHARE: f64 = 0.25;
 
-/// Seconds left of an attempt that has `spent` some on what it did; what an earlier attempt had done took it none. Loading
-/// a model and the first steps on a device take long, so the little that is done at first says little of the whole: the
-/// prediction gives way by the share that is done.
+/// Seconds left of an attempt that took `spent` for its own work; the work of an earlier attempt took it no
+/// time. Loading a model and the first steps on a device are slow, so early progress says little about the
+/// whole. So the prediction gives way in proportion to the share done.
 fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
     let done = progress.fraction - progress.resumed_from;
     let whole = if done > 0.0 && spent > 0.0 && predicted > 0.0 {
-        let trust = (done / TELLING).min(1.0);
-        // Between the two by ratios: the one may be many times the other.
+        let trust = (done / FULL_TRUST_SHARE).min(1.0);
+        // A geometric mean: one may be many times the other.
         predicted * (spent / done / predicted).powf(trust)
     } else {
         predicted
@@ -174,7 +174,8 @@ fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
     whole * (1.0 - progress.fraction)
 }
 
-/// Shows a job; [`eta`] is taken apart because it goes into the entity tag too. `base` is put before each link.
+/// The view of a job. [`eta`] is a parameter because it is also part of the entity tag. `base` is the prefix
+/// of each link.
 pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> JobView<'a> {
     let this = format!("{base}{}", path(job.id));
     let (forecast, thousandths) = (job.forecast, |number: f64| (number * 1e3).round() / 1e3);
@@ -225,7 +226,7 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> Job
     }
 }
 
-/// A response that shows the job, with its entity tag and, while it is unfinished, `Retry-After`.
+/// A response with the job, its entity tag and, while it is unfinished, `Retry-After`.
 pub fn show(state: &AppState, base: &PublicUrl, status: StatusCode, job: &Job) -> Response {
     let eta = eta(state, job);
     let mut response = (status, Json(view(job, eta, base))).into_response();
@@ -233,7 +234,7 @@ pub fn show(state: &AppState, base: &PublicUrl, status: StatusCode, job: &Job) -
     response
 }
 
-/// Headers that say the same for the job and for "not modified".
+/// The headers shared by a response with the job and by "not modified".
 pub fn describe(headers: &mut HeaderMap, job: &Job, eta: Option<f64>) {
     if let Ok(value) = HeaderValue::from_str(&job_etag(job, eta)) {
         headers.insert(header::ETAG, value);
@@ -244,7 +245,7 @@ pub fn describe(headers: &mut HeaderMap, job: &Job, eta: Option<f64>) {
     }
 }
 
-/// The row's version, and the two things that an answer shows besides the row.
+/// The row's version, and the two values that a response shows besides the row.
 pub fn job_etag(job: &Job, eta: Option<f64>) -> String {
     match (job.state, job.queue_position, eta) {
         (JobState::Queued, Some(position), Some(eta)) => {
@@ -255,7 +256,7 @@ pub fn job_etag(job: &Job, eta: Option<f64>) -> String {
     }
 }
 
-/// When to look again: soon before the expected end, never madly often.
+/// When to poll again: soon before the expected end, but never too often.
 pub fn poll_after(job: &Job, eta: Option<f64>) -> Option<u64> {
     let (least, most) = POLL_SECONDS;
     let seconds = eta.unwrap_or(least).clamp(least, most).floor() as u64;
@@ -281,13 +282,13 @@ mod tests {
     #[test]
     fn a_slow_beginning_does_not_throw_the_prediction_away() {
         let progress = |fraction| Progress { fraction, ..Progress::default() };
-        // Two minutes for half a hundredth of a job of ten minutes: the model had to be loaded.
+        // Two minutes for 0.5 % of a ten-minute job: the model had to be loaded.
         let early = left(&progress(0.005), 125.0, 587.0);
         assert!((500.0..700.0).contains(&early), "{early}");
-        // Whatever goes on so is slow.
+        // Late slowness counts fully.
         let late = left(&progress(0.2), 500.0, 587.0);
         assert!(late > 1400.0, "{late}");
-        // Rows that nothing was predicted for, or that are as old as their start, give numbers too.
+        // Rows without a prediction, or as old as their start, also give numbers.
         for (spent, predicted) in [(0.0, 10.0), (1.0, 0.0), (0.0, 0.0)] {
             assert!(left(&progress(0.1), spent, predicted).is_finite());
         }

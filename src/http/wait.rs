@@ -1,7 +1,7 @@
-//! Waiting for a job to change: for the bounded wait of `Prefer: wait=n` (RFC 7240), and for streams of events.
+//! Waits for a job to change: for the bounded wait of `Prefer: wait=n` (RFC 7240), and for event streams.
 //!
-//! Notifier inside the process end a wait at once; a look each second finds what happened elsewhere. A wait ends
-//! with the request that it belongs to, and leaves nothing behind.
+//! Notifications wake a wait at once; it also polls each second, so correctness never depends on a
+//! notification. A wait ends with its request and leaves nothing behind.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use super::error::ApiError;
 use super::state::AppState;
 use crate::jobs::{ChangeListener, Job, JobId};
 
-/// Longest wait: proxies on the way tend to give up after a minute.
+/// Maximum wait: proxies tend to time out after a minute.
 const MAX_WAIT: u64 = 60;
 
-/// How often a job is looked at without a hint.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Polling interval without a notification.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A client's wish that the answer wait for the end of the job.
+/// A client's preference to wait for the end of the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preference {
     seconds: u64,
 }
 
 impl Preference {
-    /// A wait of so many seconds.
+    /// A wait of `seconds`.
     pub const fn seconds(seconds: u64) -> Self {
         Self { seconds }
     }
 
-    /// Reads `Prefer`. The first `wait` counts and is shortened to a minute; whatever cannot be read is
-    /// ignored, as preferences are.
+    /// Parses `Prefer`. The first `wait` counts and is capped at a minute; unreadable parts are ignored, as
+    /// preferences are.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
         let mut preferences = lines.flat_map(|line| {
-            // A comma inside quotes parts nothing.
+            // A comma inside quotes does not separate.
             let mut quoted = false;
             line.split(move |letter: char| {
                 quoted ^= letter == '"';
@@ -56,7 +56,7 @@ impl Preference {
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// Says that the preference was honoured, and with which number.
+/// Reports the applied preference and its value.
 pub fn mark_applied(response: &mut Response, preference: Option<Preference>) {
     let Some(Preference { seconds }) = preference else { return };
     if let Ok(value) = HeaderValue::from_str(&format!("wait={seconds}")) {
@@ -64,7 +64,7 @@ pub fn mark_applied(response: &mut Response, preference: Option<Preference>) {
     }
 }
 
-/// Waits for one job to change, again and again.
+/// Waits for changes of one job, repeatedly.
 pub struct Follower {
     state: AppState,
     id: JobId,
@@ -72,31 +72,31 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Starts to listen: what happens from now on is not missed.
+    /// Starts to listen: no later change is missed.
     pub fn new(state: &AppState, id: JobId) -> Self {
         Self { state: state.clone(), id, changes: state.queue.signals().follow(id) }
     }
 
-    /// Whom it follows.
+    /// Id of the followed job.
     pub fn id(&self) -> JobId {
         self.id
     }
 
-    /// Waits until the job may have changed; `false` when the server is stopping.
+    /// Waits until the job may have changed; `false` when the server stops.
     pub async fn next(&mut self) -> bool {
         tokio::select! {
             biased;
             () = self.state.draining() => false,
             () = self.changes.changed() => true,
-            () = sleep(LOOK_EVERY) => true,
+            () = sleep(POLL_INTERVAL) => true,
         }
     }
 }
 
-/// Waits for the end of a job, and returns it as it stands when the time is over or the server is stopping.
+/// Waits for the end of a job. Returns the job as it is then, or when the time is over or the server stops.
 ///
 /// # Errors
-/// When there is no such job, or none any more.
+/// If the job does not exist, or no longer exists.
 pub async fn until_finished(state: &AppState, id: JobId, preference: Preference) -> Result<Job, ApiError> {
     let end = Instant::now() + Duration::from_secs(preference.seconds);
     let mut follower = Follower::new(state, id);

@@ -1,17 +1,17 @@
-//! What is the matter with a database? Its own codes, told apart by what to do about them.
+//! Classifies database errors by what to do about them, from the error codes of each database.
 
 use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
 
-/// What to do about a failure.
+/// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// There is no room to write.
+    /// The disk is full.
     Full,
-    /// It cannot be reached or used now; later it may.
+    /// The database is unreachable or unusable now; it may recover.
     Down,
-    /// It answers, and lets us not in: a mistake in the configuration, or in its own.
+    /// The database answers and refuses access: a mistake in our configuration or in the database's.
     Refused,
-    /// It was asked something wrong.
+    /// A bad request, or any other error.
     Other,
 }
 
@@ -21,12 +21,12 @@ impl Fault {
             sqlx::Error::Database(error) => Self::of_database(&**error),
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
-            // What is left of a connection that broke in the middle of an answer.
+            // A connection that broke in the middle of an answer.
             | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
-            // A connection on which an earlier transaction broke off.
+            // A connection on which an earlier transaction broke.
             | sqlx::Error::BeginFailed
             | sqlx::Error::InvalidSavePointStatement => Self::Down,
             _ => Self::Other,

@@ -1,9 +1,10 @@
-//! Accepting many jobs with one commit.
+//! Accepts many jobs with one commit (group commit).
 //!
-//! A commit waits for the disk, and whoever accepts must be alone while it counts what waits: SQLite has one writer,
-//! and PostgreSQL one lock for this. One commit per job would bound how many are accepted by how often the disk syncs.
-//! So one task takes whatever has arrived while the last commit was under way, and commits it together. Nobody is
-//! answered before the commit that holds their job. What waits is counted once per commit.
+//! A commit waits for the disk, and the transaction that accepts jobs must run alone while it counts the
+//! queued ones: SQLite has one writer, and PostgreSQL one lock for this. With one commit per job, the disk's
+//! sync rate would limit the accept rate. So one task takes all jobs that arrived during the last commit and
+//! commits them together. Each client gets its answer after the commit that holds its job. The queued jobs
+//! are counted once per commit.
 
 use std::{
     sync::{
@@ -25,50 +26,49 @@ use super::{
     row::{self, Columns},
 };
 
-/// Jobs per commit: so few that another writer does not wait long.
+/// Jobs per commit: few enough that another writer does not wait long.
 const BATCH: usize = 64;
 
-/// Whoever hands a job in waits so long at most, the commit before theirs included. Their clients are told to come back
-/// instead.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for an answer, including the commit before. After it the client is told to retry later.
+const ENQUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) type Answer = Result<Job, QueueError>;
 
-/// What a commit did: an answer for each job, and the number that waits now.
+/// The result of a commit: an answer per job, and the number of queued jobs.
 pub(super) type Accepted = (Vec<Answer>, u64);
 
-/// Where jobs are accepted.
+/// Commits batches of jobs to a store.
 #[async_trait]
 pub(super) trait BatchInserter: Send + Sync + 'static {
-    /// One transaction. Refusals write nothing and are answers; a store that fails is an error, and nothing is
-    /// kept.
+    /// Runs one transaction. A refusal is an answer and writes nothing; a failing store is an error, and
+    /// nothing is kept.
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError>;
 }
 
-/// An open transaction of whoever alone may accept jobs.
+/// An open transaction that holds the exclusive right to accept jobs.
 #[async_trait]
 pub(super) trait JobTransaction: Send {
-    /// The job that has this key.
+    /// Returns the job with this key.
     async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError>;
-    /// Counts.
+    /// Counts the queued jobs.
     async fn waiting(&mut self) -> Result<Waiting, QueueError>;
-    /// Writes a row and tells its rank; `None` where the row is there already.
+    /// Inserts a row and returns its rank; `None` if the row already exists.
     async fn insert(&mut self, job: &NewJob) -> Result<Option<(i64, Job)>, QueueError>;
-    /// Looks a job up.
+    /// Returns a job.
     async fn select(&mut self, id: JobId) -> Result<Job, QueueError>;
 }
 
-/// What waits.
+/// The state of the queue.
 pub(super) struct Waiting {
     pub jobs: u64,
-    /// Predicted seconds of all of them, and of what is left of those that run.
+    /// Predicted seconds of all queued jobs, plus the rest of the running ones.
     pub seconds: f64,
-    /// Rank and id of the last.
+    /// Rank and id of the last queued job.
     pub last: Option<(i64, JobId)>,
 }
 
 impl Waiting {
-    /// From a row of [`sql::WAITING`](super::sql::WAITING) and one of [`sql::LAST`](super::sql::LAST).
+    /// Reads a row of [`sql::WAITING`](super::sql::WAITING) and one of [`sql::LAST`](super::sql::LAST).
     pub(super) fn read<R: Columns>(counted: &R, last: Option<&R>) -> Result<Self, QueueError> {
         let rank =
             |row: &R| Ok::<_, QueueError>((row.integer("rank")?.unwrap_or_default(), row::job_id(row)?));
@@ -80,7 +80,7 @@ impl Waiting {
     }
 }
 
-/// Puts jobs in, as far as there is room.
+/// Inserts jobs as far as the capacity allows.
 pub(super) async fn accept(
     transaction_view: &mut dyn JobTransaction,
     jobs: &[&NewJob],
@@ -97,7 +97,7 @@ pub(super) async fn accept(
     Ok((answers, waiting.jobs))
 }
 
-/// Puts one job in, or finds the one that its key belongs to.
+/// Inserts one job, or returns the one that its key belongs to.
 async fn accept_one(
     transaction_view: &mut dyn JobTransaction,
     waiting: &mut Waiting,
@@ -110,7 +110,7 @@ async fn accept_one(
         return transaction_view.select(known).await;
     }
     if waiting.jobs >= u64::from(capacity) {
-        // It may have filled the last place itself, with a commit whose answer was lost.
+        // The job itself may have filled the last place, in a commit whose answer was lost.
         return match transaction_view.select(new.id).await {
             Err(QueueError::NotFound(_)) => Err(QueueError::Full { capacity }),
             found => found,
@@ -132,20 +132,20 @@ async fn accept_one(
     Ok(job)
 }
 
-/// A job that wants in, and who waits for the answer.
+/// A job to insert, and the channel for the answer.
 struct Request {
     job: NewJob,
     answer: oneshot::Sender<Answer>,
 }
 
 impl Request {
-    /// Whoever asked may have gone; the job stays.
+    /// Sends the answer. The receiver may be gone; the job stays.
     fn reply(self, outcome: Answer) {
         let _ = self.answer.send(outcome);
     }
 }
 
-/// The way in.
+/// Handle of the task that commits batches.
 #[derive(Debug)]
 pub(super) struct GroupCommit {
     requests: mpsc::Sender<Request>,
@@ -153,10 +153,10 @@ pub(super) struct GroupCommit {
 }
 
 impl GroupCommit {
-    /// Starts the task; it ends with the last handle.
+    /// Starts the task; it ends when the last handle is dropped.
     pub(super) fn start(inserter: impl BatchInserter) -> Self {
         let (requests, mut arrived) = mpsc::channel(BATCH);
-        // Nothing is known yet, so that whoever asks looks for themselves.
+        // Unknown at first, so [`GroupCommit::waiting`] makes its users count for themselves.
         let waiting = Arc::new(AtomicU64::new(u64::MAX));
         let counted = Arc::clone(&waiting);
         tokio::spawn(async move {
@@ -168,28 +168,28 @@ impl GroupCommit {
         Self { requests, waiting }
     }
 
-    /// Jobs that waited after the last acceptance.
+    /// Number of queued jobs after the last commit.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Hands a job in and waits until it is in the queue.
+    /// Submits a job and waits until it is in the queue.
     pub(super) async fn enqueue(&self, job: NewJob) -> Answer {
-        // The task ends only with the runtime, and every connection with it.
+        // The task ends only with the runtime, which also closes every connection.
         let closed = || QueueError::Store(sqlx::Error::PoolClosed);
         let (answer, answered) = oneshot::channel();
-        let handing_in = async {
+        let submitted = async {
             self.requests.send(Request { job, answer }).await.map_err(|_| closed())?;
             answered.await.map_err(|_| closed())?
         };
-        timeout(PATIENCE, handing_in).await.unwrap_or(Err(QueueError::Store(sqlx::Error::PoolTimedOut)))
+        timeout(ENQUEUE_TIMEOUT, submitted).await.unwrap_or(Err(QueueError::Store(sqlx::Error::PoolTimedOut)))
     }
 }
 
-/// All together, or each by itself where that fails: so that everyone hears what is wrong with their own. Where the store
-/// is away they hear that.
+/// Commits the whole batch, or each job by itself if that fails, so each client learns what is wrong with its
+/// own job. If the store is unreachable, all of them get that error.
 async fn serve(inserter: &impl BatchInserter, counted: &AtomicU64, mut batch: Vec<Request>) {
-    // They were told to come back, and would not expect it to be there before they do.
+    // Their clients were told to retry later, and do not expect the job before they do.
     batch.retain(|request| !request.answer.is_closed());
     if batch.len() > 1 {
         let jobs: Vec<&NewJob> = batch.iter().map(|request| &request.job).collect();
@@ -203,12 +203,14 @@ async fn serve(inserter: &impl BatchInserter, counted: &AtomicU64, mut batch: Ve
                 let again = || QueueError::Store(sqlx::Error::Protocol(error.to_string()));
                 return batch.into_iter().for_each(|request| request.reply(Err(again())));
             }
-            Err(error) => debug!(%error, jobs = batch.len(), "jobs are accepted one by one"),
+            Err(error) => {
+                debug!(%error, jobs = batch.len(), "a batch failed; its jobs are committed one by one")
+            }
         }
     }
     for request in batch {
         let outcome = inserter.commit(&[&request.job]).await;
-        // One answer per job is what a commit gives.
+        // A commit returns one answer per job.
         let missing = || QueueError::Store(sqlx::Error::RowNotFound);
         request.reply(outcome.and_then(|(mut answers, waiting)| {
             counted.store(waiting, Ordering::Relaxed);
@@ -217,7 +219,7 @@ async fn serve(inserter: &impl BatchInserter, counted: &AtomicU64, mut batch: Ve
     }
 }
 
-/// Fills in [`sql::enqueue!`](super::sql).
+/// Binds the values of [`sql::enqueue!`](super::sql).
 macro_rules! bind_new {
     ($statement:expr, $new:expr, $now:expr) => {{
         let new: &$crate::jobs::NewJob = $new;

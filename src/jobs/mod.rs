@@ -1,7 +1,7 @@
-//! Jobs: what is kept about a dream from the request to the result, and the queue that keeps it.
+//! Jobs: everything the service stores about a dream, from the request to the result, and the queue of jobs.
 //!
-//! Nothing here knows HTTP or the renderer's insides. There is one store per database, [`sqlite`] and [`postgres`];
-//! what they have in common, the statements above all, stands beside them.
+//! This module knows neither HTTP nor the renderer's internals. Each database has a store of its own,
+//! [`sqlite`] and [`postgres`]. What they share, above all the SQL statements, stands beside them.
 
 mod fault;
 mod group_commit;
@@ -34,13 +34,13 @@ use crate::{clock::Timestamp, telemetry::TraceParent};
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::{DreamSpec, Precision};
 
-/// Identity of a job: a UUIDv7 (RFC 9562), so that ids sort by the time they were made.
+/// Id of a job: a UUIDv7 (RFC 9562), so ids sort by creation time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// A new id, greater than every earlier one of this process.
+    /// Makes a new id, greater than every earlier one of this process.
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
@@ -66,8 +66,8 @@ impl FromStr for JobId {
     }
 }
 
-/// Proof of being the one who runs a job. A new claim makes a new token, so a worker that was given up
-/// for dead can never write over its successor.
+/// Proof that a worker holds a job. Each claim makes a new token, so a worker that was presumed dead can
+/// never overwrite its successor's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The job.
@@ -76,115 +76,115 @@ pub struct Lease {
     pub token: Uuid,
 }
 
-/// A job to be put into the queue. Its input must be in the blob store already: a job without its input
-/// is a broken promise, a blob without its job merely takes space.
+/// A job to enqueue. Its input must already be in the blob store: a job without its input is a broken
+/// promise, while a blob without its job only takes space.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    /// Its identity.
+    /// Its id.
     pub id: JobId,
-    /// What to dream, complete.
+    /// The complete dream spec.
     pub spec: DreamSpec,
-    /// When it is wanted.
+    /// Priority and deadline.
     pub options: JobOptions,
-    /// Where the client may repeat itself: by what to tell.
+    /// Idempotency key and fingerprints, if the client sent a key.
     pub idempotency: Option<Idempotency>,
-    /// The trace that it belongs to.
+    /// Trace that the job belongs to.
     pub traceparent: Option<TraceParent>,
-    /// What it will take, where that is known.
+    /// Predicted cost, if known.
     pub forecast: Option<Forecast>,
 }
 
-/// Seconds assumed of a job for which nothing was predicted; the statements say the same.
+/// Assumed duration of a job without a prediction, in seconds. The SQL statements use the same value.
 pub const UNKNOWN_SECONDS: f64 = 10.0;
 
-/// What a job will take, as predicted when it was accepted.
+/// Cost of a job, as predicted when it is accepted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
-    /// Seconds from the claim to the end, on this machine.
+    /// Seconds from claim to end, on this machine.
     pub seconds: f64,
-    /// Seconds on the machine that work was weighed on (see [`Work`](reverie_dream::plan::Work)): what is learned from
-    /// the job is how the two compare.
+    /// Seconds on the reference machine (see [`Work`](reverie_dream::plan::Work)). The speed model learns
+    /// from the ratio of measured to reference seconds.
     pub reference_seconds: f64,
-    /// Bytes of memory at the most.
+    /// Peak memory in bytes.
     pub memory: u64,
     /// Pixels × gradient steps over all octaves, in millions.
     pub megapixel_iterations: f64,
 }
 
 impl NewJob {
-    /// A job without wishes.
+    /// A job with default options.
     pub fn new(id: JobId, spec: DreamSpec) -> Self {
         let options = JobOptions::default();
         Self { id, spec, options, idempotency: None, traceparent: None, forecast: None }
     }
 }
 
-/// Everything that is known about a job.
+/// Everything the store knows about a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Its identity.
+    /// Its id.
     pub id: JobId,
-    /// Where it stands.
+    /// Current state.
     pub state: JobState,
-    /// Grows with every visible transition.
+    /// Grows with every transition that a client can see.
     pub version: u64,
-    /// What to dream.
+    /// The dream spec.
     pub spec: DreamSpec,
-    /// As asked for; see [`JobOptions::priority`].
+    /// As requested; see [`JobOptions::priority`].
     pub priority: i8,
     /// When it expires, if it does.
     pub deadline_at: Option<Timestamp>,
-    /// Attempts begun, the one at work included.
+    /// Number of attempts started, including the running one.
     pub attempt: u32,
-    /// Whether someone wants it stopped.
+    /// Whether a client asked to cancel the job.
     pub cancel_requested: bool,
-    /// Place in the queue, 1 being next; only while queued.
+    /// Position in the queue, starting at 1; only while queued.
     pub queue_position: Option<u64>,
-    /// Predicted seconds of the jobs before it, less what those that run have done; only while queued.
+    /// Predicted seconds of the jobs ahead, minus what the running ones have already done; only while queued.
     pub seconds_ahead: Option<f64>,
-    /// What it was predicted to take.
+    /// Predicted cost.
     pub forecast: Option<Forecast>,
-    /// How far the attempt at work has come, or had come when the job ended.
+    /// Progress of the running attempt, or of the last one when the job ended.
     pub progress: Option<Progress>,
     /// The newest octave, counted from 1, whose preview is stored.
     pub preview_octave: Option<u32>,
-    /// Why it failed.
+    /// Why the job failed.
     pub error: Option<JobError>,
-    /// What came out.
+    /// The stored dream.
     pub result: Option<JobResult>,
-    /// Seconds of pure rendering, as the renderer counts them.
+    /// Seconds of pure rendering, as measured by the renderer.
     pub render_seconds: Option<f64>,
-    /// When it was accepted.
+    /// When the job was accepted.
     pub created_at: Timestamp,
-    /// When the attempt at work was claimed; the last attempt, once finished.
+    /// When the current attempt was claimed; for a finished job, the last attempt.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the job ended.
     pub finished_at: Option<Timestamp>,
     /// When the row was last written.
     pub updated_at: Timestamp,
-    /// When its pictures were given up, some time after its end.
+    /// When its pictures expired, some time after the job ended.
     pub erased_at: Option<Timestamp>,
-    /// The trace that it belongs to.
+    /// Trace that the job belongs to.
     pub traceparent: Option<TraceParent>,
-    /// How often it went back into the queue because its worker was sick.
+    /// How often the job went back into the queue because its worker was sick.
     pub spared: u32,
-    /// What it computes with where its spec leaves that open; decided by its first worker.
+    /// Precision that the job computes with, if its spec leaves it open; its first worker decides it.
     pub precision: Option<Precision>,
 }
 
 impl Job {
-    /// What the rules of [`JobSnapshot::next`] need.
+    /// The part of the job that [`JobSnapshot::next`] needs.
     pub fn snapshot(&self) -> JobSnapshot {
         JobSnapshot { state: self.state, attempt: self.attempt, cancel_requested: self.cancel_requested }
     }
 }
 
-/// A claimed job, with the proof of it.
+/// A claimed job and its lease.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// As it stands after the claim.
+    /// The job as it is after the claim.
     pub job: Job,
-    /// To be shown with every write.
+    /// Every write of the worker must carry it.
     pub lease: Lease,
 }
 
@@ -199,60 +199,60 @@ pub struct JobResult {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Objective of the finished dream.
+    /// Objective value of the finished dream.
     pub score: f64,
     /// Length in bytes.
     pub size: u64,
     /// Lower-case hex digest of the bytes.
     pub sha256: String,
-    /// What the requester should know about the dream; rows of earlier versions have none.
+    /// Notes for the client about the dream; rows of earlier versions have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What a worker hands in with a finished dream.
+/// What a worker submits with a finished dream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
-    /// Where and what the dream is.
+    /// The stored dream and its properties.
     pub result: JobResult,
     /// Seconds of pure rendering.
     pub render_seconds: f64,
-    /// Last progress seen.
+    /// Last reported progress.
     pub progress: Option<Progress>,
 }
 
-/// What kind of thing went wrong with a job: the last part of the problem type in the API.
+/// Kind of failure: the last part of the problem type in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
-    /// This input and spec cannot be dreamed; trying again would end the same way.
+    /// This input and spec cannot be rendered; a retry would end the same way.
     RenderFailed,
-    /// Something is broken on our side; the log has the cause.
+    /// The server has a fault; the log has the cause.
     Internal,
-    /// Every attempt was cut off, as by a job that kills its worker.
+    /// Every attempt was interrupted, for example by a job that kills its worker.
     AttemptsExhausted,
 }
 
-/// Why a job failed, in words for its owner.
+/// Why a job failed, in words for the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
-    /// What kind of thing.
+    /// Kind of failure.
     pub kind: FailureKind,
     /// One sentence; never an internal cause.
     pub detail: String,
 }
 
 impl JobError {
-    /// For a job whose worker was lost on every attempt.
+    /// The error of a job that lost its worker on every attempt.
     pub fn attempts_exhausted(attempts: u32) -> Self {
         Self {
             kind: FailureKind::AttemptsExhausted,
-            detail: format!("the job was cut off in each of its {attempts} attempts and is not tried again"),
+            detail: format!("every one of the job's {attempts} attempts was interrupted; it is not retried"),
         }
     }
 }
 
-/// How many jobs stand where.
+/// Number of jobs per state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// See [`JobState::Queued`].
@@ -270,7 +270,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The number in one state.
+    /// The number of jobs in `state`.
     pub fn of(&self, state: JobState) -> u64 {
         match state {
             JobState::Queued => self.queued,
@@ -283,8 +283,8 @@ impl Counts {
     }
 }
 
-/// How long a job rests after an attempt that failed for a passing reason: 1 s, then 4 s, 16 s, …, at most
-/// a minute. Without a rest, three attempts would be used up within the same hiccup.
+/// Delay before the next attempt, after one that failed for a transient reason: 1 s, then 4 s, 16 s, …, at
+/// most a minute. Without a delay, one short outage would use up all three attempts.
 pub fn retry_delay(attempt: u32) -> Duration {
     let exponent = attempt.saturating_sub(1).min(3);
     Duration::from_secs(4u64.pow(exponent).min(60))

@@ -1,52 +1,52 @@
-//! What a client may ask for beside the dream itself, and how lists of jobs are cut into pages.
+//! Job options beside the dream spec, and the pages of job lists.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::{Job, JobId};
 use crate::clock::Timestamp;
 
-/// When a dream is wanted.
+/// Priority and deadline of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobOptions {
-    /// Place in the queue: jobs are taken by `priority + minutes waited`, highest first, so a point of
-    /// priority is worth a minute and nothing starves: after 20 minutes a job of the lowest priority is
-    /// ahead of every newcomer.
+    /// Priority in the queue. Workers take jobs by `priority + minutes waited`, highest first. So a point of
+    /// priority is worth a minute, and no job starves: after 20 minutes a job of the lowest priority is ahead
+    /// of every new one.
     pub priority: i8,
-    /// How long after its acceptance the job expires, if it is not finished by then.
+    /// Time from acceptance until the job expires, if it has not finished.
     pub deadline: Option<Duration>,
 }
 
 impl JobOptions {
-    /// Priorities that can be asked for.
+    /// Allowed priorities.
     pub const PRIORITIES: RangeInclusive<i8> = -10..=10;
 
-    /// Deadlines that can be asked for, in seconds: up to a week.
+    /// Allowed deadlines in seconds: up to a week.
     pub const DEADLINE_SECONDS: RangeInclusive<u64> = 1..=604_800;
 }
 
-/// Makes a request that is sent twice one job.
+/// Makes a repeated request return the same job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     /// Chosen by the client.
     pub key: String,
-    /// Hash of everything that the request asks for, with the defaults of this version filled in: the same key must come
-    /// with the same wish. Versions before this one compare nothing else.
+    /// Hash of the resolved request, with the defaults of this version filled in. The same key must come with
+    /// the same request. Earlier versions compare nothing else.
     pub fingerprint: String,
-    /// Hash of what the client sent. It stays the same where a version has other defaults.
+    /// Hash of the request as the client sent it. It stays the same in a version with other defaults.
     pub request: String,
 }
 
-/// The last job of a page: the next page starts behind it.
+/// The last job of a page; the next page starts after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageStart {
-    /// Its age.
+    /// Its creation time.
     pub created_at: Timestamp,
-    /// Its id, which decides between jobs of one millisecond.
+    /// Its id, which orders jobs of the same millisecond.
     pub id: JobId,
 }
 
 impl PageStart {
-    /// Behind this job.
+    /// Starts after this job.
     pub fn after(job: &Job) -> Self {
         Self { created_at: job.created_at, id: job.id }
     }
@@ -57,6 +57,6 @@ impl PageStart {
 pub struct Page {
     /// The jobs.
     pub jobs: Vec<Job>,
-    /// Where the next page starts; `None` on the last.
+    /// Start of the next page; `None` on the last page.
     pub next: Option<PageStart>,
 }

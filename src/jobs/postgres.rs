@@ -1,10 +1,11 @@
 //! The job queue on PostgreSQL: for many processes on many machines.
 //!
-//! Every claim, heartbeat and end is one short statement; nothing of the database is held while a job is at work. A claim
-//! steps over rows that others are claiming (`FOR UPDATE SKIP LOCKED`). A transition is written only where the job
-//! still is what the rules were asked about, and its lease still that of whoever writes: otherwise it is looked at
-//! again. All times are the server's, read by the statements themselves, so that machines whose clocks disagree agree
-//! on every lease and deadline; a clock that a test drives by hand is given to them as a value.
+//! Every claim, heartbeat and end is one short statement; a running job holds no database resources. A claim
+//! skips rows that other processes are claiming (`FOR UPDATE SKIP LOCKED`). A transition is written only if
+//! the row still matches the snapshot that the rules were applied to, and still has the writer's lease;
+//! otherwise the row is read again. The statements take all times from the database server, so machines whose
+//! clocks differ agree on every lease and deadline. Only a clock that a test drives by hand is passed as a
+//! value.
 //!
 //! `FOR UPDATE SKIP LOCKED` and `NOTIFY` need a real connection each: see `docs/operations/scale.md` on PgBouncer.
 
@@ -45,10 +46,10 @@ use reverie_dream::spec::Precision;
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
 const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
 
-/// What a client asks for is given up after this time, so that all of them are answered soon while the server is away.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of a client's query, so all clients get an answer soon while the database server is down.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-const BEAT: &str = sql::heartbeat!("reverie_now($5)");
+const HEARTBEAT: &str = sql::heartbeat!("reverie_now($5)");
 const TRANSITION: &str = sql::transition!("reverie_now($10)");
 const IS_OVERDUE: &str = sql::overdue!("reverie_now($1)", "LIMIT 1");
 const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED");
@@ -58,26 +59,27 @@ const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
 #[derive(Debug)]
 pub struct PostgresQueue {
     pool: PgPool,
-    /// For those who watch the service: one connection that nobody else takes.
+    /// For monitoring: one connection that nothing else uses.
     watcher: PgPool,
-    /// Where new jobs come in, many with one commit.
+    /// Accepts new jobs, many with one commit.
     group_commit: GroupCommit,
     notifier: Notifier,
     options: QueueOptions,
     clock: Clock,
     unreadable: Unreadable,
-    /// This process, new with every start.
+    /// Id of this process, new at every start.
     process: Uuid,
-    /// What goes on beside: it ends with the queue.
+    /// Background tasks; they end with the queue.
     _tasks: JoinSet<()>,
 }
 
 impl PostgresQueue {
-    /// Opens a database, bringing its schema up to date where needed. At most so many `connections` are made, and
-    /// three more: for notifier, for whoever watches, and for a moment at the start.
+    /// Opens a database and migrates its schema if needed. Uses at most `connections` connections, and three
+    /// more: one for the notifier, one for monitoring, and one for a moment at the start.
     ///
     /// # Errors
-    /// When it cannot be reached or is of a newer version, and when others use it with other settings.
+    /// If the database is unreachable or of a newer version, or if other processes use it with other
+    /// settings.
     pub async fn open(
         url: &PostgresUrl,
         connections: u32,
@@ -93,17 +95,17 @@ impl PostgresQueue {
             GroupCommit::start(PostgresBatchInserter { pool: pool.clone(), options: options.clone() });
         let (notifier, process, mut tasks) = (Notifier::new(), Uuid::new_v4(), JoinSet::new());
         tasks.spawn(notifier.clone().send(pool.clone(), process));
-        tasks.spawn(vacuum::tidy(pool.clone(), connect.clone()));
-        tasks.spawn(notifier.clone().hear(connect, process, clock.clone()));
+        tasks.spawn(vacuum::run(pool.clone(), connect.clone()));
+        tasks.spawn(notifier.clone().receive(connect, process, clock.clone()));
         let unreadable = Unreadable::default();
         Ok(Self { pool, watcher, group_commit, notifier, options, clock, unreadable, process, _tasks: tasks })
     }
 
-    /// Brings the schema up to date and makes the settings in `options` those of all processes; the ones that were
-    /// others, with the old and the new value.
+    /// Migrates the schema and makes the settings in `options` those of all processes. Returns the changed
+    /// settings with their old and new values.
     ///
     /// # Errors
-    /// As with [`PostgresQueue::open`].
+    /// Like [`PostgresQueue::open`].
     pub async fn migrate(
         url: &PostgresUrl,
         options: &QueueOptions,
@@ -114,12 +116,12 @@ impl PostgresQueue {
         Ok(changed)
     }
 
-    /// The time that statements are to go by; none for the server's own.
+    /// The time to pass to the statements; `None` for the server's clock.
     fn now(&self) -> Option<i64> {
         self.options.clock.by_hand().map(Timestamp::as_millis)
     }
 
-    /// Ends or gives back what a worker holds.
+    /// Ends a held job or returns it to the queue.
     async fn leave(&self, lease: Lease, event: Event, data: TransitionData) -> Result<Job, QueueError> {
         loop {
             let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
@@ -128,22 +130,22 @@ impl PostgresQueue {
             let transition = Transition::new(lease.job, before, event, data, self.options.max_attempts)?;
             let transition = transition.held_by(lease.token);
             if let Some(written) = self.write(&transition).await? {
-                return self.told(lease.job, transition.next, written).await;
+                return self.notify(lease.job, transition.next, written).await;
             }
-            // Somebody has asked for it to stop meanwhile, or taken it away: it is looked at again.
+            // A client canceled the job meanwhile, or another process took it: read it again.
         }
     }
 
-    /// Writes a transition by itself; `None` where the job is not any more what it was.
+    /// Writes a transition; `None` if the row no longer matches the snapshot.
     async fn write(&self, transition: &Transition) -> Result<Option<PgRow>, QueueError> {
         Ok(bind_transition!(TRANSITION, transition, self.now()).fetch_optional(&self.pool).await?)
     }
 
-    /// Says what has happened to a job, and shows it.
-    async fn told(&self, id: JobId, next: JobSnapshot, written: PgRow) -> Result<Job, QueueError> {
+    /// Notifies about a written transition and returns the job.
+    async fn notify(&self, id: JobId, next: JobSnapshot, written: PgRow) -> Result<Job, QueueError> {
         let mut job = row::job(&written);
         if next.state == JobState::Queued {
-            // Its place is to be counted. What is written is written, even where that fails.
+            // Its position must be counted. The transition is written even if that fails.
             job = self.get(id).await.or(job);
             self.notifier.work_is_there();
         }
@@ -151,7 +153,7 @@ impl PostgresQueue {
         job
     }
 
-    /// Has the same thing happen to all jobs of a list, whose rows are locked in this transaction.
+    /// Applies one event to all jobs of a list. This transaction holds the locks on their rows.
     async fn change_all(
         &self,
         connection: &mut PgConnection,
@@ -171,8 +173,8 @@ impl PostgresQueue {
         Ok(changed)
     }
 
-    /// Says what has happened to many jobs.
-    fn tell_all(&self, changed: &[Rescued]) {
+    /// Notifies about many changed jobs.
+    fn notify_all(&self, changed: &[Rescued]) {
         for Rescued { id, snapshot } in changed {
             self.notifier.changed(*id);
             if snapshot.state == JobState::Queued {
@@ -234,7 +236,7 @@ impl JobQueue for PostgresQueue {
         lease: Lease,
         progress: Option<Progress>,
     ) -> Result<HeartbeatReply, QueueError> {
-        let row = sqlx::query(BEAT)
+        let row = sqlx::query(HEARTBEAT)
             .bind(lease.job.to_string())
             .bind(lease.token.to_string())
             .bind(millis(self.options.lease))
@@ -291,7 +293,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
-        // Every process looks each second, and seldom finds anything.
+        // Every process checks each second, and seldom finds anything.
         if sqlx::query(IS_OVERDUE).bind(self.now()).fetch_optional(&self.pool).await?.is_none() {
             return Ok(Vec::new());
         }
@@ -299,7 +301,7 @@ impl JobQueue for PostgresQueue {
         let overdue = sqlx::query(OVERDUE).bind(self.now()).fetch_all(&mut *transaction).await?;
         let expired = self.change_all(&mut transaction, &overdue, Event::DeadlinePassed).await?;
         transaction.commit().await?;
-        self.tell_all(&expired);
+        self.notify_all(&expired);
         Ok(expired.iter().map(|job| job.id).collect())
     }
 
@@ -312,10 +314,10 @@ impl JobQueue for PostgresQueue {
             let (event, max_attempts) = (Event::CancelRequested, self.options.max_attempts);
             let transition =
                 Transition::new(id, job.snapshot(), event, TransitionData::default(), max_attempts)?;
-            // Where it was claimed or given back meanwhile, it is looked at again.
+            // If it was claimed or returned meanwhile, read it again.
             let Some(written) = self.write(&transition).await? else { continue };
             self.notifier.cancel(id);
-            return self.told(id, transition.next, written).await;
+            return self.notify(id, transition.next, written).await;
         }
     }
 
@@ -325,7 +327,7 @@ impl JobQueue for PostgresQueue {
         let lost = lost.fetch_all(&mut *transaction).await?;
         let rescued = self.change_all(&mut transaction, &lost, Event::LeaseExpired).await?;
         transaction.commit().await?;
-        self.tell_all(&rescued);
+        self.notify_all(&rescued);
         Ok(rescued)
     }
 
@@ -352,7 +354,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn has_room(&self) -> Result<bool, QueueError> {
-        // What waited after the last acceptance is good enough to let somebody in, not to send them away.
+        // The last known count is good enough to admit a job, but not to refuse one.
         let capacity = u64::from(self.options.capacity);
         Ok(self.group_commit.waiting() < capacity || self.depth().await? < capacity)
     }
@@ -395,7 +397,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn worker_reports(&self) -> Result<Vec<WorkerReport>, QueueError> {
-        workers::heard(&self.watcher, self.now()).await
+        workers::recent(&self.watcher, self.now()).await
     }
 
     fn signals(&self) -> &Arc<Signals> {
@@ -412,9 +414,9 @@ impl JobQueue for PostgresQueue {
     }
 }
 
-/// What does not come in time does not come: a server that has stopped in the middle of something says nothing.
+/// Applies the client timeout: a database server that hangs in the middle of an answer sends no error.
 async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, QueueError> {
-    let answered = tokio::time::timeout(PATIENCE, asked).await;
+    let answered = tokio::time::timeout(CLIENT_TIMEOUT, asked).await;
     Ok(answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 

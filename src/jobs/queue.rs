@@ -1,4 +1,4 @@
-//! What a job store must do. `tests/queue_contract` holds every store to it.
+//! The interface of a job store. `tests/queue_contract` checks every store against it.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,82 +14,83 @@ use crate::clock::{Clock, Timestamp};
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
 
-/// Limits and times of a queue; the same for all processes that share a store.
+/// Limits and timeouts of a queue; equal in all processes that share a store.
 #[derive(Clone, Debug)]
 pub struct QueueOptions {
-    /// Jobs that may wait.
+    /// Maximum number of queued jobs.
     pub capacity: u32,
-    /// How long a worker may stay silent before its job is given to another.
+    /// How long a worker may go without a heartbeat before its job goes to another worker.
     pub lease: Duration,
-    /// Attempts per job, the first included.
+    /// Attempts per job, including the first.
     pub max_attempts: u32,
-    /// Source of every timestamp.
+    /// Source of all timestamps.
     pub clock: Clock,
 }
 
-/// Why the queue did not do what it was asked.
+/// Why a queue operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// Every place is taken.
+    /// The queue is full.
     #[error("the queue is full: {capacity} jobs are waiting")]
     Full {
-        /// Number of places.
+        /// Capacity of the queue.
         capacity: u32,
     },
-    /// There is no such job.
+    /// No job has this id.
     #[error("there is no job {0}")]
     NotFound(JobId),
-    /// The job has ended; what was asked is for jobs that have not.
+    /// The job has ended, and the operation needs a job that has not.
     #[error("the job is already {0}")]
     Finished(JobState),
-    /// The idempotency key belongs to another request.
-    #[error("the idempotency key was used before, for a request with another content")]
+    /// The idempotency key belongs to a different request.
+    #[error("the idempotency key was already used for a different request")]
     KeyReused,
-    /// The worker's lease is gone: the job was finished or given to another. It must drop the job.
+    /// The worker's lease is gone: the job ended or went to another worker. The worker must drop the job.
     #[error("the lease on the job is lost")]
     LeaseLost,
-    /// The event does not fit the state: a mistake of the caller.
+    /// The event does not fit the state: a bug in the calling code.
     #[error(transparent)]
     InvalidTransition(#[from] InvalidTransition),
-    /// A row holds something that this version cannot read: a newer one has written it.
+    /// A row contains something that this version cannot read: a newer version wrote it.
     #[error("job {id} cannot be read by this version: {problem}")]
     Corrupt {
-        /// As stored.
+        /// Id as stored.
         id: String,
-        /// What is wrong with it.
+        /// What is wrong with the row.
         problem: String,
     },
-    /// The file of an embedded database was deleted, moved or replaced. What was written last may be in none.
+    /// The file of an embedded database was deleted, moved or replaced. The last writes may be in neither
+    /// file.
     #[error("the job database {} is not the file that was opened: {source}; put it back, or restart the server", file.display())]
     Moved {
         /// The file.
         file: PathBuf,
-        /// What is there instead.
+        /// What is at the path instead.
         source: io::Error,
     },
-    /// The database failed or cannot be reached.
+    /// The database failed or is unreachable.
     #[error("the job store failed: {0}")]
     Store(#[from] sqlx::Error),
-    /// A database server cannot be used at the start.
+    /// The database server is unusable at startup.
     #[error("the database {place} cannot be used: {source} (storage.database)")]
     Unreachable {
-        /// Server and name of the database, without a password.
+        /// Server and database name, without the password.
         place: String,
-        /// The driver's reason.
+        /// Error of the driver.
         source: sqlx::Error,
     },
-    /// The schema was changed by a newer version in a way that older ones cannot live with.
+    /// A newer version changed the schema in a way that this version does not support.
     #[error(
         "the database is of a newer version of reverie: it has the breaking migration {found}, and this version knows \
          them up to {known}; use the newer version, or restore a backup"
     )]
     Newer {
-        /// A migration that was run.
+        /// A migration that the database has.
         found: i64,
-        /// The newest known one.
+        /// The newest migration that this version knows.
         known: i64,
     },
-    /// Processes that share a database must agree on a setting, and do not.
+    /// Processes that share a database disagree on a setting that must be equal.
     #[error(
         "{setting} is {here} in this configuration and {there} in the database, where all processes must agree on it: \
          make them equal, or run `reverie migrate` with the new value and then restart every process with it"
@@ -97,23 +98,23 @@ pub enum QueueError {
     Disagree {
         /// Name of the setting.
         setting: &'static str,
-        /// As configured.
+        /// Configured value.
         here: i64,
-        /// As stored by whoever started first.
+        /// Value in the database, stored by the process that started first.
         there: i64,
     },
-    /// The schema could not be brought up to date.
+    /// The schema migration failed.
     #[error("the job store cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
 impl QueueError {
-    /// Whether the store had no room to write.
+    /// Whether the store has no space left to write.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Store(error) if Fault::of(error) == Fault::Full)
     }
 
-    /// Whether the store cannot be reached or used now, rather than having been asked something wrong.
+    /// Whether the store is unreachable or unusable now, as opposed to a bad request.
     pub fn is_down(&self) -> bool {
         match self {
             Self::Store(error) => Fault::of(error) == Fault::Down,
@@ -124,36 +125,36 @@ impl QueueError {
     }
 }
 
-/// Which running jobs are taken from their workers.
+/// Which running jobs to take from their workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rescue {
-    /// Those whose lease has run out.
+    /// Jobs whose lease has expired.
     Expired,
-    /// All: right only where no other process can be running any, as at the start of the one server that
-    /// holds an embedded store.
+    /// All running jobs. Correct only if no other process can run any, as at the start of the one server that
+    /// uses an embedded store.
     All,
 }
 
 /// A durable, bounded queue of jobs.
 ///
-/// When a call returns, what it did survives a power cut. Every write of a worker is fenced by its
-/// [`Lease`]; [`QueueError::LeaseLost`] means that nothing was written.
+/// When a call returns, its effect survives a power cut. The [`Lease`] fences every write of a worker:
+/// [`QueueError::LeaseLost`] means that nothing was written.
 #[async_trait]
 pub trait JobQueue: Send + Sync + 'static {
-    /// Puts a job into the queue. Where its idempotency key is known, with the same fingerprint, the job that
-    /// has it is returned instead, even if the queue is full: the ids tell.
+    /// Adds a job to the queue. If its idempotency key is known with the same fingerprint, returns the
+    /// existing job instead, even if the queue is full. Compare the returned id with yours.
     ///
     /// # Errors
-    /// [`QueueError::Full`] when all places are taken, [`QueueError::KeyReused`].
+    /// [`QueueError::Full`] if the queue is full, [`QueueError::KeyReused`].
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError>;
 
-    /// The job that was made with this idempotency key, if there is one.
+    /// Returns the job with this idempotency key, if there is one.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError>;
 
-    /// At most `limit` jobs, newest first: those in `state`, or all; those behind `start`, or from the newest.
+    /// Lists at most `limit` jobs, newest first: all, or those in `state`; after `start`, or from the newest.
     ///
     /// # Errors
     /// Only when the store fails.
@@ -164,95 +165,94 @@ pub trait JobQueue: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page, QueueError>;
 
-    /// Forgets a job, whatever its state, and returns what was known of it. A worker that is at it has lost
-    /// its lease.
+    /// Deletes a job in any state and returns its last data. A worker that runs it loses its lease.
     ///
     /// # Errors
     /// [`QueueError::NotFound`].
     async fn delete(&self, id: JobId) -> Result<Job, QueueError>;
 
-    /// Looks a job up, its place in the queue included.
+    /// Returns a job, including its position in the queue.
     ///
     /// # Errors
     /// [`QueueError::NotFound`].
     async fn get(&self, id: JobId) -> Result<Job, QueueError>;
 
-    /// Takes the job that is ready and highest in rank (see [`super::JobOptions::priority`]), and counts the
-    /// attempt; `None` when there is none. A job whose deadline has passed is not ready. One that this version cannot
-    /// read stays as it is, and this store does not look at it again.
+    /// Claims the ready job with the highest rank (see [`super::JobOptions::priority`]) and counts the
+    /// attempt; `None` if no job is ready. A job whose deadline has passed is not ready. A job that this
+    /// version cannot read stays unchanged, and this store skips it from then on.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError>;
 
-    /// Extends the lease, stores progress where there is some, and says whether the job is to stop.
+    /// Renews the lease, stores the progress if given, and returns whether the job must stop.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn heartbeat(&self, lease: Lease, progress: Option<Progress>)
     -> Result<HeartbeatReply, QueueError>;
 
-    /// Notes that the preview of an octave, counted from 1, is stored.
+    /// Records that the preview of an octave, counted from 1, is stored.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn set_preview(&self, lease: Lease, octave: u32) -> Result<(), QueueError>;
 
-    /// Ends a job with its dream.
+    /// Completes a job with its dream.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError>;
 
-    /// Ends an attempt without a dream. With `retry` the job waits for another attempt, unless all are
-    /// used up.
+    /// Ends an attempt without a dream. With `retry` the job waits for another attempt, unless none is left.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn fail(&self, lease: Lease, error: JobError, retry: bool) -> Result<Job, QueueError>;
 
-    /// Gives a job back unharmed: the attempt is not counted.
+    /// Returns a job to the queue without counting the attempt.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn release(&self, lease: Lease) -> Result<Job, QueueError>;
 
-    /// Gives a job back because its worker is sick: as [`JobQueue::release`], and counted in [`Job::spared`].
+    /// Returns a job to the queue because its worker is sick: like [`JobQueue::release`], and counted in
+    /// [`Job::spared`].
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn spare(&self, lease: Lease) -> Result<Job, QueueError>;
 
-    /// Decides what the job computes with, once for all of its attempts: the first who asks has its way, and everyone
-    /// hears what it was.
+    /// Fixes the precision for all attempts of the job. The first call decides; every call returns the
+    /// decision.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn decide_precision(&self, lease: Lease, wanted: Precision) -> Result<Precision, QueueError>;
 
-    /// The worker has stopped a job that was to stop.
+    /// Records that the worker stopped a job after a cancel request.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn stopped(&self, lease: Lease) -> Result<Job, QueueError>;
 
-    /// The worker has stopped a job because its deadline has passed.
+    /// Records that the worker stopped a job because its deadline passed.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
     async fn expired(&self, lease: Lease) -> Result<Job, QueueError>;
 
-    /// Ends the waiting jobs whose deadline has passed.
+    /// Expires the queued jobs whose deadline has passed.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError>;
 
-    /// Asks for a job to stop: at once when queued, as soon as its worker hears of it when running.
-    /// Asking twice is fine.
+    /// Cancels a job: at once if queued, or as soon as its worker notices if running. Repeated calls are
+    /// fine.
     ///
     /// # Errors
-    /// [`QueueError::NotFound`], or [`QueueError::Finished`] when it ended otherwise.
+    /// [`QueueError::NotFound`], or [`QueueError::Finished`] if the job ended in another way.
     async fn cancel(&self, id: JobId) -> Result<Job, QueueError>;
 
     /// Takes jobs from lost workers: back into the queue, or failed after the last attempt.
@@ -261,103 +261,104 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError>;
 
-    /// Number of jobs in each state.
+    /// Counts the jobs in each state.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn counts(&self) -> Result<Counts, QueueError>;
 
-    /// Whether the store answers. Has a connection of its own, so that no number of readers can delay it.
+    /// Checks that the store answers. Uses its own connection, so no number of readers can delay it.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn ping(&self) -> Result<(), QueueError>;
 
-    /// Whether the store takes writes: writes something that nobody reads, and waits for the disk.
+    /// Checks that the store accepts writes: writes an unused value and waits for the disk.
     ///
     /// # Errors
-    /// When it does not.
+    /// If the store does not accept the write.
     async fn probe(&self) -> Result<(), QueueError>;
 
-    /// Takes on what one process does for all, at most once in so long a time; whether it is the caller's turn.
+    /// Takes a chore that one process does for all, at most once per `every`. Returns whether this process
+    /// must do it now.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn take_chore(&self, name: &str, every: Duration) -> Result<bool, QueueError>;
 
-    /// Number of jobs that wait: cheaper than [`JobQueue::counts`].
+    /// Counts the queued jobs: cheaper than [`JobQueue::counts`].
     ///
     /// # Errors
     /// Only when the store fails.
     async fn depth(&self) -> Result<u64, QueueError>;
 
-    /// Whether there is a place in the queue: a look before the work that accepting is, which decides by itself.
+    /// Cheap early check for a free place in the queue; [`JobQueue::enqueue`] decides.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn has_room(&self) -> Result<bool, QueueError>;
 
-    /// When the oldest waiting job was accepted.
+    /// Returns when the oldest queued job was accepted.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn oldest_queued(&self) -> Result<Option<Timestamp>, QueueError>;
 
-    /// Marks jobs that ended before `before` as erased, at most `limit`, the oldest first. Their pictures are
-    /// the caller's to delete: nobody is offered them any more.
+    /// Marks at most `limit` jobs that ended before `before` as erased, oldest first. From then on no client
+    /// can get their pictures; the calling code must delete them.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn expire_blobs(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
 
-    /// Jobs whose pictures were given up and may still be there, at most `limit`, in the order of their ids; those behind
-    /// `behind`, or from the first.
+    /// Lists at most `limit` jobs whose pictures expired and may still be in the blob store, in the order of
+    /// their ids; after `behind`, or from the first.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn blobs_to_delete(&self, behind: Option<JobId>, limit: u32) -> Result<Vec<Erased>, QueueError>;
 
-    /// Notes that the pictures of these jobs are gone.
+    /// Records that the pictures of these jobs are deleted.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn blobs_deleted(&self, ids: &[JobId]) -> Result<(), QueueError>;
 
-    /// What there is of these jobs; those that are not there are left out.
+    /// Returns the owner data of these jobs; leaves out jobs that do not exist.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn owners(&self, ids: &[JobId]) -> Result<Vec<Owner>, QueueError>;
 
-    /// Jobs that ended before `before`, at most `limit`, the oldest first.
+    /// Lists at most `limit` jobs that ended before `before`, oldest first.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<Erased>, QueueError>;
 
-    /// Forgets finished jobs; others are left alone. The number of those forgotten.
+    /// Deletes finished jobs and ignores others. Returns the number of deleted jobs.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn purge(&self, ids: &[JobId]) -> Result<u64, QueueError>;
 
-    /// Predicted seconds until every job that waits or runs now is done by one worker, less what those that run
-    /// have done.
+    /// Predicted seconds for one worker to finish every queued and running job, minus what the running ones
+    /// have already done.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn backlog_seconds(&self) -> Result<f64, QueueError>;
 
-    /// Says what this process has to offer, for those who accept jobs elsewhere; to be repeated every
-    /// [`REPORT_EVERY`]. An embedded store has no elsewhere.
+    /// Reports this process's workers to the processes that accept jobs; call it every [`REPORT_EVERY`]. An
+    /// embedded store has no other processes.
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn report(&self, _crew: &WorkerReport) -> Result<(), QueueError> {
+    async fn report(&self, _report: &WorkerReport) -> Result<(), QueueError> {
         Ok(())
     }
 
-    /// What the processes that work on this store have reported lately, this one included.
+    /// Returns the recent reports of all processes that work on this store, including this one.
     ///
     /// # Errors
     /// Only when the store fails.
@@ -365,64 +366,64 @@ pub trait JobQueue: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Notifier that save waiting.
+    /// Notifications that wake waiting tasks early.
     fn signals(&self) -> &Arc<Signals>;
 
-    /// What time the store goes by.
+    /// The clock that the store uses.
     fn clock(&self) -> &Clock;
 
-    /// Closes all connections. Calls afterwards fail.
+    /// Closes all connections. Later calls fail.
     async fn close(&self);
 }
 
-/// How often a process with workers reports.
+/// How often a process with workers sends its report.
 pub const REPORT_EVERY: Duration = Duration::from_secs(5);
 
-/// The workers of one process, as told to those who accept jobs elsewhere.
+/// The workers of one process, as reported to the processes that accept jobs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerReport {
-    /// Workers that are able to take jobs; none says good-bye.
+    /// Workers that can take jobs; 0 deregisters the process.
     pub workers: usize,
     /// Bytes of memory that one job may take.
     pub memory: u64,
-    /// How long dreams take there: model, precision, and the factor to the machine that work was weighed on.
+    /// Speed of the machine: model, precision, and its time relative to the reference machine.
     pub throughput: Vec<(String, Precision, f64)>,
 }
 
-/// A finished job whose time is over, and where its dream is.
+/// A finished job past its retention time, and where its dream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Erased {
-    /// Which job.
+    /// Id of the job.
     pub id: JobId,
-    /// Token of the lease that its dream was stored under, if it has one.
+    /// Token of the lease under which its dream was stored, if it has a dream.
     pub result: Option<Uuid>,
 }
 
-/// What has to be known of a job to tell which pictures are its own.
+/// The data that decides which pictures belong to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Which job.
+    /// Id of the job.
     pub id: JobId,
-    /// Where it stands; none for a state of a newer version.
+    /// Its state; `None` for a state of a newer version.
     pub state: Option<JobState>,
-    /// Whether its pictures were given up.
+    /// Whether its pictures expired.
     pub erased: bool,
-    /// Token of the lease that its dream was stored under, if it has one that can be read.
+    /// Token of the lease under which its dream was stored, if it has one that this version can read.
     pub result: Option<Uuid>,
 }
 
 /// A job taken from a lost worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rescued {
-    /// Which job.
+    /// Id of the job.
     pub id: JobId,
-    /// How it stands now.
+    /// The job after the transition.
     pub snapshot: JobSnapshot,
 }
 
-/// What a worker learns from a heartbeat.
+/// The reply to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatReply {
-    /// Whether someone wants the job stopped.
+    /// Whether a client asked to cancel the job.
     pub cancel_requested: bool,
 }

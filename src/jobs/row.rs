@@ -1,5 +1,5 @@
-//! From rows to jobs and back, whichever database they come from. A row that cannot be read is an error that names
-//! its job, never a panic.
+//! Converts rows to jobs and back, for both databases. A row that cannot be read is an error that names its
+//! job, never a panic.
 
 use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 
@@ -10,7 +10,7 @@ use super::{
 use crate::clock::Timestamp;
 use reverie_dream::spec::Precision;
 
-/// The few types that columns have, the same in both databases.
+/// The few column types, equal in both databases.
 pub(super) trait Columns {
     fn text(&self, column: &str) -> Result<Option<&str>, sqlx::Error>;
     fn integer(&self, column: &str) -> Result<Option<i64>, sqlx::Error>;
@@ -52,7 +52,7 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         id: job_id(row)?,
         state: snapshot.state,
         version: row.integer("version")?.unwrap_or_default().unsigned_abs(),
-        spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "it has no spec"))?,
+        spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "its spec is missing"))?,
         priority: small(row, "priority")?.unwrap_or_default(),
         deadline_at: time("deadline_at")?,
         attempt: snapshot.attempt,
@@ -65,32 +65,32 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         error: parsed(row, "error")?,
         result: parsed(row, "result")?,
         render_seconds: row.real("render_seconds")?,
-        created_at: time("created_at")?.ok_or_else(|| corrupt(row, "it has no age"))?,
+        created_at: time("created_at")?.ok_or_else(|| corrupt(row, "its created_at is missing"))?,
         started_at: time("started_at")?,
         finished_at: time("finished_at")?,
-        updated_at: time("updated_at")?.ok_or_else(|| corrupt(row, "it has no age"))?,
+        updated_at: time("updated_at")?.ok_or_else(|| corrupt(row, "its updated_at is missing"))?,
         erased_at: time("erased_at")?,
-        // A hint for whoever watches: not worth losing a job for.
+        // Only for tracing: a bad value must not cost the job.
         traceparent: row.text("traceparent")?.and_then(|text| text.parse().ok()),
         spared: small(row, "spared")?.unwrap_or_default(),
         precision: row.text("resolved_precision")?.map(|name| precision(row, name)).transpose()?,
     })
 }
 
-/// What a job computes with.
+/// The precision that a job computes with.
 pub(super) fn decided(row: &impl Columns, id: JobId) -> Result<Precision, QueueError> {
     let unknown = |problem: String| QueueError::Corrupt { id: id.to_string(), problem };
-    let name = row.text("resolved_precision")?.ok_or_else(|| unknown("it has no precision".into()))?;
+    let name = row.text("resolved_precision")?.ok_or_else(|| unknown("its precision is missing".into()))?;
     serde_json::from_value(name.into()).map_err(|error| unknown(format!("resolved_precision: {error}")))
 }
 
-/// A precision by its name.
+/// Parses a precision by name.
 fn precision(row: &impl Columns, name: &str) -> Result<Precision, QueueError> {
     let read = serde_json::from_value(name.into());
     read.map_err(|error| corrupt(row, format!("resolved_precision: {error}")))
 }
 
-/// What was predicted; none for a row of an earlier version.
+/// The predicted cost; none for a row of an earlier version.
 fn forecast(row: &impl Columns) -> Result<Option<Forecast>, sqlx::Error> {
     let Some(seconds) = row.real("predicted_seconds")? else { return Ok(None) };
     Ok(Some(Forecast {
@@ -117,24 +117,24 @@ pub(super) fn job_id(row: &impl Columns) -> Result<JobId, QueueError> {
     row.text("id")?.unwrap_or_default().parse().map_err(|error| corrupt(row, error))
 }
 
-/// Where a dream was stored; whatever else a newer version says of it.
+/// Where a dream was stored; ignores other fields, which a newer version may add.
 #[derive(serde::Deserialize)]
 struct Stored {
     lease: uuid::Uuid,
 }
 
-/// A job that the retention looks at.
+/// A job as the retention sees it.
 fn erased(row: &impl Columns) -> Result<Erased, QueueError> {
     let result: Option<Stored> = parsed(row, "result")?;
     Ok(Erased { id: job_id(row)?, result: result.map(|stored| stored.lease) })
 }
 
-/// Jobs that the retention looks at, without those that a newer version has ended in a way of its own.
+/// Jobs as the retention sees them, without those that a newer version ended in an unknown state.
 pub(super) fn all_erased(rows: &[impl Columns], unreadable: &Unreadable) -> Result<Vec<Erased>, QueueError> {
     rows.iter().filter_map(|row| unreadable.skip(erased(row)).transpose()).collect()
 }
 
-/// Whose a picture may be. What cannot be read of a job counts as its being in need of everything.
+/// The owner data of a job. A job that cannot be read counts as needing all its pictures.
 pub(super) fn owner(row: &impl Columns) -> Result<Owner, QueueError> {
     Ok(Owner {
         id: job_id(row)?,
@@ -144,8 +144,8 @@ pub(super) fn owner(row: &impl Columns) -> Result<Owner, QueueError> {
     })
 }
 
-/// A page out of rows of which one more was asked for than the page has: that one shows whether there is another. Rows
-/// that cannot be read here are left out.
+/// Makes a page from rows. The query asks for one row more than the page holds; that row shows whether there
+/// is a next page. Unreadable rows are left out.
 pub(super) fn page(rows: &[impl Columns], limit: u32, unreadable: &Unreadable) -> Result<Page, QueueError> {
     let shown = rows.get(..limit as usize).unwrap_or(rows);
     let jobs =
@@ -158,12 +158,12 @@ pub(super) fn page(rows: &[impl Columns], limit: u32, unreadable: &Unreadable) -
     Ok(Page { jobs, next })
 }
 
-/// Where a page starts: age and id. Without a start behind a job that is newer than all.
+/// Where a page starts: creation time and id. Without a start, a position after the newest possible job.
 pub(super) fn page_start(start: Option<PageStart>) -> (i64, String) {
     start.map_or((i64::MAX, String::new()), |start| (start.created_at.as_millis(), start.id.to_string()))
 }
 
-/// Number of jobs by state; states of a newer version are not counted.
+/// Number of jobs by state; ignores states of a newer version.
 pub(super) fn counts(rows: &[impl Columns]) -> Result<Counts, QueueError> {
     let mut counts = Counts::default();
     for row in rows {
@@ -181,8 +181,8 @@ pub(super) fn counts(rows: &[impl Columns]) -> Result<Counts, QueueError> {
     Ok(counts)
 }
 
-/// The job that a key belongs to, where it came with the same wish: in the same words, or in others that this version
-/// takes for the same. Defaults that have changed since leave the words as they were.
+/// Returns the job of a key if it belongs to the same request: with the same text, or with a text that this
+/// version resolves to the same spec. Changed defaults leave the text unchanged.
 pub(super) fn known(row: &impl Columns, idempotency: &Idempotency) -> Result<JobId, QueueError> {
     let in_words = row.text("request_fingerprint")? == Some(&*idempotency.request);
     if !in_words && row.text("fingerprint")? != Some(&*idempotency.fingerprint) {
@@ -191,13 +191,13 @@ pub(super) fn known(row: &impl Columns, idempotency: &Idempotency) -> Result<Job
     job_id(row)
 }
 
-/// A column whose numbers are small.
+/// A column with a small number.
 fn small<T: TryFrom<i64>>(row: &impl Columns, column: &str) -> Result<Option<T>, QueueError> {
     let Some(number) = row.integer(column)? else { return Ok(None) };
     T::try_from(number).map(Some).map_err(|_| corrupt(row, format!("{column}: {number} is out of range")))
 }
 
-/// A column that holds JSON.
+/// A column with JSON.
 fn parsed<T: serde::de::DeserializeOwned>(row: &impl Columns, column: &str) -> Result<Option<T>, QueueError> {
     let value = row.text(column)?.map(serde_json::from_str).transpose();
     value.map_err(|error| corrupt(row, format!("{column}: {error}")))

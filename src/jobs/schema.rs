@@ -1,30 +1,30 @@
-//! Bringing a schema up to date, beside a newer version that may have been there before.
+//! Migrates a schema that a newer version may have migrated before.
 //!
-//! Migrations only add: columns that have a default or may be NULL, tables, indexes. So a version runs on the schema of
-//! a later one, and can also be started on it, which is what going back after an upgrade needs. A migration that does
-//! more says so in its name, which begins with `breaking`: a version that does not know it refuses to start.
+//! Migrations only add: columns that have a default or allow NULL, tables, indexes. So a version runs on the
+//! schema of a later one, and can also start on it, which a rollback after an upgrade needs. A migration that
+//! does more has a name that begins with `breaking`: a version that does not know it refuses to start.
 
 use sqlx::migrate::{MigrateError, Migrator};
 
 use super::QueueError;
 
-/// How the descriptions of migrations begin that older versions cannot live with.
+/// Name prefix of migrations that older versions do not support.
 const BREAKING: &str = "breaking";
 
-/// The migrations that were run, by version and description.
+/// The applied migrations, by version and description.
 pub(super) const RUN: &str = "SELECT version, description FROM _sqlx_migrations";
 
-/// The known migrations, for a database that may have had others too.
+/// The known migrations, for a database that may have unknown ones too.
 pub(super) fn beside_newer(known: &Migrator) -> Migrator {
     let mut migrator = Migrator { migrations: known.migrations.clone(), ..Migrator::DEFAULT };
     migrator.set_ignore_missing(true);
     migrator
 }
 
-/// Whether this version can live with everything that was run.
+/// Checks that this version supports every applied migration.
 ///
 /// # Errors
-/// [`QueueError::Newer`] where an unknown migration is a breaking one.
+/// [`QueueError::Newer`] if an unknown migration is a breaking one.
 pub(super) fn check(known: &Migrator, run: &[(i64, String)]) -> Result<(), QueueError> {
     let newest = known.iter().map(|migration| migration.version).max().unwrap_or_default();
     let breaks = |(version, description): &&(i64, String)| {
@@ -36,10 +36,10 @@ pub(super) fn check(known: &Migrator, run: &[(i64, String)]) -> Result<(), Queue
     }
 }
 
-/// Why a schema could not be brought up to date.
+/// Converts the error of a failed migration.
 pub(super) fn failed(error: MigrateError) -> QueueError {
     match error {
-        // Such as a connection that broke.
+        // For example a broken connection.
         MigrateError::Execute(error) => QueueError::Store(error),
         other => QueueError::Migrate(other),
     }

@@ -1,8 +1,8 @@
-//! Notifier between the parts of a process: there is work, that job is to stop, that job has changed.
+//! Notifications between the tasks of a process: a job is ready, a job must stop, a job changed.
 //!
-//! They only save waiting. The truth is in the store, and whoever listens also polls it: a hint that gets
-//! lost costs a second and nothing else. Where several processes share a store, each passes on to its own parts what
-//! it hears from the others (`postgres/notifier`).
+//! Notifications wake waiters at once; every waiter also polls each second, so correctness never depends on a
+//! notification. The store holds the truth. If several processes share a store, each forwards the others'
+//! notifications to its own tasks (`postgres/notifier`).
 
 use std::{
     collections::HashMap,
@@ -14,17 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::JobId;
 
-/// The notifier of one store.
+/// The notifications of one store.
 #[derive(Debug, Default)]
 pub struct Signals {
     work: Notify,
     running: Mutex<HashMap<JobId, CancellationToken>>,
-    /// One channel per job that somebody follows.
+    /// One channel per followed job.
     followed: Mutex<HashMap<JobId, watch::Sender<()>>>,
 }
 
 impl Signals {
-    /// Says that there may be a job to claim; wakes one worker, now or when it next waits.
+    /// Signals that a job may be ready; wakes one worker, now or when it next waits.
     pub fn work_is_there(&self) {
         self.work.notify_one();
     }
@@ -34,7 +34,7 @@ impl Signals {
         self.work.notified().await;
     }
 
-    /// Says that a running job is to stop; nobody need be listening.
+    /// Signals that a running job must stop; works without a listener.
     pub fn cancel(&self, id: JobId) {
         if let Some(token) = self.lock().get(&id) {
             token.cancel();
@@ -48,7 +48,7 @@ impl Signals {
         CancelListener { signals: Arc::clone(self), id, token }
     }
 
-    /// Says that a job has changed; nobody need be listening.
+    /// Signals that a job changed; works without a listener.
     pub fn changed(&self, id: JobId) {
         if let Some(followers) = self.followed().get(&id) {
             followers.send_replace(());
@@ -61,7 +61,7 @@ impl Signals {
         ChangeListener { signals: Arc::clone(self), id, changes }
     }
 
-    /// Says that anything may have changed, as after a time in which nothing could be heard.
+    /// Signals that anything may have changed, for example after the notifier was disconnected.
     pub fn everything(&self) {
         self.work.notify_waiters();
         self.work_is_there();
@@ -70,7 +70,7 @@ impl Signals {
         }
     }
 
-    /// Number of jobs that somebody follows.
+    /// Number of followed jobs.
     pub fn followed_jobs(&self) -> usize {
         self.followed().len()
     }
@@ -80,13 +80,13 @@ impl Signals {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`Signals::lock`].
+    /// Like [`Signals::lock`].
     fn followed(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<()>>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Hears of one job's changes.
+/// Receives the changes of one job.
 #[derive(Debug)]
 pub struct ChangeListener {
     signals: Arc<Signals>,
@@ -95,9 +95,9 @@ pub struct ChangeListener {
 }
 
 impl ChangeListener {
-    /// Waits for a transition since the last call, or since the listener was made.
+    /// Waits for a change since the last call, or since the listener was made.
     pub async fn changed(&mut self) {
-        // The sender lives as long as there is a listener, so there is always something to wait for.
+        // The sender lives as long as a listener does, so there is always something to wait for.
         if self.changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -107,14 +107,14 @@ impl ChangeListener {
 impl Drop for ChangeListener {
     fn drop(&mut self) {
         let mut followed = self.signals.followed();
-        // This listener is still counted; nobody can join while the map is locked.
+        // The count still includes this listener; none can join while the map is locked.
         if followed.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
             followed.remove(&self.id);
         }
     }
 }
 
-/// Hears of one job's cancellation.
+/// Receives the cancellation of one job.
 #[derive(Debug)]
 pub struct CancelListener {
     signals: Arc<Signals>,
@@ -123,7 +123,7 @@ pub struct CancelListener {
 }
 
 impl CancelListener {
-    /// Waits until the job is to stop.
+    /// Waits until the job must stop.
     pub async fn canceled(&self) {
         self.token.cancelled().await;
     }

@@ -1,13 +1,14 @@
-//! The statements, once for both databases: what a statement does to a job is a rule of the queue, and rules stand in
-//! one place.
+//! The SQL statements, once for both databases: what a statement does to a job is a rule of the queue, and
+//! each rule stands in one place.
 //!
-//! The dialects differ in two things. SQLite is told the time (`$n`), while PostgreSQL goes by its own clock unless a
-//! test drives it (`reverie_now($n)`), so that machines whose clocks disagree agree on every lease. And PostgreSQL
-//! locks the rows that it is about to transition, stepping over those that somebody else has locked. Where either
-//! matters, a macro makes the statement from the words of the dialect.
+//! The dialects differ in two things. First, SQLite gets the time as a value (`$n`), while PostgreSQL uses
+//! its own clock unless a test drives it (`reverie_now($n)`), so machines whose clocks differ agree on every
+//! lease. Second, PostgreSQL locks the rows that it is about to change, and skips rows that another process
+//! has locked. Where either matters, a macro builds the statement from the fragments of the dialect.
 
-/// What is read of a row. Named one by one: with `*` a column that a newer version adds would transition what the
-/// statements return that PostgreSQL has prepared, and fail all of an older version that is still at work.
+/// The columns that are read. They are named one by one: with `*`, a column that a newer version adds would
+/// change the result type of prepared statements, and PostgreSQL would fail all statements of an older
+/// version that still runs.
 macro_rules! columns {
     () => {
         "id, state, version, spec, attempt, cancel_requested, progress, error, result, render_seconds, created_at,
@@ -16,29 +17,29 @@ macro_rules! columns {
     };
 }
 
-/// The same with what is not read from the row but counted, and is there only for queued jobs.
+/// The columns, with NULL for queue position and seconds ahead, which only queued jobs have.
 macro_rules! uncounted {
     () => {
         concat!($crate::jobs::sql::columns!(), ", NULL AS queue_position, NULL AS seconds_ahead")
     };
 }
 
-/// The states that are ends; what a newer version may mean by others is not known.
+/// The final states; another version may add states whose meaning is unknown here.
 macro_rules! ended {
     () => {
         "state IN ('succeeded', 'failed', 'canceled', 'expired')"
     };
 }
 
-/// Predicted seconds of a job that runs, less the share that it has done.
+/// Predicted seconds of a running job, minus the share that it has done.
 macro_rules! left {
     () => {
         "coalesce(predicted_seconds, 10.0) * (1 - coalesce(json_extract(progress, '$.fraction'), 0))"
     };
 }
 
-/// A row with its place in the queue and the predicted seconds before it, which are there only for queued jobs.
-/// A job whose seconds were never predicted counts as ten.
+/// A row with its queue position and the predicted seconds ahead, which only queued jobs have. A job without
+/// a prediction counts as ten seconds.
 macro_rules! select {
     ($($rest:literal)+) => {
         concat!(
@@ -60,7 +61,7 @@ macro_rules! select {
 /// One job.
 pub(super) const SELECT: &str = select!("WHERE id = $1");
 
-/// A page of jobs. The queue is counted once for all of its rows, and only where one of them waits.
+/// A page of jobs. The queue is counted once for all rows, and only if one of them is queued.
 macro_rules! list {
     ($condition:literal) => {
         concat!(
@@ -85,11 +86,11 @@ macro_rules! list {
     };
 }
 
-/// A page of all jobs, and of those in one state: two statements, so that each has its index.
+/// A page of all jobs, and of the jobs in one state: two statements, so each uses its own index.
 pub(super) const LIST: &str = list!("");
 pub(super) const LIST_IN_STATE: &str = list!("AND state = $4");
 
-/// What waits, and what is left of what runs.
+/// Number of queued jobs, and the predicted seconds of queued jobs plus the rest of the running ones.
 pub(super) const WAITING: &str = concat!(
     "SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) + (
         SELECT coalesce(sum(",
@@ -99,7 +100,7 @@ pub(super) const WAITING: &str = concat!(
     FROM jobs WHERE state = 'queued'"
 );
 
-/// The last in the queue.
+/// The last job of the queue.
 pub(super) const LAST: &str =
     "SELECT rank, id FROM jobs WHERE state = 'queued' ORDER BY rank DESC, id DESC LIMIT 1";
 
@@ -111,12 +112,12 @@ pub(super) const WITH_KEY: &str =
     "SELECT id, fingerprint, request_fingerprint FROM jobs WHERE idempotency_key = $1";
 pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1";
 
-/// What the rules need to know of a job that a worker holds.
+/// The part of a job that the rules need, if the worker still holds its lease.
 pub(super) const HELD: &str =
     "SELECT id, state, attempt, cancel_requested FROM jobs WHERE id = $1 AND lease_token = $2";
 
-/// A new row. Its place is known where it is the last in rank, and looked up otherwise. A row that is there already
-/// stays as it is: whoever does not know whether it was written may write it again.
+/// Inserts a job. If it is the last in rank, its position is known; otherwise it is counted. An existing row
+/// stays unchanged, so a client that does not know whether its insert succeeded may repeat it.
 macro_rules! enqueue {
     ($now:literal) => {
         concat!(
@@ -133,9 +134,10 @@ macro_rules! enqueue {
     };
 }
 
-/// The one transition that is written in SQL, because choosing a job and taking it must be one statement.
-/// It does what [`JobSnapshot::next`](crate::jobs::JobSnapshot::next) says of [`Event::Claimed`](crate::jobs::Event::Claimed);
-/// the contract suite compares the two. `$except` holds jobs that this version cannot read: they are left to others.
+/// The one transition written in SQL, because one statement must both choose a job and claim it. It does what
+/// [`JobSnapshot::next`](crate::jobs::JobSnapshot::next) says about
+/// [`Event::Claimed`](crate::jobs::Event::Claimed); the contract suite compares the two. `$except` excludes
+/// jobs that this version cannot read.
 macro_rules! claim {
     ($now:literal, $lock:literal, $except:literal) => {
         concat!(
@@ -169,7 +171,7 @@ macro_rules! claim {
     };
 }
 
-/// A heartbeat without progress changes nothing that a client could see, so the version stays.
+/// A heartbeat without progress changes nothing that a client can see, so the version stays.
 macro_rules! heartbeat {
     ($now:literal) => {
         concat!(
@@ -187,13 +189,13 @@ macro_rules! heartbeat {
     };
 }
 
-/// The time of the row stays that of its progress, from which the rest is reckoned.
+/// `updated_at` stays the time of the progress, because estimates of the remaining time count from it.
 pub(super) const PREVIEW: &str =
     "UPDATE jobs SET preview_octave = $3, version = version + 1 WHERE id = $1 AND lease_token = $2";
 
-/// Every other transition. The lease stays only with a job that goes on running; a job that goes back into
-/// the queue forgets what its attempt had done. Nothing is written where the job is not any more what the rules were
-/// asked about.
+/// Every other transition. Only a job that keeps running keeps its lease; a job that returns to the queue
+/// loses the progress of its attempt. If the row no longer matches the snapshot that the rules were applied
+/// to, nothing is written.
 macro_rules! transition {
     ($now:literal) => {
         concat!(
@@ -221,7 +223,7 @@ macro_rules! transition {
     };
 }
 
-/// Waiting jobs whose deadline has passed.
+/// Queued jobs whose deadline has passed.
 macro_rules! overdue {
     ($now:literal, $lock:literal) => {
         concat!(
@@ -234,7 +236,7 @@ macro_rules! overdue {
     };
 }
 
-/// Running jobs whose lease has run out, or all of them.
+/// Running jobs whose lease has expired, or all running jobs.
 macro_rules! lost {
     ($now:literal, $lock:literal) => {
         concat!(
@@ -247,7 +249,7 @@ macro_rules! lost {
     };
 }
 
-/// Clients see it, so the version grows.
+/// Clients can see this change, so the version grows.
 macro_rules! expire_blobs {
     ($now:literal, $lock:literal) => {
         concat!(
@@ -262,35 +264,36 @@ macro_rules! expire_blobs {
     };
 }
 
-/// Finished jobs, the oldest first.
+/// Finished jobs, oldest first.
 pub(super) const ENDED: &str = concat!(
     "SELECT id, result FROM jobs WHERE finished_at < $1 AND finished_at IS NOT NULL AND ",
     ended!(),
     " ORDER BY finished_at LIMIT $2"
 );
 
-pub(super) const FORGET: &str =
+pub(super) const PURGE: &str =
     concat!("DELETE FROM jobs WHERE id = $1 AND finished_at IS NOT NULL AND ", ended!());
 
-/// Erased jobs whose pictures may still be there, behind a given id.
-pub(super) const TO_SWEEP: &str = "
+/// Erased jobs whose pictures may still exist, after a given id.
+pub(super) const BLOBS_TO_DELETE: &str = "
     SELECT id, result FROM jobs WHERE erased_at IS NOT NULL AND swept_at IS NULL AND id > $1 ORDER BY id LIMIT $2";
 
-/// Clients see nothing of it, so the version stays.
+/// Clients cannot see this change, so the version stays.
 macro_rules! blobs_deleted {
     ($now:literal, $listed:literal) => {
         concat!("UPDATE jobs SET swept_at = ", $now, " WHERE erased_at IS NOT NULL AND ", $listed)
     };
 }
 
-/// What has to be known of the jobs in a list to tell whose pictures are whose.
+/// The owner data of the listed jobs.
 macro_rules! owners {
     ($listed:literal) => {
         concat!("SELECT id, state, erased_at, result FROM jobs WHERE ", $listed)
     };
 }
 
-/// Takes a chore on, where nobody has done it for so long. A time that lies ahead is that of a clock that was wrong.
+/// Takes a chore if no process did it within the interval. A time in the future comes from a wrong clock and
+/// does not count.
 macro_rules! chore {
     ($now:literal) => {
         concat!(
@@ -303,7 +306,7 @@ macro_rules! chore {
     };
 }
 
-/// A write that changes nothing for anybody.
+/// A write without any visible effect.
 macro_rules! probe {
     ($now:literal) => {
         concat!(
@@ -315,7 +318,7 @@ macro_rules! probe {
     };
 }
 
-/// What a job computes with: the first answer stays.
+/// The precision of a job: the first value stays.
 pub(super) const PRECISION: &str = "
     UPDATE jobs SET resolved_precision = coalesce(resolved_precision, $3) WHERE id = $1 AND lease_token = $2
     RETURNING resolved_precision";

@@ -1,9 +1,9 @@
 //! The job queue on SQLite: the default, for one server process with its own folder.
 //!
-//! All SQL of this dialect stands here. The database runs in WAL mode with `synchronous=FULL`, so that a
-//! commit is on the disk when it returns: an accepted job survives a power cut. SQLite has one writer at a
-//! time anyway, so all writes share one connection and queue up in front of it instead of failing with
-//! `SQLITE_BUSY`; readers have connections of their own and never wait for a write.
+//! All SQL of this dialect stands here. The database runs in WAL mode with `synchronous=FULL`, so a commit is
+//! on the disk when it returns: an accepted job survives a power cut. SQLite has one writer at a time anyway.
+//! So all writes share one connection and queue up in front of it, instead of failing with `SQLITE_BUSY`.
+//! Readers have their own connections and never wait for a write.
 
 mod batch_inserter;
 mod claims;
@@ -21,7 +21,7 @@ use sqlx::{
 };
 
 use batch_inserter::SqliteBatchInserter;
-use read_cache::Fresh;
+use read_cache::ReadCache;
 use writer::Writer;
 
 use super::{
@@ -38,17 +38,16 @@ use reverie_dream::spec::Precision;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// How long a statement waits for another process's lock, such as that of a backup or of a person with a
-/// database shell.
+/// How long a statement waits for another process's lock, for example of a backup or a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections for reading.
+/// Number of read connections.
 const READERS: u32 = 4;
 
 const ENQUEUE: &str = sql::enqueue!("$3");
 const CLAIM: &str = sql::claim!("$4", "", "id NOT IN (SELECT value FROM json_each($5))");
 
-const BEAT: &str = sql::heartbeat!("$5");
+const HEARTBEAT: &str = sql::heartbeat!("$5");
 const TRANSITION: &str = sql::transition!("$10");
 const OVERDUE: &str = sql::overdue!("$1", "");
 const LOST: &str = sql::lost!("$2", "");
@@ -57,12 +56,12 @@ const LOST: &str = sql::lost!("$2", "");
 #[derive(Debug)]
 pub struct SqliteQueue {
     writer: Writer,
-    /// Where new jobs come in, many with one commit.
+    /// Accepts new jobs, many with one commit.
     group_commit: GroupCommit,
     readers: SqlitePool,
-    /// Jobs that are asked for again and again.
-    fresh: Fresh,
-    /// For those who watch the service: one connection that nobody else takes.
+    /// Caches jobs that clients poll.
+    cache: ReadCache,
+    /// For monitoring: one connection that nothing else uses.
     watcher: SqlitePool,
     options: QueueOptions,
     signals: Arc<Signals>,
@@ -70,10 +69,10 @@ pub struct SqliteQueue {
 }
 
 impl SqliteQueue {
-    /// Opens the database file, creating it and bringing its schema up to date where needed.
+    /// Opens the database file. Creates it and migrates its schema if needed.
     ///
     /// # Errors
-    /// When the file cannot be opened, or a newer version has changed it in a way that this one cannot live with.
+    /// If the file cannot be opened, or a newer version changed it in a way that this one does not support.
     pub async fn open(file: &Path, options: QueueOptions) -> Result<Self, QueueError> {
         let connect = SqliteConnectOptions::new()
             .filename(file)
@@ -86,25 +85,25 @@ impl SqliteQueue {
         schema::check(&MIGRATIONS, &sqlx::query_as(schema::RUN).fetch_all(writer.pool()).await?)?;
         let read = connect.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
-        let fresh = Fresh::new(read.clone());
+        let cache = ReadCache::new(read.clone());
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
         let group_commit =
             GroupCommit::start(SqliteBatchInserter { writer: writer.clone(), options: options.clone() });
         let (signals, unreadable) = (Arc::default(), Unreadable::default());
-        Ok(Self { writer, group_commit, readers, fresh, watcher, options, signals, unreadable })
+        Ok(Self { writer, group_commit, readers, cache, watcher, options, signals, unreadable })
     }
 
     fn now(&self) -> Timestamp {
         self.options.clock.now()
     }
 
-    /// Ends or gives back what a worker holds.
+    /// Ends a held job or returns it to the queue.
     async fn leave(&self, lease: Lease, event: Event, data: TransitionData) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin().await?;
         let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
         let row = held.fetch_optional(&mut *transaction).await?.ok_or(QueueError::LeaseLost)?;
         self.transition(&mut transaction, lease.job, &row, event, data).await?;
-        // Its place is to be counted, where it waits again.
+        // If it waits again, its position must be counted.
         let job = select(&mut transaction, lease.job).await?;
         self.writer.commit(transaction).await?;
         self.signals.changed(job.id);
@@ -114,8 +113,8 @@ impl SqliteQueue {
         Ok(job)
     }
 
-    /// Writes one transition of a row that nobody else can have changed since it was read. What else the row holds need
-    /// not be readable here.
+    /// Writes one transition. The open transaction guarantees that the row is unchanged since it was read.
+    /// The other columns of the row need not be readable by this version.
     async fn transition(
         &self,
         connection: &mut SqliteConnection,
@@ -129,7 +128,7 @@ impl SqliteQueue {
         Ok(transition.next)
     }
 
-    /// Has the same thing happen to all jobs of a list, stepping over those whose snapshot are of a newer version.
+    /// Applies one event to all jobs of a list. Skips jobs whose snapshot comes from a newer version.
     async fn change_all(
         &self,
         connection: &mut SqliteConnection,
@@ -186,13 +185,13 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn get(&self, id: JobId) -> Result<Job, QueueError> {
-        let version = match self.fresh.get(id).await? {
+        let version = match self.cache.get(id).await? {
             Ok(job) => return Ok(job),
             Err(version) => version,
         };
         let mut connection = self.readers.acquire().await?;
         let job = select(&mut connection, id).await?;
-        self.fresh.keep(version, &job).await;
+        self.cache.keep(version, &job).await;
         Ok(job)
     }
 
@@ -206,7 +205,7 @@ impl JobQueue for SqliteQueue {
         progress: Option<Progress>,
     ) -> Result<HeartbeatReply, QueueError> {
         let mut transaction = self.writer.begin().await?;
-        let row = sqlx::query(BEAT)
+        let row = sqlx::query(HEARTBEAT)
             .bind(lease.job.to_string())
             .bind(lease.token.to_string())
             .bind(millis(self.options.lease))
@@ -270,7 +269,7 @@ impl JobQueue for SqliteQueue {
 
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
         let now = self.now().as_millis();
-        // Looking is free, while a write makes every other one wait.
+        // A read is free, while a write makes every other write wait.
         if sqlx::query(OVERDUE).bind(now).fetch_optional(&self.readers).await?.is_none() {
             return Ok(Vec::new());
         }
@@ -337,7 +336,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn has_room(&self) -> Result<bool, QueueError> {
-        // What waited after the last acceptance is good enough to let somebody in, not to send them away.
+        // The last known count is good enough to admit a job, but not to refuse one.
         let capacity = u64::from(self.options.capacity);
         Ok(self.group_commit.waiting() < capacity || self.depth().await? < capacity)
     }
@@ -385,7 +384,7 @@ impl JobQueue for SqliteQueue {
 
     async fn close(&self) {
         self.watcher.close().await;
-        self.fresh.close().await;
+        self.cache.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -402,7 +401,7 @@ mod tests {
 
     use super::*;
 
-    /// What is counted for a page is counted once for the page, not once for each of its rows.
+    /// A page counts the queue once, not once per row.
     #[tokio::test]
     async fn a_page_counts_the_queue_once() {
         let folder = tempfile::tempdir().unwrap();

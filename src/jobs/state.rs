@@ -1,5 +1,5 @@
-//! The life of a job. Every store asks [`JobSnapshot::next`] what an event leads to, so that the rules stand in
-//! this one place and not in each dialect of SQL.
+//! The state machine of a job. Every store asks [`JobSnapshot::next`] where an event leads, so the rules
+//! stand in this one place and not in each SQL dialect.
 //!
 //! ```text
 //!            claimed (attempt + 1)
@@ -12,7 +12,7 @@
 //!     └────────── deadline passed ─────────┴──────────► expired
 //! ```
 //!
-//! `docs/state-machine.md` tells the same in words, for people who use the service.
+//! `docs/state-machine.md` describes the same in words, for users of the service.
 
 use std::{fmt, str::FromStr};
 
@@ -41,7 +41,7 @@ impl JobState {
     pub const ALL: [Self; 6] =
         [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled, Self::Expired];
 
-    /// As stored and as shown in the API.
+    /// The name in the database and in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -53,7 +53,7 @@ impl JobState {
         }
     }
 
-    /// Whether nothing will happen to the job any more.
+    /// Whether the job has ended for good.
     pub const fn is_finished(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
@@ -67,7 +67,7 @@ impl fmt::Display for JobState {
 
 /// A stored state that this version does not know.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{0}\" is no job state")]
+#[error("\"{0}\" is not a job state")]
 pub struct UnknownState(String);
 
 impl FromStr for JobState {
@@ -79,38 +79,38 @@ impl FromStr for JobState {
     }
 }
 
-/// What can happen to a job.
+/// Events in the life of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A worker takes it.
+    /// A worker claims the job.
     Claimed,
     /// The worker has stored the dream.
     Completed,
-    /// The worker could not make a dream.
+    /// The worker failed to make a dream.
     Failed {
-        /// Whether another attempt may end differently.
+        /// Whether another attempt may succeed.
         retry: bool,
     },
-    /// The worker is stopping and gives the job back.
+    /// The worker is stopping and returns the job.
     Released,
-    /// Someone wants it stopped.
+    /// A client asks to cancel the job.
     CancelRequested,
-    /// The worker has stopped because of a cancel request.
+    /// The worker stopped the job after a cancel request.
     Stopped,
-    /// The worker has not been heard of for longer than the lease.
+    /// The worker sent no heartbeat for longer than the lease.
     LeaseExpired,
-    /// The deadline has passed: in the queue, or while running once the worker has stopped for it.
+    /// The deadline passed: in the queue, or while running, once the worker has stopped.
     DeadlinePassed,
 }
 
-/// What the rules need to know of a job.
+/// The part of a job that the rules need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobSnapshot {
-    /// Where it stands.
+    /// Current state.
     pub state: JobState,
-    /// Attempts begun.
+    /// Number of attempts started.
     pub attempt: u32,
-    /// Whether someone wants it stopped.
+    /// Whether a client asked to cancel the job.
     pub cancel_requested: bool,
 }
 
@@ -118,18 +118,18 @@ pub struct JobSnapshot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{event:?} cannot happen to a job that is {state}")]
 pub struct InvalidTransition {
-    /// Where the job stands.
+    /// Current state of the job.
     pub state: JobState,
-    /// What was tried.
+    /// The rejected event.
     pub event: Event,
 }
 
 impl JobSnapshot {
-    /// What `event` makes of the job; `max_attempts` counts the first attempt too.
+    /// Applies `event` to the job; `max_attempts` includes the first attempt.
     ///
     /// # Errors
-    /// [`InvalidTransition`] when the event does not fit the state. Canceling a job that is already canceled, or
-    /// on its way there, is fine and changes nothing.
+    /// [`InvalidTransition`] if the event does not fit the state. Canceling a job that is canceled, or about
+    /// to be, is fine and changes nothing.
     pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, InvalidTransition> {
         use JobState::{Canceled, Expired, Failed, Queued, Running, Succeeded};
         let to = |state| Self { state, ..self };
@@ -140,7 +140,7 @@ impl JobSnapshot {
         };
         Ok(match (self.state, event) {
             (Queued, Event::Claimed) => Self { attempt: self.attempt + 1, ..to(Running) },
-            // The dream was finished before the request reached it: nothing is gained by hiding it.
+            // The dream was finished before the cancel request arrived: hiding it gains nothing.
             (Running, Event::Completed) => to(Succeeded),
             (Running, Event::Failed { retry }) => again(retry),
             (Running, Event::LeaseExpired) => again(true),
@@ -149,7 +149,7 @@ impl JobSnapshot {
             (Running, Event::Stopped) | (Queued | Canceled, Event::CancelRequested) => {
                 Self { cancel_requested: true, ..to(Canceled) }
             }
-            // Whoever asked first has an answer already: "canceled".
+            // The client that asked first already has the answer "canceled".
             (Running, Event::DeadlinePassed) if self.cancel_requested => to(Canceled),
             (Queued | Running, Event::DeadlinePassed) => to(Expired),
             (Running, Event::CancelRequested) => Self { cancel_requested: true, ..self },
@@ -221,12 +221,12 @@ mod tests {
         }
     }
 
-    /// Every row of the table of transitions is what the rules say, and every rule has a row.
+    /// The transition table and the rules agree: every row matches, and every rule has a row.
     #[test]
     fn the_page_about_it_is_true() {
         let page = include_str!("../../docs/state-machine.md");
         let table = page.split("## Transitions").nth(1).unwrap().split("##").next().unwrap();
-        let mut told = std::collections::HashSet::new();
+        let mut listed = std::collections::HashSet::new();
         for row in table.lines().filter(|row| row.contains('`')) {
             let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
             let [_, name, from, to, ..] = cells[..] else { continue };
@@ -247,13 +247,13 @@ mod tests {
             };
             let next = snapshot(from, attempt, false).next(event, 3).unwrap();
             assert_eq!(next.state.as_str(), to, "{row}");
-            told.insert((from, format!("{event:?}")));
+            listed.insert((from, format!("{event:?}")));
         }
         for state in JobState::ALL {
             for event in EVENTS {
                 let possible = snapshot(state, 1, false).next(event, 3).is_ok();
-                let told = told.contains(&(state, format!("{event:?}")));
-                assert_eq!(possible, told, "{state} {event:?}");
+                let listed = listed.contains(&(state, format!("{event:?}")));
+                assert_eq!(possible, listed, "{state} {event:?}");
             }
         }
     }

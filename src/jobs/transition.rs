@@ -1,39 +1,39 @@
-//! What a transition writes: the rules of [`JobSnapshot::next`] and what goes with each state, as values for the one
-//! statement that both databases have for it.
+//! The values that a transition writes: the result of [`JobSnapshot::next`] and the data of each state, bound
+//! to the one statement that both databases share.
 
 use std::time::Duration;
 
 use super::{Event, Finished, JobError, JobId, JobSnapshot, JobState, QueueError, retry_delay, row};
 
-/// What comes with an event.
+/// The data that comes with an event.
 #[derive(Clone, Default)]
 pub(super) struct TransitionData {
     pub error: Option<JobError>,
     pub finished: Option<Finished>,
-    /// Whether the job goes back because its worker is sick.
+    /// Whether the job returns to the queue because its worker is sick.
     pub spared: bool,
 }
 
-/// Values for the columns of a job.
+/// The column values of a transition.
 pub(super) struct Transition {
     pub id: String,
-    /// What the rules were asked about: the job must still be so.
+    /// The snapshot that the rules were applied to: the row must still match it.
     pub before: JobSnapshot,
-    /// Who must still hold it, where that matters.
+    /// Lease token that the row must still have, if the transition needs a lease.
     pub holder: Option<String>,
     pub next: JobSnapshot,
-    /// How long a job rests that waits again, in milliseconds.
+    /// Delay before a requeued job is ready, in milliseconds.
     pub rest: i64,
     pub progress: Option<String>,
     pub error: Option<String>,
     pub result: Option<String>,
     pub render_seconds: Option<f64>,
-    /// By how much its count of such returns grows.
+    /// By how much `spared` grows.
     pub spared: i64,
 }
 
 impl Transition {
-    /// What `event` makes of a job.
+    /// Applies `event` to a job.
     pub fn new(
         id: JobId,
         before: JobSnapshot,
@@ -49,7 +49,7 @@ impl Transition {
             Event::LeaseExpired => Some(JobError::attempts_exhausted(before.attempt)),
             _ => data.error,
         };
-        // An error is kept only where the job really ends with it.
+        // Keep the error only if the job really ends with it.
         let error = error.filter(|_| next.state == JobState::Failed);
         let finished = data.finished.as_ref();
         let progress = finished.and_then(|finished| finished.progress);
@@ -67,18 +67,18 @@ impl Transition {
         })
     }
 
-    /// Only for whoever holds this token.
+    /// Requires that the row still has this lease token.
     pub fn held_by(self, token: uuid::Uuid) -> Self {
         Self { holder: Some(token.to_string()), ..self }
     }
 }
 
-/// As the statements count time.
+/// A duration in milliseconds, the unit of all statements.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Fills in [`sql::transition!`](super::sql).
+/// Binds the values of [`sql::transition!`](super::sql).
 macro_rules! bind_transition {
     ($statement:expr, $transition:expr, $now:expr) => {{
         let transition: &$crate::jobs::transition::Transition = $transition;
@@ -103,9 +103,9 @@ macro_rules! bind_transition {
 
 pub(super) use bind_transition;
 
-/// Whether somebody has asked for a job to stop already, so that there is nothing to write.
+/// Whether the job is already canceled or about to be, so there is nothing to write.
 pub(super) fn is_canceled(snapshot: JobSnapshot) -> Result<bool, QueueError> {
-    // Attempts have nothing to do with it.
+    // The attempts do not matter here.
     let next = snapshot.next(Event::CancelRequested, u32::MAX);
     next.map(|next| next == snapshot).map_err(|impossible| QueueError::Finished(impossible.state))
 }

@@ -1,7 +1,8 @@
-//! Jobs that this version cannot read: a newer one has written them, and works beside this one or did so before.
+//! Jobs that this version cannot read because a newer version wrote them. That version runs beside this one,
+//! or ran before.
 //!
-//! They are somebody else's. They are stepped over in lists, are not claimed again by this process, and each is told of
-//! once.
+//! Those jobs belong to the newer version. Lists skip them, this process never claims them again, and it logs
+//! each one once.
 
 use std::{
     collections::HashSet,
@@ -12,16 +13,15 @@ use tracing::warn;
 
 use super::QueueError;
 
-/// Ids that are kept of either kind: beyond that, jobs are told of again and again, and claims meet them again and
-/// again, once per look.
+/// Ids kept per set. Beyond that, a job is logged repeatedly, and each poll for work meets it again.
 const KEPT: usize = 4096;
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Told of.
-    told: HashSet<String>,
+    /// Already logged.
+    logged: HashSet<String>,
     /// Not to be claimed.
-    left: HashSet<String>,
+    excluded: HashSet<String>,
 }
 
 /// See the module's description.
@@ -29,44 +29,44 @@ struct Known {
 pub(super) struct Unreadable(Mutex<Known>);
 
 impl Unreadable {
-    /// What was read of a row, or nothing where it cannot be read here.
+    /// Returns the value read from a row, or `None` if this version cannot read the row.
     ///
     /// # Errors
-    /// When it was not the row's fault.
+    /// Any error that is not caused by the row.
     pub(super) fn skip<T>(&self, read: Result<T, QueueError>) -> Result<Option<T>, QueueError> {
         match read {
             Ok(value) => Ok(Some(value)),
             Err(QueueError::Corrupt { id, problem }) => {
-                self.tell(id, &problem);
+                self.log(id, &problem);
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Leaves a job that was claimed to others from now on.
+    /// Excludes a claimed job from later claims of this process; a newer version takes it.
     pub(super) fn leave(&self, id: String, problem: &str) {
         let mut known = self.known();
-        if known.left.len() < KEPT {
-            known.left.insert(id.clone());
+        if known.excluded.len() < KEPT {
+            known.excluded.insert(id.clone());
         }
         drop(known);
-        self.tell(id, problem);
+        self.log(id, problem);
     }
 
-    /// The jobs that are left to others.
+    /// The jobs that this process does not claim.
     pub(super) fn left(&self) -> Vec<String> {
-        self.known().left.iter().cloned().collect()
+        self.known().excluded.iter().cloned().collect()
     }
 
-    fn tell(&self, id: String, problem: &str) {
+    fn log(&self, id: String, problem: &str) {
         let mut known = self.known();
-        if known.told.contains(&id) {
+        if known.logged.contains(&id) {
             return;
         }
-        warn!(job = id, problem, "a job cannot be read by this version; it is left to a newer one");
-        if known.told.len() < KEPT {
-            known.told.insert(id);
+        warn!(job = id, problem, "this version cannot read a job; it is left to a newer version");
+        if known.logged.len() < KEPT {
+            known.logged.insert(id);
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
         let unreadable = Unreadable::default();
         let corrupt = || Err::<(), _>(QueueError::Corrupt { id: "a".into(), problem: "new".into() });
         assert!(matches!(unreadable.skip(corrupt()), Ok(None)));
-        assert!(unreadable.left().is_empty(), "a list has nothing to do with claims");
+        assert!(unreadable.left().is_empty(), "skipping a row in a list must not exclude it from claims");
         let failed = Err::<(), _>(QueueError::Store(sqlx::Error::PoolTimedOut));
         assert!(unreadable.skip(failed).is_err());
         unreadable.leave("a".into(), "new");

@@ -1,5 +1,5 @@
-//! How long workers were at work: a counter that grows while they are, and not only when they end, so that
-//! one long dream shows as a busy worker rather than as an idle one and then an impossible one.
+//! Counts the time that workers are busy. The counter grows while they work, not only when a job ends, so one
+//! long dream shows as a busy worker rather than as an idle one followed by an impossible value.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter},
 };
 
-/// Sum of all workers' time at work. Clones share it.
+/// Sum of all workers' busy time. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Busy {
     next: Arc<AtomicU64>,
@@ -30,7 +30,7 @@ struct Times {
 }
 
 impl Busy {
-    /// Somebody is at work until the guard is dropped.
+    /// Counts a worker as busy until the guard is dropped.
     pub fn start(&self) -> BusyGuard {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().since.insert(id, Instant::now());
@@ -59,7 +59,7 @@ impl EncodeMetric for Busy {
     }
 }
 
-/// Time at work, until dropped.
+/// Counts busy time until dropped.
 #[derive(Debug)]
 pub struct BusyGuard {
     busy: Busy,

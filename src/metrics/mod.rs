@@ -1,7 +1,7 @@
-//! Numbers for whoever runs the service, in the text format of Prometheus (OpenMetrics 1.0).
+//! Metrics for operators, in the text format of Prometheus (OpenMetrics 1.0).
 //!
-//! What happens is counted where it happens; how things stand (depth of the queue, memory) is read when
-//! someone asks. Every label has a small, fixed set of values: routes appear as templates, never as paths.
+//! Events are counted where they happen; states (depth of the queue, memory) are read at each scrape. Every
+//! label has a small, fixed set of values: routes appear as templates, never as paths.
 
 mod busy;
 mod process;
@@ -53,16 +53,16 @@ struct ByAnswer {
     status: u16,
 }
 
-/// How the queue stands at the moment of a scrape.
+/// The state of the queue at a scrape.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueNow {
-    /// Jobs in each state.
+    /// Number of jobs in each state.
     pub counts: Counts,
-    /// Seconds that the oldest queued job has been waiting; 0 where none waits.
+    /// Waiting time of the oldest queued job in seconds; 0 if none waits.
     pub oldest_seconds: f64,
-    /// Jobs that may wait.
+    /// Capacity of the queue.
     pub capacity: u32,
-    /// Workers that are able to take jobs.
+    /// Workers that can take jobs.
     pub workers: usize,
 }
 
@@ -87,18 +87,18 @@ pub struct Metrics {
     in_flight: Gauge,
 }
 
-/// A job: 50 ms to nearly an hour.
+/// Buckets for jobs: 50 ms to nearly an hour.
 fn job_times() -> Histogram {
     Histogram::new(exponential_buckets(0.05, 2.0, 16))
 }
 
-/// A request or a statement: a quarter of a millisecond to 8 seconds.
+/// Buckets for a request or a statement: a quarter of a millisecond to 8 seconds.
 fn short_times() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }
 
 impl Metrics {
-    /// All at zero. `start` is when the process began.
+    /// All metrics at zero. `start` is the start of the process.
     pub fn new(start: Timestamp) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
@@ -118,7 +118,7 @@ impl Metrics {
             answer: Family::new_with_constructor(short_times),
             in_flight: Gauge::default(),
         };
-        // A series that begins with its first event hides that event from rates.
+        // A series that starts with its first event hides that event from rates.
         for state in JobState::ALL.into_iter().filter(|state| *state != JobState::Running) {
             metrics.ended.get_or_create(&ByStatus { status: state.as_str() }).inc_by(0);
         }
@@ -165,7 +165,7 @@ impl Metrics {
         self.registry = registry;
     }
 
-    /// A job was taken from the store, which took so long.
+    /// Counts a claim, which took `took`.
     pub fn claimed(&self, job: &Job, took: Duration) {
         self.claim.observe(took.as_secs_f64());
         if let Some(started) = job.started_at {
@@ -173,12 +173,12 @@ impl Metrics {
         }
     }
 
-    /// A job ended while it waited, or was taken from a lost worker: it stands like this now.
+    /// Counts a job that ended while queued, or was taken from a lost worker, by its new state.
     pub fn left(&self, state: JobState) {
         self.ended.get_or_create(&ByStatus { status: state.as_str() }).inc();
     }
 
-    /// An attempt ended and left the job like this.
+    /// Counts an ended attempt, by the job's new state.
     pub fn ended(&self, job: &Job) {
         self.left(job.state);
         if let (JobState::Succeeded, Some(result), Some(finished)) = (job.state, &job.result, job.finished_at)
@@ -189,30 +189,30 @@ impl Metrics {
         }
     }
 
-    /// One gradient step was made.
+    /// Counts one gradient step.
     pub fn stepped(&self) {
         self.iterations.inc();
     }
 
-    /// A worker is busy for as long as the guard lives.
+    /// Counts a worker as busy until the guard is dropped.
     pub fn busy(&self) -> BusyGuard {
         self.busy.start()
     }
 
-    /// A request is being answered for as long as the guard lives.
+    /// Counts a request as in flight until the guard is dropped.
     pub fn in_flight(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub fn answered(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         let route = route.to_owned();
         self.answer.get_or_create(&ByRoute { method, route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create(&ByAnswer { method, route, status }).inc();
     }
 
-    /// Everything as text; what is read from the store is missing where it could not be read.
+    /// All metrics as text. Values from the store are missing if it could not be read.
     pub fn text(&self, queue: Option<QueueNow>) -> Result<String, std::fmt::Error> {
         if let Some(now) = queue {
             for state in JobState::ALL {
@@ -223,7 +223,7 @@ impl Metrics {
             self.capacity.set(now.capacity.into());
             self.workers.set(i64::try_from(now.workers).unwrap_or(i64::MAX));
         } else {
-            // Old numbers would look like new ones.
+            // Old values would look current.
             self.jobs.clear();
             self.oldest.set(f64::NAN);
         }

@@ -1,5 +1,5 @@
-//! What the process takes from the machine, under the names that every Prometheus client uses. Read from
-//! `/proc`; where there is none (macOS), these few are missing.
+//! Resource usage of the process, under the names that every Prometheus client uses. Read from `/proc`;
+//! without it (macOS), these metrics are missing.
 
 use std::fs;
 
@@ -39,8 +39,8 @@ impl Collector for Process {
         gauge("process_start_time_seconds", "When the process began, since 1970.", Some(start))?;
         gauge("process_resident_memory_bytes", "Memory in use.", status("VmRSS:").map(|kb| kb * 1024.0))?;
         gauge("process_threads", "Threads.", status("Threads:"))?;
-        gauge("process_open_fds", "Open file handles.", open_files())?;
-        gauge("process_max_fds", "Most file handles allowed.", max_files())?;
+        gauge("process_open_fds", "Open file descriptors.", open_files())?;
+        gauge("process_max_fds", "Maximum number of open file descriptors.", max_files())?;
         if let Some(seconds) = cpu_seconds() {
             let counter = ConstCounter::new(seconds);
             let kind = counter.metric_type();
@@ -52,7 +52,7 @@ impl Collector for Process {
     }
 }
 
-/// The most memory that this process has held so far, in bytes; none where there is no `/proc`.
+/// Peak memory of this process in bytes; `None` without `/proc`.
 pub fn peak_memory() -> Option<u64> {
     status("VmHWM:").map(|kb| kb as u64 * 1024)
 }
@@ -65,11 +65,11 @@ fn status(name: &str) -> Option<f64> {
 }
 
 fn open_files() -> Option<f64> {
-    // The listing itself holds one.
+    // The listing itself holds one descriptor.
     Some((fs::read_dir("/proc/self/fd").ok()?.count() as f64 - 1.0).max(0.0))
 }
 
-/// None where there is no limit.
+/// `None` if there is no limit.
 fn max_files() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
@@ -78,7 +78,8 @@ fn max_files() -> Option<f64> {
 
 fn cpu_seconds() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name comes second and may hold spaces; user and system time are fields 14 and 15.
+    // The program's name is the second field and may contain spaces; user and system time are fields 14 and
+    // 15.
     let mut rest = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || rest.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS)

@@ -1,47 +1,47 @@
-//! What can go wrong with a blob, and whose fault it is: the blob's, the disk's, or that of a store that is away.
+//! Errors of the blob store, and their cause: the blob, the disk, or an unavailable store.
 
 use std::{error::Error, io};
 
 use super::ObjectKey;
 
-/// What S3 stores answer when there is no room: MinIO, Ceph, and some others.
+/// Error codes for a full store: MinIO, Ceph, and some others.
 const FULL: [&str; 4] = ["XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity"];
 
 /// Why a blob could not be stored, read or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// There is no blob of that name.
+    /// The blob does not exist.
     #[error("there is no object {0}")]
     NotFound(ObjectKey),
     /// The store failed.
     #[error("object {key}: {}", reason(source))]
     Store {
-        /// The blob.
+        /// Key of the blob.
         key: ObjectKey,
-        /// The store's reason.
+        /// The store's error.
         source: object_store::Error,
     },
-    /// The folders cannot be prepared.
+    /// The folders cannot be created.
     #[error("{path}: {source}")]
     Prepare {
         /// The folder.
         path: String,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
     /// The store cannot be opened.
     #[error("the blob store cannot be opened: {}", reason(.0))]
     Open(object_store::Error),
-    /// The blobs cannot be listed.
+    /// Listing the blobs failed.
     #[error("the blob store cannot be listed: {}", reason(.0))]
     List(object_store::Error),
-    /// A blob that was to show whether there is room cannot be stored or deleted.
-    #[error("the blob store takes nothing: {}", reason(.0))]
+    /// The test blob cannot be stored or deleted.
+    #[error("the blob store accepts no blobs: {}", reason(.0))]
     Probe(object_store::Error),
-    /// Blobs cannot be deleted.
+    /// Deleting blobs failed.
     #[error("objects cannot be deleted: {}", reason(.0))]
     Delete(object_store::Error),
-    /// The bucket cannot be used as it is configured.
+    /// The bucket is unusable with this configuration.
     #[error(
         "{place} cannot be used: {reason}. storage.objects names the bucket, s3.endpoint and s3.region say where it \
          is, and the credentials come from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a web \
@@ -53,18 +53,18 @@ pub enum ObjectError {
         /// The store's reason.
         reason: String,
     },
-    /// The bucket does not answer, or not with success.
+    /// The bucket does not answer, or only with errors.
     #[error("{place} cannot be reached: {reason}")]
     Away {
         /// Bucket and endpoint.
         place: String,
-        /// What came instead of an answer.
+        /// The response or error.
         reason: String,
     },
 }
 
 impl ObjectError {
-    /// Whether there was no room: the disk is full, or its quota used up.
+    /// Whether the disk is full or its quota used up.
     pub fn is_full(&self) -> bool {
         let mut cause: Option<&(dyn Error + 'static)> = Some(self);
         while let Some(error) = cause {
@@ -82,50 +82,50 @@ impl ObjectError {
         }
     }
 
-    /// Whether waiting may help: neither is the blob missing, nor is the store full.
+    /// Whether waiting may help: the blob is not missing, and the store is not full.
     pub fn is_down(&self) -> bool {
         !matches!(self, Self::NotFound(_)) && !self.is_full()
     }
 
-    /// For work on a blob that was cut off inside the process.
+    /// The error for a task that was aborted inside the process.
     pub fn cut_off(key: ObjectKey, cut: impl Error + Send + Sync + 'static) -> Self {
         Self::Store { key, source: object_store::Error::Generic { store: "task", source: Box::new(cut) } }
     }
 
-    /// Wraps what the store said of one blob.
+    /// Wraps a store's error about one blob.
     pub(super) fn of(key: ObjectKey, source: object_store::Error) -> Self {
         if is_missing(&source) { Self::NotFound(key) } else { Self::Store { key, source } }
     }
 }
 
-/// Whether a blob is missing. A bucket that is missing is another matter, though it has the same status.
+/// Whether a blob is missing. A missing bucket has the same status but is a different error.
 pub(super) fn is_missing(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotFound { .. }) && code(&error.to_string()) != Some("NoSuchBucket")
 }
 
-/// Whether an S3 store has understood and refused: the same request will always fail.
+/// Whether an S3 store understood and refused: the same request will always fail.
 pub(super) fn is_refusal(error: &object_store::Error) -> bool {
     let text = error.to_string();
     match status(&text) {
         Some(408 | 429) => false,
         Some(status) => (400..500).contains(&status),
-        // What Amazon answers where the bucket lies in another region.
+        // Amazon's response if the bucket is in another region.
         None => text.contains("redirect without LOCATION") || text.contains("NoSuchBucket"),
     }
 }
 
-/// The reason in a few words. An S3 store answers with a whole document, of which code and message matter; any other
-/// error says most at its root.
+/// The reason in a few words. An S3 store answers with a whole document, of which code and message matter; of
+/// any other error, the root cause says most.
 pub(super) fn reason(error: &object_store::Error) -> String {
     let text = error.to_string();
     if text.contains("169.254.169.254") {
-        return "there are no credentials in the environment, and this machine has no role".into();
+        return "the environment has no credentials, and this machine has no role".into();
     }
     match (code(&text), between(&text, "<Message>", "</Message>"), status(&text)) {
         (Some(code), Some(message), _) if !message.is_empty() => format!("{code}: {message}"),
         (Some(code), ..) => code.to_owned(),
-        (None, _, Some(status)) => format!("it answers with status {status}"),
-        _ if text.contains("redirect without LOCATION") => "it is in another region".into(),
+        (None, _, Some(status)) => format!("the response has status {status}"),
+        _ if text.contains("redirect without LOCATION") => "the bucket is in another region".into(),
         _ => root(error),
     }
 }
@@ -138,12 +138,12 @@ fn root(error: &(dyn Error + 'static)) -> String {
     last.to_string()
 }
 
-/// The code in an S3 store's answer. The library keeps the answer in the text of its error and nowhere else.
+/// The code in an S3 store's response. The library keeps the response only in the text of its error.
 fn code(text: &str) -> Option<&str> {
     between(text, "<Code>", "</Code>")
 }
 
-/// The status of an S3 store's answer.
+/// The status of an S3 store's response.
 fn status(text: &str) -> Option<u16> {
     text.split_once("status code: ")?.1.get(..3)?.parse().ok()
 }

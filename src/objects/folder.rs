@@ -1,9 +1,9 @@
-//! Is the folder still the one that the service was started with? Where a disk was unmounted or a folder moved
-//! away, its path leads to an empty place or to nothing, and the local store would create what it misses: what is
-//! written there is lost as soon as the disk is back.
+//! Checks that the storage folder is still the one that the server started with. If a disk is unmounted or a
+//! folder moved away, its path leads to an empty place or to nothing. The local store would create what it
+//! misses, and those files would be lost as soon as the disk is back.
 //!
-//! So a file in the folder holds a name that nobody else has, and it is looked at before a blob is written, and
-//! wherever a blob is missing. Unlike a device number it stays the same when the disk is mounted again.
+//! So a file in the folder contains a unique name. The server checks it before it writes a blob, and whenever
+//! a blob is missing. Unlike a device number, it stays the same when the disk is mounted again.
 
 use std::{
     fs, io,
@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 use super::ObjectError;
 
-/// Name of the file.
+/// Name of the marker file.
 const MARKER: &str = "store-id";
 
-/// A folder with a name of its own.
+/// A folder with a unique name.
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
@@ -25,8 +25,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Takes the folder's name, or gives it one. That need not survive a power cut: the next start would give it
-    /// another, which does just as well.
+    /// Reads the folder's name, or creates one. The name need not survive a power cut: the next start would
+    /// create another, which works as well.
     pub(super) fn mark(root: &Path) -> Result<Self, ObjectError> {
         let marker = root.join(MARKER);
         let known = fs::read_to_string(&marker).ok().and_then(|text| text.trim().parse().ok());
@@ -42,23 +42,23 @@ impl Folder {
         Ok(Self { root: root.to_owned(), id })
     }
 
-    /// For messages.
+    /// For error messages.
     pub(super) fn name(&self) -> String {
         self.root.display().to_string()
     }
 
-    /// Whether the folder is there, and is the same one.
+    /// Checks that the folder exists and is the same one.
     pub(super) async fn check(&self) -> Result<(), ObjectError> {
         let path = self.root.join(MARKER);
         let found = match tokio::fs::read_to_string(&path).await {
             Ok(text) if text.trim().parse() == Ok(self.id) => return Ok(()),
-            Ok(_) => io::Error::other("it is another folder than at the start"),
+            Ok(_) => io::Error::other("it is a different folder than at the start"),
             Err(error) => error,
         };
         Err(ObjectError::Away { place: path.display().to_string(), reason: found.to_string() })
     }
 
-    /// Whether a folder in it is there.
+    /// Checks that a subfolder exists.
     pub(super) async fn check_inner(&self, folder: &str) -> Result<(), ObjectError> {
         let path = self.root.join(folder);
         let found = match tokio::fs::metadata(&path).await {

@@ -1,4 +1,4 @@
-//! Names of blobs.
+//! Keys of blobs.
 
 use std::fmt;
 
@@ -6,35 +6,35 @@ use uuid::Uuid;
 
 use crate::jobs::{Job, JobId, Lease};
 
-/// Name of one blob.
+/// Key of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectKey {
-    /// The image that a job starts from.
+    /// The input image of a job.
     Input(JobId),
-    /// The image that says where the dream may grow.
+    /// The mask of a job, white where the dream may grow.
     Mask(JobId),
-    /// A finished dream. The lease is part of the name, so that a worker that lost its job can neither
-    /// overwrite nor delete what its successor stored.
+    /// A finished dream. The lease is part of the key, so a worker that lost its job can neither overwrite
+    /// nor delete its successor's dream.
     Result(JobId, Uuid),
-    /// The state after the newest finished octave of a job at work. Whoever works on a job writes the same
-    /// states in the same order, so the lease is no part of the name.
+    /// The checkpoint after the newest finished octave of a running job. Every worker of a job writes the
+    /// same checkpoints in the same order, so the lease is not part of the key.
     Checkpoint(JobId),
     /// The newest finished octave as a small JPEG.
     Preview(JobId),
 }
 
 impl ObjectKey {
-    /// Where the holder of `lease` stores its dream.
+    /// The key for the dream of the holder of `lease`.
     pub fn result_under(lease: Lease) -> Self {
         Self::Result(lease.job, lease.token)
     }
 
-    /// Where a job's dream is, once there is one.
+    /// The key of a job's dream, once there is one.
     pub fn result_of(job: &Job) -> Option<Self> {
         job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
     }
 
-    /// The job that it belongs to.
+    /// The job that the blob belongs to.
     pub fn job(self) -> JobId {
         match self {
             Self::Input(job) | Self::Mask(job) => job,
@@ -42,7 +42,7 @@ impl ObjectKey {
         }
     }
 
-    /// Reads a name as [`fmt::Display`] writes it; none where it is nobody's.
+    /// Parses a key as [`fmt::Display`] writes it; `None` for any other name.
     pub(super) fn parse(name: &str) -> Option<Self> {
         match name.split_once('/')? {
             ("inputs", job) => Some(Self::Input(job.parse().ok()?)),

@@ -1,7 +1,7 @@
-//! A bucket of an S3-compatible store: opening it, asking whether it answers, large uploads, and signed addresses.
+//! A bucket of an S3-compatible store: opening it, checking it, large uploads, and signed URLs.
 //!
-//! Credentials are found by `object_store` in the environment, and are in no message: its errors carry addresses and
-//! answers, neither of which a secret is part of.
+//! `object_store` finds credentials in the environment. No message contains them: its errors contain URLs and
+//! responses, and neither includes a secret.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,22 +24,22 @@ use crate::{
     recent::{PROBE_TIME, Recent},
 };
 
-/// Uploads above this size go in parts of this size: small enough to be sent within the time limit of a request, and to
-/// be sent again; large enough for stores that want 5 MiB.
+/// Size of the parts of a large upload: small enough to be sent within a request's time limit, and to be sent
+/// again; large enough for stores that require 5 MiB.
 const PART: usize = 8 << 20;
 
-/// Parts on their way at the same time.
+/// Number of parts uploaded in parallel.
 const PARALLEL: usize = 4;
 
-/// Between two tries at the start, at first and at most.
-const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Delay between two tries at the start: the first, and the maximum.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 /// A bucket, or the part of it below a prefix.
 #[derive(Debug)]
 pub(super) struct S3 {
-    /// For messages.
+    /// For error messages.
     place: String,
-    /// Impatient, and with connections of its own: those of other requests may be waited for in long lines.
+    /// With short time limits and its own connections: those of other requests may have long queues.
     probing: PrefixStore<AmazonS3>,
     signer: AmazonS3,
     prefix: Path,
@@ -47,7 +47,7 @@ pub(super) struct S3 {
 }
 
 impl S3 {
-    /// Opens a bucket and the store behind it, without asking it anything. `base` brings the credentials.
+    /// Opens a bucket without sending a request. `base` provides the credentials.
     pub fn new(
         bucket: &str,
         prefix: &str,
@@ -64,7 +64,7 @@ impl S3 {
         if !config.endpoint.is_empty() {
             builder = builder.with_endpoint(endpoint(bucket, config));
         }
-        // No limit for a whole answer: its reader may be a slow client. A store that says nothing is given up.
+        // No limit for a whole response: its reader may be a slow client. A silent store times out.
         let options = ClientOptions::new()
             .with_allow_http(config.allow_http)
             .with_connect_timeout(config.connect_timeout)
@@ -93,15 +93,17 @@ impl S3 {
         Ok((s3, Arc::new(PrefixStore::new(store, prefix))))
     }
 
-    /// Waits until the bucket can be listed and written to, for `timeout` at most. What waiting cannot mend ends it
-    /// at once.
+    /// Waits until the bucket can be listed and written, for `timeout` at most. An error that waiting cannot
+    /// fix ends the wait at once.
     pub async fn ready(&self, store: &dyn ObjectStore, timeout: Duration) -> Result<(), ObjectError> {
         let attempt = async || {
             store.list_with_delimiter(None).await?;
             store.put(&Path::from(PROBE), Bytes::from_static(b"reverie").into()).await
         };
-        let backoff =
-            ExponentialBuilder::new().with_min_delay(WAITS.0).with_max_delay(WAITS.1).without_max_times();
+        let backoff = ExponentialBuilder::new()
+            .with_min_delay(RETRY_DELAYS.0)
+            .with_max_delay(RETRY_DELAYS.1)
+            .without_max_times();
         let end = Instant::now() + timeout;
         let outcome = attempt
             .retry(backoff)
@@ -118,7 +120,7 @@ impl S3 {
         })
     }
 
-    /// Whether the store takes a blob, or did so a moment ago; where it has to be `now`, a moment ago does not count.
+    /// Checks that the store accepts a blob, or did so a moment ago; with `now`, only a new check counts.
     pub async fn check(&self, now: bool) -> Result<(), ObjectError> {
         let answer = self.last.ask(now, async { self.probe().await.map_err(|error| error::reason(&error)) });
         answer.await.map_err(|reason| ObjectError::Away { place: self.place.clone(), reason })
@@ -134,7 +136,7 @@ impl S3 {
         }
     }
 
-    /// An address under which anyone can fetch a blob for a while.
+    /// A URL from which anyone can fetch a blob for a while.
     pub async fn sign(
         &self,
         path: &Path,
@@ -148,7 +150,7 @@ impl S3 {
     }
 }
 
-/// Uploads a blob, a large one in parts. It becomes visible as a whole, or not at all.
+/// Uploads a blob, a large one in parts. It becomes visible completely, or not at all.
 pub(super) async fn put(
     store: &dyn ObjectStore,
     path: &Path,
@@ -168,16 +170,17 @@ pub(super) async fn put(
         Ok(()) => upload.complete().await.map(drop),
         Err(error) => Err(error),
     };
-    // Parts that are left behind cost space until a rule of the bucket removes them.
+    // Abandoned parts cost space until a rule of the bucket deletes them.
     if ended.is_err()
         && let Err(error) = upload.abort().await
     {
-        warn!(reason = error::reason(&error), "parts of an upload that failed stay in the store");
+        warn!(reason = error::reason(&error), "the parts of a failed upload could not be deleted");
     }
     ended
 }
 
-/// The endpoint as the client library wants it: with the bucket in the host's name where that is the style.
+/// The endpoint in the form that the client library expects: with the bucket in the host name if that style
+/// is configured.
 fn endpoint(bucket: &str, config: &S3Config) -> String {
     match config.endpoint.split_once("://") {
         Some((scheme, host)) if !config.path_style => format!("{scheme}://{bucket}.{host}"),

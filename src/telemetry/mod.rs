@@ -1,9 +1,9 @@
-//! Logs and traces: what the process tells of its work.
+//! Logs and traces of the process.
 //!
-//! Logs go to standard error, a line per request and per step of a job. A client's `traceparent` (W3C Trace
-//! Context) is kept with the job, so that lines and spans of a request, and of the job that came of it
-//! minutes later and perhaps in another process, carry the same trace. Spans are exported (OpenTelemetry,
-//! OTLP over HTTP) only where an endpoint is set.
+//! Logs go to standard error, one line per request and per step of a job. A client's `traceparent` (W3C Trace
+//! Context) is stored with the job. So the lines and spans of a request, and of its job minutes later and
+//! perhaps in another process, carry the same trace. Spans are exported (OpenTelemetry, OTLP over HTTP) only
+//! if an endpoint is configured.
 
 mod traceparent;
 
@@ -26,7 +26,7 @@ pub use traceparent::{NoTraceParent, TraceParent};
 
 use crate::config::{LogConfig, LogFormat, TelemetryConfig};
 
-/// Name of the header, and of nothing else.
+/// Name of the header.
 const HEADER: &str = "traceparent";
 
 /// Why spans cannot be exported.
@@ -37,26 +37,26 @@ pub struct ExportError {
     source: opentelemetry_otlp::ExporterBuildError,
 }
 
-/// What has to be ended with the process: spans that were not sent yet.
+/// Must be ended with the process: holds spans that are not sent yet.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
 }
 
 impl Telemetry {
-    /// Starts logs and, where configured, the export of spans, unless the program has set up logging already.
-    /// Not to be called on an async thread.
+    /// Starts logging and, if configured, the export of spans, unless the program has already set up logging.
+    /// Do not call it on an async thread.
     ///
     /// # Errors
-    /// When the exporter cannot be built.
+    /// If the exporter cannot be built.
     pub fn start(log: &LogConfig, telemetry: &TelemetryConfig) -> Result<Self, ExportError> {
         let provider = telemetry.otlp_endpoint.as_deref().map(provider).transpose()?;
-        // Of our own spans only: the exporter's requests would otherwise beget spans for ever.
+        // Only our own spans: the exporter's requests would otherwise create spans for ever.
         let spans = provider.as_ref().map(|provider| {
             let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("reverie"));
             layer.with_filter(Targets::new().with_target("reverie", tracing::Level::INFO))
         });
-        // The filter was checked with the configuration.
+        // The configuration check has already validated the filter.
         let filter = EnvFilter::try_new(&log.filter).unwrap_or_default();
         let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
         let lines: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
@@ -69,7 +69,7 @@ impl Telemetry {
         Ok(Self { provider })
     }
 
-    /// Sends what is left. Not to be called on an async thread.
+    /// Sends the remaining spans. Do not call it on an async thread.
     pub fn end(self) {
         if let Some(Err(error)) = self.provider.map(|provider| provider.shutdown()) {
             warn!(%error, "the last spans were not exported");
@@ -88,11 +88,11 @@ fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExportError> {
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
-/// Makes `span` part of a trace that began elsewhere: in its `trace` field, and in the exported span.
-/// To be called before the span is entered.
+/// Makes `span` part of a trace that began elsewhere: in its `trace` field, and in the exported span. Call it
+/// before the span is entered.
 pub fn follow(span: &Span, parent: Option<TraceParent>) {
     if let Some(parent) = parent {
-        // Fails where spans are not exported, which is the usual case.
+        // Fails if spans are not exported, which is the usual case.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent.context()));
     }
     if let Some(trace) = exported(span).or(parent) {
@@ -100,17 +100,17 @@ pub fn follow(span: &Span, parent: Option<TraceParent>) {
     }
 }
 
-/// What the client's headers say; anything that is no trace is ignored, as the standard asks.
+/// Reads the client's headers; ignores an invalid value, as the standard requires.
 pub fn from_headers(headers: &HeaderMap) -> Option<TraceParent> {
     headers.get(HEADER)?.to_str().ok()?.parse().ok()
 }
 
-/// What a job keeps of the request that it came with: the exported span, else what the client sent.
+/// The trace to store with a job: the exported span, or else the client's value.
 pub fn of_request(span: &Span, headers: &HeaderMap) -> Option<TraceParent> {
     exported(span).or_else(|| from_headers(headers))
 }
 
-/// The span as others may refer to it, where spans are exported.
+/// The span as other processes may refer to it, if spans are exported.
 fn exported(span: &Span) -> Option<TraceParent> {
     TraceParent::new(span.context().span().span_context())
 }

@@ -1,11 +1,11 @@
-//! The `traceparent` of the W3C Trace Context recommendation (level 1): which trace something belongs to,
-//! and which span caused it.
+//! The `traceparent` of the W3C Trace Context recommendation (level 1): the trace that something belongs to,
+//! and the span that caused it.
 
 use std::{fmt, str::FromStr};
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// A place in a trace.
+/// A position in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
     trace: TraceId,
@@ -13,13 +13,13 @@ pub struct TraceParent {
     flags: TraceFlags,
 }
 
-/// The text is no `traceparent`.
+/// The text is not a valid `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no traceparent")]
+#[error("not a valid traceparent")]
 pub struct NoTraceParent;
 
 impl TraceParent {
-    /// Of a span that exists.
+    /// From an existing span.
     pub(super) fn new(context: &SpanContext) -> Option<Self> {
         context.is_valid().then(|| Self {
             trace: context.trace_id(),
@@ -28,12 +28,12 @@ impl TraceParent {
         })
     }
 
-    /// As OpenTelemetry wants it.
+    /// In OpenTelemetry's form.
     pub(super) fn context(self) -> SpanContext {
         SpanContext::new(self.trace, self.span, self.flags, true, TraceState::NONE)
     }
 
-    /// The trace alone: 32 hex digits.
+    /// Only the trace: 32 hex digits.
     pub fn trace_id(self) -> String {
         self.trace.to_string()
     }
@@ -57,7 +57,7 @@ impl FromStr for TraceParent {
         };
         let mut read = || Some((hex(2)?, hex(32)?, hex(16)?, hex(2)?));
         let (version, trace, span, flags) = read().ok_or(NoTraceParent)?;
-        // Later versions may add parts; this one has four, and ff is none.
+        // Later versions may add parts; this one has four, and version ff is invalid.
         if version == "ff" || (version == "00" && parts.next().is_some()) {
             return Err(NoTraceParent);
         }
@@ -67,7 +67,7 @@ impl FromStr for TraceParent {
         if trace == TraceId::INVALID || span == SpanId::INVALID {
             return Err(NoTraceParent);
         }
-        // Only "sampled" is known.
+        // Only "sampled" is defined.
         Ok(Self { trace, span, flags: TraceFlags::new(flags) & TraceFlags::SAMPLED })
     }
 }
@@ -86,7 +86,7 @@ mod tests {
         let parent: TraceParent = GOOD.parse().unwrap();
         assert_eq!(parent.to_string(), GOOD);
         assert_eq!(parent.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        // A later version may say more, which is left out.
+        // A later version may add parts, which are ignored.
         let later = GOOD.replacen("00", "cc", 1) + "-what-the-future-brings";
         assert_eq!(later.parse(), Ok(parent));
     }
@@ -121,7 +121,7 @@ mod tests {
         fn any_text_is_a_traceparent_or_none(
             text in "[0-9a-fF]{0,3}-?[0-9a-f]{0,33}-?[0-9a-f]{0,17}-?[0-9a-f]{0,3}(-.{0,5})?|.{0,60}",
         ) {
-            // What is read is written again as what it was read as.
+            // What was parsed is formatted as it was.
             if let Ok(parent) = text.parse::<TraceParent>() {
                 prop_assert_eq!(parent.to_string().parse(), Ok(parent));
             }

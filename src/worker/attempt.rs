@@ -1,4 +1,4 @@
-//! One attempt at a job: fetch the input, render, store the dream, while a heartbeat keeps the lease.
+//! One attempt at a job: fetch the input, render, store the dream. Meanwhile a heartbeat renews the lease.
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,16 +25,16 @@ use reverie_dream::{
 };
 use reverie_engine::{CancelFlag, FinishedOctave, Health, RenderError, RenderRequest, Rendered, Renderer};
 
-/// Finished octaves that may wait to be stored.
+/// Number of finished octaves that may wait to be stored.
 const OCTAVES: usize = 1;
 
-/// Where a render reports to.
+/// Channels for the reports of a render.
 struct Reports {
     progress: watch::Sender<Option<Progress>>,
     octaves: mpsc::Sender<FinishedOctave>,
 }
 
-/// Makes and stores the dream while the keeper keeps the job.
+/// Renders and stores the dream while the heartbeat keeps the lease.
 pub(super) async fn attempt(
     context: &WorkerContext,
     renderer: &Renderer,
@@ -45,7 +45,7 @@ pub(super) async fn attempt(
 ) -> Result<Finished, AttemptError> {
     let (progress, seen) = watch::channel(None);
     let flag = CancelFlag::default();
-    let keeper = Heartbeat {
+    let heartbeat = Heartbeat {
         queue: &*context.queue,
         lease,
         every: context.lease / 3,
@@ -72,18 +72,18 @@ pub(super) async fn attempt(
     tokio::select! {
         biased;
         done = work => done,
-        () = keeper.keep() => Err(AttemptError::LeaseLost),
+        () = heartbeat.keep() => Err(AttemptError::LeaseLost),
     }
 }
 
-/// Finds out whose fault it is that a render failed.
+/// Decides whether the job or the worker caused a failed render.
 async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError) -> AttemptError {
     if renderer.health() == Health::Well {
         return error.into();
     }
     let checked = match &context.probe {
         Some(probe) => probe.check(renderer).await,
-        // Without one there is only what cannot be a job's fault.
+        // Without a probe, only this error is certainly not the job's fault.
         None if matches!(error, RenderError::Stopped) => return AttemptError::Sick(error),
         None => Ok(()),
     };
@@ -96,7 +96,7 @@ async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError)
     }
 }
 
-/// Fetches the input and has the dream rendered.
+/// Fetches the input and renders the dream.
 async fn render(
     context: &WorkerContext,
     renderer: &Renderer,
@@ -126,13 +126,13 @@ async fn render(
     };
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
-        // JSON has no way to write a score that is not finite.
+        // JSON cannot represent a non-finite score.
         if now.score.is_finite() && now.fraction.is_finite() {
             reports.progress.send_replace(Some(now));
         }
     });
     let octaves = reports.octaves;
-    // Where storing is slower than dreaming, an octave is left out: the next one is worth more.
+    // If storing is slower than rendering, an octave is skipped: the next one is worth more.
     let on_octave = Box::new(move |finished| drop(octaves.try_send(finished)));
     let request = RenderRequest {
         model,
@@ -148,8 +148,8 @@ async fn render(
     Ok(outcome.unwrap_or(Err(RenderError::Stopped))?)
 }
 
-/// What the job computes with. What `auto` means depends on the machine, and every attempt has to give the same bytes:
-/// so the first one decides for all.
+/// The precision of the job. The meaning of `auto` depends on the machine, and every attempt must give the
+/// same bytes, so the first attempt decides for all.
 async fn precision(
     context: &WorkerContext,
     renderer: &Renderer,
@@ -168,7 +168,7 @@ async fn precision(
     }
 }
 
-/// Stores the dream; it belongs to nobody until the job is completed with it.
+/// Stores the dream. It belongs to no job until the job is completed with it.
 async fn store(
     context: &WorkerContext,
     job: &Job,
@@ -193,8 +193,9 @@ async fn store(
     Ok(Finished { result, render_seconds, progress })
 }
 
-/// Puts a dream into the store, to the end even where nobody waits for it any more. Where the lease is lost meanwhile, it
-/// is deleted: whoever drops the job may have looked for it before it was there.
+/// Puts a dream into the blob store. The task runs to its end even if its caller is dropped. If the lease was
+/// lost meanwhile, the task deletes the dream: the code that drops the job may have looked for it before it
+/// was there.
 async fn put_result(context: &WorkerContext, lease: Lease, image: Bytes) -> Result<(), ObjectError> {
     let (queue, objects) = (Arc::clone(&context.queue), context.objects.clone());
     let storing = async move {

@@ -1,7 +1,7 @@
-//! How fast is this machine? A few gradient steps with each model, before the server says that it is ready.
+//! Measures the speed of this machine with a few gradient steps per model, before the server reports ready.
 //!
-//! The first job of a model would otherwise be predicted from another machine's figures, and wait for the model to
-//! be loaded onto the device.
+//! Otherwise the prediction for a model's first job would use the reference machine's figures, and that job
+//! would wait for the model to load onto the device.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -20,16 +20,16 @@ use reverie_dream::{
 };
 use reverie_engine::{CancelFlag, RenderError, RenderRequest, Renderer};
 
-/// Edge of the picture in pixels: large enough for the processor to have something to do, and for every network.
+/// Edge of the image in pixels: large enough to give the processor work, and for every network.
 const EDGE: u32 = 256;
 
-/// Gradient steps, of which the median counts: the first is slow, and others may be disturbed.
+/// Number of gradient steps. Their median counts: the first is slow, and others may be disturbed.
 const STEPS: u32 = 5;
 
-/// A device that takes longer is not measured to the end.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit per model; on a slower device the measurement stops early.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Measures every model; one that cannot be measured is logged and keeps the figures of the reference machine.
+/// Measures every model. A model that cannot be measured is logged and keeps the reference machine's figures.
 pub async fn calibrate(renderer: &Renderer, catalogue: &Catalogue, throughput: &Throughput) {
     for model in catalogue.iter() {
         match measure(renderer, catalogue, model).await {
@@ -43,7 +43,7 @@ pub async fn calibrate(renderer: &Renderer, catalogue: &Catalogue, throughput: &
     }
 }
 
-/// How much slower one gradient step is here than where work was weighed.
+/// Time of one gradient step here, relative to the reference machine.
 async fn measure(
     renderer: &Renderer,
     catalogue: &Catalogue,
@@ -53,13 +53,13 @@ async fn measure(
         "model": model.id, "preset": "multiscale", "noise": { "width": EDGE, "height": EDGE }, "octaves": 1,
         "iterations": STEPS, "recipe": false,
     });
-    // The defaults of a model in the catalogue are right; were they not, its jobs would be refused.
+    // A model in the catalogue has valid defaults; with invalid ones, its jobs would be refused.
     let Ok(spec) = spec::resolve("", spec, catalogue, InputKind::Nothing { image: "" }) else {
         return Ok(None);
     };
     let Ok(plan) = Plan::of(&spec, &model.network, (EDGE, EDGE), u64::MAX) else { return Ok(None) };
     let times = Arc::new(Mutex::new(vec![]));
-    let noted = Arc::clone(&times);
+    let recorder = Arc::clone(&times);
     let cancel = CancelFlag::default();
     let request = RenderRequest {
         model: Arc::clone(model),
@@ -68,14 +68,14 @@ async fn measure(
         mask: None,
         resume: None,
         on_progress: Box::new(move |_| {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())
+            recorder.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())
         }),
         on_octave: None,
         cancel: cancel.clone(),
     };
-    match timeout(PATIENCE, renderer.submit(request)?).await {
+    match timeout(TIME_LIMIT, renderer.submit(request)?).await {
         Ok(outcome) => drop(outcome.unwrap_or(Err(RenderError::Stopped))?),
-        // The steps so far are measurements too.
+        // The steps so far are valid measurements too.
         Err(_) => cancel.cancel(),
     }
     let times = times.lock().unwrap_or_else(PoisonError::into_inner);

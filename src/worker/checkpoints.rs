@@ -1,12 +1,12 @@
-//! What is kept of a job between two octaves: the state to go on from when its worker is lost or stops, and a
-//! picture of how far it has come.
+//! The files kept between two octaves of a job: a checkpoint, from which the job continues if its worker is
+//! lost or stops, and a preview of its progress.
 //!
-//! Neither is needed: a job without them starts from its input. So a failure here is logged and costs nothing
-//! but time.
+//! Both are optional: a job without them starts from its input. So a failure here is logged and costs only
+//! time.
 //!
-//! A job may be erased while something of it is on its way into the store. So whoever stores looks afterwards whether the
-//! job is still there, and deletes what it has stored where it is not; and whoever erases deletes once more after the row
-//! is gone. Each step runs to its end by itself, even where nobody waits for it any more.
+//! A job may be erased while one of its files is being stored. So after storing, the worker checks that the
+//! job still exists, and deletes the file if it does not. The code that erases a job deletes the files once
+//! more after the row is gone. Each step runs to its end in a task of its own, even if its caller is dropped.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
 };
 use reverie_engine::FinishedOctave;
 
-/// Stores every octave that arrives, until the render is over. The row tells of a preview once it is there.
+/// Stores every finished octave until the render ends. The row mentions a preview only once it is stored.
 pub(super) async fn keep(
     queue: &Arc<dyn JobQueue>,
     objects: &Objects,
@@ -38,28 +38,29 @@ pub(super) async fn keep(
 async fn store(queue: Arc<dyn JobQueue>, objects: Objects, lease: Lease, finished: FinishedOctave) {
     let FinishedOctave { octave, octaves, checkpoint, preview } = finished;
     let job = lease.job;
-    // Where there is no room for the one there may be for the other, which is much smaller.
+    // If the disk has no room for the checkpoint, it may still have room for the preview, which is much
+    // smaller.
     if let Err(error) = objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await {
         warn!(%error, octave, octaves, "a checkpoint could not be stored");
     }
-    let told = match objects.put(ObjectKey::Preview(job), preview.into()).await {
+    let recorded = match objects.put(ObjectKey::Preview(job), preview.into()).await {
         Ok(()) => queue.set_preview(lease, octave).await,
         Err(error) => {
             warn!(%error, octave, octaves, "a preview could not be stored");
-            // Only to hear whether the lease is still held.
+            // Only checks whether the lease is still held.
             queue.heartbeat(lease, None).await.map(drop)
         }
     };
-    match told {
+    match recorded {
         Ok(()) => {}
-        Err(QueueError::LeaseLost) => forget_unless_wanted(&*queue, &objects, job).await,
-        Err(error) => warn!(%error, octave, octaves, "a stored preview could not be told of"),
+        Err(QueueError::LeaseLost) => delete_unless_running(&*queue, &objects, job).await,
+        Err(error) => warn!(%error, octave, octaves, "a stored preview could not be recorded"),
     }
 }
 
-/// Deletes what a worker has stored that has lost its lease, where nobody goes on with the job. Whoever does writes the
-/// same states in the same order.
-async fn forget_unless_wanted(queue: &dyn JobQueue, objects: &Objects, job: JobId) {
+/// Deletes the files of a worker that lost its lease, unless another worker continues the job: that one
+/// writes the same files in the same order.
+async fn delete_unless_running(queue: &dyn JobQueue, objects: &Objects, job: JobId) {
     match queue.get(job).await {
         Ok(job) if !job.state.is_finished() => {}
         Ok(_) | Err(QueueError::NotFound(_)) => delete(objects, job).await,
@@ -67,7 +68,7 @@ async fn forget_unless_wanted(queue: &dyn JobQueue, objects: &Objects, job: JobI
     }
 }
 
-/// The state that an earlier attempt left.
+/// Returns the checkpoint of an earlier attempt, if there is one.
 pub(super) async fn resume(objects: &Objects, job: JobId) -> Option<Bytes> {
     match objects.get(ObjectKey::Checkpoint(job)).await {
         Ok(checkpoint) => {
@@ -82,7 +83,7 @@ pub(super) async fn resume(objects: &Objects, job: JobId) -> Option<Bytes> {
     }
 }
 
-/// Deletes what nobody needs once the job has ended.
+/// Deletes the files that are useless once the job has ended.
 pub(super) async fn delete(objects: &Objects, job: JobId) {
     let leftovers = vec![ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
     if let Err(error) = objects.delete_all(leftovers).await {

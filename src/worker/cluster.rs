@@ -1,5 +1,6 @@
-//! Workers that are somewhere: each process with workers tells of them in the store every few seconds, and each
-//! process that accepts jobs goes by what they tell. An embedded store has nobody else to tell.
+//! The workers of all processes that share a store. Each process with workers reports them to the store every
+//! few seconds; each process that accepts jobs reads the reports. An embedded store has only one process, so
+//! there is nothing to report.
 
 use std::sync::{
     Arc,
@@ -13,7 +14,7 @@ use tracing::warn;
 use super::{Liveness, Throughput};
 use crate::jobs::{JobQueue, QueueError, REPORT_EVERY, WorkerReport};
 
-/// What is known of all workers that share the store, as of a few seconds ago.
+/// The workers of all processes, as of a few seconds ago.
 #[derive(Debug, Default)]
 pub struct ClusterState {
     workers: AtomicUsize,
@@ -21,12 +22,12 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
-    /// Number of workers; none where nothing is known of them.
+    /// Number of workers; 0 if unknown.
     pub fn workers(&self) -> usize {
         self.workers.load(Ordering::Relaxed)
     }
 
-    /// Bytes of memory that a job may take on each of them.
+    /// Bytes of memory that a job may take on every one of them.
     pub fn memory(&self) -> Option<u64> {
         Some(self.memory.load(Ordering::Relaxed)).filter(|memory| *memory > 0)
     }
@@ -38,7 +39,7 @@ impl ClusterState {
     }
 }
 
-/// Tells of this process's workers and hears of all others.
+/// Reports this process's workers and reads the reports of all others.
 pub(super) struct WorkerRegistry {
     pub queue: Arc<dyn JobQueue>,
     pub alive: Liveness,
@@ -49,7 +50,7 @@ pub(super) struct WorkerRegistry {
 }
 
 impl WorkerRegistry {
-    /// Goes on until told to stop, and says good-bye.
+    /// Runs until `stop` is canceled, then deregisters this process.
     pub async fn work(self, stop: CancellationToken) {
         let mut rounds = interval(REPORT_EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -59,11 +60,11 @@ impl WorkerRegistry {
                 _ = rounds.tick() => {}
             }
             if let Err(error) = self.round().await {
-                warn!(%error, "what other processes tell of their workers is not known");
+                warn!(%error, "the worker registry could not be updated or read");
             }
         }
         if let Err(error) = self.queue.report(&WorkerReport::default()).await {
-            warn!(%error, "others believe in the workers of this process for some seconds more");
+            warn!(%error, "the workers could not be deregistered; other processes still count them");
         }
     }
 

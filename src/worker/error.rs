@@ -1,4 +1,4 @@
-//! Why an attempt at a job ends without a dream, and what follows from it.
+//! Why an attempt ends without a dream, and what the worker does about it.
 
 use crate::{
     jobs::{FailureKind, JobError, QueueError},
@@ -6,23 +6,23 @@ use crate::{
 };
 use reverie_engine::RenderError;
 
-/// Why an attempt ended without a dream. What to do about it is part of each.
+/// Why an attempt ended without a dream. The comments say what to do about each.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AttemptError {
     #[error(transparent)]
     Render(#[from] RenderError),
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// Before anything was rendered.
+    /// Nothing was rendered yet: the job returns to the queue.
     #[error(transparent)]
     Queue(QueueError),
-    /// No job can be blamed for this, so it costs none an attempt.
-    #[error("the blob store is away: {error}")]
+    /// Not the job's fault, so it costs no attempt.
+    #[error("the blob store is unavailable: {error}")]
     StoreAway { error: ObjectError, bytes: usize },
-    /// The worker cannot render anything, so the job is not to blame either.
+    /// The worker cannot render anything. Not the job's fault either.
     #[error("the worker is sick: {0}")]
     Sick(RenderError),
-    #[error("model \"{0}\" is not in the catalogue any more")]
+    #[error("model \"{0}\" is no longer in the catalogue")]
     ModelGone(String),
     #[error("the lease is lost")]
     LeaseLost,
@@ -38,7 +38,7 @@ impl From<QueueError> for AttemptError {
 }
 
 impl AttemptError {
-    /// Whether another attempt must end in the same way.
+    /// Whether every retry would fail in the same way.
     pub(super) fn is_permanent(&self) -> bool {
         match self {
             Self::Render(error) => error.is_permanent(),
@@ -48,7 +48,7 @@ impl AttemptError {
         }
     }
 
-    /// In words for the job's owner.
+    /// The error in words for the client.
     pub(super) fn to_job_error(&self) -> JobError {
         match self {
             Self::Render(error) if error.is_permanent() => {

@@ -1,4 +1,5 @@
-//! The heartbeat of a running job: it renews the lease, stores progress, and hears of cancel requests and deadlines.
+//! The heartbeat of a running job: it renews the lease, stores progress, and notices cancel requests and
+//! deadlines.
 //!
 //! A lease lasts three heartbeats.
 
@@ -18,19 +19,19 @@ use crate::{
 use reverie_dream::progress::Progress;
 use reverie_engine::CancelFlag;
 
-/// Progress is written at most this often: seldom enough for the disk, often enough for a progress bar.
+/// Minimum time between two progress writes: long enough for the disk, short enough for a progress bar.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
-/// After a failed heartbeat the next one comes sooner, while the lease still has time.
+/// Delay after a failed heartbeat: shorter than the interval, because the lease is running out.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How often the clock is compared with a deadline far away.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(10);
+/// How often a distant deadline is compared with the clock.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a render was told to stop.
+/// Why the worker stops a render.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopReason {
-    /// Someone canceled the job.
+    /// A client canceled the job.
     Canceled,
     /// The deadline has passed.
     Expired,
@@ -38,28 +39,28 @@ pub(super) enum StopReason {
     Stopping,
 }
 
-/// Keeps one job: heartbeats, carries its progress to the store, and stops its render when told to.
+/// Keeps one job alive: sends heartbeats, stores progress, and stops the render when required.
 pub(super) struct Heartbeat<'a> {
     pub queue: &'a dyn JobQueue,
     pub lease: Lease,
     /// Time between heartbeats.
     pub every: Duration,
-    /// Where the render thread puts its progress.
+    /// Progress from the render thread.
     pub progress: watch::Receiver<Option<Progress>>,
-    /// Hears of cancel requests made in this process.
+    /// Receives cancel requests made in this process.
     pub canceled: CancelListener,
     /// When the job expires, if it does.
     pub deadline: Option<Timestamp>,
-    /// Says that the process cannot wait any longer.
+    /// Canceled when the process cannot wait any longer.
     pub give_up: &'a CancellationToken,
     /// Stops the render.
     pub flag: CancelFlag,
-    /// Why it was stopped: the first reason stays.
+    /// Why the render was stopped: the first reason stays.
     pub reason: &'a OnceLock<StopReason>,
 }
 
 impl Heartbeat<'_> {
-    /// Keeps the job until this future is dropped; returns only when the lease is lost.
+    /// Runs until this future is dropped; returns only when the lease is lost.
     pub async fn keep(mut self) {
         let mut heartbeats = interval(self.every);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +69,7 @@ impl Heartbeat<'_> {
         heartbeats.reset();
         let clock = self.queue.clock().clone();
         let deadline = self.deadline;
-        let mut expiry = std::pin::pin!(passing(&clock, deadline));
+        let mut expiry = std::pin::pin!(passed(&clock, deadline));
         loop {
             let stopped = self.reason.get().is_some();
             let progress = tokio::select! {
@@ -88,7 +89,7 @@ impl Heartbeat<'_> {
                 _ = heartbeats.tick() => None,
             };
             let Ok(heartbeat) = timeout(self.every, self.queue.heartbeat(self.lease, progress)).await else {
-                warn!("a heartbeat takes too long; another one is tried");
+                warn!("a heartbeat timed out; trying again");
                 continue;
             };
             match heartbeat {
@@ -103,7 +104,7 @@ impl Heartbeat<'_> {
                     return;
                 }
                 Err(error) => {
-                    warn!(%error, "a heartbeat failed; it is tried again");
+                    warn!(%error, "a heartbeat failed; trying again");
                     heartbeats.reset_after(RETRY_AFTER);
                 }
             }
@@ -111,35 +112,35 @@ impl Heartbeat<'_> {
         }
     }
 
-    /// Stops the render. The job is kept until it really has stopped.
+    /// Stops the render. The heartbeat continues until it really has stopped.
     fn stop(&self, reason: StopReason) {
-        // Only the first reason counts: the render cannot be stopped twice.
+        // Only the first reason counts: a render stops once.
         let _ = self.reason.set(reason);
         self.flag.cancel();
     }
 }
 
-/// Waits until the deadline has passed; for ever where there is none.
-async fn passing(clock: &Clock, deadline: Option<Timestamp>) {
+/// Waits until the deadline has passed; for ever without one.
+async fn passed(clock: &Clock, deadline: Option<Timestamp>) {
     let Some(deadline) = deadline else { return std::future::pending().await };
     loop {
         let now = clock.now();
         if now >= deadline {
             return;
         }
-        // The clock may be set meanwhile, so it is asked again now and then.
+        // The clock may be set meanwhile, so it is read again now and then.
         let left = Duration::from_secs_f64(deadline.seconds_since(now));
-        tokio::time::sleep(left.clamp(Duration::from_millis(1), LOOK_AT_CLOCK)).await;
+        tokio::time::sleep(left.clamp(Duration::from_millis(1), CLOCK_INTERVAL)).await;
     }
 }
 
-/// Waits for progress that has not been written yet, and at least until `earliest`. May be dropped and called
-/// again at any point: what was not returned stays unwritten.
+/// Waits for unwritten progress, and at least until `earliest`. Cancel-safe: progress that was not returned
+/// stays unwritten.
 async fn new_progress(progress: &mut watch::Receiver<Option<Progress>>, earliest: Instant) -> Progress {
     sleep_until(earliest).await;
     loop {
         if progress.changed().await.is_err() {
-            // The render is over: there will be no more.
+            // The render has ended: there is no more progress.
             std::future::pending::<()>().await;
         }
         if let Some(progress) = *progress.borrow_and_update() {

@@ -1,7 +1,7 @@
-//! Workers: each takes jobs from the queue and feeds one renderer, one job at a time.
+//! The workers. Each takes jobs from the queue and feeds one renderer, one job at a time.
 //!
-//! A claim is one short statement; nothing of the database is held during a render. Worker ids are new with
-//! every start, so nothing can be mistaken for the work of an earlier process.
+//! A claim is one short statement; a render holds no database resources. Worker ids are new at every start,
+//! so nothing can be mistaken for the work of an earlier process.
 
 mod attempt;
 mod calibrate;
@@ -46,42 +46,42 @@ use reverie_dream::model::Catalogue;
 use reverie_engine::Renderer;
 use run::Outcome;
 
-/// How often an idle worker looks for jobs unasked. It is told of new ones at once; this finds the ones that
-/// nobody told it of, such as a retry whose rest is over.
+/// How often an idle worker polls for jobs. A notification wakes it at once; the poll finds jobs without one,
+/// for example a retry whose delay has passed.
 const POLL: Duration = Duration::from_secs(1);
 
-/// A sick worker looks whether it is well again after 1, 2, 4, … seconds, at most this many times apart.
-const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Maximum delay between two probes of a sick worker; the delays are 1, 2, 4, … seconds.
+const MAX_PROBE_DELAY: Duration = Duration::from_secs(30);
 
-/// So many looks that find it sick are enough: a process that starts anew may be better off.
+/// Number of failed probes after which the process ends: a restart may help.
 const PROBES: u32 = 10;
 
 /// What all workers of a process share.
 #[derive(Clone)]
 pub struct WorkerContext {
-    /// Where jobs come from.
+    /// The job queue.
     pub queue: Arc<dyn JobQueue>,
-    /// Where inputs and dreams are.
+    /// The blob store for inputs and dreams.
     pub objects: Objects,
-    /// The models that specs name.
+    /// The models that specs may name.
     pub catalogue: Arc<Catalogue>,
-    /// How long a lease lasts; it is renewed three times in that span.
+    /// Duration of a lease; a worker renews it three times within it.
     pub lease: Duration,
-    /// Learns how long dreams take.
+    /// Learns how long dreams take here.
     pub throughput: Arc<Throughput>,
-    /// Counts what is done.
+    /// The metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// Removes what is past its time.
+    /// Deletes what is past its retention time.
     pub retention: Retention,
     /// Bytes of memory that one job may take here.
     pub memory: u64,
-    /// What is heard of the workers of all processes.
+    /// The workers of all processes.
     pub cluster: Arc<ClusterState>,
-    /// Tells a sick device from a job that cannot be done.
+    /// Distinguishes a sick device from a bad job.
     pub probe: Option<Arc<Probe>>,
-    /// Canceled once a worker has given up getting well: the process is of no use as it is.
+    /// Canceled once a worker stays sick: the process is useless and must end.
     pub sick: CancellationToken,
-    /// How a sick worker's rests between two looks begin; each is twice the one before.
+    /// Delay before a sick worker's first probe; it doubles with each failed one.
     pub first_rest: Duration,
 }
 
@@ -94,17 +94,17 @@ pub struct Workers {
     give_up: CancellationToken,
 }
 
-/// Number of workers that are able to take jobs.
+/// Number of workers that can take jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness(Arc<AtomicUsize>);
 
 impl Liveness {
-    /// The number at this moment.
+    /// The current number.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Counts one worker for as long as the guard lives, however its task ends.
+    /// Counts one worker until the guard is dropped, however its task ends.
     fn guard(&self) -> AliveGuard {
         self.0.fetch_add(1, Ordering::SeqCst);
         AliveGuard(self.clone())
@@ -120,7 +120,7 @@ impl Drop for AliveGuard {
 }
 
 impl Workers {
-    /// Starts one worker per renderer, and the rescue of jobs whose worker is lost.
+    /// Starts one worker per renderer, and the tasks that rescue, expire, report and delete.
     pub fn start(context: &WorkerContext, renderers: Vec<Renderer>) -> Self {
         let boot = Uuid::new_v4().simple();
         let mut workers = Self {
@@ -145,26 +145,26 @@ impl Workers {
         let rescue = rescue::rescue(queue, metrics, context.lease / 3, workers.drain.clone());
         workers.tasks.spawn(rescue);
         workers.tasks.spawn(context.retention.clone().work(workers.drain.clone()));
-        let exchange = WorkerRegistry {
+        let registry = WorkerRegistry {
             queue: Arc::clone(&context.queue),
             alive: workers.alive(),
             memory: context.memory,
             throughput: Arc::clone(&context.throughput),
             cluster: Arc::clone(&context.cluster),
         };
-        workers.tasks.spawn(exchange.work(workers.drain.clone()));
+        workers.tasks.spawn(registry.work(workers.drain.clone()));
         let (queue, metrics) = stores();
         workers.tasks.spawn(rescue::expire(queue, metrics, workers.drain.clone()));
         workers
     }
 
-    /// Tells how many workers are able to take jobs.
+    /// The number of workers that can take jobs.
     pub fn alive(&self) -> Liveness {
         self.alive.clone()
     }
 
-    /// Stops: no job is claimed from now on, and the ones at work have until `grace` is over. What is not
-    /// finished by then is stopped and given back to the queue with its attempt restored.
+    /// Stops the workers: none claims another job, and the running jobs have until `grace` ends. Jobs that
+    /// have not finished by then are stopped and returned to the queue, without counting the attempt.
     pub async fn stop(&mut self, grace: impl Future<Output = ()>) {
         self.drain.cancel();
         let mut grace = std::pin::pin!(grace);
@@ -173,11 +173,11 @@ impl Workers {
             tokio::select! {
                 ended = self.tasks.join_next() => match ended {
                     Some(Ok(())) => {}
-                    Some(Err(error)) => error!(%error, "a worker did not end well"),
+                    Some(Err(error)) => error!(%error, "a worker task failed"),
                     None => return,
                 },
                 () = &mut grace, if !over => {
-                    info!("the grace period is over: jobs at work are given back");
+                    info!("the grace period is over; running jobs return to the queue");
                     self.give_up.cancel();
                     over = true;
                 }
@@ -186,7 +186,7 @@ impl Workers {
     }
 }
 
-/// One renderer's worker.
+/// The worker of one renderer.
 struct Worker {
     id: String,
     context: WorkerContext,
@@ -196,14 +196,14 @@ struct Worker {
 }
 
 impl Worker {
-    /// Takes jobs until told to stop, or until it is sick for good. `guard` counts it as able to take jobs.
+    /// Takes jobs until the drain begins or the worker stays sick. `guard` counts it as able to take jobs.
     async fn work(self, alive: Liveness, mut guard: AliveGuard) {
         info!(worker = self.id, device = self.renderer.device(), "worker started");
         while !self.drain.is_cancelled() {
             match self.one().await {
                 Ok(Some(Outcome::Sick)) => {
                     drop(guard);
-                    if !self.until_well().await {
+                    if !self.until_recovered().await {
                         self.context.sick.cancel();
                         return;
                     }
@@ -215,10 +215,10 @@ impl Worker {
                     guard = alive.guard();
                 }
                 Ok(Some(Outcome::Done)) => {}
-                Ok(None) => self.rest(self.context.queue.signals().work()).await,
+                Ok(None) => self.idle(self.context.queue.signals().work()).await,
                 Err(error) => {
-                    error!(worker = self.id, %error, "no job could be claimed");
-                    self.rest(std::future::pending()).await;
+                    error!(worker = self.id, %error, "a claim failed");
+                    self.idle(std::future::pending()).await;
                 }
             }
         }
@@ -226,45 +226,48 @@ impl Worker {
         info!(worker = self.id, "worker stopped");
     }
 
-    /// Takes no job while none could be done: another worker may be better off. A store that was full must have room
-    /// for what did not fit.
+    /// Waits while the blob store is unavailable and takes no job: another worker may succeed. A full store
+    /// must first have room for the `bytes` that did not fit.
     async fn until_store_answers(&self, bytes: usize) {
-        error!(worker = self.id, "the blob store fails; no jobs are taken until it does not");
+        error!(worker = self.id, "the blob store fails; the worker takes no jobs until it recovers");
         let fails = async || {
             self.context.objects.check_now().await.is_err()
                 || bytes > 0 && self.context.objects.check_room(bytes).await.is_err()
         };
         while !self.drain.is_cancelled() && fails().await {
-            self.rest(std::future::pending()).await;
+            self.idle(std::future::pending()).await;
         }
-        info!(worker = self.id, "jobs are taken again");
+        info!(worker = self.id, "the blob store is available; the worker takes jobs again");
     }
 
-    /// Takes no job while the device is sick; whether it has got well.
-    async fn until_well(&self) -> bool {
+    /// Waits while the device is sick and takes no job. Returns whether the device recovered.
+    async fn until_recovered(&self) -> bool {
         let Some(probe) = &self.context.probe else { return false };
-        let mut rest = self.context.first_rest;
+        let mut delay = self.context.first_rest;
         for failed in 1..=PROBES {
-            error!(worker = self.id, failed, "the device is sick; no jobs are taken until it is well");
+            error!(
+                worker = self.id,
+                failed, "the device is sick; the worker takes no jobs until it recovers"
+            );
             tokio::select! {
-                () = tokio::time::sleep(rest) => {}
+                () = tokio::time::sleep(delay) => {}
                 () = self.drain.cancelled() => return true,
             }
             match probe.check(&self.renderer).await {
                 Ok(()) => {
-                    info!(worker = self.id, "the device is well again: jobs are taken");
+                    info!(worker = self.id, "the device recovered; the worker takes jobs again");
                     return true;
                 }
                 Err(sick) if sick.is_final() => break,
                 Err(sick) => error!(worker = self.id, %sick, "the device is still sick"),
             }
-            rest = (rest * 2).min(LONGEST_REST);
+            delay = (delay * 2).min(MAX_PROBE_DELAY);
         }
-        error!(worker = self.id, "the device does not get well; the process ends");
+        error!(worker = self.id, "the device stays sick; the process ends");
         false
     }
 
-    /// Claims a job and sees it through; `None` when there was none.
+    /// Claims a job and runs it to its end; `None` if no job was ready.
     async fn one(&self) -> Result<Option<Outcome>, QueueError> {
         let began = Instant::now();
         let Some(claim) = self.context.queue.claim(&self.id).await? else {
@@ -276,21 +279,21 @@ impl Worker {
         Ok(Some(run::run(&self.context, &self.renderer, claim, &self.give_up).await))
     }
 
-    /// Waits for `hint`, the next poll, or the end.
-    async fn rest(&self, hint: impl Future<Output = ()>) {
+    /// Waits for `notified`, the next poll, or the drain.
+    async fn idle(&self, notified: impl Future<Output = ()>) {
         tokio::select! {
-            () = hint => {}
+            () = notified => {}
             () = tokio::time::sleep(POLL) => {}
             () = self.drain.cancelled() => {}
         }
     }
 }
 
-/// At the start of the only process that uses an embedded store: every running job belongs to a process that
-/// is gone, so there is no lease to wait for.
+/// Rescues every running job, at the start of the only process that uses an embedded store: each belongs to a
+/// process that is gone, so there is no lease to wait for.
 ///
 /// # Errors
-/// When the store fails.
+/// If the store fails.
 pub async fn rescue_all(queue: &dyn JobQueue) -> Result<(), QueueError> {
     rescue::report(&queue.rescue(Rescue::All).await?);
     Ok(())

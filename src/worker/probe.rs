@@ -1,8 +1,8 @@
-//! Is it the job, or is it the worker? A small dream whose result is known tells: where it comes out as it did at the
-//! start, a render that failed before failed for a reason of its own.
+//! Decides whether a failed render is the job's fault or the worker's. The probe renders a small dream with a
+//! known result: if it comes out as at startup, the failed job is to blame.
 //!
-//! Without it a worker whose device has broken would take one job after the other and fail them all, faster than any
-//! healthy one could take them.
+//! Without the probe, a worker with a broken device would take one job after the other and fail them all,
+//! faster than any healthy worker could take them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,37 +17,37 @@ use reverie_dream::{
 };
 use reverie_engine::{CancelFlag, RenderError, RenderRequest, Rendered, Renderer};
 
-/// Edge of the picture in pixels: large enough for every network.
+/// Edge of the image in pixels: large enough for every network.
 const EDGE: u32 = 256;
 
-/// A device that takes longer than this for a single step is as good as none.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit for a single gradient step; a slower device counts as broken.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// By how much the objective may differ on a device whose sums depend on how much it has to do.
+/// Allowed relative difference of the objective, on a device whose sums depend on its load.
 const TOLERANCE: f64 = 0.01;
 
-/// Why the device is not what it was.
+/// Why the device counts as sick.
 #[derive(Debug, thiserror::Error)]
 pub enum Sick {
-    /// It does not render.
+    /// The render fails.
     #[error("{0}")]
     Render(#[from] RenderError),
-    /// It renders something else.
-    #[error("a small dream with a known result comes out wrong")]
+    /// The result differs.
+    #[error("the probe image differs from the one at startup")]
     Different,
-    /// It hangs.
-    #[error("a small dream is not done after {} seconds", PATIENCE.as_secs())]
+    /// The render hangs.
+    #[error("the probe image is not finished after {} seconds", TIME_LIMIT.as_secs())]
     Slow,
 }
 
 impl Sick {
-    /// Whether waiting cannot help: the thread that renders has ended.
+    /// Whether waiting is useless, because the render thread has ended.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Render(RenderError::Stopped))
     }
 }
 
-/// A small dream, and what came of it at the start.
+/// A small dream and its result at startup.
 #[derive(Debug)]
 pub struct Probe {
     model: Arc<Model>,
@@ -55,7 +55,7 @@ pub struct Probe {
     known: Known,
 }
 
-/// What is compared.
+/// The compared properties.
 #[derive(Debug, PartialEq)]
 struct Known {
     sha256: String,
@@ -69,10 +69,10 @@ impl Known {
 }
 
 impl Probe {
-    /// Renders it for the first time, with the smallest model; `None` where there is none that such a dream fits.
+    /// Renders the dream for the first time, with the smallest model; `None` if that model cannot render it.
     ///
     /// # Errors
-    /// When the device is sick from the start.
+    /// If the device is sick from the start.
     pub async fn learn(renderer: &Renderer, catalogue: &Catalogue) -> Result<Option<Self>, Sick> {
         let Some(model) = catalogue.iter().min_by_key(|model| model.network.nodes().len()) else {
             return Ok(None);
@@ -81,7 +81,7 @@ impl Probe {
             "model": model.id, "preset": "deepdream", "noise": { "width": EDGE, "height": EDGE }, "octaves": 1,
             "iterations": 1, "precision": "fp32", "recipe": false,
         });
-        // The defaults of a model in the catalogue are right; were they not, its jobs would be refused.
+        // A model in the catalogue has valid defaults; with invalid ones, its jobs would be refused.
         let Ok(spec) = spec::resolve("", spec, catalogue, InputKind::Nothing { image: "" }) else {
             return Ok(None);
         };
@@ -91,20 +91,20 @@ impl Probe {
         let model = Arc::clone(model);
         match render(renderer, &model, &spec).await {
             Ok(rendered) => Ok(Some(Self { known: Known::of(&rendered), model, spec })),
-            // Nothing that a sick device does: this model cannot be dreamed with in this way.
+            // A sick device does not cause this error: the model cannot render this dream.
             Err(Sick::Render(error)) if !error.may_be_the_devices() => Ok(None),
             Err(sick) => Err(sick),
         }
     }
 
-    /// Renders it again.
+    /// Renders the dream again and compares.
     ///
     /// # Errors
-    /// When it does not come out as it did.
+    /// If the result differs, or the render fails or hangs.
     pub async fn check(&self, renderer: &Renderer) -> Result<(), Sick> {
         let found = Known::of(&render(renderer, &self.model, &self.spec).await?);
         let near = || (found.score - self.known.score).abs() <= TOLERANCE * self.known.score.abs();
-        // On the CPU a dream has the same bits whatever else is at work there.
+        // On the CPU a dream has the same bits under any load.
         let same = if renderer.device() == "cpu" { found == self.known } else { near() };
         if same { Ok(()) } else { Err(Sick::Different) }
     }
@@ -122,7 +122,7 @@ async fn render(renderer: &Renderer, model: &Arc<Model>, spec: &DreamSpec) -> Re
         on_octave: None,
         cancel: cancel.clone(),
     };
-    match timeout(PATIENCE, renderer.submit(request)?).await {
+    match timeout(TIME_LIMIT, renderer.submit(request)?).await {
         Ok(outcome) => Ok(outcome.unwrap_or(Err(RenderError::Stopped))?),
         Err(_) => {
             cancel.cancel();

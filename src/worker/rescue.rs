@@ -1,7 +1,7 @@
-//! Takes jobs from workers that were lost, and ends waiting jobs whose deadline has passed.
+//! Takes jobs from lost workers, and expires queued jobs whose deadline has passed.
 //!
-//! Lost jobs are looked for once per heartbeat, and a lease lasts three, so an orphan is back in the queue within four
-//! heartbeats: 40 seconds at the default lease of 30.
+//! The search for lost jobs runs once per heartbeat, and a lease lasts three. So an orphan returns to the
+//! queue within four heartbeats: 40 seconds at the default lease of 30.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +14,11 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How often the queue is searched for waiting jobs whose deadline has passed.
+/// How often to search for queued jobs whose deadline has passed.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks for lost jobs until told to stop. Where the store was away, nobody could heartbeat: its workers are not lost, and
-/// get the time of a round to say so.
+/// Searches for lost jobs until `stop` is canceled. While the store was unreachable, no worker could send a
+/// heartbeat: those workers are not lost, and get one round to send one.
 pub(super) async fn rescue(
     queue: Arc<dyn JobQueue>,
     metrics: Arc<Metrics>,
@@ -44,13 +44,13 @@ pub(super) async fn rescue(
             }
             Err(error) => {
                 away = true;
-                error!(%error, "lost jobs could not be looked for");
+                error!(%error, "the search for lost jobs failed");
             }
         }
     }
 }
 
-/// Ends waiting jobs whose deadline has passed, until told to stop.
+/// Expires queued jobs whose deadline has passed, until `stop` is canceled.
 pub(super) async fn expire(queue: Arc<dyn JobQueue>, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut rounds = interval(EXPIRE_EVERY);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,17 +66,17 @@ pub(super) async fn expire(queue: Arc<dyn JobQueue>, metrics: Arc<Metrics>, stop
                     metrics.left(JobState::Expired);
                 }
             }
-            Err(error) => error!(%error, "overdue jobs could not be looked for"),
+            Err(error) => error!(%error, "the search for overdue jobs failed"),
         }
     }
 }
 
-/// One line per rescued job.
+/// Logs one line per rescued job.
 pub(super) fn report(rescued: &[Rescued]) {
     for Rescued { id, snapshot } in rescued {
         match snapshot.state {
             JobState::Failed => {
-                error!(job = %id, attempt = snapshot.attempt, "lost on its last attempt: failed")
+                error!(job = %id, attempt = snapshot.attempt, "lost on its last attempt; it failed")
             }
             state => info!(job = %id, attempt = snapshot.attempt, %state, "taken from a lost worker"),
         }

@@ -1,9 +1,10 @@
-//! Retention: finished jobs lose their pictures after a while, and are forgotten after another.
+//! Retention: finished jobs lose their pictures after some time, and are deleted after more time.
 //!
-//! The order of things is what keeps promises: a row says that its pictures are gone before they are, and a
-//! row goes only after its pictures. Whenever the process ends or the store fails in between, what is left is a picture
-//! whose row says that it is gone, which the next round deletes, and never a row that promises a picture. Pictures without
-//! any row are looked for once a day, by one process for all. Jobs that have not finished are never touched.
+//! The order of the steps keeps the promises of the API: a row says that its pictures are gone before they
+//! are deleted, and a row is deleted only after its pictures. If the process ends or a store fails in
+//! between, the leftover is a picture whose row says that it is gone; the next round deletes it. No row ever
+//! promises a missing picture. Once a day, one process for all searches for pictures without a row.
+//! Unfinished jobs are never touched.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,25 +20,25 @@ use crate::{
     objects::{ObjectError, ObjectKey, Objects},
 };
 
-/// How often finished jobs are looked at. Retention is counted in days: a minute is neither late nor costly.
+/// How often a round runs. Retention is counted in days, so a minute is neither late nor costly.
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Jobs per statement: few enough that no other writer waits long.
 const BATCH: u32 = 100;
 
-/// Names of pictures that are compared with the rows of their jobs at once.
+/// Number of picture keys compared with the job rows at once.
 const LISTED: usize = 1000;
 
-/// How often pictures without a job are looked for.
+/// How often to search for pictures without a job.
 const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A store that fails to delete the pictures of so many jobs in a row is left in peace until the next round.
+/// Failures in a row after which the round ends, to spare a failing blob store.
 const MAX_FAILURES: usize = 5;
 
-/// A picture younger than this may belong to a job that is being accepted right now.
+/// A younger picture may belong to a job that is being accepted right now.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why a round of sweeping ended early. The next one goes on where it stopped.
+/// Why a round ended early. The next round continues there.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The job store failed.
@@ -48,16 +49,16 @@ pub enum SweepError {
     Objects(#[from] ObjectError),
 }
 
-/// What a round did.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Jobs whose pictures are gone.
+    /// Jobs whose pictures were deleted.
     pub erased: u64,
-    /// Jobs that are forgotten.
+    /// Deleted jobs.
     pub forgotten: u64,
 }
 
-/// Removes what is past its time.
+/// Deletes what is past its retention time.
 #[derive(Clone)]
 pub struct Retention {
     queue: Arc<dyn JobQueue>,
@@ -67,41 +68,43 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// A retention of these stores.
+    /// Creates the retention of these stores.
     pub fn new(queue: Arc<dyn JobQueue>, objects: Objects, retention: RetentionConfig, clock: Clock) -> Self {
         Self { queue, objects, retention, clock }
     }
 
-    /// Sweeps until told to stop; orphans are looked for by whoever's turn it is.
+    /// Runs rounds until `stop` is canceled, and the daily search for orphans when it is this process's turn.
     pub(super) async fn work(self, stop: CancellationToken) {
-        let sweeping = async {
+        let rounds_forever = async {
             let mut rounds = interval(EVERY);
             rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 rounds.tick().await;
                 match self.round().await {
                     Ok(blobs_deleted) if blobs_deleted == Swept::default() => {}
-                    Ok(Swept { erased, forgotten }) => info!(erased, forgotten, "old jobs were removed"),
-                    Err(error) => error!(%error, "old jobs could not be removed; it is tried again"),
+                    Ok(Swept { erased, forgotten }) => {
+                        info!(erased, forgotten, "old jobs or their pictures were deleted")
+                    }
+                    Err(error) => error!(%error, "a retention round failed; the next round tries again"),
                 }
                 match self.orphans_in_turn().await {
                     Ok(None | Some(0)) => {}
-                    Ok(Some(orphans)) => info!(orphans, "pictures without a job were removed"),
-                    Err(error) => error!(%error, "pictures without a job could not be looked for"),
+                    Ok(Some(orphans)) => info!(orphans, "pictures without a job were deleted"),
+                    Err(error) => error!(%error, "the search for pictures without a job failed"),
                 }
             }
         };
         // Every step is safe to stop after.
         tokio::select! {
-            () = sweeping => {}
+            () = rounds_forever => {}
             () = stop.cancelled() => {}
         }
     }
 
-    /// Removes everything that is past its time at this moment.
+    /// Deletes everything that is past its retention time now.
     ///
     /// # Errors
-    /// When a store fails.
+    /// If a store fails.
     pub async fn round(&self) -> Result<Swept, SweepError> {
         let mut blobs_deleted = Swept::default();
         while let Some(before) = self.before(self.retention.results) {
@@ -110,7 +113,7 @@ impl Retention {
                 break;
             }
         }
-        // Those and what earlier rounds could not delete.
+        // The jobs just marked, and those whose pictures earlier rounds could not delete.
         let mut behind = None;
         loop {
             let batch = self.queue.blobs_to_delete(behind, BATCH).await?;
@@ -127,7 +130,7 @@ impl Retention {
         }
         while let Some(before) = self.before(self.retention.jobs) {
             let batch = self.queue.ended_before(before, BATCH).await?;
-            // Again, in case that an earlier round was cut off.
+            // Deleted again, in case an earlier round was interrupted.
             let (gone, failed) = self.delete_pictures(&batch).await;
             blobs_deleted.forgotten += self.queue.purge(&gone).await?;
             failed?;
@@ -138,13 +141,13 @@ impl Retention {
         Ok(blobs_deleted)
     }
 
-    /// The moment that lies `age` back; none where things are kept for ever.
+    /// The time `age` ago; `None` if things are kept for ever.
     fn before(&self, age: Option<Duration>) -> Option<Timestamp> {
         age.map(|age| self.clock.now() - age)
     }
 
-    /// Deletes the pictures of jobs: those that have none any more, and the last failure. One job whose pictures cannot
-    /// be deleted does not keep the others'.
+    /// Deletes the pictures of jobs. Returns the jobs whose pictures are gone, and the last failure. A
+    /// failure with one job does not stop the others.
     async fn delete_pictures(&self, batch: &[Erased]) -> (Vec<JobId>, Result<(), ObjectError>) {
         let all = batch.iter().flat_map(pictures).collect();
         if self.objects.delete_all(all).await.is_ok() {
@@ -158,7 +161,7 @@ impl Retention {
                     failures = 0;
                 }
                 Err(error) => {
-                    warn!(job = %job.id, %error, "the pictures of a job could not be deleted; it is tried again");
+                    warn!(job = %job.id, %error, "the pictures of a job could not be deleted; the next round tries again");
                     outcome = Err(error);
                     failures += 1;
                 }
@@ -170,10 +173,10 @@ impl Retention {
         (gone, outcome)
     }
 
-    /// As [`Retention::orphans`], where nobody has done it for a day.
+    /// Runs [`Retention::orphans`] if no process did so for a day.
     ///
     /// # Errors
-    /// When a store fails.
+    /// If a store fails.
     pub async fn orphans_in_turn(&self) -> Result<Option<u64>, SweepError> {
         if !self.queue.take_chore("orphans", ORPHANS_EVERY).await? {
             return Ok(None);
@@ -181,14 +184,14 @@ impl Retention {
         self.orphans().await.map(Some)
     }
 
-    /// Removes pictures that no job owns: left by a process that was killed between two steps.
+    /// Deletes pictures that no job owns: a process that was killed between two steps left them.
     ///
     /// # Errors
-    /// When a store fails.
+    /// If a store fails.
     pub async fn orphans(&self) -> Result<u64, SweepError> {
         let before = self.clock.now() - ORPHAN_AGE;
         let mut orphans = 0;
-        // A part at a time: a bucket may hold more names than fit into memory.
+        // In parts: a bucket may hold more keys than fit into memory.
         let mut old = self.objects.older_than(before).try_chunks(LISTED);
         while let Some(listed) = old.next().await {
             let listed = listed.map_err(|cut| cut.1)?;
@@ -206,24 +209,24 @@ impl Retention {
     }
 }
 
-/// Everything that there may be of a job.
+/// Every picture that a job may have.
 fn pictures(job: &Erased) -> Vec<ObjectKey> {
     let kinds = [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Checkpoint, ObjectKey::Preview];
     let own = kinds.map(|kind| kind(job.id));
     own.into_iter().chain(job.result.map(|lease| ObjectKey::Result(job.id, lease))).collect()
 }
 
-/// Whether anybody may still ask for this picture of the job.
+/// Whether the job still needs this picture.
 fn is_owned(job: &Owner, key: ObjectKey) -> bool {
     match (key, job.state) {
         _ if job.erased => false,
         // A newer version knows what it needs.
         (_, None) => true,
         (ObjectKey::Input(_) | ObjectKey::Mask(_), _) => true,
-        // What helps a job on its way is of no use at its end.
+        // Checkpoint and preview are useless once the job has ended.
         (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
-        // Until a job has ended, a worker may be about to hand in what it stored. A dream whose lease cannot be read is
-        // a newer version's.
+        // Until a job has ended, a worker may be about to complete it with this dream. A result without a
+        // readable lease belongs to a newer version.
         (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {
             (JobState::Queued | JobState::Running, _) | (JobState::Succeeded, None) => true,
             (_, own) => own == Some(lease),

@@ -1,4 +1,5 @@
-//! A blob store that is away or full for a while is no fault of any job, and no reason to throw a finished dream away.
+//! Retries on an unavailable or full blob store. That is no job's fault, and no reason to throw away a
+//! finished dream.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use super::{WorkerContext, error::AttemptError};
 use crate::objects::ObjectError;
 use reverie_engine::{CancelFlag, RenderError};
 
-/// Between two tries, each of which has tried several times by itself.
+/// Delay between two tries; each try has already retried several times by itself.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Does something with the store; where the store is away or full, again each second for as long as a lease lasts. The
-/// heartbeat renews the lease meanwhile. Beyond that another worker may have better luck. `bytes` is what the store has to
-/// have room for.
+/// Runs an operation on the blob store. If the store is unavailable or full, retries each second for the
+/// duration of a lease, while the heartbeat renews the lease. After that, another worker may have better
+/// luck. `bytes` is the room that the operation needs.
 pub(super) async fn retry_while_away<T, F: Future<Output = Result<T, ObjectError>>>(
     context: &WorkerContext,
     cancel: &CancelFlag,
@@ -40,7 +41,7 @@ pub(super) async fn retry_while_away<T, F: Future<Output = Result<T, ObjectError
     if error.is_full() || context.objects.check_now().await.is_err() {
         return Err(AttemptError::StoreAway { error, bytes });
     }
-    // The store answers, perhaps only since a moment ago: what fails even now may be the fault of this one blob.
+    // The store answers, perhaps only since a moment ago: an error now may be the fault of this one blob.
     match step().await {
         Err(error) if error.is_full() || error.is_down() && context.objects.check_now().await.is_err() => {
             Err(AttemptError::StoreAway { error, bytes })

@@ -1,4 +1,4 @@
-//! One job from top to bottom: one attempt, its end, and what is left of the worker afterwards.
+//! One job from claim to end: one attempt, its outcome, and the state of the worker afterwards.
 
 use std::sync::OnceLock;
 
@@ -13,21 +13,21 @@ use crate::{
 };
 use reverie_engine::Renderer;
 
-/// What is left of the worker after a job.
+/// State of the worker after a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All is well.
+    /// The worker can take the next job.
     Done,
-    /// The device is sick: no job can be done until it is well.
+    /// The device is sick: the worker cannot do any job until it recovers.
     Sick,
-    /// The blob store cannot be reached, or has no room for so many bytes: no job can be done until that is over.
+    /// The blob store is unreachable or full: the worker cannot do any job until it recovers.
     StoreAway {
-        /// 0 where room is not the matter.
+        /// Bytes that did not fit; 0 if the store is not full.
         bytes: usize,
     },
 }
 
-/// Sees a claimed job through.
+/// Runs a claimed job to its end.
 pub(super) async fn run(
     context: &WorkerContext,
     renderer: &Renderer,
@@ -50,7 +50,7 @@ pub(super) async fn run(
             _ => Outcome::Done,
         };
         let ended = settle(context, &job, lease, attempt, reason.get().copied(), give_up).await;
-        // A later attempt may have begun in the middle.
+        // A later attempt may have started from a checkpoint, so its time says nothing.
         if let (Some(JobState::Succeeded), 1, Some(forecast)) = (ended, job.attempt, job.forecast) {
             let seconds = began.elapsed().as_secs_f64();
             context.throughput.learn(&job.spec, forecast.reference_seconds, seconds);

@@ -1,4 +1,4 @@
-//! The end of an attempt: how it went is written into the queue, and what nobody needs any more is deleted.
+//! The end of an attempt: writes its outcome to the queue and deletes files that are no longer needed.
 
 use std::time::Duration;
 
@@ -12,16 +12,18 @@ use crate::{
 };
 use reverie_engine::RenderError;
 
-/// How often the end of a job is written again where the store refuses it, a second apart. Beyond that the lease
-/// runs out and the job is done once more.
+/// How often the end of a job is written while the store refuses it, one second apart. After that the lease
+/// expires and the job runs again.
 const SETTLE_TRIES: u32 = 10;
 
-/// So often a job goes back with its attempt because its worker was found sick after it. Each of these workers was well
-/// when it took the job, so beyond that the job is what makes them sick, and its attempts count.
+/// How often a job returns to the queue without losing an attempt because its worker was found sick. Each of
+/// these workers was healthy when it took the job. So beyond this limit the job itself makes workers sick,
+/// and its attempts count.
 const MAX_SPARED: u32 = 3;
 
-/// Writes how the attempt ended; where the store fails, again and again. One that is away or full is waited for: nobody
-/// else can take the job meanwhile, and it would cost it an attempt that it had done.
+/// Writes the outcome of the attempt, and retries if the store fails. An unreachable or full store is retried
+/// until the process must stop: no other worker can take the job meanwhile, and giving up would cost the job
+/// a finished attempt.
 pub(super) async fn settle(
     context: &WorkerContext,
     before: &Job,
@@ -38,7 +40,7 @@ pub(super) async fn settle(
     let mut tried = 0;
     loop {
         let written = match write_end(context, before, lease, &attempt, reason).await {
-            // An earlier write may have been done, and only its answer was lost.
+            // An earlier write may have succeeded, with only its answer lost.
             Err(QueueError::LeaseLost) if tried > 0 => kept(context, lease).await,
             written => written,
         };
@@ -57,21 +59,21 @@ pub(super) async fn settle(
                 return None;
             }
             Err(error) => {
-                let passing = error.is_down() || error.is_full();
+                let transient = error.is_down() || error.is_full();
                 tried += 1;
-                if tried >= SETTLE_TRIES && (!passing || give_up.is_cancelled()) {
+                if tried >= SETTLE_TRIES && (!transient || give_up.is_cancelled()) {
                     break;
                 }
-                warn!(%error, "the end of the job could not be written; it is tried again");
+                warn!(%error, "the end of the job could not be written; trying again");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }
-    error!("the end of the job could not be written; it runs again when its lease is over");
+    error!("the end of the job could not be written; the job runs again when its lease expires");
     None
 }
 
-/// The job, where it has ended with the dream that was stored under this lease.
+/// Returns the job if it ended with the dream stored under this lease.
 async fn kept(context: &WorkerContext, lease: Lease) -> Result<Job, QueueError> {
     let job = context.queue.get(lease.job).await.map_err(|error| match error {
         QueueError::NotFound(_) => QueueError::LeaseLost,
@@ -81,7 +83,7 @@ async fn kept(context: &WorkerContext, lease: Lease) -> Result<Job, QueueError> 
     if own { Ok(job) } else { Err(QueueError::LeaseLost) }
 }
 
-/// One write, chosen by how the attempt ended.
+/// Writes the outcome once, by the way the attempt ended.
 async fn write_end(
     context: &WorkerContext,
     before: &Job,
@@ -107,7 +109,7 @@ async fn write_end(
     }
 }
 
-/// One line per ended attempt; the only place where the cause of a failure is logged.
+/// Logs one line per ended attempt. The cause of a failure is logged only here.
 fn report(job: &Job, attempt: &Result<Finished, AttemptError>) {
     let state = job.state;
     match attempt {
@@ -118,7 +120,7 @@ fn report(job: &Job, attempt: &Result<Finished, AttemptError>) {
     }
 }
 
-/// Deletes what this attempt may have stored. Nobody else's dream has that name.
+/// Deletes the dream that this attempt may have stored. No other attempt uses that key.
 async fn discard(context: &WorkerContext, lease: Lease) {
     if let Err(error) = context.objects.delete(ObjectKey::result_under(lease)).await {
         warn!(%error, "an orphan dream stays in the store");

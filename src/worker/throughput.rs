@@ -1,8 +1,8 @@
-//! How long dreams take here: one estimate for admission, for `eta_seconds` and for `Retry-After`.
+//! Predicts how long dreams take here: one estimate for admission, for `eta_seconds` and for `Retry-After`.
 //!
-//! A [`Plan`](reverie_dream::plan::Plan) says how long a dream would take on the machine that work was weighed on. How
-//! this machine compares depends on its processor, on what else runs there and on the network, so the factor is
-//! kept per model and precision, as specs name it: measured at the start with a short render, and corrected with every job.
+//! A [`Plan`](reverie_dream::plan::Plan) gives the duration on the reference machine. The ratio to this
+//! machine depends on its processor, on its other load and on the network. So a factor is kept per model and
+//! requested precision: measured at startup with a short render, and corrected with every job.
 
 use std::{
     collections::HashMap,
@@ -12,27 +12,27 @@ use std::{
 use crate::jobs::WorkerReport;
 use reverie_dream::spec::{DreamSpec, Precision};
 
-/// Weight of the newest observation: the last handful decides, so that a change shows soon.
+/// Weight of the newest observation: the last few dominate, so a change shows soon.
 const NEWEST: f64 = 0.25;
 
-/// An observation counts as at most so many times more or less than expected: a job that was slow for a reason
-/// of its own must not make the next ones look hopeless.
+/// Limit for the ratio of an observation to its prediction. A job that was slow for its own reasons must not
+/// make the next predictions hopeless.
 const MAX_RATIO: f64 = 3.0;
 
-/// Seconds besides the work: fetching the input, storing the dream and writing its end.
-const BESIDES: f64 = 0.02;
+/// Seconds besides the render: fetching the input, storing the dream and writing the end.
+const OVERHEAD_SECONDS: f64 = 0.02;
 
-/// Learned factors between reference seconds and seconds here.
+/// Learned factors from reference seconds to seconds on this machine.
 #[derive(Debug, Default)]
 pub struct Throughput(Mutex<HashMap<(String, Precision), f64>>);
 
 impl Throughput {
     /// Predicts seconds from claim to end.
     pub fn seconds(&self, spec: &DreamSpec, reference_seconds: f64) -> f64 {
-        self.factor(&spec.model, spec.precision) * reference_seconds + BESIDES
+        self.factor(&spec.model, spec.precision) * reference_seconds + OVERHEAD_SECONDS
     }
 
-    /// Takes the measurement of a short render as it is.
+    /// Sets the factor measured by a short render.
     pub fn calibrate(&self, spec: &DreamSpec, factor: f64) {
         if factor.is_finite() && factor > 0.0 {
             self.factors().insert((spec.model.clone(), spec.precision), factor);
@@ -42,22 +42,22 @@ impl Throughput {
     /// Learns from a job that took `seconds` from claim to end.
     pub fn learn(&self, spec: &DreamSpec, reference_seconds: f64, seconds: f64) {
         let expected = self.factor(&spec.model, spec.precision);
-        let found = (seconds - BESIDES).max(0.0) / reference_seconds;
+        let found = (seconds - OVERHEAD_SECONDS).max(0.0) / reference_seconds;
         if !found.is_finite() {
             return;
         }
-        let surprise = (found / expected).clamp(1.0 / MAX_RATIO, MAX_RATIO);
+        let ratio = (found / expected).clamp(1.0 / MAX_RATIO, MAX_RATIO);
         let key = (spec.model.clone(), spec.precision);
-        self.factors().insert(key, expected * surprise.powf(NEWEST));
+        self.factors().insert(key, expected * ratio.powf(NEWEST));
     }
 
-    /// Everything that is known, for others.
+    /// All factors, for the reports to other processes.
     pub fn known(&self) -> Vec<(String, Precision, f64)> {
         let factors = self.factors();
         factors.iter().map(|((model, precision), factor)| (model.clone(), *precision, *factor)).collect()
     }
 
-    /// Takes what others know, for a process that has no worker of its own: the mean over all of their workers.
+    /// Adopts the factors of other processes, if this process has no workers: the mean, weighted by workers.
     pub fn adopt(&self, reports: &[WorkerReport]) {
         let mut sums: HashMap<(String, Precision), (f64, f64)> = HashMap::new();
         for report in reports {
@@ -72,7 +72,7 @@ impl Throughput {
         self.factors().extend(means.filter(|(_, factor)| factor.is_finite() && *factor > 0.0));
     }
 
-    /// What is known of the model in this precision, else in the usual one, which is measured at the start.
+    /// The factor of the model in this precision, else in `auto`, which is measured at startup.
     fn factor(&self, model: &str, precision: Precision) -> f64 {
         let factors = self.factors();
         let known = [precision, Precision::Auto]
@@ -86,7 +86,8 @@ impl Throughput {
     }
 }
 
-/// `Retry-After` for work of so many seconds that `workers` workers share: at least 1, at most an hour.
+/// `Retry-After` for so many seconds of work, shared by `workers` workers: at least 1 second, at most an
+/// hour.
 pub fn retry_after(seconds: f64, workers: usize) -> u64 {
     (seconds / workers.max(1) as f64).ceil().clamp(1.0, 3600.0) as u64
 }
@@ -109,16 +110,16 @@ mod tests {
     fn what_is_measured_is_expected() {
         let throughput = Throughput::default();
         let (auto, half) = (spec("a", Precision::Auto), spec("a", Precision::Bf16));
-        assert!((throughput.seconds(&auto, 2.0) - 2.0 - BESIDES).abs() < 1e-9);
+        assert!((throughput.seconds(&auto, 2.0) - 2.0 - OVERHEAD_SECONDS).abs() < 1e-9);
         throughput.calibrate(&auto, 3.0);
-        assert!((throughput.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
-        // Another precision is at first as slow as the usual one; another model has nothing to do with it.
+        assert!((throughput.seconds(&auto, 2.0) - 6.0 - OVERHEAD_SECONDS).abs() < 1e-9);
+        // Another precision starts with the factor of `auto`; another model is independent.
         assert_eq!(throughput.seconds(&half, 2.0), throughput.seconds(&auto, 2.0));
-        assert!((throughput.seconds(&spec("b", Precision::Fp32), 2.0) - 2.0 - BESIDES).abs() < 1e-9);
+        assert!((throughput.seconds(&spec("b", Precision::Fp32), 2.0) - 2.0 - OVERHEAD_SECONDS).abs() < 1e-9);
         for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             throughput.calibrate(&auto, nonsense);
         }
-        assert!((throughput.seconds(&auto, 2.0) - 6.0 - BESIDES).abs() < 1e-9);
+        assert!((throughput.seconds(&auto, 2.0) - 6.0 - OVERHEAD_SECONDS).abs() < 1e-9);
     }
 
     #[test]
@@ -126,14 +127,14 @@ mod tests {
         let throughput = Throughput::default();
         let spec = spec("a", Precision::Fp32);
         for _ in 0..30 {
-            throughput.learn(&spec, 2.0, 8.0 + BESIDES);
+            throughput.learn(&spec, 2.0, 8.0 + OVERHEAD_SECONDS);
         }
         assert!(
-            (throughput.seconds(&spec, 1.0) - 4.0 - BESIDES).abs() < 0.01,
+            (throughput.seconds(&spec, 1.0) - 4.0 - OVERHEAD_SECONDS).abs() < 0.01,
             "{}",
             throughput.seconds(&spec, 1.0)
         );
-        // A laptop was closed for an hour.
+        // As if a laptop was closed for an hour.
         throughput.learn(&spec, 2.0, 3600.0);
         assert!(throughput.seconds(&spec, 1.0) < 4.0 * 1.4);
         throughput.learn(&spec, 0.0, 1.0);
@@ -152,9 +153,9 @@ mod tests {
             throughput: throughput.known(),
         };
         api.adopt(&[]);
-        assert!((api.seconds(&spec, 1.0) - 1.0 - BESIDES).abs() < 1e-9);
+        assert!((api.seconds(&spec, 1.0) - 1.0 - OVERHEAD_SECONDS).abs() < 1e-9);
         api.adopt(&[report(1, &slow), report(3, &fast), report(0, &Throughput::default())]);
-        assert!((api.seconds(&spec, 1.0) - 3.0 - BESIDES).abs() < 1e-9);
+        assert!((api.seconds(&spec, 1.0) - 3.0 - OVERHEAD_SECONDS).abs() < 1e-9);
     }
 
     #[test]

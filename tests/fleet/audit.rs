@@ -1,4 +1,4 @@
-//! Many jobs at once, and what must be true when they have ended.
+//! Submits many jobs at once and checks the invariants that must hold when they have ended.
 
 use std::{
     collections::{HashMap, HashSet},

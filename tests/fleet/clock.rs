@@ -1,4 +1,4 @@
-//! Clocks that are wrong: one worker's is five minutes fast, and one API process's five minutes slow.
+//! Wrong clocks: one worker's is five minutes fast, and one API process's is five minutes slow.
 
 use std::{path::PathBuf, time::Instant};
 

@@ -1,4 +1,4 @@
-//! PostgreSQL goes away, breaks off, and has no room.
+//! Faults of PostgreSQL: it restarts, ends connections, and has no free connection.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! A client that knows the balancer and nothing behind it. It does what the API asks of clients: it sends a key with
-//! what must not be done twice, and comes back after a `503`. No other failure is forgiven.
+//! A client that knows only the load balancer. It does what the API asks of clients: it sends an idempotency
+//! key with requests that must not run twice, and retries after a `503`. Every other failure fails the test.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! All machines of the fleet.
+//! The processes of the fleet.
 
 use std::{
     io::Write,

@@ -1,9 +1,9 @@
-//! The service as a fleet: PostgreSQL, a bucket, nginx with the configuration that `deploy/` ships, two API processes
-//! and two workers, all real, and clients that know the balancer alone. `scenario` is a day without faults; each of the
-//! others does something to the fleet while jobs go through it. Whatever happens, every job must end with the very dream
-//! that one undisturbed server makes of it.
+//! The service as a fleet: PostgreSQL, a bucket, nginx with the configuration from `deploy/`, two API
+//! processes and two workers, all real, and clients that know only the load balancer. `scenario` runs without
+//! faults; each other module injects faults while jobs run. In every case each job must end with exactly the
+//! dream that one undisturbed server makes of it.
 //!
-//! Fleets take turns: two of them on one small machine would only wait for each other.
+//! Fleets run one at a time: two of them on one small machine would only wait for each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod audit;

@@ -1,4 +1,4 @@
-//! One process of the service in a fleet: it can be killed, paused and started again, and its log can be read.
+//! One process of the fleet: a test can kill, pause and restart it, and read its log.
 
 use std::{
     fs::{self, File},

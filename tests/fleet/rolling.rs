@@ -1,4 +1,4 @@
-//! A new version comes: every process is restarted, one after the other, while clients go on.
+//! A rolling update: every process restarts, one after the other, while clients continue.
 
 use std::{
     collections::HashMap,

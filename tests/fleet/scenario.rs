@@ -1,4 +1,4 @@
-//! A hundred jobs through a fleet that nothing happens to.
+//! A hundred jobs through a fleet without faults.
 
 use std::collections::HashMap;
 

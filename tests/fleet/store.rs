@@ -1,4 +1,4 @@
-//! The bucket has too much to do, answers nothing, and comes back.
+//! Faults of the bucket: it is overloaded, does not answer, and recovers.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

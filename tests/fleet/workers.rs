@@ -1,4 +1,4 @@
-//! Workers that are killed, and one that only seems to be.
+//! Killed workers, and a paused one that only seems dead.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What is ordered, and what must come of it: the dreams of one server that nobody disturbs.
+//! The submitted jobs and their expected results: the dreams of one undisturbed server.
 
 use std::collections::HashMap;
 

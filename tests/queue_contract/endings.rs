@@ -1,4 +1,4 @@
-//! How attempts and jobs end, and what is left afterwards.
+//! How attempts and jobs end, and what remains afterwards.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Priorities, deadlines, idempotency keys, lists, and being forgotten.
+//! Priorities, deadlines, idempotency keys, lists, and deletion.
 
 use reverie::jobs::{Idempotency, PageStart};
 

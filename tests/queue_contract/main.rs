@@ -1,7 +1,7 @@
-//! What every job store must do, as one list of cases that runs on each of them.
+//! The contract of a job store: one list of cases that runs on every store.
 //!
-//! Time is driven by hand and nothing sleeps. A case that a new store fails is a mistake in the store; a
-//! change of the queue's behaviour starts here.
+//! Tests drive the time by hand and never sleep. If a new store fails a case, the store is wrong; a change of
+//! the queue's behaviour starts here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 #[path = "../common/catalogue.rs"]

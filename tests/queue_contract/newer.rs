@@ -1,5 +1,5 @@
-//! Rows that a newer version has written, beside which this one works: as in an upgrade process by process, and after
-//! going back.
+//! Rows that a newer version wrote while this version runs beside it: during a rolling upgrade, and after a
+//! rollback.
 
 use super::*;
 

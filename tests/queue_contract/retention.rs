@@ -1,4 +1,4 @@
-//! What becomes of finished jobs, and what is kept of their traces.
+//! Retention of finished jobs, and the traces that stay with jobs.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What a dream is made from: files and standard input, read with messages that name them.
+//! The inputs of a dream: files and standard input, read with error messages that name them.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use reverie_engine::Recipe;
 use reverie_fields::json;
 use reverie_picture as picture;
 
-/// Where something is read from.
+/// A source of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// `-`.
@@ -26,12 +26,12 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// What an argument names, where `-` is standard input.
+    /// The source that an argument names; `-` is standard input.
     pub(super) fn of(argument: &Path) -> Self {
         if argument == Path::new("-") { Self::Stdin } else { Self::File(argument.to_owned()) }
     }
 
-    /// Whether it is the file `other`, which is at `path`, under any name.
+    /// Whether this source is the file `other` at `path`, possibly under another name.
     pub(super) fn is(&self, other: &Metadata, path: &Path) -> bool {
         let own = match self {
             #[cfg(unix)]
@@ -50,15 +50,15 @@ impl Source {
         }
     }
 
-    /// The whole of it.
+    /// Reads all bytes.
     ///
     /// # Errors
-    /// What the system says; nothing at all; a terminal.
+    /// A system error; an empty source; a terminal.
     pub(super) fn read(&self) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         let read = match self {
             Self::Stdin if io::stdin().is_terminal() => {
-                return Err("standard input is a terminal; lead a picture there with < or |".into());
+                return Err("standard input is a terminal; redirect an image to it with < or |".into());
             }
             Self::Stdin => io::stdin().lock().read_to_end(&mut bytes).map(drop),
             Self::File(path) => fs::read(path).map(|read| bytes = read),
@@ -85,20 +85,20 @@ pub(super) fn read_spec(path: &Path) -> Result<Map<String, Value>, Failure> {
     let text = Source::File(path.to_owned()).read()?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let spec = json::parse(text).map_err(|error| format!("{}: {error}", path.display()))?;
-    object(spec).ok_or_else(|| format!("{}: a spec is a JSON object", path.display()).into())
+    object(spec).ok_or_else(|| format!("{}: the spec must be a JSON object", path.display()).into())
 }
 
-/// What a dream says about itself.
+/// Reads the recipe in a dream.
 pub(super) fn read_recipe(path: &Path) -> Result<Recipe, Failure> {
     let text = picture::recipe::extract(&Source::File(path.to_owned()).read()?);
     let text =
-        text.ok_or_else(|| format!("{}: this image carries no recipe of this program", path.display()))?;
+        text.ok_or_else(|| format!("{}: this image contains no recipe of this program", path.display()))?;
     let wrong = |error: String| format!("{}: its recipe: {error}", path.display());
-    let told = json::parse(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-    let recipe: Recipe = serde_json::from_value(told.clone()).map_err(|error| wrong(error.to_string()))?;
-    // What is not known here would make another dream.
-    if let Some(unknown) = spec::unknown_member(&told["spec"], &recipe.spec) {
-        Err(wrong(format!("\"{unknown}\" is not known to this version of the program")))?;
+    let value = json::parse(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let recipe: Recipe = serde_json::from_value(value.clone()).map_err(|error| wrong(error.to_string()))?;
+    // An unknown member would make a different dream.
+    if let Some(unknown) = spec::unknown_member(&value["spec"], &recipe.spec) {
+        Err(wrong(format!("this version of the program does not know \"{unknown}\"")))?;
     }
     Ok(recipe)
 }
@@ -111,7 +111,7 @@ pub(super) fn object(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// A replay with other weights is another dream; another input or machine is worth a word.
+/// Compares a replay with its recipe: other weights are an error, another input or machine only a note.
 pub(super) fn check_replay(
     recipe: &Recipe,
     model: &Model,
@@ -119,14 +119,14 @@ pub(super) fn check_replay(
     mask: Option<&[u8]>,
 ) -> Result<(), Failure> {
     if recipe.model_sha256 != model.sha256 {
-        let detail = "the dream was made with another model file";
+        let detail = "the dream was made with a different model file";
         return Err(format!("{detail}: sha256 {}, this one has {}", recipe.model_sha256, model.sha256).into());
     }
     if recipe.input_sha256 != input.map(digest::sha256) {
-        eprintln!("note: the dream was made from another input");
+        eprintln!("note: the dream was made from a different input");
     }
     if recipe.mask_sha256 != mask.map(digest::sha256) {
-        eprintln!("note: the dream was made with another mask");
+        eprintln!("note: the dream was made with a different mask");
     }
     if recipe.reverie != env!("CARGO_PKG_VERSION") {
         eprintln!("note: the dream was made by version {}; bytes may differ", recipe.reverie);

@@ -1,8 +1,8 @@
-//! `reverie render`: one image in, one dream out.
+//! `reverie render`: renders one dream from one image.
 //!
-//! Options become the same JSON that the API takes, so both are checked by the same code and a spec file
-//! can be mixed with options; an option wins over the file. The picture may go to standard output, so that everything that
-//! is for people goes to stderr.
+//! Options become the same JSON that the API takes, so the same code checks both, and a spec file can be
+//! combined with options; an option overrides the file. The image may go to standard output, so messages for
+//! people go to stderr.
 
 mod files;
 mod input;
@@ -33,7 +33,7 @@ use reverie_engine::{Kernels, RenderError, RenderOptions, RenderRequest, Rendere
 use reverie_picture::PictureError;
 use stop::Stop;
 
-/// Largest input that the command line takes, in pixels: 10,000 × 10,000.
+/// Maximum pixels of an input on the command line: 10,000 × 10,000.
 const MAX_PIXELS: u64 = 100_000_000;
 
 /// The end of `reverie render --help`.
@@ -50,32 +50,34 @@ where the picture itself goes there, it is the last line of stderr.";
 /// Options of `reverie render`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF; HEIC and AVIF where built with libheif), or - for standard input; left out, the dream starts from noise.
+    /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF; also HEIC and AVIF if built with libheif), or -
+    /// for standard input; without it, the dream starts from noise.
     input: Option<PathBuf>,
-    /// Where to write the dream, or - for standard output; the ending (.png, .jpg, .jpeg, .webp) chooses the format.
+    /// Where to write the dream, or - for standard output; the extension (.png, .jpg, .jpeg, .webp) selects
+    /// the format.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// png, jpeg or webp, where no ending says it; standard output gets a PNG by default.
+    /// png, jpeg or webp, if no extension selects the format; PNG by default for standard output.
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
-    /// Write the dream even over a file that it is made from, such as the input.
+    /// Write the dream even over one of its sources, such as the input.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     dream: DreamArgs,
-    /// An image as large as the input, white where the dream may grow.
+    /// An image of the same size as the input, white where the dream may grow.
     #[arg(long, value_name = "FILE", requires = "input")]
     mask: Option<PathBuf>,
-    /// A dream that this program made: render it again, from the same input, with what it says about itself.
+    /// Render a dream of this program again, from the same input and the recipe in the file.
     #[arg(long, value_name = "DREAM", conflicts_with = "spec")]
     replay: Option<PathBuf>,
-    /// A spec as the API takes it; options given beside it win.
+    /// A spec file as for the API; options override it.
     #[arg(long, value_name = "FILE.json")]
     spec: Option<PathBuf>,
     /// auto, cpu or cuda:N.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// auto, or library: compute on a CPU as on a GPU, with libtorch's operations only.
+    /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
     #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
     kernels: Kernels,
     /// CPU threads; 0 means one per core.
@@ -84,15 +86,15 @@ pub(super) struct Args {
     /// Folder with the model files.
     #[arg(long, env = "REVERIE__MODELS__DIR", default_value = "models", value_name = "DIR")]
     models_dir: PathBuf,
-    /// End with one line of JSON that describes the result.
+    /// Print one line of JSON about the result at the end.
     #[arg(long)]
     json: bool,
-    /// Show where the time went.
+    /// Print where the time went.
     #[arg(long)]
     profile: bool,
 }
 
-/// A dream before it is rendered.
+/// A validated dream before rendering.
 struct Plan {
     spec: DreamSpec,
     catalogue: Catalogue,
@@ -107,7 +109,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let format = target.format(args.format)?;
     let to_stdout = target.is_stdout();
     let plan = args.plan(format)?;
-    // Before there is anything to leave behind.
+    // Before there is anything to clean up.
     let stop = Stop::listen()?;
     let output = target.open()?;
     if let Some(temporary) = output.temporary() {
@@ -116,7 +118,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let spec = args.json.then(|| plan.spec.clone());
     let rendered = render(&args, plan, &stop);
     if let Some(code) = stop.asked() {
-        eprintln!("stopped; nothing is written");
+        eprintln!("stopped; no file was written");
         return Ok(code);
     }
     let rendered = rendered.map_err(|error| args.blame(error))?;
@@ -129,7 +131,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What went in and came out, for programs.
+/// Prints the inputs and the result as JSON.
 fn print_line(name: &str, rendered: &Rendered, spec: &DreamSpec, to_stdout: bool) -> io::Result<()> {
     let Rendered { width, height, score, render_seconds, notes, .. } = rendered;
     let line = json!({
@@ -140,7 +142,7 @@ fn print_line(name: &str, rendered: &Rendered, spec: &DreamSpec, to_stdout: bool
     if to_stdout { writeln!(io::stderr(), "{line}") } else { writeln!(io::stdout(), "{line}") }
 }
 
-/// What came out, for people.
+/// Prints the result for people.
 fn print_words(name: &str, rendered: &Rendered) {
     for note in &rendered.notes {
         eprintln!("note: {note}");
@@ -151,8 +153,8 @@ fn print_words(name: &str, rendered: &Rendered) {
     }
 }
 
-/// A panic on the render thread comes back as an error, which is told like any other: without a backtrace, unless somebody
-/// asks for one.
+/// A panic on the render thread returns as an error and is printed like any other: without a backtrace,
+/// unless requested.
 fn quiet_render_thread() {
     if std::env::var_os("RUST_BACKTRACE").is_some() {
         return;
@@ -166,7 +168,7 @@ fn quiet_render_thread() {
 }
 
 impl Args {
-    /// Everything that the dream is made from, each with what it is called.
+    /// All sources of the dream, with their roles.
     fn sources(&self) -> Vec<(&'static str, Source)> {
         let file = |path: &PathBuf| Source::File(path.clone());
         let given = [
@@ -179,7 +181,7 @@ impl Args {
         given.into_iter().filter_map(|(role, source)| Some((role, source?))).collect()
     }
 
-    /// Reads everything that the dream is made from and checks what is wanted.
+    /// Reads all sources and validates the spec.
     fn plan(&self, format: Option<Format>) -> Result<Plan, Failure> {
         let input = self.input.as_deref().map(|path| Source::of(path).read()).transpose()?;
         let mask = self.mask.as_ref().map(|path| Source::File(path.clone()).read()).transpose()?;
@@ -212,14 +214,14 @@ impl Args {
         let mut catalogue = Catalogue::default();
         catalogue.insert(model);
         let spec = spec::resolve("", Value::Object(fields), &catalogue, start).map_err(|mistakes| {
-            let told = |mistake| self.dream.told(mistake, &given, from.as_deref());
-            // All of them in one message, a line each.
-            mistakes.iter().map(told).collect::<Vec<String>>().join("\n       ")
+            let describe = |mistake| self.dream.describe(mistake, &given, from.as_deref());
+            // All errors in one message, one per line.
+            mistakes.iter().map(describe).collect::<Vec<String>>().join("\n       ")
         })?;
         Ok(Plan { spec, catalogue, files: [input, mask] })
     }
 
-    /// Names the file that a render failed for, where it is one.
+    /// Names the file that caused a failed render, if there is one.
     fn blame(&self, error: Failure) -> Failure {
         let source = |path: &Option<PathBuf>| path.as_deref().map(Source::of);
         let (file, picture) = match error.downcast_ref::<RenderError>() {
@@ -237,7 +239,7 @@ impl Args {
     }
 }
 
-/// Renders on a thread of its own while this one waits.
+/// Renders on its own thread while this one waits.
 fn render(args: &Args, plan: Plan, stop: &Stop) -> Result<Rendered, Failure> {
     let Plan { spec, catalogue, files: [input, mask] } = plan;
     let model = catalogue.get(&spec.model).ok_or("the model is gone")?;

@@ -1,11 +1,12 @@
-//! What to dream, as options: they become the members of a spec, and its mistakes become theirs.
+//! The dream spec as options: they become members of a spec, and errors of the spec become errors of the
+//! options.
 
 use serde_json::{Map, Value, json};
 
 use reverie_dream::spec::Format;
 use reverie_fields::FieldError;
 
-/// What to dream; everything left out comes from the preset and the model.
+/// The dream spec; omitted options come from the preset and the model.
 #[derive(Debug, clap::Args)]
 pub(super) struct DreamArgs {
     /// A model's id, or a model file.
@@ -17,7 +18,8 @@ pub(super) struct DreamArgs {
     /// Only this channel of the layer; can be repeated.
     #[arg(long = "channel", value_name = "C")]
     channels: Vec<u32>,
-    /// mean, l2, class or probability; left out, class where there is a class, mean where there are channels, l2 otherwise.
+    /// mean, l2, class or probability; by default class if there is a class, mean if there are channels, l2
+    /// otherwise.
     #[arg(long)]
     objective: Option<String>,
     /// Class to maximise, counted from 0.
@@ -56,7 +58,7 @@ pub(super) struct DreamArgs {
     /// Levels of the Laplacian normalisation.
     #[arg(long, value_name = "N")]
     laplacian_levels: Option<u64>,
-    /// Keep the tiles where they are.
+    /// Do not move the tiles between iterations.
     #[arg(long)]
     no_jitter: bool,
     /// Seed of every random choice.
@@ -65,7 +67,7 @@ pub(super) struct DreamArgs {
     /// Share of the original in the result, 0 to 1.
     #[arg(long, value_name = "B", value_parser = parse_number)]
     blend: Option<f64>,
-    /// Keep the colours of the original; take only brightness from the dream.
+    /// Keep the colours of the original; take only the brightness of the dream.
     #[arg(long)]
     preserve_colors: bool,
     /// Set the result's contrast to a standard (the default for a start from noise), or not.
@@ -80,10 +82,10 @@ pub(super) struct DreamArgs {
     /// Quality of a JPEG or a lossy WebP, 1 to 100.
     #[arg(long, value_name = "Q")]
     quality: Option<u64>,
-    /// Keep every pixel of a WebP as it is.
+    /// Write a lossless WebP.
     #[arg(long)]
     lossless: bool,
-    /// Leave out the recipe that the result carries.
+    /// Do not write the recipe into the result.
     #[arg(long)]
     no_recipe: bool,
     /// fp32, tf32 (on a GPU), bf16 or auto.
@@ -92,7 +94,7 @@ pub(super) struct DreamArgs {
 }
 
 impl DreamArgs {
-    /// Writes the given options over the fields of a spec; the names of those fields.
+    /// Writes the given options over the fields of a spec; returns the names of those fields.
     pub(super) fn overlay(&self, fields: &mut Map<String, Value>) -> Vec<&'static str> {
         let given = [
             ("model", self.model.as_ref().map(|value| json!(value))),
@@ -128,7 +130,7 @@ impl DreamArgs {
         written.collect()
     }
 
-    /// The objective that the options describe. Where no kind is given, the spec's rules find it.
+    /// The objective from the options. Without a kind, the rules of the spec choose one.
     fn objective(&self) -> Option<Map<String, Value>> {
         let given = [
             ("kind", self.objective.as_ref().map(|kind| json!(kind))),
@@ -141,14 +143,14 @@ impl DreamArgs {
         (!objective.is_empty()).then_some(objective)
     }
 
-    /// The option that a spec's field at `pointer` came from.
+    /// The option that set the spec's field at `pointer`.
     fn option(&self, pointer: &str) -> String {
         let (field, last) = (pointer.split('/').nth(1).unwrap_or_default(), pointer.rsplit('/').next());
         match (field, last) {
             ("objectives", Some("layer")) => "--layer".into(),
             ("objectives", Some("channels")) => "--channel".into(),
             ("objectives", Some("class")) => "--class".into(),
-            // It follows from the class where it is not given.
+            // Without an explicit kind, it follows from the class.
             ("objectives", _) if self.objective.is_none() && self.class.is_some() => "--class".into(),
             ("objectives", _) => "--objective".into(),
             ("jitter", _) => "--no-jitter".into(),
@@ -158,9 +160,9 @@ impl DreamArgs {
         }
     }
 
-    /// A mistake in a spec in words for this command line. `given` are the fields that came from options, `rest` is where
-    /// the others are from, such as a file.
-    pub(super) fn told(&self, mistake: &FieldError, given: &[&str], rest: Option<&str>) -> String {
+    /// An error of a spec, in words for the command line. `given` are the fields set by options; `rest` is
+    /// the source of the others, such as a file.
+    pub(super) fn describe(&self, mistake: &FieldError, given: &[&str], rest: Option<&str>) -> String {
         let FieldError { pointer, detail } = mistake;
         let field = pointer.split('/').nth(1).unwrap_or_default();
         match rest {
@@ -179,28 +181,28 @@ impl DreamArgs {
     }
 }
 
-/// What a spec calls the place where an image would have been.
+/// The pointer of the missing image in a spec's errors.
 pub(super) const NO_INPUT: &str = "/INPUT";
 
-/// A number; JSON, which the options become, knows neither NaN nor infinity.
+/// A number; the options become JSON, which has neither NaN nor infinity.
 fn parse_number(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-    number.ok_or_else(|| "give a number such as 1.5".into())
+    number.ok_or_else(|| "must be a number such as 1.5".into())
 }
 
 /// `224x224` as width and height.
 fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let size =
         text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    size.ok_or_else(|| "a size looks like 224x224".into())
+    size.ok_or_else(|| "must be a size such as 224x224".into())
 }
 
-/// The formats that are written.
+/// The output formats.
 pub(super) fn parse_format(text: &str) -> Result<Format, String> {
     match text {
         "png" => Ok(Format::Png),
         "jpeg" | "jpg" => Ok(Format::Jpeg),
         "webp" => Ok(Format::Webp),
-        _ => Err("give png, jpeg or webp".into()),
+        _ => Err("must be png, jpeg or webp".into()),
     }
 }

@@ -1,8 +1,9 @@
-//! Where a dream goes: found out and opened before the render begins, so that a typo costs nothing, and never one of the
-//! files that the dream is made from.
+//! The destination of a dream. It is checked and opened before the render begins, so a typo costs nothing,
+//! and it is never one of the dream's sources.
 //!
-//! A file appears whole or not at all: a temporary one beside it is renamed when it is complete, and goes when anything
-//! fails. Standard output, pipes and devices cannot be renamed over and are written to at the end.
+//! A file appears complete or not at all: a temporary file beside it is renamed when complete, and deleted
+//! after a failure. Standard output, pipes and devices cannot be replaced by a rename, and are written at the
+//! end.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -15,10 +16,10 @@ use tempfile::NamedTempFile;
 use super::{super::Failure, files, input::Source};
 use reverie_dream::spec::Format;
 
-/// A place for the dream that may be used; nothing is open yet.
+/// A checked destination; nothing is open yet.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// As it was given.
+    /// The name as given.
     name: String,
     kind: Kind,
 }
@@ -26,16 +27,16 @@ pub(super) struct Target {
 #[derive(Debug)]
 enum Kind {
     Stdout,
-    /// A pipe, a device, or whatever else cannot be replaced by a file.
+    /// A pipe, a device, or another target that a file cannot replace.
     Special(PathBuf),
     File {
         path: PathBuf,
-        /// What is there already.
+        /// The existing file.
         old: Option<Metadata>,
     },
 }
 
-/// A place for the dream that is open.
+/// An open destination.
 #[derive(Debug)]
 pub(super) struct Output {
     name: String,
@@ -50,7 +51,7 @@ enum Opened {
 }
 
 impl Target {
-    /// Looks at what `-o` names. Without `force` it must be none of `sources`.
+    /// Checks the target of `-o`. Without `force` it must not be one of `sources`.
     ///
     /// # Errors
     /// A folder, a terminal, a source.
@@ -67,11 +68,11 @@ impl Target {
             let there = fs::metadata(path).ok();
             let name = path.display().to_string();
             if there.as_ref().is_some_and(Metadata::is_dir) {
-                return Err(format!("{name} is a folder; name a file").into());
+                return Err(format!("{name} is a folder; a file is required").into());
             }
             let regular = there.as_ref().is_none_or(Metadata::is_file) && !is_of_the_system(path);
             let kind = match regular {
-                // Through links, as every program writes: the link stays.
+                // Follows links, as every program does on writing: the link stays.
                 true => Kind::File {
                     path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
                     old: there.clone(),
@@ -90,10 +91,10 @@ impl Target {
         Ok(Self { name, kind })
     }
 
-    /// The format that the ending says, or else `wanted`; none where nothing says one, and it need not.
+    /// The format of the extension, or else `wanted`; `None` if neither is given and none is needed.
     ///
     /// # Errors
-    /// Where the two disagree, or a file has another ending and nothing is wanted.
+    /// If the two disagree, or a file has another extension and no format is given.
     pub(super) fn format(&self, wanted: Option<Format>) -> Result<Option<Format>, Failure> {
         let name = &self.name;
         let ending = match &self.kind {
@@ -114,7 +115,7 @@ impl Target {
         }
     }
 
-    /// Whether the picture itself goes to standard output.
+    /// Whether the image goes to standard output.
     pub(super) fn is_stdout(&self) -> bool {
         match &self.kind {
             Kind::Stdout => true,
@@ -126,16 +127,16 @@ impl Target {
         }
     }
 
-    /// Opens it.
+    /// Opens the destination.
     ///
     /// # Errors
-    /// A folder that is not there or takes no files; a pipe or a device that cannot be written to.
+    /// A missing or read-only folder; a pipe or a device that cannot be written.
     pub(super) fn open(self) -> Result<Output, Failure> {
         let Self { name, kind } = self;
         let opened = match kind {
             Kind::Stdout => Opened::Stdout,
             Kind::Special(path) => {
-                // What a shell has written there with >> stays.
+                // Appends, so what a shell has written with >> stays.
                 let file = OpenOptions::new().append(true).open(path);
                 Opened::Special(file.map_err(|error| format!("{name}: {error}"))?)
             }
@@ -149,7 +150,7 @@ impl Target {
 }
 
 impl Output {
-    /// The file that has to go if the program is ended in the middle.
+    /// The temporary file, to be deleted if the program is ended early.
     pub(super) fn temporary(&self) -> Option<PathBuf> {
         match &self.opened {
             Opened::File { file, .. } => Some(file.path().to_owned()),
@@ -157,7 +158,7 @@ impl Output {
         }
     }
 
-    /// As it was given.
+    /// The name as given.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -165,7 +166,7 @@ impl Output {
     /// Writes the dream.
     ///
     /// # Errors
-    /// What the system says, such as that the disk is full.
+    /// A system error, such as a full disk.
     pub(super) fn write(self, picture: &[u8]) -> Result<(), Failure> {
         let Self { name, opened } = self;
         let written = match opened {
@@ -178,17 +179,17 @@ impl Output {
                 .write_all(picture)
                 .and_then(|()| file.persist(path).map(drop).map_err(|error| error.error)),
         };
-        // As text: a pipe that nobody reads has swallowed a dream, which is a failure here.
+        // As text: a broken pipe has lost the dream, which is a failure here.
         Ok(written.map_err(|error| format!("{name}: {error}"))?)
     }
 }
 
-/// A file beside `path`, with the permissions that the picture will have: those of the `old` one, or of any new file.
+/// A file beside `path`, with the permissions of the `old` file, or of any new file.
 fn temporary(path: &Path, old: Option<&Metadata>) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".reverie-").suffix(".tmp");
-    // Less what the umask takes.
+    // Minus the umask.
     #[cfg(unix)]
     let new = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     #[cfg(unix)]
@@ -200,12 +201,12 @@ fn temporary(path: &Path, old: Option<&Metadata>) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Whether the path names something of the running system, such as `/dev/stdout`, even where that is a plain file.
+/// Whether the path belongs to the running system, such as `/dev/stdout`, even if it is a regular file.
 fn is_of_the_system(path: &Path) -> bool {
     cfg!(unix) && (path.starts_with("/dev/") || path.starts_with("/proc/"))
 }
 
-/// What the ending of a name says about the format.
+/// The format of a name's extension.
 fn ending(name: &str) -> Option<Format> {
     let ending = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
     match ending.as_str() {
@@ -216,7 +217,7 @@ fn ending(name: &str) -> Option<Format> {
     }
 }
 
-/// What standard output is.
+/// Metadata of standard output.
 fn stdout_metadata() -> Option<Metadata> {
     #[cfg(unix)]
     return files::metadata_of(&io::stdout());

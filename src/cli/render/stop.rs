@@ -1,6 +1,7 @@
-//! Ctrl-C and its like: the render stops, and what was begun of the output goes.
+//! Handles Ctrl-C and similar signals: the render stops, and the unfinished output is deleted.
 //!
-//! The first signal cancels the render, which stops after the tile at work; a second one ends the program at once.
+//! The first signal cancels the render, which stops after the current tile; a second one ends the program at
+//! once.
 
 use std::{
     fs, io,
@@ -15,26 +16,26 @@ use std::{
 
 use reverie_engine::CancelFlag;
 
-/// Exit codes of programs that a signal ended are those of shells: 128 and the number of the signal.
+/// A program ended by a signal returns 128 plus the signal's number, as shells do.
 #[cfg(unix)]
 const SIGNAL: u8 = 128;
 
-/// Whether somebody has asked the program to stop.
+/// Whether the program was asked to stop.
 #[derive(Clone)]
 pub(super) struct Stop {
     /// Set by the first signal.
     pub(super) cancel: CancelFlag,
-    /// The exit code that it means; 0 before it.
+    /// The exit code of that signal; 0 before it.
     code: Arc<AtomicU8>,
-    /// What goes when the program has to end at once.
+    /// The file to delete if the program has to end at once.
     temporary: Arc<OnceLock<PathBuf>>,
 }
 
 impl Stop {
-    /// Listens from now on.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// When the system has no thread or no handler for it.
+    /// If the system provides no thread or no handler.
     pub(super) fn listen() -> io::Result<Self> {
         let stop = Self { cancel: CancelFlag::default(), code: Arc::default(), temporary: Arc::default() };
         let Self { cancel, code, temporary } = stop.clone();
@@ -49,13 +50,13 @@ impl Stop {
                     Ok(signals) => signals,
                     Err(error) => return drop(ready.send(Err(error))),
                 };
-                // Nobody waits any more where the program has ended already.
+                // If the program has already ended, there is no receiver.
                 let _ = ready.send(Ok(()));
                 code.store(signals.next().await, Ordering::Relaxed);
                 cancel.cancel();
                 let again = signals.next().await;
                 if let Some(temporary) = temporary.get() {
-                    // It may have been renamed already.
+                    // The file may already have been renamed.
                     let _ = fs::remove_file(temporary);
                 }
                 process::exit(again.into());
@@ -66,20 +67,20 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Has `temporary` deleted if the program has to end at once.
+    /// Registers `temporary` for deletion if the program has to end at once.
     pub(super) fn deletes(&self, temporary: PathBuf) {
-        // There is one output, so that nothing is there yet.
+        // There is only one output, so the cell is still empty.
         let _ = self.temporary.set(temporary);
     }
 
-    /// What to end with, if somebody has asked.
+    /// The exit code, if the program was asked to stop.
     pub(super) fn asked(&self) -> Option<ExitCode> {
         let code = self.code.load(Ordering::Relaxed);
         (code != 0).then(|| code.into())
     }
 }
 
-/// The signals that ask a program to end, but for those that whoever started it has had ignored, as `nohup` does.
+/// The signals that ask a program to end, except those that its parent made it ignore, as `nohup` does.
 #[cfg(unix)]
 struct Signals(Vec<(u8, tokio::signal::unix::Signal)>);
 
@@ -94,7 +95,7 @@ impl Signals {
         Ok(Self(signals.collect::<io::Result<_>>()?))
     }
 
-    /// Waits for one; the exit code that it means.
+    /// Waits for a signal; returns its exit code.
     async fn next(&mut self) -> u8 {
         std::future::poll_fn(|context| {
             let mut arrived = self.0.iter_mut().filter_map(|(code, signal)| {
@@ -106,7 +107,7 @@ impl Signals {
     }
 }
 
-/// A bit for each signal that is ignored, the first for signal 1, as Linux tells it (proc(5)); none elsewhere.
+/// A bit for each ignored signal, the lowest for signal 1, as in Linux's proc(5); 0 elsewhere.
 #[cfg(unix)]
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -124,7 +125,7 @@ impl Signals {
     }
 
     async fn next(&mut self) -> u8 {
-        // Where there is no handler, there is nothing to wait for.
+        // Without a handler there is nothing to wait for.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,5 +1,5 @@
-//! The contract: OpenAPI 3.1, made from the routes and types of this module's neighbours. `openapi.yaml` at the
-//! root of the repository is its output (`reverie openapi`), and a test compares the two.
+//! The OpenAPI 3.1 document, generated from the routes and types of the neighbouring modules. `openapi.yaml`
+//! at the root of the repository is its output (`reverie openapi`); a test compares the two.
 
 mod responses;
 mod schemas;
@@ -19,10 +19,10 @@ pub use schemas::*;
 use super::{error::ApiError, events, health, jobs, list, models, preview, result, submit};
 use crate::http::state::AppState;
 
-/// A small picture for the examples, as a data URI.
+/// A small image for the examples, as a data URI.
 pub const EXAMPLE_IMAGE: &str = include_str!("example.txt");
 
-/// A job for the examples: finished, so that every member that can have a value has one.
+/// A job for the examples: finished, so every member that can have a value has one.
 pub fn job_example() -> Value {
     json!({
         "id": "0198c0de-5a7e-7000-8000-00000000d0e5",
@@ -88,7 +88,7 @@ pub fn job_example() -> Value {
     })
 }
 
-/// What the operations do not say themselves.
+/// The general part of the document.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -96,17 +96,18 @@ pub fn job_example() -> Value {
         description = "A DeepDream rendering service: post a photo, follow the job, fetch the dream.\n\n\
             Every refusal is a problem document (RFC 9457) whose `errors` name each wrong field with a JSON \
             pointer. Timestamps are RFC 3339 in UTC. Every answer carries `X-Request-Id`: the client's, where that is \
-            1 to 128 visible ASCII characters. What is no HTTP, or has too long a path or head, is answered with a bare \
-            400, 414 or 431 before the service sees it. A request for a host that the service does not answer to gets 421, a \
-            change that the page of another origin asks for 403, and what comes while too much is under way 503.",
+            1 to 128 visible ASCII characters. A request that is not valid HTTP, or whose path or head is \
+            too long, gets a bare 400, 414 or 431 without a problem document. A request for a host that the \
+            server does not accept gets 421, a change from a web page of another origin 403, and a request \
+            beyond the limits for connections or uploads 503.",
         license(name = "MIT", identifier = "MIT"),
         contact(),
     ),
-    servers((url = "/", description = "This service.")),
+    servers((url = "/", description = "This server.")),
     tags(
-        (name = "jobs", description = "Dreams, from the request to the result."),
-        (name = "models", description = "What there is to dream with."),
-        (name = "health", description = "For whatever keeps the service running."),
+        (name = "jobs", description = "Dreams, from submission to result."),
+        (name = "models", description = "The models and their layers."),
+        (name = "health", description = "Liveness, readiness and metrics."),
     ),
     components(responses(
         AlreadyFinished, BeyondEnd, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, StorageFull, TooLarge, TooSlow,
@@ -115,7 +116,7 @@ pub fn job_example() -> Value {
 )]
 struct Contract;
 
-/// The operations, each with its description.
+/// The operations with their descriptions.
 pub fn operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(list::list, submit::submit))
@@ -131,14 +132,14 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(health::readyz))
 }
 
-/// The contract as a document.
+/// The OpenAPI document.
 pub fn document() -> OpenApiDocument {
     let mut document = operations().into_openapi();
     document.info.contact = None;
     let operations = document.paths.paths.values_mut().flat_map(|item| {
         [&mut item.get, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
     });
-    // The macros take every parameter for a required one; here only those in paths are.
+    // The macros mark every parameter as required; only path parameters are.
     for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
         if let RefOr::T(parameter) = parameter
             && parameter.parameter_in != ParameterIn::Path
@@ -149,18 +150,18 @@ pub fn document() -> OpenApiDocument {
     document
 }
 
-/// The contract as YAML.
+/// The OpenAPI document as YAML.
 ///
 /// # Errors
-/// When it cannot be written, which would be a mistake in the code.
+/// If serialization fails, which would be a bug.
 pub fn yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    // Descriptions come from comments, whose links lead nowhere outside the code.
+    // Descriptions come from doc comments; their links are useless outside the code.
     Ok(document().to_yaml()?.replace("[`", "`").replace("`]", "`"))
 }
 
-/// `/openapi.yaml`, and `/docs`: a page made of it whose scripts and styles come from this server.
+/// Serves `/openapi.yaml`, and `/docs`: a page for it whose scripts and styles come from this server.
 pub fn pages() -> Router<AppState> {
-    // The outside world is left alone: without this the page asks a validator on the internet.
+    // No external requests: without this the page would call a validator on the internet.
     let config = Config::from("/openapi.yaml").validator_url("none").try_it_out_enabled(true);
     Router::new().route("/openapi.yaml", get(openapi_yaml)).merge(SwaggerUi::new("/docs").config(config))
 }

@@ -1,4 +1,4 @@
-//! The refusals that several operations share. Each is a problem document (RFC 9457).
+//! Error responses that several operations share. Each is a problem document (RFC 9457).
 
 use utoipa::ToResponse;
 
@@ -17,46 +17,47 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The body cannot be taken apart, such as damaged JSON or a form that breaks off, or a header cannot be read.
+    /// The body or a header cannot be parsed, for example damaged JSON or a form that ends early.
     Malformed;
-    /// There is no such thing.
+    /// The resource does not exist.
     NotFound;
-    /// The body stopped coming.
+    /// The body arrives too slowly.
     TooSlow;
     /// The job has ended already.
     AlreadyFinished;
     /// There is no result or preview, or none yet; `detail` says which.
     #[response(headers(
-        ("Retry-After" = u64, description = "Seconds after which to look again; only while the job is unfinished.")
+        ("Retry-After" = u64, description = "Seconds after which to poll again; only while the job is unfinished.")
     ))]
     NoResult;
-    /// The job's pictures were erased, because the time for which results are kept is over.
+    /// The job's pictures were erased because their retention time is over.
     Gone;
-    /// The storage is full. What was sent is not kept.
-    #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
+    /// The storage is full. The upload is not kept.
+    #[response(headers(("Retry-After" = u64, description = "Seconds after which to retry.")))]
     StorageFull;
-    /// The body is longer than the service allows.
+    /// The body exceeds the server's limit.
     TooLarge;
-    /// The body is neither a form nor JSON, or compressed, or a file in it is of a format that is not read; `errors` says
-    /// which file. Where other things are wrong too, the answer is 422 and lists all of them.
+    /// The body is neither a form nor JSON, or it is compressed, or a file in it has an unsupported format;
+    /// `errors` says which file. If the request has other errors too, the response is 422 and lists all of
+    /// them.
     UnsupportedType;
-    /// The range begins behind the end of the file.
+    /// The range begins after the end of the file.
     #[response(headers(("Content-Range" = String, description = "Length of the file, such as `bytes */1234`.")))]
     BeyondEnd;
-    /// Something in the request is wrong, and `errors` lists all of it; or the dream would take more seconds or
-    /// memory than one job may, and `prediction` says how much and what would fit; or its `Idempotency-Key` was used
-    /// before for another request.
+    /// The request is invalid, and `errors` lists every error; or the dream would take more seconds or memory
+    /// than one job may, and `prediction` says how much and what would fit; or its `Idempotency-Key` was
+    /// already used for a different request.
     Invalid;
-    /// Every place in the queue is taken.
+    /// The queue is full.
     #[response(headers(
-        ("Retry-After" = u64, description = "Seconds that the jobs in the queue will probably take.")
+        ("Retry-After" = u64, description = "Predicted seconds until the queued jobs are done.")
     ))]
     QueueFull;
-    /// Something is broken inside the service; its log has the cause. Of type `urn:reverie:problem:result-lost` where a
-    /// dream was made and is not in the store any more.
+    /// Internal error; the server's log has the cause. The type is `urn:reverie:problem:result-lost` if the
+    /// dream was rendered but its file is missing from the store.
     Internal;
-    /// The service is stopping, or cannot reach its storage now. Of type `urn:reverie:problem:newer-version` where a newer
-    /// version, which may work beside this one, has written the job.
-    #[response(headers(("Retry-After" = u64, description = "Seconds after which to try again.")))]
+    /// The server is stopping, or its storage is unavailable. The type is `urn:reverie:problem:newer-version`
+    /// if a newer version, which may run beside this one, wrote the job.
+    #[response(headers(("Retry-After" = u64, description = "Seconds after which to retry.")))]
     Unavailable;
 }

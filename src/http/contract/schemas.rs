@@ -1,5 +1,5 @@
-//! What clients send, for the contract alone: requests are read field by field, so that every mistake is found,
-//! and not into these types. A test holds them to what is really read.
+//! Request types, only for the OpenAPI document. The server reads requests field by field instead, to find
+//! every error. A test compares these types with what the server accepts.
 #![allow(dead_code, reason = "only the descriptions are used")]
 
 use serde::Serialize;
@@ -15,14 +15,14 @@ pub struct ImageFile(Vec<u8>);
 /// One server-sent event.
 #[derive(Serialize, ToSchema)]
 pub struct JobEvent {
-    /// What happened: `progress` and `preview` until the job ends, then how.
+    /// What happened: `progress` and `preview` until the job ends, then its final state.
     event: JobEventName,
     /// Version of the job, for `Last-Event-ID`.
     id: String,
-    /// The job as JSON, as `GET /v1/jobs/{id}` shows it.
+    /// The job as JSON, as `GET /v1/jobs/{id}` returns it.
     #[schema(content_media_type = "application/json")]
     data: String,
-    /// After how many milliseconds to come back when the connection breaks; in the first event.
+    /// Milliseconds before a client reconnects after a broken connection; in the first event.
     #[schema(nullable = false)]
     retry: Option<u64>,
 }
@@ -35,59 +35,59 @@ pub enum JobEventName {
     Progress,
     /// An octave is finished: there is a new preview.
     Preview,
-    /// The dream is there.
+    /// The dream is finished.
     Succeeded,
-    /// There will be no dream.
+    /// The job failed without a dream.
     Failed,
-    /// Someone asked for it to stop, and it did.
+    /// A client canceled the job, and it stopped.
     Canceled,
     /// Its deadline passed before it was done.
     Expired,
 }
 
-/// A request for a dream as a form.
+/// A submission as a form.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitForm {
-    /// A PNG, JPEG, WebP, GIF, BMP or TIFF file; HEIC and AVIF too where the server is built with libheif. Its first
-    /// bytes decide, not its name or type. May be left out where the dream starts from noise.
+    /// A PNG, JPEG, WebP, GIF, BMP or TIFF file; also HEIC and AVIF if the server is built with libheif. Its
+    /// first bytes decide, not its name or type. May be omitted if the dream starts from noise.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     image: Option<Vec<u8>>,
-    /// An image as large as the first, white where the dream may grow.
+    /// An image of the same size as `image`, white where the dream may grow.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     mask: Option<Vec<u8>>,
-    /// What to dream.
+    /// The dream spec.
     #[schema(nullable = false)]
     spec: Option<SpecRequest>,
-    /// Jobs are taken by priority plus minutes waited; 0 if absent.
+    /// Workers take jobs by priority plus minutes waited; 0 if absent.
     #[schema(nullable = false, minimum = -10, maximum = 10, default = 0)]
     priority: Option<i8>,
-    /// Seconds after which the job expires if it is not finished.
+    /// Seconds after which the job expires if it has not finished.
     #[schema(nullable = false, minimum = 1, maximum = 604_800)]
     deadline_seconds: Option<u64>,
 }
 
-/// A request for a dream as JSON.
+/// A submission as JSON.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitJson {
-    /// The image file as a data URI (RFC 2397). May be left out where the dream starts from noise.
+    /// The image file as a data URI (RFC 2397). May be omitted if the dream starts from noise.
     #[schema(format = Uri, pattern = "^data:")]
     image: Option<String>,
-    /// An image file as large as the first, white where the dream may grow, as a data URI.
+    /// An image file of the same size as `image`, white where the dream may grow, as a data URI.
     #[schema(format = Uri, pattern = "^data:")]
     mask: Option<String>,
-    /// What to dream.
+    /// The dream spec.
     spec: Option<SpecRequest>,
-    /// Jobs are taken by priority plus minutes waited; 0 if absent.
+    /// Workers take jobs by priority plus minutes waited; 0 if absent.
     #[schema(minimum = -10, maximum = 10, default = 0)]
     priority: Option<i8>,
-    /// Seconds after which the job expires if it is not finished.
+    /// Seconds after which the job expires if it has not finished.
     #[schema(minimum = 1, maximum = 604_800)]
     deadline_seconds: Option<u64>,
 }
 
-/// What to dream. Every member is optional; defaults come from the preset and the model.
+/// The dream spec. Every member is optional; defaults come from the preset and the model.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Spec)]
@@ -140,7 +140,7 @@ pub struct SpecRequest {
     preserve_colors: Option<bool>,
     /// Whether the result's contrast is set to a standard; true for a start from noise if absent.
     auto_contrast: Option<bool>,
-    /// How a mask that was sent is used.
+    /// How to use the mask.
     mask: Option<MaskingRequest>,
     /// Colour behind transparent areas: the dream grows on it, and a JPEG shows it.
     #[schema(pattern = "^#[0-9A-Fa-f]{6}$", default = "#ffffff")]
@@ -150,10 +150,10 @@ pub struct SpecRequest {
     /// Quality of a JPEG or a lossy WebP.
     #[schema(minimum = 1, maximum = 100, default = 92)]
     quality: Option<u8>,
-    /// Whether a WebP keeps every pixel as it is; not for JPEG.
+    /// Whether a WebP is lossless; not for JPEG.
     #[schema(default = false)]
     lossless: Option<bool>,
-    /// Whether the result carries the recipe that makes it again; true if absent.
+    /// Whether the result contains the recipe to reproduce it; true if absent.
     recipe: Option<bool>,
 }
 
@@ -182,8 +182,8 @@ pub struct MaskingRequest {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveRequest {
-    /// What is measured in the layer. If absent: `class` where `class` is given, `mean` where `channels` are given, `l2`
-    /// otherwise.
+    /// What to measure in the layer. If absent: `class` if `class` is given, `mean` if `channels` are given,
+    /// `l2` otherwise.
     kind: Option<ObjectiveKind>,
     /// A layer of the model; its default layer if absent.
     #[schema(example = "block5")]

@@ -1,8 +1,9 @@
-//! Accepting jobs in PostgreSQL: whoever holds the one lock for it is alone, whichever process it is in.
+//! Accepts jobs in PostgreSQL. One lock makes the accepting transaction exclusive among all processes.
 //!
-//! The lock is what makes the capacity hold: two replicas that count at the same time would both see the last free
-//! place. It costs that acceptance is one after the other in all processes together, for the few milliseconds of a
-//! commit; one commit takes up to 64 jobs. Claims, heartbeats and ends do not need it: they only make room.
+//! The lock enforces the capacity: two replicas that count at the same time would both see the last free
+//! place. The price is that all processes together accept one batch after the other, for the few milliseconds
+//! of a commit; one commit takes up to 64 jobs. Claims, heartbeats and ends do not need the lock: they only
+//! free places.
 
 use std::time::Duration;
 
@@ -18,18 +19,18 @@ use crate::jobs::{
     row, sql,
 };
 
-/// Number of the lock; it is used for nothing else in this database.
+/// Key of the lock; nothing else in this database uses it.
 const LOCK: i64 = i64::from_be_bytes(*b"\0reverie");
 
-/// How often a commit is tried that fails because of the connection, and the rest in between. Whether an earlier one
-/// was done does not matter: a row that is there is found again.
+/// Number of retries after a connection error, and the delay between them. It does not matter whether an
+/// earlier try was committed: an existing row is found again.
 const RETRIES: usize = 2;
-const REST: Duration = Duration::from_millis(300);
+const RETRY_DELAY: Duration = Duration::from_millis(300);
 
-/// All tries together take so long at most: whoever waits for the commit is not there any longer.
-const PATIENCE: Duration = Duration::from_millis(4500);
+/// Longest time for all tries together: after it, the waiting client is gone.
+const COMMIT_TIMEOUT: Duration = Duration::from_millis(4500);
 
-/// Takes jobs in.
+/// Inserts batches of jobs.
 pub(super) struct PostgresBatchInserter {
     pub pool: PgPool,
     pub options: QueueOptions,
@@ -38,9 +39,9 @@ pub(super) struct PostgresBatchInserter {
 #[async_trait]
 impl BatchInserter for PostgresBatchInserter {
     async fn commit(&self, jobs: &[&NewJob]) -> Result<Accepted, QueueError> {
-        let again = ConstantBuilder::new().with_delay(REST).with_max_times(RETRIES);
-        let trying = (|| self.try_commit(jobs)).retry(again).when(QueueError::is_down);
-        timeout(PATIENCE, trying).await.unwrap_or(Err(QueueError::Store(sqlx::Error::PoolTimedOut)))
+        let backoff = ConstantBuilder::new().with_delay(RETRY_DELAY).with_max_times(RETRIES);
+        let tries = (|| self.try_commit(jobs)).retry(backoff).when(QueueError::is_down);
+        timeout(COMMIT_TIMEOUT, tries).await.unwrap_or(Err(QueueError::Store(sqlx::Error::PoolTimedOut)))
     }
 }
 

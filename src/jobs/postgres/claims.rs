@@ -1,4 +1,4 @@
-//! Taking a job, and stepping over those that this version cannot read: they are given back unharmed.
+//! Claims a job. A claimed job that this version cannot read returns to the queue unharmed.
 
 use uuid::Uuid;
 
@@ -8,17 +8,17 @@ use crate::jobs::{
     transition::{Transition, TransitionData, millis},
 };
 
-/// Jobs that cannot be read here and are met by one look for work; the next look goes on from there.
-const STEPPED_OVER: usize = 16;
+/// Unreadable jobs that one poll skips; the next poll continues from there.
+const MAX_SKIPPED: usize = 16;
 
-/// A claim whose answer was lost.
+/// Finds the job of a claim whose answer was lost.
 const CLAIMED: &str =
     concat!("SELECT ", sql::uncounted!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
 
 impl PostgresQueue {
     /// See [`JobQueue::claim`](crate::jobs::JobQueue::claim).
     pub(super) async fn take(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
-        for _ in 0..STEPPED_OVER {
+        for _ in 0..MAX_SKIPPED {
             let token = Uuid::new_v4();
             let claimed = sqlx::query(CLAIM)
                 .bind(worker)
@@ -28,10 +28,10 @@ impl PostgresQueue {
                 .bind(self.unreadable.left())
                 .fetch_optional(&self.pool);
             let claimed = match claimed.await.map_err(QueueError::from) {
-                // It may have been done, and would cost the job an attempt if nobody knew of it.
+                // The claim may have succeeded. Unnoticed, it would cost the job an attempt.
                 Err(error) if error.is_down() => {
-                    let mine = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
-                    Some(mine.await?.ok_or(error)?)
+                    let found = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
+                    Some(found.await?.ok_or(error)?)
                 }
                 claimed => claimed?,
             };
@@ -51,10 +51,11 @@ impl PostgresQueue {
         Ok(None)
     }
 
-    /// Gives back unharmed what was claimed and cannot be read here: others are told of it, and this process is not.
+    /// Returns a job that this version cannot read. Notifies the followers of the job, but wakes no worker: a
+    /// newer process finds it by polling.
     async fn put_back(&self, lease: Lease) -> Result<(), QueueError> {
         let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
-        // Whoever was faster has dealt with it.
+        // Another process already took it.
         let Some(row) = held.fetch_optional(&self.pool).await? else { return Ok(()) };
         let (before, data) = (row::snapshot(&row)?, TransitionData::default());
         let transition =

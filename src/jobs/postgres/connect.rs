@@ -1,4 +1,4 @@
-//! Coming into a database: connections, the schema, and what all processes must agree on.
+//! Opens a database: connections, schema, and the settings that all processes must agree on.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::{
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// How long whoever needs a connection waits for one, while all are taken or the server is away.
+/// How long to wait for a connection while all are busy or the server is down.
 const ACQUIRE: Duration = Duration::from_secs(4);
 
-/// What the server does with a process that has stopped in the middle of something (as with SIGSTOP), so that it does
-/// not keep the others waiting. No statement of ours takes a second.
+/// Server-side limits for a process that hangs in the middle of a transaction (as after SIGSTOP), so it does
+/// not block the others. None of our statements takes a second.
 const LIMITS: [(&str, &str); 3] =
     [("statement_timeout", "15s"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")];
 
@@ -32,7 +32,7 @@ pub(super) fn options(url: &PostgresUrl) -> Result<PgConnectOptions, sqlx::Error
     Ok(options.options(LIMITS))
 }
 
-/// At most so many connections, made when they are needed.
+/// A pool of at most `connections` connections, opened when needed.
 pub(super) fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
@@ -40,13 +40,13 @@ pub(super) fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(options.clone())
 }
 
-/// Brings the schema up to date. Any number of processes may do so at once: they take turns. What comes back is one
-/// connection for whatever else there is to do at the start.
+/// Migrates the schema. Any number of processes may do so at once: they take turns. Returns a pool of one
+/// connection for the rest of the startup.
 pub(super) async fn migrate(url: &PostgresUrl) -> Result<PgPool, QueueError> {
     let away = |source| QueueError::Unreachable { place: url.to_string(), source };
-    // Without limits of time: a migration takes as long as it takes, and so does waiting for somebody else's.
+    // No time limits: a migration takes as long as it takes, and so does waiting for another process's.
     let options = url.options().map_err(away)?;
-    // By itself first: a pool would only say that it took too long, and not why.
+    // Connect directly first: a pool would report only a timeout, not its cause.
     options.connect().await.map_err(away)?.close().await.map_err(away)?;
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.map_err(away)?;
     let migrating = async {
@@ -56,14 +56,14 @@ pub(super) async fn migrate(url: &PostgresUrl) -> Result<PgPool, QueueError> {
     match migrating.await {
         Ok(()) => Ok(pool),
         Err(error) => {
-            // The lock goes with the connection.
+            // The lock ends with the connection.
             pool.close().await;
             Err(error)
         }
     }
 }
 
-/// What all processes must agree on.
+/// The settings that all processes must agree on.
 fn agreements(options: &QueueOptions) -> [(&'static str, i64); 3] {
     [
         ("queue.capacity", i64::from(options.capacity)),
@@ -72,7 +72,7 @@ fn agreements(options: &QueueOptions) -> [(&'static str, i64); 3] {
     ]
 }
 
-/// Compares the settings with those of whoever started first.
+/// Compares the settings with those of the process that started first.
 pub(super) async fn agree(pool: &PgPool, options: &QueueOptions) -> Result<(), QueueError> {
     for (setting, here) in agreements(options) {
         let first = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
@@ -86,7 +86,7 @@ pub(super) async fn agree(pool: &PgPool, options: &QueueOptions) -> Result<(), Q
     Ok(())
 }
 
-/// Makes these settings everybody's; those that were others, with the old and the new value.
+/// Stores these settings for all processes. Returns the changed ones, with the old and the new value.
 pub(super) async fn impose(
     pool: &PgPool,
     options: &QueueOptions,
@@ -103,13 +103,13 @@ pub(super) async fn impose(
     Ok(changed)
 }
 
-/// What the server's clock shows.
+/// The time of the server's clock.
 pub(super) async fn server_time(connection: impl sqlx::PgExecutor<'_>) -> Result<Timestamp, sqlx::Error> {
     let now = sqlx::query_scalar::<_, i64>("SELECT reverie_now(NULL)").fetch_one(connection).await?;
     Ok(Timestamp::from_millis(now))
 }
 
-/// The clock that the store goes by: a test's, or the server's.
+/// The clock that the store uses: a test's, or the server's.
 pub(super) async fn clock(pool: &PgPool, options: &QueueOptions) -> Result<Clock, QueueError> {
     match options.clock.by_hand() {
         Some(_) => Ok(options.clock.clone()),

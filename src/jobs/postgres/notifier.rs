@@ -1,10 +1,11 @@
-//! Notifier between processes: what one says on a channel of the database (`NOTIFY`), all others hear and pass on to
-//! their own parts.
+//! Notifier between processes (LISTEN/NOTIFY). What one process sends on a database channel, all others
+//! receive and forward to their own tasks.
 //!
-//! They are not sent with the changes that they tell of. A commit that notifies takes a lock which every other such
-//! commit of the whole server waits for, so that claims and heartbeats would go one after the other. Instead one task per
-//! process collects what is to be told while it sends, and tells it together, without waiting for the disk. A hint
-//! that gets lost on the way, as when the process is killed, costs whoever would have heard it a second.
+//! Notifications are not part of the transactions that they report. A commit with `NOTIFY` takes a lock that
+//! every other such commit of the whole server waits for, so claims and heartbeats would run one after the
+//! other. Instead, one task per process collects notifications while it sends, and sends them together,
+//! without waiting for the disk. A lost notification, for example of a killed process, costs each receiver
+//! one second: they all poll.
 
 use std::{
     collections::HashSet,
@@ -35,32 +36,32 @@ const CHANNEL: &str = "reverie";
 /// Jobs per message: PostgreSQL allows 8000 bytes, and an id takes 39.
 const PER_MESSAGE: usize = 100;
 
-/// The commit tells nobody of anything that is not stored already, so it need not wait for the disk.
+/// The notification reports only what is already stored, so its commit need not wait for the disk.
 const SEND: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
 
-/// How often the server's clock is looked at, and with it whether the connection is still one.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the server's clock is read. This also checks the connection.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A connection that does not answer for so long is none.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A connection without an answer for this long counts as lost.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The rest after a failure.
-const REST: Duration = Duration::from_secs(1);
+/// Delay after a failure.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// One message.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Message {
-    /// Who sends it, who need not hear it.
+    /// The sender, which ignores its own messages.
     from: Uuid,
-    /// Number of jobs that may be claimed.
+    /// Number of jobs that may be ready.
     work: u32,
-    /// Jobs that have changed.
+    /// Jobs that changed.
     changed: Vec<JobId>,
-    /// Jobs that are to stop.
+    /// Jobs that must stop.
     canceled: Vec<JobId>,
 }
 
-/// What is to be told.
+/// Notifications to send.
 #[derive(Debug, Default)]
 struct Pending {
     work: u32,
@@ -68,20 +69,20 @@ struct Pending {
     canceled: HashSet<JobId>,
 }
 
-/// Tells this process at once and the others soon.
+/// Notifies this process at once and the others soon.
 #[derive(Clone, Debug)]
 pub(super) struct Notifier {
     signals: Arc<Signals>,
     pending: Arc<Mutex<Pending>>,
-    there: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 impl Notifier {
     pub(super) fn new() -> Self {
-        Self { signals: Arc::default(), pending: Arc::default(), there: Arc::default() }
+        Self { signals: Arc::default(), pending: Arc::default(), wake: Arc::default() }
     }
 
-    /// Those of this process.
+    /// The notifications of this process.
     pub(super) fn signals(&self) -> &Arc<Signals> {
         &self.signals
     }
@@ -89,19 +90,19 @@ impl Notifier {
     pub(super) fn work_is_there(&self) {
         self.signals.work_is_there();
         self.pending().work += 1;
-        self.there.notify_one();
+        self.wake.notify_one();
     }
 
     pub(super) fn changed(&self, id: JobId) {
         self.signals.changed(id);
         self.pending().changed.insert(id);
-        self.there.notify_one();
+        self.wake.notify_one();
     }
 
     pub(super) fn cancel(&self, id: JobId) {
         self.signals.cancel(id);
         self.pending().canceled.insert(id);
-        self.there.notify_one();
+        self.wake.notify_one();
     }
 
     /// No code panics while it holds the lock.
@@ -109,32 +110,35 @@ impl Notifier {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what is to be told, for ever.
+    /// Sends pending notifications, for ever.
     pub(super) async fn send(self, pool: PgPool, from: Uuid) {
         loop {
-            self.there.notified().await;
+            self.wake.notified().await;
             let pending = std::mem::take(&mut *self.pending());
             for message in messages(from, pending) {
                 let Ok(text) = serde_json::to_string(&message) else { continue };
                 if let Err(error) = sqlx::query(SEND).bind(CHANNEL).bind(text).execute(&pool).await {
-                    debug!(%error, "other processes are not told; they look for themselves");
+                    debug!(%error, "notifications could not be sent; other processes poll");
                 }
             }
         }
     }
 
-    /// Passes on what others send, for ever; also keeps `clock` right.
-    pub(super) async fn hear(self, options: PgConnectOptions, from: Uuid, clock: Clock) {
-        let mut heard = true;
+    /// Forwards the notifications of other processes, for ever; also keeps `clock` right.
+    pub(super) async fn receive(self, options: PgConnectOptions, from: Uuid, clock: Clock) {
+        let mut connected = true;
         loop {
-            let error = match self.listen(&options, from, &clock, &mut heard).await {
+            let error = match self.listen(&options, from, &clock, &mut connected).await {
                 Ok(()) => "the connection is lost".to_owned(),
                 Err(error) => error.to_string(),
             };
-            if std::mem::take(&mut heard) {
-                warn!(error, "other processes are not heard; everyone looks each second until they are");
+            if std::mem::take(&mut connected) {
+                warn!(
+                    error,
+                    "the notifier is disconnected; this process polls each second until it reconnects"
+                );
             }
-            sleep(REST).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
@@ -144,34 +148,34 @@ impl Notifier {
         options: &PgConnectOptions,
         from: Uuid,
         clock: &Clock,
-        heard: &mut bool,
+        connected: &mut bool,
     ) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&connect::pool(options, 1)).await?;
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
-        if !std::mem::replace(heard, true) {
-            info!("other processes are heard again");
+        if !std::mem::replace(connected, true) {
+            info!("the notifier is connected again");
         }
-        // Whatever was said before nobody here has heard.
+        // This process missed every notification before this point.
         self.signals.everything();
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(CLOCK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = listener.try_recv() => match received? {
-                    Some(notification) => self.pass_on(notification.payload(), from),
+                    Some(notification) => self.forward(notification.payload(), from),
                     None => return Ok(()),
                 },
-                _ = looks.tick() => {
-                    let look = timeout(PATIENCE, connect::server_time(&mut listener)).await;
-                    clock.set(look.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??);
+                _ = ticks.tick() => {
+                    let time = timeout(ANSWER_TIMEOUT, connect::server_time(&mut listener)).await;
+                    clock.set(time.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))??);
                 }
             }
         }
     }
 
-    fn pass_on(&self, payload: &str, own: Uuid) {
-        // A later version may say something else.
+    fn forward(&self, payload: &str, own: Uuid) {
+        // A later version may use another format.
         let Ok(message) = serde_json::from_str::<Message>(payload) else { return };
         if message.from == own {
             return;

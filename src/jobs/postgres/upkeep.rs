@@ -1,5 +1,6 @@
-//! The statements that keep house: erasing and forgetting finished jobs, a few at a time, telling whose pictures are
-//! whose, and what one process does for all. Several processes sweep: each steps over what another is at.
+//! The housekeeping statements: expire the pictures of finished jobs and delete the jobs, a few at a time;
+//! list the owners of pictures; take chores that one process does for all. Several processes run the
+//! retention: each skips the rows that another has locked.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::{
     jobs::{Erased, JobId, Owner, QueueError, row, sql, transition::millis, unreadable::Unreadable},
 };
 
-const GIVE_UP: &str = sql::expire_blobs!("reverie_now($3)", "FOR UPDATE SKIP LOCKED");
-const SWEPT: &str = sql::blobs_deleted!("reverie_now($2)", "id = ANY($1)");
+const EXPIRE_BLOBS: &str = sql::expire_blobs!("reverie_now($3)", "FOR UPDATE SKIP LOCKED");
+const BLOBS_DELETED: &str = sql::blobs_deleted!("reverie_now($2)", "id = ANY($1)");
 const OWNERS: &str = sql::owners!("id = ANY($1)");
 const CHORE: &str = sql::chore!("reverie_now($3)");
 const PROBE: &str = sql::probe!("reverie_now($1)");
@@ -23,8 +24,8 @@ pub(super) async fn expire_blobs(
     limit: u32,
     now: Option<i64>,
 ) -> Result<Vec<Erased>, QueueError> {
-    let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(i64::from(limit)).bind(now);
-    row::all_erased(&given_up.fetch_all(pool).await?, unreadable)
+    let expired = sqlx::query(EXPIRE_BLOBS).bind(before.as_millis()).bind(i64::from(limit)).bind(now);
+    row::all_erased(&expired.fetch_all(pool).await?, unreadable)
 }
 
 pub(super) async fn blobs_to_delete(
@@ -34,12 +35,12 @@ pub(super) async fn blobs_to_delete(
     limit: u32,
 ) -> Result<Vec<Erased>, QueueError> {
     let behind = behind.map(|id| id.to_string()).unwrap_or_default();
-    let found = sqlx::query(sql::TO_SWEEP).bind(behind).bind(i64::from(limit)).fetch_all(pool).await?;
+    let found = sqlx::query(sql::BLOBS_TO_DELETE).bind(behind).bind(i64::from(limit)).fetch_all(pool).await?;
     row::all_erased(&found, unreadable)
 }
 
 pub(super) async fn blobs_deleted(pool: &PgPool, ids: &[JobId], now: Option<i64>) -> Result<(), QueueError> {
-    sqlx::query(SWEPT).bind(listed(ids)).bind(now).execute(pool).await?;
+    sqlx::query(BLOBS_DELETED).bind(listed(ids)).bind(now).execute(pool).await?;
     Ok(())
 }
 
@@ -55,13 +56,13 @@ pub(super) async fn ended_before(
 
 pub(super) async fn purge(pool: &PgPool, ids: &[JobId]) -> Result<u64, QueueError> {
     let mut transaction = pool.begin().await?;
-    let mut forgotten = 0;
+    let mut deleted_jobs = 0;
     for id in ids {
-        let deleted = sqlx::query(sql::FORGET).bind(id.to_string()).execute(&mut *transaction).await?;
-        forgotten += deleted.rows_affected();
+        let deleted = sqlx::query(sql::PURGE).bind(id.to_string()).execute(&mut *transaction).await?;
+        deleted_jobs += deleted.rows_affected();
     }
     transaction.commit().await?;
-    Ok(forgotten)
+    Ok(deleted_jobs)
 }
 
 pub(super) async fn owners(pool: &PgPool, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {

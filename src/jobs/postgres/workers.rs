@@ -1,22 +1,22 @@
-//! What each process tells of its workers: one row each, written again every few seconds.
+//! The worker registry: one row per process with workers, rewritten every few seconds.
 
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::jobs::{QueueError, REPORT_EVERY, WorkerReport, transition::millis};
 
-/// Those that have fallen silent long ago are forgotten on the way.
+/// Also deletes the rows of processes that have been silent for ten minutes.
 const REPORT: &str = "
     WITH silent AS (DELETE FROM workers WHERE heard_at < reverie_now($3) - 600000 AND id <> $1)
     INSERT INTO workers (id, report, heard_at) VALUES ($1, $2, reverie_now($3))
     ON CONFLICT (id) DO UPDATE SET report = excluded.report, heard_at = excluded.heard_at";
 const DEREGISTER: &str = "DELETE FROM workers WHERE id = $1";
-const HEARD: &str = "SELECT report FROM workers WHERE heard_at > reverie_now($1) - $2";
+const RECENT: &str = "SELECT report FROM workers WHERE heard_at > reverie_now($1) - $2";
 
-/// Reports that may be missed before a report counts as gone.
-const MISSED: i64 = 3;
+/// A process counts as gone after this many missed reports.
+const MISSED_REPORTS: i64 = 3;
 
-/// Tells of the workers of this process; none of them is a good-bye.
+/// Reports the workers of this process; a report of 0 workers deregisters it.
 pub(super) async fn report(
     pool: &PgPool,
     process: Uuid,
@@ -33,10 +33,10 @@ pub(super) async fn report(
     Ok(())
 }
 
-/// What was told lately.
-pub(super) async fn heard(pool: &PgPool, now: Option<i64>) -> Result<Vec<WorkerReport>, QueueError> {
-    let worker_reports = sqlx::query_scalar::<_, String>(HEARD).bind(now);
-    let worker_reports = worker_reports.bind(MISSED * millis(REPORT_EVERY)).fetch_all(pool).await?;
-    // A later version may report otherwise.
+/// The recent reports.
+pub(super) async fn recent(pool: &PgPool, now: Option<i64>) -> Result<Vec<WorkerReport>, QueueError> {
+    let worker_reports = sqlx::query_scalar::<_, String>(RECENT).bind(now);
+    let worker_reports = worker_reports.bind(MISSED_REPORTS * millis(REPORT_EVERY)).fetch_all(pool).await?;
+    // A later version may report in another format.
     Ok(worker_reports.iter().filter_map(|report| serde_json::from_str(report).ok()).collect())
 }

@@ -1,4 +1,4 @@
-//! Accepting jobs in SQLite: whoever has begun to write is alone.
+//! Accepts jobs in SQLite: an open write transaction is exclusive.
 
 use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
@@ -10,7 +10,7 @@ use crate::jobs::{
     row, sql,
 };
 
-/// Takes jobs in through the one connection that writes.
+/// Inserts batches of jobs through the one write connection.
 pub(super) struct SqliteBatchInserter {
     pub writer: Writer,
     pub options: QueueOptions,

@@ -1,18 +1,17 @@
-//! Taking a job, and stepping over those that this version cannot read: their claim is rolled back, so that nothing has
-//! happened to them.
+//! Claims a job. The claim of a job that this version cannot read is rolled back, so the job stays unchanged.
 
 use uuid::Uuid;
 
 use super::{CLAIM, SqliteQueue};
 use crate::jobs::{Claim, Lease, QueueError, row, transition::millis};
 
-/// Jobs that cannot be read here and are met by one look for work; the next look goes on from there.
-const STEPPED_OVER: usize = 16;
+/// Unreadable jobs that one poll skips; the next poll continues from there.
+const MAX_SKIPPED: usize = 16;
 
 impl SqliteQueue {
     /// See [`JobQueue::claim`](crate::jobs::JobQueue::claim).
     pub(super) async fn take(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
-        for _ in 0..STEPPED_OVER {
+        for _ in 0..MAX_SKIPPED {
             let (token, left) = (Uuid::new_v4(), serde_json::Value::from(self.unreadable.left()).to_string());
             let mut transaction = self.writer.begin().await?;
             let claimed = sqlx::query(CLAIM)
@@ -29,7 +28,7 @@ impl SqliteQueue {
                     self.signals.changed(job.id);
                     return Ok(Some(Claim { lease: Lease { job: job.id, token }, job }));
                 }
-                // Rolled back: nothing has happened to it.
+                // The dropped transaction rolls back: the job is unchanged.
                 Err(QueueError::Corrupt { id, problem }) => self.unreadable.leave(id, &problem),
                 Err(error) => return Err(error),
             }

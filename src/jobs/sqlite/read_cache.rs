@@ -1,9 +1,8 @@
-//! Reading the same jobs again and again, as pollers do: a job that was read is given out once more for as long as
-//! nothing at all was written to the database.
+//! A read cache for jobs that clients poll. A cached job is valid until anything is written to the database.
 //!
-//! That is asked of SQLite with every read: `PRAGMA data_version` changes on a connection when any other one has
-//! committed, in this process or another. So the answer is never older than the question. What is saved is
-//! everything else: counting the jobs ahead, and reading the row.
+//! Every read asks SQLite: `PRAGMA data_version` changes on a connection when any other connection commits,
+//! in this process or another. So an answer is never older than its request. The cache saves the rest:
+//! counting the jobs ahead, and reading the row.
 
 use std::collections::HashMap;
 
@@ -12,21 +11,21 @@ use tokio::sync::Mutex;
 
 use crate::jobs::{Job, JobId, QueueError};
 
-/// Jobs that are kept: more than that are not polled between two writes.
+/// Capacity: clients do not poll more jobs than this between two writes.
 const KEPT: usize = 1024;
 
-/// Number of a state of the database, as one connection counts them.
+/// Version of the database, as one connection counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Version(i64);
 
-/// The jobs that were read, and the connection that tells whether they still are so.
+/// The cached jobs, and the connection that checks whether they are still valid.
 #[derive(Debug)]
-pub(super) struct Fresh {
+pub(super) struct ReadCache {
     options: SqliteConnectOptions,
     known: Mutex<Option<Known>>,
 }
 
-/// Versions mean something to the connection that counts them, and to no other: they live and die together.
+/// A version is valid only for the connection that counted it, so both are kept together.
 #[derive(Debug)]
 struct Known {
     connection: SqliteConnection,
@@ -34,17 +33,18 @@ struct Known {
     jobs: HashMap<JobId, Job>,
 }
 
-impl Fresh {
-    /// Keeps nothing yet; `options` are those of a reader.
+impl ReadCache {
+    /// An empty cache; `options` are those of a reader.
     pub(super) fn new(options: SqliteConnectOptions) -> Self {
         Self { options, known: Mutex::new(None) }
     }
 
-    /// The job where it is known and still so. Otherwise the version before it is read, for [`Fresh::keep`].
+    /// Returns the job if it is cached and still valid. Otherwise returns the current version, for
+    /// [`ReadCache::keep`].
     pub(super) async fn get(&self, id: JobId) -> Result<Result<Job, Version>, QueueError> {
         let mut guard = self.known.lock().await;
-        // Taken out while it is used: what is left of a call that fails, or that nobody waits for any more, is a
-        // new connection and nothing known.
+        // Taken out while in use: after a failed or dropped call, the next one starts with a new connection
+        // and an empty cache.
         let mut known = match guard.take() {
             Some(known) => known,
             None => {
@@ -61,8 +61,8 @@ impl Fresh {
         Ok(found)
     }
 
-    /// Keeps a job that was read after `version` was asked for. Where something was written since, it is dropped
-    /// here, or with the next question.
+    /// Caches a job that was read after `version` was returned. If something was written since, the job is
+    /// dropped here, or by the next read.
     pub(super) async fn keep(&self, version: Version, job: &Job) {
         if let Some(known) = self.known.lock().await.as_mut().filter(|known| known.version == version) {
             if known.jobs.len() >= KEPT {
@@ -75,7 +75,7 @@ impl Fresh {
     /// Closes the connection.
     pub(super) async fn close(&self) {
         if let Some(known) = self.known.lock().await.take() {
-            // Nothing was written on it.
+            // Nothing was written on this connection.
             let _ = known.connection.close().await;
         }
     }

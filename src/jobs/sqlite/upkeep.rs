@@ -1,5 +1,5 @@
-//! The statements that keep house: erasing and forgetting finished jobs, a few at a time so that no other writer waits
-//! long, telling whose pictures are whose, and what is done once for all.
+//! The housekeeping statements: expire the pictures of finished jobs and delete the jobs, a few at a time so
+//! no other writer waits long; list the owners of pictures; take chores that one process does for all.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::{
     jobs::{Erased, JobId, Owner, QueueError, row, sql, transition::millis, unreadable::Unreadable},
 };
 
-const GIVE_UP: &str = sql::expire_blobs!("$3", "");
-const SWEPT: &str = sql::blobs_deleted!("$2", "id IN (SELECT value FROM json_each($1))");
+const EXPIRE_BLOBS: &str = sql::expire_blobs!("$3", "");
+const BLOBS_DELETED: &str = sql::blobs_deleted!("$2", "id IN (SELECT value FROM json_each($1))");
 const OWNERS: &str = sql::owners!("id IN (SELECT value FROM json_each($1))");
 const CHORE: &str = sql::chore!("$3");
 const PROBE: &str = sql::probe!("$1");
@@ -25,10 +25,11 @@ pub(super) async fn expire_blobs(
     now: Timestamp,
 ) -> Result<Vec<Erased>, QueueError> {
     let mut transaction = writer.begin().await?;
-    let given_up = sqlx::query(GIVE_UP).bind(before.as_millis()).bind(i64::from(limit)).bind(now.as_millis());
-    let given_up = given_up.fetch_all(&mut *transaction).await?;
+    let expired =
+        sqlx::query(EXPIRE_BLOBS).bind(before.as_millis()).bind(i64::from(limit)).bind(now.as_millis());
+    let expired = expired.fetch_all(&mut *transaction).await?;
     writer.commit(transaction).await?;
-    row::all_erased(&given_up, unreadable)
+    row::all_erased(&expired, unreadable)
 }
 
 pub(super) async fn blobs_to_delete(
@@ -38,13 +39,14 @@ pub(super) async fn blobs_to_delete(
     limit: u32,
 ) -> Result<Vec<Erased>, QueueError> {
     let behind = behind.map(|id| id.to_string()).unwrap_or_default();
-    let found = sqlx::query(sql::TO_SWEEP).bind(behind).bind(i64::from(limit)).fetch_all(readers).await?;
+    let found =
+        sqlx::query(sql::BLOBS_TO_DELETE).bind(behind).bind(i64::from(limit)).fetch_all(readers).await?;
     row::all_erased(&found, unreadable)
 }
 
 pub(super) async fn blobs_deleted(writer: &Writer, ids: &[JobId], now: Timestamp) -> Result<(), QueueError> {
     let mut transaction = writer.begin().await?;
-    sqlx::query(SWEPT).bind(listed(ids)).bind(now.as_millis()).execute(&mut *transaction).await?;
+    sqlx::query(BLOBS_DELETED).bind(listed(ids)).bind(now.as_millis()).execute(&mut *transaction).await?;
     writer.commit(transaction).await
 }
 
@@ -60,13 +62,13 @@ pub(super) async fn ended_before(
 
 pub(super) async fn purge(writer: &Writer, ids: &[JobId]) -> Result<u64, QueueError> {
     let mut transaction = writer.begin().await?;
-    let mut forgotten = 0;
+    let mut deleted_jobs = 0;
     for id in ids {
-        let deleted = sqlx::query(sql::FORGET).bind(id.to_string()).execute(&mut *transaction).await?;
-        forgotten += deleted.rows_affected();
+        let deleted = sqlx::query(sql::PURGE).bind(id.to_string()).execute(&mut *transaction).await?;
+        deleted_jobs += deleted.rows_affected();
     }
     writer.commit(transaction).await?;
-    Ok(forgotten)
+    Ok(deleted_jobs)
 }
 
 pub(super) async fn owners(readers: &SqlitePool, ids: &[JobId]) -> Result<Vec<Owner>, QueueError> {
@@ -92,7 +94,7 @@ pub(super) async fn probe(writer: &Writer, now: Timestamp) -> Result<(), QueueEr
     writer.commit(transaction).await
 }
 
-/// A list as JSON, whose members need no escaping.
+/// A JSON list; ids need no escaping.
 fn listed(ids: &[JobId]) -> String {
     let ids: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
     format!("[{}]", ids.join(","))

@@ -1,11 +1,12 @@
-//! The one connection that writes, and what has to hold of every write.
+//! The one write connection, and the checks around every write.
 //!
-//! A transaction that SQLite rolls back by itself, as it does where there is no room or the disk fails, leaves the driver
-//! believing that it is still open: every later one would fail. Such a connection is closed when it comes back.
+//! If SQLite rolls a transaction back by itself, as it does when the disk is full or fails, the driver
+//! believes that the transaction is still open, and every later one would fail. Such a connection is closed
+//! when it returns to the pool.
 //!
-//! A database file that is deleted, moved or replaced goes on living as long as somebody has it open, and takes commits
-//! that nobody will ever see again. So after every commit, and before anybody hears of it, the file at the path must be
-//! the one that was opened.
+//! A deleted, moved or replaced database file lives on as long as a process has it open, and accepts commits
+//! that are lost later. So after every commit, and before its result is reported, the file at the path must
+//! be the one that was opened.
 
 use std::{
     io,
@@ -25,26 +26,26 @@ use crate::jobs::QueueError;
 pub(super) struct Writer {
     pool: SqlitePool,
     file: PathBuf,
-    /// Device and number of the file.
+    /// Device and inode of the file.
     identity: (u64, u64),
-    /// The log beside it, where there is one: it goes away together with the last connection only.
+    /// The write-ahead log beside the file, if there is one: it disappears only with the last connection.
     log: Option<PathBuf>,
 }
 
 impl Writer {
-    /// Opens the file, which is created where it is missing, and never again after that.
+    /// Opens the file. Creates it if it is missing, but never again later.
     pub(super) async fn open(file: &Path, options: &SqliteConnectOptions) -> Result<Self, QueueError> {
         let creator = SqlitePoolOptions::new().max_connections(1);
         let creator = creator.connect_with(options.clone().create_if_missing(true)).await?;
         let pool = SqlitePoolOptions::new().max_connections(1).after_release(|connection, _| {
             Box::pin(async move {
-                // Answered after a rollback that was asked for by dropping the transaction.
+                // The ping answers after the rollback that dropping the transaction requested.
                 connection.ping().await?;
                 Ok(!connection.is_in_transaction())
             })
         });
         let pool = pool.connect_with(options.clone().create_if_missing(false)).await?;
-        // The second connection is there before the first goes, so that the log stays.
+        // The second connection opens before the first closes, so the log stays.
         creator.close().await;
         let identity = identity(file).map_err(sqlx::Error::Io)?;
         let mut log = file.as_os_str().to_owned();
@@ -53,35 +54,35 @@ impl Writer {
         Ok(Self { pool, file: file.to_owned(), identity, log })
     }
 
-    /// For the schema.
+    /// For migrations.
     pub(super) fn pool(&self) -> &SqlitePool {
         &self.pool
     }
 
-    /// Begins to write: nobody else does until the end.
+    /// Begins an exclusive write transaction.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, QueueError> {
         self.check().await?;
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Commits; when this returns, it is on the disk, in the file that is at the path.
+    /// Commits. When this returns, the data is on the disk, in the file at the path.
     pub(super) async fn commit(&self, transaction: Transaction<'static, Sqlite>) -> Result<(), QueueError> {
         transaction.commit().await?;
         self.check().await
     }
 
-    /// Whether the file is the one that was opened.
+    /// Checks that the file is the one that was opened.
     async fn check(&self) -> Result<(), QueueError> {
         let (file, log, expected) = (self.file.clone(), self.log.clone(), self.identity);
-        let looked = tokio::task::spawn_blocking(move || {
+        let checked = tokio::task::spawn_blocking(move || {
             if let Some(log) = log {
                 identity(&log)?;
             }
             let found = identity(&file)?;
-            if found == expected { Ok(()) } else { Err(io::Error::other("it is another file")) }
+            if found == expected { Ok(()) } else { Err(io::Error::other("a different file is at this path")) }
         });
-        let looked = looked.await.unwrap_or_else(|cut| Err(io::Error::other(cut)));
-        looked.map_err(|source| QueueError::Moved { file: self.file.clone(), source })
+        let checked = checked.await.unwrap_or_else(|cut| Err(io::Error::other(cut)));
+        checked.map_err(|source| QueueError::Moved { file: self.file.clone(), source })
     }
 
     pub(super) async fn close(&self) {
