@@ -6,14 +6,15 @@ use std::{
 };
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use reverie_kernels::ThreadPool;
 use tch::{Kind, Tensor};
 
 use super::{
     Progress, RenderError,
     checkpoint::Checkpoint,
+    kernels::{add_scaled, sum_abs, thread_pool},
     laplacian::Laplacian,
     mask::{Mask, OctaveMask},
-    native::{Team, image},
     original::Original,
     pyramid::Octaves,
     resample::Rows,
@@ -103,7 +104,7 @@ pub(super) fn dream(
             (hooks.on_progress)(progress);
             telling += told.elapsed();
         }
-        // A rectifier may take what is no number for nothing, so that the score does not show it.
+        // ReLU may turn NaN into 0, so check the image.
         if !sum(&image, |strip| Ok(strip.f_sum(Kind::Double)?))?.is_finite() {
             return Err(RenderError::NotFinite { octave: octave + 1, iteration: spec.iterations });
         }
@@ -142,7 +143,7 @@ struct Stepper {
     step: f64,
     levels: u32,
     laplacian: Laplacian,
-    team: Team,
+    threads: ThreadPool,
     library: bool,
     /// Whether a step has changed the image.
     moved: Cell<bool>,
@@ -156,7 +157,7 @@ impl Stepper {
             step: spec.step,
             levels: spec.laplacian_levels,
             laplacian,
-            team: Team::new(),
+            threads: thread_pool(),
             library,
             moved: Cell::new(false),
         })
@@ -169,7 +170,7 @@ impl Stepper {
         }
         let factor = match self.normalization {
             Normalization::MeanAbs => {
-                let total = match image::magnitude(&self.team, gradient) {
+                let total = match sum_abs(&self.threads, gradient) {
                     Some(total) => total,
                     None => sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?,
                 };
@@ -191,7 +192,7 @@ impl Stepper {
         if !self.moved.get() && sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))? != 0.0 {
             self.moved.set(true);
         }
-        if image::climb(&self.team, image, gradient, factor as f32) {
+        if add_scaled(&self.threads, image, gradient, factor as f32)? {
             return Ok(());
         }
         each(image, |span, strip| Ok(strip.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))

@@ -40,7 +40,7 @@ const WEIGHTS: Work = Work {
     file: 1.0e-8,
 };
 
-/// Taps along an axis of kernels that are convolved with fewer multiplications (`render/native/winograd`), and the share
+/// Taps along an axis of kernels that are convolved with fewer multiplications (`reverie_kernels::winograd`), and the share
 /// of the time of plain sums that this takes.
 const FEWER_TAPS: std::ops::RangeInclusive<usize> = 3..=5;
 const FEWER: f64 = 0.4;
