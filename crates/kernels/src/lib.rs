@@ -22,6 +22,11 @@
 //! Every value is computed by the same operations in the same order, on any number of threads and any instruction set, and
 //! whatever else is in the batch: results have the same bits. The only exception are dot products of bfloat16, which few
 //! processors have.
+//!
+//! # How it is tested
+//! Property tests (`tests`) draw shapes, strides, padding, NaN and ties, and run every kernel on every available instruction
+//! set: bit-equal to each other, and equal to a plain loop or within a bound of one in float64. The engine's tests compare
+//! the same kernels with libtorch.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod conv1x1;
@@ -37,6 +42,8 @@ pub mod max_pool;
 pub mod pixel_shuffle;
 pub mod relu;
 mod simd;
+#[cfg(test)]
+mod tests;
 mod thread_pool;
 mod value;
 pub mod winograd;
