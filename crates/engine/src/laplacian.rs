@@ -5,8 +5,8 @@
 //! with the binomial kernel `[1, 4, 6, 4, 1]`; borders follow TensorFlow's `SAME` convolution, so that odd
 //! sizes give the published values.
 //!
-//! On the CPU the pyramid runs in [kernels of our own](reverie_kernels::downsample): a convolution does two and a half times
-//! the arithmetic, and leaves every step of the pyramid to a pass over memory of its own.
+//! On the CPU the pyramid runs in [kernels of our own](reverie_kernels::downsample): a convolution does two and a half
+//! times the arithmetic, and leaves every step of the pyramid to a pass over memory of its own.
 
 use reverie_kernels::{ThreadPool, downsample::TAPS};
 use tch::{Kind, Tensor};

@@ -1,8 +1,8 @@
 //! Depthwise convolutions, of every channel by itself, and their backward pass.
 //!
-//! These read and write a lot for the little that they compute, and libtorch adds to that: uneven padding as a copy of the
-//! map, the backward pass through a stride value by value, the gradient of a ReLU as one more pass. Here a few neighbouring
-//! results of sixteen channels are summed up in registers, where the map lies.
+//! These read and write a lot for the little that they compute, and libtorch adds to that: uneven padding as a copy of
+//! the map, the backward pass through a stride value by value, the gradient of a ReLU as one more pass. Here a few
+//! neighbouring results of sixteen channels are summed up in registers, where the map lies.
 
 use super::{
     Epilogue, KernelError, Map, MapMut, ReluMask, ThreadPool,
@@ -165,7 +165,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether no term of the result at `at` of an axis lies outside of the map: its neighbours then use the same weights.
+    /// Whether no term of the result at `at` of an axis lies outside of the map: its neighbours then use the same
+    /// weights.
     #[inline(always)]
     fn takes_all(&self, axis: usize, at: usize) -> bool {
         let ConvShape { stride, before, input, output } = self.shape;

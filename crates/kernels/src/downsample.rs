@@ -1,10 +1,10 @@
-//! Levels of a Gaussian pyramid: downsamples an image to half its size and upsamples it again, with the binomial weights
-//! `[1, 4, 6, 4, 1]` along each axis and the borders of a TensorFlow `SAME` convolution. The Laplacian pyramid is made of
-//! these.
+//! Levels of a Gaussian pyramid: downsamples an image to half its size and upsamples it again, with the binomial
+//! weights `[1, 4, 6, 4, 1]` along each axis and the borders of a TensorFlow `SAME` convolution. The Laplacian pyramid
+//! is made of these.
 //!
-//! The filter is separable: each output row is a weighted sum of a few rows, which is then weighted along itself. That is 10
-//! multiplications a pixel instead of 25, and what a row needs stays in the nearest cache. What the pyramid does with the
-//! result (subtract it, add it, measure what is left) happens in the same pass.
+//! The filter is separable: each output row is a weighted sum of a few rows, which is then weighted along itself. That
+//! is 10 multiplications a pixel instead of 25, and what a row needs stays in the nearest cache. What the pyramid does
+//! with the result (subtract it, add it, measure what is left) happens in the same pass.
 
 use super::{KernelError, ThreadPool, instruction_set::dispatch_autovectorized, map::check_length};
 

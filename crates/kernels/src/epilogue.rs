@@ -21,8 +21,8 @@ impl<B> Epilogue<B> {
     pub const NONE: Self = Self { bias: None, low: f32::NEG_INFINITY, high: f32::INFINITY };
 }
 
-/// The ReLU before a convolution, for the backward pass through both: the gradient passes where `0 < output < limit`, and
-/// is zero elsewhere.
+/// The ReLU before a convolution, for the backward pass through both: the gradient passes where `0 < output < limit`,
+/// and is zero elsewhere.
 ///
 /// `M` is how the map is held: a [`Map`] here, a tensor in the engine.
 #[derive(Clone, Copy, Debug)]

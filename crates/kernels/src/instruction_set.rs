@@ -40,8 +40,8 @@ impl InstructionSet {
         Isa::detect(self).is_some()
     }
 
-    /// Whether it has registers for SIMD vectors, and multiplies and adds at once. Without, sums of products take longer
-    /// here than in libtorch.
+    /// Whether it has registers for SIMD vectors, and multiplies and adds at once. Without, sums of products take
+    /// longer here than in libtorch.
     pub fn has_fma(self) -> bool {
         self >= Self::Avx2
     }
@@ -126,8 +126,8 @@ impl Isa {
     }
 }
 
-/// Compiles the body of a function over SIMD vectors, of type `S`, for each instruction set; the function gets an [`Isa`] in
-/// front of its arguments and runs that version.
+/// Compiles the body of a function over SIMD vectors, of type `S`, for each instruction set; the function gets an
+/// [`Isa`] in front of its arguments and runs that version.
 macro_rules! dispatch {
     (
         $(#[$about:meta])*
@@ -177,8 +177,8 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
-/// As [`dispatch`], for a plain body that the compiler vectorises well by itself. The versions for AVX2 and AVX-512 have no
-/// fused multiply-adds, so all give the same bits.
+/// As [`dispatch`], for a plain body that the compiler vectorises well by itself. The versions for AVX2 and AVX-512
+/// have no fused multiply-adds, so all give the same bits.
 macro_rules! dispatch_autovectorized {
     (fn $name:ident $(<$value:ident: $bound:ident>)? ($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         fn $name$(<$value: $bound>)?(isa: $crate::instruction_set::Isa, $($argument: $type),*) {

@@ -35,8 +35,8 @@ impl LrnParams {
         })
     }
 
-    /// The gradient of the input `x`, given that of the output. With `through_relu`, `x` is the output of a ReLU, and the
-    /// gradient is that of the ReLU's input.
+    /// The gradient of the input `x`, given that of the output. With `through_relu`, `x` is the output of a ReLU, and
+    /// the gradient is that of the ReLU's input.
     ///
     /// # Errors
     /// [`KernelError`] unless all maps are dense and of one kind and shape.

@@ -35,8 +35,8 @@ impl MaxPool {
         kernel[0].saturating_mul(kernel[1]) <= usize::from(NOWHERE)
     }
 
-    /// Writes the maximum of every window to `y`, and to `argmax`, of the same shape, which position of the window it is:
-    /// counted row by row, the first of equals. NaN counts as a maximum.
+    /// Writes the maximum of every window to `y`, and to `argmax`, of the same shape, which position of the window it
+    /// is: counted row by row, the first of equals. NaN counts as a maximum.
     ///
     /// # Errors
     /// [`KernelError`] unless the maps are dense and of one kind, and of the shapes that this pooling says.
@@ -103,7 +103,7 @@ impl MaxPool {
         check_length("argmax", argmax, output.iter().product())
     }
 
-    /// Taps of the window at `position` that lie inside the map along an axis.
+    /// Indices within the window at `position` that lie inside the map, along an axis.
     #[inline(always)]
     fn inside(&self, axis: usize, position: usize) -> std::ops::Range<usize> {
         let start = position * self.stride[axis];
@@ -112,15 +112,15 @@ impl MaxPool {
         first..last.max(first)
     }
 
-    /// Where a tap lies in the map.
+    /// The position in the map of an index within a window.
     #[inline(always)]
-    fn place(&self, axis: usize, position: usize, tap: usize) -> usize {
-        position * self.stride[axis] + tap - self.before[axis]
+    fn position(&self, axis: usize, window: usize, index: usize) -> usize {
+        window * self.stride[axis] + index - self.before[axis]
     }
 
-    /// Windows that see the place `at` of an axis.
+    /// The windows over the position `at` of an axis.
     #[inline(always)]
-    fn seen_by(&self, axis: usize, at: usize) -> std::ops::Range<usize> {
+    fn windows_over(&self, axis: usize, at: usize) -> std::ops::Range<usize> {
         let reach = at + self.before[axis];
         let last = (reach / self.stride[axis] + 1).min(self.output[axis]);
         let first = (reach + 1).saturating_sub(self.kernel[axis]).div_ceil(self.stride[axis]);
@@ -129,31 +129,31 @@ impl MaxPool {
 }
 
 /// A position of a window, or a window over a position: where the values begin, and the index within the window.
-type Seen = (usize, u8);
+type Entry = (usize, u8);
 
 dispatch! {
     // A row of `y` and `argmax`, the one of this number among all images'.
     fn pool_row<V: Value>(simd, pool: &MaxPool, channels: usize, x: &[V], row: usize, y: &mut [V], argmax: &mut [u8]) {
-        let mut seen: Vec<Seen> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
+        let mut entries: Vec<Entry> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
         let (image, row) = (row / pool.output[0], row % pool.output[0]);
         let x = &x[image * pool.input[0] * pool.input[1] * channels..];
         let outputs = y.chunks_exact_mut(channels).zip(argmax.chunks_exact_mut(channels));
         for (column, (y, argmax)) in outputs.enumerate() {
-            seen.clear();
+            entries.clear();
             for down in pool.inside(0, row) {
                 for across in pool.inside(1, column) {
-                    let at = pool.place(0, row, down) * pool.input[1] + pool.place(1, column, across);
-                    seen.push((at * channels, (down * pool.kernel[1] + across) as u8));
+                    let at = pool.position(0, row, down) * pool.input[1] + pool.position(1, column, across);
+                    entries.push((at * channels, (down * pool.kernel[1] + across) as u8));
                 }
             }
             let mut start = 0;
             while start < channels {
-                let length = together::<S>(channels - start);
+                let length = channels_at_once::<S>(channels - start);
                 let (y, argmax) = (&mut y[start..][..length], &mut argmax[start..][..length]);
                 match length {
-                    FOUR => maxima::<V, S, 4>(simd, &seen, pool.through_relu, &x[start..], y, argmax),
-                    TWO => maxima::<V, S, 2>(simd, &seen, pool.through_relu, &x[start..], y, argmax),
-                    _ => maxima::<V, S, 1>(simd, &seen, pool.through_relu, &x[start..], y, argmax),
+                    FOUR => maxima::<V, S, 4>(simd, &entries, pool.through_relu, &x[start..], y, argmax),
+                    TWO => maxima::<V, S, 2>(simd, &entries, pool.through_relu, &x[start..], y, argmax),
+                    _ => maxima::<V, S, 1>(simd, &entries, pool.through_relu, &x[start..], y, argmax),
                 }
                 start += length;
             }
@@ -166,7 +166,7 @@ const TWO: usize = 2 * LANES;
 
 /// How many of the channels that are left are computed at once, in registers.
 #[inline(always)]
-fn together<S: SimdVector>(left: usize) -> usize {
+fn channels_at_once<S: SimdVector>(left: usize) -> usize {
     let most = if S::MANY_REGISTERS { FOUR } else { TWO };
     if left >= most { most } else { left.min(LANES) }
 }
@@ -175,17 +175,17 @@ fn together<S: SimdVector>(left: usize) -> usize {
 #[inline(always)]
 fn maxima<V: Value, S: SimdVector, const WIDE: usize>(
     simd: S,
-    seen: &[Seen],
+    entries: &[Entry],
     through_relu: bool,
     x: &[V],
     y: &mut [V],
     argmax: &mut [u8],
 ) {
     let mut best = [(simd.splat(f32::NEG_INFINITY), simd.splat_byte(0)); WIDE];
-    for (at, tap) in seen {
+    for (at, index) in entries {
         let values = &x[*at..][..y.len()];
         for part in 0..WIDE {
-            best[part] = simd.max_with_index(best[part], read(simd, &values[part * LANES..]), *tap);
+            best[part] = simd.max_with_index(best[part], read(simd, &values[part * LANES..]), *index);
         }
     }
     for part in 0..WIDE {
@@ -203,8 +203,8 @@ fn maxima<V: Value, S: SimdVector, const WIDE: usize>(
 }
 
 dispatch! {
-    // The rows of `back`, from `first`, gather the gradients of the windows over them (gradients and argmax indices), in the order
-    // of the windows.
+    // The rows of `back`, from `first`, gather the gradients of the windows over them (gradients and argmax indices),
+    // in the order of the windows.
     fn gather_rows<V: Value>(
         simd,
         pool: &MaxPool,
@@ -219,31 +219,31 @@ dispatch! {
         // Divisions would take longer than the sums of few channels.
         let mut columns = Vec::with_capacity(width);
         for column in 0..width {
-            columns.push(pool.seen_by(1, column));
+            columns.push(pool.windows_over(1, column));
         }
-        let mut seen: Vec<Seen> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
+        let mut entries: Vec<Entry> = Vec::with_capacity(pool.kernel[0] * pool.kernel[1]);
         for (index, line) in back.chunks_exact_mut(width * channels).enumerate() {
             let (image, row) = ((first + index) / pool.input[0], (first + index) % pool.input[0]);
-            let rows = pool.seen_by(0, row);
+            let rows = pool.windows_over(0, row);
             for ((column, windows), back) in columns.iter().enumerate().zip(line.chunks_exact_mut(channels)) {
-                seen.clear();
+                entries.clear();
                 for down in rows.clone() {
                     let place = (row + pool.before[0] - down * pool.stride[0]) * pool.kernel[1];
                     let start = (image * pool.output[0] + down) * pool.output[1];
                     for across in windows.clone() {
-                        let tap = place + column + pool.before[1] - across * pool.stride[1];
-                        seen.push(((start + across) * channels, tap as u8));
+                        let index = place + column + pool.before[1] - across * pool.stride[1];
+                        entries.push(((start + across) * channels, index as u8));
                     }
                 }
                 let mut start = 0;
                 while start < channels {
-                    let length = together::<S>(channels - start);
+                    let length = channels_at_once::<S>(channels - start);
                     let back = &mut back[start..][..length];
                     let (gradient, argmax) = (&gradient[start..], &argmax[start..]);
                     match length {
-                        FOUR => gather::<V, S, 4>(simd, &seen, gradient, argmax, accumulate, back),
-                        TWO => gather::<V, S, 2>(simd, &seen, gradient, argmax, accumulate, back),
-                        _ => gather::<V, S, 1>(simd, &seen, gradient, argmax, accumulate, back),
+                        FOUR => gather::<V, S, 4>(simd, &entries, gradient, argmax, accumulate, back),
+                        TWO => gather::<V, S, 2>(simd, &entries, gradient, argmax, accumulate, back),
+                        _ => gather::<V, S, 1>(simd, &entries, gradient, argmax, accumulate, back),
                     }
                     start += length;
                 }
@@ -256,7 +256,7 @@ dispatch! {
 #[inline(always)]
 fn gather<V: Value, S: SimdVector, const WIDE: usize>(
     simd: S,
-    seen: &[Seen],
+    entries: &[Entry],
     gradient: &[V],
     argmax: &[u8],
     accumulate: bool,
@@ -268,7 +268,7 @@ fn gather<V: Value, S: SimdVector, const WIDE: usize>(
             sums[part] = read(simd, &back[part * LANES..]);
         }
     }
-    for (at, tap) in seen {
+    for (at, index) in entries {
         let (gradient, argmax) = (&gradient[*at..][..back.len()], &argmax[*at..][..back.len()]);
         for part in 0..WIDE {
             let mut few = [NOWHERE; LANES];
@@ -277,7 +277,7 @@ fn gather<V: Value, S: SimdVector, const WIDE: usize>(
                 few[..argmax.len()].copy_from_slice(argmax);
                 &few
             });
-            sums[part] = simd.add_if_equal(sums[part], read(simd, &gradient[part * LANES..]), argmax, *tap);
+            sums[part] = simd.add_if_equal(sums[part], read(simd, &gradient[part * LANES..]), argmax, *index);
         }
     }
     for part in 0..WIDE {

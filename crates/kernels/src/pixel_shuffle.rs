@@ -7,8 +7,8 @@ use super::{
     value::Value,
 };
 
-/// Fills `planes`, `[images, channels, rows, columns]` with `size` = `[rows, columns]`: pixel `(2i + p, 2j + q)` of channel
-/// `c`, counted from `before`, is `phases[n, i, j, 4c + 2p + q]`, and zero where there is none.
+/// Fills `planes`, `[images, channels, rows, columns]` with `size` = `[rows, columns]`: pixel `(2i + p, 2j + q)` of
+/// channel `c`, counted from `before`, is `phases[n, i, j, 4c + 2p + q]`, and zero where there is none.
 ///
 /// # Errors
 /// [`KernelError`] unless `phases` is dense and of the same kind, with at least `4 · channels` channels, and `planes` has

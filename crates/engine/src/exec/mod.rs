@@ -2,16 +2,17 @@
 //!
 //! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`params`]). A forward pass
 //! ([`forward`]) runs only the nodes that the wanted layers need, fused where they can be ([`plan`]), and drops each
-//! activation after its last reader. Where a gradient follows, it saves what the backward pass needs, which is less than the
-//! activations. The [`backward`] pass leads to the image only, never to the weights. It does without libtorch's autograd,
-//! which would keep every activation alive and has no cheap derivative for some operations. Autograd stays as the oracle of
-//! the tests ([`Executor::forward`] is differentiable).
+//! activation after its last reader. Where a gradient follows, it saves what the backward pass needs, which is less
+//! than the activations. The [`backward`] pass leads to the image only, never to the weights. It does without
+//! libtorch's autograd, which would keep every activation alive and has no cheap derivative for some operations.
+//! Autograd stays as the oracle of the tests ([`Executor::forward`] is differentiable).
 //!
 //! On the CPU, most operations wait for memory, so each value is touched as seldom as possible. A convolution has an
-//! epilogue (bias, ReLU, a sum of gradients) for the values in its registers, and is a Winograd convolution where that pays
-//! ([`convolution`]). Pooling, normalisation and depthwise convolutions, which libtorch is slow at, run in our own
-//! [`kernels`], and their backward passes include that of a ReLU before them. Gradients overwrite what nothing reads again.
-//! [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's operations only.
+//! epilogue (bias, ReLU, a sum of gradients) for the values in its registers, and is a Winograd convolution where that
+//! pays ([`convolution`]). Pooling, normalisation and depthwise convolutions, which libtorch is slow at, run in our own
+//! [`kernels`], and their backward passes include that of a ReLU before them. Gradients overwrite what nothing reads
+//! again. [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's
+//! operations only.
 //!
 //! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
 

@@ -27,10 +27,10 @@ pub(super) enum NodeParams {
     Lrn(Lrn),
 }
 
-/// `x · s^−beta` with `s = bias + alpha · Σ x²` over neighbouring channels. On the CPU a kernel computes it from `params`; where
-/// that cannot, both sums are 1×1 convolutions with a band of ones: libtorch's own operation pads and pools in five
-/// dimensions, which is several times slower. Sums and powers are float32 where the map is bfloat16, and results are
-/// rounded once, as in the kernel.
+/// `x · s^−beta` with `s = bias + alpha · Σ x²` over neighbouring channels. On the CPU a kernel computes it from
+/// `params`; where that cannot, both sums are 1×1 convolutions with a band of ones: libtorch's own operation pads and
+/// pools in five dimensions, which is several times slower. Sums and powers are float32 where the map is bfloat16, and
+/// results are rounded once, as in the kernel.
 pub(super) struct Lrn {
     pub(super) params: LrnParams,
     /// `[C, C, 1, 1]`: alpha where `|i − j| ≤ radius`.

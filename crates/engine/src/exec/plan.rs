@@ -1,7 +1,7 @@
 //! What a pass runs: the nodes that the wanted layers need, and which of them are fused into a convolution.
 //!
-//! A convolution, the bias that alone reads it and the ReLU that alone reads that are fused, unless a layer between them is
-//! wanted. The plan is made anew for every pass: that takes microseconds.
+//! A convolution, the bias that alone reads it and the ReLU that alone reads that are fused, unless a layer between
+//! them is wanted. The plan is made anew for every pass: that takes microseconds.
 
 use super::{Executor, Layout, convolution::Activation, params::NodeParams};
 use reverie_graph::{NodeId, Op};
@@ -30,8 +30,8 @@ pub(super) struct Plan {
     pub(super) roles: Vec<Role>,
     /// How many nodes read each; a wanted layer counts as one reader.
     pub(super) readers: Vec<usize>,
-    /// The upper limit of the ReLU that each node alone reads, where one backward pass can be through both: for poolings and
-    /// normalisations, of a ReLU without limit, and for convolutions.
+    /// The upper limit of the ReLU that each node alone reads, where one backward pass can be through both: for
+    /// poolings and normalisations, of a ReLU without limit, and for convolutions.
     pub(super) relu_limits: Vec<Option<f32>>,
 }
 

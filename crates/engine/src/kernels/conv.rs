@@ -65,8 +65,8 @@ fn relu_view(
 pub(in super::super) struct Winograd(reverie_kernels::Winograd);
 
 impl Winograd {
-    /// Whether a Winograd convolution with `weight`, `[out, in, t, t]`, without groups, strides or dilation, is possible and
-    /// faster than plain sums for maps like `x` with so much padding.
+    /// Whether a Winograd convolution with `weight`, `[out, in, t, t]`, without groups, strides or dilation, is
+    /// possible and faster than plain sums for maps like `x` with so much padding.
     pub(in super::super) fn pays(
         weight: &Tensor,
         x: &Tensor,
@@ -79,15 +79,15 @@ impl Winograd {
         Ok(fast && reverie_kernels::Winograd::pays(extents(weight)?, kind, size, padding))
     }
 
-    /// Takes over weights for which it may pay. `tie_exact`: whether an argmax follows, so that results of equal patches must
-    /// be equal bit by bit.
+    /// Takes over weights for which it may pay. `tie_exact`: whether an argmax follows, so that results of equal
+    /// patches must be equal bit by bit.
     pub(in super::super) fn new(weight: &Tensor, tie_exact: bool) -> Result<Self, RenderError> {
         let winograd = reverie_kernels::Winograd::new(&to_vec(weight)?, extents(weight)?, tie_exact);
         winograd.map(Self).map_err(mistake)
     }
 
-    /// The convolution of `x`, `[N, C, H, W]`, with so many rows and columns of zeros around it; none for an unsupported
-    /// layout. There is no ReLU in `post_ops`.
+    /// The convolution of `x`, `[N, C, H, W]`, with so many rows and columns of zeros around it; none for an
+    /// unsupported layout. There is no ReLU in `post_ops`.
     pub(in super::super) fn convolve(
         &self,
         threads: &ThreadPool,
@@ -166,8 +166,8 @@ impl Conv1x1 {
 pub(in super::super) struct Depthwise(reverie_kernels::Depthwise);
 
 impl Depthwise {
-    /// Takes over weights `[C, 1, kh, kw]` of a convolution in so many groups; none where there is no kernel for them, or no
-    /// fast one.
+    /// Takes over weights `[C, 1, kh, kw]` of a convolution in so many groups; none where there is no kernel for them,
+    /// or no fast one.
     pub(in super::super) fn new(weight: &Tensor, groups: usize) -> Result<Option<Self>, RenderError> {
         let [channels, shared, height, width] = extents(weight)?;
         let fits = channels == groups && shared == 1 && reverie_kernels::Depthwise::fits(channels);
@@ -196,8 +196,8 @@ impl Depthwise {
         Ok(Some(y.into_tensor()))
     }
 
-    /// The gradient of the input, given that of the output, or of the input of the ReLU before it; none for an unsupported
-    /// layout.
+    /// The gradient of the input, given that of the output, or of the input of the ReLU before it; none for an
+    /// unsupported layout.
     pub(in super::super) fn backward(
         &self,
         threads: &ThreadPool,

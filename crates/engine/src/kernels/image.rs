@@ -9,8 +9,8 @@ use super::{
     view::{Exclusive, floats, is_plain, raw},
 };
 
-/// `(image − mean) · scale` in channels-last memory and in `kind`; none for an unsupported layout. The image may be a part
-/// of a larger one.
+/// `(image − mean) · scale` in channels-last memory and in `kind`; none for an unsupported layout. The image may be a
+/// part of a larger one.
 pub(in super::super) fn prepare(
     threads: &ThreadPool,
     image: &Tensor,
@@ -34,8 +34,8 @@ pub(in super::super) fn prepare(
     }
     let length = (images - 1) * apart + 2 * plane + (height - 1) * row + width;
     #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
-    // SAFETY: from the first value to the last, all within the tensor's memory; nothing writes to an image while a network
-    // reads it.
+    // SAFETY: from the first value to the last, all within the tensor's memory; nothing writes to an image while a
+    // network reads it.
     let values: &[f32] = unsafe { raw(image, length as usize) };
     let [images, height, width, apart, plane, row] =
         [images, height, width, apart, plane, row].map(|n| n as usize);

@@ -19,8 +19,8 @@ pub(in super::super) fn max_pool(input: [i64; 2], window: Window, through_relu: 
     Some(MaxPool { kernel, stride, before: [top, left], input, output: [height, width], through_relu })
 }
 
-/// Maxima, and which position of each window they are: one byte each, for [`max_pool_backward`]. None for an unsupported
-/// layout or kernel.
+/// Maxima, and which position of each window they are: one byte each, for [`max_pool_backward`]. None for an
+/// unsupported layout or kernel.
 pub(in super::super) fn max_pool_forward(
     threads: &ThreadPool,
     pool: &MaxPool,
@@ -35,8 +35,8 @@ pub(in super::super) fn max_pool_forward(
     Ok(Some((y.into_tensor(), argmax.into_tensor())))
 }
 
-/// The gradient of the input, given that of the output and the indices that [`max_pool_forward`] gave, added to `sum`, a map
-/// that nothing else reads, where there is one. None for an unsupported layout.
+/// The gradient of the input, given that of the output and the indices that [`max_pool_forward`] gave, added to `sum`,
+/// a map that nothing else reads, where there is one. None for an unsupported layout.
 pub(in super::super) fn max_pool_backward(
     threads: &ThreadPool,
     pool: &MaxPool,
@@ -128,8 +128,8 @@ pub(in super::super) fn relu_backward(
 }
 
 /// The map `[N, C, H, W]` of `size` rows and columns, one channel after the other, whose pixel `(2i + p, 2j + q)` of
-/// channel `c`, counted from `before`, is `phases[n, 4c + 2p + q, i, j]`; zeros where there is none. None for an unsupported
-/// layout.
+/// channel `c`, counted from `before`, is `phases[n, 4c + 2p + q, i, j]`; zeros where there is none. None for an
+/// unsupported layout.
 pub(in super::super) fn pixel_shuffle(
     threads: &ThreadPool,
     phases: &Tensor,

@@ -1,9 +1,9 @@
 //! Our own CPU kernels on tensors.
 //!
-//! The arithmetic is in the crate [`reverie_kernels`], which knows slices and shapes. Here a tensor's layout and kind decide
-//! whether a kernel can run over it ([`view`]), and results are allocated. Where a kernel cannot run, these functions return
-//! none, and libtorch's operations do the same: on GPUs, for other layouts, and for autograd, which the tests compare with.
-//! The library path ([`library`](super::library)) calls none of them.
+//! The arithmetic is in the crate [`reverie_kernels`], which knows slices and shapes. Here a tensor's layout and kind
+//! decide whether a kernel can run over it ([`view`]), and results are allocated. Where a kernel cannot run, these
+//! functions return none, and libtorch's operations do the same: on GPUs, for other layouts, and for autograd, which
+//! the tests compare with. The library path ([`library`](super::library)) calls none of them.
 
 mod conv;
 mod image;

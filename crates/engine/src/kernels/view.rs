@@ -76,8 +76,8 @@ pub(super) fn is_plain(tensor: &Tensor) -> bool {
 /// The first `length` values of a tensor.
 ///
 /// # Safety
-/// The memory of the tensor, from its first value on, holds `length` values of type `T`, and nothing writes to them while
-/// the slice lives.
+/// The memory of the tensor, from its first value on, holds `length` values of type `T`, and nothing writes to them
+/// while the slice lives.
 #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
 pub(super) unsafe fn raw<T>(tensor: &Tensor, length: usize) -> &[T] {
     // SAFETY: the caller's promise; the tensor keeps its memory as long as the slice.

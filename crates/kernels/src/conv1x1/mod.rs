@@ -1,9 +1,9 @@
 //! 1×1 convolutions: a matrix of pixels times one of weights.
 //!
 //! oneDNN multiplies large ones of these as fast as the processor can, but on the smallest maps a call takes it twenty
-//! microseconds, most of them on one thread before the others have work, and a step has tens of calls. Here a call costs
-//! less; bias, activation, sum and the gradient of the ReLU before come with it, and the products of bfloat16 reach more of
-//! their rate.
+//! microseconds, most of them on one thread before the others have work, and a step has tens of calls. Here a call
+//! costs less; bias, activation, sum and the gradient of the ReLU before come with it, and the products of bfloat16
+//! reach more of their rate.
 
 mod block;
 
@@ -46,8 +46,8 @@ impl Conv1x1 {
         Ok(Self { channels, outputs, weights: Weights::F32(packed(outputs, channels, 1, at)) })
     }
 
-    /// As [`Self::new_f32`], for maps of bfloat16, an even number of channels, and [`InstructionSet::Avx512Bf16`]. The weights
-    /// are bfloat16 already.
+    /// As [`Self::new_f32`], for maps of bfloat16, an even number of channels, and [`InstructionSet::Avx512Bf16`]. The
+    /// weights are bfloat16 already.
     ///
     /// # Errors
     /// As [`Self::new_f32`], and [`KernelError::Unsupported`] for an odd number of channels.
@@ -84,8 +84,8 @@ impl Conv1x1 {
         self.outputs
     }
 
-    /// The convolution of `x`; added to what `y` holds if `accumulate` says so, before the epilogue. `relu`: the result is a
-    /// gradient, and goes through the backward pass of this ReLU.
+    /// The convolution of `x`; added to what `y` holds if `accumulate` says so, before the epilogue. `relu`: the result
+    /// is a gradient, and goes through the backward pass of this ReLU.
     ///
     /// # Errors
     /// [`KernelError`] unless all maps are of the kind of the weights and of fitting shapes, or where the threads lack the
@@ -161,8 +161,8 @@ fn check(weights: &[f32], [outputs, channels]: [usize; 2]) -> Result<(), KernelE
     check_length("weights", weights.len(), outputs * channels)
 }
 
-/// What `unit` makes of an output and the first of `count` channels: for sixteen outputs side by side, `count` channels after
-/// the others, and then for the next sixteen outputs.
+/// What `unit` makes of an output and the first of `count` channels: for sixteen outputs side by side, `count` channels
+/// after the others, and then for the next sixteen outputs.
 fn packed<U>(
     outputs: usize,
     channels: usize,

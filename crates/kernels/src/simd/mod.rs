@@ -1,9 +1,9 @@
 //! SIMD vectors: sixteen float32 side by side, in the registers that a processor has.
 //!
 //! A token of each type exists only where its instructions do, so that what takes one can be called without further
-//! checks; [`Plain`], for every processor, leaves the instructions to the compiler. Code over tokens has to be inlined into
-//! a function that is compiled for them ([`dispatch`](super::instruction_set::dispatch), [`Microkernel`]), and must not
-//! hide them in closures, which are compiled for every processor.
+//! checks; [`Plain`], for every processor, leaves the instructions to the compiler. Code over tokens has to be inlined
+//! into a function that is compiled for them ([`dispatch`](super::instruction_set::dispatch), [`Microkernel`]), and
+//! must not hide them in closures, which are compiled for every processor.
 
 mod plain;
 #[cfg(test)]
@@ -57,7 +57,8 @@ pub(crate) trait SimdVector: Copy {
     fn call<K: Microkernel<Self>>(self, microkernel: K);
 }
 
-/// An innermost loop, whose sums would not stay in the registers within a larger function. What it does has to be inlined.
+/// An innermost loop, whose sums would not stay in the registers within a larger function. What it does has to be
+/// inlined.
 pub(crate) trait Microkernel<S> {
     fn run(self, simd: S);
 }

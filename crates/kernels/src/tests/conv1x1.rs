@@ -89,7 +89,7 @@ impl Case {
 }
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(160))]
 
     #[test]
     fn float32_is_that_of_plain_loops(case in case(), fill in fill()) {

@@ -42,7 +42,7 @@ fn clamp(value: f32, low: f32, high: f32) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(160))]
 
     #[test]
     fn convolutions_and_their_gradients_are_those_of_plain_loops(

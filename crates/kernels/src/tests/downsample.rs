@@ -22,7 +22,7 @@ fn pairs(size: usize) -> Vec<(usize, usize, f64)> {
 }
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(160))]
 
     #[test]
     fn images_are_halved_and_doubled_as_by_plain_loops(

@@ -10,7 +10,7 @@ use crate::{
 };
 
 proptest! {
-    #![proptest_config(cases(40))]
+    #![proptest_config(cases(160))]
 
     #[test]
     fn images_are_prepared(

@@ -6,7 +6,7 @@ use super::{Buffer, Fill, cases, channels, close, draw, fill, kind, on_all};
 use crate::{LrnParams, ValueKind};
 
 proptest! {
-    #![proptest_config(cases(32))]
+    #![proptest_config(cases(128))]
 
     #[test]
     fn results_and_gradients_are_those_of_plain_loops(

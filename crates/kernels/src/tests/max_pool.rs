@@ -41,7 +41,7 @@ fn window(pool: &MaxPool, row: usize, column: usize) -> Vec<(u8, usize)> {
 }
 
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(160))]
 
     #[test]
     fn maxima_and_their_gradients_are_those_of_plain_loops(

@@ -1,7 +1,8 @@
 //! Every kernel against plain loops, on every instruction set that this processor has and on several threads.
 //!
-//! The plain loops below each property do the same operations in the same order where the kernel promises bits, and compute
-//! in float64 where it promises a bound. Inputs have ties, NaN, infinities and zeros of both signs; gaps between pixels are NaN.
+//! The plain loops below each property do the same operations in the same order where the kernel promises bits, and
+//! compute in float64 where it promises a bound. Inputs have ties, NaN, infinities and zeros of both signs; gaps
+//! between pixels are NaN.
 
 mod conv1x1;
 mod depthwise;
@@ -23,7 +24,8 @@ pub(super) fn cases(cases: u32) -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 
-/// What `run` gives with plain instructions on one thread; every other instruction set, and more threads, must give the same.
+/// What `run` gives with plain instructions on one thread; every other instruction set, and more threads, must give the
+/// same.
 pub(super) fn on_all<T: PartialEq + Debug>(run: impl Fn(&ThreadPool) -> T) -> T {
     let pool = |threads, set| ThreadPool::spawning(threads).with_instruction_set(set).unwrap();
     let plain = run(&pool(1, InstructionSet::Plain));

@@ -6,7 +6,7 @@ use super::{Buffer, cases, channels, draw, fill, kind, on_all, rounded_bits, spr
 use crate::{Map, ReluMask, relu};
 
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(160))]
 
     #[test]
     fn gradients_pass_between_the_limits(

@@ -40,7 +40,7 @@ fn plain(
 }
 
 proptest! {
-    #![proptest_config(cases(24))]
+    #![proptest_config(cases(96))]
 
     #[test]
     fn results_are_those_of_plain_sums(

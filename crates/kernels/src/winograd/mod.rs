@@ -1,10 +1,10 @@
 //! Winograd convolutions: a quarter of the multiplications for 3×3 and 4×4 weights, 9/25 for 5×5.
 //!
-//! The input transform takes each window of 6×6 values to its values at 36 points ([`transform`]), where the convolution is a
-//! product of matrices for each point ([`matmul`]); the output transform takes the products to results. For 3×3 that is 36
-//! multiplications in place of 144 for 16 results. Maps are in channels-last memory, so sixteen channels lie side by side and
-//! are transformed at once. A thread takes some tens of windows through all three stages ([`stages`]) before it goes on, so
-//! that what lies between stays in its cache.
+//! The input transform takes each window of 6×6 values to its values at 36 points ([`transform`]), where the
+//! convolution is a product of matrices for each point ([`matmul`]); the output transform takes the products to
+//! results. For 3×3 that is 36 multiplications in place of 144 for 16 results. Maps are in channels-last memory, so
+//! sixteen channels lie side by side and are transformed at once. A thread takes some tens of windows through all three
+//! stages ([`stages`]) before it goes on, so that what lies between stays in its cache.
 //!
 //! A result has the same bits whatever else is computed with it. Where the map is flat, results may differ in the last
 //! digit, where plain sums would not; where that matters, tie-breaking makes them equal ([`ties`]).
@@ -65,8 +65,8 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Whether there is a kernel for weights `[outputs, channels, rows, columns]` of a convolution without groups, strides or
-    /// dilation.
+    /// Whether there is a kernel for weights `[outputs, channels, rows, columns]` of a convolution without groups,
+    /// strides or dilation.
     pub fn fits([outputs, channels, rows, columns]: [usize; 4]) -> bool {
         rows == columns
             && TAPS.contains(&rows)
@@ -75,8 +75,8 @@ impl Winograd {
             && outputs > 0
     }
 
-    /// Whether that is faster than plain sums for images of `size` = `[rows, columns]` with so much padding. The number of
-    /// images does not matter: what an image gives must not depend on what else is in the batch.
+    /// Whether that is faster than plain sums for images of `size` = `[rows, columns]` with so much padding. The number
+    /// of images does not matter: what an image gives must not depend on what else is in the batch.
     pub fn pays(weights: [usize; 4], kind: ValueKind, size: [usize; 2], padding: [usize; 2]) -> bool {
         let [outputs, _, taps, _] = weights;
         if !Self::fits(weights) || outputs < LANES {
@@ -89,8 +89,8 @@ impl Winograd {
         }
     }
 
-    /// Takes over weights `[outputs, channels, taps, taps]`; `tie_exact`: results of equal windows are equal bit by bit, for an
-    /// argmax to choose the first.
+    /// Takes over weights `[outputs, channels, taps, taps]`; `tie_exact`: results of equal windows are equal bit by
+    /// bit, for an argmax to choose the first.
     ///
     /// # Errors
     /// [`KernelError`] for shapes that [`Self::fits`] has not, or another number of weights.
@@ -126,8 +126,8 @@ impl Winograd {
         POINTS + 1 - self.results
     }
 
-    /// The convolution of `x` with so many rows and columns of zeros around it; added to what `y` holds if `accumulate` says
-    /// so, before the epilogue clamps.
+    /// The convolution of `x` with so many rows and columns of zeros around it; added to what `y` holds if `accumulate`
+    /// says so, before the epilogue clamps.
     ///
     /// # Errors
     /// [`KernelError`] unless both maps are of one kind, and `y` of the shape that [`Self::output_shape`] says.

@@ -1,9 +1,9 @@
 //! Tie-breaking: equal results where the map is equal.
 //!
-//! Where a picture is flat, plain sums over equal patches have equal bits, and an argmax chooses the first: its gradient goes
-//! where other programs send it. With fewer multiplications a result depends in the last digit on where it lies in its
-//! window, and chance would choose: gradients then differ by a per cent. So neighbours with equal patches all get the result
-//! of one of them.
+//! Where a picture is flat, plain sums over equal patches have equal bits, and an argmax chooses the first: its
+//! gradient goes where other programs send it. With fewer multiplications a result depends in the last digit on where
+//! it lies in its window, and chance would choose: gradients then differ by a per cent. So neighbours with equal
+//! patches all get the result of one of them.
 
 use super::super::{ThreadPool, value::Value};
 
@@ -29,8 +29,8 @@ pub(super) struct PatchEquality<'a, V> {
 }
 
 impl<V: Value> PatchEquality<'_, V> {
-    /// Gives positions with equal patches the result of one of them. `y` has `columns` positions to a row, and `outputs`
-    /// values to a position.
+    /// Gives positions with equal patches the result of one of them. `y` has `columns` positions to a row, and
+    /// `outputs` values to a position.
     pub(super) fn break_ties(&self, threads: &ThreadPool, y: &mut [V], columns: usize, outputs: usize) {
         let shared = self.shared(threads);
         if shared.iter().all(|shared| *shared == 0) {
@@ -75,8 +75,8 @@ impl<V: Value> PatchEquality<'_, V> {
         shared
     }
 
-    /// Whether a position has the same patch as that to its left, or above. What lies outside of the map is equal to itself,
-    /// and counts as different from all inside.
+    /// Whether a position has the same patch as that to its left, or above. What lies outside of the map is equal to
+    /// itself, and counts as different from all inside.
     fn equals_neighbour(&self, shared: &[u8], [row, column]: [usize; 2], with: u8) -> bool {
         let [height, width] = self.size;
         let [top, left] = self.padding;

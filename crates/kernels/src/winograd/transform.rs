@@ -26,7 +26,8 @@ pub(super) fn weights(taps: &[f32], extent: usize) -> [[f64; POINTS]; POINTS] {
     points
 }
 
-/// `G g`. Each value is divided by what [`InputTransform::window`] leaves out: the distances of its point from the others, multiplied.
+/// `G g`. Each value is divided by what [`InputTransform::window`] leaves out: the distances of its point from the
+/// others, multiplied.
 fn at_points(taps: impl DoubleEndedIterator<Item = f64> + Clone) -> [f64; POINTS] {
     let value = |point: f64, distances: f64| {
         taps.clone().rev().fold(0.0, |value, tap| value * point + tap) / distances

@@ -1,16 +1,16 @@
 //! Convolutions, forward and backward to their input, each by the fastest implementation here.
 //!
-//! On the CPU there are four, which fall back to libtorch's own: 3×3 to 5×5 weights are a Winograd convolution where the map is
-//! large enough for that to pay ([`Winograd`](super::super::kernels::Winograd)); 1×1 and depthwise convolutions have kernels of
-//! their own ([`Conv1x1`](super::super::kernels::Conv1x1), [`Depthwise`]); everything else is oneDNN's, with weights that are
-//! packed in advance ([`weight`]).
+//! On the CPU there are four, which fall back to libtorch's own: 3×3 to 5×5 weights are a Winograd convolution where
+//! the map is large enough for that to pay ([`Winograd`](super::super::kernels::Winograd)); 1×1 and depthwise
+//! convolutions have kernels of their own ([`Conv1x1`](super::super::kernels::Conv1x1), [`Depthwise`]); everything else
+//! is oneDNN's, with weights that are packed in advance ([`weight`]).
 //!
-//! The backward pass is a convolution too: of the gradient with the flipped weights, where the stride is 1; with one set of
-//! weights per phase of the stride, where few channels leave many positions idle (the first layer, on three colours, takes a
-//! quarter of the time that a transposed convolution needs); transposed otherwise.
+//! The backward pass is a convolution too: of the gradient with the flipped weights, where the stride is 1; with one
+//! set of weights per phase of the stride, where few channels leave many positions idle (the first layer, on three
+//! colours, takes a quarter of the time that a transposed convolution needs); transposed otherwise.
 //!
-//! On the library path ([`library`]) the backward pass of a depthwise convolution is not transposed: cuDNN has none that is
-//! fast. Zeros go between the pixels of the gradient, and a plain depthwise convolution does the rest.
+//! On the library path ([`library`]) the backward pass of a depthwise convolution is not transposed: cuDNN has none
+//! that is fast. Zeros go between the pixels of the gradient, and a plain depthwise convolution does the rest.
 
 mod onednn;
 #[cfg(test)]
@@ -295,8 +295,8 @@ impl Convolution {
         self.layout.arrange(&full.f_narrow(2, top, size[0])?.f_narrow(3, left, size[1])?)
     }
 
-    /// The padded input's gradient by a transposed convolution; but for the library path image by image, since libtorch adds
-    /// up those of several in another order, and what a tile gives must not depend on what else is in the batch.
+    /// The padded input's gradient by a transposed convolution; but for the library path image by image, since libtorch
+    /// adds up those of several in another order, and what a tile gives must not depend on what else is in the batch.
     fn transposed(
         &self,
         gradient: &Tensor,

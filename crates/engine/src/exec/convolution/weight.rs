@@ -20,8 +20,8 @@ use super::{
 /// Sizes of maps that weights are kept ready for: the tiles of an octave are of few sizes, alone and in batches.
 const SIZES: usize = 4;
 
-/// A size that was not met in so many convolutions makes room for another one. When the cache is full, another packing is
-/// reused: oneDNN reorders it at every call then, which takes less than packing it anew.
+/// A size that was not met in so many convolutions makes room for another one. When the cache is full, another packing
+/// is reused: oneDNN reorders it at every call then, which takes less than packing it anew.
 const MAX_AGE: u64 = 4 * SIZES as u64;
 
 /// The weights of a convolution.
