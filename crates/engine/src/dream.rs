@@ -6,14 +6,15 @@ use std::{
 };
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use reverie_kernels::ThreadPool;
 use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
     checkpoint::Checkpoint,
+    kernels::{add_scaled, sum_abs, thread_pool},
     laplacian::Laplacian,
     mask::{Mask, OctaveMask},
-    native::{Team, image},
     original::Original,
     pyramid::Octaves,
     resample::Rows,
@@ -104,7 +105,7 @@ pub(super) fn dream(
             (hooks.on_progress)(progress);
             telling += told.elapsed();
         }
-        // A rectifier may take what is no number for nothing, so that the score does not show it.
+        // ReLU may turn NaN into 0, so check the image.
         if !sum(&image, |strip| Ok(strip.f_sum(Kind::Double)?))?.is_finite() {
             return Err(RenderError::NotFinite { octave: octave + 1, iteration: spec.iterations });
         }
@@ -143,7 +144,7 @@ struct Stepper {
     step: f64,
     levels: u32,
     laplacian: Laplacian,
-    team: Team,
+    threads: ThreadPool,
     library: bool,
     /// Whether a step has changed the image.
     moved: Cell<bool>,
@@ -157,7 +158,7 @@ impl Stepper {
             step: spec.step,
             levels: spec.laplacian_levels,
             laplacian,
-            team: Team::new(),
+            threads: thread_pool(),
             library,
             moved: Cell::new(false),
         })
@@ -170,7 +171,7 @@ impl Stepper {
         }
         let factor = match self.normalization {
             Normalization::MeanAbs => {
-                let total = match image::magnitude(&self.team, gradient) {
+                let total = match sum_abs(&self.threads, gradient) {
                     Some(total) => total,
                     None => sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?,
                 };
@@ -192,7 +193,7 @@ impl Stepper {
         if !self.moved.get() && sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))? != 0.0 {
             self.moved.set(true);
         }
-        if image::climb(&self.team, image, gradient, factor as f32) {
+        if add_scaled(&self.threads, image, gradient, factor as f32)? {
             return Ok(());
         }
         each(image, |span, strip| Ok(strip.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))

@@ -5,18 +5,16 @@
 //! with the binomial kernel `[1, 4, 6, 4, 1]`; borders follow TensorFlow's `SAME` convolution, so that odd
 //! sizes give the published values.
 //!
-//! On the CPU the pyramid runs in [loops of our own](super::native::halving): a convolution does two and a half times
-//! the arithmetic, and leaves every step of the pyramid to a pass over memory of its own.
+//! On the CPU the pyramid runs in [kernels of our own](reverie_kernels::downsample): a convolution does two and a half
+//! times the arithmetic, and leaves every step of the pyramid to a pass over memory of its own.
 
+use reverie_kernels::{ThreadPool, downsample::TAPS};
 use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
-    library::{Slide, convolve, transposed},
-    native::{
-        Team,
-        halving::{Halving, TAPS},
-    },
+    kernels::{Pyramid, thread_pool},
+    library::{ConvParams, convolve, transposed},
     strips::{each, rows, strips_on, sum, total},
 };
 use reverie_dream::plan::Span;
@@ -28,7 +26,7 @@ const WINDOW: i64 = TAPS.len() as i64;
 const LEAST_RMS: f64 = 1e-10;
 
 /// Half the size.
-const HALVED: Slide = Slide { stride: [2, 2], padding: [0, 0], dilation: [1, 1], groups: 1 };
+const HALF_SIZE: ConvParams = ConvParams { stride: [2, 2], padding: [0, 0], dilation: [1, 1], groups: 1 };
 
 /// What normalising on one device needs.
 pub(super) struct Laplacian {
@@ -36,17 +34,17 @@ pub(super) struct Laplacian {
     down: Tensor,
     /// Four times [`Self::down`]: spreading a pixel over 2×2 must keep the brightness.
     up: Tensor,
-    team: Team,
+    threads: ThreadPool,
     library: bool,
 }
 
 impl Laplacian {
-    /// On the [library path](super::library) or in loops of our own.
+    /// On the [library path](super::library) or in kernels of our own.
     pub(super) fn new(device: tch::Device, library: bool) -> Result<Self, RenderError> {
         let taps = Tensor::f_from_slice(&TAPS)?.f_to_device(device)?;
         let kernel = taps.f_outer(&taps)?.f_div_scalar(256.0)?;
         let down = kernel.f_reshape([1, 1, 5, 5])?;
-        Ok(Self { up: down.f_mul_scalar(4.0)?, down, team: Team::new(), library })
+        Ok(Self { up: down.f_mul_scalar(4.0)?, down, threads: thread_pool(), library })
     }
 
     /// Splits `image`, `[1, 3, H, W]`, into `levels` bands and a rest, divides each by its root mean square
@@ -56,15 +54,13 @@ impl Laplacian {
         if levels == 0 {
             return self.unit_rms(image);
         }
-        let halving = if self.library { None } else { Halving::of(image) };
-        let Some(halving) = halving else { return self.by_convolution(image, levels) };
-        let mut image = image.shallow_clone();
-        let rest = halving.blur(&self.team, &image)?;
-        let squares = halving.subtract(&self.team, &mut image, &rest);
-        let factor = 1.0 / rms(&image, squares);
+        let pyramid = if self.library { None } else { Pyramid::new(image) };
+        let Some(mut pyramid) = pyramid else { return self.by_convolution(image, levels) };
+        let rest = pyramid.downsample(&self.threads)?;
+        let squares = pyramid.subtract_upsampled(&self.threads, &rest)?;
+        let factor = 1.0 / rms(image, squares);
         self.normalize(&rest, levels - 1)?;
-        halving.merge(&self.team, &mut image, &rest, factor as f32);
-        Ok(())
+        pyramid.scale_and_add_upsampled(&self.threads, &rest, factor as f32)
     }
 
     /// [`Self::normalize`] with libtorch's operations, for at least one level.
@@ -101,7 +97,7 @@ impl Laplacian {
             let (from, to) = (first.max(0), end.min(height));
             let strip = rows(image, Span { start: from, length: to - from })?;
             let padded = strip.f_pad([left, right, from - first, end - to], "constant", 0.0)?;
-            let blurred = convolve(&padded.f_transpose(0, 1)?, &self.down, None, HALVED, false)?;
+            let blurred = convolve(&padded.f_transpose(0, 1)?, &self.down, None, HALF_SIZE, false)?;
             rows(&low, span)?.f_copy_(&blurred.f_transpose(0, 1)?)?;
         }
         Ok(low)
@@ -118,7 +114,7 @@ impl Laplacian {
         let from = ((first - WINDOW + 2) / 2).max(0);
         let to = (last / 2).min(low_height - 1);
         let part = rows(low, Span { start: from, length: to - from + 1 })?;
-        let full = transposed(&part.f_transpose(0, 1)?, &self.up, HALVED, [0, 0], false)?;
+        let full = transposed(&part.f_transpose(0, 1)?, &self.up, HALF_SIZE, [0, 0], false)?;
         Ok(full.f_transpose(0, 1)?.f_narrow(2, first - 2 * from, span.length)?.f_narrow(3, left, width)?)
     }
 }
@@ -145,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loops_and_convolutions_agree() {
+    fn kernels_and_convolutions_agree() {
         let [laplacian, library] = [false, true].map(|library| Laplacian::new(Device::Cpu, library).unwrap());
         for (height, width) in
             [(1, 1), (1, 2), (2, 1), (3, 3), (4, 5), (5, 4), (17, 40), (64, 33), (131, 290)]

@@ -1,6 +1,6 @@
 //! The library path: everything on libtorch's own operations, as a GPU computes.
 //!
-//! A CPU has loops of our own ([`native`](super::native)); a GPU has what libtorch and cuDNN bring. The setting
+//! A CPU has kernels of our own ([`kernels`](super::kernels)); a GPU has what libtorch and cuDNN bring. The setting
 //! `worker.kernels = "library"` makes a CPU take the same path, so that the tests prove it without a card.
 //!
 //! Every convolution of this path goes through [`convolve`] and [`transposed`]. They say at each call what cuDNN may do,
@@ -17,7 +17,7 @@ use super::RenderError;
 /// Which code computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// Loops of our own on a CPU, libtorch's operations on a GPU.
+    /// Our own kernels on a CPU, libtorch's operations on a GPU.
     #[default]
     Auto,
     /// libtorch's operations everywhere: slower on a CPU, for tests.
@@ -43,16 +43,16 @@ impl FromStr for Kernels {
     }
 }
 
-/// How a kernel slides over a map that needs no further padding than this.
+/// How a convolution moves over a map that needs no further padding than this.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slide {
+pub(super) struct ConvParams {
     pub(super) stride: [i64; 2],
     pub(super) padding: [i64; 2],
     pub(super) dilation: [i64; 2],
     pub(super) groups: i64,
 }
 
-impl Slide {
+impl ConvParams {
     /// Pixel by pixel, without padding.
     pub(super) const PLAIN: Self = Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 };
 
@@ -72,36 +72,36 @@ pub(super) fn convolve(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    slide: Slide,
+    params: ConvParams,
     tf32: bool,
 ) -> Result<Tensor, RenderError> {
-    call(x, weight, bias, slide, None, tf32)
+    call(x, weight, bias, params, None, tf32)
 }
 
 /// The transpose of [`convolve`] without a bias; `rest` are the rows and columns that it adds at the end.
 pub(super) fn transposed(
     x: &Tensor,
     weight: &Tensor,
-    slide: Slide,
+    params: ConvParams,
     rest: [i64; 2],
     tf32: bool,
 ) -> Result<Tensor, RenderError> {
-    call(x, weight, None, slide, Some(rest), tf32)
+    call(x, weight, None, params, Some(rest), tf32)
 }
 
 fn call(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    slide: Slide,
+    params: ConvParams,
     rest: Option<[i64; 2]>,
     tf32: bool,
 ) -> Result<Tensor, RenderError> {
     // cuDNN measures no alternatives (what it finds depends on chance), and sums in the same order every time.
     const BENCHMARK: bool = false;
     const DETERMINISTIC: bool = true;
-    let Slide { stride, padding, dilation, groups } = slide;
-    let cudnn = rest.is_some() || !slide.is_depthwise(weight);
+    let ConvParams { stride, padding, dilation, groups } = params;
+    let cudnn = rest.is_some() || !params.is_depthwise(weight);
     Ok(x.f_internal_convolution(
         weight,
         bias,
@@ -130,15 +130,15 @@ mod tests {
         for (channels, out, groups) in [(6, 8, 1), (8, 8, 8), (8, 16, 4)] {
             let (x, weight) = (map([2, channels, 19, 23]), map([out, channels / groups, 3, 3]));
             let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
-            let slide = Slide { stride: [2, 2], padding: [1, 1], dilation: [1, 1], groups };
+            let params = ConvParams { stride: [2, 2], padding: [1, 1], dilation: [1, 1], groups };
             let expected = x.conv2d(&weight, Some(&bias), [2, 2], [1, 1], [1, 1], groups);
             for tf32 in [false, true] {
-                assert_eq!(convolve(&x, &weight, Some(&bias), slide, tf32).unwrap(), expected);
+                assert_eq!(convolve(&x, &weight, Some(&bias), params, tf32).unwrap(), expected);
             }
             let expected =
                 expected.conv_transpose2d(&weight, None::<Tensor>, [2, 2], [1, 1], [0, 0], groups, [1, 1]);
             let y = x.conv2d(&weight, Some(&bias), [2, 2], [1, 1], [1, 1], groups);
-            assert_eq!(transposed(&y, &weight, slide, [0, 0], false).unwrap(), expected);
+            assert_eq!(transposed(&y, &weight, params, [0, 0], false).unwrap(), expected);
         }
     }
 

@@ -40,8 +40,8 @@ const WEIGHTS: Work = Work {
     file: 1.0e-8,
 };
 
-/// Taps along an axis of kernels that are convolved with fewer multiplications (`render/native/winograd`), and the share
-/// of the time of plain sums that this takes.
+/// Taps along an axis of weights that Winograd convolutions are for (`reverie_kernels::winograd`), and the share of the
+/// time of plain sums that those take.
 const FEWER_TAPS: std::ops::RangeInclusive<usize> = 3..=5;
 const FEWER: f64 = 0.4;
 

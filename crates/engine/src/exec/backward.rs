@@ -1,16 +1,16 @@
-//! The way back: from derivatives with respect to layers to the derivative with respect to the image.
+//! The backward pass: from derivatives with respect to layers to the derivative with respect to the image.
 
 use tch::Tensor;
 
 use super::{
     super::{
         RenderError,
-        native::{Rectifier, added_to, rectifier},
+        kernels::{ReluMask, add_to, lrn_backward, max_pool_backward, relu_backward},
     },
     Executor,
-    forward::Trace,
+    forward::SavedForBackward,
     ints,
-    kernel::Kernel,
+    params::NodeParams,
     product,
     window::{Padded, average_backward, crop},
 };
@@ -20,19 +20,19 @@ impl Executor {
     /// Gradient with respect to the prepared image, `[1, 3, H, W]` in the executor's precision.
     pub(super) fn back(
         &self,
-        traces: Vec<Trace>,
+        saved: Vec<SavedForBackward>,
         wanted: &[NodeId],
         seeds: Vec<Tensor>,
     ) -> Result<Tensor, RenderError> {
         let network = self.network();
-        let mut gradients: Vec<Option<Gradient>> = traces.iter().map(|_| None).collect();
+        let mut gradients: Vec<Option<Gradient>> = saved.iter().map(|_| None).collect();
         for (id, seed) in wanted.iter().zip(seeds) {
             let seed = seed.f_to_kind(self.kind)?;
             // A map that comes in another layout would make every operation convert it.
             let value = if seed.dim() == 4 { self.layout.arrange(&seed)? } else { seed };
-            gather(&mut gradients[id.0], Gradient { value, own: false })?;
+            accumulate(&mut gradients[id.0], Gradient { value, owned: false })?;
         }
-        for (index, trace) in traces.into_iter().enumerate().rev() {
+        for (index, saved) in saved.into_iter().enumerate().rev() {
             let node = network.node(NodeId(index));
             if matches!(node.op, Op::Input { .. }) {
                 continue;
@@ -42,60 +42,72 @@ impl Executor {
             let id = NodeId(index);
             // Some can add to what has come from other readers of their input.
             let sum = match node.op {
-                Op::Conv2d { .. } | Op::MaxPool(_) => gradients[node.inputs[0].0].take_if(|sum| sum.own),
+                Op::Conv2d { .. } | Op::MaxPool(_) => gradients[node.inputs[0].0].take_if(|sum| sum.owned),
                 _ => None,
             };
             let parts = self.timed(
-                || self.derive(id, gradient, trace, sum.map(|sum| sum.value)),
+                || self.derive(id, gradient, saved, sum.map(|sum| sum.value)),
                 |profile, seconds| profile.backward(id, seconds),
             )?;
-            let own = makes_its_own(&node.op);
+            let owned = returns_new_memory(&node.op);
             for (input, value) in node.inputs.iter().zip(parts) {
-                gather(&mut gradients[input.0], Gradient { value, own })?;
+                accumulate(&mut gradients[input.0], Gradient { value, owned })?;
             }
         }
         let gradient = gradients[network.input().0].take().map(|gradient| gradient.value);
         gradient.ok_or_else(|| RenderError::Engine("the objective does not depend on the image".into()))
     }
 
-    /// The gradients of a node's inputs, given that of its output and what it left behind; `sum` is what a convolution
+    /// The gradients of a node's inputs, given that of its output and what it saved; `sum` is what a convolution
     /// or a pooling shall add its own to.
     fn derive(
         &self,
         id: NodeId,
         gradient: Gradient,
-        trace: Trace,
+        saved: SavedForBackward,
         sum: Option<Tensor>,
     ) -> Result<Vec<Tensor>, RenderError> {
-        let Gradient { value: gradient, own } = gradient;
+        let Gradient { value: gradient, owned } = gradient;
         let op = &self.network().node(id).op;
         let one = |gradient| Ok(vec![gradient]);
-        match (op, trace, &self.kernels[id.0]) {
-            (Op::Conv2d { .. }, Trace::Size(size), Kernel::Convolution(convolution)) => {
-                one(convolution.backward(&self.team, &gradient, size, sum)?)
+        match (op, saved, &self.params[id.0]) {
+            (Op::Conv2d { .. }, SavedForBackward::Size(size), NodeParams::Convolution(convolution)) => {
+                one(convolution.backward(&self.threads, &gradient, size, sum)?)
             }
-            (Op::Conv2d { .. }, Trace::Rectified { x, limit }, Kernel::Convolution(convolution)) => {
+            (
+                Op::Conv2d { .. },
+                SavedForBackward::ReluOutput { x, limit },
+                NodeParams::Convolution(convolution),
+            ) => {
                 let gradient = self.layout.arrange(&gradient)?;
-                let back = convolution.backward_through(&self.team, &gradient, Rectifier { y: &x, limit })?;
+                let back = convolution.backward_through_relu(
+                    &self.threads,
+                    &gradient,
+                    ReluMask { output: &x, limit },
+                )?;
                 one(back.ok_or_else(out_of_step)?)
             }
-            (Op::MatMul { .. }, _, Kernel::Matrix(weight)) => {
+            (Op::MatMul { .. }, _, NodeParams::Matrix(weight)) => {
                 one(product(&gradient, &weight.f_transpose(0, 1)?)?)
             }
-            (Op::Lrn { .. }, Trace::Lrn { x, sums, power }, Kernel::Lrn(lrn)) => {
+            (Op::Lrn { .. }, SavedForBackward::Lrn { x, sums, power }, NodeParams::Lrn(lrn)) => {
                 one(lrn.backward(&gradient, &x, &sums, &power)?)
             }
-            (Op::Lrn { .. }, Trace::Response(x), Kernel::Lrn(lrn)) => {
+            (Op::Lrn { .. }, SavedForBackward::LrnInput(saved), NodeParams::Lrn(lrn)) => {
                 let gradient = self.layout.arrange(&gradient)?;
-                one(lrn.response.backward(&self.team, &x, &gradient)?.ok_or_else(out_of_step)?)
+                one(lrn_backward(&self.threads, lrn.params, &saved, &gradient)?.ok_or_else(out_of_step)?)
             }
-            (Op::Relu | Op::Relu6, Trace::Passed, _) => one(gradient),
-            (Op::Relu, Trace::Output(y), _) => one(self.rectified(&y, None, &gradient, own)?),
-            (Op::Relu6, Trace::Output(y), _) => one(self.rectified(&y, Some(6.0), &gradient, own)?),
-            (Op::Softmax, Trace::Output(y), _) => {
+            (Op::Relu | Op::Relu6, SavedForBackward::InReader, _) => one(gradient),
+            (Op::Relu, SavedForBackward::Output(y), _) => {
+                one(self.relu_backward(&y, None, &gradient, owned)?)
+            }
+            (Op::Relu6, SavedForBackward::Output(y), _) => {
+                one(self.relu_backward(&y, Some(6.0), &gradient, owned)?)
+            }
+            (Op::Softmax, SavedForBackward::Output(y), _) => {
                 one(Tensor::f_internal_softmax_backward_data(&gradient, &y, 1, y.f_kind()?)?)
             }
-            (Op::MaxPool(window), Trace::Maxima { padded, indices, size }, _) => {
+            (Op::MaxPool(window), SavedForBackward::Maxima { padded, indices, size }, _) => {
                 let Padded { map, added, symmetric } = padded;
                 let spread = map.f_max_pool2d_with_indices_backward(
                     &gradient,
@@ -106,14 +118,17 @@ impl Executor {
                     false,
                     &indices,
                 )?;
-                one(added_to(sum, crop(&spread, added, size)?)?)
+                one(add_to(sum, crop(&spread, added, size)?)?)
             }
-            (Op::MaxPool(_), Trace::Taps { pool, taps }, _) => {
+            (Op::MaxPool(_), SavedForBackward::ArgmaxIndices { pool, indices }, _) => {
                 let gradient = self.layout.arrange(&gradient)?;
-                one(pool.backward(&self.team, &gradient, &taps, sum)?.ok_or_else(out_of_step)?)
+                one(max_pool_backward(&self.threads, &pool, &gradient, &indices, sum)?
+                    .ok_or_else(out_of_step)?)
             }
-            (Op::AvgPool(window), Trace::Input(x), _) => one(average_backward(&gradient, &x, *window)?),
-            (Op::Concat, Trace::Channels(channels), _) => {
+            (Op::AvgPool(window), SavedForBackward::Input(x), _) => {
+                one(average_backward(&gradient, &x, *window)?)
+            }
+            (Op::Concat, SavedForBackward::Channels(channels), _) => {
                 let starts = channels.iter().scan(0, |start, &channels| {
                     *start += channels;
                     Some((*start - channels, channels))
@@ -121,41 +136,41 @@ impl Executor {
                 starts.map(|(start, channels)| Ok(gradient.f_narrow(1, start, channels)?)).collect()
             }
             (Op::Add, ..) => Ok(vec![gradient.shallow_clone(), gradient]),
-            (Op::SpatialMean, Trace::Size([height, width]), _) => {
+            (Op::SpatialMean, SavedForBackward::Size([height, width]), _) => {
                 let (rows, channels) = gradient.size2()?;
                 let share =
                     gradient.f_div_scalar((height * width) as f64)?.f_reshape([rows, channels, 1, 1])?;
                 one(self.layout.arrange(&share.f_expand([rows, channels, height, width], false)?)?)
             }
-            (Op::Flatten { .. }, Trace::Shape(shape), _) => match shape[..] {
+            (Op::Flatten { .. }, SavedForBackward::Shape(shape), _) => match shape[..] {
                 [rows, channels, height, width] => {
                     one(gradient.f_reshape([rows, height, width, channels])?.f_permute([0, 3, 1, 2])?)
                 }
                 _ => one(gradient.f_reshape(shape)?),
             },
             (Op::BiasAdd { .. } | Op::Identity, ..) => one(gradient),
-            _ => Err(RenderError::Engine(format!("{} left nothing for its derivative", op.kind()))),
+            _ => Err(RenderError::Engine(format!("{} saved nothing for its derivative", op.kind()))),
         }
     }
 
-    /// The way back through `min(max(x, 0), limit)`; overwrites the gradient if it is `own`.
-    fn rectified(
+    /// The backward pass of `min(max(x, 0), limit)`; overwrites the gradient if it is `owned`.
+    fn relu_backward(
         &self,
         y: &Tensor,
         limit: Option<f32>,
         gradient: &Tensor,
-        own: bool,
+        owned: bool,
     ) -> Result<Tensor, RenderError> {
         let bound = limit.unwrap_or(f32::INFINITY);
         if !self.library
-            && let Some(back) = rectifier::backward(&self.team, y, bound, gradient, own)?
+            && let Some(back) = relu_backward(&self.threads, y, bound, gradient, owned)?
         {
             return Ok(back);
         }
         Ok(match limit {
-            None if own => y.f_threshold_backward_grad_input(gradient, gradient, 0.0)?,
+            None if owned => y.f_threshold_backward_grad_input(gradient, gradient, 0.0)?,
             None => y.f_threshold_backward(gradient, 0.0)?,
-            Some(limit) if own => {
+            Some(limit) if owned => {
                 y.f_hardtanh_backward_grad_input(gradient, gradient, 0.0, f64::from(limit))?
             }
             Some(limit) => y.f_hardtanh_backward(gradient, 0.0, f64::from(limit))?,
@@ -171,20 +186,22 @@ fn out_of_step() -> RenderError {
 /// What has come so far for a node's output.
 struct Gradient {
     value: Tensor,
-    /// Whether it is memory that nobody else looks at; otherwise it may be on its way to several nodes.
-    own: bool,
+    /// Whether it is memory that nothing else reads; otherwise it may be on its way to several nodes.
+    owned: bool,
 }
 
-/// Whether the way back through an operation ends in new memory, rather than in what it was given or a view of it.
-fn makes_its_own(op: &Op) -> bool {
+/// Whether the backward pass of an operation returns new memory, rather than what it was given or a view of it.
+fn returns_new_memory(op: &Op) -> bool {
     matches!(op, Op::Conv2d { .. } | Op::Lrn { .. } | Op::MaxPool(_) | Op::Relu | Op::Relu6)
 }
 
 /// Adds up what comes from several readers.
-fn gather(sum: &mut Option<Gradient>, part: Gradient) -> Result<(), RenderError> {
+fn accumulate(sum: &mut Option<Gradient>, part: Gradient) -> Result<(), RenderError> {
     *sum = Some(match sum.take() {
-        Some(Gradient { mut value, own: true }) => Gradient { value: value.f_add_(&part.value)?, own: true },
-        Some(Gradient { value, own: false }) => Gradient { value: value.f_add(&part.value)?, own: true },
+        Some(Gradient { mut value, owned: true }) => {
+            Gradient { value: value.f_add_(&part.value)?, owned: true }
+        }
+        Some(Gradient { value, owned: false }) => Gradient { value: value.f_add(&part.value)?, owned: true },
         None => part,
     });
     Ok(())

@@ -1,75 +1,76 @@
-//! The forward pass, and what it leaves for the way back.
+//! The forward pass, and what it saves for the backward pass.
 
+use reverie_kernels::MaxPool;
 use tch::{Kind, Tensor};
 
 use super::{
     super::{
         RenderError,
-        native::{self, Normalised, Pool},
+        kernels::{SavedLrn, is_supported, lrn_forward, max_pool, max_pool_forward},
     },
     Executor, ints,
-    kernel::Kernel,
-    plan::{Along, Plan, Role},
+    params::NodeParams,
+    plan::{FusedOps, Plan, Role},
     product,
     window::{Padded, average, pad},
 };
 use reverie_graph::{NodeId, Op, Window};
 
-/// What a node leaves for its derivative.
-pub(super) enum Trace {
+/// What a node saves for its derivative.
+pub(super) enum SavedForBackward {
     /// Not needed, or nothing.
     Nothing,
     /// Rows and columns of the input.
     Size([i64; 2]),
     /// The output.
     Output(Tensor),
-    /// Of a convolution that takes the rectifier before it along: the input, and the rectifier's upper limit.
-    Rectified { x: Tensor, limit: f32 },
+    /// Of a convolution whose backward pass includes that of the ReLU before it: the input, and the ReLU's upper limit.
+    ReluOutput { x: Tensor, limit: f32 },
     /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and what was padded.
     Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
     /// The input, which the derivative only measures.
     Input(Tensor),
-    /// Of a maximum that our own loops found: which taps the maxima were.
-    Taps { pool: Pool, taps: Tensor },
+    /// Of a maximum that our own kernel found: which position of each window it was.
+    ArgmaxIndices { pool: MaxPool, indices: Tensor },
     /// Of a local response normalisation: input, sum and power of the sum.
     Lrn { x: Tensor, sums: Tensor, power: Tensor },
-    /// Of one that our own loops made.
-    Response(Normalised),
-    /// Of a rectifier: its reader's derivative is that of both.
-    Passed,
+    /// Of one that our own kernel computed.
+    LrnInput(SavedLrn),
+    /// Of a ReLU whose backward pass is part of its reader's.
+    InReader,
     /// Channels of each input.
     Channels(Vec<i64>),
     /// Shape of the input.
     Shape(Vec<i64>),
 }
 
-impl Trace {
-    /// Whether the derivative is that of the rectifier before it too.
-    fn is_through_rectifier(&self) -> bool {
+impl SavedForBackward {
+    /// Whether the backward pass includes that of the ReLU before.
+    fn is_through_relu(&self) -> bool {
         match self {
-            Trace::Taps { pool, .. } => pool.rectified,
-            Trace::Response(normalised) => normalised.rectified,
-            Trace::Rectified { .. } => true,
+            SavedForBackward::ArgmaxIndices { pool, .. } => pool.through_relu,
+            SavedForBackward::LrnInput(saved) => saved.through_relu,
+            SavedForBackward::ReluOutput { .. } => true,
             _ => false,
         }
     }
 }
 
 impl Executor {
-    /// Runs what `wanted` needs: the traces of all nodes, if `keep` says that there will be a way back, and the
+    /// Runs what `wanted` needs. Gives what every node saves, if `keep` says that a backward pass follows, and the
     /// activations.
     pub(super) fn run(
         &self,
         image: &Tensor,
         wanted: &[NodeId],
         keep: bool,
-    ) -> Result<(Vec<Trace>, Vec<Tensor>), RenderError> {
+    ) -> Result<(Vec<SavedForBackward>, Vec<Tensor>), RenderError> {
         let network = self.network();
         let (images, _, height, width) = image.size4()?;
         let shapes = network.shapes(wanted, height as usize, width as usize)?;
-        let Plan { roles, mut readers, rectified } = self.plan(wanted);
+        let Plan { roles, mut readers, relu_limits } = self.plan(wanted);
         let mut values: Vec<Option<Tensor>> = roles.iter().map(|_| None).collect();
-        let mut traces: Vec<Trace> = roles.iter().map(|_| Trace::Nothing).collect();
+        let mut saved: Vec<SavedForBackward> = roles.iter().map(|_| SavedForBackward::Nothing).collect();
         values[network.input().0] = Some(self.prepare(image)?);
         for (index, (node, role)) in network.nodes().iter().zip(roles).enumerate() {
             if matches!(role, Role::Idle) || matches!(node.op, Op::Input { .. }) {
@@ -86,32 +87,32 @@ impl Executor {
                     values[input.0].as_ref().map(Tensor::shallow_clone)
                 };
                 let value = value.ok_or_else(|| RenderError::Engine("an activation is gone".into()))?;
-                let own = last && keep && self.owns_output(*input);
-                inputs.push(Operand { value, own });
+                let owned = last && keep && self.owns_output(*input);
+                inputs.push(Operand { value, owned });
             }
             let id = NodeId(index);
-            let (value, trace) = match role {
-                Role::Runs(along) => self.timed(
-                    || self.apply(id, inputs, along, rectified[index]),
+            let (value, of_node) = match role {
+                Role::Runs(fused) => self.timed(
+                    || self.apply(id, inputs, fused, relu_limits[index]),
                     |profile, seconds| profile.forward(network, id, shapes[index], images, seconds),
                 )?,
-                _ => taken(&node.op, inputs)?,
+                _ => fused_value(&node.op, inputs)?,
             };
             values[index] = Some(value);
             if keep {
-                if trace.is_through_rectifier() {
-                    traces[node.inputs[0].0] = Trace::Passed;
+                if of_node.is_through_relu() {
+                    saved[node.inputs[0].0] = SavedForBackward::InReader;
                 }
-                traces[index] = trace;
+                saved[index] = of_node;
             }
         }
         let layers = wanted.iter().map(|id| values[id.0].as_ref().map(Tensor::shallow_clone));
         let layers = layers.collect::<Option<_>>();
         let layers = layers.ok_or_else(|| RenderError::Engine("a wanted layer was not computed".into()))?;
-        Ok((traces, layers))
+        Ok((saved, layers))
     }
 
-    /// Whether the output of a node is memory of its own, of which its trace keeps nothing.
+    /// Whether the output of a node is memory of its own, of which the node saves nothing.
     fn owns_output(&self, id: NodeId) -> bool {
         matches!(self.network().node(id).op, Op::Conv2d { .. } | Op::BiasAdd { .. })
     }
@@ -121,71 +122,82 @@ impl Executor {
         &self,
         id: NodeId,
         mut inputs: Vec<Operand>,
-        along: Along,
-        rectified: Option<f32>,
-    ) -> Result<(Tensor, Trace), RenderError> {
+        fused: FusedOps,
+        relu_limit: Option<f32>,
+    ) -> Result<(Tensor, SavedForBackward), RenderError> {
         let op = &self.network().node(id).op;
         let missing = || RenderError::Engine(format!("{} lacks an operand", op.kind()));
         if matches!(op, Op::Concat) {
             let parts: Vec<&Tensor> = inputs.iter().map(|input| &input.value).collect();
             let channels = parts.iter().map(|part| part.size4().map(|(_, channels, ..)| channels));
             let channels = channels.collect::<Result<_, _>>()?;
-            return Ok((Tensor::f_cat(&parts, 1)?, Trace::Channels(channels)));
+            return Ok((Tensor::f_cat(&parts, 1)?, SavedForBackward::Channels(channels)));
         }
         let second = if inputs.len() > 1 { inputs.pop() } else { None };
-        let Operand { value: mut x, own } = inputs.pop().ok_or_else(missing)?;
-        Ok(match (op, &self.kernels[id.0]) {
-            (Op::Conv2d { .. }, Kernel::Convolution(convolution)) => {
-                let bias = match along.bias.map(|bias| &self.kernels[bias.0]) {
-                    Some(Kernel::Bias(bias)) => Some(bias.f_reshape([-1])?),
+        let Operand { value: mut x, owned } = inputs.pop().ok_or_else(missing)?;
+        Ok(match (op, &self.params[id.0]) {
+            (Op::Conv2d { .. }, NodeParams::Convolution(convolution)) => {
+                let bias = match fused.bias.map(|bias| &self.params[bias.0]) {
+                    Some(NodeParams::Bias(bias)) => Some(bias.f_reshape([-1])?),
                     _ => None,
                 };
-                let y = convolution.forward(&self.team, &x, bias.as_ref(), along.activation)?;
-                match rectified {
-                    Some(limit) if convolution.takes_rectifier(&x)? => (y, Trace::Rectified { x, limit }),
-                    _ => (y, Trace::Size(extent(&x)?)),
+                let y = convolution.forward(&self.threads, &x, bias.as_ref(), fused.activation)?;
+                match relu_limit {
+                    Some(limit) if convolution.fuses_relu(&x)? => {
+                        (y, SavedForBackward::ReluOutput { x, limit })
+                    }
+                    _ => (y, SavedForBackward::Size(rows_and_columns(&x)?)),
                 }
             }
-            (Op::BiasAdd { .. }, Kernel::Bias(bias)) => {
-                (if own { x.f_add_(bias)? } else { x.f_add(bias)? }, Trace::Nothing)
+            (Op::BiasAdd { .. }, NodeParams::Bias(bias)) => {
+                (if owned { x.f_add_(bias)? } else { x.f_add(bias)? }, SavedForBackward::Nothing)
             }
-            (Op::MatMul { .. }, Kernel::Matrix(weight)) => (product(&x, weight)?, Trace::Nothing),
-            (Op::Lrn { .. }, Kernel::Lrn(lrn)) => {
-                let own = if self.library { None } else { lrn.response.forward(&self.team, &x)? };
-                if let Some(y) = own {
-                    (y, Trace::Response(Normalised { x, rectified: rectified.is_some() }))
+            (Op::MatMul { .. }, NodeParams::Matrix(weight)) => {
+                (product(&x, weight)?, SavedForBackward::Nothing)
+            }
+            (Op::Lrn { .. }, NodeParams::Lrn(lrn)) => {
+                let native = if self.library { None } else { lrn_forward(&self.threads, lrn.params, &x)? };
+                if let Some(y) = native {
+                    (y, SavedForBackward::LrnInput(SavedLrn { x, through_relu: relu_limit.is_some() }))
                 } else {
                     let (y, sums, power) = lrn.forward(&x)?;
-                    (y, Trace::Lrn { x, sums, power })
+                    (y, SavedForBackward::Lrn { x, sums, power })
                 }
             }
-            (Op::Relu, _) => kept(if own { x.f_relu_()? } else { x.f_relu()? }),
-            (Op::Relu6, _) => kept(if own { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
+            (Op::Relu, _) => kept(if owned { x.f_relu_()? } else { x.f_relu()? }),
+            (Op::Relu6, _) => kept(if owned { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
             (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
-            (Op::MaxPool(window), _) => self.maximum(&x, *window, rectified.is_some())?,
-            (Op::AvgPool(window), _) => (average(&x, *window)?, Trace::Input(x)),
-            (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, Trace::Nothing),
-            (Op::SpatialMean, _) => {
-                (x.f_mean_dim(&[2i64, 3][..], false, None::<Kind>)?, Trace::Size(extent(&x)?))
-            }
+            (Op::MaxPool(window), _) => self.max_pool(&x, *window, relu_limit.is_some())?,
+            (Op::AvgPool(window), _) => (average(&x, *window)?, SavedForBackward::Input(x)),
+            (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, SavedForBackward::Nothing),
+            (Op::SpatialMean, _) => (
+                x.f_mean_dim(&[2i64, 3][..], false, None::<Kind>)?,
+                SavedForBackward::Size(rows_and_columns(&x)?),
+            ),
             (Op::Flatten { features }, _) => {
                 let rows = if x.dim() == 4 { x.f_permute([0, 2, 3, 1])? } else { x.shallow_clone() };
-                (rows.f_reshape([-1, *features as i64])?, Trace::Shape(x.size()))
+                (rows.f_reshape([-1, *features as i64])?, SavedForBackward::Shape(x.size()))
             }
-            (Op::Identity | Op::Input { .. }, _) => (x, Trace::Nothing),
+            (Op::Identity | Op::Input { .. }, _) => (x, SavedForBackward::Nothing),
             _ => return Err(RenderError::Engine(format!("{} lacks its weights", op.kind()))),
         })
     }
 
     /// Max-pooling.
-    fn maximum(&self, x: &Tensor, window: Window, rectified: bool) -> Result<(Tensor, Trace), RenderError> {
+    fn max_pool(
+        &self,
+        x: &Tensor,
+        window: Window,
+        through_relu: bool,
+    ) -> Result<(Tensor, SavedForBackward), RenderError> {
         let Window { kernel, stride, padding } = window;
-        let size = extent(x)?;
+        let size = rows_and_columns(x)?;
         if !self.library
-            && let Some(pool) = native::extent(x).and_then(|_| Pool::of(size, window, rectified))
-            && let Some((y, taps)) = pool.forward(&self.team, x)?
+            && is_supported(x)
+            && let Some(pool) = max_pool(size, window, through_relu)
+            && let Some((y, indices)) = max_pool_forward(&self.threads, &pool, x)?
         {
-            return Ok((y, Trace::Taps { pool, taps }));
+            return Ok((y, SavedForBackward::ArgmaxIndices { pool, indices }));
         }
         let padded = pad(x, kernel, stride, padding, f64::NEG_INFINITY)?;
         let (value, indices) = padded.map.f_max_pool2d_with_indices(
@@ -195,32 +207,32 @@ impl Executor {
             [1, 1],
             false,
         )?;
-        Ok((value, Trace::Maxima { padded, indices, size }))
+        Ok((value, SavedForBackward::Maxima { padded, indices, size }))
     }
 }
 
 /// An input of a node.
 struct Operand {
     value: Tensor,
-    /// Whether nobody else will look at it.
-    own: bool,
+    /// Whether nothing else will read it.
+    owned: bool,
 }
 
-/// A node whose value its input is already.
-fn taken(op: &Op, mut inputs: Vec<Operand>) -> Result<(Tensor, Trace), RenderError> {
+/// A node that is fused into its producer: its value is the input.
+fn fused_value(op: &Op, mut inputs: Vec<Operand>) -> Result<(Tensor, SavedForBackward), RenderError> {
     let input = inputs.pop().ok_or_else(|| RenderError::Engine(format!("{} lacks an operand", op.kind())))?;
     Ok(match op {
         Op::Relu | Op::Relu6 => kept(input.value),
-        _ => (input.value, Trace::Nothing),
+        _ => (input.value, SavedForBackward::Nothing),
     })
 }
 
-fn kept(value: Tensor) -> (Tensor, Trace) {
-    (value.shallow_clone(), Trace::Output(value))
+fn kept(value: Tensor) -> (Tensor, SavedForBackward) {
+    (value.shallow_clone(), SavedForBackward::Output(value))
 }
 
 /// Rows and columns.
-fn extent(x: &Tensor) -> Result<[i64; 2], RenderError> {
+fn rows_and_columns(x: &Tensor) -> Result<[i64; 2], RenderError> {
     let (_, _, height, width) = x.size4()?;
     Ok([height, width])
 }

@@ -1,39 +1,40 @@
-//! Executes a [`Network`] on libtorch, forward and back.
+//! Executes a [`Network`] on libtorch, forward and backward.
 //!
-//! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`kernel`]). A forward pass
-//! ([`forward`]) runs only the nodes that the wanted layers need, several as one where they can be ([`plan`]), and drops
-//! each activation after its last reader. On the way to a gradient it keeps what the derivatives need, which is less than
-//! the activations, and [`backward`] walks back with it: to the image only, never to the weights, and without libtorch's
-//! autograd, which would keep every activation alive and has no cheap derivative for some operations. Autograd stays as
-//! the oracle of the tests ([`Executor::forward`] is differentiable).
+//! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`params`]). A forward pass
+//! ([`forward`]) runs only the nodes that the wanted layers need, fused where they can be ([`plan`]), and drops each
+//! activation after its last reader. Where a gradient follows, it saves what the backward pass needs, which is less
+//! than the activations. The [`backward`] pass leads to the image only, never to the weights. It does without
+//! libtorch's autograd, which would keep every activation alive and has no cheap derivative for some operations.
+//! Autograd stays as the oracle of the tests ([`Executor::forward`] is differentiable).
 //!
-//! On the CPU, memory is what most operations wait for, so each value is touched as seldom as possible: a convolution
-//! adds its bias, rectifies, and adds to a sum of gradients while it has a value in a register, and does with fewer
-//! multiplications than a plain sum where that pays ([`convolution`]); pooling, normalisation and convolutions of single
-//! channels, which libtorch is slow at, run in loops of our own ([`native`](super::native)) that take the derivative of
-//! a rectifier before them along; gradients are written over what nobody reads again. [`profile`] shows what is left.
-//! A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's operations only.
+//! On the CPU, most operations wait for memory, so each value is touched as seldom as possible. A convolution has an
+//! epilogue (bias, ReLU, a sum of gradients) for the values in its registers, and is a Winograd convolution where that
+//! pays ([`convolution`]). Pooling, normalisation and depthwise convolutions, which libtorch is slow at, run in our own
+//! [`kernels`], and their backward passes include that of a ReLU before them. Gradients overwrite what nothing reads
+//! again. [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's
+//! operations only.
 //!
 //! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
 
 mod backward;
 mod convolution;
 mod forward;
-mod kernel;
+mod params;
 mod plan;
 mod profile;
 mod window;
 
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
+use reverie_kernels::ThreadPool;
 use tch::{Device, Kind, Tensor};
 
 use super::{
     RenderError,
-    native::{Team, image},
+    kernels::{self, thread_pool},
 };
-use forward::Trace;
-use kernel::Kernel;
+use forward::SavedForBackward;
+use params::NodeParams;
 pub use profile::{NodeProfile, Profile};
 use reverie_dream::model::{Model, Preprocessing};
 use reverie_graph::{Network, NodeId};
@@ -85,9 +86,9 @@ impl Manner {
 pub(super) struct Executor {
     model: Arc<Model>,
     /// What each node computes with.
-    kernels: Vec<Kernel>,
-    /// Runs what libtorch is slow at.
-    team: Team,
+    params: Vec<NodeParams>,
+    /// Runs the kernels.
+    threads: ThreadPool,
     device: Device,
     kind: Kind,
     layout: Layout,
@@ -101,7 +102,7 @@ pub(super) struct Executor {
 pub(super) struct Tape<'a> {
     executor: &'a Executor,
     wanted: Vec<NodeId>,
-    traces: Vec<Trace>,
+    saved: Vec<SavedForBackward>,
     /// In the order of `wanted`.
     pub(super) activations: Vec<Tensor>,
 }
@@ -120,12 +121,12 @@ impl Executor {
     ) -> Result<Self, RenderError> {
         let manner = Manner { library: manner.library || device != Device::Cpu, ..manner };
         let network = &model.network;
-        let kernels = (0..network.nodes().len())
-            .map(|index| Kernel::upload(network, NodeId(index), manner, device))
+        let params = (0..network.nodes().len())
+            .map(|index| NodeParams::upload(network, NodeId(index), manner, device))
             .collect::<Result<_, _>>()?;
         let Manner { kind, layout, library, .. } = manner;
-        let (team, profile) = (Team::new(), RefCell::default());
-        Ok(Self { model, kernels, team, device, kind, layout, library, profile })
+        let (threads, profile) = (thread_pool(), RefCell::default());
+        Ok(Self { model, params, threads, device, kind, layout, library, profile })
     }
 
     /// Whether libtorch's operations alone compute here.
@@ -146,15 +147,15 @@ impl Executor {
         Ok(self.run(image, wanted, false)?.1)
     }
 
-    /// As [`Self::forward`], ready for the way back.
+    /// As [`Self::forward`], ready for the backward pass.
     ///
     /// # Errors
     /// As [`Self::forward`].
     pub(super) fn record(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Tape<'_>, RenderError> {
         // A guard, not a closure: a panic must not leave the thread without derivatives.
         let _ungraded = tch::no_grad_guard();
-        let (traces, activations) = self.run(image, wanted, true)?;
-        Ok(Tape { executor: self, wanted: wanted.to_vec(), traces, activations })
+        let (saved, activations) = self.run(image, wanted, true)?;
+        Ok(Tape { executor: self, wanted: wanted.to_vec(), saved, activations })
     }
 
     /// From now on notes where the time goes.
@@ -191,7 +192,7 @@ impl Executor {
         let Preprocessing { mean, scale } = self.model.preprocessing;
         if !self.library
             && self.layout != Layout::Contiguous
-            && let Some(map) = image::prepare(&self.team, tile, mean, scale, self.kind)?
+            && let Some(map) = kernels::prepare(&self.threads, tile, mean, scale, self.kind)?
         {
             return Ok(map);
         }
@@ -204,11 +205,11 @@ impl Tape<'_> {
     /// Gradient with respect to the image, `[1, 3, H, W]` float32, of a function whose derivatives with respect to
     /// [`Self::activations`] are `seeds`.
     pub(super) fn gradient(self, seeds: Vec<Tensor>) -> Result<Tensor, RenderError> {
-        let Self { executor, wanted, traces, activations } = self;
+        let Self { executor, wanted, saved, activations } = self;
         drop(activations);
         let scale = f64::from(executor.model.preprocessing.scale);
         let _ungraded = tch::no_grad_guard();
-        let gradient = executor.back(traces, &wanted, seeds)?;
+        let gradient = executor.back(saved, &wanted, seeds)?;
         // Nobody else looks at a gradient.
         Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar_(scale)?)
     }

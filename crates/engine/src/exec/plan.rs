@@ -1,9 +1,9 @@
-//! What a pass runs: the nodes that the wanted layers need, and which of them a convolution takes along.
+//! What a pass runs: the nodes that the wanted layers need, and which of them are fused into a convolution.
 //!
-//! A convolution, the bias that alone reads it and the rectifier that alone reads that are one operation, unless
-//! somebody wants what lies between. The plan is made anew for every pass: that takes microseconds.
+//! A convolution, the bias that alone reads it and the ReLU that alone reads that are fused, unless a layer between
+//! them is wanted. The plan is made anew for every pass: that takes microseconds.
 
-use super::{Executor, Layout, convolution::Activation, kernel::Kernel};
+use super::{Executor, Layout, convolution::Activation, params::NodeParams};
 use reverie_graph::{NodeId, Op};
 
 /// A node's part in a pass.
@@ -12,14 +12,14 @@ pub(super) enum Role {
     /// Not needed.
     Idle,
     /// Runs.
-    Runs(Along),
-    /// Was computed by the node that it reads.
-    Taken,
+    Runs(FusedOps),
+    /// Fused into its producer.
+    Fused,
 }
 
-/// What a convolution computes besides itself.
+/// What is fused into a convolution.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Along {
+pub(super) struct FusedOps {
     /// The node that adds its bias.
     pub(super) bias: Option<NodeId>,
     pub(super) activation: Activation,
@@ -28,11 +28,11 @@ pub(super) struct Along {
 /// Of every node, in the order of the network.
 pub(super) struct Plan {
     pub(super) roles: Vec<Role>,
-    /// How many nodes read each; who wants a layer counts as one.
+    /// How many nodes read each; a wanted layer counts as one reader.
     pub(super) readers: Vec<usize>,
-    /// The upper limit of the rectifier that each alone reads, for those whose way back can be through both: poolings and
-    /// normalisations, of one without limit, and convolutions.
-    pub(super) rectified: Vec<Option<f32>>,
+    /// The upper limit of the ReLU that each node alone reads, where one backward pass can be through both: for
+    /// poolings and normalisations, of a ReLU without limit, and for convolutions.
+    pub(super) relu_limits: Vec<Option<f32>>,
 }
 
 impl Executor {
@@ -55,35 +55,35 @@ impl Executor {
         }
         let only = |id: NodeId| reader[id.0].filter(|_| readers[id.0] == 1);
 
-        let alone = Along { bias: None, activation: Activation::None };
+        let alone = FusedOps { bias: None, activation: Activation::None };
         let role = |needed: &bool| if *needed { Role::Runs(alone) } else { Role::Idle };
         let mut roles: Vec<Role> = needed.iter().map(role).collect();
-        for (index, kernel) in self.kernels.iter().enumerate().filter(|(index, _)| needed[*index]) {
-            let Kernel::Convolution(convolution) = kernel else { continue };
+        for (index, params) in self.params.iter().enumerate().filter(|(index, _)| needed[*index]) {
+            let NodeParams::Convolution(convolution) = params else { continue };
             if self.layout != Layout::ChannelsLast {
                 continue;
             }
-            let (mut along, mut last) = (alone, NodeId(index));
+            let (mut fused, mut last) = (alone, NodeId(index));
             if let Some(next) = only(last).filter(|_| !convolution.has_bias())
                 && matches!(network.node(next).op, Op::BiasAdd { .. })
             {
-                along.bias = Some(next);
-                roles[next.0] = Role::Taken;
+                fused.bias = Some(next);
+                roles[next.0] = Role::Fused;
                 last = next;
             }
             if let Some(next) = only(last) {
-                along.activation = match network.node(next).op {
+                fused.activation = match network.node(next).op {
                     Op::Relu => Activation::Relu,
                     Op::Relu6 => Activation::Relu6,
                     _ => Activation::None,
                 };
-                if along.activation != Activation::None {
-                    roles[next.0] = Role::Taken;
+                if fused.activation != Activation::None {
+                    roles[next.0] = Role::Fused;
                 }
             }
-            roles[index] = Role::Runs(along);
+            roles[index] = Role::Runs(fused);
         }
-        let rectified = network.nodes().iter().map(|node| {
+        let relu_limits = network.nodes().iter().map(|node| {
             let &[input] = &node.inputs[..] else { return None };
             let limit = match (&node.op, &network.node(input).op) {
                 (Op::MaxPool(_) | Op::Lrn { .. } | Op::Conv2d { .. }, Op::Relu) => f32::INFINITY,
@@ -92,6 +92,6 @@ impl Executor {
             };
             only(input).map(|_| limit)
         });
-        Plan { rectified: rectified.collect(), roles, readers }
+        Plan { relu_limits: relu_limits.collect(), roles, readers }
     }
 }

@@ -68,7 +68,7 @@ impl Profile {
     ) {
         let node = &mut self.nodes[id.0];
         node.forward += seconds;
-        // The way back to the input is the same convolution, turned around.
+        // The backward pass to the input is the same convolution, with flipped weights.
         let each = shape.map_or(0.0, |shape| network.multiply_adds(id, shape));
         node.multiply_adds += 2.0 * each * images as f64;
     }

@@ -14,7 +14,7 @@ use std::{
 
 use tch::Tensor;
 
-use super::super::super::{RenderError, library::Slide};
+use super::super::super::{RenderError, library::ConvParams};
 
 /// What is applied to every sum of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl OneDnn {
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        slide: Slide,
+        params: ConvParams,
         activation: Activation,
     ) -> Result<Tensor, RenderError> {
         let bias = bias.map(handle);
@@ -139,13 +139,13 @@ impl OneDnn {
                 handle(x),
                 handle(weight),
                 bias.as_ref().map_or(null(), |bias| bias as *const Handle),
-                slide.padding.as_ptr(),
+                params.padding.as_ptr(),
                 2,
-                slide.stride.as_ptr(),
+                params.stride.as_ptr(),
                 2,
-                slide.dilation.as_ptr(),
+                params.dilation.as_ptr(),
                 2,
-                slide.groups,
+                params.groups,
                 name.as_ptr(),
                 limits.as_ptr(),
                 limits.len() as i64,
@@ -156,14 +156,14 @@ impl OneDnn {
         owned(status, result)
     }
 
-    /// Adds `weight * x` to `sum`, a map in channels-last memory that nobody else looks at.
+    /// Adds `weight * x` to `sum`, a map in channels-last memory that nothing else reads.
     #[allow(unsafe_code, reason = "a C interface")]
     pub(super) fn convolve_onto(
         &self,
         sum: &Tensor,
         x: &Tensor,
         weight: &Tensor,
-        slide: Slide,
+        params: ConvParams,
     ) -> Result<Tensor, RenderError> {
         let mut result: Handle = null_mut();
         // SAFETY: as in `convolve`.
@@ -173,13 +173,13 @@ impl OneDnn {
                 handle(x),
                 handle(weight),
                 null(),
-                slide.padding.as_ptr(),
+                params.padding.as_ptr(),
                 2,
-                slide.stride.as_ptr(),
+                params.stride.as_ptr(),
                 2,
-                slide.dilation.as_ptr(),
+                params.dilation.as_ptr(),
                 2,
-                slide.groups,
+                params.groups,
                 c"add".as_ptr(),
                 &raw const ONE,
                 null(),
@@ -193,12 +193,12 @@ impl OneDnn {
     }
 }
 
-/// What a sum is multiplied with.
+/// The factor of a sum.
 static ONE: f64 = 1.0;
 
 /// `weight`, `[out, in / groups, kh, kw]`, as oneDNN wants it for maps of `size`, `[N, C, H, W]`.
-pub(super) fn pack(weight: &Tensor, slide: Slide, size: &[i64]) -> Result<Tensor, RenderError> {
-    let Slide { stride, padding, dilation, groups } = slide;
+pub(super) fn pack(weight: &Tensor, params: ConvParams, size: &[i64]) -> Result<Tensor, RenderError> {
+    let ConvParams { stride, padding, dilation, groups } = params;
     let opaque = weight.f_to_mkldnn(None::<tch::Kind>)?;
     Ok(opaque.f_mkldnn_reorder_conv2d_weight(padding, stride, dilation, groups, size)?)
 }

@@ -5,12 +5,12 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         super::{
-            library::Slide,
-            native::{Rectifier, Team},
+            kernels::{ReluMask, thread_pool},
+            library::ConvParams,
         },
         Layout, Manner,
     },
-    Convolution, Filter,
+    ConvAttributes, Convolution,
     onednn::{Activation, OneDnn},
     weight::Weight,
 };
@@ -32,7 +32,7 @@ fn agree(ours: &Tensor, theirs: &Tensor, sums: &Tensor) {
 fn one_pass_gives_what_several_give() {
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     assert!(OneDnn::get().is_some(), "this libtorch lacks oneDNN's convolutions");
-    let team = Team::new();
+    let threads = thread_pool();
     for (channels, out, edge, stride, groups) in [
         (3, 64, 7, 2, 1),
         (24, 40, 1, 1, 1),
@@ -46,42 +46,51 @@ fn one_pass_gives_what_several_give() {
         let kernel = map([out, channels / groups, edge, edge]);
         let weight = Weight::new(&kernel, Manner::of(Kind::Float), false).unwrap();
         let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
-        let slide =
-            Slide { stride: [stride, stride], padding: [edge / 2, edge / 2], dilation: [1, 1], groups };
+        let params =
+            ConvParams { stride: [stride, stride], padding: [edge / 2, edge / 2], dilation: [1, 1], groups };
         // More sizes in turn than weights are kept ready for.
         for index in (0..24).map(|index| index % 12) {
             let x = map([1 + index % 3, channels, 9 + index, 30 - index]);
-            let plain = x.conv2d(&kernel, Some(&bias), slide.stride, slide.padding, [1, 1], groups);
-            agree(&weight.convolve(&team, &x, Some(&bias), slide, Activation::None).unwrap(), &plain, &plain);
+            let plain = x.conv2d(&kernel, Some(&bias), params.stride, params.padding, [1, 1], groups);
+            agree(
+                &weight.convolve(&threads, &x, Some(&bias), params, Activation::None).unwrap(),
+                &plain,
+                &plain,
+            );
         }
         for (height, width) in [(9, 14), (12, 12), (23, 7), (31, 16), (8, 8)] {
             let x = map([1, channels, height, width]);
-            let plain = x.conv2d(&kernel, Some(&bias), slide.stride, slide.padding, [1, 1], groups);
-            let convolve = |activation| weight.convolve(&team, &x, Some(&bias), slide, activation).unwrap();
+            let plain = x.conv2d(&kernel, Some(&bias), params.stride, params.padding, [1, 1], groups);
+            let convolve =
+                |activation| weight.convolve(&threads, &x, Some(&bias), params, activation).unwrap();
             agree(&convolve(Activation::None), &plain, &plain);
             agree(&convolve(Activation::Relu), &plain.relu(), &plain);
             agree(&convolve(Activation::Relu6), &plain.clamp(0.0, 6.0), &plain);
-            let alone = x.conv2d(&kernel, None::<Tensor>, slide.stride, slide.padding, [1, 1], groups);
+            let alone = x.conv2d(&kernel, None::<Tensor>, params.stride, params.padding, [1, 1], groups);
             let (rows, columns) = (plain.size()[2], plain.size()[3]);
             // Also what a crop of a larger map has left.
             let larger = map([1, out, rows + 4, columns + 6]);
             for sum in [map([1, out, rows, columns]), larger.narrow(2, 1, rows).narrow(3, 2, columns)] {
                 let expected = &sum + &alone;
-                agree(&weight.convolve_onto(&team, sum, &x, slide).unwrap(), &expected, &expected);
+                agree(&weight.convolve_onto(&threads, sum, &x, params).unwrap(), &expected, &expected);
             }
         }
     }
 }
 
 #[test]
-fn the_way_back_goes_through_the_rectifier_where_it_says_so() {
-    let team = Team::new();
+fn the_backward_pass_includes_the_relu_where_it_says_so() {
+    let threads = thread_pool();
     for (channels, out, edge, stride, groups) in
         [(24, 40, 1, 1, 1), (7, 9, 1, 1, 1), (24, 40, 1, 2, 1), (16, 16, 1, 1, 2), (32, 32, 3, 2, 32)]
     {
         let kernel = map([out, channels / groups, edge, edge]);
-        let filter =
-            Filter { stride: [stride; 2], dilation: [1, 1], padding: Padding::Same, groups: groups as usize };
+        let attributes = ConvAttributes {
+            stride: [stride; 2],
+            dilation: [1, 1],
+            padding: Padding::Same,
+            groups: groups as usize,
+        };
         for (kind, limit) in [
             (Kind::Float, 6.0),
             (Kind::Float, f32::INFINITY),
@@ -89,15 +98,15 @@ fn the_way_back_goes_through_the_rectifier_where_it_says_so() {
             (Kind::BFloat16, f32::INFINITY),
         ] {
             let convolution =
-                Convolution::new(&kernel.to_kind(kind), None, filter, Manner::of(kind)).unwrap();
+                Convolution::new(&kernel.to_kind(kind), None, attributes, Manner::of(kind)).unwrap();
             let x = (map([2, channels, 13, 10]) * 4.0).clamp(0.0, f64::from(limit)).to_kind(kind);
-            let y = convolution.forward(&team, &x, None, Activation::None).unwrap();
+            let y = convolution.forward(&threads, &x, None, Activation::None).unwrap();
             let gradient = map(y.size().try_into().unwrap()).to_kind(kind);
-            let plain = convolution.backward(&team, &gradient, [13, 10], None).unwrap();
+            let plain = convolution.backward(&threads, &gradient, [13, 10], None).unwrap();
             let expected = x.hardtanh_backward(&plain, 0.0, f64::from(limit));
-            let rectifier = Rectifier { y: &x, limit };
-            let through = convolution.backward_through(&team, &gradient, rectifier).unwrap();
-            assert_eq!(through.is_some(), convolution.takes_rectifier(&x).unwrap());
+            let relu = ReluMask { output: &x, limit };
+            let through = convolution.backward_through_relu(&threads, &gradient, relu).unwrap();
+            assert_eq!(through.is_some(), convolution.fuses_relu(&x).unwrap());
             if let Some(through) = through {
                 agree(&through.to_kind(Kind::Float), &expected.to_kind(Kind::Float), &plain);
             }
@@ -106,8 +115,8 @@ fn the_way_back_goes_through_the_rectifier_where_it_says_so() {
 }
 
 #[test]
-fn the_library_path_gives_what_our_own_loops_give() {
-    let team = Team::new();
+fn the_library_path_gives_what_our_own_kernels_give() {
+    let threads = thread_pool();
     for (channels, out, edge, stride, groups) in [
         (32, 32, 3, 1, 32),
         (32, 32, 3, 2, 32),
@@ -122,23 +131,24 @@ fn the_library_path_gives_what_our_own_loops_give() {
         let kernel = map([out, channels / groups, edge, edge]);
         let bias = Tensor::randn([out], (Kind::Float, Device::Cpu));
         for padding in [Padding::Same, Padding::Valid] {
-            let filter = Filter { stride: [stride; 2], dilation: [1, 1], padding, groups: groups as usize };
+            let attributes =
+                ConvAttributes { stride: [stride; 2], dilation: [1, 1], padding, groups: groups as usize };
             let [own, library] = [false, true].map(|library| {
                 let manner = Manner { library, ..Manner::of(Kind::Float) };
-                Convolution::new(&kernel, Some(bias.shallow_clone()), filter, manner).unwrap()
+                Convolution::new(&kernel, Some(bias.shallow_clone()), attributes, manner).unwrap()
             });
             for (height, width) in [(13, 10), (16, 16), (9, 22), (7, 7)] {
                 let x = map([2, channels, height, width]);
-                let forward = |one: &Convolution| one.forward(&team, &x, None, Activation::Relu6).unwrap();
+                let forward = |one: &Convolution| one.forward(&threads, &x, None, Activation::Relu6).unwrap();
                 let y = forward(&library);
                 agree(&y, &forward(&own), &forward(&own));
                 let gradient = map(y.size().try_into().unwrap());
                 let size = [height, width];
-                let plain = own.backward(&team, &gradient, size, None).unwrap();
-                let back = library.backward(&team, &gradient, size, None).unwrap();
+                let plain = own.backward(&threads, &gradient, size, None).unwrap();
+                let back = library.backward(&threads, &gradient, size, None).unwrap();
                 agree(&back, &plain, &plain);
                 let sum = map([2, channels, height, width]);
-                let onto = library.backward(&team, &gradient, size, Some(sum.copy())).unwrap();
+                let onto = library.backward(&threads, &gradient, size, Some(sum.copy())).unwrap();
                 agree(&onto, &(plain + sum), &onto);
                 // What follows wants channels-last memory.
                 for map in [y, back, onto] {
@@ -147,7 +157,7 @@ fn the_library_path_gives_what_our_own_loops_give() {
                         "{channels} {edge} {stride} {padding:?}"
                     );
                 }
-                assert!(!library.takes_rectifier(&x).unwrap());
+                assert!(!library.fuses_relu(&x).unwrap());
             }
         }
     }

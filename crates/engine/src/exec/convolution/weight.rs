@@ -1,15 +1,16 @@
-//! Weights, and one convolution with them in the fastest way that this machine has.
+//! Weights, and one convolution with them by the fastest implementation that this machine has.
 
 use std::cell::{OnceCell, RefCell};
 
+use reverie_kernels::ThreadPool;
 use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
         super::{
             RenderError,
-            library::{self, Slide},
-            native::{Besides, Finish, Pointwise, Team, Winograd},
+            kernels::{Conv1x1, Epilogue, PostOps, Winograd},
+            library::{self, ConvParams},
         },
         Layout, Manner,
     },
@@ -19,11 +20,11 @@ use super::{
 /// Sizes of maps that weights are kept ready for: the tiles of an octave are of few sizes, alone and in batches.
 const SIZES: usize = 4;
 
-/// A size that was not met in so many convolutions makes room for another one. Where more are met in turn than are kept,
-/// the rest uses what there is: it is reordered at every call then, which takes less than packing it anew.
-const PATIENCE: u64 = 4 * SIZES as u64;
+/// A size that was not met in so many convolutions makes room for another one. When the cache is full, another packing
+/// is reused: oneDNN reorders it at every call then, which takes less than packing it anew.
+const MAX_AGE: u64 = 4 * SIZES as u64;
 
-/// A convolution's kernel.
+/// The weights of a convolution.
 pub(super) struct Weight {
     /// `[out, in / groups, kh, kw]`.
     plain: Tensor,
@@ -31,12 +32,12 @@ pub(super) struct Weight {
     packed: Option<RefCell<Cache>>,
     /// For maps of any size, made when it first pays.
     winograd: OnceCell<Winograd>,
-    /// For kernels of one pixel, made when it is first asked for; none where the loops cannot multiply them.
-    pointwise: OnceCell<Option<Pointwise>>,
-    /// Whether these two ways are to be taken at all.
-    ours: bool,
-    /// Whether somebody chooses among the results.
-    chosen_from: bool,
+    /// For 1×1 weights, made when it is first asked for; none where there is no kernel for them.
+    conv1x1: OnceCell<Option<Conv1x1>>,
+    /// Whether to use these two at all.
+    use_native: bool,
+    /// Whether ties must be equal bit by bit: an argmax follows.
+    tie_exact: bool,
     /// Where libtorch convolves.
     layout: Layout,
     library: bool,
@@ -61,17 +62,17 @@ struct Packed {
 }
 
 impl Weight {
-    /// `chosen_from`: whether results of equal neighbourhoods have to be equal, for a maximum to choose the first.
-    pub(super) fn new(weight: &Tensor, manner: Manner, chosen_from: bool) -> Result<Self, RenderError> {
+    /// `tie_exact`: whether results of equal patches must be equal bit by bit, for an argmax to choose the first.
+    pub(super) fn new(weight: &Tensor, manner: Manner, tie_exact: bool) -> Result<Self, RenderError> {
         let Manner { layout, library, tf32, .. } = manner;
         let fast = !library && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
         Ok(Self {
             plain: layout.arrange(weight)?,
             packed: (fast && suits(weight.kind())).then(RefCell::default),
             winograd: OnceCell::new(),
-            pointwise: OnceCell::new(),
-            ours: fast && !outrun(weight.kind()),
-            chosen_from,
+            conv1x1: OnceCell::new(),
+            use_native: fast && !has_amx(weight.kind()),
+            tie_exact,
             layout,
             library,
             tf32,
@@ -92,28 +93,28 @@ impl Weight {
     /// `activation(weight * x + bias)`; `bias` is `[out]`.
     pub(super) fn convolve(
         &self,
-        team: &Team,
+        threads: &ThreadPool,
         x: &Tensor,
         bias: Option<&Tensor>,
-        slide: Slide,
+        params: ConvParams,
         activation: Activation,
     ) -> Result<Tensor, RenderError> {
         let (low, high) = activation.limits();
-        let besides = Besides { finish: Finish { bias, low, high }, sum: None, rectifier: None };
-        if let Some(y) = self.by_points(team, x, slide, besides)? {
+        let post_ops = PostOps { epilogue: Epilogue { bias, low, high }, sum: None, relu: None };
+        if let Some(y) = self.winograd(threads, x, params, post_ops)? {
             return Ok(y);
         }
-        if let Some(y) = self.by_pixels(team, x, slide, besides)? {
+        if let Some(y) = self.conv1x1(threads, x, params, post_ops)? {
             return Ok(y);
         }
-        if let Some((library, weight)) = self.ready(x, slide)? {
-            return library.convolve(x, &weight, bias, slide, activation);
+        if let Some((library, weight)) = self.ready(x, params)? {
+            return library.convolve(x, &weight, bias, params, activation);
         }
-        let mut y = if self.library && slide.is_depthwise(&self.plain) {
-            let y = library::convolve(&x.f_contiguous()?, &self.plain, bias, slide, false)?;
+        let mut y = if self.library && params.is_depthwise(&self.plain) {
+            let y = library::convolve(&x.f_contiguous()?, &self.plain, bias, params, false)?;
             self.layout.arrange(&y)?
         } else {
-            library::convolve(x, &self.plain, bias, slide, self.tf32)?
+            library::convolve(x, &self.plain, bias, params, self.tf32)?
         };
         Ok(match activation {
             Activation::None => y,
@@ -122,76 +123,82 @@ impl Weight {
         })
     }
 
-    /// `sum + weight * x`; `sum` is a map that nobody else looks at.
+    /// `sum + weight * x`; `sum` is a map that nothing else reads.
     pub(super) fn convolve_onto(
         &self,
-        team: &Team,
+        threads: &ThreadPool,
         mut sum: Tensor,
         x: &Tensor,
-        slide: Slide,
+        params: ConvParams,
     ) -> Result<Tensor, RenderError> {
-        let besides = Besides { finish: Finish::NONE, sum: Some(&sum), rectifier: None };
-        if let Some(sum) = self.by_points(team, x, slide, besides)? {
+        let post_ops = PostOps { epilogue: Epilogue::NONE, sum: Some(&sum), relu: None };
+        if let Some(sum) = self.winograd(threads, x, params, post_ops)? {
             return Ok(sum);
         }
-        if let Some(sum) = self.by_pixels(team, x, slide, besides)? {
+        if let Some(sum) = self.conv1x1(threads, x, params, post_ops)? {
             return Ok(sum);
         }
-        match self.ready(x, slide)? {
-            Some((library, weight)) => library.convolve_onto(&sum, x, &weight, slide),
-            None => Ok(sum.f_add_(&self.convolve(team, x, None, slide, Activation::None)?)?),
+        match self.ready(x, params)? {
+            Some((library, weight)) => library.convolve_onto(&sum, x, &weight, params),
+            None => Ok(sum.f_add_(&self.convolve(threads, x, None, params, Activation::None)?)?),
         }
     }
 
-    /// The convolution with fewer multiplications; none where that is not possible or does not pay.
-    fn by_points(
+    /// The Winograd convolution; none where that is not possible or does not pay.
+    fn winograd(
         &self,
-        team: &Team,
+        threads: &ThreadPool,
         x: &Tensor,
-        slide: Slide,
-        besides: Besides<'_>,
+        params: ConvParams,
+        post_ops: PostOps<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
-        let Slide { stride: [1, 1], dilation: [1, 1], groups: 1, padding } = slide else { return Ok(None) };
-        if !self.ours || !Winograd::pays(&self.plain, x, padding)? {
+        let ConvParams { stride: [1, 1], dilation: [1, 1], groups: 1, padding } = params else {
+            return Ok(None);
+        };
+        if !self.use_native || !Winograd::pays(&self.plain, x, padding)? {
             return Ok(None);
         }
-        let winograd = once(&self.winograd, || Winograd::of(&self.plain, self.chosen_from))?;
-        winograd.convolve(team, x, padding, besides.finish, besides.sum)
+        let winograd = once(&self.winograd, || Winograd::new(&self.plain, self.tie_exact))?;
+        winograd.convolve(threads, x, padding, post_ops)
     }
 
-    /// Whether [`Self::by_pixels`] is possible for maps that the loops can run over.
-    pub(super) fn is_pointwise(&self) -> Result<bool, RenderError> {
-        Ok(self.pointwise()?.is_some())
+    /// Whether [`Self::conv1x1`] is possible for maps of a supported layout.
+    pub(super) fn is_conv1x1(&self) -> Result<bool, RenderError> {
+        Ok(self.conv1x1_weights()?.is_some())
     }
 
-    fn pointwise(&self) -> Result<Option<&Pointwise>, RenderError> {
-        if !self.ours {
+    fn conv1x1_weights(&self) -> Result<Option<&Conv1x1>, RenderError> {
+        if !self.use_native {
             return Ok(None);
         }
-        Ok(once(&self.pointwise, || Pointwise::of(&self.plain))?.as_ref())
+        Ok(once(&self.conv1x1, || Conv1x1::new(&self.plain))?.as_ref())
     }
 
-    /// The product of pixels and kernels; none where it is not one, or the loops cannot run over it.
-    pub(super) fn by_pixels(
+    /// The 1×1 convolution; none for other weights or an unsupported layout.
+    pub(super) fn conv1x1(
         &self,
-        team: &Team,
+        threads: &ThreadPool,
         x: &Tensor,
-        slide: Slide,
-        besides: Besides<'_>,
+        params: ConvParams,
+        post_ops: PostOps<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
-        let Slide { stride: [1, 1], padding: [0, 0], groups: 1, .. } = slide else { return Ok(None) };
-        match self.pointwise()? {
-            Some(pointwise) => pointwise.convolve(team, x, besides),
+        let ConvParams { stride: [1, 1], padding: [0, 0], groups: 1, .. } = params else { return Ok(None) };
+        match self.conv1x1_weights()? {
+            Some(conv1x1) => conv1x1.convolve(threads, x, post_ops),
             None => Ok(None),
         }
     }
 
-    /// oneDNN and the weights for maps of the size of `x`; none where libtorch's way must do.
-    fn ready(&self, x: &Tensor, slide: Slide) -> Result<Option<(&'static OneDnn, Tensor)>, RenderError> {
+    /// oneDNN and the weights for maps of the size of `x`; none where libtorch's own convolution must do.
+    fn ready(
+        &self,
+        x: &Tensor,
+        params: ConvParams,
+    ) -> Result<Option<(&'static OneDnn, Tensor)>, RenderError> {
         // Autograd, which the tests compare with, must see libtorch's operations.
         let Some(packed) = self.packed.as_ref().filter(|_| !x.requires_grad()) else { return Ok(None) };
         let Some(library) = OneDnn::get() else { return Ok(None) };
-        Ok(Some((library, packed.borrow_mut().find(&self.plain, slide, x.size())?)))
+        Ok(Some((library, packed.borrow_mut().find(&self.plain, params, x.size())?)))
     }
 }
 
@@ -206,7 +213,7 @@ fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T, RenderError>) ->
 
 impl Cache {
     /// `plain`, packed for maps of `size`, or for another size where that would not be kept for long enough.
-    fn find(&mut self, plain: &Tensor, slide: Slide, size: Vec<i64>) -> Result<Tensor, RenderError> {
+    fn find(&mut self, plain: &Tensor, params: ConvParams, size: Vec<i64>) -> Result<Tensor, RenderError> {
         self.calls += 1;
         let calls = self.calls;
         if let Some(ready) = self.packed.iter_mut().find(|ready| ready.size == size) {
@@ -216,12 +223,12 @@ impl Cache {
         if self.packed.len() == SIZES
             && let Some(oldest) = (0..SIZES).min_by_key(|&index| self.packed[index].used)
         {
-            if calls - self.packed[oldest].used < PATIENCE {
+            if calls - self.packed[oldest].used < MAX_AGE {
                 return Ok(self.packed[oldest].weight.shallow_clone());
             }
             drop(self.packed.swap_remove(oldest));
         }
-        let weight = pack(plain, slide, &size)?;
+        let weight = pack(plain, params, &size)?;
         self.packed.push(Packed { size, weight: weight.shallow_clone(), used: calls });
         Ok(weight)
     }
@@ -244,7 +251,7 @@ fn suits(kind: Kind) -> bool {
 
 /// Whether this processor multiplies such values so much faster than float32 that fewer multiplications of those do not
 /// pay: bfloat16 in the tiles of AMX, at eight times the rate and more.
-fn outrun(kind: Kind) -> bool {
+fn has_amx(kind: Kind) -> bool {
     #[cfg(target_arch = "x86_64")]
     let tiles = {
         const AMX_BF16: u32 = 1 << 22;

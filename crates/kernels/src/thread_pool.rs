@@ -1,0 +1,223 @@
+//! How kernels run: on how many threads, and with which instructions.
+//!
+//! A pool of our own would take turns with libtorch's: while one works the other's threads spin or have to be woken,
+//! many times in every step. libtorch runs its loops with OpenMP, and that has a stable entry for the code that
+//! compilers make of parallel loops (`GOMP_parallel`, which GNU's and LLVM's libraries both have). It is looked up by
+//! name in the program that runs; without it kernels run on one thread.
+
+use std::{
+    any::Any,
+    ffi::{c_int, c_uint, c_void},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use super::{InstructionSet, KernelError, instruction_set::Isa};
+
+/// Bytes below which a loop is over before another thread has heard of it.
+const FEW: usize = 8192;
+
+/// Threads for the kernels, and the instructions that they use.
+pub struct ThreadPool {
+    size: usize,
+    backend: Backend,
+    isa: Isa,
+}
+
+/// Where threads come from.
+#[derive(Clone, Copy)]
+enum Backend {
+    /// There are none but the caller's.
+    Caller,
+    /// The threads that OpenMP keeps.
+    OpenMp(&'static OpenMp),
+    /// New threads for every loop: for tests, in programs without OpenMP.
+    #[cfg(test)]
+    Spawn,
+}
+
+impl ThreadPool {
+    /// So many of OpenMP's threads, and the widest instructions that the processor has.
+    pub fn new(threads: usize) -> Self {
+        let backend = OpenMp::get().map_or(Backend::Caller, Backend::OpenMp);
+        let isa = Isa::detect(InstructionSet::widest()).unwrap_or(Isa::Plain);
+        Self { size: threads.max(1), backend, isa }
+    }
+
+    /// Threads that are started for every loop.
+    #[cfg(test)]
+    pub(crate) fn spawning(threads: usize) -> Self {
+        Self { backend: Backend::Spawn, ..Self::new(threads) }
+    }
+
+    /// The same threads with these instructions and no wider ones.
+    ///
+    /// # Errors
+    /// [`KernelError::InstructionSet`] where the processor lacks them.
+    pub fn with_instruction_set(self, set: InstructionSet) -> Result<Self, KernelError> {
+        let isa = Isa::detect(set).ok_or(KernelError::InstructionSet(set))?;
+        Ok(Self { isa, ..self })
+    }
+
+    /// The instructions that kernels use.
+    pub fn instruction_set(&self) -> InstructionSet {
+        self.isa.set()
+    }
+
+    /// The proof that the processor has them.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Cuts `map` into rows of `row` values each and these into one stretch per thread, and runs each stretch with the
+    /// number of its first row.
+    pub fn split<T: Send>(&self, map: &mut [T], row: usize, run: impl Fn(usize, &mut [T]) + Sync) {
+        self.split_by_cost(size_of_val(map), map, row, run);
+    }
+
+    /// As [`Self::split`], for rows that are themselves only where to write: as much work as writing so many `bytes`.
+    pub fn split_by_cost<T: Send>(
+        &self,
+        bytes: usize,
+        map: &mut [T],
+        row: usize,
+        run: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let rows = map.len() / row.max(1);
+        if self.size <= 1 || rows <= 1 {
+            return run(0, map);
+        }
+        match self.backend {
+            Backend::OpenMp(openmp) if bytes >= FEW => {
+                let map = map.as_mut_ptr();
+                openmp.run(self.size, &Work { map, rows, row, run, panic: Mutex::default() });
+            }
+            #[cfg(test)]
+            Backend::Spawn => std::thread::scope(|scope| {
+                let share = rows.div_ceil(self.size);
+                for (index, stretch) in map[..rows * row].chunks_mut(share * row).enumerate() {
+                    let run = &run;
+                    scope.spawn(move || run(index * share, stretch));
+                }
+            }),
+            _ => run(0, map),
+        }
+    }
+}
+
+/// A loop over rows.
+struct Work<T, F> {
+    map: *mut T,
+    rows: usize,
+    row: usize,
+    run: F,
+    /// What a thread panicked with: that must not pass through OpenMP.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// OpenMP's functions.
+struct OpenMp {
+    parallel: unsafe extern "C" fn(
+        run: extern "C" fn(*mut c_void),
+        data: *mut c_void,
+        threads: c_uint,
+        flags: c_uint,
+    ),
+    thread: extern "C" fn() -> c_int,
+    threads: extern "C" fn() -> c_int,
+}
+
+impl OpenMp {
+    /// Those of the program that runs; none where it has none.
+    fn get() -> Option<&'static Self> {
+        static LOADED: OnceLock<Option<OpenMp>> = OnceLock::new();
+        LOADED.get_or_init(Self::load).as_ref()
+    }
+
+    #[cfg(unix)]
+    #[allow(unsafe_code, reason = "functions are called by the signatures in OpenMP's headers")]
+    fn load() -> Option<Self> {
+        let program = libloading::os::unix::Library::this();
+        // SAFETY: the types are those of these functions in C; the program never unloads the library.
+        unsafe {
+            Some(Self {
+                parallel: *program.get(b"GOMP_parallel\0").ok()?,
+                thread: *program.get(b"omp_get_thread_num\0").ok()?,
+                threads: *program.get(b"omp_get_num_threads\0").ok()?,
+            })
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn load() -> Option<Self> {
+        None
+    }
+
+    /// Runs every row of `work` once, on so many threads.
+    #[allow(unsafe_code, reason = "a C interface")]
+    fn run<T: Send, F: Fn(usize, &mut [T]) + Sync>(&self, threads: usize, work: &Work<T, F>) {
+        extern "C" fn share<T: Send, F: Fn(usize, &mut [T]) + Sync>(data: *mut c_void) {
+            // SAFETY: `data` is the work that `run` was called with, which waits until every thread is through.
+            let work = unsafe { &*data.cast::<Work<T, F>>() };
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                let Some(openmp) = OpenMp::get() else { return };
+                let (index, count) = ((openmp.thread)() as usize, (openmp.threads)().max(1) as usize);
+                let share = work.rows.div_ceil(count);
+                let first = (index * share).min(work.rows);
+                let length = share.min(work.rows - first);
+                if length > 0 {
+                    // SAFETY: the rows lie within the map, and no two threads have the same.
+                    let stretch = unsafe {
+                        let start = work.map.add(first * work.row);
+                        std::slice::from_raw_parts_mut(start, length * work.row)
+                    };
+                    (work.run)(first, stretch);
+                }
+            }));
+            if let Err(panic) = done {
+                *work.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            }
+        }
+        let data = std::ptr::from_ref(work).cast_mut().cast();
+        // SAFETY: `share` gets what it expects, and the call returns only after the last thread has.
+        unsafe { (self.parallel)(share::<T, F>, data, c_uint::try_from(threads).unwrap_or(1), 0) };
+        if let Some(panic) = work.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            resume_unwind(panic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_runs_every_row_once_on_any_number_of_threads() {
+        for threads in 1..5 {
+            let pool = ThreadPool::spawning(threads);
+            for rows in [0, 1, 2, 7, 5000] {
+                let mut map = vec![0u32; rows * 3];
+                pool.split(&mut map, 3, |first, stretch| {
+                    for (index, row) in stretch.chunks_exact_mut(3).enumerate() {
+                        row.iter_mut().for_each(|value| *value += (first + index) as u32 + 1);
+                    }
+                });
+                let expected: Vec<u32> = (0..rows as u32).flat_map(|row| [row + 1; 3]).collect();
+                assert_eq!(map, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn only_instructions_that_the_processor_has_can_be_asked_for() {
+        for set in InstructionSet::ALL {
+            let pool = ThreadPool::new(1).with_instruction_set(set).map(|pool| pool.instruction_set());
+            let expected = if set.is_available() { Ok(set) } else { Err(KernelError::InstructionSet(set)) };
+            assert_eq!(pool, expected);
+        }
+        assert_eq!(InstructionSet::available().next(), Some(InstructionSet::Plain));
+        assert_eq!(ThreadPool::new(1).instruction_set(), InstructionSet::widest());
+        assert_eq!("avx2".parse(), Ok(InstructionSet::Avx2));
+        assert!("sse".parse::<InstructionSet>().unwrap_err().contains("use plain, avx2"));
+    }
+}
