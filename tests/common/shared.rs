@@ -11,7 +11,12 @@ use std::{
 /// # Panics
 /// Where it is missing and `CI` is set: there nothing may be skipped.
 pub fn shared(test: &str, path: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let beside = || {
+        // The checkout is the package's folder, or one of those above a crate's.
+        let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let checkout = above.find(|folder| folder.join("Cargo.lock").exists());
+        checkout.unwrap_or(Path::new("")).join("../shared")
+    };
     let root = std::env::var_os("REVERIE_SHARED").map_or_else(beside, PathBuf::from);
     let full = root.join(path);
     if full.exists() {

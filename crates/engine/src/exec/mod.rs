@@ -210,7 +210,7 @@ impl Tape<'_> {
         let scale = f64::from(executor.model.preprocessing.scale);
         let _ungraded = tch::no_grad_guard();
         let gradient = executor.back(saved, &wanted, seeds)?;
-        // Nobody else looks at a gradient.
+        // Nothing else reads a gradient.
         Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar_(scale)?)
     }
 }

@@ -1,6 +1,6 @@
 //! Convolutions: weights that are made ready once, and their kernels on maps.
 
-use reverie_kernels::{ConvShape, InstructionSet, Map, Shape, ThreadPool, ValueKind};
+use reverie_kernels::{ConvShape, Map, Shape, ThreadPool, ValueKind};
 use tch::{Kind, Tensor};
 
 use super::{
@@ -119,10 +119,7 @@ pub(in super::super) struct Conv1x1(reverie_kernels::Conv1x1);
 impl Conv1x1 {
     /// Takes over weights `[out, in, 1, 1]`; none where there is no kernel for them, or no fast one.
     pub(in super::super) fn new(weight: &Tensor) -> Result<Option<Self>, RenderError> {
-        Self::for_instruction_set(weight, instruction_set())
-    }
-
-    fn for_instruction_set(weight: &Tensor, set: InstructionSet) -> Result<Option<Self>, RenderError> {
+        let set = instruction_set();
         let [outputs, channels, height, width] = extents(weight)?;
         if (height, width) != (1, 1) || !set.has_fma() {
             return Ok(None);

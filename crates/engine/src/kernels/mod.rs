@@ -41,21 +41,24 @@ fn instruction_set() -> InstructionSet {
     static CHOSEN: OnceLock<InstructionSet> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let Some(name) = std::env::var_os(INSTRUCTION_SET) else { return InstructionSet::widest() };
-        match name.to_string_lossy().parse::<InstructionSet>() {
-            Ok(set) if set.is_available() => {
+        match available(&name.to_string_lossy()) {
+            Ok(set) => {
                 tracing::info!(instruction_set = %set, "kernels use the instruction set of {INSTRUCTION_SET}");
                 set
             }
-            Ok(set) => {
-                tracing::warn!("{INSTRUCTION_SET}: this processor lacks {set}; kernels use the widest that it has");
-                InstructionSet::widest()
-            }
             Err(error) => {
-                tracing::warn!("{INSTRUCTION_SET}: {error}; kernels use the widest that the processor has");
-                InstructionSet::widest()
+                let set = InstructionSet::widest();
+                tracing::warn!(instruction_set = %set, "{INSTRUCTION_SET} is ignored: {error}");
+                set
             }
         }
     })
+}
+
+/// The instruction set of this name, if the processor has it.
+fn available(name: &str) -> Result<InstructionSet, String> {
+    let set = name.parse::<InstructionSet>()?;
+    if set.is_available() { Ok(set) } else { Err(format!("this processor lacks {set}")) }
 }
 
 /// Maps that do not fit together are a mistake of ours.

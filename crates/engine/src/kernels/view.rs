@@ -84,7 +84,7 @@ pub(super) unsafe fn raw<T>(tensor: &Tensor, length: usize) -> &[T] {
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), length) }
 }
 
-/// A tensor whose memory a kernel writes, and nothing else looks at meanwhile.
+/// A tensor whose memory a kernel writes, and nothing else reads meanwhile.
 pub(super) struct Exclusive(Tensor);
 
 impl Exclusive {

@@ -3,13 +3,13 @@
 mod conv1x1;
 mod winograd;
 
-use reverie_kernels::{ConvShape, LrnParams};
+use reverie_kernels::{ConvShape, InstructionSet, LrnParams};
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    Depthwise, Epilogue, ReluMask, SavedLrn, add_scaled, instruction_set, lrn_backward, lrn_forward,
-    max_pool, max_pool_backward, max_pool_forward, pixel_shuffle, prepare, relu_backward, sum_abs,
-    thread_pool,
+    Depthwise, Epilogue, ReluMask, SavedLrn, add_scaled, available, instruction_set, lrn_backward,
+    lrn_forward, max_pool, max_pool_backward, max_pool_forward, pixel_shuffle, prepare, relu_backward,
+    sum_abs, thread_pool,
 };
 use reverie_graph::{Padding, Window};
 
@@ -231,6 +231,16 @@ fn images_are_prepared_and_changed_as_libtorch_does_it() {
         agree(&plain, &further, 1e-4);
     }
     assert!(!add_scaled(&threads, &all, &all.narrow(0, 0, 1), 1.0).unwrap());
+}
+
+#[test]
+fn instruction_sets_are_chosen_by_names_that_the_processor_knows() {
+    for set in InstructionSet::ALL {
+        assert_eq!(available(&set.to_string()).is_ok(), set.is_available());
+    }
+    assert_eq!(available("plain"), Ok(InstructionSet::Plain));
+    assert!(available("sse").unwrap_err().contains("use plain, avx2"));
+    assert_eq!(thread_pool().instruction_set(), instruction_set());
 }
 
 #[test]
