@@ -103,7 +103,7 @@ impl App {
         };
         let count = config.worker.count;
         let renderers = if config.worker.dynamic_batching && count > 0 {
-            Renderer::start_together(&options, count)?
+            Renderer::start_batched(&options, count)?
         } else {
             (0..count).map(|_| Renderer::start(&options)).collect::<Result<Vec<_>, _>>()?
         };

@@ -19,7 +19,7 @@ use super::{
     pyramid::Octaves,
     resample::Rows,
     strips::{each, moments, rows, sum, total},
-    tiles::Walk,
+    tiles::TiledGradient,
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::{
@@ -28,7 +28,7 @@ use reverie_dream::{
 };
 
 /// What the caller hears while a dream is made.
-pub(super) struct Hooks<'a> {
+pub(super) struct Callbacks<'a> {
     /// After every gradient step.
     pub(super) on_progress: &'a mut dyn FnMut(Progress),
     /// After every octave but the last: how many octaves there are, and the state.
@@ -44,8 +44,8 @@ pub(super) struct Dreamed {
     /// Whether no step has changed a single value. A dream that goes on after a checkpoint counts as changed: nobody knows
     /// what the steps before it did.
     pub(super) idle: bool,
-    /// Time spent in the hooks.
-    pub(super) telling: Duration,
+    /// Time spent in the callbacks.
+    pub(super) callback_time: Duration,
 }
 
 /// Dreams `original`, where `mask` lets it, going on after `resume` where there is one that fits.
@@ -57,13 +57,13 @@ pub(super) struct Dreamed {
 /// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::Picture`] when the result
 /// would not fit its file format, [`RenderError::NotFinite`] when the ascent runs away, and what the walk says.
 pub(super) fn dream(
-    walk: &Walk<'_>,
+    walk: &TiledGradient<'_>,
     spec: &DreamSpec,
     original: &Original,
     mask: Option<&Mask>,
     max_pixels: u64,
     resume: Option<Checkpoint>,
-    hooks: Hooks<'_>,
+    callbacks: Callbacks<'_>,
 ) -> Result<Dreamed, RenderError> {
     let stepper = Stepper::new(spec, original.device(), walk.is_library())?;
     let mut octaves = plan(walk, spec, original, max_pixels)?;
@@ -81,7 +81,7 @@ pub(super) fn dream(
         None => octaves.base()?,
     };
     let resumed_from = meter.read(first as usize, 0, 0.0).fraction;
-    let mut telling = Duration::ZERO;
+    let mut callback_time = Duration::ZERO;
     for octave in first..count {
         if octave > 0 {
             image = octaves.advance(octave as usize, image)?;
@@ -101,18 +101,18 @@ pub(super) fn dream(
             let mut progress = meter.read(octave as usize, iteration, score);
             progress.resumed_from = resumed_from;
             progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();
-            let told = Instant::now();
-            (hooks.on_progress)(progress);
-            telling += told.elapsed();
+            let called = Instant::now();
+            (callbacks.on_progress)(progress);
+            callback_time += called.elapsed();
         }
         // ReLU may turn NaN into 0, so check the image.
         if !sum(&image, |strip| Ok(strip.f_sum(Kind::Double)?))?.is_finite() {
             return Err(RenderError::NotFinite { octave: octave + 1, iteration: spec.iterations });
         }
         if octave + 1 < count {
-            let told = Instant::now();
-            (hooks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
-            telling += told.elapsed();
+            let called = Instant::now();
+            (callbacks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
+            callback_time += called.elapsed();
         }
     }
     each(&image, |_, strip| Ok(strip.f_clamp_(0.0, 255.0)?))?;
@@ -121,12 +121,12 @@ pub(super) fn dream(
     {
         mask.restore(&image, original)?;
     }
-    Ok(Dreamed { image, octaves: count, idle: !stepper.moved.get(), telling })
+    Ok(Dreamed { image, octaves: count, idle: !stepper.moved.get(), callback_time })
 }
 
 /// The octaves of a dream.
 fn plan<'a>(
-    walk: &Walk<'_>,
+    walk: &TiledGradient<'_>,
     spec: &DreamSpec,
     original: &'a Original,
     max_pixels: u64,

@@ -11,19 +11,19 @@ use tch::Device;
 
 use super::{
     Backend, FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
-    batch::{Link, NetworkKey, Own, Passes},
+    batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
     checkpoint::Checkpoint,
     device,
-    dream::{Dreamed, Hooks, dream},
+    dream::{Callbacks, Dreamed, dream},
     finish,
     library::Kernels,
     mask::Mask,
     notes::{Outcome, notes},
-    objective::Goal,
+    objective::BoundObjective,
     original::Original,
     precision,
     resample::{Rows, resize},
-    tiles::Walk,
+    tiles::TiledGradient,
 };
 use reverie_dream::digest;
 use reverie_dream::{
@@ -52,21 +52,21 @@ pub(super) struct Engine {
 /// Where networks run.
 enum Networks {
     /// On this thread.
-    Own(HashMap<NetworkKey, Own>),
+    LocalExecutor(HashMap<NetworkKey, LocalExecutor>),
     /// On one that other renders use too.
-    Shared(Link),
+    Shared(SharedExecutor),
 }
 
 /// A network for one render.
 enum Network<'a> {
-    Own(&'a Own),
-    Shared(Box<dyn Passes>),
+    LocalExecutor(&'a LocalExecutor),
+    Shared(Box<dyn GradientSource>),
 }
 
 impl Network<'_> {
-    fn passes(&self) -> &dyn Passes {
+    fn source(&self) -> &dyn GradientSource {
         match self {
-            Self::Own(own) => *own,
+            Self::LocalExecutor(own) => *own,
             Self::Shared(shared) => shared.as_ref(),
         }
     }
@@ -79,9 +79,9 @@ impl Engine {
         kernels: Kernels,
         profile: bool,
         max_pixels: u64,
-        link: Option<Link>,
+        link: Option<SharedExecutor>,
     ) -> Self {
-        let networks = link.map_or_else(|| Networks::Own(HashMap::new()), Networks::Shared);
+        let networks = link.map_or_else(|| Networks::LocalExecutor(HashMap::new()), Networks::Shared);
         Self { device, kernels, networks, profile, max_pixels }
     }
 }
@@ -103,9 +103,9 @@ impl Backend for Engine {
         (request.input, request.mask) = (None, None);
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
-        let passes = network.passes();
-        let goal = Goal::new(passes.network(), &spec.objectives)?.on(device)?;
-        let walk = Walk::new(passes, &goal, spec, &request.cancel);
+        let source = network.source();
+        let bound = BoundObjective::new(source.network(), &spec.objectives)?.on(device)?;
+        let walk = TiledGradient::new(source, &bound, spec, &request.cancel);
         if fresh {
             walk.warm_up(&original)?;
         }
@@ -113,15 +113,15 @@ impl Backend for Engine {
             Some(on_octave) => finished_octave(octaves, checkpoint, precision).map(on_octave),
             None => Ok(()),
         };
-        let hooks = Hooks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
+        let callbacks = Callbacks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         if watched {
-            passes.watch();
+            source.watch();
         }
         let started = Instant::now();
-        let Dreamed { image: dreamed, octaves, idle, telling } =
-            dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, hooks)?;
+        let Dreamed { image: dreamed, octaves, idle, callback_time } =
+            dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, callbacks)?;
         let render_seconds = started.elapsed().as_secs_f64();
-        let profile = passes.watched(render_seconds)?;
+        let profile = source.watched(render_seconds)?;
         let score = walk.score(&dreamed)?;
         // Those who share it need not wait for this render any more.
         drop(network);
@@ -149,7 +149,7 @@ impl Backend for Engine {
             score,
             notes,
             render_seconds,
-            telling_seconds: telling.as_secs_f64(),
+            callback_seconds: callback_time.as_secs_f64(),
             profile,
         })
     }
@@ -164,15 +164,20 @@ impl Engine {
     ) -> Result<(Network<'_>, bool), RenderError> {
         let key = NetworkKey { model: model.sha256.clone(), precision };
         match &mut self.networks {
-            Networks::Own(networks) => Ok(match networks.entry(key) {
-                Entry::Occupied(entry) => (Network::Own(entry.into_mut()), false),
+            Networks::LocalExecutor(networks) => Ok(match networks.entry(key) {
+                Entry::Occupied(entry) => (Network::LocalExecutor(entry.into_mut()), false),
                 Entry::Vacant(entry) => (
-                    Network::Own(entry.insert(Own::load(model, self.device, self.kernels, precision)?)),
+                    Network::LocalExecutor(entry.insert(LocalExecutor::load(
+                        model,
+                        self.device,
+                        self.kernels,
+                        precision,
+                    )?)),
                     true,
                 ),
             }),
             Networks::Shared(link) => {
-                let (shared, fresh) = link.passes(model, key)?;
+                let (shared, fresh) = link.source(model, key)?;
                 Ok((Network::Shared(Box::new(shared)), fresh))
             }
         }

@@ -1,4 +1,4 @@
-//! The scalar that a dream climbs, and its gradient with respect to tiles of the image.
+//! The scalar that a dream tile_objectives, and its gradient with respect to tiles of the image.
 
 use std::cell::OnceCell;
 
@@ -10,7 +10,7 @@ use reverie_graph::{Network, NodeId, Op, Shape};
 
 /// A spec's objectives, bound to the nodes of a network.
 #[derive(Clone)]
-pub(super) struct Goal {
+pub(super) struct BoundObjective {
     terms: Vec<Term>,
     layers: Vec<NodeId>,
 }
@@ -26,7 +26,7 @@ struct Term {
     index: OnceCell<Tensor>,
 }
 
-impl Goal {
+impl BoundObjective {
     /// Looks the layers up.
     pub(super) fn new(network: &Network, objectives: &[Objective]) -> Result<Self, RenderError> {
         let mut terms = Vec::with_capacity(objectives.len());
@@ -93,7 +93,7 @@ impl Goal {
 
     /// Score of one tile and its gradient, as [`gradients`] of a batch of one.
     pub(super) fn gradient(&self, executor: &Executor, tile: &Tensor) -> Result<(f64, Tensor), RenderError> {
-        let (scores, gradient) = gradients(executor, tile, &[Climb { goal: self, whole: None }])?;
+        let (scores, gradient) = gradients(executor, tile, &[TileObjective { bound: self, whole: None }])?;
         Ok((scores.f_sum(Kind::Double)?.f_double_value(&[])?, gradient))
     }
 
@@ -148,61 +148,61 @@ impl Goal {
 
 /// What is climbed at one tile of a batch.
 #[derive(Clone, Copy)]
-pub(super) struct Climb<'a> {
-    pub(super) goal: &'a Goal,
-    /// [`Goal::positions`] of the image that the tile is part of.
+pub(super) struct TileObjective<'a> {
+    pub(super) bound: &'a BoundObjective,
+    /// [`BoundObjective::positions`] of the image that the tile is part of.
     ///
     /// A mean over the positions of a layer is divided by their number, so its derivative shrinks as the tile grows.
     /// With these the derivative is that of the mean over the whole, so that tiles of different sizes agree.
     pub(super) whole: Option<&'a [f64]>,
 }
 
-impl Climb<'_> {
+impl TileObjective<'_> {
     fn is_same(&self, other: &Self) -> bool {
-        self.whole == other.whole && self.goal.is_same(other.goal)
+        self.whole == other.whole && self.bound.is_same(other.bound)
     }
 }
 
 /// Scores of `tiles`, `[N, 3, H, W]` in 0–255, as `[N]` float64 on the device, and their gradients, `[N, 3, H, W]` float32.
-/// There is a climb for each tile, and all are to the same layers. But on the library path a tile's results do not depend
+/// There is a tile_objective for each tile, and all are to the same layers. But on the library path a tile's results do not depend
 /// on what else is in the batch.
 ///
 /// The derivatives of the terms are written out rather than left to autograd, which takes longer to set up than they take
-/// to compute. On the library path tiles with the same climb are measured together: there an operation costs more than
+/// to compute. On the library path tiles with the same tile_objective are measured together: there an operation costs more than
 /// what it computes.
 pub(super) fn gradients(
     executor: &Executor,
     tiles: &Tensor,
-    climbs: &[Climb<'_>],
+    tile_objectives: &[TileObjective<'_>],
 ) -> Result<(Tensor, Tensor), RenderError> {
-    let Some(Climb { goal: Goal { layers, .. }, .. }) = climbs.first() else {
+    let Some(TileObjective { bound: BoundObjective { layers, .. }, .. }) = tile_objectives.first() else {
         return Err(RenderError::Engine("a batch without tiles".into()));
     };
     let (_, _, height, width) = tiles.size4()?;
     let tape = executor.record(tiles, layers)?;
     let _ungraded = tch::no_grad_guard();
-    let mut scores = Vec::with_capacity(climbs.len());
+    let mut scores = Vec::with_capacity(tile_objectives.len());
     let mut seeds: Vec<Vec<Tensor>> = layers.iter().map(|_| Vec::new()).collect();
     let mut first = 0;
-    for run in climbs.chunk_by(|one, next| executor.is_library() && one.is_same(next)) {
-        let (Climb { goal, whole }, count) = (run[0], run.len() as i64);
+    for run in tile_objectives.chunk_by(|one, next| executor.is_library() && one.is_same(next)) {
+        let (TileObjective { bound, whole }, count) = (run[0], run.len() as i64);
         let shares = match whole {
             Some(whole) => {
-                let part = goal.positions(executor.network(), height, width)?;
+                let part = bound.positions(executor.network(), height, width)?;
                 part.into_iter().zip(whole).map(|(part, whole)| part / whole).collect()
             }
-            None => vec![1.0; goal.terms.len()],
+            None => vec![1.0; bound.terms.len()],
         };
-        let mut values = Vec::with_capacity(goal.terms.len());
-        for (index, (term, layer)) in goal.terms.iter().zip(&tape.activations).enumerate() {
-            let rows = layer.size()[0] / climbs.len() as i64;
+        let mut values = Vec::with_capacity(bound.terms.len());
+        for (index, (term, layer)) in bound.terms.iter().zip(&tape.activations).enumerate() {
+            let rows = layer.size()[0] / tile_objectives.len() as i64;
             let own = layer.f_narrow(0, first * rows, count * rows)?;
             let competing = term.competing(&own)?;
             let picked = term.picked(&competing)?;
             values.push(term.values(&picked, count)?);
             seeds[index].push(term.derivative(&competing, &picked, count, term.weight * shares[index])?);
         }
-        scores.push(goal.sum(&values)?);
+        scores.push(bound.sum(&values)?);
         first += count;
     }
     let seeds = seeds.into_iter().map(|parts| joined(&parts)).collect::<Result<Vec<_>, _>>()?;
@@ -357,14 +357,15 @@ mod tests {
             let manner = Manner { library, ..Manner::of(Kind::Double) };
             let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
             for objectives in &cases {
-                let goal = Goal::new(executor.network(), objectives).unwrap().on(Device::Cpu).unwrap();
+                let bound =
+                    BoundObjective::new(executor.network(), objectives).unwrap().on(Device::Cpu).unwrap();
                 let tiles = Tensor::rand([3, 3, 26, 37], (Kind::Double, Device::Cpu)) * 255.0;
-                let climb = Climb { goal: &goal, whole: None };
-                let (scores, together) = gradients(&executor, &tiles, &[climb; 3]).unwrap();
-                let later = goal.scores(&executor, &tiles).unwrap();
+                let tile_objective = TileObjective { bound: &bound, whole: None };
+                let (scores, together) = gradients(&executor, &tiles, &[tile_objective; 3]).unwrap();
+                let later = bound.scores(&executor, &tiles).unwrap();
                 for index in 0..3 {
                     let leaf = tiles.narrow(0, index, 1).copy().set_requires_grad(true);
-                    let score = goal.score(&executor, &leaf).unwrap();
+                    let score = bound.score(&executor, &leaf).unwrap();
                     let expected = Tensor::run_backward(&[&score], &[&leaf], false, false).remove(0);
                     let norm = |tensor: &Tensor| tensor.norm().double_value(&[]);
                     let error = norm(&(together.narrow(0, index, 1) - &expected)) / norm(&expected);

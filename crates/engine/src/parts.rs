@@ -6,13 +6,13 @@ use tch::Tensor;
 
 use super::{
     CancelFlag, RenderError,
-    batch::{Own, Passes},
+    batch::{GradientSource, LocalExecutor},
     device,
     laplacian::Laplacian,
     library::Kernels,
-    objective::Goal,
+    objective::BoundObjective,
     resample,
-    tiles::Walk,
+    tiles::TiledGradient,
 };
 use reverie_dream::{
     model::Model,
@@ -21,8 +21,8 @@ use reverie_dream::{
 
 /// A model, ready to compute gradients of a spec's objectives.
 pub struct Gradients {
-    own: Own,
-    goal: Goal,
+    own: LocalExecutor,
+    bound: BoundObjective,
     spec: DreamSpec,
     cancel: CancelFlag,
 }
@@ -34,9 +34,9 @@ impl Gradients {
     /// What the engine says.
     pub fn new(model: &Arc<Model>, spec: &DreamSpec) -> Result<Self, RenderError> {
         device::set_threads(0);
-        let own = Own::load(model, tch::Device::Cpu, Kernels::Auto, Precision::Fp32)?;
-        let goal = Goal::new(own.network(), &spec.objectives)?;
-        Ok(Self { own, goal, spec: spec.clone(), cancel: CancelFlag::default() })
+        let own = LocalExecutor::load(model, tch::Device::Cpu, Kernels::Auto, Precision::Fp32)?;
+        let bound = BoundObjective::new(own.network(), &spec.objectives)?;
+        Ok(Self { own, bound, spec: spec.clone(), cancel: CancelFlag::default() })
     }
 
     /// Of one tile, `[1, 3, H, W]`, as large as it comes.
@@ -44,7 +44,7 @@ impl Gradients {
     /// # Errors
     /// What the engine says.
     pub fn of_tile(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
-        Ok(self.goal.gradient(self.own.executor(), tile)?.1)
+        Ok(self.bound.gradient(self.own.executor(), tile)?.1)
     }
 
     /// Of an image, `[1, 3, H, W]`, tile by tile, the tiles moved by `shift` pixels to the right and down.
@@ -52,7 +52,7 @@ impl Gradients {
     /// # Errors
     /// What the engine says.
     pub fn of_image(&self, image: &Tensor, shift: (i64, i64)) -> Result<Tensor, RenderError> {
-        Ok(Walk::new(&self.own, &self.goal, &self.spec, &self.cancel).gradient(image, shift)?.1)
+        Ok(TiledGradient::new(&self.own, &self.bound, &self.spec, &self.cancel).gradient(image, shift)?.1)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What goes through the seam: a request for a dream, what is told while it grows, and the finished dream.
+//! What goes through the seam: a request for a dream, what is called while it grows, and the finished dream.
 
 use std::sync::{
     Arc,
@@ -97,8 +97,8 @@ pub struct Rendered {
     pub notes: Vec<String>,
     /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
     pub render_seconds: f64,
-    /// Seconds of these that went into telling: progress, checkpoints, previews.
-    pub telling_seconds: f64,
+    /// Seconds of these that went into callback_time: progress, checkpoints, previews.
+    pub callback_seconds: f64,
     /// Where the time went, if [`RenderOptions::profile`](crate::RenderOptions::profile) asks.
     pub profile: Option<Profile>,
 }

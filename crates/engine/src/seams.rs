@@ -10,11 +10,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     CancelFlag, RenderError,
-    batch::{Own, Passes},
+    batch::{GradientSource, LocalExecutor},
     exec::Executor,
-    objective::Goal,
+    objective::BoundObjective,
     original::Original,
-    tiles::{Walk, cut},
+    tiles::{TiledGradient, cut},
 };
 use reverie_dream::{
     model::Model,
@@ -58,26 +58,27 @@ pub fn measure(
 ) -> Result<Vec<Seam>, RenderError> {
     let picture = picture::decode(image, MAX_PIXELS)?;
     let image = Original::new(&picture, Device::Cpu)?.to_floats()?;
-    let own = Own::new(Executor::new(Arc::clone(model), Device::Cpu, Kind::Float)?);
+    let own = LocalExecutor::new(Executor::new(Arc::clone(model), Device::Cpu, Kind::Float)?);
     measure_on(&own, objective, &image, i64::from(tile))
 }
 
 pub(super) fn measure_on(
-    own: &Own,
+    own: &LocalExecutor,
     objective: &Objective,
     image: &Tensor,
     tile: i64,
 ) -> Result<Vec<Seam>, RenderError> {
-    let goal = Goal::new(own.network(), std::slice::from_ref(objective))?;
-    let stride = goal.stride(own.network());
-    let (_, whole) = goal.gradient(own.executor(), image)?;
+    let bound = BoundObjective::new(own.network(), std::slice::from_ref(objective))?;
+    let stride = bound.stride(own.network());
+    let (_, whole) = bound.gradient(own.executor(), image)?;
     let even = [0, HALO / 2, HALO, HALO * 3 / 2, HALO * 2, HALO * 3].map(|halo| ("even", Tiling::Even, halo));
     let walks = [("article", Tiling::Article, 0)].into_iter().chain(even);
     let walks = walks.filter(|(_, _, halo)| halo * 4 <= tile);
     walks
         .map(|(walk, tiling, halo)| {
             let grid = Grid { tile, halo, stride, tiling, uniform: false };
-            let gradient = Walk::over(own, &goal, grid, &CancelFlag::default()).gradient(image, (0, 0))?.1;
+            let gradient =
+                TiledGradient::over(own, &bound, grid, &CancelFlag::default()).gradient(image, (0, 0))?.1;
             compare(walk, grid, &gradient, &whole)
         })
         .collect()

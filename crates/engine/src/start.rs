@@ -2,7 +2,7 @@
 
 use reverie_dream::spec::Precision;
 
-use crate::{Kernels, RenderError, Renderer, batch::Link, device, engine::Engine, precision};
+use crate::{Kernels, RenderError, Renderer, batch::SharedExecutor, device, engine::Engine, precision};
 
 /// How a renderer is set up.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +37,9 @@ impl Renderer {
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn start_together(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
+    pub fn start_batched(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
         let device = prepare(options)?;
-        let link = Link::start(device, options.kernels)?;
+        let link = SharedExecutor::start(device, options.kernels)?;
         (0..count).map(|_| start_on(device, options, Some(link.clone()))).collect()
     }
 
@@ -56,7 +56,7 @@ impl Renderer {
 fn start_on(
     device: tch::Device,
     options: &RenderOptions,
-    link: Option<Link>,
+    link: Option<SharedExecutor>,
 ) -> Result<Renderer, RenderError> {
     let RenderOptions { max_pixels, profile, kernels, .. } = *options;
     let start = move || Engine::new(device, kernels, profile, max_pixels, link.clone());

@@ -9,7 +9,9 @@ use std::{cell::RefCell, rc::Rc};
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 use tch::{Device, Kind, Tensor};
 
-use super::{CancelFlag, RenderError, batch::Passes, objective::Goal, places::Places, resample::Rows};
+use super::{
+    CancelFlag, RenderError, batch::GradientSource, objective::BoundObjective, places::Places, resample::Rows,
+};
 use reverie_dream::{
     plan::{Grid, Span, Strip},
     spec::{DreamSpec, Tiling},
@@ -23,9 +25,9 @@ fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
 }
 
 /// What a gradient step needs besides the image.
-pub(super) struct Walk<'a> {
-    passes: &'a dyn Passes,
-    goal: &'a Goal,
+pub(super) struct TiledGradient<'a> {
+    source: &'a dyn GradientSource,
+    bound: &'a BoundObjective,
     grid: Grid,
     cancel: &'a CancelFlag,
     /// The image was of this size the last time. It will be for all steps of an octave.
@@ -52,25 +54,30 @@ struct Group {
     places: Option<Places>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> TiledGradient<'a> {
     pub(super) fn new(
-        passes: &'a dyn Passes,
-        goal: &'a Goal,
+        source: &'a dyn GradientSource,
+        bound: &'a BoundObjective,
         spec: &DreamSpec,
         cancel: &'a CancelFlag,
     ) -> Self {
-        let grid = Grid::of(spec, goal.stride(passes.network())).uniform_for(spec, passes.is_library());
-        Self::over(passes, goal, grid, cancel)
+        let grid = Grid::of(spec, bound.stride(source.network())).uniform_for(spec, source.is_library());
+        Self::over(source, bound, grid, cancel)
     }
 
     /// As [`Self::new`], over a grid of one's own.
-    pub(super) fn over(passes: &'a dyn Passes, goal: &'a Goal, grid: Grid, cancel: &'a CancelFlag) -> Self {
-        Self { passes, goal, grid, cancel, laid: RefCell::default() }
+    pub(super) fn over(
+        source: &'a dyn GradientSource,
+        bound: &'a BoundObjective,
+        grid: Grid,
+        cancel: &'a CancelFlag,
+    ) -> Self {
+        Self { source, bound, grid, cancel, laid: RefCell::default() }
     }
 
     /// Whether libtorch's operations alone compute: see [`library`](super::library).
     pub(super) fn is_library(&self) -> bool {
-        self.passes.is_library()
+        self.source.is_library()
     }
 
     /// A random offset for [`Self::gradient`].
@@ -81,7 +88,7 @@ impl<'a> Walk<'a> {
     /// Whether every tile of an image of this size is large enough for the network.
     pub(super) fn fits(&self, height: i64, width: i64) -> bool {
         let [height, width] = self.grid.least(height, width);
-        self.goal.fits(self.passes.network(), height, width)
+        self.bound.fits(self.source.network(), height, width)
     }
 
     /// Score and gradient of the whole `image`, `[1, 3, H, W]`. The tiles lie on the image as if it had been
@@ -94,7 +101,7 @@ impl<'a> Walk<'a> {
         let (_, _, height, width) = image.size4()?;
         let gradient = image.f_zeros_like()?;
         let whole = match self.grid.tiling {
-            Tiling::Even => Some(self.goal.positions(self.passes.network(), height, width)?),
+            Tiling::Even => Some(self.bound.positions(self.source.network(), height, width)?),
             // Each tile on its own, as the article has it.
             Tiling::Article => None,
         };
@@ -103,7 +110,7 @@ impl<'a> Walk<'a> {
             self.in_batches(group, |first, count| {
                 let windows = group.gather(image, first, count, shift)?;
                 let (scores, parts) =
-                    self.passes.gradients(windows, self.goal, whole.as_deref(), self.cancel)?;
+                    self.source.gradients(windows, self.bound, whole.as_deref(), self.cancel)?;
                 mean.add(scores, &group.tiles[first..first + count]);
                 group.scatter(&parts, &gradient, first, count, shift)
             })?;
@@ -124,12 +131,12 @@ impl<'a> Walk<'a> {
             let count = if self.is_library() {
                 // As many as will go together.
                 let alike = tiles.iter().filter(|other| other.size() == tile_size).count();
-                self.passes.at_once(self.goal, tile_size, alike)
+                self.source.at_once(self.bound, tile_size, alike)
             } else {
                 1
             };
             let tile = tile.f_expand([count as i64, -1, -1, -1], false)?;
-            drop(self.passes.gradients(tile, self.goal, None, self.cancel)?);
+            drop(self.source.gradients(tile, self.bound, None, self.cancel)?);
         }
         Ok(())
     }
@@ -143,7 +150,7 @@ impl<'a> Walk<'a> {
             for group in &self.laid([height, width], image.device())?.groups {
                 self.in_batches(group, |first, count| {
                     let windows = group.gather(image, first, count, (0, 0))?;
-                    let scores = self.passes.scores(windows, self.goal, self.cancel)?;
+                    let scores = self.source.scores(windows, self.bound, self.cancel)?;
                     mean.add(scores, &group.tiles[first..first + count]);
                     Ok(())
                 })?;
@@ -153,7 +160,7 @@ impl<'a> Walk<'a> {
         for tile in self.tiles(height, width) {
             self.go_on()?;
             let window = windows(image, &[tile], (0, 0))?;
-            mean.add(self.passes.scores(window, self.goal, self.cancel)?, &[tile]);
+            mean.add(self.source.scores(window, self.bound, self.cancel)?, &[tile]);
         }
         mean.value()
     }
@@ -190,7 +197,7 @@ impl<'a> Walk<'a> {
         while first < group.tiles.len() {
             self.go_on()?;
             let rest = group.tiles.len() - first;
-            let count = self.passes.at_once(self.goal, group.size(), rest).clamp(1, rest);
+            let count = self.source.at_once(self.bound, group.size(), rest).clamp(1, rest);
             pass(first, count)?;
             first += count;
         }

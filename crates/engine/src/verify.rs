@@ -20,7 +20,7 @@ use super::{
     RenderError, device,
     exec::{Executor, Layout, Manner},
     library::Kernels,
-    objective::Goal,
+    objective::BoundObjective,
     original::planar,
 };
 use reverie_dream::{
@@ -218,8 +218,8 @@ impl Subject<'_> {
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
         let executor = self.executor(ARITHMETICS[0])?;
-        let goal = Goal::new(executor.network(), std::slice::from_ref(objective))?;
-        let score = goal.score(&executor, self.image)?.f_double_value(&[])?;
+        let bound = BoundObjective::new(executor.network(), std::slice::from_ref(objective))?;
+        let score = bound.score(&executor, self.image)?.f_double_value(&[])?;
         let &[reference] = &expected.data[..] else {
             return Ok(Err(format!("has shape {:?}; a score is one number", expected.shape)));
         };
@@ -239,8 +239,8 @@ impl Subject<'_> {
         let mut best: Option<Check> = None;
         for arithmetic in ARITHMETICS {
             let executor = self.executor(arithmetic)?;
-            let goal = Goal::new(executor.network(), std::slice::from_ref(objective))?;
-            let gradient = arithmetic.run(|| goal.gradient(&executor, self.image));
+            let bound = BoundObjective::new(executor.network(), std::slice::from_ref(objective))?;
+            let gradient = arithmetic.run(|| bound.gradient(&executor, self.image));
             let gradient = gradient?.1.f_permute([0, 2, 3, 1])?;
             let errors = match difference(&gradient, expected)? {
                 Ok(errors) => errors,

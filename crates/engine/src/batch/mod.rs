@@ -9,24 +9,24 @@
 //! therefore never found by trying: as many tiles go together as [`plan::LIBRARY_BATCH`](reverie_dream::plan::LIBRARY_BATCH)
 //! allows, so that a job with a network of its own has the same batches, and gives the same bytes, whenever it runs.
 
-mod line;
-mod own;
-mod shared;
+mod autotune;
+mod batch_queue;
+mod local_executor;
+mod shared_executor;
 #[cfg(test)]
 mod tests;
-mod trial;
 
 use tch::Tensor;
 
-use super::{CancelFlag, Profile, RenderError, objective::Goal};
+use super::{CancelFlag, Profile, RenderError, objective::BoundObjective};
 use reverie_dream::spec::Precision;
 use reverie_graph::Network;
 
-pub(super) use own::Own;
-pub(super) use shared::Link;
+pub(super) use local_executor::LocalExecutor;
+pub(super) use shared_executor::SharedExecutor;
 
 /// Runs a network over tiles.
-pub(super) trait Passes {
+pub(super) trait GradientSource {
     /// The network.
     fn network(&self) -> &Network;
 
@@ -34,20 +34,25 @@ pub(super) trait Passes {
     fn is_library(&self) -> bool;
 
     /// How many of `tiles` tiles of `[H, W]` pixels to hand over at once; at least 1.
-    fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize;
+    fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize;
 
     /// Scores of `tiles`, `[N, 3, H, W]` in 0–255, as `[N]` float64, and their gradients, `[N, 3, H, W]`; `whole` is that
-    /// of [`Climb`](super::objective::Climb).
+    /// of [`TileObjective`](super::objective::TileObjective).
     fn gradients(
         &self,
         tiles: Tensor,
-        goal: &Goal,
+        bound: &BoundObjective,
         whole: Option<&[f64]>,
         cancel: &CancelFlag,
     ) -> Result<(Tensor, Tensor), RenderError>;
 
     /// Scores of `tiles`, `[N, 3, H, W]`, as `[N]` float64.
-    fn scores(&self, tiles: Tensor, goal: &Goal, cancel: &CancelFlag) -> Result<Tensor, RenderError>;
+    fn scores(
+        &self,
+        tiles: Tensor,
+        bound: &BoundObjective,
+        cancel: &CancelFlag,
+    ) -> Result<Tensor, RenderError>;
 
     /// From now on notes where the time goes.
     fn watch(&self) {}

@@ -10,10 +10,10 @@ use super::{
         engine::Engine,
         exec::Executor,
         library::Kernels,
-        objective::{Climb, Goal, gradients},
+        objective::{BoundObjective, TileObjective, gradients},
         tests::{objective, random_network, spec},
     },
-    Link, NetworkKey, Passes,
+    GradientSource, NetworkKey, SharedExecutor,
 };
 use reverie_dream::spec::{DreamSpec, Noise, Normalization, Objective, ObjectiveKind, Precision};
 
@@ -54,13 +54,14 @@ fn a_tile_has_the_same_gradient_in_any_batch() {
 /// One objective for each of three tiles, together and alone.
 fn agree(executor: &Executor, objectives: &[Objective; 3], tiles: Tensor) {
     let tiles = tiles * 255.0;
-    let goal = |objective| Goal::new(executor.network(), std::slice::from_ref(objective)).unwrap();
-    let goals = objectives.each_ref().map(goal);
-    let climbs = goals.each_ref().map(|goal| Climb { goal, whole: Some(&[1000.0]) });
-    let (scores, together) = gradients(executor, &tiles, &climbs).unwrap();
+    let bound = |objective| BoundObjective::new(executor.network(), std::slice::from_ref(objective)).unwrap();
+    let goals = objectives.each_ref().map(bound);
+    let tile_objectives = goals.each_ref().map(|bound| TileObjective { bound, whole: Some(&[1000.0]) });
+    let (scores, together) = gradients(executor, &tiles, &tile_objectives).unwrap();
     let scores = Vec::<f64>::try_from(&scores).unwrap();
-    for (index, climb) in climbs.iter().enumerate() {
-        let (score, alone) = gradients(executor, &tiles.narrow(0, index as i64, 1), &[*climb]).unwrap();
+    for (index, tile_objective) in tile_objectives.iter().enumerate() {
+        let (score, alone) =
+            gradients(executor, &tiles.narrow(0, index as i64, 1), &[*tile_objective]).unwrap();
         assert_eq!(score.double_value(&[0]).to_bits(), scores[index].to_bits(), "{:?}", objectives[index]);
         assert_eq!(together.narrow(0, index as i64, 1), alone, "{:?}, {:?}", objectives[index], tiles.size());
         assert!(alone.isfinite().all() == Tensor::from(true));
@@ -76,7 +77,7 @@ fn small(seed: u64, edge: u32, objective: Objective) -> DreamSpec {
 /// Renders on threads of their own, all at once; each is canceled after so many steps where there is a number.
 fn render(
     kernels: Kernels,
-    link: Option<&Link>,
+    link: Option<&SharedExecutor>,
     specs: &[(DreamSpec, Option<u32>)],
 ) -> Vec<Result<Rendered, RenderError>> {
     let model = random_network();
@@ -127,7 +128,7 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
     // Two that nobody wants any more.
     specs.push((DreamSpec { seed: 6, ..specs[0].0.clone() }, Some(1)));
     specs.push((DreamSpec { seed: 7, ..specs[0].0.clone() }, Some(5)));
-    let link = Link::start(Device::Cpu, Kernels::Auto).unwrap();
+    let link = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
     let mut together = render(Kernels::Auto, Some(&link), &specs);
     for canceled in together.split_off(alone.len()) {
         assert!(matches!(canceled, Err(RenderError::Canceled)), "{canceled:?}");
@@ -143,25 +144,25 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
 #[test]
 fn a_render_does_not_fail_because_of_another() {
     let model = random_network();
-    let link = Link::start(Device::Cpu, Kernels::Auto).unwrap();
+    let link = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
     let key = NetworkKey { model: model.sha256.clone(), precision: Precision::Fp32 };
     let tile = Mutex::new(Tensor::rand([1, 3, 20, 30], (Kind::Float, Device::Cpu)));
     let tile = || tile.lock().unwrap().copy();
     let (good, bad) = (objective(ObjectiveKind::L2, "sum", &[1]), objective(ObjectiveKind::L2, "sum", &[99]));
-    let goal = |objective| Goal::new(&model.network, std::slice::from_ref(objective)).unwrap();
+    let bound = |objective| BoundObjective::new(&model.network, std::slice::from_ref(objective)).unwrap();
     let cancel = CancelFlag::default();
-    let (shared, fresh) = link.passes(&model, key.clone()).unwrap();
-    assert!(fresh && !link.passes(&model, key.clone()).unwrap().1);
-    let expected = shared.gradients(tile(), &goal(&good), None, &cancel).unwrap();
+    let (shared, fresh) = link.source(&model, key.clone()).unwrap();
+    assert!(fresh && !link.source(&model, key.clone()).unwrap().1);
+    let expected = shared.gradients(tile(), &bound(&good), None, &cancel).unwrap();
     // Until batches of two are tried, and while they are.
     let (sender, outcomes) = mpsc::channel();
     std::thread::scope(|scope| {
         for objective in [&good, &bad] {
-            let (sender, (shared, _)) = (sender.clone(), link.passes(&model, key.clone()).unwrap());
-            let (goal, tile, cancel) = (goal(objective), tile(), cancel.clone());
+            let (sender, (shared, _)) = (sender.clone(), link.source(&model, key.clone()).unwrap());
+            let (bound, tile, cancel) = (bound(objective), tile(), cancel.clone());
             scope.spawn(move || {
                 for _ in 0..20 {
-                    let outcome = shared.gradients(tile.shallow_clone(), &goal, None, &cancel);
+                    let outcome = shared.gradients(tile.shallow_clone(), &bound, None, &cancel);
                     sender.send((objective.channels[0], outcome)).unwrap();
                 }
             });
@@ -196,7 +197,7 @@ fn on_the_library_path_the_same_job_gives_the_same_bytes() {
     }
     // Together, in batches that depend on who is there, dreams are much alike.
     let specs = [(small(8, 150, all.clone()), None), (small(8, 150, all), None), (small(8, 150, some), None)];
-    let link = Link::start(Device::Cpu, Kernels::Library).unwrap();
+    let link = SharedExecutor::start(Device::Cpu, Kernels::Library).unwrap();
     let alone = render(Kernels::Library, None, &specs);
     for (alone, together) in alone.into_iter().zip(render(Kernels::Library, Some(&link), &specs)) {
         let (alone, together) = (alone.unwrap().score, together.unwrap().score);

@@ -10,7 +10,7 @@
 //! On the CPU, most operations wait for memory, so each value is touched as seldom as possible. A convolution has an
 //! epilogue (bias, ReLU, a sum of gradients) for the values in its registers, and is a Winograd convolution where that
 //! pays ([`convolution`]). Pooling, normalisation and depthwise convolutions, which libtorch is slow at, run in our own
-//! [`kernels`], and their backward passes include that of a ReLU before them. Gradients overwrite what nothing reads
+//! [`kernels`], and their backward source include that of a ReLU before them. Gradients overwrite what nothing reads
 //! again. [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's
 //! operations only.
 //!

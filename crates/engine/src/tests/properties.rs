@@ -8,18 +8,18 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         CancelFlag, RenderError,
-        batch::{Own, Passes},
+        batch::{GradientSource, LocalExecutor},
         checkpoint::Checkpoint,
-        dream::{Hooks, dream},
+        dream::{Callbacks, dream},
         exec::{Executor, Manner},
         finish::to_picture,
         laplacian::Laplacian,
         mask::Mask,
-        objective::Goal,
+        objective::BoundObjective,
         original::Original,
         pyramid::Octaves,
         seams,
-        tiles::Walk,
+        tiles::TiledGradient,
     },
     objective, random_network, spec,
 };
@@ -76,10 +76,10 @@ fn gradients_agree_with_finite_differences() {
         Objective { class: Some(3), ..objective(ObjectiveKind::Class, "softmax", &[]) },
         Objective { class: Some(7), ..objective(ObjectiveKind::Probability, "logits", &[]) },
     ] {
-        let goal = Goal::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
-        let (_, gradient) = goal.gradient(&executor, &image).unwrap();
+        let bound = BoundObjective::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
+        let (_, gradient) = bound.gradient(&executor, &image).unwrap();
         let direction = Tensor::randn_like(&image);
-        let along = |t: f64| goal.score(&executor, &(&image + &direction * t)).unwrap().double_value(&[]);
+        let along = |t: f64| bound.score(&executor, &(&image + &direction * t)).unwrap().double_value(&[]);
         let step = 1e-3;
         let measured = (along(step) - along(-step)) / (2.0 * step);
         let analytic = (&gradient * &direction).sum(Kind::Double).double_value(&[]);
@@ -91,7 +91,7 @@ fn gradients_agree_with_finite_differences() {
 #[test]
 fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
     tch::manual_seed(11);
-    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
+    let own = LocalExecutor::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     let objective = objective(ObjectiveKind::L2, "sum", &[]);
     for (height, width) in [(300, 217), (129, 511)] {
         let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
@@ -109,26 +109,26 @@ fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
 fn uniform_tiles_see_the_picture_as_a_torus() {
     tch::manual_seed(12);
     let manner = Manner { library: true, ..Manner::of(Kind::Float) };
-    let own = Own::new(Executor::with_manner(random_network(), Device::Cpu, manner).unwrap());
+    let own = LocalExecutor::new(Executor::with_manner(random_network(), Device::Cpu, manner).unwrap());
     let objective = objective(ObjectiveKind::L2, "sum", &[]);
-    let goal = Goal::new(own.network(), std::slice::from_ref(&objective)).unwrap();
+    let bound = BoundObjective::new(own.network(), std::slice::from_ref(&objective)).unwrap();
     let (height, width) = (256, 192);
     let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
     let cancel = CancelFlag::default();
     let walked = |uniform, shift| {
-        let stride = goal.stride(own.network());
+        let stride = bound.stride(own.network());
         let grid = Grid { tile: 128, halo: HALO, stride, tiling: Tiling::Even, uniform };
         let [rows, columns] = grid.strips(height, width);
         assert!(rows.len() > 1 && columns.len() > 1);
         assert_eq!(uniform, rows[0].window.start < 0);
-        Walk::over(&own, &goal, grid, &cancel).gradient(&image, shift).unwrap()
+        TiledGradient::over(&own, &bound, grid, &cancel).gradient(&image, shift).unwrap()
     };
     // The same picture with 64 pixels of its other side at every edge, as one tile. A mean over more positions is less.
     let beside = |n| (n - 64, n + 128);
     let ((top, rows), (left, columns)) = (beside(height), beside(width));
     let wide = image.repeat([1, 1, 3, 3]).narrow(2, top, rows).narrow(3, left, columns);
     let more = (rows * columns) as f64 / (height * width) as f64;
-    let (_, torus) = goal.gradient(own.executor(), &wide.contiguous()).unwrap();
+    let (_, torus) = bound.gradient(own.executor(), &wide.contiguous()).unwrap();
     let torus = torus.narrow(2, 64, height).narrow(3, 64, width) * more;
     let error = |gradient: Tensor| ((gradient - &torus).norm() / torus.norm()).double_value(&[]);
     // Offsets that keep the phase of the strides.
@@ -154,16 +154,16 @@ fn the_way_back_agrees_with_autograd() {
         let manner = Manner { library, ..Manner::of(Kind::Double) };
         let executor = Executor::with_manner(model, Device::Cpu, manner).unwrap();
         let objective = objective(ObjectiveKind::L2, &layer, &[]);
-        let goal = Goal::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
+        let bound = BoundObjective::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
         // Even and odd sizes: TensorFlow's padding differs, and last rows may be out of reach.
         for (height, width) in [(33, 47), (64, 40), (38, 37), (35, 66)] {
-            if !goal.fits(executor.network(), height, width) {
+            if !bound.fits(executor.network(), height, width) {
                 continue;
             }
             let image = Tensor::rand([1, 3, height, width], (Kind::Double, Device::Cpu)) * 255.0;
-            let (_, gradient) = goal.gradient(&executor, &image).unwrap();
+            let (_, gradient) = bound.gradient(&executor, &image).unwrap();
             let leaf = image.set_requires_grad(true);
-            let score = goal.score(&executor, &leaf).unwrap();
+            let score = bound.score(&executor, &leaf).unwrap();
             let expected = Tensor::run_backward(&[&score], &[&leaf], false, false).remove(0);
             let scale = expected.norm().double_value(&[]).max(1e-12);
             // The gradient leaves the executor in single precision.
@@ -175,12 +175,12 @@ fn the_way_back_agrees_with_autograd() {
 
 /// Dreams on `random_network` without any callback.
 fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor, Vec<Checkpoint>) {
-    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
-    let goal = Goal::new(own.network(), &spec.objectives).unwrap();
+    let own = LocalExecutor::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
+    let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
-    let walk = Walk::new(&own, &goal, spec, &cancel);
+    let walk = TiledGradient::new(&own, &bound, spec, &cancel);
     let (mut fractions, mut checkpoints) = (Vec::new(), Vec::new());
-    let hooks = Hooks {
+    let callbacks = Callbacks {
         on_progress: &mut |progress| fractions.push(progress.fraction),
         on_octave: &mut |_, checkpoint| {
             checkpoints
@@ -190,7 +190,7 @@ fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor,
     };
     let original = Original::of_floats(image);
     let mask = (spec.mask.is_some()).then(|| Mask::new(&left_half(), 0, Device::Cpu).unwrap());
-    let dreamed = dream(&walk, spec, &original, mask.as_ref(), u64::MAX, resume, hooks).unwrap();
+    let dreamed = dream(&walk, spec, &original, mask.as_ref(), u64::MAX, resume, callbacks).unwrap();
     assert!(fractions.is_sorted() && fractions.last() == Some(&1.0));
     (dreamed.image, checkpoints)
 }
@@ -270,33 +270,33 @@ fn a_resumed_dream_ends_with_the_same_bytes() {
 
 #[test]
 fn a_canceled_walk_stops() {
-    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
+    let own = LocalExecutor::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     let spec = spec(objective(ObjectiveKind::L2, "sum", &[]));
-    let goal = Goal::new(own.network(), &spec.objectives).unwrap();
+    let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
-    let walk = Walk::new(&own, &goal, &spec, &cancel);
-    let hooks = Hooks {
+    let walk = TiledGradient::new(&own, &bound, &spec, &cancel);
+    let callbacks = Callbacks {
         on_progress: &mut |progress| {
             assert_eq!(progress.iteration, 1);
             cancel.cancel();
         },
         on_octave: &mut |_, _| panic!("no octave was finished"),
     };
-    let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, hooks);
+    let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
     assert!(matches!(outcome, Err(RenderError::Canceled)));
 }
 
 #[test]
 fn an_ascent_that_runs_away_is_an_error() {
-    let own = Own::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
+    let own = LocalExecutor::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     for iterations in [1, 4] {
         let spec = DreamSpec { step: 3e38, iterations, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
-        let goal = Goal::new(own.network(), &spec.objectives).unwrap();
+        let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
         let cancel = CancelFlag::default();
-        let walk = Walk::new(&own, &goal, &spec, &cancel);
-        let hooks =
-            Hooks { on_progress: &mut |_| {}, on_octave: &mut |_, _| panic!("no octave was finished") };
-        let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, hooks);
+        let walk = TiledGradient::new(&own, &bound, &spec, &cancel);
+        let callbacks =
+            Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| panic!("no octave was finished") };
+        let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
         assert!(matches!(outcome, Err(RenderError::NotFinite { octave: 1, .. })));
     }
 }

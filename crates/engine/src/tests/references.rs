@@ -9,16 +9,16 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         CancelFlag,
-        batch::{Own, Passes},
-        dream::{Hooks, dream},
+        batch::{GradientSource, LocalExecutor},
+        dream::{Callbacks, dream},
         exec::{Executor, Manner},
         laplacian::Laplacian,
         library::Kernels,
-        objective::Goal,
+        objective::BoundObjective,
         original::Original,
         resample::resize,
         seams,
-        tiles::Walk,
+        tiles::TiledGradient,
         verify,
     },
     max_ratio, objective, spec,
@@ -184,13 +184,13 @@ fn tiled_gradients_match_the_article() {
     let test = "tiled_gradients_match_the_article";
     let Some(model) = bvlc(test) else { return };
     let arrays = arrays(&shared(test, "references/bvlc_inception_graph/tiled.npz").unwrap());
-    let own = Own::new(Executor::new(model, Device::Cpu, Kind::Float).unwrap());
+    let own = LocalExecutor::new(Executor::new(model, Device::Cpu, Kind::Float).unwrap());
     let spec = spec(objective(ObjectiveKind::L2, "mixed4c", &[]));
-    let goal = Goal::new(own.network(), &spec.objectives).unwrap();
+    let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
     for (name, tile, shift) in [("grad", 128, (51, 37)), ("grad_tile512", 512, (0, 0))] {
         let grid = Grid { tile, halo: 0, stride: 1, tiling: Tiling::Article, uniform: false };
-        let walk = Walk::over(&own, &goal, grid, &cancel);
+        let walk = TiledGradient::over(&own, &bound, grid, &cancel);
         let (_, gradient) = walk.gradient(&arrays["input"], shift).unwrap();
         let error = norm_ratio(&gradient, &arrays[name]);
         assert!(error <= 1e-3, "{name}: {error}");
@@ -223,13 +223,15 @@ fn short_runs_of_every_preset_match_the_article() {
         let run = |library, arithmetic: &verify::Arithmetic| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;
             let manner = Manner { kind, layout, library, tf32: false };
-            let own = Own::new(Executor::with_manner(Arc::clone(&model), Device::Cpu, manner).unwrap());
-            let goal = Goal::new(own.network(), &spec.objectives).unwrap();
+            let own =
+                LocalExecutor::new(Executor::with_manner(Arc::clone(&model), Device::Cpu, manner).unwrap());
+            let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
             let cancel = CancelFlag::default();
-            let walk = Walk::new(&own, &goal, &spec, &cancel);
-            let hooks = Hooks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()) };
+            let walk = TiledGradient::new(&own, &bound, &spec, &cancel);
+            let callbacks = Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()) };
             let start = Original::of_floats(&arrays[start]);
-            let actual = arithmetic.run(|| dream(&walk, &spec, &start, None, u64::MAX, None, hooks).unwrap());
+            let actual =
+                arithmetic.run(|| dream(&walk, &spec, &start, None, u64::MAX, None, callbacks).unwrap());
             psnr(&actual.image, &arrays[name])
         };
         for library in [false, true] {

@@ -48,7 +48,7 @@ pub(super) struct ConvAttributes {
     pub(super) groups: usize,
 }
 
-/// A convolution's weights, in the forms that the passes need.
+/// A convolution's weights, in the forms that the source need.
 pub(super) struct Convolution {
     /// `[out, in / groups, kh, kw]`.
     weight: Weight,

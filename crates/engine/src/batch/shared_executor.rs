@@ -1,7 +1,7 @@
 //! Networks that several renders on one device share: a thread runs them, and tiles that wait for the same kind of pass
 //! go through it together, as inference servers do with requests.
 //!
-//! Decoding, stepping and encoding stay on the thread of each render, and overlap with the passes of others.
+//! Decoding, stepping and encoding stay on the thread of each render, and overlap with the source of others.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -21,11 +21,11 @@ use super::{
         CancelFlag, RenderError,
         backend::panic_message,
         library::Kernels,
-        objective::{Climb, Goal},
+        objective::{BoundObjective, TileObjective},
     },
-    NetworkKey, Own, Passes,
-    line::{Line, Waiting},
-    trial::Trials,
+    GradientSource, LocalExecutor, NetworkKey,
+    autotune::Autotuner,
+    batch_queue::{BatchQueue, Waiting},
 };
 use reverie_dream::model::Model;
 use reverie_graph::{Network, NodeId};
@@ -40,7 +40,7 @@ const LEAST: Duration = Duration::from_millis(1);
 
 /// The way to the thread that runs a device's networks. It ends with the last link.
 #[derive(Clone)]
-pub(in super::super) struct Link {
+pub(in super::super) struct SharedExecutor {
     inbox: Sender<Message>,
     library: bool,
     /// Renders that use a network now.
@@ -52,15 +52,15 @@ pub(in super::super) struct Link {
 
 /// A network that others use too.
 pub(in super::super) struct Shared {
-    link: Link,
+    link: SharedExecutor,
     key: NetworkKey,
     model: Arc<Model>,
-    trials: Trials,
+    autotuner: Autotuner,
 }
 
 enum Message {
     /// A network will be needed. The answer says whether it had to be loaded, and what is known about batches.
-    Load(NetworkKey, Arc<Model>, Sender<Result<(bool, Trials), RenderError>>),
+    Load(NetworkKey, Arc<Model>, Sender<Result<(bool, Autotuner), RenderError>>),
     /// A pass is wanted.
     Ask(Ask),
 }
@@ -79,7 +79,7 @@ struct Kind {
 struct Ask {
     kind: Kind,
     model: Arc<Model>,
-    goal: Goal,
+    bound: BoundObjective,
     whole: Option<Vec<f64>>,
     /// `[N, 3, H, W]`.
     tiles: Tensor,
@@ -91,7 +91,7 @@ struct Ask {
 /// Scores, `[N]`, and gradients where they were asked for.
 type Answer = (Tensor, Option<Tensor>);
 
-impl Link {
+impl SharedExecutor {
     /// Starts the thread.
     ///
     /// # Errors
@@ -111,19 +111,19 @@ impl Link {
             kernels,
             messages,
             renders,
-            line: Line::new(),
+            line: BatchQueue::new(),
             networks: HashMap::new(),
             last: Duration::ZERO,
             #[cfg(test)]
             largest: Arc::clone(&link.largest),
         };
-        let started = std::thread::Builder::new().name("passes".into()).spawn(move || thread.serve());
+        let started = std::thread::Builder::new().name("source".into()).spawn(move || thread.serve());
         started.map_err(|error| RenderError::Engine(format!("a thread cannot be started: {error}")))?;
         Ok(link)
     }
 
     /// The network of `model`, and whether it was loaded just now.
-    pub(in super::super) fn passes(
+    pub(in super::super) fn source(
         &self,
         model: &Arc<Model>,
         key: NetworkKey,
@@ -131,9 +131,9 @@ impl Link {
         let (reply, answer) = channel();
         let message = Message::Load(key.clone(), Arc::clone(model), reply);
         self.inbox.send(message).map_err(|_| RenderError::Stopped)?;
-        let (fresh, trials) = answer.recv().map_err(|_| RenderError::Stopped)??;
+        let (fresh, autotuner) = answer.recv().map_err(|_| RenderError::Stopped)??;
         self.renders.fetch_add(1, Ordering::SeqCst);
-        Ok((Shared { link: self.clone(), key, model: Arc::clone(model), trials }, fresh))
+        Ok((Shared { link: self.clone(), key, model: Arc::clone(model), autotuner }, fresh))
     }
 }
 
@@ -147,18 +147,18 @@ impl Shared {
     fn ask(
         &self,
         tiles: Tensor,
-        goal: &Goal,
+        bound: &BoundObjective,
         whole: Option<&[f64]>,
         cancel: &CancelFlag,
         score: bool,
     ) -> Result<Answer, RenderError> {
         let (count, _, height, width) = tiles.size4()?;
         let (reply, answer) = channel();
-        let layers = goal.layers().to_vec();
+        let layers = bound.layers().to_vec();
         let ask = Ask {
             kind: Kind { key: self.key.clone(), layers, size: [height, width], score },
             model: Arc::clone(&self.model),
-            goal: goal.clone(),
+            bound: bound.clone(),
             whole: whole.map(<[f64]>::to_vec),
             tiles,
             count: usize::try_from(count).unwrap_or(0),
@@ -170,7 +170,7 @@ impl Shared {
     }
 }
 
-impl Passes for Shared {
+impl GradientSource for Shared {
     fn network(&self) -> &Network {
         &self.model.network
     }
@@ -179,28 +179,33 @@ impl Passes for Shared {
         self.link.library
     }
 
-    fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize {
-        if self.trials.are_fixed() {
-            return self.trials.at_once(goal.layers(), size, tiles);
+    fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize {
+        if self.autotuner.are_fixed() {
+            return self.autotuner.at_once(bound.layers(), size, tiles);
         }
         // A fair share: the others' tiles are to fill the rest.
         let renders = self.link.renders.load(Ordering::SeqCst).max(1);
-        self.trials.at_once(goal.layers(), size, tiles * renders).div_ceil(renders).min(tiles).max(1)
+        self.autotuner.at_once(bound.layers(), size, tiles * renders).div_ceil(renders).min(tiles).max(1)
     }
 
     fn gradients(
         &self,
         tiles: Tensor,
-        goal: &Goal,
+        bound: &BoundObjective,
         whole: Option<&[f64]>,
         cancel: &CancelFlag,
     ) -> Result<(Tensor, Tensor), RenderError> {
-        let (scores, gradients) = self.ask(tiles, goal, whole, cancel, false)?;
+        let (scores, gradients) = self.ask(tiles, bound, whole, cancel, false)?;
         Ok((scores, gradients.ok_or_else(|| RenderError::Engine("a pass without gradients".into()))?))
     }
 
-    fn scores(&self, tiles: Tensor, goal: &Goal, cancel: &CancelFlag) -> Result<Tensor, RenderError> {
-        Ok(self.ask(tiles, goal, None, cancel, true)?.0)
+    fn scores(
+        &self,
+        tiles: Tensor,
+        bound: &BoundObjective,
+        cancel: &CancelFlag,
+    ) -> Result<Tensor, RenderError> {
+        Ok(self.ask(tiles, bound, None, cancel, true)?.0)
     }
 }
 
@@ -222,8 +227,8 @@ struct Thread {
     kernels: Kernels,
     messages: Receiver<Message>,
     renders: Arc<AtomicUsize>,
-    line: Line<Ask>,
-    networks: HashMap<NetworkKey, Own>,
+    line: BatchQueue<Ask>,
+    networks: HashMap<NetworkKey, LocalExecutor>,
     /// How long the last pass took.
     last: Duration,
     #[cfg(test)]
@@ -236,16 +241,16 @@ impl Thread {
         while self.gather() {
             let Self { line, networks, .. } = &mut self;
             let batch = line.take(|first, tiles| match networks.get(&first.kind.key) {
-                Some(own) if own.trials().are_fixed() => own.trials().most(first.kind.size),
+                Some(own) if own.autotuner().are_fixed() => own.autotuner().most(first.kind.size),
                 Some(own) if !first.kind.score => {
-                    own.trials().at_once(first.goal.layers(), first.kind.size, tiles)
+                    own.autotuner().at_once(first.bound.layers(), first.kind.size, tiles)
                 }
                 _ => 1,
             });
             let (batch, canceled): (Vec<Ask>, Vec<Ask>) =
                 batch.into_iter().partition(|ask| !ask.cancel.is_canceled());
             for ask in canceled {
-                // Everybody who asks waits for the answer; here and below nobody is told that it came to nothing.
+                // Everybody who asks waits for the answer; here and below nobody is called that it came to nothing.
                 let _ = ask.reply.send(Err(RenderError::Canceled));
             }
             if !batch.is_empty() {
@@ -285,17 +290,20 @@ impl Thread {
             Message::Ask(ask) => self.line.push(ask),
             Message::Load(key, model, reply) => {
                 let fresh = !self.networks.contains_key(&key);
-                let loaded = self
-                    .guarded(|thread| thread.network(&key, &model).map(|own| (fresh, own.trials().clone())));
+                let loaded = self.guarded(|thread| {
+                    thread.network(&key, &model).map(|own| (fresh, own.autotuner().clone()))
+                });
                 let _ = reply.send(loaded);
             }
         }
     }
 
-    fn network(&mut self, key: &NetworkKey, model: &Arc<Model>) -> Result<&Own, RenderError> {
+    fn network(&mut self, key: &NetworkKey, model: &Arc<Model>) -> Result<&LocalExecutor, RenderError> {
         Ok(match self.networks.entry(key.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Own::load(model, self.device, self.kernels, key.precision)?),
+            Entry::Vacant(entry) => {
+                entry.insert(LocalExecutor::load(model, self.device, self.kernels, key.precision)?)
+            }
         })
     }
 
@@ -325,20 +333,20 @@ impl Thread {
         let own = self.network(&first.kind.key, &first.model)?;
         if first.kind.score {
             let score =
-                |ask: &Ask| Ok((own.scores(ask.tiles.shallow_clone(), &ask.goal, &ask.cancel)?, None));
+                |ask: &Ask| Ok((own.scores(ask.tiles.shallow_clone(), &ask.bound, &ask.cancel)?, None));
             return batch.iter().map(score).collect();
         }
-        let climbs = batch.iter().flat_map(|ask| {
-            std::iter::repeat_n(Climb { goal: &ask.goal, whole: ask.whole.as_deref() }, ask.count)
+        let tile_objectives = batch.iter().flat_map(|ask| {
+            std::iter::repeat_n(TileObjective { bound: &ask.bound, whole: ask.whole.as_deref() }, ask.count)
         });
-        let climbs: Vec<Climb<'_>> = climbs.collect();
+        let tile_objectives: Vec<TileObjective<'_>> = tile_objectives.collect();
         let tiles: Vec<&Tensor> = batch.iter().map(|ask| &ask.tiles).collect();
         let (scores, gradients) = match tiles[..] {
-            [tiles] => own.pass(tiles, &climbs)?,
-            _ => own.pass(&Tensor::f_cat(&tiles, 0)?, &climbs)?,
+            [tiles] => own.pass(tiles, &tile_objectives)?,
+            _ => own.pass(&Tensor::f_cat(&tiles, 0)?, &tile_objectives)?,
         };
         #[cfg(test)]
-        self.largest.fetch_max(climbs.len(), Ordering::SeqCst);
+        self.largest.fetch_max(tile_objectives.len(), Ordering::SeqCst);
         let mut next = 0;
         let answers = batch.iter().map(|ask| {
             let (from, count) = (next, ask.count as i64);

@@ -2,7 +2,7 @@
 //! octave, as in the service. Prints the share of the render's time for two sizes.
 //!
 //! ```sh
-//! cargo bench --bench telling
+//! cargo bench --bench callbacks
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
@@ -48,7 +48,7 @@ fn main() {
             cancel: CancelFlag::default(),
         };
         let rendered = renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap();
-        let (render, telling) = (rendered.render_seconds, rendered.telling_seconds);
+        let (render, telling) = (rendered.render_seconds, rendered.callback_seconds);
         println!(
             "| {width}×{height} | {render:.2} s | {:.1} ms | {:.2} % |",
             telling * 1e3,

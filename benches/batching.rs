@@ -2,8 +2,8 @@
 //! through one network. Sixteen jobs of one kind, as clients send them that vary a picture.
 //!
 //! ```sh
-//! cargo bench --bench together                            # on the first GPU, or the CPU
-//! REVERIE_BENCH_EDGE=1024 cargo bench --bench together    # edge of the pictures, and of the tiles, in pixels
+//! cargo bench --bench batching                            # on the first GPU, or the CPU
+//! REVERIE_BENCH_EDGE=1024 cargo bench --bench batching    # edge of the pictures, and of the tiles, in pixels
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
@@ -36,7 +36,7 @@ fn main() {
     };
     let one = || vec![Renderer::start(&options).unwrap()];
     let apart = || (0..JOBS).map(|_| Renderer::start(&options).unwrap()).collect();
-    let together = || Renderer::start_together(&options, JOBS as usize).unwrap();
+    let together = || Renderer::start_batched(&options, JOBS as usize).unwrap();
     let ways: [(&str, Vec<Renderer>); 3] = [
         ("one after another", one()),
         ("at once, each with a network of its own", apart()),

@@ -20,9 +20,9 @@ pub(super) trait Waiting {
 
 /// Those who wait, first come first.
 #[derive(Debug)]
-pub(super) struct Line<T>(VecDeque<T>);
+pub(super) struct BatchQueue<T>(VecDeque<T>);
 
-impl<T: Waiting> Line<T> {
+impl<T: Waiting> BatchQueue<T> {
     pub(super) fn new() -> Self {
         Self(VecDeque::new())
     }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_first_is_served_and_its_kind_goes_along() {
-        let mut line = Line::new();
+        let mut line = BatchQueue::new();
         for one in [("a", 'x', 1), ("b", 'y', 1), ("c", 'x', 2), ("d", 'x', 1), ("e", 'y', 1)] {
             line.push(one);
         }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn one_of_a_rare_kind_is_not_overtaken_for_longer_than_a_round() {
-        let mut line = Line::new();
+        let mut line = BatchQueue::new();
         let common = [("a", 'x', 1), ("b", 'x', 1), ("c", 'x', 1)];
         for one in [common[0], common[1], ("rare", 'y', 1), common[2]] {
             line.push(one);

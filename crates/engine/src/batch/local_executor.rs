@@ -9,21 +9,21 @@ use super::{
         CancelFlag, Profile, RenderError,
         exec::{Executor, Manner},
         library::Kernels,
-        objective::{Climb, Goal, gradients},
+        objective::{BoundObjective, TileObjective, gradients},
     },
-    Passes,
-    trial::Trials,
+    GradientSource,
+    autotune::Autotuner,
 };
 use reverie_dream::{model::Model, spec::Precision};
 use reverie_graph::Network;
 
 /// An executor, and what is known about batches on it.
-pub(in super::super) struct Own {
+pub(in super::super) struct LocalExecutor {
     executor: Executor,
-    trials: Trials,
+    autotuner: Autotuner,
 }
 
-impl Own {
+impl LocalExecutor {
     /// Uploads the weights of `model`.
     pub(in super::super) fn load(
         model: &Arc<Model>,
@@ -41,7 +41,7 @@ impl Own {
     }
 
     pub(in super::super) fn new(executor: Executor) -> Self {
-        Self { trials: Trials::new(executor.is_library()), executor }
+        Self { autotuner: Autotuner::new(executor.is_library()), executor }
     }
 
     pub(in super::super) fn executor(&self) -> &Executor {
@@ -49,27 +49,31 @@ impl Own {
     }
 
     /// What is known about batches here.
-    pub(super) fn trials(&self) -> &Trials {
-        &self.trials
+    pub(super) fn autotuner(&self) -> &Autotuner {
+        &self.autotuner
     }
 
     /// [`gradients`], timed; all tiles go into one pass.
-    pub(super) fn pass(&self, tiles: &Tensor, climbs: &[Climb<'_>]) -> Result<(Tensor, Tensor), RenderError> {
+    pub(super) fn pass(
+        &self,
+        tiles: &Tensor,
+        tile_objectives: &[TileObjective<'_>],
+    ) -> Result<(Tensor, Tensor), RenderError> {
         let (_, _, height, width) = tiles.size4()?;
         let began = Instant::now();
-        let outcome = gradients(&self.executor, tiles, climbs);
-        if let Some(Climb { goal, .. }) = climbs.first() {
-            let (layers, size, count) = (goal.layers(), [height, width], climbs.len());
+        let outcome = gradients(&self.executor, tiles, tile_objectives);
+        if let Some(TileObjective { bound, .. }) = tile_objectives.first() {
+            let (layers, size, count) = (bound.layers(), [height, width], tile_objectives.len());
             match &outcome {
-                Ok(_) => self.trials.note(layers, size, count, began.elapsed().as_secs_f64()),
-                Err(_) => self.trials.fail(layers, size, count),
+                Ok(_) => self.autotuner.note(layers, size, count, began.elapsed().as_secs_f64()),
+                Err(_) => self.autotuner.fail(layers, size, count),
             }
         }
         outcome
     }
 }
 
-impl Passes for Own {
+impl GradientSource for LocalExecutor {
     fn network(&self) -> &Network {
         self.executor.network()
     }
@@ -78,23 +82,28 @@ impl Passes for Own {
         self.executor.is_library()
     }
 
-    fn at_once(&self, goal: &Goal, size: [i64; 2], tiles: usize) -> usize {
-        self.trials.at_once(goal.layers(), size, tiles)
+    fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize {
+        self.autotuner.at_once(bound.layers(), size, tiles)
     }
 
     fn gradients(
         &self,
         tiles: Tensor,
-        goal: &Goal,
+        bound: &BoundObjective,
         whole: Option<&[f64]>,
         _cancel: &CancelFlag,
     ) -> Result<(Tensor, Tensor), RenderError> {
         let count = usize::try_from(tiles.size4()?.0).unwrap_or(0);
-        self.pass(&tiles, &vec![Climb { goal, whole }; count])
+        self.pass(&tiles, &vec![TileObjective { bound, whole }; count])
     }
 
-    fn scores(&self, tiles: Tensor, goal: &Goal, _cancel: &CancelFlag) -> Result<Tensor, RenderError> {
-        goal.scores(&self.executor, &tiles)
+    fn scores(
+        &self,
+        tiles: Tensor,
+        bound: &BoundObjective,
+        _cancel: &CancelFlag,
+    ) -> Result<Tensor, RenderError> {
+        bound.scores(&self.executor, &tiles)
     }
 
     fn watch(&self) {

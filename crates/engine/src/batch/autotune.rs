@@ -9,7 +9,7 @@ use std::{
 use reverie_dream::plan;
 use reverie_graph::NodeId;
 
-/// Passes that are timed with each number of tiles, after a first one that has kernels to choose and weights to pack;
+/// GradientSource that are timed with each number of tiles, after a first one that has kernels to choose and weights to pack;
 /// the fastest counts.
 const TRIES: u32 = 3;
 
@@ -26,21 +26,21 @@ const GAIN: f64 = 0.95;
 /// By the layers that are wanted and the size of the tiles, `[H, W]`.
 type Known = HashMap<(Vec<NodeId>, [i64; 2]), Trial>;
 
-/// What is known about passes of a network; clones share it.
+/// What is known about source of a network; clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Trials {
-    trials: Arc<Mutex<Known>>,
+pub(super) struct Autotuner {
+    autotuner: Arc<Mutex<Known>>,
     /// Pixels of all tiles in a pass, at the most. On the CPU that is part of the [plan](plan::Plan::memory).
     room: i64,
     /// Whether to fill the room rather than to try.
     fixed: bool,
 }
 
-impl Trials {
+impl Autotuner {
     /// For the library path, or for loops of our own.
     pub(super) fn new(library: bool) -> Self {
         let room = if library { plan::LIBRARY_BATCH } else { plan::BATCH };
-        Self { trials: Arc::default(), room, fixed: library }
+        Self { autotuner: Arc::default(), room, fixed: library }
     }
 
     /// Whether the answer depends on the question alone.
@@ -90,7 +90,7 @@ impl Trials {
 
     /// No code panics while it holds the lock.
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.trials.lock().unwrap_or_else(PoisonError::into_inner)
+        self.autotuner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,30 +203,30 @@ mod tests {
 
     #[test]
     fn on_the_library_path_batches_go_by_count_and_size_alone() {
-        let trials = Trials::new(true);
+        let autotuner = Autotuner::new(true);
         let layers = [NodeId(1)];
-        let at_once = |size, tiles| trials.at_once(&layers, size, tiles);
+        let at_once = |size, tiles| autotuner.at_once(&layers, size, tiles);
         assert_eq!([1, 9, 16, 17, 40].map(|tiles| at_once([512, 512], tiles)), [1, 9, 16, 9, 14]);
         assert_eq!((at_once([4096, 4096], 7), at_once([64, 64], 0)), (1, 1));
         for (tiles, seconds) in [(1, 1.0), (1, 1.0), (1, 1.0), (1, 1.0), (9, 90.0)] {
-            trials.note(&layers, [512, 512], tiles, seconds);
+            autotuner.note(&layers, [512, 512], tiles, seconds);
         }
-        trials.fail(&layers, [512, 512], 9);
+        autotuner.fail(&layers, [512, 512], 9);
         assert_eq!(at_once([512, 512], 9), 9, "neither time nor failure changes it");
     }
 
     #[test]
     fn a_batch_that_failed_is_not_tried_again_and_a_tile_that_failed_changes_nothing() {
-        let trials = Trials::new(false);
+        let autotuner = Autotuner::new(false);
         let (layers, size) = ([NodeId(1)], [8, 8]);
-        let pass = |tiles| trials.note(&layers, size, tiles, 1.0);
-        let at_once = || trials.at_once(&layers, size, 64);
+        let pass = |tiles| autotuner.note(&layers, size, tiles, 1.0);
+        let at_once = || autotuner.at_once(&layers, size, 64);
         (0..4).for_each(|_| pass(1));
-        trials.fail(&layers, size, 1);
+        autotuner.fail(&layers, size, 1);
         assert_eq!(at_once(), 2);
         (0..4).for_each(|_| pass(2));
         assert_eq!(at_once(), 4);
-        trials.fail(&layers, size, 4);
+        autotuner.fail(&layers, size, 4);
         (0..9).for_each(|_| pass(at_once()));
         assert_eq!(at_once(), 2);
     }
