@@ -9,9 +9,10 @@ use std::{io::Cursor, time::Duration};
 use common::{
     client::{form, pointers, problem, quick},
     picture,
-    server::TestServer,
+    server::{Setup, TestServer},
 };
 use reqwest::multipart::Part;
+use reverie_engine::Kernels;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -142,16 +143,23 @@ async fn notes(server: &TestServer, request: reqwest::multipart::Form) -> Vec<St
 
 #[tokio::test]
 async fn a_dream_that_cannot_change_anything_says_why() {
-    let server = TestServer::start().await;
+    for kernels in [Kernels::Auto, Kernels::Library] {
+        let mut setup = Setup::new().await;
+        setup.config.worker.kernels = kernels;
+        dreams_say_why(&setup.start().await).await;
+    }
+}
+
+async fn dreams_say_why(server: &TestServer) {
     let spec = |more: Value| {
         let mut spec = quick();
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec
     };
     let with = |more| form(picture(64, 64), &spec(more));
-    assert_eq!(notes(&server, with(json!({}))).await, [""; 0]);
-    assert_eq!(notes(&server, with(json!({ "blend": 0.99 }))).await, [""; 0]);
-    let told = notes(&server, with(json!({ "blend": 1 }))).await;
+    assert_eq!(notes(server, with(json!({}))).await, [""; 0]);
+    assert_eq!(notes(server, with(json!({ "blend": 0.99 }))).await, [""; 0]);
+    let told = notes(server, with(json!({ "blend": 1 }))).await;
     assert_eq!(told, ["the result is the original: blend is 1; a smaller value lets the dream show"]);
     let mask = |shade: u8, from: u32| {
         let mask = image::GrayImage::from_fn(64, 64, |x, _| image::Luma([if x >= from { shade } else { 0 }]));
@@ -159,21 +167,21 @@ async fn a_dream_that_cannot_change_anything_says_why() {
         mask.write_to(&mut file, image::ImageFormat::Png).unwrap();
         Part::bytes(file.into_inner()).file_name("mask.png")
     };
-    let told = notes(&server, with(json!({})).part("mask", mask(0, 0))).await;
+    let told = notes(server, with(json!({})).part("mask", mask(0, 0))).await;
     assert_eq!(
         told,
-        ["the dream changed nothing: the mask is black cluster; the dream grows where it is white"]
+        ["the dream changed nothing: the mask is black everywhere; the dream grows where it is white"]
     );
-    assert_eq!(notes(&server, with(json!({})).part("mask", mask(255, 63))).await, [""; 0]);
+    assert_eq!(notes(server, with(json!({})).part("mask", mask(255, 63))).await, [""; 0]);
     // A channel that nothing in this picture excites.
     let objective = json!({ "layer": "block10/depthwise", "channels": [4, 6] });
     let dead = json!({ "objectives": [objective], "octaves": 1, "jitter": false });
-    let told = notes(&server, with(dead.clone())).await;
+    let told = notes(server, with(dead.clone())).await;
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].contains("changed nothing: the objective is 0, and its gradient is zero cluster"),
+        told[0].contains("changed nothing: the objective is 0, and its gradient is zero everywhere"),
         "{told:?}"
     );
-    let told = notes(&server, with(dead).part("mask", mask(255, 32))).await;
+    let told = notes(server, with(dead).part("mask", mask(255, 32))).await;
     assert!(told[0].contains("zero wherever the mask is not black"), "{told:?}");
 }

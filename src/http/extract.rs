@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wishes_are_read_from_both_envelopes() {
+    async fn options_are_read_from_both_envelopes() {
         let wanted = JobOptions { priority: -3, deadline: Some(Duration::from_secs(90)) };
         let parts = [("image", "PNG"), ("priority", "-3"), ("deadline_seconds", "90")];
         assert_eq!(send(FORM, form(&parts)).await.unwrap().options, wanted);

@@ -102,7 +102,7 @@ pub const UNKNOWN_SECONDS: f64 = 10.0;
 pub struct Forecast {
     /// Seconds from claim to end, on this machine.
     pub seconds: f64,
-    /// Seconds on the reference machine (see [`Work`](reverie_dream::plan::Work)). The speed model learns
+    /// Seconds on the reference machine (see [`Work`](reverie_dream::plan::Work)). `Throughput` learns
     /// from the ratio of measured to reference seconds.
     pub reference_seconds: f64,
     /// Peak memory in bytes.

@@ -17,7 +17,7 @@ use reverie::{
     jobs::{QueueOptions, sqlite::SqliteQueue},
 };
 use reverie_dream::model::Catalogue;
-use reverie_engine::{Kernels, RenderOptions, Renderer};
+use reverie_engine::{RenderOptions, Renderer};
 use reverie_models as models;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
@@ -84,7 +84,7 @@ impl Setup {
             threads: 1,
             queue: 1,
             max_pixels: self.config.limits.max_pixels,
-            kernels: Kernels::Auto,
+            kernels: self.config.worker.kernels,
             profile: false,
         };
         let renderer = || self.renderer.clone().unwrap_or_else(|| Renderer::start(&options).unwrap());

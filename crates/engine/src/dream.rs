@@ -1,7 +1,7 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     time::{Duration, Instant},
 };
 
@@ -109,6 +109,7 @@ pub(super) fn dream(
         if !sum(&image, |strip| Ok(strip.f_sum(Kind::Double)?))?.is_finite() {
             return Err(RenderError::NotFinite { octave: octave + 1, iteration: spec.iterations });
         }
+        stepper.settle()?;
         if octave + 1 < count {
             let called = Instant::now();
             (callbacks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
@@ -146,8 +147,10 @@ struct Stepper {
     laplacian: Laplacian,
     threads: ThreadPool,
     library: bool,
-    /// Whether a step has changed the image.
+    /// Whether a step is known to have changed the image.
     moved: Cell<bool>,
+    /// On the library path, as long as that is not known: the magnitude of all steps, a scalar on the device.
+    magnitude: RefCell<Option<Tensor>>,
 }
 
 impl Stepper {
@@ -161,6 +164,7 @@ impl Stepper {
             threads: thread_pool(),
             library,
             moved: Cell::new(false),
+            magnitude: RefCell::default(),
         })
     }
 
@@ -231,11 +235,28 @@ impl Stepper {
         if let Some(mask) = mask {
             mask.apply(gradient)?;
         }
+        if !self.moved.get() {
+            let step = total(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
+            let magnitude = match self.magnitude.take() {
+                Some(before) => step.f_add(&before)?,
+                None => step,
+            };
+            self.magnitude.replace(Some(magnitude));
+        }
         let factor = match divisor {
             Some(divisor) => divisor.f_reciprocal()?.f_mul_scalar(self.step)?.f_to_kind(Kind::Float)?,
             None => Tensor::f_full([], self.step, (Kind::Float, gradient.device()))?,
         };
         each(image, |span, strip| Ok(strip.f_addcmul_(&rows(gradient, span)?, &factor)?))
+    }
+
+    /// Reads what the device knows of changes, where the image is waited for anyway.
+    fn settle(&self) -> Result<(), RenderError> {
+        if let Some(magnitude) = self.magnitude.take() {
+            // NaN is not zero.
+            self.moved.set(self.moved.get() || magnitude.f_double_value(&[])? != 0.0);
+        }
+        Ok(())
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Engine {
 /// Where networks run.
 enum Networks {
     /// On this thread.
-    LocalExecutor(HashMap<NetworkKey, LocalExecutor>),
+    Local(HashMap<NetworkKey, LocalExecutor>),
     /// On one that other renders use too.
     Shared(SharedExecutor),
 }
@@ -73,15 +73,15 @@ impl Network<'_> {
 }
 
 impl Engine {
-    /// On one device; networks run where `link` leads, if there is one.
+    /// On one device; networks run on `shared`, if there is one.
     pub(super) fn new(
         device: Device,
         kernels: Kernels,
         profile: bool,
         max_pixels: u64,
-        link: Option<SharedExecutor>,
+        shared: Option<SharedExecutor>,
     ) -> Self {
-        let networks = link.map_or_else(|| Networks::LocalExecutor(HashMap::new()), Networks::Shared);
+        let networks = shared.map_or_else(|| Networks::Local(HashMap::new()), Networks::Shared);
         Self { device, kernels, networks, profile, max_pixels }
     }
 }
@@ -164,7 +164,7 @@ impl Engine {
     ) -> Result<(Network<'_>, bool), RenderError> {
         let key = NetworkKey { model: model.sha256.clone(), precision };
         match &mut self.networks {
-            Networks::LocalExecutor(networks) => Ok(match networks.entry(key) {
+            Networks::Local(networks) => Ok(match networks.entry(key) {
                 Entry::Occupied(entry) => (Network::LocalExecutor(entry.into_mut()), false),
                 Entry::Vacant(entry) => (
                     Network::LocalExecutor(entry.insert(LocalExecutor::load(
@@ -176,8 +176,8 @@ impl Engine {
                     true,
                 ),
             }),
-            Networks::Shared(link) => {
-                let (shared, fresh) = link.source(model, key)?;
+            Networks::Shared(shared) => {
+                let (shared, fresh) = shared.source(model, key)?;
                 Ok((Network::Shared(Box::new(shared)), fresh))
             }
         }

@@ -1,4 +1,4 @@
-//! The scalar that a dream tile_objectives, and its gradient with respect to tiles of the image.
+//! The scalar that a dream maximises, and its gradient with respect to tiles of the image.
 
 use std::cell::OnceCell;
 
@@ -164,11 +164,11 @@ impl TileObjective<'_> {
 }
 
 /// Scores of `tiles`, `[N, 3, H, W]` in 0–255, as `[N]` float64 on the device, and their gradients, `[N, 3, H, W]` float32.
-/// There is a tile_objective for each tile, and all are to the same layers. But on the library path a tile's results do not depend
+/// There is one objective per tile, all over the same layers. Except on the library path, a tile's results do not depend
 /// on what else is in the batch.
 ///
 /// The derivatives of the terms are written out rather than left to autograd, which takes longer to set up than they take
-/// to compute. On the library path tiles with the same tile_objective are measured together: there an operation costs more than
+/// to compute. On the library path tiles with the same objective are measured together: there an operation costs more than
 /// what it computes.
 pub(super) fn gradients(
     executor: &Executor,

@@ -97,7 +97,7 @@ pub struct Rendered {
     pub notes: Vec<String>,
     /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
     pub render_seconds: f64,
-    /// Seconds of these that went into callback_time: progress, checkpoints, previews.
+    /// Seconds of these that went into the callbacks: progress, checkpoints, previews.
     pub callback_seconds: f64,
     /// Where the time went, if [`RenderOptions::profile`](crate::RenderOptions::profile) asks.
     pub profile: Option<Profile>,

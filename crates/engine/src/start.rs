@@ -39,8 +39,8 @@ impl Renderer {
     /// As [`Self::start`].
     pub fn start_batched(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
         let device = prepare(options)?;
-        let link = SharedExecutor::start(device, options.kernels)?;
-        (0..count).map(|_| start_on(device, options, Some(link.clone()))).collect()
+        let shared = SharedExecutor::start(device, options.kernels)?;
+        (0..count).map(|_| start_on(device, options, Some(shared.clone()))).collect()
     }
 
     /// What `wanted` means on this device: never [`Precision::Auto`]. The first answer takes some tenths of a second, for
@@ -56,10 +56,10 @@ impl Renderer {
 fn start_on(
     device: tch::Device,
     options: &RenderOptions,
-    link: Option<SharedExecutor>,
+    shared: Option<SharedExecutor>,
 ) -> Result<Renderer, RenderError> {
     let RenderOptions { max_pixels, profile, kernels, .. } = *options;
-    let start = move || Engine::new(device, kernels, profile, max_pixels, link.clone());
+    let start = move || Engine::new(device, kernels, profile, max_pixels, shared.clone());
     Renderer::start_with(device::name(device), options.queue, start)
 }
 

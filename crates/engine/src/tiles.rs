@@ -24,13 +24,13 @@ fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
     (draw(), draw())
 }
 
-/// What a gradient step needs besides the image.
+/// Score and gradient of an image, computed tile by tile.
 pub(super) struct TiledGradient<'a> {
     source: &'a dyn GradientSource,
     bound: &'a BoundObjective,
     grid: Grid,
     cancel: &'a CancelFlag,
-    /// The image was of this size the last time. It will be for all steps of an octave.
+    /// The tiles for the last image size, kept since all steps of an octave share it.
     laid: RefCell<Option<Rc<Laid>>>,
 }
 

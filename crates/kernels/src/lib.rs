@@ -16,8 +16,8 @@
 //!    `Microkernel`. Loops that the compiler vectorises well by itself are written plainly
 //!    (`dispatch_autovectorized!`).
 //!
-//! The proof that a processor has the instructions is a token, made by a check at run time only. So `unsafe` is a
-//! matter of this crate: of the two macros, the SIMD vectors in `simd/x86.rs`, and the call of OpenMP.
+//! The proof that a processor has the instructions is a token, made by a check at run time only. So all `unsafe` for SIMD is
+//! in this crate: in the two macros, the SIMD vectors in `simd/x86.rs`, and the call of OpenMP.
 //!
 //! # What results promise
 //! Every value is computed by the same operations in the same order, on any number of threads and any instruction set,

@@ -1,4 +1,4 @@
-//! Local params normalisation (Krizhevsky et al. 2012), as TensorFlow has it: `y = x · s^−β` with
+//! Local response normalisation (Krizhevsky et al. 2012), as TensorFlow has it: `y = x · s^−β` with
 //! `s = bias + α · Σ x²` over the channels within `radius`.
 
 use super::{

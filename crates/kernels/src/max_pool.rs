@@ -36,7 +36,7 @@ impl MaxPool {
     }
 
     /// Writes the maximum of every window to `y`, and to `argmax`, of the same shape, which position of the window it
-    /// is: counted row by row, the first of equals. NaN counts as a maximum.
+    /// is: counted row by row, the first of equals, but the last NaN; 0 where nothing exceeds −∞.
     ///
     /// # Errors
     /// [`KernelError`] unless the maps are dense and of one kind, and of the shapes that this pooling says.

@@ -12,7 +12,7 @@ use reverie_graph::{Network, NodeId, Op};
 /// its gradient and what normalising it needs.
 const PER_PIXEL: f64 = 38.0;
 
-/// Bytes per value that the network computes for the largest tile: the value, and what the way back keeps of it
+/// Bytes per value that the network computes for the largest tile: the value, and what the backward pass keeps of it
 /// or makes of it.
 const PER_VALUE: f64 = 4.5;
 

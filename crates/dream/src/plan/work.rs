@@ -3,7 +3,7 @@
 //! Multiply-adds alone would be wrong by a factor of five between layers: a depthwise convolution or a
 //! normalisation is held up by memory, a small tile by the start of each operation. The weights are times on one
 //! machine. They need to be right only in proportion to each other: the server measures at its start, and with
-//! every job, how many times slower or faster it is (see [`Pace`](crate::worker::Pace)).
+//! every job, how many times slower or faster it is (see the service's `worker/throughput`).
 
 use std::ops::{Add, Mul};
 
@@ -27,7 +27,7 @@ pub struct Work {
     pub file: f64,
 }
 
-/// Seconds for one of each, the way back included. Fitted to the `render_seconds` of 74 renders of
+/// Seconds for one of each, the backward pass included. Fitted to the `render_seconds` of 74 renders of
 /// EfficientNet-Lite0 and Inception (64×64 to 2048×1536 pixels, layers from the first to the last, tiles from 64 to 1024)
 /// with libtorch 2.11 in float32 on two cores of an AMD EPYC (Zen 4); nine in ten are within 20 %. `laplacian` and `file`
 /// are from `cargo bench --bench parts`.

@@ -9,7 +9,7 @@ use std::{
 use reverie_dream::plan;
 use reverie_graph::NodeId;
 
-/// GradientSource that are timed with each number of tiles, after a first one that has kernels to choose and weights to pack;
+/// Passes that are timed with each number of tiles, after a first one that has kernels to choose and weights to pack;
 /// the fastest counts.
 const TRIES: u32 = 3;
 
@@ -26,10 +26,10 @@ const GAIN: f64 = 0.95;
 /// By the layers that are wanted and the size of the tiles, `[H, W]`.
 type Known = HashMap<(Vec<NodeId>, [i64; 2]), Trial>;
 
-/// What is known about source of a network; clones share it.
+/// What is known about passes of a network; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Autotuner {
-    autotuner: Arc<Mutex<Known>>,
+    known: Arc<Mutex<Known>>,
     /// Pixels of all tiles in a pass, at the most. On the CPU that is part of the [plan](plan::Plan::memory).
     room: i64,
     /// Whether to fill the room rather than to try.
@@ -40,11 +40,11 @@ impl Autotuner {
     /// For the library path, or for loops of our own.
     pub(super) fn new(library: bool) -> Self {
         let room = if library { plan::LIBRARY_BATCH } else { plan::BATCH };
-        Self { autotuner: Arc::default(), room, fixed: library }
+        Self { known: Arc::default(), room, fixed: library }
     }
 
     /// Whether the answer depends on the question alone.
-    pub(super) fn are_fixed(&self) -> bool {
+    pub(super) fn is_fixed(&self) -> bool {
         self.fixed
     }
 
@@ -90,7 +90,7 @@ impl Autotuner {
 
     /// No code panics while it holds the lock.
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.autotuner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

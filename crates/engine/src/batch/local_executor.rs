@@ -1,4 +1,4 @@
-//! A network that one render thread has to itself.
+//! A network on the thread that owns it: a render thread, or that of `shared_executor`.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,8 +1,8 @@
-//! Several tiles in one pass of a network: those of one render ([`own`]), or of several ([`shared`]).
+//! Several tiles in one pass of a network: those of one render ([`local_executor`]), or of several ([`shared_executor`]).
 //!
 //! A pass has costs of its own: operations are started, weights are read, and small maps leave most of a processor
 //! idle. Tiles of the same size can share them. Whether that pays depends on the machine, the network and the size, and
-//! is found by trying ([`trial`]).
+//! is found by trying ([`autotune`]).
 //!
 //! On the CPU a tile's gradient has the same bits whatever else is in the batch (a test says so). On a GPU it may not:
 //! libraries choose their kernels by the size of a batch. On the [library path](super::library) the size of a batch is

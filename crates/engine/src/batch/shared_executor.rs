@@ -1,7 +1,7 @@
 //! Networks that several renders on one device share: a thread runs them, and tiles that wait for the same kind of pass
 //! go through it together, as inference servers do with requests.
 //!
-//! Decoding, stepping and encoding stay on the thread of each render, and overlap with the source of others.
+//! Decoding, stepping and encoding stay on the thread of each render, and overlap with the passes of others.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -38,7 +38,7 @@ const PATIENCE: u32 = 10;
 /// it returns.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// The way to the thread that runs a device's networks. It ends with the last link.
+/// The way to the thread that runs a device's networks. It ends with the last shared.
 #[derive(Clone)]
 pub(in super::super) struct SharedExecutor {
     inbox: Sender<Message>,
@@ -52,7 +52,7 @@ pub(in super::super) struct SharedExecutor {
 
 /// A network that others use too.
 pub(in super::super) struct Shared {
-    link: SharedExecutor,
+    shared: SharedExecutor,
     key: NetworkKey,
     model: Arc<Model>,
     autotuner: Autotuner,
@@ -71,7 +71,7 @@ struct Kind {
     key: NetworkKey,
     layers: Vec<NodeId>,
     size: [i64; 2],
-    /// Without the way back. These come at the end of a render.
+    /// Forward only, for scores at the end of a render.
     score: bool,
 }
 
@@ -99,7 +99,7 @@ impl SharedExecutor {
     pub(in super::super) fn start(device: Device, kernels: Kernels) -> Result<Self, RenderError> {
         let (inbox, messages) = channel();
         let renders = Arc::new(AtomicUsize::new(0));
-        let link = Self {
+        let shared = Self {
             inbox,
             library: kernels.are_library(device),
             renders: Arc::clone(&renders),
@@ -115,11 +115,11 @@ impl SharedExecutor {
             networks: HashMap::new(),
             last: Duration::ZERO,
             #[cfg(test)]
-            largest: Arc::clone(&link.largest),
+            largest: Arc::clone(&shared.largest),
         };
-        let started = std::thread::Builder::new().name("source".into()).spawn(move || thread.serve());
+        let started = std::thread::Builder::new().name("executor".into()).spawn(move || thread.serve());
         started.map_err(|error| RenderError::Engine(format!("a thread cannot be started: {error}")))?;
-        Ok(link)
+        Ok(shared)
     }
 
     /// The network of `model`, and whether it was loaded just now.
@@ -133,13 +133,13 @@ impl SharedExecutor {
         self.inbox.send(message).map_err(|_| RenderError::Stopped)?;
         let (fresh, autotuner) = answer.recv().map_err(|_| RenderError::Stopped)??;
         self.renders.fetch_add(1, Ordering::SeqCst);
-        Ok((Shared { link: self.clone(), key, model: Arc::clone(model), autotuner }, fresh))
+        Ok((Shared { shared: self.clone(), key, model: Arc::clone(model), autotuner }, fresh))
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.link.renders.fetch_sub(1, Ordering::SeqCst);
+        self.shared.renders.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -165,7 +165,7 @@ impl Shared {
             cancel: cancel.clone(),
             reply,
         };
-        self.link.inbox.send(Message::Ask(ask)).map_err(|_| RenderError::Stopped)?;
+        self.shared.inbox.send(Message::Ask(ask)).map_err(|_| RenderError::Stopped)?;
         answer.recv().map_err(|_| RenderError::Stopped)?
     }
 }
@@ -176,15 +176,15 @@ impl GradientSource for Shared {
     }
 
     fn is_library(&self) -> bool {
-        self.link.library
+        self.shared.library
     }
 
     fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize {
-        if self.autotuner.are_fixed() {
+        if self.autotuner.is_fixed() {
             return self.autotuner.at_once(bound.layers(), size, tiles);
         }
         // A fair share: the others' tiles are to fill the rest.
-        let renders = self.link.renders.load(Ordering::SeqCst).max(1);
+        let renders = self.shared.renders.load(Ordering::SeqCst).max(1);
         self.autotuner.at_once(bound.layers(), size, tiles * renders).div_ceil(renders).min(tiles).max(1)
     }
 
@@ -236,12 +236,12 @@ struct Thread {
 }
 
 impl Thread {
-    /// Runs pass after pass until the last link is gone.
+    /// Runs pass after pass until the last shared is gone.
     fn serve(mut self) {
         while self.gather() {
             let Self { line, networks, .. } = &mut self;
             let batch = line.take(|first, tiles| match networks.get(&first.kind.key) {
-                Some(own) if own.autotuner().are_fixed() => own.autotuner().most(first.kind.size),
+                Some(own) if own.autotuner().is_fixed() => own.autotuner().most(first.kind.size),
                 Some(own) if !first.kind.score => {
                     own.autotuner().at_once(first.bound.layers(), first.kind.size, tiles)
                 }
@@ -250,7 +250,7 @@ impl Thread {
             let (batch, canceled): (Vec<Ask>, Vec<Ask>) =
                 batch.into_iter().partition(|ask| !ask.cancel.is_canceled());
             for ask in canceled {
-                // Everybody who asks waits for the answer; here and below nobody is called that it came to nothing.
+                // Everybody who asks waits for the answer; here and below nobody is told that it came to nothing.
                 let _ = ask.reply.send(Err(RenderError::Canceled));
             }
             if !batch.is_empty() {

@@ -77,13 +77,13 @@ fn small(seed: u64, edge: u32, objective: Objective) -> DreamSpec {
 /// Renders on threads of their own, all at once; each is canceled after so many steps where there is a number.
 fn render(
     kernels: Kernels,
-    link: Option<&SharedExecutor>,
+    shared: Option<&SharedExecutor>,
     specs: &[(DreamSpec, Option<u32>)],
 ) -> Vec<Result<Rendered, RenderError>> {
     let model = random_network();
     std::thread::scope(|scope| {
         let threads = specs.iter().cloned().map(|(spec, stop)| {
-            let (model, link) = (Arc::clone(&model), link.cloned());
+            let (model, shared) = (Arc::clone(&model), shared.cloned());
             scope.spawn(move || {
                 let cancel = CancelFlag::default();
                 let flag = cancel.clone();
@@ -101,7 +101,7 @@ fn render(
                     on_octave: None,
                     cancel,
                 };
-                Engine::new(Device::Cpu, kernels, false, 1_000_000, link).render(request)
+                Engine::new(Device::Cpu, kernels, false, 1_000_000, shared).render(request)
             })
         });
         let threads = threads.collect::<Vec<_>>();
@@ -128,8 +128,8 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
     // Two that nobody wants any more.
     specs.push((DreamSpec { seed: 6, ..specs[0].0.clone() }, Some(1)));
     specs.push((DreamSpec { seed: 7, ..specs[0].0.clone() }, Some(5)));
-    let link = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
-    let mut together = render(Kernels::Auto, Some(&link), &specs);
+    let shared = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
+    let mut together = render(Kernels::Auto, Some(&shared), &specs);
     for canceled in together.split_off(alone.len()) {
         assert!(matches!(canceled, Err(RenderError::Canceled)), "{canceled:?}");
     }
@@ -138,27 +138,27 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
         assert_eq!(alone.image, together.image);
         assert_eq!(alone.score.to_bits(), together.score.to_bits());
     }
-    assert!(link.largest.load(Ordering::SeqCst) > 1, "no two tiles ever went together");
+    assert!(shared.largest.load(Ordering::SeqCst) > 1, "no two tiles ever went together");
 }
 
 #[test]
 fn a_render_does_not_fail_because_of_another() {
     let model = random_network();
-    let link = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
+    let shared = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
     let key = NetworkKey { model: model.sha256.clone(), precision: Precision::Fp32 };
     let tile = Mutex::new(Tensor::rand([1, 3, 20, 30], (Kind::Float, Device::Cpu)));
     let tile = || tile.lock().unwrap().copy();
     let (good, bad) = (objective(ObjectiveKind::L2, "sum", &[1]), objective(ObjectiveKind::L2, "sum", &[99]));
     let bound = |objective| BoundObjective::new(&model.network, std::slice::from_ref(objective)).unwrap();
     let cancel = CancelFlag::default();
-    let (shared, fresh) = link.source(&model, key.clone()).unwrap();
-    assert!(fresh && !link.source(&model, key.clone()).unwrap().1);
+    let (shared, fresh) = shared.source(&model, key.clone()).unwrap();
+    assert!(fresh && !shared.source(&model, key.clone()).unwrap().1);
     let expected = shared.gradients(tile(), &bound(&good), None, &cancel).unwrap();
     // Until batches of two are tried, and while they are.
     let (sender, outcomes) = mpsc::channel();
     std::thread::scope(|scope| {
         for objective in [&good, &bad] {
-            let (sender, (shared, _)) = (sender.clone(), link.source(&model, key.clone()).unwrap());
+            let (sender, (shared, _)) = (sender.clone(), shared.source(&model, key.clone()).unwrap());
             let (bound, tile, cancel) = (bound(objective), tile(), cancel.clone());
             scope.spawn(move || {
                 for _ in 0..20 {
@@ -197,11 +197,11 @@ fn on_the_library_path_the_same_job_gives_the_same_bytes() {
     }
     // Together, in batches that depend on who is there, dreams are much alike.
     let specs = [(small(8, 150, all.clone()), None), (small(8, 150, all), None), (small(8, 150, some), None)];
-    let link = SharedExecutor::start(Device::Cpu, Kernels::Library).unwrap();
+    let shared = SharedExecutor::start(Device::Cpu, Kernels::Library).unwrap();
     let alone = render(Kernels::Library, None, &specs);
-    for (alone, together) in alone.into_iter().zip(render(Kernels::Library, Some(&link), &specs)) {
+    for (alone, together) in alone.into_iter().zip(render(Kernels::Library, Some(&shared), &specs)) {
         let (alone, together) = (alone.unwrap().score, together.unwrap().score);
         assert!((alone - together).abs() < 0.02 * alone.abs(), "{alone}, {together}");
     }
-    assert!(link.largest.load(Ordering::SeqCst) > 9, "no batch held the tiles of two dreams");
+    assert!(shared.largest.load(Ordering::SeqCst) > 9, "no batch held the tiles of two dreams");
 }

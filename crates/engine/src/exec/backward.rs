@@ -17,7 +17,7 @@ use super::{
 use reverie_graph::{NodeId, Op};
 
 impl Executor {
-    /// Gradient with respect to the prepared image, `[1, 3, H, W]` in the executor's precision.
+    /// Gradient with respect to the prepared image, `[N, 3, H, W]` in the executor's precision.
     pub(super) fn back(
         &self,
         saved: Vec<SavedForBackward>,

@@ -10,7 +10,7 @@
 //! On the CPU, most operations wait for memory, so each value is touched as seldom as possible. A convolution has an
 //! epilogue (bias, ReLU, a sum of gradients) for the values in its registers, and is a Winograd convolution where that
 //! pays ([`convolution`]). Pooling, normalisation and depthwise convolutions, which libtorch is slow at, run in our own
-//! [`kernels`], and their backward source include that of a ReLU before them. Gradients overwrite what nothing reads
+//! [`kernels`], and their backward passes include that of a ReLU before them. Gradients overwrite what nothing reads
 //! again. [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's
 //! operations only.
 //!
@@ -139,7 +139,7 @@ impl Executor {
         &self.model.network
     }
 
-    /// Activations of `wanted` for `image`, `[1, 3, H, W]` in 0–255, float32.
+    /// Activations of `wanted` for `image`, `[N, 3, H, W]` in 0–255, float32.
     ///
     /// # Errors
     /// [`RenderError::Shape`] when the image is too small for a needed layer.
@@ -202,7 +202,7 @@ impl Executor {
 }
 
 impl Tape<'_> {
-    /// Gradient with respect to the image, `[1, 3, H, W]` float32, of a function whose derivatives with respect to
+    /// Gradient with respect to the image, `[N, 3, H, W]` float32, of a function whose derivatives with respect to
     /// [`Self::activations`] are `seeds`.
     pub(super) fn gradient(self, seeds: Vec<Tensor>) -> Result<Tensor, RenderError> {
         let Self { executor, wanted, saved, activations } = self;

@@ -1,4 +1,4 @@
-//! What a node computes with, uploaded once in every form that the source need.
+//! What a node computes with, uploaded once in every form that the passes need.
 
 use reverie_kernels::LrnParams;
 use tch::{Device, Kind, Tensor};

@@ -30,8 +30,8 @@ pub(super) struct Plan {
     pub(super) roles: Vec<Role>,
     /// How many nodes read each; a wanted layer counts as one reader.
     pub(super) readers: Vec<usize>,
-    /// The upper limit of the ReLU that each node alone reads, where one backward pass can be through both: for
-    /// poolings and normalisations, of a ReLU without limit, and for convolutions.
+    /// For a node that is the only reader of a ReLU, and whose backward pass may include that ReLU's: its upper limit (∞
+    /// for ReLU, 6 for ReLU6). Poolings and normalisations take ReLU only, convolutions both.
     pub(super) relu_limits: Vec<Option<f32>>,
 }
 

@@ -1,4 +1,4 @@
-//! GradientSource over images, `[N, C, H, W]` float32 with one plane after the other.
+//! Passes over images, `[N, C, H, W]` float32 with one plane after the other.
 
 use reverie_kernels::{GaussianPyramidLevel, ThreadPool, ValueKind, image};
 use tch::{Device, Kind, Tensor};

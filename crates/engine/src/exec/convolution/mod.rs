@@ -48,7 +48,7 @@ pub(super) struct ConvAttributes {
     pub(super) groups: usize,
 }
 
-/// A convolution's weights, in the forms that the source need.
+/// A convolution's weights, in the forms that the passes need.
 pub(super) struct Convolution {
     /// `[out, in / groups, kh, kw]`.
     weight: Weight,
@@ -295,7 +295,7 @@ impl Convolution {
         self.layout.arrange(&full.f_narrow(2, top, size[0])?.f_narrow(3, left, size[1])?)
     }
 
-    /// The padded input's gradient by a transposed convolution; but for the library path image by image, since libtorch
+    /// The padded input's gradient by a transposed convolution; image by image, except on the library path, since libtorch
     /// adds up those of several in another order, and what a tile gives must not depend on what else is in the batch.
     fn transposed(
         &self,

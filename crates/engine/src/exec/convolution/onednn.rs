@@ -2,7 +2,7 @@
 //! activation and the sum in one pass.
 //!
 //! libtorch's own `conv2d` reorders the weights at every call (for the small maps deep in a network that is a tenth of
-//! the time) and leaves bias, activation and sum to source over memory of their own. The operations that do better are
+//! the time) and leaves bias, activation and sum to passes over memory of their own. The operations that do better are
 //! part of its C interface for compiled models (`torch/csrc/inductor/aoti_torch/c/shim_cpu.h`), which tch does not
 //! bind. They are looked up by name in the libtorch that runs: one built without oneDNN lacks them.
 
@@ -211,7 +211,7 @@ fn handle(tensor: &Tensor) -> Handle {
 #[allow(unsafe_code, reason = "a C interface")]
 fn owned(status: i32, result: Handle) -> Result<Tensor, RenderError> {
     if status != 0 || result.is_null() {
-        // libtorch has called standard error why; its C interface keeps no message.
+        // libtorch has written the reason to standard error; its C interface keeps no message.
         return Err(RenderError::Engine("oneDNN refused a convolution".into()));
     }
     // SAFETY: a new tensor, whose ownership the call hands over.

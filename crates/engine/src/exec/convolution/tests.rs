@@ -1,4 +1,4 @@
-//! The ways of convolutions against libtorch's.
+//! Every implementation of a convolution against libtorch's.
 
 use tch::{Device, Kind, Tensor};
 

@@ -36,7 +36,7 @@ pub(super) struct Weight {
     conv1x1: OnceCell<Option<Conv1x1>>,
     /// Whether to use these two at all.
     use_native: bool,
-    /// Whether ties must be equal bit by bit: an argmax follows.
+    /// Whether ties must be equal bit by bit: an argmax may follow.
     tie_exact: bool,
     /// Where libtorch convolves.
     layout: Layout,

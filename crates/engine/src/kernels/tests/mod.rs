@@ -19,7 +19,7 @@ fn random(channels: i64, height: i64, width: i64) -> Tensor {
     map.permute([0, 3, 1, 2])
 }
 
-/// A map and its source as a ReLU leaves them, if there is one.
+/// A map and its passes as a ReLU leaves them, if there is one.
 fn relu_if(relu: bool, mut map: Tensor, leaf: &Tensor) -> (Tensor, Tensor) {
     // In place, which keeps the layout in memory.
     if relu { (map.relu_(), leaf.relu()) } else { (map, leaf.shallow_clone()) }
