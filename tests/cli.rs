@@ -1,41 +1,41 @@
 //! The command line as a person uses it: the built program, real files, the real model.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
-#[path = "common/desk.rs"]
-mod desk;
+#[path = "common/scratch.rs"]
+mod scratch;
 
 use std::fs;
 
-use desk::{BatchInserter, QUICK, reverie};
+use scratch::{Scratch, QUICK, reverie};
 use serde_json::Value;
 
 #[test]
 fn a_dream_is_rendered_and_replayed_to_the_same_bytes() {
-    let desk = BatchInserter::new();
+    let scratch = Scratch::new();
     for ending in ["png", "jpg", "webp"] {
         let name = format!("dream.{ending}");
-        let output = desk.render(&name, &[&QUICK[..], &["--seed", "5", "--json"]].concat());
+        let output = scratch.render(&name, &[&QUICK[..], &["--seed", "5", "--json"]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let line: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((line["width"].as_u64(), line["height"].as_u64()), (Some(90), Some(70)));
         assert_eq!(line["spec"]["seed"], 5);
         assert!(line["score"].as_f64().unwrap() > 0.0 && line["render_seconds"].as_f64().unwrap() > 0.0);
-        let (dream, again) = (fs::read(desk.path(&name)).unwrap(), format!("again.{ending}"));
-        assert_ne!(dream, fs::read(desk.path("photo.png")).unwrap());
-        let output = desk.render(&again, &["--replay", &desk.text(&name)]);
+        let (dream, again) = (fs::read(scratch.path(&name)).unwrap(), format!("again.{ending}"));
+        assert_ne!(dream, fs::read(scratch.path("photo.png")).unwrap());
+        let output = scratch.render(&again, &["--replay", &scratch.text(&name)]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(fs::read(desk.path(&again)).unwrap() == dream, "{ending}: the replay differs");
-        let output = desk.render("plain.png", &["--replay", &desk.text(&name), "--no-recipe"]);
+        assert!(fs::read(scratch.path(&again)).unwrap() == dream, "{ending}: the replay differs");
+        let output = scratch.render("plain.png", &["--replay", &scratch.text(&name), "--no-recipe"]);
         assert!(output.status.success());
-        desk.render("third.png", &["--replay", &desk.text("plain.png")]);
-        assert!(!desk.path("third.png").exists(), "a picture without a recipe was replayed");
+        scratch.render("third.png", &["--replay", &scratch.text("plain.png")]);
+        assert!(!scratch.path("third.png").exists(), "a picture without a recipe was replayed");
     }
 }
 
 #[test]
 fn a_dream_can_start_from_noise_and_grow() {
-    let desk = BatchInserter::new();
-    let output = desk.text("noise.png");
+    let scratch = Scratch::new();
+    let output = scratch.text("noise.png");
     let arguments = ["render", "-o", &output, "--preset", "multiscale", "--noise", "40x30"];
     let run = reverie(&[&arguments[..], &QUICK, &["--json"]].concat());
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
@@ -46,23 +46,23 @@ fn a_dream_can_start_from_noise_and_grow() {
 
 #[test]
 fn too_many_octaves_for_a_small_image_are_left_out_and_told() {
-    let desk = BatchInserter::new();
+    let scratch = Scratch::new();
     let many = ["--layer", "block0", "--iterations", "1", "--octaves", "16", "--json"];
-    let output = desk.render("small.png", &many);
+    let output = scratch.render("small.png", &many);
     let line: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(line["notes"][0].as_str().unwrap().contains("of 16 octaves were dreamed"), "{line}");
 }
 
 #[test]
 fn mistakes_are_told_and_leave_nothing_behind() {
-    let desk = BatchInserter::new();
-    desk.refuses(&["--layer", "blok10"], &["--layer: ", "there is no layer \"blok10\"", "block10"]);
-    desk.refuses(
+    let scratch = Scratch::new();
+    scratch.refuses(&["--layer", "blok10"], &["--layer: ", "there is no layer \"blok10\"", "block10"]);
+    scratch.refuses(
         &["--layer", "block10", "--channel", "112"],
         &["--channel: 112 is not", "channels 0 to 111"],
     );
-    desk.refuses(&["--class", "1000"], &["--class: 1000 is not", "classes 0 to 999"]);
-    desk.refuses(
+    scratch.refuses(&["--class", "1000"], &["--class: 1000 is not", "classes 0 to 999"]);
+    scratch.refuses(
         &["--iterations", "0", "--octaves", "99", "--step", "-1e9", "--preset", "nightmare"],
         &[
             "--iterations: 0 is not allowed",
@@ -72,40 +72,40 @@ fn mistakes_are_told_and_leave_nothing_behind() {
             "--preset: \"nightmare\"",
         ],
     );
-    desk.refuses(&["--octave-scale", "1"], &["--octave-scale: 1.0 is not allowed", "from 1.05 to 4"]);
-    desk.refuses(&["--step", "NaN"], &["--step", "must be a number such as 1.5"]);
-    desk.refuses(&["--blend", "inf"], &["--blend", "must be a number such as 1.5"]);
-    desk.refuses(&["--mask-feather", "3"], &["--mask-feather: ", "none was sent"]);
-    desk.refuses(&["--objective", "probability"], &["--class: is needed"]);
-    desk.refuses(&["--model", "resnet"], &["resnet"]);
-    desk.refuses(&["--device", "cuda:99"], &["there is no device \"cuda:99\"", "auto, cpu"]);
-    desk.refuses(&["--noise", "10x10"], &["--noise: an image was sent too"]);
-    desk.refuses(
+    scratch.refuses(&["--octave-scale", "1"], &["--octave-scale: 1.0 is not allowed", "from 1.05 to 4"]);
+    scratch.refuses(&["--step", "NaN"], &["--step", "must be a number such as 1.5"]);
+    scratch.refuses(&["--blend", "inf"], &["--blend", "must be a number such as 1.5"]);
+    scratch.refuses(&["--mask-feather", "3"], &["--mask-feather: ", "none was sent"]);
+    scratch.refuses(&["--objective", "probability"], &["--class: is needed"]);
+    scratch.refuses(&["--model", "resnet"], &["resnet"]);
+    scratch.refuses(&["--device", "cuda:99"], &["there is no device \"cuda:99\"", "auto, cpu"]);
+    scratch.refuses(&["--noise", "10x10"], &["--noise: an image was sent too"]);
+    scratch.refuses(
         &["--no-jitter", "--seed", "9007199254740992"],
         &["--seed: 9007199254740992 is not allowed"],
     );
-    desk.refuses(&["--objective", "sum"], &["--objective: \"sum\" is not allowed; give one of mean, l2"]);
-    desk.refuses(&["--noise", "ten"], &["224x224"]);
-    fs::write(desk.path("model.pb"), b"\x0a\x05nonsense").unwrap();
-    desk.refuses(&["--model", &desk.text("model.pb")], &["GraphDef"]);
-    let output = desk.render("dream.gif", &[]);
+    scratch.refuses(&["--objective", "sum"], &["--objective: \"sum\" is not allowed; give one of mean, l2"]);
+    scratch.refuses(&["--noise", "ten"], &["224x224"]);
+    fs::write(scratch.path("model.pb"), b"\x0a\x05nonsense").unwrap();
+    scratch.refuses(&["--model", &scratch.text("model.pb")], &["GraphDef"]);
+    let output = scratch.render("dream.gif", &[]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("must end in .png"));
-    fs::write(desk.path("photo.png"), b"not an image").unwrap();
-    desk.refuses(&QUICK, &["photo.png: ", "PNG, JPEG, WebP, GIF, BMP or TIFF"]);
-    fs::write(desk.path("photo.png"), b"").unwrap();
-    desk.refuses(&QUICK, &["photo.png is empty (0 bytes)"]);
-    let no_input = reverie(&["render", "-o", &desk.text("refused.png")]);
+    fs::write(scratch.path("photo.png"), b"not an image").unwrap();
+    scratch.refuses(&QUICK, &["photo.png: ", "PNG, JPEG, WebP, GIF, BMP or TIFF"]);
+    fs::write(scratch.path("photo.png"), b"").unwrap();
+    scratch.refuses(&QUICK, &["photo.png is empty (0 bytes)"]);
+    let no_input = reverie(&["render", "-o", &scratch.text("refused.png")]);
     assert_eq!(no_input.status.code(), Some(1));
     assert!(String::from_utf8(no_input.stderr).unwrap().contains("give an image file, or --noise 224x224"));
 }
 
 #[test]
 fn mistakes_in_files_are_told_with_the_file() {
-    let desk = BatchInserter::new();
-    let spec = desk.text("spec.json");
+    let scratch = Scratch::new();
+    let spec = scratch.text("spec.json");
     let refuses = |text: &str, more: &[&str], expected: &[&str]| {
         fs::write(&spec, text).unwrap();
-        desk.refuses(&[&["--spec", &spec], more].concat(), expected);
+        scratch.refuses(&[&["--spec", &spec], more].concat(), expected);
     };
     refuses("{\"octaves\": 0}", &[], &["spec.json: /octaves: 0 is not allowed"]);
     refuses(
@@ -118,45 +118,45 @@ fn mistakes_in_files_are_told_with_the_file() {
     refuses("{\"mask\": {\"feather\": 1, \"feather\": 2}}", &[], &["\"feather\" is given twice"]);
     refuses("[1]", &[], &["spec.json: the spec must be a JSON object"]);
     refuses("", &[], &["spec.json is empty"]);
-    fs::write(desk.path("mask.png"), b"no mask").unwrap();
-    let mask = desk.text("mask.png");
-    desk.refuses(&[&QUICK[..], &["--mask", &mask]].concat(), &["mask.png: this is not an image"]);
+    fs::write(scratch.path("mask.png"), b"no mask").unwrap();
+    let mask = scratch.text("mask.png");
+    scratch.refuses(&[&QUICK[..], &["--mask", &mask]].concat(), &["mask.png: this is not an image"]);
     image::GrayImage::new(91, 70).save(&mask).unwrap();
-    desk.refuses(&[&QUICK[..], &["--mask", &mask]].concat(), &["mask.png: the mask has 91×70 pixels"]);
-    let photo = fs::read(desk.path("photo.png")).unwrap();
-    fs::write(desk.path("photo.png"), &photo[..photo.len() / 2]).unwrap();
-    desk.refuses(&QUICK, &["photo.png: the PNG file cannot be decoded"]);
+    scratch.refuses(&[&QUICK[..], &["--mask", &mask]].concat(), &["mask.png: the mask has 91×70 pixels"]);
+    let photo = fs::read(scratch.path("photo.png")).unwrap();
+    fs::write(scratch.path("photo.png"), &photo[..photo.len() / 2]).unwrap();
+    scratch.refuses(&QUICK, &["photo.png: the PNG file cannot be decoded"]);
 }
 
 #[test]
 fn the_kind_of_an_objective_follows_by_the_rules_of_the_api() {
-    let desk = BatchInserter::new();
+    let scratch = Scratch::new();
     let kind = |more: &[&str]| {
         let output =
-            desk.render("kind.png", &[&["--iterations", "1", "--octaves", "1", "--json"], more].concat());
+            scratch.render("kind.png", &[&["--iterations", "1", "--octaves", "1", "--json"], more].concat());
         let line: Value = serde_json::from_slice(&output.stdout).unwrap();
         line["spec"]["objectives"][0]["kind"].clone()
     };
     assert_eq!(kind(&["--layer", "block2"]), "l2");
     assert_eq!(kind(&["--layer", "block2", "--channel", "3"]), "mean");
     assert_eq!(kind(&["--layer", "block2", "--channel", "3", "--objective", "l2"]), "l2");
-    let spec = desk.text("spec.json");
+    let spec = scratch.text("spec.json");
     fs::write(&spec, "{\"objectives\": [{\"layer\": \"block2\", \"channels\": [3]}]}").unwrap();
     assert_eq!(kind(&["--spec", &spec]), "mean");
 }
 
 #[test]
 fn pictures_of_any_shape_are_dreamed() {
-    let desk = BatchInserter::new();
+    let scratch = Scratch::new();
     for (width, height) in [(1, 1), (1, 700), (700, 1), (2, 3), (3000, 5)] {
         let pixel = |x, y| image::Rgb([(x % 256) as u8, (y % 256) as u8, 90]);
-        image::RgbImage::from_fn(width, height, pixel).save(desk.path("photo.png")).unwrap();
-        let output = desk.render("thin.png", &QUICK);
+        image::RgbImage::from_fn(width, height, pixel).save(scratch.path("photo.png")).unwrap();
+        let output = scratch.render("thin.png", &QUICK);
         assert!(output.status.success(), "{width}×{height}: {}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(image::image_dimensions(desk.path("thin.png")).unwrap(), (width, height));
+        assert_eq!(image::image_dimensions(scratch.path("thin.png")).unwrap(), (width, height));
     }
     // A network that does not pad its borders needs more than that.
-    let output = desk.render("thin.png", &["--model", "tests/fixtures/tiny_graph.pb"]);
+    let output = scratch.render("thin.png", &["--model", "tests/fixtures/tiny_graph.pb"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() || (told.contains("×5 pixels") && told.contains("maxpool_valid")),
@@ -166,23 +166,23 @@ fn pictures_of_any_shape_are_dreamed() {
 
 #[test]
 fn a_masked_dream_is_replayed_with_its_mask() {
-    let desk = BatchInserter::new();
+    let scratch = Scratch::new();
     let half = image::GrayImage::from_fn(90, 70, |x, _| image::Luma([if x < 45 { 255 } else { 0 }]));
-    half.save(desk.path("mask.png")).unwrap();
-    let mask = desk.text("mask.png");
-    let output = desk.render("dream.png", &[&QUICK[..], &["--mask", &mask, "--mask-feather", "0"]].concat());
+    half.save(scratch.path("mask.png")).unwrap();
+    let mask = scratch.text("mask.png");
+    let output = scratch.render("dream.png", &[&QUICK[..], &["--mask", &mask, "--mask-feather", "0"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let [dream, photo] =
-        ["dream.png", "photo.png"].map(|name| image::open(desk.path(name)).unwrap().into_rgb8());
+        ["dream.png", "photo.png"].map(|name| image::open(scratch.path(name)).unwrap().into_rgb8());
     let same = |from, to| (from..to).all(|x| (0..70).all(|y| dream.get_pixel(x, y) == photo.get_pixel(x, y)));
     assert!(same(45, 90) && !same(0, 45));
-    let again = ["--replay", &desk.text("dream.png"), "--mask", &mask];
-    assert!(desk.render("again.png", &again).status.success());
-    assert!(fs::read(desk.path("dream.png")).unwrap() == fs::read(desk.path("again.png")).unwrap());
-    image::GrayImage::new(91, 70).save(desk.path("mask.png")).unwrap();
-    let output = desk.render("other.png", &[&QUICK[..], &["--mask", &mask]].concat());
+    let again = ["--replay", &scratch.text("dream.png"), "--mask", &mask];
+    assert!(scratch.render("again.png", &again).status.success());
+    assert!(fs::read(scratch.path("dream.png")).unwrap() == fs::read(scratch.path("again.png")).unwrap());
+    image::GrayImage::new(91, 70).save(scratch.path("mask.png")).unwrap();
+    let output = scratch.render("other.png", &[&QUICK[..], &["--mask", &mask]].concat());
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("91×70") && told.contains("90×70") && !desk.path("other.png").exists(), "{told}");
+    assert!(told.contains("91×70") && told.contains("90×70") && !scratch.path("other.png").exists(), "{told}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 #![cfg(unix)]
 
-#[path = "common/desk.rs"]
-mod desk;
+#[path = "common/scratch.rs"]
+mod scratch;
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use desk::{BatchInserter, reverie};
+use scratch::{Scratch, reverie};
 use serde_json::Value;
 
 /// As the other tests have it, and the same bytes each time: `auto` measures which precision is faster, and may find another
@@ -27,23 +27,25 @@ fn errors(output: &Output) -> String {
 
 /// The program with everything led elsewhere, started.
 fn start(arguments: &[&str], input: Stdio) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    // Where the tests run in the background of a shell, Ctrl-C is ignored, and the program would inherit that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reverie")]);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("REVERIE__MODELS__DIR").args(arguments);
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 #[test]
 fn what_a_dream_is_made_from_is_never_written_over_without_force() {
-    let desk = BatchInserter::new();
-    let photo = fs::read(desk.path("photo.png")).unwrap();
-    symlink(desk.path("photo.png"), desk.path("link.png")).unwrap();
-    fs::hard_link(desk.path("photo.png"), desk.path("twin.png")).unwrap();
-    fs::create_dir(desk.path("sub")).unwrap();
-    image::GrayImage::from_pixel(90, 70, image::Luma([255])).save(desk.path("mask.png")).unwrap();
-    fs::write(desk.path("spec.png"), "{}").unwrap();
-    assert!(desk.render("dream.png", &QUICK).status.success());
-    let [mask, spec, dream] = ["mask.png", "spec.png", "dream.png"].map(|name| desk.text(name));
-    let (before, contents) = (desk.files(), |name: &str| fs::read(desk.path(name)).unwrap());
+    let scratch = Scratch::new();
+    let photo = fs::read(scratch.path("photo.png")).unwrap();
+    symlink(scratch.path("photo.png"), scratch.path("link.png")).unwrap();
+    fs::hard_link(scratch.path("photo.png"), scratch.path("twin.png")).unwrap();
+    fs::create_dir(scratch.path("sub")).unwrap();
+    image::GrayImage::from_pixel(90, 70, image::Luma([255])).save(scratch.path("mask.png")).unwrap();
+    fs::write(scratch.path("spec.png"), "{}").unwrap();
+    assert!(scratch.render("dream.png", &QUICK).status.success());
+    let [mask, spec, dream] = ["mask.png", "spec.png", "dream.png"].map(|name| scratch.text(name));
+    let (before, contents) = (scratch.files(), |name: &str| fs::read(scratch.path(name)).unwrap());
     for (output, more, role) in [
         ("photo.png", &[][..], "input"),
         ("sub/../photo.png", &[], "input"),
@@ -54,42 +56,44 @@ fn what_a_dream_is_made_from_is_never_written_over_without_force() {
         ("dream.png", &["--replay", &dream], "dream to replay"),
     ] {
         let old = contents(output);
-        let refused = desk.render(output, &[&QUICK[..], more].concat());
+        let refused = scratch.render(output, &[&QUICK[..], more].concat());
         let told = errors(&refused);
         assert_eq!(refused.status.code(), Some(1), "{output}: {told}");
         assert!(told.contains(&format!("is the {role}, ")) && told.contains("--force"), "{told}");
-        assert!(contents(output) == old && desk.files() == before, "{output}");
+        assert!(contents(output) == old && scratch.files() == before, "{output}");
     }
     // Standard input and output have no names and are files all the same.
-    let appended = File::options().append(true).open(desk.path("photo.png")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["render", &desk.text("photo.png"), "-o", "-"]);
+    let appended = File::options().append(true).open(scratch.path("photo.png")).unwrap();
+    // Where the tests run in the background of a shell, Ctrl-C is ignored, and the program would inherit that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reverie")]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["render", &scratch.text("photo.png"), "-o", "-"]);
     let refused = command.args(QUICK).stdout(appended).output().unwrap();
     assert!(errors(&refused).contains("standard output is the input"), "{}", errors(&refused));
-    let stdin = File::open(desk.path("photo.png")).unwrap();
+    let stdin = File::open(scratch.path("photo.png")).unwrap();
     let refused =
-        start(&["render", "-", "-o", &desk.text("link.png")], stdin.into()).wait_with_output().unwrap();
+        start(&["render", "-", "-o", &scratch.text("link.png")], stdin.into()).wait_with_output().unwrap();
     assert!(errors(&refused).contains("is the input, standard input"), "{}", errors(&refused));
     assert!(contents("photo.png") == photo);
     // What is no source may be written over, and a source where that is wanted.
-    assert!(desk.render("mask.png", &QUICK).status.success());
+    assert!(scratch.render("mask.png", &QUICK).status.success());
     assert!(contents("mask.png") == contents("dream.png"));
-    assert!(desk.render("link.png", &[&QUICK[..], &["--force"]].concat()).status.success());
-    assert!(contents("photo.png") == contents("dream.png") && desk.path("link.png").is_symlink());
+    assert!(scratch.render("link.png", &[&QUICK[..], &["--force"]].concat()).status.success());
+    assert!(contents("photo.png") == contents("dream.png") && scratch.path("link.png").is_symlink());
     assert!(contents("twin.png") == photo);
-    assert_eq!(desk.files(), before);
+    assert_eq!(scratch.files(), before);
 }
 
 #[test]
 fn a_wrong_output_costs_no_dream() {
-    let desk = BatchInserter::new();
+    let scratch = Scratch::new();
     let long = ["--layer", "block10", "--iterations", "1000", "--octaves", "8"];
-    fs::create_dir(desk.path("folder.png")).unwrap();
+    fs::create_dir(scratch.path("folder.png")).unwrap();
     for (output, expected) in
         [("none/dream.png", "none/dream.png: No such file"), ("folder.png", "folder.png is a folder")]
     {
         let began = Instant::now();
-        let refused = desk.render(output, &long);
+        let refused = scratch.render(output, &long);
         assert_eq!(refused.status.code(), Some(1));
         assert!(errors(&refused).contains(expected), "{}", errors(&refused));
         assert!(began.elapsed() < Duration::from_secs(30), "it was dreamed first");
@@ -98,8 +102,8 @@ fn a_wrong_output_costs_no_dream() {
 
 #[test]
 fn new_files_follow_the_umask_and_old_ones_keep_their_mode() {
-    let desk = BatchInserter::new();
-    let mode = |name: &str| fs::metadata(desk.path(name)).unwrap().mode() & 0o7777;
+    let scratch = Scratch::new();
+    let mode = |name: &str| fs::metadata(scratch.path(name)).unwrap().mode() & 0o7777;
     let render = |umask: &str, name: &str| {
         let mut command = Command::new("sh");
         command.current_dir(env!("CARGO_MANIFEST_DIR")).args([
@@ -110,9 +114,9 @@ fn new_files_follow_the_umask_and_old_ones_keep_their_mode() {
         command.args([
             env!("CARGO_BIN_EXE_reverie"),
             "render",
-            &desk.text("photo.png"),
+            &scratch.text("photo.png"),
             "-o",
-            &desk.text(name),
+            &scratch.text(name),
         ]);
         let output = command.args(QUICK).output().unwrap();
         assert!(output.status.success(), "{}", errors(&output));
@@ -122,19 +126,19 @@ fn new_files_follow_the_umask_and_old_ones_keep_their_mode() {
         render(umask, &name);
         assert_eq!(mode(&name), expected, "umask {umask}: {:o}", mode(&name));
     }
-    fs::write(desk.path("old.png"), "old").unwrap();
-    fs::set_permissions(desk.path("old.png"), fs::Permissions::from_mode(0o604)).unwrap();
+    fs::write(scratch.path("old.png"), "old").unwrap();
+    fs::set_permissions(scratch.path("old.png"), fs::Permissions::from_mode(0o604)).unwrap();
     render("077", "old.png");
     assert_eq!(mode("old.png"), 0o604);
-    assert!(fs::read(desk.path("old.png")).unwrap() == fs::read(desk.path("077.png")).unwrap());
+    assert!(fs::read(scratch.path("old.png")).unwrap() == fs::read(scratch.path("077.png")).unwrap());
 }
 
 #[test]
 fn pictures_go_through_standard_input_and_output_and_pipes() {
-    let desk = BatchInserter::new();
-    assert!(desk.render("dream.png", &QUICK).status.success());
-    let dream = fs::read(desk.path("dream.png")).unwrap();
-    let photo = || Stdio::from(File::open(desk.path("photo.png")).unwrap());
+    let scratch = Scratch::new();
+    assert!(scratch.render("dream.png", &QUICK).status.success());
+    let dream = fs::read(scratch.path("dream.png")).unwrap();
+    let photo = || Stdio::from(File::open(scratch.path("photo.png")).unwrap());
     let render = |more: &[&str]| {
         let run = start(&[&["render", "-"][..], more, &QUICK].concat(), photo()).wait_with_output().unwrap();
         assert!(run.status.success(), "{}", errors(&run));
@@ -150,7 +154,7 @@ fn pictures_go_through_standard_input_and_output_and_pipes() {
     assert_eq!((line["output"].as_str(), line["width"].as_u64()), (Some("standard output"), Some(90)));
     assert!(both.stdout == dream);
     // A pipe stays a pipe, and a file may have any name where the format is told.
-    let pipe = desk.text("pipe");
+    let pipe = scratch.text("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let reader = thread::spawn({
         let pipe = pipe.clone();
@@ -159,52 +163,54 @@ fn pictures_go_through_standard_input_and_output_and_pipes() {
     render(&["-o", &pipe, "--format", "png"]);
     assert!(reader.join().unwrap() == dream);
     assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
-    render(&["-o", &desk.text("dream"), "--format", "png"]);
-    assert!(fs::read(desk.path("dream")).unwrap() == dream);
-    let disagree = desk.render("other.png", &["--format", "jpeg"]);
+    render(&["-o", &scratch.text("dream"), "--format", "png"]);
+    assert!(fs::read(scratch.path("dream")).unwrap() == dream);
+    let disagree = scratch.render("other.png", &["--format", "jpeg"]);
     assert!(errors(&disagree).contains("ends as a png file, and --format says jpg"), "{}", errors(&disagree));
     // What was written before stays.
-    fs::write(desk.path("log"), "before").unwrap();
-    let log = File::options().append(true).open(desk.path("log")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
+    fs::write(scratch.path("log"), "before").unwrap();
+    let log = File::options().append(true).open(scratch.path("log")).unwrap();
+    // Where the tests run in the background of a shell, Ctrl-C is ignored, and the program would inherit that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reverie")]);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args([
         "render",
-        &desk.text("photo.png"),
+        &scratch.text("photo.png"),
         "-o",
         "/dev/stdout",
     ]);
     assert!(command.args(QUICK).stdout(log).status().unwrap().success());
-    assert!(fs::read(desk.path("log")).unwrap() == [b"before", &dream[..]].concat());
+    assert!(fs::read(scratch.path("log")).unwrap() == [b"before", &dream[..]].concat());
 }
 
 #[test]
 fn nothing_on_standard_input_and_nobody_at_standard_output_are_failures() {
-    let desk = BatchInserter::new();
+    let scratch = Scratch::new();
     let empty =
-        start(&["render", "-", "-o", &desk.text("dream.png")], Stdio::null()).wait_with_output().unwrap();
+        start(&["render", "-", "-o", &scratch.text("dream.png")], Stdio::null()).wait_with_output().unwrap();
     assert_eq!(empty.status.code(), Some(1));
     assert!(errors(&empty).contains("standard input is empty (0 bytes)"), "{}", errors(&empty));
     let mut run =
-        start(&[&["render", &desk.text("photo.png"), "-o", "-"][..], &QUICK].concat(), Stdio::null());
+        start(&[&["render", &scratch.text("photo.png"), "-o", "-"][..], &QUICK].concat(), Stdio::null());
     drop(run.stdout.take());
     let run = run.wait_with_output().unwrap();
     assert_eq!(run.status.code(), Some(1), "{}", errors(&run));
     assert!(errors(&run).contains("standard output: "), "{}", errors(&run));
-    assert_eq!(desk.files(), ["photo.png"]);
+    assert_eq!(scratch.files(), ["photo.png"]);
 }
 
 #[test]
 fn a_stopped_render_leaves_nothing_and_says_so() {
-    let desk = BatchInserter::new();
-    let (photo, dream) = (desk.text("photo.png"), desk.text("dream.png"));
+    let scratch = Scratch::new();
+    let (photo, dream) = (scratch.text("photo.png"), scratch.text("dream.png"));
     fs::write(&dream, "old").unwrap();
     let long =
         ["render", &photo, "-o", &dream, "--layer", "block3", "--iterations", "1000", "--octaves", "8"];
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let run = start(&long, Stdio::null());
         let deadline = Instant::now() + Duration::from_secs(60);
-        while desk.files().len() < 3 {
-            assert!(Instant::now() < deadline, "nothing was begun: {:?}", desk.files());
+        while scratch.files().len() < 3 {
+            assert!(Instant::now() < deadline, "nothing was begun: {:?}", scratch.files());
             thread::yield_now();
         }
         let pid = run.id().to_string();
@@ -212,7 +218,7 @@ fn a_stopped_render_leaves_nothing_and_says_so() {
         let run = run.wait_with_output().unwrap();
         assert_eq!(run.status.code(), Some(code), "{}", errors(&run));
         assert!(errors(&run).contains("stopped; no file was written"), "{}", errors(&run));
-        assert_eq!(desk.files(), ["dream.png", "photo.png"]);
+        assert_eq!(scratch.files(), ["dream.png", "photo.png"]);
         assert_eq!(fs::read(&dream).unwrap(), b"old");
     }
 }

@@ -151,18 +151,18 @@ fn a_render_does_not_fail_because_of_another() {
     let (good, bad) = (objective(ObjectiveKind::L2, "sum", &[1]), objective(ObjectiveKind::L2, "sum", &[99]));
     let bound = |objective| BoundObjective::new(&model.network, std::slice::from_ref(objective)).unwrap();
     let cancel = CancelFlag::default();
-    let (shared, fresh) = shared.source(&model, key.clone()).unwrap();
+    let (first, fresh) = shared.source(&model, key.clone()).unwrap();
     assert!(fresh && !shared.source(&model, key.clone()).unwrap().1);
-    let expected = shared.gradients(tile(), &bound(&good), None, &cancel).unwrap();
+    let expected = first.gradients(tile(), &bound(&good), None, &cancel).unwrap();
     // Until batches of two are tried, and while they are.
     let (sender, outcomes) = mpsc::channel();
     std::thread::scope(|scope| {
         for objective in [&good, &bad] {
-            let (sender, (shared, _)) = (sender.clone(), shared.source(&model, key.clone()).unwrap());
+            let (sender, (source, _)) = (sender.clone(), shared.source(&model, key.clone()).unwrap());
             let (bound, tile, cancel) = (bound(objective), tile(), cancel.clone());
             scope.spawn(move || {
                 for _ in 0..20 {
-                    let outcome = shared.gradients(tile.shallow_clone(), &bound, None, &cancel);
+                    let outcome = source.gradients(tile.shallow_clone(), &bound, None, &cancel);
                     sender.send((objective.channels[0], outcome)).unwrap();
                 }
             });

@@ -21,16 +21,16 @@ pub fn reverie(arguments: &[&str]) -> Output {
 }
 
 /// A folder with a small photograph-like picture in it.
-pub struct BatchInserter(tempfile::TempDir);
+pub struct Scratch(tempfile::TempDir);
 
-impl BatchInserter {
+impl Scratch {
     pub fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
+        let scratch = Self(tempfile::tempdir().unwrap());
         let image = image::RgbImage::from_fn(90, 70, |x, y| {
             image::Rgb([(x * 2) as u8, (y * 3) as u8, ((x * y) % 251) as u8])
         });
-        image.save(desk.path("photo.png")).unwrap();
-        desk
+        image.save(scratch.path("photo.png")).unwrap();
+        scratch
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
