@@ -80,14 +80,17 @@ async fn thousands_of_clients_that_hang_up_leave_nothing() {
     let process = server.id();
     server.client.job(&id).await;
     let files = open_files(process);
-    // The render beside takes memory of its own when an octave begins, but not in every round. What clients leave
-    // behind would be there each time: a thousand half uploads are 32 MB.
+    // The render beside takes memory of its own at times, but not in every round. What clients leave behind would be
+    // there each time: a thousand half uploads are 32 MB.
     let mut least = u64::MAX;
-    for _ in 0..3 {
+    for _ in 0..8 {
         let memory = megabytes(process);
         round(2000).await;
         until_files(process, files + POOL).await;
         least = least.min(megabytes(process).saturating_sub(memory));
+        if least < 8 {
+            break;
+        }
     }
     assert!(least < 8, "memory grew by at least {least} MB in every round");
     assert_eq!(std::fs::read_dir(folder.path().join("inputs")).unwrap().count(), 1);
@@ -150,6 +153,9 @@ async fn a_thousand_waits_and_streams_that_break_off_leave_nothing() {
         }
         until_files(process, files + POOL).await;
         least = least.min(megabytes(process).saturating_sub(memory));
+        if least < 8 {
+            break;
+        }
     }
     assert!(least < 8, "memory grew by at least {least} MB each time");
     assert_eq!(server.client.job(&id).await["status"], "running");
