@@ -6,7 +6,7 @@ mod scratch;
 
 use std::fs;
 
-use scratch::{Scratch, QUICK, reverie};
+use scratch::{QUICK, Scratch, reverie};
 use serde_json::Value;
 
 #[test]
@@ -170,7 +170,8 @@ fn a_masked_dream_is_replayed_with_its_mask() {
     let half = image::GrayImage::from_fn(90, 70, |x, _| image::Luma([if x < 45 { 255 } else { 0 }]));
     half.save(scratch.path("mask.png")).unwrap();
     let mask = scratch.text("mask.png");
-    let output = scratch.render("dream.png", &[&QUICK[..], &["--mask", &mask, "--mask-feather", "0"]].concat());
+    let output =
+        scratch.render("dream.png", &[&QUICK[..], &["--mask", &mask, "--mask-feather", "0"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let [dream, photo] =
         ["dream.png", "photo.png"].map(|name| image::open(scratch.path(name)).unwrap().into_rgb8());
@@ -182,7 +183,10 @@ fn a_masked_dream_is_replayed_with_its_mask() {
     image::GrayImage::new(91, 70).save(scratch.path("mask.png")).unwrap();
     let output = scratch.render("other.png", &[&QUICK[..], &["--mask", &mask]].concat());
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(told.contains("91×70") && told.contains("90×70") && !scratch.path("other.png").exists(), "{told}");
+    assert!(
+        told.contains("91×70") && told.contains("90×70") && !scratch.path("other.png").exists(),
+        "{told}"
+    );
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(super) async fn attempt(
 
 /// Decides whether the job or the worker caused a failed render.
 async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError) -> AttemptError {
-    if renderer.health() == Health::Well {
+    if !error.may_be_the_devices() && renderer.health() == Health::Well {
         return error.into();
     }
     let checked = match &context.probe {

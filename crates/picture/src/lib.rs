@@ -258,7 +258,7 @@ fn upright(bytes: &[u8], max_pixels: u64) -> Result<Decoded, PictureError> {
 
 /// The first picture as stored.
 fn read(bytes: &[u8], kind: Kind, outline: &Outline) -> Result<Decoded, PictureError> {
-    guard(kind.name(), || match kind {
+    let decoded = guard(kind.name(), || match kind {
         Kind::Png => png::decode(bytes, outline),
         Kind::Jpeg => jpeg::decode(bytes, outline),
         Kind::WebP => webp::decode(bytes, outline),
@@ -266,7 +266,15 @@ fn read(bytes: &[u8], kind: Kind, outline: &Outline) -> Result<Decoded, PictureE
         Kind::Bmp => bmp::decode(bytes, outline),
         Kind::Tiff => tiff::decode(bytes, outline),
         Kind::Heic | Kind::Avif => heif::decode(bytes, kind, outline),
-    })
+    })?;
+    // A decoder may believe another one of two entries that contradict each other.
+    let image = &decoded.image;
+    let pixels = image.width() as usize * image.height() as usize;
+    let whole = image.as_bytes().len() == pixels * usize::from(image.color().bytes_per_pixel());
+    if !whole || (image.width(), image.height()) != (outline.width, outline.height) {
+        return Err(PictureError::undecodable(kind.name(), "its parts contradict each other about its size"));
+    }
+    Ok(decoded)
 }
 
 /// Whether a mask covers an image; both sizes are (width, height), upright.
