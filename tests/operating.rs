@@ -284,7 +284,7 @@ async fn a_probe_needs_no_other_program() {
     let (well, said) = reverie(&["health", "--url", &format!("http://{closed}/")], &[]).await;
     assert!(!well && said.contains("does not answer"), "{said}");
     let (well, said) = reverie(&["health", "--url", "ftp://example.org"], &[]).await;
-    assert!(!well && said.contains("no http:// address"), "{said}");
+    assert!(!well && said.contains("not an http:// URL"), "{said}");
 }
 
 #[tokio::test]
