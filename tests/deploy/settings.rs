@@ -39,3 +39,22 @@ async fn the_settings_of_compose_are_right() {
     let output = command.stderr(std::process::Stdio::piped()).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// The image is built from what `.dockerignore` lets through: all that Cargo needs must be among it.
+#[test]
+fn the_builder_gets_every_crate() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let context = tempfile::tempdir().unwrap();
+    let ignored = std::fs::read_to_string(root.join(".dockerignore")).unwrap();
+    for part in ignored.lines().filter_map(|line| line.strip_prefix('!')) {
+        std::fs::create_dir_all(context.path().join(part).parent().unwrap()).unwrap();
+        let mut copy = std::process::Command::new("cp");
+        assert!(
+            copy.arg("-r").arg(root.join(part)).arg(context.path().join(part)).status().unwrap().success()
+        );
+    }
+    let mut cargo = std::process::Command::new("cargo");
+    let metadata = cargo.args(["metadata", "--offline", "--no-deps", "--format-version=1"]);
+    let output = metadata.current_dir(context.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
