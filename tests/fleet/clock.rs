@@ -6,11 +6,12 @@ use chrono::{DateTime, TimeDelta};
 use serde_json::Value;
 
 use crate::{
-    audit::Batch,
+    audit::{Batch, count},
     common::programs::skip,
     load_client::Manner,
     machines::{Fleet, Plan},
     node::Node,
+    until,
     workload::Workload,
 };
 
@@ -61,7 +62,7 @@ async fn clocks_disagree_by_minutes() {
         order.deadline = Some(60);
         order
     });
-    let batch = Batch::begin(&fleet.load_client, workload);
+    let mut batch = Batch::begin(&fleet.load_client, workload);
     // And a job that takes longer than its deadline expires by then.
     let late = Workload { deadline: Some(4), ..Workload::endless() };
     let late = fleet.load_client.order(&late, "late").await;
@@ -74,11 +75,16 @@ async fn clocks_disagree_by_minutes() {
     let fast = [&fleet.workers[0], &fleet.workers[1], &fleet.apis[0], &fleet.apis[1]]
         .map(|node| minutes_fast(node, &job));
     assert_eq!(fast, [5, 0, -4, 0], "the clocks are not as this test wants them");
+    // The worker that was held up by the late one may have missed all others.
+    until("every worker has done a job", async || {
+        let idle = fleet.workers.iter().any(|worker| worker.logged("job ended") == 0);
+        if idle && count(&fleet.load_client, "queued").await < 2 {
+            batch.more(&fleet.load_client, (0..4).map(Workload::small));
+        }
+        !idle
+    })
+    .await;
     let recovery = batch.end(&fleet, Instant::now()).await;
     assert_eq!(fleet.taken(), 0, "a lease ended too early");
-    assert!(
-        fleet.workers.iter().all(|worker| worker.logged("job ended") > 0),
-        "one worker does all by itself"
-    );
     fleet.tell(test, 21, &format!("all done after {:.1} s", recovery.as_secs_f64()));
 }
