@@ -252,13 +252,13 @@ impl Form {
         };
         // As with a member of a JSON body, null means none.
         let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
-        let mut request_headers = Map::new();
+        let mut options = Map::new();
         for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
             if let Some(text) = part {
-                request_headers.insert(name.to_owned(), number_or_text(&text));
+                options.insert(name.to_owned(), number_or_text(&text));
             }
         }
-        let mut fields = Fields::new("", Value::Object(request_headers));
+        let mut fields = Fields::new("", Value::Object(options));
         let options = read_options(&mut fields);
         note_all(&mut errors, fields.finish());
         Ok(SubmitRequest { image, mask, spec, options, errors, share: None })

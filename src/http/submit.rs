@@ -1,7 +1,7 @@
 //! `POST /v1/jobs`: submits a dream.
 //!
-//! Cheap checks come first, and every error is found before the job is accepted. For example, an image is
-//! decoded completely, so a truncated file is refused now instead of failing minutes later. Then the input is
+//! Cheap checks come first, and every error is found before the job is accepted: of a JPEG the segments are checked,
+//! every other image is decoded, so a truncated file is refused now instead of failing minutes later. Then the input is
 //! stored, and only then the row, so no job is ever without its input.
 
 use std::sync::Arc;
@@ -41,7 +41,7 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
 
 /// Submit a dream
 ///
-/// The server decodes the image before it accepts the job, and an accepted job survives a restart of the
+/// The server checks the image before it accepts the job, and an accepted job survives a restart of the
 /// server. The parts of a form may come in any order. With `Prefer: wait=n` the response comes as soon as the
 /// job ends, and after n seconds otherwise. With an `Idempotency-Key` the request can be repeated without
 /// creating another job.

@@ -1,6 +1,6 @@
 //! The job queue on SQLite: the default, for one server process with its own folder.
 //!
-//! All SQL of this dialect stands here. The database runs in WAL mode with `synchronous=FULL`, so a commit is
+//! What is SQLite's own stands here and in `sqlite/`; the statements are in `sql`. The database runs in WAL mode with `synchronous=FULL`, so a commit is
 //! on the disk when it returns: an accepted job survives a power cut. SQLite has one writer at a time anyway.
 //! So all writes share one connection and queue up in front of it, instead of failing with `SQLITE_BUSY`.
 //! Readers have their own connections and never wait for a write.

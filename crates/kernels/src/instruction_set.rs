@@ -177,8 +177,8 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
-/// As [`dispatch`], for a plain body that the compiler vectorises well by itself. The versions for AVX2 and AVX-512
-/// have no fused multiply-adds, so all give the same bits.
+/// As [`dispatch`], for a plain body that the compiler vectorises well by itself. Rust never fuses a product and a sum by
+/// itself, so all versions give the same bits.
 macro_rules! dispatch_autovectorized {
     (fn $name:ident $(<$value:ident: $bound:ident>)? ($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         fn $name$(<$value: $bound>)?(isa: $crate::instruction_set::Isa, $($argument: $type),*) {

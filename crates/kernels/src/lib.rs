@@ -2,7 +2,7 @@
 //! arithmetic asks for. No tensors, no I/O, no dependency on libtorch.
 //!
 //! # What a kernel is
-//! A function that reads [`Map`]s (slices of float32 or bfloat16 in channels-last memory, with a shape) and writes a
+//! A function that reads and writes maps, or plain slices where noted: it reads [`Map`]s (slices of float32 or bfloat16 in channels-last memory, with a shape) and writes a
 //! [`MapMut`] that the caller allocated: convolutions ([`Winograd`], [`Conv1x1`], [`Depthwise`]) with an [`Epilogue`],
 //! [`MaxPool`], [`LrnParams`], [`relu`], [`pixel_shuffle`], and passes over images ([`image`], [`downsample`]). It
 //! checks shapes, lengths and kinds first, and returns a [`KernelError`] where they do not fit. It computes in float32.

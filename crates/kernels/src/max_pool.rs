@@ -22,7 +22,7 @@ pub struct MaxPool {
     /// Of the output.
     pub output: [usize; 2],
     /// Whether the backward pass includes that of a ReLU whose output is the input, and which nothing else reads: no
-    /// gradient passes through a maximum that is not positive, so the ReLU's output need not be read again.
+    /// gradient passes through a maximum of zero or less, so the ReLU's output need not be read again.
     pub through_relu: bool,
 }
 

@@ -26,7 +26,7 @@ pub(super) enum SavedForBackward {
     Output(Tensor),
     /// Of a convolution whose backward pass includes that of the ReLU before it: the input, and the ReLU's upper limit.
     ReluOutput { x: Tensor, limit: f32 },
-    /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and what was padded.
+    /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and the rows and columns before padding.
     Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
     /// The input, which the derivative only measures.
     Input(Tensor),

@@ -1,6 +1,6 @@
 //! Every kernel against plain loops, on every instruction set that this processor has and on several threads.
 //!
-//! The plain loops below each property do the same operations in the same order where the kernel promises bits, and
+//! The plain loops beside each property do the same operations in the same order where the kernel promises bits, and
 //! compute in float64 where it promises a bound. Inputs have ties, NaN, infinities and zeros of both signs; gaps
 //! between pixels are NaN.
 

@@ -1,4 +1,4 @@
-//! The products of matrices between the transforms: for each of the 36 points, `[tiles, in] · [in, out]`.
+//! The matrix products (GEMM) between the transforms: for each of the 36 points, `[tiles, in] · [in, out]`.
 
 use super::super::simd::{LANES, Microkernel, SimdVector};
 

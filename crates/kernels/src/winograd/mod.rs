@@ -58,7 +58,7 @@ pub struct Winograd {
     outputs: usize,
     /// Results of a window along an axis.
     results: usize,
-    /// Whether results are equal where the map is.
+    /// Whether results are equal where the map is, except where a result is added to `y`.
     tie_exact: bool,
     /// `[⌈outputs / 16⌉, 36, channels]` of sixteen outputs.
     weights: Vec<[f32; LANES]>,
@@ -89,7 +89,7 @@ impl Winograd {
         }
     }
 
-    /// Takes over weights `[outputs, channels, taps, taps]`; `tie_exact`: results of equal windows are equal bit by
+    /// Prepares weights `[outputs, channels, taps, taps]`; `tie_exact`: results of equal windows are equal bit by
     /// bit, for an argmax to choose the first.
     ///
     /// # Errors
