@@ -50,7 +50,7 @@ async fn results_are_gone_after_their_time_and_jobs_later() {
     assert_eq!((shown["status"].as_str(), &shown["links"]["result"]), (Some("succeeded"), &Value::Null));
 
     clock.advance(DAY * 23);
-    assert_eq!(server.app.retention.round().await.unwrap().forgotten, 1);
+    assert_eq!(server.app.retention.round().await.unwrap().jobs, 1);
     problem(server.client.get(&job).await, 404).await;
     problem(server.client.get(&result).await, 404).await;
 }
@@ -67,8 +67,8 @@ async fn jobs_that_wait_are_never_swept() {
         canceled.push(id);
     }
     clock.advance(DAY * 365);
-    let blobs_deleted = server.app.retention.round().await.unwrap();
-    assert_eq!((blobs_deleted.erased, blobs_deleted.forgotten), (120, 120));
+    let deleted = server.app.retention.round().await.unwrap();
+    assert_eq!((deleted.pictures, deleted.jobs), (120, 120));
     assert_eq!(server.blobs("inputs"), [waiting.as_str()]);
     assert_eq!(server.client.job(&waiting).await["status"], "queued");
     // What never was a picture of a job that succeeded is simply not there.

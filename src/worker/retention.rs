@@ -40,7 +40,7 @@ const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why a round ended early. The next round continues there.
 #[derive(Debug, thiserror::Error)]
-pub enum SweepError {
+pub enum RetentionError {
     /// The job store failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -51,11 +51,11 @@ pub enum SweepError {
 
 /// The result of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct Deleted {
     /// Jobs whose pictures were deleted.
-    pub erased: u64,
+    pub pictures: u64,
     /// Deleted jobs.
-    pub forgotten: u64,
+    pub jobs: u64,
 }
 
 /// Deletes what is past its retention time.
@@ -81,9 +81,9 @@ impl Retention {
             loop {
                 rounds.tick().await;
                 match self.round().await {
-                    Ok(blobs_deleted) if blobs_deleted == Swept::default() => {}
-                    Ok(Swept { erased, forgotten }) => {
-                        info!(erased, forgotten, "old jobs or their pictures were deleted")
+                    Ok(deleted) if deleted == Deleted::default() => {}
+                    Ok(Deleted { pictures, jobs }) => {
+                        info!(pictures, jobs, "old jobs or their pictures were deleted")
                     }
                     Err(error) => error!(%error, "a retention round failed; the next round tries again"),
                 }
@@ -105,8 +105,8 @@ impl Retention {
     ///
     /// # Errors
     /// If a store fails.
-    pub async fn round(&self) -> Result<Swept, SweepError> {
-        let mut blobs_deleted = Swept::default();
+    pub async fn round(&self) -> Result<Deleted, RetentionError> {
+        let mut deleted = Deleted::default();
         while let Some(before) = self.before(self.retention.results) {
             let batch = self.queue.expire_blobs(before, BATCH).await?;
             if batch.len() < BATCH as usize {
@@ -122,7 +122,7 @@ impl Retention {
             if !gone.is_empty() {
                 self.queue.blobs_deleted(&gone).await?;
             }
-            blobs_deleted.erased += gone.len() as u64;
+            deleted.pictures += gone.len() as u64;
             failed?;
             if behind.is_none() {
                 break;
@@ -132,13 +132,13 @@ impl Retention {
             let batch = self.queue.ended_before(before, BATCH).await?;
             // Deleted again, in case an earlier round was interrupted.
             let (gone, failed) = self.delete_pictures(&batch).await;
-            blobs_deleted.forgotten += self.queue.purge(&gone).await?;
+            deleted.jobs += self.queue.purge(&gone).await?;
             failed?;
             if gone.len() < BATCH as usize {
                 break;
             }
         }
-        Ok(blobs_deleted)
+        Ok(deleted)
     }
 
     /// The time `age` ago; `None` if things are kept for ever.
@@ -177,7 +177,7 @@ impl Retention {
     ///
     /// # Errors
     /// If a store fails.
-    pub async fn orphans_in_turn(&self) -> Result<Option<u64>, SweepError> {
+    pub async fn orphans_in_turn(&self) -> Result<Option<u64>, RetentionError> {
         if !self.queue.take_chore("orphans", ORPHANS_EVERY).await? {
             return Ok(None);
         }
@@ -188,7 +188,7 @@ impl Retention {
     ///
     /// # Errors
     /// If a store fails.
-    pub async fn orphans(&self) -> Result<u64, SweepError> {
+    pub async fn orphans(&self) -> Result<u64, RetentionError> {
         let before = self.clock.now() - ORPHAN_AGE;
         let mut orphans = 0;
         // In parts: a bucket may hold more keys than fit into memory.
