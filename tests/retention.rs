@@ -40,7 +40,7 @@ async fn results_are_gone_after_their_time_and_jobs_later() {
     assert_eq!(server.client.get(&result).await.status(), 200);
 
     clock.advance(Duration::from_secs(120));
-    assert_eq!(server.app.retention.round().await.unwrap().erased, 1);
+    assert_eq!(server.app.retention.round().await.unwrap().pictures, 1);
     let refused = problem(server.client.get(&result).await, 410).await;
     assert_eq!(refused["type"], "urn:reverie:problem:gone");
     assert!(server.blobs("results").is_empty() && server.blobs("inputs").is_empty());

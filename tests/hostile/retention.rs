@@ -42,9 +42,9 @@ async fn what_cannot_be_deleted_is_deleted_later() {
     fs::remove_dir(&place).unwrap();
     fs::write(&place, "picture").unwrap();
     clock.advance(Duration::from_secs(60));
-    assert_eq!(server.app.retention.round().await.unwrap().erased, 1);
+    assert_eq!(server.app.retention.round().await.unwrap().pictures, 1);
     assert!(server.blobs("inputs").is_empty(), "it stays until the job is forgotten");
-    assert_eq!(server.app.retention.round().await.unwrap().erased, 0, "once is enough");
+    assert_eq!(server.app.retention.round().await.unwrap().pictures, 0, "once is enough");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
