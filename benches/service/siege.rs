@@ -17,6 +17,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::wire::{self, Connection};
 
@@ -48,18 +49,12 @@ pub struct Seen {
 /// Honest clients at `server` for half a minute; with attackers, if so wished.
 pub async fn honest(server: SocketAddr, image: &[u8], attacked: bool) -> Seen {
     let attacks = Arc::new(AtomicU64::new(0));
-    let mut attackers = JoinSet::new();
-    if attacked {
-        let (names, profile) = (Arc::new(unknown_names()), Arc::new(swollen_profile()));
-        attackers.spawn(again_and_again(server, 2, names, Arc::clone(&attacks)));
-        for _ in 0..PROFILES {
-            attackers.spawn(again_and_again(server, 3, Arc::clone(&profile), Arc::clone(&attacks)));
-        }
-        let endless = Arc::new(endless_body());
-        for _ in 0..BODIES {
-            attackers.spawn(again_and_again(server, 4, Arc::clone(&endless), Arc::clone(&attacks)));
-        }
-    }
+    let over = CancellationToken::new();
+    // On a thread of their own: what they do to send an attack is not the server's to bear.
+    let attackers = attacked.then(|| {
+        let (attacks, over) = (Arc::clone(&attacks), over.clone());
+        std::thread::spawn(move || attack(server, &attacks, &over))
+    });
     let spec = json!({ "objectives": [{ "layer": "block2" }], "octaves": 1, "iterations": 1 });
     let upload = Arc::new(wire::upload(image, &spec));
     let until = Instant::now() + SIEGE;
@@ -74,9 +69,31 @@ pub async fn honest(server: SocketAddr, image: &[u8], attacked: bool) -> Seen {
         all.repeated += seen.repeated;
         all.lost += seen.lost;
     }
-    attackers.shutdown().await;
+    over.cancel();
+    if let Some(attackers) = attackers {
+        tokio::task::spawn_blocking(|| attackers.join().unwrap()).await.unwrap();
+    }
     all.attacks = attacks.load(Ordering::Relaxed);
     all
+}
+
+/// All attackers, until it is over.
+fn attack(server: SocketAddr, attacks: &Arc<AtomicU64>, over: &CancellationToken) {
+    let (names, profile) = (Arc::new(unknown_names()), Arc::new(swollen_profile()));
+    let endless = Arc::new(endless_body());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut attackers = JoinSet::new();
+        attackers.spawn(again_and_again(server, 2, names, Arc::clone(attacks)));
+        for _ in 0..PROFILES {
+            attackers.spawn(again_and_again(server, 3, Arc::clone(&profile), Arc::clone(attacks)));
+        }
+        for _ in 0..BODIES {
+            attackers.spawn(again_and_again(server, 4, Arc::clone(&endless), Arc::clone(attacks)));
+        }
+        over.cancelled().await;
+        attackers.shutdown().await;
+    });
 }
 
 /// One honest client: a job, polls until it has ended, its dream; and again.

@@ -21,7 +21,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, Sleep, sleep, timeout},
+};
 
 use super::{
     error::ApiError,
@@ -43,6 +46,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How much of a refused body is read, in multiples of the limit, and for how long.
 const DRAIN_FACTOR: usize = 4;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// Refused bodies that are read at the same time.
+static DRAINS: Semaphore = Semaphore::const_new(8);
 
 /// The body ended early; [`MeteredBody::refusal`] has the reason.
 #[derive(Debug, thiserror::Error)]
@@ -126,8 +132,11 @@ impl MeteredBody {
         if self.ended || waits {
             return;
         }
+        // Reading for nothing costs as much as reading: many refused bodies at once are an attack, and cut off.
+        let Ok(drain) = DRAINS.try_acquire() else { return };
         let mut left = self.limit.saturating_mul(DRAIN_FACTOR);
         tokio::spawn(async move {
+            let _drain = drain;
             let rest = async {
                 while let Some(Ok(piece)) = self.stream.next().await {
                     left = left.saturating_sub(piece.len());
