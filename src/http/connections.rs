@@ -4,15 +4,12 @@
 //! from the listener for health. So the limit is below the number of descriptors, and one client gets only a
 //! part of it.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use tracing::{info, warn};
 
+use super::per_client::PerClient;
 use crate::config::ServerConfig;
 
 /// File descriptors reserved for everything but clients: libraries, storage, image files, health.
@@ -27,30 +24,22 @@ pub struct Connections(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    most: usize,
-    most_of_one: usize,
-    /// Addresses that many clients share, such as proxies.
+    open: PerClient,
+    /// Addresses that many clients share, such as proxies: only the limit for all is theirs.
     shared: Vec<IpNet>,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    all: usize,
-    by_client: HashMap<IpAddr, usize>,
 }
 
 /// Counts one connection until it is dropped.
 #[derive(Debug)]
 pub struct Counted {
     connections: Connections,
-    client: IpAddr,
+    client: Option<IpAddr>,
 }
 
 impl Connections {
     /// Allows `most` connections, and `most_of_one` per address that is not in `shared`.
     pub fn new(most: usize, most_of_one: usize, shared: Vec<IpNet>) -> Self {
-        Self(Arc::new(Inner { most, most_of_one, shared, open: Mutex::default() }))
+        Self(Arc::new(Inner { open: PerClient::new(most, most_of_one), shared }))
     }
 
     /// The configured limits, reduced to the file descriptors of this process.
@@ -77,30 +66,15 @@ impl Connections {
     /// Counts one more connection, if allowed.
     pub fn open(&self, client: IpAddr) -> Option<Counted> {
         let client = client.to_canonical();
-        let inner = &*self.0;
-        // No code panics while it holds the lock.
-        let mut open = inner.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_one = open.by_client.get(&client).copied().unwrap_or_default();
-        let shared = inner.shared.iter().any(|net| net.contains(&client));
-        if open.all >= inner.most || (of_one >= inner.most_of_one && !shared) {
-            return None;
-        }
-        open.all += 1;
-        open.by_client.insert(client, of_one + 1);
-        Some(Counted { connections: self.clone(), client })
+        let shared = self.0.shared.iter().any(|net| net.contains(&client));
+        let client = (!shared).then_some(client);
+        self.0.open.take(client, 1).then(|| Counted { connections: self.clone(), client })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut open = self.connections.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.all -= 1;
-        if let Some(count) = open.by_client.get_mut(&self.client) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_client.remove(&self.client);
-            }
-        }
+        self.connections.0.open.give_back(self.client, 1);
     }
 }
 
@@ -137,6 +111,6 @@ mod tests {
         drop(held);
         let proxy = [open("10.1.2.3").unwrap(), open("10.1.2.3").unwrap()];
         drop((others, proxy));
-        assert!(connections.0.open.lock().unwrap().by_client.is_empty());
+        assert!(connections.0.open.is_untouched());
     }
 }

@@ -22,6 +22,7 @@ mod list;
 mod metrics;
 mod models;
 mod path_ids;
+mod per_client;
 mod preview;
 mod problem;
 mod public_url;

@@ -5,30 +5,13 @@
 //! little. One client gets half, or the longest allowed body if that is more, so a client that fills its own
 //! part leaves room for the others.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::IpAddr, sync::Arc};
 
-/// The memory budget of all bodies; clones share it.
+use super::per_client::PerClient;
+
+/// The memory budget of all bodies in bytes; clones share it.
 #[derive(Clone, Debug)]
-pub struct Uploads(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    /// Bytes for all clients.
-    most: usize,
-    /// Bytes for one client.
-    most_of_one: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by_client: HashMap<IpAddr, usize>,
-}
+pub struct Uploads(Arc<PerClient>);
 
 /// The bytes do not fit into the budget now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +22,12 @@ impl Uploads {
     /// bytes.
     pub fn new(megabytes: usize, longest: usize) -> Self {
         let most = megabytes.saturating_mul(1024 * 1024);
-        Self(Arc::new(Inner { most, most_of_one: (most / 2).max(longest), taken: Mutex::default() }))
+        Self(Arc::new(PerClient::new(most, (most / 2).max(longest))))
     }
 
-    /// The share of one body, empty at first; `None` for a client without a known address.
+    /// The share of one body, empty at first. `client` is `None` if its address is unknown.
     pub fn share(&self, client: Option<IpAddr>) -> Share {
         Share { uploads: self.clone(), client, bytes: 0 }
-    }
-
-    fn fits(&self, taken: &Taken, client: Option<IpAddr>, more: usize) -> bool {
-        let of_one = client.and_then(|client| taken.by_client.get(&client)).copied().unwrap_or_default();
-        let fits = |taken: usize, most| taken.checked_add(more).is_some_and(|sum| sum <= most);
-        fits(taken.all, self.0.most) && (client.is_none() || fits(of_one, self.0.most_of_one))
     }
 }
 
@@ -65,9 +42,7 @@ pub struct Share {
 impl Share {
     /// Whether `more` bytes would fit now.
     pub fn has_room(&self, more: usize) -> bool {
-        // No code panics while it holds the lock.
-        let taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        self.uploads.fits(&taken, self.client, more)
+        self.uploads.0.fits(self.client, more)
     }
 
     /// Takes `more` bytes.
@@ -75,13 +50,8 @@ impl Share {
     /// # Errors
     /// [`NoRoom`]; bytes taken earlier stay.
     pub fn grow(&mut self, more: usize) -> Result<(), NoRoom> {
-        let mut taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.uploads.fits(&taken, self.client, more) {
+        if !self.uploads.0.take(self.client, more) {
             return Err(NoRoom);
-        }
-        taken.all += more;
-        if let Some(client) = self.client {
-            *taken.by_client.entry(client).or_default() += more;
         }
         self.bytes += more;
         Ok(())
@@ -90,16 +60,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut taken = self.uploads.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.all -= self.bytes;
-        if let Some(client) = self.client
-            && let Some(of_one) = taken.by_client.get_mut(&client)
-        {
-            *of_one -= self.bytes;
-            if *of_one == 0 {
-                taken.by_client.remove(&client);
-            }
-        }
+        self.uploads.0.give_back(self.client, self.bytes);
     }
 }
 
@@ -140,8 +101,7 @@ mod tests {
         other.grow(512 << 10).unwrap();
         assert_eq!(uploads.share(client(3)).grow(1), Err(NoRoom));
         drop((bodies, other));
-        let taken = uploads.0.taken.lock().unwrap();
-        assert!(taken.all == 0 && taken.by_client.is_empty());
+        assert!(uploads.0.is_untouched());
     }
 
     #[test]
