@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod objects;
 pub mod private;
 pub mod recent;
+mod retry;
 pub mod telemetry;
 pub mod worker;
 

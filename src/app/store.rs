@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use backon::{ExponentialBuilder, Retryable};
-use tokio::time::Instant;
 use tracing::warn;
 
 use super::StartError;
@@ -16,7 +14,9 @@ use crate::{
     clock::Clock,
     config::{Config, Database},
     jobs::{JobQueue, QueueError, QueueOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
-    private, worker,
+    private,
+    retry::retry_with_backoff,
+    worker,
 };
 
 /// Name of the job database in the storage folder.
@@ -24,10 +24,6 @@ const DATABASE: &str = "jobs.sqlite3";
 
 /// Name of the lock file in the storage folder; its lock shows that a server uses the folder.
 const LOCK: &str = "lock";
-
-/// Delay between two tries: the first, and the maximum.
-const FIRST_DELAY: Duration = Duration::from_millis(250);
-const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// An open store, and the lock of the storage folder if the store is for one process.
 pub(super) struct Opened {
@@ -50,7 +46,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, Start
         Database::Postgres(url) => {
             let connections = config.storage.connections;
             let open = || PostgresQueue::open(url, connections, options.clone());
-            let queue = retry_with_backoff(config.storage.connect_timeout, open).await?;
+            let queue = connect(config.storage.connect_timeout, open).await?;
             Ok(Opened { queue: Arc::new(queue), lock: None })
         }
     }
@@ -72,7 +68,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
         }
         Database::Postgres(url) => {
             let migrate = || PostgresQueue::migrate(url, &options);
-            let changed = retry_with_backoff(config.storage.connect_timeout, migrate).await?;
+            let changed = connect(config.storage.connect_timeout, migrate).await?;
             let mut lines = vec![format!("the schema of the database {url} is up to date")];
             for (setting, old, new) in changed {
                 lines.push(format!(
@@ -94,18 +90,12 @@ fn options(config: &Config, clock: &Clock) -> QueueOptions {
 }
 
 /// Retries with growing delays while the database server is unreachable, until `timeout`.
-async fn retry_with_backoff<T, F>(timeout: Duration, attempt: impl Fn() -> F) -> Result<T, StartError>
+async fn connect<T, F>(timeout: Duration, attempt: impl Fn() -> F) -> Result<T, StartError>
 where
     F: Future<Output = Result<T, QueueError>>,
 {
-    let backoff =
-        ExponentialBuilder::new().with_min_delay(FIRST_DELAY).with_max_delay(MAX_DELAY).without_max_times();
-    let end = Instant::now() + timeout;
-    let outcome = attempt
-        .retry(backoff)
-        .when(|error| error.is_down() && Instant::now() < end)
-        .notify(|error, _| warn!(%error, "the start waits for the database"))
-        .await;
+    let report = |error: &QueueError| warn!(%error, "the start waits for the database");
+    let outcome = retry_with_backoff(timeout, attempt, QueueError::is_down, report).await;
     outcome.map_err(|error| match error {
         source if source.is_down() => StartError::NoDatabase { seconds: timeout.as_secs(), source },
         error => error.into(),

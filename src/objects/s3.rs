@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{
@@ -15,13 +14,13 @@ use object_store::{
     prefix::PrefixStore,
     signer::{SignedUrlOptions, Signer},
 };
-use tokio::time::Instant;
 use tracing::warn;
 
 use super::{ObjectError, PROBE, error};
 use crate::{
     config::S3Config,
     recent::{PROBE_TIME, Recent},
+    retry::retry_with_backoff,
 };
 
 /// Size of the parts of a large upload: small enough to be sent within a request's time limit, and to be sent
@@ -30,9 +29,6 @@ const PART: usize = 8 << 20;
 
 /// Number of parts uploaded in parallel.
 const PARALLEL: usize = 4;
-
-/// Delay between two tries at the start: the first, and the maximum.
-const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 /// A bucket, or the part of it below a prefix.
 #[derive(Debug)]
@@ -100,18 +96,11 @@ impl S3 {
             store.list_with_delimiter(None).await?;
             store.put(&Path::from(PROBE), Bytes::from_static(b"reverie").into()).await
         };
-        let backoff = ExponentialBuilder::new()
-            .with_min_delay(RETRY_DELAYS.0)
-            .with_max_delay(RETRY_DELAYS.1)
-            .without_max_times();
-        let end = Instant::now() + timeout;
-        let outcome = attempt
-            .retry(backoff)
-            .when(|source| !error::is_refusal(source) && Instant::now() < end)
-            .notify(|source, _| {
-                warn!(reason = error::reason(source), "{} cannot be reached; trying again", self.place);
-            })
-            .await;
+        let may_pass = |source: &object_store::Error| !error::is_refusal(source);
+        let report = |source: &object_store::Error| {
+            warn!(reason = error::reason(source), "{} cannot be reached; trying again", self.place);
+        };
+        let outcome = retry_with_backoff(timeout, attempt, may_pass, report).await;
         let Err(source) = outcome else { return Ok(()) };
         let (place, reason) = (self.place.clone(), error::reason(&source));
         Err(match error::is_refusal(&source) {
