@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz clean distclean
+.PHONY: help setup build renew demo test test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ setup: ## fetch libtorch and the default model, once
 
 build: setup ## compile the optimised binary
 	cargo build --release --locked
+
+renew: setup ## write what is made from the code: openapi.yaml, the README's tables, the fuzzer's dictionary
+	scripts/renew $(HEIF)
 
 demo: build ## dream the sample photo into demo/
 	scripts/demo

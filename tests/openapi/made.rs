@@ -42,8 +42,7 @@ fn every_option_is_in_the_help_with_its_range_and_default() {
         "--mask-feather <PIXELS>",
         "--no-jitter",
         "--channel <C>",
-        "Factor",
     ] {
-        assert_eq!(help.contains(expected), expected != "Factor", "{expected} in {help}");
+        assert!(help.contains(expected), "{expected} is not in {help}");
     }
 }

@@ -70,7 +70,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
                 400,
                 "malformed",
                 "Malformed request",
-                "EOF while parsing an object at line 1 column 1",
+                "the body cannot be read as JSON: EOF while parsing an object at line 1 column 1",
                 JOBS,
             ),
         ),

@@ -2,6 +2,10 @@
 //!
 //! No schema here has a `default`. To a generator of clients `default` can mean "always there": openapi-typescript
 //! makes such members required, openapi-python-client sends them. The descriptions tell the defaults instead.
+//!
+//! The server takes a little more than the schemas say: `null`, and an empty list of channels, count as absent in
+//! objectives of every kind. It takes a little less, too: without a kind, a class and channels exclude each other, and
+//! a weight is not 0.
 
 use utoipa::{
     PartialSchema, ToSchema,

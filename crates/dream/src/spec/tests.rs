@@ -264,10 +264,9 @@ fn unknown_fields_are_told_the_known_ones_in_the_usual_order() {
     let allowed = "model, preset, objectives, noise, octaves, octave_scale, octave_mode, iterations, step, \
                    normalization, laplacian_levels, tile_size, tiling, jitter, seed, precision, blend, preserve_colors, \
                    auto_contrast, mask, background, format, quality, lossless, recipe";
-    assert_eq!(
-        mistakes(json!({"colour": 1})),
-        [format!("/spec/colour: unknown field; allowed are {allowed}")]
-    );
+    let [mistake] = &mistakes(json!({"colour": 1}))[..] else { panic!("not one mistake") };
+    // Later parameters follow.
+    assert!(mistake.starts_with(&format!("/spec/colour: unknown field; allowed are {allowed}")), "{mistake}");
 }
 
 /// JSON that comes close to a spec: the right names, often with the wrong values.
