@@ -5,6 +5,7 @@
 
 mod database_url;
 mod operating;
+mod public_url;
 mod renamed;
 mod s3;
 mod server;
@@ -19,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use database_url::{PostgresUrl, UrlError};
 pub use operating::{RetentionConfig, TelemetryConfig};
+pub use public_url::{NotAPublicUrl, PublicUrl};
 pub use s3::{Place, S3Config};
 pub use server::ServerConfig;
 pub use storage::Database;

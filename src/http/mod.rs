@@ -25,7 +25,6 @@ mod path_ids;
 mod per_client;
 mod preview;
 mod problem;
-mod public_url;
 mod request_headers;
 mod result;
 pub mod server;

@@ -23,7 +23,6 @@ use super::{
     },
     error::ApiError,
     extract::{self, SubmitRequest},
-    public_url::PublicUrl,
     request_headers::{self, JobHeaders},
     state::AppState,
     uploads::Share,
@@ -93,7 +92,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     let (mut parts, body) = request.into_parts();
     boundary::quote(&mut parts.headers);
     let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
-    let (limits, base) = (state.body_limits(client), PublicUrl::of(&parts, &state));
+    let limits = state.body_limits(client);
     let request_headers = match check_early(&state, &parts).await {
         Ok(request_headers) => request_headers,
         Err(refusal) => {
@@ -115,9 +114,9 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     // 202 says that the client must poll.
     let over = job.state.is_finished() && (preference.is_some() || replayed);
     let status = if over { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = view::show(&state, &base, status, &job);
-    let location =
-        HeaderValue::from_str(&format!("{base}{}", view::path(job.id))).map_err(ApiError::internal)?;
+    let mut response = view::show(&state, status, &job);
+    let location = HeaderValue::from_str(&format!("{}{}", state.public_url(), view::path(job.id)))
+        .map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
     if replayed {
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
