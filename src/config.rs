@@ -62,7 +62,7 @@ pub struct StorageConfig {
     pub dir: PathBuf,
     /// Where jobs are stored.
     pub database: Database,
-    /// Maximum connections of this process to a database server, besides two for itself.
+    /// Maximum connections of this process to a database server, besides two for itself (for moments three).
     pub connections: u32,
     /// How long a start waits for an unreachable database server.
     pub connect_timeout: Duration,
