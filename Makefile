@@ -51,10 +51,11 @@ bench-parity: build ## compare what dreams reach with TensorFlow (GRAPH=…pb IM
 serve: build ## run the service
 	./target/release/reverie serve
 
-lint: setup ## check formatting, clippy, the documentation and deploy/
+lint: setup ## check formatting, clippy, the documentation, spelling, dependencies and deploy/
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	@scripts/lint-sources
 	@scripts/lint-deploy
 
 # Seconds for each target.
@@ -68,4 +69,4 @@ clean: ## remove build and demo outputs, keep downloads
 	rm -rf demo fuzz/target
 
 distclean: clean ## remove the downloads too
-	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .fuzz-tools models
+	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .source-tools .fuzz-tools models
