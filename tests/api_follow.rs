@@ -143,7 +143,7 @@ async fn waits_and_streams_end_when_the_server_stops() {
 async fn events_tell_of_a_job_until_its_end() {
     let server = TestServer::start().await;
     let mut spec = quick();
-    spec["iterations"] = 8.into();
+    spec["iterations"] = 200.into();
     let id = server.client.submit(picture(96, 80), &spec).await;
     let mut events = Events::open(&server.client, &id, None).await;
     let (mut versions, mut last) = (Vec::new(), None);

@@ -139,7 +139,7 @@ async fn a_running_job_is_canceled_and_the_next_one_runs() {
 async fn a_worker_that_lost_its_job_drops_it() {
     let server = TestServer::start().await;
     let mut spec = quick();
-    spec["iterations"] = 60.into();
+    spec["iterations"] = 500.into();
     let id = server.client.submit(picture(96, 80), &spec).await;
     let begun = |job: &Value| job["progress"]["iteration"].as_u64() >= Some(1);
     server.client.job_until(&id, begun).await;

@@ -184,14 +184,16 @@ async fn a_running_job_has_a_preview() {
     let server = TestServer::start().await;
     // Octaves of very different length: the first is soon done, the last never.
     let spec = json!({
-        "objectives": [{ "layer": "block5" }], "octaves": 3, "octave_scale": 2.5, "iterations": 30,
+        "objectives": [{ "layer": "block5" }], "octaves": 2, "octave_scale": 4.0, "iterations": 100,
     });
+    let before = server.client.submit(picture(480, 480), &spec).await;
     let id = server.client.submit(picture(480, 480), &spec).await;
     let path = format!("/v1/jobs/{id}/preview");
     let queued = server.client.job(&id).await;
     assert_eq!(queued["links"]["preview"], Value::Null, "{queued}");
     let early = problem(server.client.get(&path).await, 409).await;
     assert_eq!(early["type"], "urn:reverie:problem:no-preview");
+    server.client.post(&format!("/v1/jobs/{before}/cancel")).await;
     let mut events = Events::open(&server.client, &id, None).await;
     let told = loop {
         let event = events.next().await.unwrap();

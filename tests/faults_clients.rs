@@ -29,9 +29,11 @@ fn endless() -> Value {
 
 /// A server whose worker is busy.
 async fn busy(folder: &std::path::Path, settings: &[(&str, &str)]) -> (ServerProcess, String) {
-    let server = ServerProcess::start(folder, settings).await;
-    let id = server.client.submit(picture(480, 480), &endless()).await;
-    server.client.job_until(&id, |job| job["status"] == "running").await;
+    let settings = [settings, &[("REVERIE__LIMITS__MAX_JOB_SECONDS", "0")]].concat();
+    let server = ServerProcess::start(folder, &settings).await;
+    let id = server.client.submit(picture(960, 960), &endless()).await;
+    // Its first steps take what memory the render needs.
+    server.client.job_until(&id, |job| job["progress"]["iteration"].as_u64() >= Some(3)).await;
     (server, id)
 }
 
@@ -49,6 +51,28 @@ async fn until_files(process: u32, most: usize) {
     };
     let waited = timeout(DEADLINE, waiting).await;
     assert!(waited.is_ok(), "{} files are still open, not {most}", open_files(process));
+}
+
+/// The memory in megabytes that no round of clients may leave behind.
+const LEFT_BEHIND: u64 = 8;
+
+/// Plays rounds of clients until two in a row leave the process's memory as it was. The render beside takes memory of its own,
+/// above all in its first seconds, so a round that ends with more says nothing; what clients leave behind would be there
+/// after every round, for as long as rounds are played.
+async fn until_nothing_is_left(process: u32, round: impl AsyncFn()) {
+    let (mut least, mut well) = (u64::MAX, 0);
+    let playing = async {
+        // Once may be luck, where the render has just given some back.
+        while well < 2 {
+            let before = megabytes(process);
+            round().await;
+            let left = megabytes(process).saturating_sub(before);
+            well = if left < LEFT_BEHIND { well + 1 } else { 0 };
+            least = least.min(left);
+        }
+    };
+    let played = timeout(DEADLINE, playing).await;
+    assert!(played.is_ok(), "memory grew by at least {least} MB in every round");
 }
 
 /// Connects, says a part of what there is to say, and goes away.
@@ -80,19 +104,12 @@ async fn thousands_of_clients_that_hang_up_leave_nothing() {
     let process = server.id();
     server.client.job(&id).await;
     let files = open_files(process);
-    // The render beside takes memory of its own at times, but not in every round. What clients leave behind would be
-    // there each time: a thousand half uploads are 32 MB.
-    let mut least = u64::MAX;
-    for _ in 0..8 {
-        let memory = megabytes(process);
+    // A thousand half uploads are 32 MB.
+    until_nothing_is_left(process, async || {
         round(2000).await;
         until_files(process, files + POOL).await;
-        least = least.min(megabytes(process).saturating_sub(memory));
-        if least < 8 {
-            break;
-        }
-    }
-    assert!(least < 8, "memory grew by at least {least} MB in every round");
+    })
+    .await;
     assert_eq!(std::fs::read_dir(folder.path().join("inputs")).unwrap().count(), 1);
     assert_eq!(server.client.job(&id).await["status"], "running");
 }
@@ -145,19 +162,13 @@ async fn a_thousand_waits_and_streams_that_break_off_leave_nothing() {
     let process = server.id();
     server.client.job(&id).await;
     let files = open_files(process);
-    let mut least = u64::MAX;
-    for _ in 0..4 {
-        let memory = megabytes(process);
+    until_nothing_is_left(process, async || {
         for _ in 0..5 {
             round().await;
         }
         until_files(process, files + POOL).await;
-        least = least.min(megabytes(process).saturating_sub(memory));
-        if least < 8 {
-            break;
-        }
-    }
-    assert!(least < 8, "memory grew by at least {least} MB each time");
+    })
+    .await;
     assert_eq!(server.client.job(&id).await["status"], "running");
 }
 
@@ -171,7 +182,8 @@ async fn a_header_bomb_costs_nothing() {
         problem(refused, 422).await;
     }
     let grown = megabytes(server.id()).saturating_sub(memory);
-    assert!(grown < 64, "memory grew by {grown} MB");
+    // One such picture would take 10 GB.
+    assert!(grown < 256, "memory grew by {grown} MB");
 }
 
 #[tokio::test]

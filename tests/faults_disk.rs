@@ -71,9 +71,10 @@ async fn a_dream_that_does_not_fit_waits_for_room() {
     let mut file = std::io::Cursor::new(Vec::new());
     let image = image::load_from_memory(&noise(512, 512)).unwrap();
     image.write_to(&mut file, image::ImageFormat::Jpeg).unwrap();
-    let id = server.client.submit(file.into_inner(), &spec).await;
-    server.client.job_until(&id, |job| job["status"] == "running").await;
-    let ballast = disk.fill(300);
+    let file = file.into_inner();
+    // Room for the upload and for rows.
+    let ballast = disk.fill(file.len() as u64 / 1024 + 300);
+    let id = server.client.submit(file, &spec).await;
     // The dream is done and does not fit: the worker keeps it.
     let job = server.client.job_until(&id, |job| job["progress"]["fraction"] == 1.0).await;
     assert!(job["error"].is_null() && job["result"].is_null(), "{job}");
@@ -100,10 +101,10 @@ async fn a_checkpoint_that_does_not_fit_is_done_without() {
     let spec = json!({
         "objectives": [{ "layer": "block2" }], "octaves": 3, "iterations": 8, "format": "jpeg", "quality": 50,
     });
-    let id = server.client.submit(file.into_inner(), &spec).await;
-    server.client.job_until(&id, |job| job["status"] == "running").await;
-    // Room for previews, rows and the dream, but not for the 3.3 megabytes of the first checkpoint.
-    let ballast = disk.fill(2500);
+    let file = file.into_inner();
+    // Room for the upload, previews, rows and the dream, but not for the 3.3 megabytes of the first checkpoint.
+    let ballast = disk.fill(file.len() as u64 / 1024 + 2500);
+    let id = server.client.submit(file, &spec).await;
     let job = server.client.job_until(&id, |job| job["links"]["preview"].is_string()).await;
     assert_eq!(job["status"], "running", "{job}");
     assert_eq!(blobs(disk.path(), "checkpoints"), 0, "something half-stored is there");

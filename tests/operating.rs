@@ -12,6 +12,7 @@ use std::{
 use common::{
     client::{Client, form, problem, quick},
     picture,
+    ports::ReservedPort,
     process::ServerProcess,
     server::TestServer,
 };
@@ -280,8 +281,8 @@ async fn a_probe_needs_no_other_program() {
     let (well, said) = reverie(&["health", "--url", &server.client.url], &[]).await;
     assert!(!well && said.contains("\"workers\":0"), "{said}");
     // Nobody there.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (well, said) = reverie(&["health", "--url", &format!("http://{closed}/")], &[]).await;
+    let closed = ReservedPort::new();
+    let (well, said) = reverie(&["health", "--url", &format!("{}/", closed.url())], &[]).await;
     assert!(!well && said.contains("does not answer"), "{said}");
     let (well, said) = reverie(&["health", "--url", "ftp://example.org"], &[]).await;
     assert!(!well && said.contains("not an http:// URL"), "{said}");

@@ -10,13 +10,14 @@ use common::{client::problem, picture, process::ServerProcess};
 use serde_json::{Value, json};
 
 /// A dream that takes long enough to be interrupted.
-fn long() -> Value {
-    json!({
+async fn long(server: &ServerProcess) -> Value {
+    let spec = json!({
         "objectives": [{ "kind": "l2", "layer": "block3" }],
-        "octaves": 2, "iterations": 60, "seed": 3,
+        "octaves": 2, "iterations": 10, "seed": 3,
         // What "auto" means is measured by each process anew, and kept with each job.
         "precision": "fp32",
-    })
+    });
+    server.client.lasting(picture(192, 192), spec, 4.0).await
 }
 
 fn is_rendering(job: &Value) -> bool {
@@ -27,7 +28,8 @@ fn is_rendering(job: &Value) -> bool {
 async fn a_killed_server_finishes_its_jobs_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;
-    let cut_off = server.client.submit(picture(192, 192), &long()).await;
+    let long = long(&server).await;
+    let cut_off = server.client.submit(picture(192, 192), &long).await;
     let waiting = server.client.submit(picture(64, 64), &common::client::quick()).await;
     server.client.job_until(&cut_off, is_rendering).await;
     server.kill().await;
@@ -38,7 +40,7 @@ async fn a_killed_server_finishes_its_jobs_after_a_restart() {
     server.client.dream(&waiting).await;
     assert_eq!(server.client.job(&waiting).await["attempt"], 1);
     // The same job without an interruption.
-    let undisturbed = server.client.submit(picture(192, 192), &long()).await;
+    let undisturbed = server.client.submit(picture(192, 192), &long).await;
     assert!(server.client.dream(&undisturbed).await == dream, "the interruption shows in the picture");
     server.terminate();
     assert!(server.ended().await);
@@ -48,7 +50,8 @@ async fn a_killed_server_finishes_its_jobs_after_a_restart() {
 async fn a_killed_job_goes_on_after_its_last_octave() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;
-    let id = server.client.submit(picture(192, 192), &long()).await;
+    let long = long(&server).await;
+    let id = server.client.submit(picture(192, 192), &long).await;
     let checkpoint = folder.path().join("checkpoints").join(&id);
     server.client.job_until(&id, |job| job["progress"]["octave"] == 2 && checkpoint.exists()).await;
     server.kill().await;
@@ -62,7 +65,7 @@ async fn a_killed_job_goes_on_after_its_last_octave() {
     for leftover in ["checkpoints", "previews"] {
         assert!(!folder.path().join(leftover).join(&id).exists(), "{leftover} are left");
     }
-    let undisturbed = server.client.submit(picture(192, 192), &long()).await;
+    let undisturbed = server.client.submit(picture(192, 192), &long).await;
     assert!(server.client.dream(&undisturbed).await == dream, "the interruption shows in the picture");
     server.terminate();
     assert!(server.ended().await);
@@ -72,7 +75,8 @@ async fn a_killed_job_goes_on_after_its_last_octave() {
 async fn a_stopped_server_gives_its_job_back_unharmed() {
     let folder = tempfile::tempdir().unwrap();
     let server = ServerProcess::start(folder.path(), &[]).await;
-    let id = server.client.submit(picture(192, 192), &long()).await;
+    let long = long(&server).await;
+    let id = server.client.submit(picture(192, 192), &long).await;
     server.client.job_until(&id, is_rendering).await;
     server.terminate();
     // The job goes on for now, and the server says that it takes no others.

@@ -4,12 +4,13 @@
 
 mod common;
 
-use std::{collections::HashSet, net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{collections::HashSet, path::Path, process::Stdio, time::Duration};
 
 use common::{
     client::{Client, DEADLINE, form, quick},
     events::Events,
     picture,
+    ports::ReservedPort,
     postgres::cluster,
     process::{ServerProcess, WorkerProcess, reverie},
 };
@@ -43,11 +44,6 @@ async fn roles_that_an_embedded_store_cannot_have_are_refused() {
     assert!(code == 0 && output.contains("is valid"), "{output}");
 }
 
-/// An address that was free a moment ago: one that has to be known before the program tells it, or where nobody is.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 /// The first answer to the question whether a process is ready: status and body.
 async fn first_readiness(admin: &str) -> (u16, Value) {
     let client = Client::new(format!("http://{admin}"));
@@ -66,7 +62,8 @@ async fn first_readiness(admin: &str) -> (u16, Value) {
 #[tokio::test]
 async fn a_start_that_waits_can_be_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let (admin, database) = (free_address(), free_address());
+    let (admin_port, database_port) = (ReservedPort::new(), ReservedPort::new());
+    let (admin, database) = (admin_port.to_string(), database_port.to_string());
     let url = format!("postgres://dream@{database}/reverie");
     let settings = [
         ("REVERIE__STORAGE__DATABASE", url.as_str()),
@@ -84,7 +81,8 @@ async fn a_start_that_waits_can_be_stopped() {
 #[tokio::test]
 async fn an_unreachable_database_is_waited_for_and_then_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (admin, database) = (free_address(), free_address());
+    let (admin_port, database_port) = (ReservedPort::new(), ReservedPort::new());
+    let (admin, database) = (admin_port.to_string(), database_port.to_string());
     let url = format!("postgres://dream:s3cret@{database}/reverie");
     let settings = [
         ("REVERIE__STORAGE__DATABASE", url.as_str()),

@@ -14,7 +14,8 @@ use tokio::time::{interval, timeout};
 
 use super::{
     client::{Client, DEADLINE},
-    programs::{answers, end, free_port, is_root},
+    ports::ReservedPort,
+    programs::{end, is_root, until_it_answers},
 };
 
 /// Who runs nginx where the tests run as root: "nobody", by number.
@@ -25,6 +26,7 @@ pub struct Balancer {
     pub client: Client,
     folder: TempDir,
     child: Child,
+    _port: ReservedPort,
 }
 
 impl Balancer {
@@ -35,16 +37,10 @@ impl Balancer {
 
     /// As [`Self::start`], with its folder on this disk.
     pub async fn start_on(disk: &Path, nginx: &Path, servers: &[impl AsRef<str>]) -> Self {
-        // A port that was free may have been taken since.
-        for _ in 0..5 {
-            let (folder, port) = (tempfile::tempdir_in(disk).unwrap(), free_port());
-            let mut child = spawn(nginx, &folder, port, servers);
-            let url = format!("http://127.0.0.1:{port}");
-            if answers(&mut child, &format!("{url}/balancer/healthz")).await {
-                return Self { client: Client::new(url), folder, child };
-            }
-        }
-        panic!("nginx does not start");
+        let (folder, port) = (tempfile::tempdir_in(disk).unwrap(), ReservedPort::new());
+        let mut child = spawn(nginx, &folder, port.number(), servers);
+        until_it_answers(&mut child, &format!("{}/balancer/healthz", port.url())).await;
+        Self { client: Client::new(port.url()), folder, child, _port: port }
     }
 
     /// Its access log so far.

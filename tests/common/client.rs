@@ -74,6 +74,17 @@ impl Client {
         job["id"].as_str().unwrap().to_owned()
     }
 
+    /// `spec` with as many steps as take about `seconds` here (at most 1000), found by dreaming it once as it is: so that what
+    /// a test does to a job at work meets it at work, however fast the machine is.
+    pub async fn lasting(&self, image: Vec<u8>, mut spec: Value, seconds: f64) -> Value {
+        let id = self.submit(image, &spec).await;
+        self.dream(&id).await;
+        let took = self.job(&id).await["metrics"]["render_seconds"].as_f64().unwrap();
+        let steps = spec["iterations"].as_f64().unwrap() * seconds / took;
+        spec["iterations"] = (steps.clamp(1.0, 1000.0) as u32).into();
+        spec
+    }
+
     /// The job as it stands.
     pub async fn job(&self, id: &str) -> Value {
         let response = self.get(&format!("/v1/jobs/{id}")).await;

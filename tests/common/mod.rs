@@ -17,6 +17,7 @@ pub mod client;
 pub mod events;
 #[cfg(target_os = "linux")]
 pub mod machine;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 #[cfg(unix)]

@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::Write,
-    net::TcpListener,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -47,32 +46,29 @@ pub fn skip(test: &str, why: &str) {
     let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
 }
 
-/// A port that was free a moment ago, for programs that cannot be told to take a free one.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Whether these tests run as root.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// Waits until `url` is answered with success; false where the program ends instead, as when its port was taken.
-pub async fn answers(child: &mut Child, url: &str) -> bool {
+/// Waits until `url` is answered with success.
+///
+/// # Panics
+/// Where the program ends instead.
+pub async fn until_it_answers(child: &mut Child, url: &str) {
     let http = reqwest::Client::new();
     let waiting = async {
         let mut looks = interval(Duration::from_millis(20));
         loop {
             looks.tick().await;
             if http.get(url).send().await.is_ok_and(|response| response.status().is_success()) {
-                return true;
+                return;
             }
-            if child.try_wait().unwrap().is_some() {
-                return false;
-            }
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "the program for {url} has ended: {ended:?}");
         }
     };
-    timeout(DEADLINE, waiting).await.expect("it does not answer")
+    timeout(DEADLINE, waiting).await.expect("it does not answer");
 }
 
 /// Ends a program as a service manager does, so that it ends its own processes too.

@@ -44,6 +44,11 @@ impl Batch {
         }
     }
 
+    /// Number of jobs that will have ended, with the one that comes after all others.
+    pub fn jobs(&self) -> usize {
+        self.jobs + 1
+    }
+
     /// Waits until every client has its dream, and looks the fleet through; the time since `healed`.
     pub async fn end(mut self, fleet: &Fleet, healed: Instant) -> Duration {
         let mut ordered = HashMap::new();

@@ -32,14 +32,14 @@ fn faketime(test: &str) -> Option<PathBuf> {
     found
 }
 
-/// What its log takes the time for, against what the database does: minutes fast.
-fn minutes_fast(node: &Node, job: &Value) -> i64 {
+/// What its log takes the time for, against what the database does: by how many times five minutes it is fast.
+fn fast_by(node: &Node, job: &Value) -> i64 {
     let (log, accepted) = (node.log(), job["created_at"].as_str().unwrap());
     let first = log.lines().next().unwrap().split_whitespace().next().unwrap();
     let (first, accepted) =
         (DateTime::parse_from_rfc3339(first).unwrap(), DateTime::parse_from_rfc3339(accepted).unwrap());
-    // It has started some seconds before the job came.
-    (first - accepted + TimeDelta::seconds(30)).num_minutes()
+    // It has started some time before the job came: on a busy machine that may be a minute, but not two.
+    ((first - accepted).as_seconds_f64() / 300.0).round() as i64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,8 +75,8 @@ async fn clocks_disagree_by_minutes() {
     assert!(lived >= TimeDelta::seconds(4) && lived < TimeDelta::seconds(30), "{job}");
     // The faults are there.
     let fast = [&fleet.workers[0], &fleet.workers[1], &fleet.apis[0], &fleet.apis[1]]
-        .map(|node| minutes_fast(node, &job));
-    assert_eq!(fast, [5, 0, -4, 0], "the clocks are not as this test wants them");
+        .map(|node| fast_by(node, &job));
+    assert_eq!(fast, [1, 0, -1, 0], "the clocks are not as this test wants them");
     // The worker that was held up by the late one may have missed all others.
     until("every worker has done a job", async || {
         let idle = fleet.workers.iter().any(|worker| worker.logged("job ended") == 0);
@@ -86,7 +86,8 @@ async fn clocks_disagree_by_minutes() {
         !idle
     })
     .await;
+    let jobs = batch.jobs();
     let recovery = batch.end(&fleet, Instant::now()).await;
     assert_eq!(fleet.taken(), 0, "a lease ended too early");
-    fleet.tell(test, 21, &format!("all done after {:.1} s", recovery.as_secs_f64()));
+    fleet.tell(test, jobs, &format!("all done after {:.1} s", recovery.as_secs_f64()));
 }

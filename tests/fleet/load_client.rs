@@ -1,5 +1,5 @@
 //! A client that knows only the load balancer. It does what the API asks of clients: it sends an idempotency
-//! key with requests that must not run twice, and retries after a `503`. Every other failure fails the test.
+//! key with requests that must not run twice, and retries after a `503` or a `429`. Every other failure fails the test.
 
 use std::{
     sync::{
@@ -59,7 +59,7 @@ impl LoadClient {
         let asking = async {
             loop {
                 let answer = request().send().await.expect("the balancer breaks off");
-                if answer.status() != 503 {
+                if !matches!(answer.status().as_u16(), 429 | 503) {
                     assert!(!answer.status().is_server_error(), "{answer:?}");
                     self.answered.fetch_add(1, Ordering::Relaxed);
                     return answer;

@@ -1,10 +1,6 @@
 //! The processes of the fleet.
 
-use std::{
-    io::Write,
-    net::TcpListener,
-    sync::atomic::{AtomicU16, Ordering},
-};
+use std::{io::Write, sync::atomic::Ordering};
 
 use reverie::config::PostgresUrl;
 use tempfile::TempDir;
@@ -13,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::{
     common::{
         balancer::Balancer,
+        ports::ReservedPort,
         postgres::{Cluster, cluster},
         programs::program,
     },
@@ -22,20 +19,8 @@ use crate::{
     workload::dreams,
 };
 
-/// A port that is free and stays so: below those that the system gives to whoever takes any.
-fn quiet_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 15_000 + (std::process::id() % 100) as u16 * 100;
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// A lease as short as it may be with some room: so that losing a worker costs seconds. 30 is the default.
-const LEASE: &str = "4";
+pub const LEASE: &str = "6";
 
 /// Fleets take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -56,7 +41,7 @@ pub struct Fleet {
     pub balancer: Balancer,
     /// The API processes, and the ports where the balancer looks for them.
     pub apis: Vec<Node>,
-    pub ports: Vec<u16>,
+    pub ports: Vec<ReservedPort>,
     pub workers: Vec<Node>,
     pub s3: S3Server,
     pub cluster: &'static Cluster,
@@ -84,11 +69,11 @@ impl Fleet {
         settings.extend(s3.environment().into_iter().map(|(name, value)| (name.to_owned(), value)));
         settings.extend(plan.settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let folder = tempfile::tempdir().unwrap();
-        let ports = vec![quiet_port(), quiet_port()];
-        let listen = |port: u16| ("REVERIE__SERVER__LISTEN".to_owned(), format!("127.0.0.1:{port}"));
+        let ports = vec![ReservedPort::new(), ReservedPort::new()];
+        let listen = |port: &ReservedPort| ("REVERIE__SERVER__LISTEN".to_owned(), port.to_string());
         let odd = |number: usize, odd: &[(String, String)]| if number == 0 { odd.to_vec() } else { vec![] };
         let api = |number: usize| {
-            let more = [vec![listen(ports[number])], odd(number, &plan.odd_api)].concat();
+            let more = [vec![listen(&ports[number])], odd(number, &plan.odd_api)].concat();
             let recipe = Recipe {
                 arguments: vec!["serve", "--workers", "0"],
                 program: None,
@@ -107,7 +92,7 @@ impl Fleet {
         // All at once: they take turns at the migrations by themselves.
         let (one, other, third, fourth) =
             tokio::join!(start(api(0)), start(api(1)), start(worker(0)), start(worker(1)));
-        let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let addresses: Vec<String> = ports.iter().map(ReservedPort::to_string).collect();
         let balancer = Balancer::start(&nginx, &addresses).await;
         let load_client = LoadClient::new(balancer.client.clone());
         let (apis, workers) = (vec![one, other], vec![third, fourth]);

@@ -95,9 +95,14 @@ impl Clients {
 
 /// Waits until the balancer sends clients to every API process.
 pub async fn until_asked(fleet: &Fleet) {
-    let before: Vec<usize> = fleet.ports.iter().map(|port| fleet.balancer.requests_to(*port)).collect();
+    let before: Vec<usize> =
+        fleet.ports.iter().map(|port| fleet.balancer.requests_to(port.number())).collect();
     until("every replica is asked", async || {
-        fleet.ports.iter().zip(&before).all(|(port, before)| fleet.balancer.requests_to(*port) > *before)
+        fleet
+            .ports
+            .iter()
+            .zip(&before)
+            .all(|(port, before)| fleet.balancer.requests_to(port.number()) > *before)
     })
     .await;
 }

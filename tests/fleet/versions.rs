@@ -12,7 +12,7 @@ use crate::{
     audit::audit,
     common::client::{Client, problem},
     load_client::id,
-    machines::{Fleet, Plan},
+    machines::{Fleet, LEASE, Plan},
     rolling::{Clients, until_asked},
     until,
 };
@@ -30,7 +30,7 @@ async fn two_versions_work_side_by_side() {
     let migrated = Command::new(&other)
         .arg("migrate")
         .env("REVERIE__STORAGE__DATABASE", fleet.cluster.url_of(&fleet.database))
-        .env("REVERIE__QUEUE__LEASE_SECONDS", "4")
+        .env("REVERIE__QUEUE__LEASE_SECONDS", LEASE)
         .env("REVERIE__QUEUE__CAPACITY", "1000")
         .output()
         .await
@@ -58,7 +58,7 @@ async fn two_versions_work_side_by_side() {
 /// A spec that this version cannot read is rendered by the other one, and answered for by nobody else. An older version
 /// refuses it, and there is nothing to see.
 async fn a_job_of_the_next_version_is_its_own(fleet: &Fleet) {
-    let [here, there] = [0, 1].map(|api| Client::new(format!("http://127.0.0.1:{}", fleet.ports[api])));
+    let [here, there] = [0, 1].map(|api| Client::new(fleet.ports[api].url()));
     let spec = json!({
         "preset": "surreal", "objectives": [{ "kind": "l2", "layer": "block2" }],
         "octaves": 1, "iterations": 1, "noise": { "width": 64, "height": 48 },

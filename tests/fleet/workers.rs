@@ -11,10 +11,20 @@ use crate::{
     workload::Workload,
 };
 
-/// Waits until every worker is at work.
-async fn all_at_work(fleet: &Fleet) {
+/// Stops the first worker, as if its machine hung, while it and every other one is at work.
+async fn hangs_at_work(fleet: &Fleet) {
+    let hung = &fleet.workers[0];
     until("every worker is at work", async || {
-        count(&fleet.load_client, "running").await == fleet.workers.len()
+        if count(&fleet.load_client, "running").await < fleet.workers.len() {
+            return false;
+        }
+        hung.signal("STOP");
+        // Between two jobs it holds none: then the others alone do, and it was stopped in vain.
+        let holds = count(&fleet.load_client, "running").await == fleet.workers.len();
+        if !holds {
+            hung.signal("CONT");
+        }
+        holds
     })
     .await;
 }
@@ -24,17 +34,18 @@ async fn a_worker_is_killed() {
     let test = "a_worker_is_killed";
     let Some(mut fleet) = Fleet::start(test, Plan::default()).await else { return };
     let batch = Batch::begin(&fleet.load_client, (0..12).map(Workload::long));
-    all_at_work(&fleet).await;
+    hangs_at_work(&fleet).await;
     fleet.workers[0].kill().await;
     let killed = Instant::now();
     until("its job is taken from it", async || fleet.taken() == 1).await;
     let orphaned = killed.elapsed();
     // The other one does all the work.
+    let jobs = batch.jobs();
     let recovery = batch.end(&fleet, killed).await;
     let (orphaned, recovery) = (orphaned.as_secs_f64(), recovery.as_secs_f64());
     fleet.tell(
         test,
-        13,
+        jobs,
         &format!("its job went to the other {orphaned:.1} s later, all done after {recovery:.1} s"),
     );
     fleet.workers[0].again().await;
@@ -63,9 +74,10 @@ async fn workers_are_killed_again_and_again() {
         kills += 1;
         worker.again().await;
     }
+    let jobs = batch.jobs();
     let recovery = batch.end(&fleet, Instant::now()).await;
     let more = format!("{kills} kills, all done {:.1} s after the last", recovery.as_secs_f64());
-    fleet.tell(test, 17, &more);
+    fleet.tell(test, jobs, &more);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,8 +90,7 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
     let long = load_client.order(&Workload::endless(), "long").await;
     let order = Workload::long(1);
     let batch = Batch::begin(&load_client, std::iter::repeat_n(order, 8));
-    all_at_work(&fleet).await;
-    zombie.signal("STOP");
+    hangs_at_work(&fleet).await;
     let paused = Instant::now();
     // Its job goes to the other one, and so does everything else.
     until("its job is taken from it", async || fleet.taken() == 1).await;
@@ -100,6 +111,7 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
     until("what is stored is as before", async || fleet.s3.visible() == before).await;
     // It is a good worker again.
     let ended = zombie.logged("job ended");
+    let jobs = batch.jobs();
     let recovery = batch.end(&fleet, paused).await;
     for number in 0.. {
         if zombie.logged("job ended") > ended {
@@ -113,7 +125,7 @@ async fn a_paused_worker_comes_back_and_is_fenced() {
     let (orphaned, recovery) = (orphaned.as_secs_f64(), recovery.as_secs_f64());
     fleet.tell(
         test,
-        9,
+        jobs,
         &format!("its job went to the other {orphaned:.1} s later, all done after {recovery:.1} s"),
     );
 }

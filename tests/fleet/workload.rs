@@ -1,6 +1,6 @@
 //! The submitted jobs and their expected results: the dreams of one undisturbed server.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -15,8 +15,11 @@ use crate::common::{
 const SMALL: usize = 5;
 const LONG: usize = 2;
 
-/// Gradient steps of a long order: something over a second, so that what happens to it happens while it is at work.
-const LONG_STEPS: u32 = 150;
+/// Seconds that a long order takes about, so that what happens to it happens while it is at work.
+const LONG_SECONDS: f64 = 1.0;
+
+/// Gradient steps of a long order on this machine: found before the first fleet starts.
+static LONG_STEPS: OnceLock<u32> = OnceLock::new();
 
 /// A dream to ask for.
 #[derive(Clone, Debug)]
@@ -45,7 +48,8 @@ impl Workload {
     /// One that takes a while.
     pub fn long(number: usize) -> Self {
         let kind = number % LONG;
-        Self::of(format!("long-{kind}"), LONG_STEPS, kind)
+        let steps = LONG_STEPS.get().expect("fleets start after the dreams of one server");
+        Self { image: Some(picture(128, 96)), ..Self::of(format!("long-{kind}"), *steps, kind) }
     }
 
     /// One that outlasts every test.
@@ -86,6 +90,10 @@ pub async fn dreams() -> &'static HashMap<String, Vec<u8>> {
     let make = async || {
         let folder = tempfile::tempdir().unwrap();
         let alone = ServerProcess::start(folder.path(), &[]).await;
+        let sample = Workload::of("sample".into(), 50, 0);
+        let long = alone.client.lasting(picture(128, 96), sample.spec, LONG_SECONDS).await;
+        let steps = long["iterations"].as_u64().unwrap();
+        LONG_STEPS.set(steps as u32).unwrap();
         let mut dreams = HashMap::new();
         for order in (0..SMALL).map(Workload::small).chain((0..LONG).map(Workload::long)) {
             let answer = order.request(&alone.client).send().await.unwrap();

@@ -63,9 +63,9 @@ async fn a_moment_without_room_is_over_when_it_is_over() {
     server.admin.until_not_ready().await;
     assert_eq!(server.client.get("/healthz").await.status(), 200);
     fs::remove_file(ballast).unwrap();
-    // The very next write works, without a restart.
+    // The very next write works, without a restart: a cancel, unless the dream was stored just now.
     let cancel = format!("/v1/jobs/{}/cancel", busy["id"].as_str().unwrap());
-    assert_eq!(server.client.post(&cancel).await.status(), 200);
+    assert!(matches!(server.client.post(&cancel).await.status().as_u16(), 200 | 409));
     assert_eq!(post_spec(&server.client, &quick_noise()).await.status(), 202);
     until_ready(&server.client).await;
     server.terminate();

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    common::client::DEADLINE,
+    common::{client::DEADLINE, ports::ReservedPort},
     contract::noise,
     server::{BUCKET, Fault, KEY, S3Server, SECRET, any},
 };
@@ -137,8 +137,8 @@ async fn a_store_that_is_not_there_yet_is_waited_for() {
     let refused = s3.requests().len();
     assert!(refused > 4, "{refused}");
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = S3Config { endpoint: format!("http://{nobody}"), ..s3.config() };
+    let nobody = ReservedPort::new();
+    let config = S3Config { endpoint: nobody.url(), ..s3.config() };
     let error = Objects::bucket(BUCKET, "", &config, S3Server::credentials()).await.unwrap_err();
     assert!(matches!(error, ObjectError::Away { .. }), "{error}");
     let text = error.to_string();

@@ -10,6 +10,7 @@ use crate::{
     common::{
         client::{Client, DEADLINE, form, problem, quick},
         picture,
+        ports::ReservedPort,
         process::ServerProcess,
     },
     server::{Fault, S3Server, SECRET, any},
@@ -206,8 +207,9 @@ async fn a_server_that_waits_for_its_bucket_says_so_and_can_be_stopped() {
     let (s3, folder) = (S3Server::start().await, tempfile::tempdir().unwrap());
     s3.spoil(Fault::Busy, usize::MAX, any);
     // The server says where it listens when it is ready, which it never is here.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let more = [("REVERIE__SERVER__ADMIN_LISTEN", free.as_str()), ("REVERIE__S3__START_SECONDS", "3600")];
+    let admin_port = ReservedPort::new();
+    let listen = admin_port.to_string();
+    let more = [("REVERIE__SERVER__ADMIN_LISTEN", listen.as_str()), ("REVERIE__S3__START_SECONDS", "3600")];
     let mut child = command(&s3, folder.path(), &more).spawn().unwrap();
     let until = async {
         while s3.requests().len() < 2 {
@@ -215,7 +217,7 @@ async fn a_server_that_waits_for_its_bucket_says_so_and_can_be_stopped() {
         }
     };
     tokio::time::timeout(DEADLINE, until).await.expect("the store is not asked");
-    let admin = Client::new(format!("http://{free}"));
+    let admin = Client::new(admin_port.url());
     assert_eq!(admin.get("/healthz").await.status(), 200);
     let ready = admin.get("/readyz").await;
     assert_eq!(ready.status(), 503);

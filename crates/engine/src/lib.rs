@@ -43,6 +43,7 @@ mod start;
 mod strips;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod tiles;
 pub mod verify;
 

@@ -5,7 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{RenderError, tiles::Tile};
+use super::{RenderError, tile::Tile};
 use reverie_dream::plan::{Span, Strip};
 
 /// Indices of tiles, the `n`-th tile at index `n` of the first axis. All are int64.

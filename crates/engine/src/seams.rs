@@ -14,7 +14,8 @@ use super::{
     exec::Executor,
     objective::BoundObjective,
     original::Original,
-    tiles::{TiledGradient, cut},
+    tile::cut,
+    tiles::TiledGradient,
 };
 use reverie_dream::{
     model::Model,
