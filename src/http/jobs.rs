@@ -78,7 +78,7 @@ pub async fn status(
 /// Cancel a job
 ///
 /// A queued job is canceled at once. A running job shows `cancel_requested`, and is canceled as soon as its
-/// render has stopped: within one tile. Canceling twice is fine.
+/// render has stopped: within one tile. Cancelling twice is fine.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/cancel",
