@@ -47,8 +47,8 @@ const RECONNECT: Duration = Duration::from_secs(2);
     operation_id = "followJob",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid, description = "Id of the job."),
-        ("Last-Event-ID" = String, Header, description = "Id of the last event that the client received."),
+        ("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5"),
+        ("Last-Event-ID" = String, Header, description = "Id of the last event that the client received.", example = "3"),
     ),
     responses(
         (status = 200, description = "The events.", body = JobEvent, content_type = "text/event-stream"),

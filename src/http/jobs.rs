@@ -33,9 +33,9 @@ const RELEASE_TIMEOUT: Preference = Preference::seconds(10);
     operation_id = "getJob",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid, description = "Id of the job."),
-        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
-        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
+        ("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5"),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has.", example = "\"9f86d081884c7d65\""),
+        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end.", example = "wait=30"),
     ),
     responses(
         (status = 200, description = "The job.", body = JobView, headers(
@@ -84,7 +84,7 @@ pub async fn status(
     path = "/v1/jobs/{id}/cancel",
     operation_id = "cancelJob",
     tag = "jobs",
-    params(("id" = String, Path, format = Uuid, description = "Id of the job.")),
+    params(("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5")),
     responses(
         (status = 200, description = "The job.", body = JobView, headers(
             ("ETag" = String, description = "Entity tag of the job's current version."),
@@ -111,7 +111,7 @@ pub async fn cancel(State(state): State<AppState>, named: Named) -> Result<Respo
     path = "/v1/jobs/{id}",
     operation_id = "eraseJob",
     tag = "jobs",
-    params(("id" = String, Path, format = Uuid, description = "Id of the job.")),
+    params(("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5")),
     responses(
         (status = 204, description = "The job is gone."),
         (status = 404, response = NotFound),

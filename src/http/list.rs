@@ -64,9 +64,9 @@ struct Query {
     operation_id = "listJobs",
     tag = "jobs",
     params(
-        ("status" = inline(JobState), Query, description = "Only jobs in this state."),
-        ("limit" = u32, Query, minimum = 1, maximum = 100, description = "Jobs per page; 20 if absent."),
-        ("cursor" = String, Query, description = "Start of the page, taken from `links.next`."),
+        ("status" = inline(JobState), Query, description = "Only jobs in this state.", example = "succeeded"),
+        ("limit" = u32, Query, minimum = 1, maximum = 100, description = "Jobs per page; 20 if absent.", example = 10),
+        ("cursor" = String, Query, description = "Start of the page, taken from `links.next`.", example = "c198c0de5a7e.0198c0de-5a7e-7000-8000-00000000d0e5"),
     ),
     responses(
         (status = 200, description = "A page of jobs.", body = JobList),

@@ -79,6 +79,8 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
 }
 
 /// List the models
+///
+/// A spec names its model by the id.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -92,6 +94,8 @@ pub async fn list(State(state): State<AppState>) -> Json<ModelList> {
 }
 
 /// Get a model
+///
+/// What a model is, and the layers that it dreams of by default.
 #[utoipa::path(
     get,
     path = "/v1/models/{id}",
@@ -108,6 +112,8 @@ pub async fn one(State(state): State<AppState>, Named(id): Named) -> Result<Json
 }
 
 /// List a model's layers
+///
+/// An objective names its layer; `channels` says how many channels or classes there are to choose from.
 #[utoipa::path(
     get,
     path = "/v1/models/{id}/layers",

@@ -41,10 +41,10 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
     operation_id = "getResult",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid, description = "Id of the job."),
-        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
-        ("Range" = String, Header, description = "A single range of bytes; for several ranges the response is the whole file."),
-        ("If-Range" = String, Header, description = "The entity tag that the range belongs to."),
+        ("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5"),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has.", example = "\"9f86d081884c7d65\""),
+        ("Range" = String, Header, description = "A single range of bytes; for several ranges the response is the whole file.", example = "bytes=0-99"),
+        ("If-Range" = String, Header, description = "The entity tag that the range belongs to.", example = "\"9f86d081884c7d65\""),
     ),
     responses(
         (status = 200, description = "The file.",

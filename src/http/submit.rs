@@ -50,14 +50,17 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
     operation_id = "submitJob",
     tag = "jobs",
     params(
-        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
+        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end.", example = "wait=30"),
         ("Idempotency-Key" = String, Header, pattern = r#"^("[!#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$"#,
-            description = "Chosen by the client, such as a UUID; 1 to 255 visible characters, in quotes or not. The same key with the same request returns the same job, as long as the job is kept."),
+            description = "Chosen by the client, such as a UUID; 1 to 255 visible characters, in quotes or not. The same key with the same request returns the same job, as long as the job is kept.", example = "0198c0de-5a7e-4000-8000-00000000beef"),
         ("Cancel-After" = String, Header, pattern = "^([1-9][0-9]{0,4}s?|[1-9][0-9]{0,3}m|[1-9][0-9]?h([1-9][0-9]?m)?)$",
-            description = "Seconds, or a duration with units, such as `90`, `90s`, `5m` or `1h30m`: the job expires if it has not finished by then. The server also reads other ways to write whole seconds up to 7 days, such as `7d` or `1h 30min`. If `deadline_seconds` is given too, the earlier deadline counts."),
+            description = "Seconds, or a duration with units, such as `90`, `90s`, `5m` or `1h30m`: the job expires if it has not finished by then. The server also reads other ways to write whole seconds up to 7 days, such as `7d` or `1h 30min`. If `deadline_seconds` is given too, the earlier deadline counts.", example = "1h30m"),
     ),
     request_body(content(
-        (SubmitForm = "multipart/form-data"),
+        (SubmitForm = "multipart/form-data", example = json!({
+            "spec": { "preset": "multiscale", "noise": { "width": 64, "height": 64 }, "iterations": 2 },
+            "priority": 1,
+        })),
         (SubmitJson = "application/json", example = json!({
             "image": EXAMPLE_IMAGE,
             "spec": { "objectives": [{ "kind": "l2", "layer": "block2" }], "octaves": 2, "iterations": 2, "seed": 7 },

@@ -23,7 +23,7 @@ const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
 
 /// A job. Members that are `null` are not known (yet).
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Job, example = super::contract::job_example)]
+#[schema(as = Job)]
 pub struct JobView<'a> {
     /// A UUIDv7: ids sort by creation time.
     #[schema(value_type = String, format = Uuid)]
