@@ -12,7 +12,6 @@ use super::{
     error::ApiError,
     none_match,
     path_ids::Named,
-    public_url::PublicUrl,
     state::AppState,
     view::{JobView, describe, eta, job_etag, show},
     wait::{self, Preference},
@@ -56,7 +55,6 @@ const RELEASE_TIMEOUT: Preference = Preference::seconds(10);
 pub async fn status(
     State(state): State<AppState>,
     named: Named,
-    base: PublicUrl,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
@@ -71,7 +69,7 @@ pub async fn status(
         describe(response.headers_mut(), &job, eta);
         response
     } else {
-        show(&state, &base, StatusCode::OK, &job)
+        show(&state, StatusCode::OK, &job)
     };
     wait::mark_applied(&mut response, preference);
     Ok(response)
@@ -80,7 +78,7 @@ pub async fn status(
 /// Cancel a job
 ///
 /// A queued job is canceled at once. A running job shows `cancel_requested`, and is canceled as soon as its
-/// render has stopped: within one tile. Canceling twice is fine.
+/// render has stopped: within one tile. Cancelling twice is fine.
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/cancel",
@@ -98,14 +96,10 @@ pub async fn status(
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn cancel(
-    State(state): State<AppState>,
-    named: Named,
-    base: PublicUrl,
-) -> Result<Response, ApiError> {
+pub async fn cancel(State(state): State<AppState>, named: Named) -> Result<Response, ApiError> {
     let job = cancel_counted(&state, named.job()?).await?;
     info!(job = %job.id, state = %job.state, "cancel requested");
-    Ok(show(&state, &base, StatusCode::OK, &job))
+    Ok(show(&state, StatusCode::OK, &job))
 }
 
 /// Erase a job

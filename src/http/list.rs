@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 use super::{
     contract::{Internal, Invalid, Unavailable},
     error::ApiError,
-    public_url::PublicUrl,
     state::AppState,
     view::{JobView, eta, view},
 };
@@ -76,18 +75,14 @@ struct Query {
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn list(
-    State(state): State<AppState>,
-    base: PublicUrl,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
+pub async fn list(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
     let page = state.queue.list(query.status, query.start, query.limit).await?;
     let next = page.next.map(|start| {
         let status = query.status.map(|status| format!("status={status}&")).unwrap_or_default();
-        format!("{base}/v1/jobs?{status}limit={}&cursor={}", query.limit, write_cursor(start))
+        format!("{}/v1/jobs?{status}limit={}&cursor={}", state.public_url(), query.limit, write_cursor(start))
     });
-    let jobs = page.jobs.iter().map(|job| view(job, eta(&state, job), &base)).collect();
+    let jobs = page.jobs.iter().map(|job| view(job, eta(&state, job), state.public_url())).collect();
     let list = JobList { jobs, links: PageLinks { next } };
     Ok(([(header::CACHE_CONTROL, "no-cache")], Json(list)).into_response())
 }

@@ -131,7 +131,7 @@ impl JobSnapshot {
     /// Applies `event` to the job; `max_attempts` includes the first attempt.
     ///
     /// # Errors
-    /// [`InvalidTransition`] if the event does not fit the state. Canceling a job that is canceled, or about
+    /// [`InvalidTransition`] if the event does not fit the state. Cancelling a job that is canceled, or about
     /// to be, is fine and changes nothing.
     pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, InvalidTransition> {
         use JobState::{Canceled, Expired, Failed, Queued, Running, Succeeded};

@@ -208,7 +208,7 @@ impl Fields {
         note_all(&mut self.errors, errors);
     }
 
-    /// Ends the reading: every field that nobody took is unknown.
+    /// Ends the reading: every field that was not read is unknown.
     pub fn finish(mut self) -> Vec<FieldError> {
         let room = MOST_MISTAKES.saturating_sub(self.errors.len());
         for (index, name) in self.map.keys().take(room).enumerate() {

@@ -86,7 +86,7 @@ pub fn document() -> OpenApiDocument {
 /// The OpenAPI document as YAML.
 ///
 /// # Errors
-/// If serialization fails, which would be a bug.
+/// If serialisation fails, which would be a bug.
 pub fn yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     // Descriptions come from doc comments; their links are useless outside the code.
     Ok(document().to_yaml()?.replace("[`", "`").replace("`]", "`"))

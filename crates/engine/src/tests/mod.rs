@@ -1,6 +1,7 @@
 //! The renderer against other programs ([`references`]) and against what must always hold
 //! ([`properties`]).
 
+mod memory;
 mod properties;
 mod references;
 
