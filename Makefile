@@ -5,7 +5,8 @@
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Where libheif is, HEIC and AVIF are built in and tested; asked for after test-servers, which may install it.
+# Where libheif is, HEIC and AVIF are built in and tested; asked for after test-servers, which may fetch it.
+FETCHED = if [ -e .test-servers/env ]; then . ./.test-servers/env; fi;
 HEIF = $$(pkg-config --exists 'libheif >= 1.14' 2>/dev/null && echo --features=heif)
 
 setup: ## fetch libtorch and the default model, once
@@ -19,8 +20,8 @@ demo: build ## dream the sample photo into demo/
 
 test: setup ## run the tests
 	@scripts/test-servers
-	cargo test --locked $(HEIF)
-	scripts/contract-test $(HEIF)
+	$(FETCHED) cargo test --locked $(HEIF)
+	$(FETCHED) scripts/contract-test $(HEIF)
 
 test-versions: setup ## test this version beside the next one (REVERIE_OTHER_VERSION=… for another)
 	@scripts/test-servers
@@ -51,10 +52,11 @@ bench-parity: build ## compare what dreams reach with TensorFlow (GRAPH=…pb IM
 serve: build ## run the service
 	./target/release/reverie serve
 
-lint: setup ## check formatting, clippy, the documentation and deploy/
+lint: setup ## check formatting, clippy, the documentation, spelling, dependencies and deploy/
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+	$(FETCHED) cargo clippy --all-targets --locked $(HEIF) -- -D warnings
+	$(FETCHED) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked $(HEIF)
+	@scripts/lint-sources
 	@scripts/lint-deploy
 
 # Seconds for each target.
@@ -68,4 +70,4 @@ clean: ## remove build and demo outputs, keep downloads
 	rm -rf demo fuzz/target
 
 distclean: clean ## remove the downloads too
-	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .fuzz-tools models
+	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .source-tools .fuzz-tools .test-servers models

@@ -75,7 +75,7 @@ fn main() {
 async fn measure() {
     let settings = ["-c", "fsync=on", "-c", "shared_buffers=256MB"];
     let Some(cluster) = Cluster::with(&settings) else {
-        println!("there is no PostgreSQL here (scripts/test-servers installs it)");
+        println!("there is no PostgreSQL here (scripts/test-servers fetches it)");
         return;
     };
     println!(

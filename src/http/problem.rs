@@ -65,7 +65,7 @@ pub(super) fn kind_uri(name: &str) -> String {
     format!("urn:reverie:problem:{name}")
 }
 
-/// The document as JSON. It contains only strings and numbers, so it can always be serialized.
+/// The document as JSON. It contains only strings and numbers, so it can always be serialised.
 pub(super) fn render(problem: &Problem) -> String {
     serde_json::to_string(problem).unwrap_or_default()
 }

@@ -63,12 +63,12 @@ impl Fault {
             // read_only_sql_transaction, as on a stand-by; admin_shutdown, crash_shutdown, cannot_connect_now,
             // idle_session_timeout.
             "57014" | "55P03" | "25P03" | "25006" | "57P01" | "57P02" | "57P03" | "57P05" => Self::Down,
-            // invalid_catalog_name (no such database), insufficient_privilege
+            // `invalid_catalog_name` (no such database), `insufficient_privilege`
             "3D000" | "42501" => Self::Refused,
             _ => match code.get(..2) {
                 // Connections, resources, rolled back (deadlocks), the system, damage.
                 Some("08" | "53" | "40" | "58" | "XX") => Self::Down,
-                // Invalid authorization.
+                // Invalid authorisation.
                 Some("28") => Self::Refused,
                 _ => Self::Other,
             },

@@ -18,22 +18,25 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum JobState {
-    /// Waits for a worker.
-    Queued,
-    /// A worker holds its lease.
-    Running,
-    /// The dream is there.
-    Succeeded,
-    /// There will be no dream; the job's error says why.
-    Failed,
-    /// Someone asked for it to stop, and it did.
-    Canceled,
-    /// Its deadline passed before it was done.
-    Expired,
+use reverie_fields::choices;
+
+choices! {
+    /// Where a job stands.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum JobState {
+        /// Waits for a worker.
+        Queued = "queued",
+        /// A worker holds its lease.
+        Running = "running",
+        /// The dream is there.
+        Succeeded = "succeeded",
+        /// There will be no dream; the job's error says why.
+        Failed = "failed",
+        /// A client canceled it, and it stopped.
+        Canceled = "canceled",
+        /// Its deadline passed before it was done.
+        Expired = "expired",
+    }
 }
 
 impl JobState {
@@ -128,7 +131,7 @@ impl JobSnapshot {
     /// Applies `event` to the job; `max_attempts` includes the first attempt.
     ///
     /// # Errors
-    /// [`InvalidTransition`] if the event does not fit the state. Canceling a job that is canceled, or about
+    /// [`InvalidTransition`] if the event does not fit the state. Cancelling a job that is canceled, or about
     /// to be, is fine and changes nothing.
     pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, InvalidTransition> {
         use JobState::{Canceled, Expired, Failed, Queued, Running, Succeeded};

@@ -1,8 +1,8 @@
 //! A PostgreSQL server of the tests' own: a throw-away cluster on a socket in a temporary folder, one per test
 //! process, with a database for whoever asks.
 //!
-//! The programs come from `$REVERIE_POSTGRES_BIN`, from where Debian puts them, or from the `PATH`;
-//! `scripts/test-servers` installs them. The server runs as another user where the tests run as root, which
+//! The programs come from `$REVERIE_POSTGRES_BIN`, from where Debian puts them, from the `PATH`, or from where
+//! `scripts/test-servers` puts what it fetches. The server runs as another user where the tests run as root, which
 //! PostgreSQL refuses to. It ends with the test process, however that ends: a shell holds it, and ends it when its own
 //! standard input, whose other end is here, is closed.
 #![allow(
@@ -78,7 +78,7 @@ static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 pub fn cluster(test: &str) -> Option<&'static Cluster> {
     let cluster = CLUSTER.get_or_init(|| Cluster::with(&HASTY));
     if cluster.is_none() {
-        let why = "no PostgreSQL server programs (scripts/test-servers installs them)";
+        let why = "no PostgreSQL server programs (scripts/test-servers fetches them)";
         assert!(std::env::var_os("CI").is_none(), "{test}: {why}");
         // Past the test harness, which swallows what passing tests print.
         let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
@@ -97,7 +97,8 @@ fn binaries() -> Option<PathBuf> {
     debian.sort_by(|one, other| other.cmp(one));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = chosen.into_iter().chain(debian.into_iter().map(|(_, bin)| bin));
-    let mut folders = folders.chain(std::env::split_paths(&path));
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".test-servers/bin");
+    let mut folders = folders.chain(std::env::split_paths(&path)).chain([fetched]);
     folders.find(|bin| ["initdb", "postgres"].iter().all(|program| bin.join(program).exists()))
 }
 

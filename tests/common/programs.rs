@@ -1,11 +1,10 @@
-//! Programs of the system that tests start: finding them, waiting for them, ending them. `scripts/test-servers` finds
-//! or installs them.
+//! Programs that tests start: finding them, waiting for them, ending them. `scripts/test-servers` finds or fetches them.
 
 use std::{
     fs,
     io::Write,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command},
     time::Duration,
 };
@@ -14,8 +13,13 @@ use tokio::time::{interval, timeout};
 
 use super::client::DEADLINE;
 
-/// Where a program is: in the folder that `$REVERIE_<NAME>_BIN` names, in Debian's or on the `PATH`. `None` (and a line
-/// that names `test`) where it is missing.
+/// Where `scripts/test-servers` puts what the system lacks.
+pub fn fetched() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".test-servers")
+}
+
+/// Where a program is: in the folder that `$REVERIE_<NAME>_BIN` names, in Debian's, on the `PATH` or among the fetched ones.
+/// `None` (and a line that names `test`) where it is missing.
 ///
 /// # Panics
 /// Where it is missing and `CI` is set.
@@ -23,10 +27,11 @@ pub fn program(test: &str, name: &str) -> Option<PathBuf> {
     let chosen = std::env::var_os(format!("REVERIE_{}_BIN", name.to_uppercase())).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = ["/usr/sbin", "/usr/bin"].map(PathBuf::from);
-    let mut folders = chosen.into_iter().chain(debian).chain(std::env::split_paths(&path));
+    let folders = chosen.into_iter().chain(debian).chain(std::env::split_paths(&path));
+    let mut folders = folders.chain([fetched().join("bin")]);
     let found = folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()));
     if found.is_none() {
-        skip(test, &format!("there is no {name} (scripts/test-servers installs it)"));
+        skip(test, &format!("there is no {name} (scripts/test-servers fetches it)"));
     }
     found
 }

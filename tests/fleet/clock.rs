@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     audit::{Batch, count},
-    common::programs::skip,
+    common::programs::{fetched, skip},
     load_client::Manner,
     machines::{Fleet, Plan},
     node::Node,
@@ -20,12 +20,14 @@ use crate::{
 /// # Panics
 /// Where it is missing and `CI` is set: there nothing may be skipped.
 fn faketime(test: &str) -> Option<PathBuf> {
-    let folders = ["/usr/lib", "/usr/lib64"].iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let fetched = fetched().join("root/usr/lib");
+    let folders = ["/usr/lib".into(), "/usr/lib64".into(), fetched];
+    let folders = folders.iter().filter_map(|folder: &PathBuf| std::fs::read_dir(folder).ok());
     let folders = folders.flatten().flatten().map(|entry| entry.path());
     let mut files = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
     let found = files.find(|file| file.is_file());
     if found.is_none() {
-        skip(&format!("fleet::{test}"), "there is no faketime (scripts/test-servers installs it)");
+        skip(&format!("fleet::{test}"), "there is no faketime (scripts/test-servers fetches it)");
     }
     found
 }

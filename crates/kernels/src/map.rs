@@ -74,18 +74,16 @@ impl<'a> Map<'a> {
     /// A view of `values`, with `pixel_stride` values from the first channel of a pixel to that of the next.
     ///
     /// # Errors
-    /// [`KernelError::Unsupported`] for a map without values or with overlapping pixels, [`KernelError::Length`] unless
-    /// `values` reach from the first value of the first pixel to the last of the last.
+    /// [`KernelError::Unsupported`] for a map without values, with overlapping pixels or larger than any memory,
+    /// [`KernelError::Length`] unless `values` reach from the first value of the first pixel to the last of the last.
     pub fn new(values: Values<'a>, shape: Shape, pixel_stride: usize) -> Result<Self, KernelError> {
+        count(shape)?;
         let [images, rows, columns, channels] = shape;
-        let pixels = images * rows * columns;
-        if pixels * channels == 0 {
-            return Err(KernelError::Unsupported("a map without values"));
-        }
         if pixel_stride < channels {
             return Err(KernelError::Unsupported("pixels that overlap"));
         }
-        let expected = (pixels - 1) * pixel_stride + channels;
+        let gaps = (images * rows * columns - 1).checked_mul(pixel_stride);
+        let expected = gaps.and_then(|before| before.checked_add(channels)).ok_or(TOO_LARGE)?;
         check_length("map", values.len(), expected)?;
         Ok(Self { values, shape, pixel_stride })
     }
@@ -148,14 +146,10 @@ impl<'a> MapMut<'a> {
     /// A view of `values`.
     ///
     /// # Errors
-    /// [`KernelError::Unsupported`] for a map without values, [`KernelError::Length`] unless there are as many values as
-    /// `shape` says.
+    /// [`KernelError::Unsupported`] for a map without values or larger than any memory, [`KernelError::Length`] unless there
+    /// are as many values as `shape` says.
     pub fn new(values: ValuesMut<'a>, shape: Shape) -> Result<Self, KernelError> {
-        let expected = shape.iter().product();
-        if expected == 0 {
-            return Err(KernelError::Unsupported("a map without values"));
-        }
-        check_length("map", values.len(), expected)?;
+        check_length("map", values.len(), count(shape)?)?;
         Ok(Self { values, shape })
     }
 
@@ -163,6 +157,16 @@ impl<'a> MapMut<'a> {
     pub fn shape(&self) -> Shape {
         self.shape
     }
+}
+
+const TOO_LARGE: KernelError = KernelError::Unsupported("a map larger than any memory");
+
+/// The number of values of a map without gaps, at least 1.
+fn count(shape: Shape) -> Result<usize, KernelError> {
+    if shape.contains(&0) {
+        return Err(KernelError::Unsupported("a map without values"));
+    }
+    shape.into_iter().try_fold(1, usize::checked_mul).ok_or(TOO_LARGE)
 }
 
 /// Whether a shape is the expected one.
@@ -185,3 +189,29 @@ macro_rules! for_kind {
     };
 }
 pub(crate) use for_kind;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_has_as_many_values_as_its_shape_says() {
+        let huge = usize::MAX / 2 + 1;
+        let mut few = [0.0; 24];
+        for shape in [[0, 2, 3, 4], [1, 2, 3, 0], [huge, 2, 1, 1], [1, 1, 2, huge], [huge, huge, huge, huge]]
+        {
+            let refused = |error: Option<KernelError>| matches!(error, Some(KernelError::Unsupported(_)));
+            assert!(refused(Map::dense(Values::F32(&few), shape).err()), "{shape:?}");
+            assert!(refused(Map::new(Values::F32(&few), shape, usize::MAX).err()), "{shape:?}");
+            assert!(refused(MapMut::new(ValuesMut::F32(&mut few), shape).err()), "{shape:?}");
+        }
+        assert!(matches!(Map::new(Values::F32(&few), [1, 1, 3, 4], huge), Err(KernelError::Unsupported(_))));
+        for (shape, stride) in [([1, 2, 3, 4], 4), ([1, 1, 3, 4], 10), ([2, 1, 1, 4], 20)] {
+            assert!(Map::new(Values::F32(&few), shape, stride).is_ok(), "{shape:?}");
+            let short = Map::new(Values::F32(&few[1..]), shape, stride);
+            assert!(matches!(short, Err(KernelError::Length { .. })), "{shape:?}");
+        }
+        assert!(MapMut::new(ValuesMut::F32(&mut few), [1, 2, 3, 4]).is_ok());
+        assert!(MapMut::new(ValuesMut::F32(&mut few[1..]), [1, 2, 3, 4]).is_err());
+    }
+}

@@ -8,6 +8,7 @@
 use std::{
     any::Any,
     ffi::{c_int, c_uint, c_void},
+    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, OnceLock, PoisonError},
 };
@@ -89,8 +90,7 @@ impl ThreadPool {
         }
         match self.backend {
             Backend::OpenMp(openmp) if bytes >= FEW => {
-                let map = map.as_mut_ptr();
-                openmp.run(self.size, &Work { map, rows, row, run, panic: Mutex::default() });
+                openmp.run(self.size, &Work::new(map, row, run));
             }
             #[cfg(test)]
             Backend::Spawn => std::thread::scope(|scope| {
@@ -105,14 +105,23 @@ impl ThreadPool {
     }
 }
 
-/// A loop over rows.
-struct Work<T, F> {
+/// A loop over the rows of a map, which nothing else has while it lives.
+struct Work<'a, T, F> {
+    /// Of `rows · row` values and more.
     map: *mut T,
     rows: usize,
     row: usize,
     run: F,
     /// What a thread panicked with: that must not pass through OpenMP.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    borrowed: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T, F> Work<'a, T, F> {
+    fn new(map: &'a mut [T], row: usize, run: F) -> Self {
+        let rows = map.len() / row.max(1);
+        Self { map: map.as_mut_ptr(), rows, row, run, panic: Mutex::default(), borrowed: PhantomData }
+    }
 }
 
 /// OpenMP's functions.
@@ -134,7 +143,7 @@ impl OpenMp {
         LOADED.get_or_init(Self::load).as_ref()
     }
 
-    #[cfg(unix)]
+    #[cfg(all(unix, not(miri)))]
     #[allow(unsafe_code, reason = "functions are called by the signatures in OpenMP's headers")]
     fn load() -> Option<Self> {
         let program = libloading::os::unix::Library::this();
@@ -148,19 +157,20 @@ impl OpenMp {
         }
     }
 
-    #[cfg(not(unix))]
+    // Miri runs Rust alone.
+    #[cfg(any(not(unix), miri))]
     fn load() -> Option<Self> {
         None
     }
 
     /// Runs every row of `work` once, on so many threads.
     #[allow(unsafe_code, reason = "a C interface")]
-    fn run<T: Send, F: Fn(usize, &mut [T]) + Sync>(&self, threads: usize, work: &Work<T, F>) {
+    fn run<T: Send, F: Fn(usize, &mut [T]) + Sync>(&self, threads: usize, work: &Work<'_, T, F>) {
         extern "C" fn share<T: Send, F: Fn(usize, &mut [T]) + Sync>(data: *mut c_void) {
-            // SAFETY: `data` is the work that `run` was called with, which waits until every thread is through.
-            let work = unsafe { &*data.cast::<Work<T, F>>() };
+            // SAFETY: `data` is what `run` below hands over, which waits until every thread is through. Of the work's map,
+            // which may be sent to other threads, each takes its own part; the rest may be shared.
+            let (openmp, work) = unsafe { *data.cast::<(&OpenMp, &Work<'_, T, F>)>() };
             let done = catch_unwind(AssertUnwindSafe(|| {
-                let Some(openmp) = OpenMp::get() else { return };
                 let (index, count) = ((openmp.thread)() as usize, (openmp.threads)().max(1) as usize);
                 let share = work.rows.div_ceil(count);
                 let first = (index * share).min(work.rows);
@@ -178,7 +188,8 @@ impl OpenMp {
                 *work.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
         }
-        let data = std::ptr::from_ref(work).cast_mut().cast();
+        let shared = (self, work);
+        let data = std::ptr::from_ref(&shared).cast_mut().cast();
         // SAFETY: `share` gets what it expects, and the call returns only after the last thread has.
         unsafe { (self.parallel)(share::<T, F>, data, c_uint::try_from(threads).unwrap_or(1), 0) };
         if let Some(panic) = work.panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -194,17 +205,42 @@ mod tests {
     #[test]
     fn a_loop_runs_every_row_once_on_any_number_of_threads() {
         for threads in 1..5 {
-            let pool = ThreadPool::spawning(threads);
-            for rows in [0, 1, 2, 7, 5000] {
-                let mut map = vec![0u32; rows * 3];
-                pool.split(&mut map, 3, |first, stretch| {
-                    for (index, row) in stretch.chunks_exact_mut(3).enumerate() {
-                        row.iter_mut().for_each(|value| *value += (first + index) as u32 + 1);
-                    }
-                });
-                let expected: Vec<u32> = (0..rows as u32).flat_map(|row| [row + 1; 3]).collect();
-                assert_eq!(map, expected);
-            }
+            runs_every_row_once(&ThreadPool::spawning(threads));
+        }
+    }
+
+    fn runs_every_row_once(pool: &ThreadPool) {
+        for rows in [0, 1, 2, 7, 5000] {
+            let mut map = vec![0u32; rows * 3];
+            pool.split(&mut map, 3, |first, stretch| {
+                for (index, row) in stretch.chunks_exact_mut(3).enumerate() {
+                    row.iter_mut().for_each(|value| *value += (first + index) as u32 + 1);
+                }
+            });
+            let expected: Vec<u32> = (0..rows as u32).flat_map(|row| [row + 1; 3]).collect();
+            assert_eq!(map, expected);
+        }
+    }
+
+    /// In a program that is linked with libtorch, its library is there; here it is loaded.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    #[allow(unsafe_code, reason = "a library is loaded")]
+    fn openmps_threads_run_every_row_once_and_hand_back_what_one_panics_with() {
+        use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+        // SAFETY: its initialisers only read the environment.
+        let library = unsafe { Library::open(Some("libgomp.so.1"), RTLD_NOW | RTLD_GLOBAL) };
+        let Ok(library) = library else { return eprintln!("skipped: there is no libgomp.so.1 here") };
+        std::mem::forget(library);
+        let openmp: &'static OpenMp = Box::leak(Box::new(OpenMp::load().unwrap()));
+        for size in 1..5 {
+            let pool = ThreadPool { backend: Backend::OpenMp(openmp), ..ThreadPool::spawning(size) };
+            runs_every_row_once(&pool);
+            let mut map = vec![0u32; 9000];
+            let broken = catch_unwind(AssertUnwindSafe(|| {
+                pool.split(&mut map, 3, |first, _| assert!(first > 0, "the first row"));
+            }));
+            assert!(broken.unwrap_err().downcast_ref::<&str>().is_some_and(|said| *said == "the first row"));
         }
     }
 
@@ -216,6 +252,9 @@ mod tests {
             assert_eq!(pool, expected);
         }
         assert_eq!(InstructionSet::available().next(), Some(InstructionSet::Plain));
+        // scripts/sanitize tells which versions it has run.
+        let names: Vec<String> = InstructionSet::available().map(|set| set.to_string()).collect();
+        println!("instruction sets: {}", names.join(", "));
         assert_eq!(ThreadPool::new(1).instruction_set(), InstructionSet::widest());
         assert_eq!("avx2".parse(), Ok(InstructionSet::Avx2));
         assert!("sse".parse::<InstructionSet>().unwrap_err().contains("use plain, avx2"));

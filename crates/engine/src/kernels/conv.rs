@@ -1,5 +1,6 @@
 //! Convolutions: weights that are made ready once, and their kernels on maps.
 
+use reverie_dream::plan::winograd;
 use reverie_kernels::{ConvShape, Map, Shape, ThreadPool, ValueKind};
 use tch::{Kind, Tensor};
 
@@ -40,12 +41,17 @@ fn with_bias<T>(
     run(reverie_kernels::Epilogue { bias: bias.as_deref(), low, high })
 }
 
-/// The map that results go to: `sum`, or a new one. None if `sum` does not fit.
-fn target(sum: Option<&Tensor>, kind: ValueKind, shape: Shape) -> Result<Option<Exclusive>, RenderError> {
+/// The map that results go to: `sum`, or a new one. None if `sum` does not fit, or may be of the same memory as an input.
+fn target(
+    sum: Option<&Tensor>,
+    kind: ValueKind,
+    shape: Shape,
+    inputs: &[&Tensor],
+) -> Result<Option<Exclusive>, RenderError> {
     #[allow(unsafe_code, reason = "only the executor knows who else has the memory")]
     match sum {
-        // SAFETY: nothing else reads a sum, see `PostOps`.
-        Some(sum) => Ok(unsafe { Exclusive::same(sum, kind, shape) }),
+        // SAFETY: a pass belongs to one thread, in which nothing else reads a sum, see `PostOps`.
+        Some(sum) => Ok(unsafe { Exclusive::same(sum, kind, shape, inputs) }),
         None => Exclusive::map(kind, shape).map(Some),
     }
 }
@@ -66,17 +72,18 @@ pub(in super::super) struct Winograd(reverie_kernels::Winograd);
 
 impl Winograd {
     /// Whether a Winograd convolution with `weight`, `[out, in, t, t]`, without groups, strides or dilation, is
-    /// possible and faster than plain sums for maps like `x` with so much padding.
+    /// possible and faster than plain sums for maps like `x` with so much padding: by the rule of predictions.
     pub(in super::super) fn pays(
         weight: &Tensor,
         x: &Tensor,
         padding: [i64; 2],
     ) -> Result<bool, RenderError> {
         let (_, _, rows, columns) = x.size4()?;
-        let (size, padding) = ([rows, columns].map(|n| n as usize), padding.map(|n| n as usize));
-        let kind = value_kind(x).unwrap_or(ValueKind::F32);
-        let fast = instruction_set().has_fma();
-        Ok(fast && reverie_kernels::Winograd::pays(extents(weight)?, kind, size, padding))
+        let weights @ [_, _, taps, _] = extents(weight)?;
+        let bf16 = value_kind(x) == Some(ValueKind::Bf16);
+        let along = |n: i64, padding: i64| (n as usize + 2 * padding as usize + 1).saturating_sub(taps);
+        let results = along(rows, padding[0]) * along(columns, padding[1]);
+        Ok(instruction_set().has_fma() && winograd::pays(weights, bf16, results))
     }
 
     /// Takes over weights for which it may pay. `tie_exact`: whether an argmax follows, so that results of equal
@@ -96,18 +103,18 @@ impl Winograd {
         post_ops: PostOps<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
         let PostOps { epilogue, sum, relu } = post_ops;
-        let Some(x) = strided(x).filter(|x| x.shape()[3] == self.0.channels() && relu.is_none()) else {
+        let Some(map) = strided(x).filter(|x| x.shape()[3] == self.0.channels() && relu.is_none()) else {
             return Ok(None);
         };
         let padding = padding.map(|n| n as usize);
-        let shape = self.0.output_shape(x.shape(), padding);
+        let shape = self.0.output_shape(map.shape(), padding);
         if shape.contains(&0) {
             return Ok(None);
         }
-        let Some(mut y) = target(sum, x.kind(), shape)? else { return Ok(None) };
+        let Some(mut y) = target(sum, map.kind(), shape, &[x])? else { return Ok(None) };
         with_bias(epilogue, |epilogue| {
             let view = y.view()?;
-            self.0.convolve(threads, x, padding, epilogue, sum.is_some(), view).map_err(mistake)
+            self.0.convolve(threads, map, padding, epilogue, sum.is_some(), view).map_err(mistake)
         })?;
         Ok(Some(y.into_tensor()))
     }
@@ -143,17 +150,18 @@ impl Conv1x1 {
         post_ops: PostOps<'_>,
     ) -> Result<Option<Tensor>, RenderError> {
         let PostOps { epilogue, sum, relu } = post_ops;
-        let Some(x) = strided(x).filter(|x| x.shape()[3] == self.0.channels() && x.kind() == self.0.kind())
+        let Some(map) = strided(x).filter(|x| x.shape()[3] == self.0.channels() && x.kind() == self.0.kind())
         else {
             return Ok(None);
         };
-        let [images, height, width, _] = x.shape();
+        let [images, height, width, _] = map.shape();
         let shape = [images, height, width, self.0.outputs()];
-        let Some(relu) = relu_view(relu, x.kind(), shape) else { return Ok(None) };
-        let Some(mut y) = target(sum, x.kind(), shape)? else { return Ok(None) };
+        let inputs = [x, relu.map_or(x, |relu| relu.output)];
+        let Some(relu) = relu_view(relu, map.kind(), shape) else { return Ok(None) };
+        let Some(mut y) = target(sum, map.kind(), shape, &inputs)? else { return Ok(None) };
         with_bias(epilogue, |epilogue| {
             let view = y.view()?;
-            self.0.convolve(threads, x, sum.is_some(), epilogue, relu, view).map_err(mistake)
+            self.0.convolve(threads, map, sum.is_some(), epilogue, relu, view).map_err(mistake)
         })?;
         Ok(Some(y.into_tensor()))
     }

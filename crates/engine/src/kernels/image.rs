@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::RenderError,
     mistake,
-    view::{Exclusive, floats, is_plain, raw},
+    view::{Exclusive, floats, raw},
 };
 
 /// `(image − mean) · scale` in channels-last memory and in `kind`; none for an unsupported layout. The image may be a
@@ -57,13 +57,13 @@ pub(in super::super) fn add_scaled(
     gradient: &Tensor,
     factor: f32,
 ) -> Result<bool, RenderError> {
-    let Some(gradient) = floats(gradient).filter(|_| is_plain(image) && image.size() == gradient.size())
-    else {
+    if image.size() != gradient.size() {
         return Ok(false);
-    };
+    }
     #[allow(unsafe_code, reason = "only the caller knows who else has the memory")]
-    // SAFETY: an image without gaps, which nothing else reads while it is changed.
-    let mut image = unsafe { Exclusive::in_place(image) };
+    // SAFETY: an image belongs to the thread that renders it, in which nothing else reads it while it is changed.
+    let target = unsafe { Exclusive::in_place(image, &[gradient]) };
+    let (Some(mut image), Some(gradient)) = (target, floats(gradient)) else { return Ok(false) };
     image::add_scaled(threads, image.floats()?, gradient, factor).map_err(mistake)?;
     Ok(true)
 }
@@ -78,11 +78,12 @@ pub(in super::super) struct Pyramid {
 impl Pyramid {
     /// Of `image`, `[1, C, H, W]`; none for an unsupported layout.
     pub(in super::super) fn new(image: &Tensor) -> Option<Self> {
-        let (Ok((1, planes, height, width)), true) = (image.size4(), is_plain(image)) else { return None };
+        let Ok((1, planes, height, width)) = image.size4() else { return None };
         let level = GaussianPyramidLevel::new(planes as usize, [height, width].map(|n| n as usize))?;
         #[allow(unsafe_code, reason = "only the caller knows who else has the memory")]
-        // SAFETY: an image without gaps, which nothing else reads while it is changed.
-        let image = unsafe { Exclusive::in_place(image) };
+        // SAFETY: an image belongs to the thread that renders it, in which nothing else reads it while it is changed; what
+        // the functions below read is not of its memory (`read`).
+        let image = unsafe { Exclusive::in_place(image, &[]) }?;
         Some(Self { level, image, planes })
     }
 
@@ -100,7 +101,8 @@ impl Pyramid {
         threads: &ThreadPool,
         half: &Tensor,
     ) -> Result<f64, RenderError> {
-        self.level.subtract_upsampled(threads, self.image.floats()?, read(half)?).map_err(mistake)
+        let half = self.read(half)?;
+        self.level.subtract_upsampled(threads, self.image.floats()?, half).map_err(mistake)
     }
 
     /// `image · factor` plus the upsampled `half`, in the memory of the image.
@@ -110,12 +112,17 @@ impl Pyramid {
         half: &Tensor,
         factor: f32,
     ) -> Result<(), RenderError> {
-        let image = self.image.floats()?;
-        self.level.scale_and_add_upsampled(threads, image, read(half)?, factor).map_err(mistake)
+        let half = self.read(half)?;
+        self.level.scale_and_add_upsampled(threads, self.image.floats()?, half, factor).map_err(mistake)
     }
-}
 
-/// The values of a half, which [`Pyramid::downsample`] has made.
-fn read(half: &Tensor) -> Result<&[f32], RenderError> {
-    floats(half).ok_or_else(|| RenderError::Engine("a level of the pyramid is not contiguous float32".into()))
+    /// The values of a half, which [`Self::downsample`] has made.
+    fn read<'a>(&self, half: &'a Tensor) -> Result<&'a [f32], RenderError> {
+        let half = floats(half).filter(|_| !self.image.overlaps(half));
+        half.ok_or_else(|| {
+            RenderError::Engine(
+                "a level of the pyramid is not contiguous float32 in memory of its own".into(),
+            )
+        })
+    }
 }

@@ -36,7 +36,7 @@ pub(in super::super) fn max_pool_forward(
 }
 
 /// The gradient of the input, given that of the output and the indices that [`max_pool_forward`] gave, added to `sum`,
-/// a map that nothing else reads, where there is one. None for an unsupported layout.
+/// a map that nothing else reads, where there is one. The sum has memory of its own, or is added to by libtorch. None for an unsupported layout.
 pub(in super::super) fn max_pool_backward(
     threads: &ThreadPool,
     pool: &MaxPool,
@@ -44,12 +44,12 @@ pub(in super::super) fn max_pool_backward(
     argmax: &Tensor,
     sum: Option<Tensor>,
 ) -> Result<Option<Tensor>, RenderError> {
-    let Some(gradient) = dense(gradient) else { return Ok(None) };
-    let ([images, _, _, channels], [height, width]) = (gradient.shape(), pool.input);
-    let (kind, shape) = (gradient.kind(), [images, height, width, channels]);
+    let Some(map) = dense(gradient) else { return Ok(None) };
+    let ([images, _, _, channels], [height, width]) = (map.shape(), pool.input);
+    let (kind, shape) = (map.kind(), [images, height, width, channels]);
     #[allow(unsafe_code, reason = "only the executor knows who else has the memory")]
-    // SAFETY: nothing else reads the sum.
-    let onto = sum.as_ref().and_then(|sum| unsafe { Exclusive::same(sum, kind, shape) });
+    // SAFETY: a pass belongs to one thread, in which nothing else reads the sum.
+    let onto = sum.as_ref().and_then(|sum| unsafe { Exclusive::same(sum, kind, shape, &[gradient, argmax]) });
     let accumulate = onto.is_some();
     let mut back = match onto {
         Some(onto) => onto,
@@ -61,7 +61,7 @@ pub(in super::super) fn max_pool_backward(
     #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
     // SAFETY: the tensor holds `numel` bytes without gaps; nothing writes to them any more.
     let argmax = unsafe { raw::<u8>(argmax, argmax.numel()) };
-    pool.backward(threads, gradient, argmax, accumulate, back.view()?).map_err(mistake)?;
+    pool.backward(threads, map, argmax, accumulate, back.view()?).map_err(mistake)?;
     let back = back.into_tensor();
     Ok(Some(if accumulate { back } else { add_to(sum, back)? }))
 }
@@ -112,8 +112,8 @@ pub(in super::super) fn relu_backward(
     let (kind, shape) = (output.kind(), output.shape());
     let mask = KernelReluMask { output, limit };
     #[allow(unsafe_code, reason = "only the executor knows who else has the memory")]
-    // SAFETY: nothing else reads a gradient that is owned.
-    let in_place = owned.then(|| unsafe { Exclusive::same(gradient, kind, shape) }).flatten();
+    // SAFETY: a pass belongs to one thread, in which nothing else reads a gradient that is owned.
+    let in_place = owned.then(|| unsafe { Exclusive::same(gradient, kind, shape, &[y]) }).flatten();
     if let Some(mut back) = in_place {
         relu::backward_in_place(threads, mask, back.view()?).map_err(mistake)?;
         return Ok(Some(back.into_tensor()));

@@ -1,4 +1,9 @@
 //! Tensors as slices with a shape, where their layout allows it.
+//!
+//! A tensor says nothing of who else has its memory. Slices live for one call of a kernel, on the thread that the tensors of a
+//! dream belong to; within that call, [`Exclusive`] lets nothing be written that an input of the same call is read from.
+
+use std::ops::Range;
 
 use reverie_kernels::{Bf16, Map, MapMut, Shape, ValueKind, Values, ValuesMut};
 use tch::{Device, Kind, Tensor};
@@ -68,6 +73,21 @@ pub(super) fn floats(tensor: &Tensor) -> Option<&[f32]> {
     is_plain(tensor).then(|| unsafe { raw(tensor, tensor.numel()) })
 }
 
+/// The bytes of memory that the values of a tensor lie between; none for a kind that nothing is known of.
+fn bytes_of(tensor: &Tensor) -> Option<Range<usize>> {
+    let start = tensor.data_ptr() as usize;
+    let axes = tensor.size().into_iter().zip(tensor.stride());
+    let last: i64 = axes.map(|(extent, stride)| (extent - 1).max(0) * stride).sum();
+    let values = if tensor.numel() == 0 { 0 } else { last as usize + 1 };
+    Some(start..start + values * tensor.f_kind().ok()?.elt_size_in_bytes())
+}
+
+/// Whether two tensors may share memory: whether what one lies between meets what the other does.
+pub(super) fn overlap(one: &Tensor, other: &Tensor) -> bool {
+    let (Some(one), Some(other)) = (bytes_of(one), bytes_of(other)) else { return true };
+    one.start < other.end && other.start < one.end
+}
+
 /// Whether a tensor is float32, on the CPU and contiguous.
 pub(super) fn is_plain(tensor: &Tensor) -> bool {
     tensor.device() == Device::Cpu && matches!(tensor.f_kind(), Ok(Kind::Float)) && tensor.is_contiguous()
@@ -80,6 +100,10 @@ pub(super) fn is_plain(tensor: &Tensor) -> bool {
 /// while the slice lives.
 #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
 pub(super) unsafe fn raw<T>(tensor: &Tensor, length: usize) -> &[T] {
+    if length == 0 {
+        // There is no memory, and no pointer to it.
+        return &[];
+    }
     // SAFETY: the caller's promise; the tensor keeps its memory as long as the slice.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), length) }
 }
@@ -88,36 +112,48 @@ pub(super) unsafe fn raw<T>(tensor: &Tensor, length: usize) -> &[T] {
 pub(super) struct Exclusive(Tensor);
 
 impl Exclusive {
-    /// A new map in channels-last memory; its values are whatever was there.
+    /// A new map in channels-last memory, uninitialised.
     pub(super) fn map(kind: ValueKind, shape: Shape) -> Result<Self, RenderError> {
         let kind = tensor_kind(kind);
         let shape = shape.map(|n| n as i64);
         Ok(Self(Tensor::f_empty(shape, (kind, Device::Cpu))?.f_permute([0, 3, 1, 2])?))
     }
 
-    /// A new contiguous tensor; its values are whatever was there.
+    /// A new contiguous tensor, uninitialised.
     pub(super) fn contiguous(kind: Kind, shape: &[i64]) -> Result<Self, RenderError> {
         Ok(Self(Tensor::f_empty(shape, (kind, Device::Cpu))?))
     }
 
-    /// A tensor that shares its memory with `tensor`.
+    /// A tensor that shares its memory with `tensor`, which is float32, on the CPU and contiguous; none for other ones, and
+    /// where one of the `inputs` may share that memory too.
     ///
     /// # Safety
-    /// Nothing else reads or writes that memory while this value lives, and it has no gaps.
+    /// No other thread reads or writes that memory while this value lives, and this one does through `inputs` only.
     #[allow(unsafe_code, reason = "only the caller knows who else has the memory")]
-    pub(super) unsafe fn in_place(tensor: &Tensor) -> Self {
-        Self(tensor.shallow_clone())
+    pub(super) unsafe fn in_place(tensor: &Tensor, inputs: &[&Tensor]) -> Option<Self> {
+        let apart = inputs.iter().all(|input| !overlap(tensor, input));
+        (apart && is_plain(tensor)).then(|| Self(tensor.shallow_clone()))
     }
 
     /// As [`Self::in_place`], for a map of this kind and shape, without gaps; none for other ones.
     ///
     /// # Safety
-    /// Nothing else reads or writes the map while this value lives.
+    /// As for [`Self::in_place`].
     #[allow(unsafe_code, reason = "only the caller knows who else has the memory")]
-    pub(super) unsafe fn same(map: &Tensor, kind: ValueKind, shape: Shape) -> Option<Self> {
+    pub(super) unsafe fn same(
+        map: &Tensor,
+        kind: ValueKind,
+        shape: Shape,
+        inputs: &[&Tensor],
+    ) -> Option<Self> {
+        let apart = inputs.iter().all(|input| !overlap(map, input));
         let fits = dense(map).is_some_and(|map| map.kind() == kind && map.shape() == shape);
-        // SAFETY: the caller's promise.
-        fits.then(|| unsafe { Self::in_place(map) })
+        (apart && fits).then(|| Self(map.shallow_clone()))
+    }
+
+    /// Whether a tensor may share this one's memory.
+    pub(super) fn overlaps(&self, tensor: &Tensor) -> bool {
+        overlap(&self.0, tensor)
     }
 
     /// A view of a map.
@@ -129,9 +165,12 @@ impl Exclusive {
 
     /// All values, in the order of the memory.
     pub(super) fn values(&mut self) -> Result<ValuesMut<'_>, RenderError> {
+        #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
         match value_kind(&self.0) {
-            Some(ValueKind::F32) => Ok(ValuesMut::F32(self.slice::<f32>())),
-            Some(ValueKind::Bf16) => Ok(ValuesMut::Bf16(self.slice::<Bf16>())),
+            // SAFETY: the type is that of the kind.
+            Some(ValueKind::F32) => Ok(ValuesMut::F32(unsafe { self.slice::<f32>() })),
+            // SAFETY: as above.
+            Some(ValueKind::Bf16) => Ok(ValuesMut::Bf16(unsafe { self.slice::<Bf16>() })),
             None => Err(RenderError::Engine("a kernel has no loops for this kind of values".into())),
         }
     }
@@ -146,17 +185,26 @@ impl Exclusive {
 
     /// All values of a tensor of bytes.
     pub(super) fn bytes(&mut self) -> Result<&mut [u8], RenderError> {
+        #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
         match self.0.f_kind()? {
-            Kind::Uint8 => Ok(self.slice::<u8>()),
+            // SAFETY: the type is that of the kind.
+            Kind::Uint8 => Ok(unsafe { self.slice::<u8>() }),
             kind => Err(RenderError::Engine(format!("a kernel over bytes has got {kind:?}"))),
         }
     }
 
-    /// All values, of a type that fits the kind of the tensor.
+    /// All values.
+    ///
+    /// # Safety
+    /// The kind of the tensor is that of values of type `T`.
     #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
-    fn slice<T>(&mut self) -> &mut [T] {
-        // SAFETY: the tensor holds `numel` values without gaps, of the type that its kind says (checked by the callers
-        // above), and nothing else has them: that is what this type is for.
+    unsafe fn slice<T>(&mut self) -> &mut [T] {
+        if self.0.numel() == 0 {
+            // There is no memory, and no pointer to it.
+            return &mut [];
+        }
+        // SAFETY: the tensor holds `numel` values without gaps, of type `T` by the caller's promise, and nothing else has
+        // them: that is what this type is for.
         unsafe { std::slice::from_raw_parts_mut(self.0.data_ptr().cast(), self.0.numel()) }
     }
 

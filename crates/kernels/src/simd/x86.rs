@@ -1,5 +1,6 @@
 //! SimdVector in the registers of x86-64 processors.
 
+#![allow(clippy::undocumented_unsafe_blocks, reason = "one comment below holds for all of them")]
 #![allow(unsafe_code, reason = "instructions that only a check at run time can find; a token is that check")]
 
 // SAFETY of all below: the token says that the processor has the instructions, and the references are to as many values

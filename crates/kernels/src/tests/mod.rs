@@ -19,8 +19,9 @@ use proptest::{prelude::*, test_runner::Config};
 
 use super::{Bf16, InstructionSet, Map, MapMut, Shape, ThreadPool, ValueKind, Values, ValuesMut};
 
-/// So many cases of every property: each runs on every instruction set.
+/// So many cases of every property: each runs on every instruction set. Miri, a thousand times as slow, runs few.
 pub(super) fn cases(cases: u32) -> Config {
+    let cases = if cfg!(miri) { 2 } else { cases };
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 

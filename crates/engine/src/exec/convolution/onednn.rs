@@ -4,10 +4,13 @@
 //! libtorch's own `conv2d` reorders the weights at every call (for the small maps deep in a network that is a tenth of
 //! the time) and leaves bias, activation and sum to passes over memory of their own. The operations that do better are
 //! part of its C interface for compiled models (`torch/csrc/inductor/aoti_torch/c/shim_cpu.h`), which tch does not
-//! bind. They are looked up by name in the libtorch that runs: one built without oneDNN lacks them.
+//! bind. They are looked up by name in the libtorch that runs: one built without oneDNN lacks them. A name says nothing of
+//! the parameters behind it, so they are called only in versions of libtorch whose header the types below were compared
+//! with; in all others libtorch's own operations do.
 
 use std::{
     ffi::{CStr, c_char, c_void},
+    ops::RangeInclusive,
     ptr::{null, null_mut},
     sync::OnceLock,
 };
@@ -82,7 +85,14 @@ type PointwiseOnto = unsafe extern "C" fn(
     result: *mut Handle,
 ) -> i32;
 
+/// `aoti_torch_abi_version`: the version of libtorch, a byte each for major, minor and patch from the highest byte on.
+type AbiVersion = unsafe extern "C" fn() -> u64;
+
+/// The versions of libtorch, major and minor, that declare the operations as above.
+const KNOWN_VERSIONS: RangeInclusive<[u8; 2]> = [2, 11]..=[2, 11];
+
 /// The operations.
+#[derive(Clone, Copy)]
 pub(super) struct OneDnn {
     pointwise: Pointwise,
     pointwise_onto: PointwiseOnto,
@@ -99,19 +109,40 @@ impl OneDnn {
     #[allow(unsafe_code, reason = "functions are called by the signatures in libtorch's header")]
     fn load() -> Option<Self> {
         let program = libloading::os::unix::Library::this();
-        // SAFETY: the types are those of the header of the libtorch version that tch is pinned to; libtorch is linked
-        // to the program and never unloaded.
-        unsafe {
-            let pointwise =
-                program.get::<Pointwise>(b"aoti_torch_cpu_mkldnn__convolution_pointwise\0").ok()?;
-            let name = b"aoti_torch_cpu_mkldnn__convolution_pointwise_binary_\0";
-            let pointwise_onto = program.get::<PointwiseOnto>(name).ok()?;
-            Some(Self { pointwise: *pointwise, pointwise_onto: *pointwise_onto })
-        }
+        // SAFETY: the function has had this type in every version that has it; libtorch is linked to the program and
+        // never unloaded.
+        let version = unsafe { program.get::<AbiVersion>(b"aoti_torch_abi_version\0").ok().map(|ask| ask()) };
+        Self::of_version(version, || {
+            // SAFETY: the types are those of the header of this version of libtorch.
+            unsafe {
+                let pointwise =
+                    program.get::<Pointwise>(b"aoti_torch_cpu_mkldnn__convolution_pointwise\0").ok()?;
+                let name = b"aoti_torch_cpu_mkldnn__convolution_pointwise_binary_\0";
+                let pointwise_onto = program.get::<PointwiseOnto>(name).ok()?;
+                Some(Self { pointwise: *pointwise, pointwise_onto: *pointwise_onto })
+            }
+        })
     }
 
     #[cfg(not(all(unix, target_arch = "x86_64")))]
     fn load() -> Option<Self> {
+        None
+    }
+
+    /// What `look_up` finds in a libtorch of this version (as `aoti_torch_abi_version` has it), which is not asked where
+    /// the version is none of the known ones.
+    pub(super) fn of_version(version: Option<u64>, look_up: impl FnOnce() -> Option<Self>) -> Option<Self> {
+        let [major, minor, patch, ..] = version.unwrap_or(0).to_be_bytes();
+        if KNOWN_VERSIONS.contains(&[major, minor]) {
+            return look_up();
+        }
+        let found = version.map_or("unknown".into(), |_| format!("{major}.{minor}.{patch}"));
+        let [low, high] =
+            [KNOWN_VERSIONS.start(), KNOWN_VERSIONS.end()].map(|[major, minor]| format!("{major}.{minor}"));
+        tracing::warn!(
+            libtorch = found,
+            "oneDNN's convolutions are known for libtorch {low} to {high} only; using libtorch's own, which are slower"
+        );
         None
     }
 
@@ -133,9 +164,10 @@ impl OneDnn {
         };
         let limits: Vec<*const f64> = limits.iter().map(|limit| limit as *const f64).collect();
         let mut result: Handle = null_mut();
-        // SAFETY: every pointer is to something that outlives the call, and every count is that of what is pointed to.
-        let status = unsafe {
-            (self.pointwise)(
+        // SAFETY: every pointer is to something that outlives the call, and every count is that of what is pointed to. The
+        // result is a new tensor, which the call hands over.
+        unsafe {
+            let status = (self.pointwise)(
                 handle(x),
                 handle(weight),
                 bias.as_ref().map_or(null(), |bias| bias as *const Handle),
@@ -151,9 +183,9 @@ impl OneDnn {
                 limits.len() as i64,
                 null(),
                 &raw mut result,
-            )
-        };
-        owned(status, result)
+            );
+            owned(status, result)
+        }
     }
 
     /// Adds `weight * x` to `sum`, a map in channels-last memory that nothing else reads.
@@ -167,8 +199,8 @@ impl OneDnn {
     ) -> Result<Tensor, RenderError> {
         let mut result: Handle = null_mut();
         // SAFETY: as in `convolve`.
-        let status = unsafe {
-            (self.pointwise_onto)(
+        unsafe {
+            let status = (self.pointwise_onto)(
                 handle(sum),
                 handle(x),
                 handle(weight),
@@ -187,9 +219,9 @@ impl OneDnn {
                 0,
                 null(),
                 &raw mut result,
-            )
-        };
-        owned(status, result)
+            );
+            owned(status, result)
+        }
     }
 }
 
@@ -208,12 +240,15 @@ fn handle(tensor: &Tensor) -> Handle {
 }
 
 /// The tensor that a call gave.
+///
+/// # Safety
+/// With a status of 0, `result` is null or a tensor that nothing else owns.
 #[allow(unsafe_code, reason = "a C interface")]
-fn owned(status: i32, result: Handle) -> Result<Tensor, RenderError> {
+unsafe fn owned(status: i32, result: Handle) -> Result<Tensor, RenderError> {
     if status != 0 || result.is_null() {
         // libtorch has written the reason to standard error; its C interface keeps no message.
         return Err(RenderError::Engine("oneDNN refused a convolution".into()));
     }
-    // SAFETY: a new tensor, whose ownership the call hands over.
+    // SAFETY: the caller's promise.
     Ok(unsafe { Tensor::from_ptr(result.cast()) })
 }

@@ -29,6 +29,20 @@ fn agree(ours: &Tensor, theirs: &Tensor, sums: &Tensor) {
 }
 
 #[test]
+fn onednn_is_called_only_in_versions_of_libtorch_that_are_known() {
+    let here = OneDnn::get().copied();
+    let version = |major: u64, minor: u64| Some(major << 56 | minor << 48 | 3 << 40 | 7);
+    for unknown in
+        [None, Some(0), version(2, 10), version(2, 12), version(3, 11), version(1, 11), Some(u64::MAX)]
+    {
+        let found = OneDnn::of_version(unknown, || panic!("looked up in {unknown:?}"));
+        assert!(found.is_none());
+    }
+    // The one that is linked, whatever its patch: what is found there is used.
+    assert_eq!(OneDnn::of_version(version(2, 11), || here).is_some(), here.is_some());
+}
+
+#[test]
 fn one_pass_gives_what_several_give() {
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     assert!(OneDnn::get().is_some(), "this libtorch lacks oneDNN's convolutions");

@@ -1,6 +1,7 @@
 //! The kernels against libtorch's own operations.
 
 mod conv1x1;
+mod memory;
 mod winograd;
 
 use reverie_kernels::{ConvShape, InstructionSet, LrnParams};
