@@ -185,3 +185,32 @@ async fn dreams_say_why(server: &TestServer) {
     let told = notes(server, with(dead).part("mask", mask(255, 32))).await;
     assert!(told[0].contains("zero wherever the mask is not black"), "{told:?}");
 }
+
+/// Transparency is carried to the result, where that has the same size and a format that can hold it.
+#[tokio::test]
+async fn a_transparent_picture_becomes_a_transparent_dream() {
+    let server = TestServer::start().await;
+    let cut_out = image::RgbaImage::from_fn(64, 64, |x, y| {
+        image::Rgba([200, (y * 4) as u8, 40, if x < 32 { (y * 4) as u8 } else { 255 }])
+    });
+    let mut file = Cursor::new(Vec::new());
+    cut_out.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    let opacity = |picture: &image::DynamicImage| -> Vec<u8> {
+        picture.to_rgba8().pixels().map(|pixel| pixel.0[3]).collect()
+    };
+    for (changes, is_kept) in [
+        (json!({}), true),
+        (json!({ "format": "webp", "lossless": true }), true),
+        (json!({ "format": "jpeg" }), false),
+        (json!({ "octave_mode": "enlarge" }), false),
+    ] {
+        let mut spec = quick();
+        spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let id = server.client.submit(file.get_ref().clone(), &spec).await;
+        let dream = image::load_from_memory(&server.client.dream(&id).await).unwrap();
+        assert_eq!(dream.color().has_alpha(), is_kept, "{changes}");
+        if is_kept {
+            assert_eq!(opacity(&dream), opacity(&cut_out.clone().into()), "{changes}");
+        }
+    }
+}

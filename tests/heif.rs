@@ -181,6 +181,21 @@ mod on {
         refused(&many, "contradicts itself");
     }
 
+    #[test]
+    fn many_more_pixels_than_show_are_not_decoded() {
+        let mut grid = file("12mp.heic");
+        let header = picture::probe(&grid, MAX_PIXELS).unwrap();
+        let in_box = [header.width.to_be_bytes(), header.height.to_be_bytes()].concat();
+        let (width, height) = (header.width as u16, header.height as u16);
+        let in_grid = [width.to_be_bytes(), height.to_be_bytes()].concat();
+        // Twelve megapixels of tiles, of which it says that 64×64 show.
+        for (said, small) in [(in_box, vec![0, 0, 0, 64, 0, 0, 0, 64]), (in_grid, vec![0, 64, 0, 64])] {
+            let at = find(&grid, &said);
+            grid[at..at + small.len()].copy_from_slice(&small);
+        }
+        refused(&grid, "many more pixels than it shows");
+    }
+
     /// The place of a 32-bit number behind `from`.
     fn number(file: &[u8], from: usize, number: usize) -> usize {
         from + find(&file[from..], &(number as u32).to_be_bytes())

@@ -18,6 +18,7 @@ use reverie::{
     objects::ObjectKey,
 };
 use serde_json::Value;
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -100,6 +101,8 @@ async fn pictures_without_a_job_are_removed_when_old() {
     // A person's file is none of our business.
     let note = server.state.config.storage.dir.join("inputs/README");
     std::fs::write(&note, "by hand").unwrap();
+    // Older than now, as the clock stands still otherwise.
+    clock.advance(DAY / 2);
     assert_eq!(server.app.retention.orphans().await.unwrap(), 0, "they may belong to a job that is starting");
     clock.advance(DAY + Duration::from_secs(60));
     assert_eq!(server.app.retention.orphans().await.unwrap(), orphans.len() as u64);
@@ -107,4 +110,36 @@ async fn pictures_without_a_job_are_removed_when_old() {
     assert_eq!((server.blobs("inputs").len(), server.blobs("results").len()), (2, 1));
     assert!(note.exists());
     server.client.dream(&id).await;
+}
+
+#[tokio::test]
+async fn a_dream_of_a_newer_version_keeps_no_other_from_its_end() {
+    let (server, clock) = start(true).await;
+    let (newer, own) = (
+        server.client.submit(picture(64, 64), &quick()).await,
+        server.client.submit(picture(64, 64), &quick()).await,
+    );
+    for id in [&newer, &own] {
+        server.client.dream(id).await;
+    }
+    let options = SqliteConnectOptions::new().filename(server.state.config.storage.dir.join("jobs.sqlite3"));
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let elsewhere = sqlx::query("UPDATE jobs SET result = '{\"place\": \"elsewhere\"}' WHERE id = $1");
+    elsewhere.bind(&newer).execute(&mut connection).await.unwrap();
+    clock.advance(DAY * 8);
+    assert_eq!(server.app.retention.round().await.unwrap().pictures, 1);
+    // What is not known of it is left to the version that knows it.
+    assert_eq!(server.blobs("inputs"), [newer.as_str()]);
+}
+
+#[tokio::test]
+async fn pictures_without_a_job_are_searched_for_once_a_day() {
+    let (server, clock) = start(false).await;
+    for _ in 0..2 {
+        clock.advance(DAY + Duration::from_secs(60));
+        let retention = &server.app.retention;
+        // The server itself may have been first.
+        retention.orphans_in_turn().await.unwrap();
+        assert_eq!(retention.orphans_in_turn().await.unwrap(), None, "it was done a moment ago");
+    }
 }

@@ -97,10 +97,14 @@ mod tests {
         ] {
             assert_eq!(Fault::of_sqlstate(code), expected, "{code}");
         }
-        // SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_BUSY_SNAPSHOT, SQLITE_CONSTRAINT_UNIQUE.
-        for (code, expected) in
-            [(13, Fault::Full), (778, Fault::Full), (517, Fault::Down), (2067, Fault::Other)]
-        {
+        // SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_SHMSIZE, SQLITE_BUSY_SNAPSHOT, SQLITE_CONSTRAINT_UNIQUE.
+        for (code, expected) in [
+            (13, Fault::Full),
+            (778, Fault::Full),
+            (4874, Fault::Full),
+            (517, Fault::Down),
+            (2067, Fault::Other),
+        ] {
             assert_eq!(Fault::of_sqlite(code), expected, "{code}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     time::{Duration, Instant},
 };
@@ -9,6 +10,10 @@ use std::{
 use futures::future::join_all;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
 use crate::common::{
     balancer::Balancer,
@@ -121,6 +126,47 @@ async fn one_address_cannot_send_any_number_of_requests() {
     assert_eq!(problem(refused, 429).await["type"], "urn:reverie:problem:too-many-requests");
     // Reading goes on.
     assert_eq!(client.get("/v1/models").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_take_all_connections() {
+    // As nginx.conf says.
+    const MOST: usize = 1024;
+    let server = TestServer::idle().await;
+    let test = "one_address_cannot_take_all_connections";
+    let Some(balancer) = before(test, &[&server.client.url]).await else { return };
+    let address: SocketAddr = balancer.client.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let open = async |from: Ipv4Addr, request: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: localhost\r\n").as_bytes()).await.unwrap();
+        stream
+    };
+    let id = balancer.client.submit(picture(64, 48), &quick()).await;
+    let mut held = Vec::new();
+    for _ in 0..MOST {
+        let mut stream = open(Ipv4Addr::LOCALHOST, &format!("GET /v1/jobs/{id}")).await;
+        stream.write_all(b"Prefer: wait=60\r\n\r\n").await.unwrap();
+        held.push(stream);
+    }
+    let refused = async {
+        loop {
+            let answer = balancer.client.get("/v1/models").await;
+            if answer.status() != 200 {
+                break answer;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(DEADLINE, refused).await.expect("nobody is ever refused");
+    assert_eq!(problem(refused, 429).await["type"], "urn:reverie:problem:too-many-requests");
+    // Another address is answered.
+    let mut other = open(Ipv4Addr::new(127, 0, 0, 2), "GET /v1/models").await;
+    other.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(held);
 }
 
 #[tokio::test]

@@ -1,21 +1,32 @@
 //! Connections: more than there are file handles, and requests for other hosts and from other pages.
 
-use std::net::Ipv4Addr;
+use std::{
+    net::Ipv4Addr,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use tokio::process::Command;
 
 use super::target::{Target, connect_from, send};
 
+/// Health is answered within this time, however many connections are idle: sooner than those would be closed.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The same command with other limits of file handles.
+fn with_handles(command: &Command, limits: &str) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")]).arg(command.as_std().get_program());
+    limited.args(command.as_std().get_args());
+    limited.envs(command.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.stdout(Stdio::piped()).kill_on_drop(true);
+    limited
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_of_one_client_leave_room_for_others() {
-    let target = Target::with(&[], |command| {
-        // The same command with few file handles, which the server cannot raise.
-        let mut limited = tokio::process::Command::new("sh");
-        limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(command.as_std().get_program());
-        limited.args(command.as_std().get_args());
-        limited.envs(command.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-        limited.stdout(std::process::Stdio::piped()).kill_on_drop(true);
-        limited
-    })
-    .await;
+    // Few file handles, which the server cannot raise.
+    let target = Target::with(&[], |command| with_handles(&command, "ulimit -n 256")).await;
     let stranger = Ipv4Addr::new(127, 0, 0, 2);
     let address = target.address();
     let open = std::thread::spawn(move || -> Vec<_> {
@@ -24,12 +35,23 @@ async fn idle_connections_of_one_client_leave_room_for_others() {
     let idle = open.join().unwrap();
     let get = "GET /healthz HTTP/1.1\r\nHost: localhost";
     for address in [target.admin_address(), address] {
+        let began = Instant::now();
         assert_eq!(send(address, get, b"").status, 200, "{} connections are idle", idle.len());
+        assert!(began.elapsed() < SOON, "health was told after {:?}", began.elapsed());
     }
     // Work goes on too: files are opened and stored.
     let client = &target.process.client;
     let id = client.submit(super::common::picture(64, 48), &super::common::client::quick()).await;
     client.dream(&id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_handles_is_raised_as_far_as_it_may() {
+    let target = Target::with(&[], |command| with_handles(&command, "ulimit -Sn 256; ulimit -Hn 1024")).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", target.process.id())).unwrap();
+    let handles = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = handles.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers, ["1024", "1024"], "soft and hard: {handles}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::{interval, timeout};
 
 use crate::common::{
@@ -104,6 +105,31 @@ async fn nothing_is_accepted_into_a_database_that_is_gone() {
     fs::rename(&log, &aside).unwrap();
     problem(server.client.post_form(form(picture(64, 64), &quick())).await, 503).await;
     server.client.until_not_ready().await;
+}
+
+/// The two are told apart: a database that accepts no write, and a store that accepts no blob.
+#[tokio::test]
+async fn whichever_of_the_two_stores_accepts_nothing_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = ServerProcess::start(folder.path(), &[("REVERIE__LOG__FILTER", "off")]).await;
+    let checks = async || {
+        server.client.until_not_ready().await;
+        let answer: Value = server.client.get("/readyz").await.json().await.unwrap();
+        (answer["checks"]["database"].clone(), answer["checks"]["store"].clone())
+    };
+    // Another program holds the database, as a shell or a backup that hangs does; it can be read all the while.
+    let options = SqliteConnectOptions::new().filename(folder.path().join("jobs.sqlite3"));
+    let mut holder = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+    assert_eq!(checks().await, (json!(false), json!(true)));
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    until_ready(&server.client).await;
+    // A folder stands where the blob of the check would be written.
+    fs::create_dir(folder.path().join("probe")).unwrap();
+    fs::write(folder.path().join("probe/in the way"), "").unwrap();
+    assert_eq!(checks().await, (json!(true), json!(false)));
+    fs::remove_dir_all(folder.path().join("probe")).unwrap();
+    until_ready(&server.client).await;
 }
 
 fn modes(folder: &Path, seen: &mut Vec<String>) {

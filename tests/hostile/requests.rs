@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::target::{FORM, Target, form, post, send};
+use super::target::{FORM, Target, form, post, send, send_part};
 
 /// The longest that one request may hold a thread that serves others too.
 const HOLD: Duration = Duration::from_millis(50);
@@ -101,11 +101,45 @@ async fn json_that_holds_no_picture_is_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_is_refused_before_it_is_all_there() {
+    let target = Target::start(&[]).await;
+    let numbers = format!("{{\"spec\":[{}", "1,".repeat(200_000));
+    // A part of it, or nothing; the rest never comes.
+    for (content_type, length, part) in
+        [("application/json", 31_000_000, numbers.as_bytes()), (FORM, 100_000_000, b"")]
+    {
+        let head = format!(
+            "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}"
+        );
+        assert_eq!(send_part(target.address(), &head, part), 413, "{content_type}");
+    }
+}
+
+/// What takes long for a body of allowed length: base64 of many megabytes, and lists of many numbers.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_unpacked_and_checked_beside_the_requests() {
+    let target = Target::start(&[]).await;
+    let picture = format!("{{\"image\":\"data:;base64,{}\"}}", "A".repeat(31_000_000));
+    let channels =
+        format!("{{\"objectives\":[{{\"layer\":\"block2\",\"channels\":[{}0]}}]}}", "0,".repeat(125_000));
+    target.held_less_than(HOLD, || {
+        for (content_type, body) in [
+            ("application/json", picture.clone().into_bytes()),
+            (FORM, form(&[("image", "x"), ("spec", &channels)])),
+        ] {
+            let answer = post(target.address(), content_type, &body);
+            assert_eq!(answer.status, 415, "{}", answer.body);
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_that_is_repeated_in_an_answer_is_cut() {
     let target = Target::start(&[]).await;
     let address = target.address();
     let host = "HTTP/1.1\r\nHost: localhost";
     let (long, many) = ("x".repeat(30_000), "a=1&".repeat(7_500));
+    let priority = form(&[("priority", &long)]);
     let parts: Vec<(&str, &str)> = (0..60).map(|_| (&*long, "1")).collect();
     target.held_less_than(HOLD, || {
         for (head, body, status, most) in [
@@ -129,6 +163,13 @@ async fn everything_that_is_repeated_in_an_answer_is_cut() {
             (
                 format!("POST /v1/jobs {host}\r\nContent-Length: 0\r\nCancel-After: {long}"),
                 Vec::new(),
+                400,
+                4096,
+            ),
+            // A number of 30 kB is not read to find out which.
+            (
+                format!("POST /v1/jobs {host}\r\nContent-Type: {FORM}\r\nContent-Length: {}", priority.len()),
+                priority.clone(),
                 400,
                 4096,
             ),

@@ -94,3 +94,22 @@ async fn a_server_works_beside_rows_of_tomorrow() {
         sqlx::query_scalar(AssertSqlSafe(kept)).fetch_one(&mut connect(folder.path()).await).await.unwrap();
     assert!(kept.contains(r#""palette":{"colours":["teal"]}"#), "{kept}");
 }
+
+/// `auto` means what it meant at the first attempt, whatever this machine would choose: the same bytes after a crash.
+#[tokio::test]
+async fn a_precision_that_was_decided_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = add(folder.path(), &[|_| {}, |_| {}]).await;
+    let decided = ["fp32", "bf16"];
+    for (id, decided) in ids.iter().zip(decided) {
+        let update = format!("UPDATE jobs SET resolved_precision = '{decided}' WHERE id = '{id}'");
+        sqlx::raw_sql(AssertSqlSafe(update)).execute(&mut connect(folder.path()).await).await.unwrap();
+    }
+    let server = ServerProcess::start(folder.path(), &[("REVERIE__LOG__FILTER", "off")]).await;
+    for (id, decided) in ids.iter().zip(decided) {
+        let dream = server.client.dream(&id.to_string()).await;
+        let recipe = reverie_picture::recipe::extract(&dream).unwrap();
+        let recipe: Value = serde_json::from_str(&recipe).unwrap();
+        assert_eq!(recipe["spec"]["precision"], decided, "{recipe}");
+    }
+}

@@ -24,10 +24,15 @@ const POISON: u64 = 666;
 /// The seed of jobs for which no device has the memory.
 const HUGE: u64 = 667;
 
+/// The seed of jobs after which no device is well for a while.
+const INFECTIOUS: u64 = 668;
+
 /// Breaks the device, the thread with it, or fills its memory.
 #[derive(Clone, Default)]
 struct Switch {
     broken: Arc<AtomicBool>,
+    /// For one render.
+    infected: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
     /// Its memory is taken by other programs.
     full: Arc<AtomicBool>,
@@ -50,7 +55,9 @@ impl Switch {
             let (real, switch) = (real.clone(), switch.clone());
             move |request: RenderRequest| -> Result<Rendered, RenderError> {
                 assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
-                if switch.broken.load(Ordering::SeqCst) || request.spec.seed == POISON {
+                let infected = switch.infected.swap(request.spec.seed == INFECTIOUS, Ordering::SeqCst);
+                let sick = infected || switch.broken.load(Ordering::SeqCst);
+                if sick || matches!(request.spec.seed, POISON | INFECTIOUS) {
                     return Err(RenderError::Engine(
                         "CUDA error: an illegal memory access was encountered".into(),
                     ));
@@ -118,6 +125,46 @@ async fn a_job_that_no_device_can_do_fails_alone() {
     let job = server.client.job_until(&poison, |job| job["finished_at"].is_string()).await;
     assert_eq!((&job["status"], &job["attempt"]), (&json!("failed"), &json!(3)), "{job}");
     assert_eq!(server.client.get("/readyz").await.status(), 200, "the worker was well all the while");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_makes_every_worker_sick_fails_in_the_end() {
+    let switch = Switch::default();
+    let server = switch.server().await;
+    let infectious = add(&server, INFECTIOUS).await;
+    // Three times the worker is to blame, which was well before; then the job is.
+    let job = server.client.job_until(&infectious, |job| job["finished_at"].is_string()).await;
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("failed"), &json!(3)), "{job}");
+    let good = add(&server, 1).await;
+    server.client.dream(&good).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_without_a_store_takes_no_jobs() {
+    let mut setup = Setup::new().await;
+    // As long as a worker waits for the store by itself.
+    setup.config.queue.lease = Duration::from_secs(3);
+    let server = setup.start().await;
+    let results = server.state.config.storage.dir.join("results");
+    let away = results.with_extension("away");
+    std::fs::rename(&results, &away).unwrap();
+    std::fs::write(&results, "").unwrap();
+    let id = add(&server, 1).await;
+    let none_left = async {
+        while server.state.workers_alive() > 0 {
+            server.client.job(&id).await;
+        }
+    };
+    timeout(DEADLINE, none_left).await.expect("the worker goes on");
+    let job = server.client.job_until(&id, |job| job["status"] == "queued").await;
+    assert_eq!((&job["attempt"], &job["error"]), (&json!(0), &Value::Null), "{job}");
+    std::fs::remove_file(&results).unwrap();
+    std::fs::rename(&away, &results).unwrap();
+    server.client.dream(&id).await;
+    assert_eq!(
+        (server.client.job(&id).await["attempt"].clone(), server.state.workers_alive()),
+        (json!(1), 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

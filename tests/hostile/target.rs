@@ -138,6 +138,15 @@ pub fn send(address: SocketAddr, head: &str, body: &[u8]) -> Answer {
     read_answer(&mut stream)
 }
 
+/// Sends a head, and less of a body than it announces; the status of the answer, which does not wait for the rest.
+pub fn send_part(address: SocketAddr, head: &str, part: &[u8]) -> u16 {
+    let mut stream = connect(address);
+    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).and_then(|()| stream.write_all(part)).unwrap();
+    let mut line = [0; "HTTP/1.1 200".len()];
+    stream.read_exact(&mut line).unwrap();
+    String::from_utf8_lossy(&line[9..]).parse().unwrap()
+}
+
 pub fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);

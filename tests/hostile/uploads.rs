@@ -7,8 +7,12 @@ use std::{
 };
 
 use super::{
-    common::{client::quick, picture},
-    target::{FORM, Target, connect, connect_from, read_answer},
+    common::{
+        client::{DEADLINE, form, quick},
+        picture,
+        server::Setup,
+    },
+    target::{FORM, Target, connect, connect_from, read_answer, send_part},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +22,7 @@ async fn bodies_in_flight_take_no_more_memory_than_configured() {
     let before = target.peak_memory();
     let address = target.address();
     // From two addresses, since one gets only half of the room.
-    let attackers = flood(address, |number| Ipv4Addr::new(127, 0, 0, 2 + number % 2)).await;
+    let attackers = flood(address, LARGE, |number| Ipv4Addr::new(127, 0, 0, 2 + number % 2)).await;
     let refused = attackers.iter().filter(|(_, refused)| *refused).count();
     let cost = target.peak_memory() - before;
     assert!(
@@ -32,7 +36,7 @@ async fn bodies_in_flight_take_no_more_memory_than_configured() {
     drop(attackers);
     let client = &target.process.client;
     let id = loop {
-        let answer = client.post_form(super::common::client::form(picture(64, 48), &quick())).await;
+        let answer = client.post_form(form(picture(64, 48), &quick())).await;
         match answer.status().as_u16() {
             503 => tokio::task::yield_now().await,
             202 => {
@@ -44,10 +48,20 @@ async fn bodies_in_flight_take_no_more_memory_than_configured() {
     client.dream(&id).await;
 }
 
-/// Sixty clients that send up to 30 MB each and never finish; whether each is refused.
-async fn flood(server: SocketAddr, from: fn(u8) -> Ipv4Addr) -> Vec<(TcpStream, bool)> {
-    let attackers: Vec<_> =
-        (0..60).map(|number| tokio::task::spawn_blocking(move || hold(server, from(number)))).collect();
+/// The head of the part with the picture.
+const PART: &str = "--X\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n";
+
+/// What one of them sends and never finishes, in pieces of 64 KiB: two thirds of the 30 MB that it announces, a megabyte,
+/// and as little as fits beside anything.
+const LARGE: usize = 300;
+const SMALL: usize = 16;
+const CRUMB: usize = 1;
+
+/// Sixty clients that send so many pieces of a body of 30 MB each and never finish; whether each is refused.
+async fn flood(server: SocketAddr, pieces: usize, from: fn(u8) -> Ipv4Addr) -> Vec<(TcpStream, bool)> {
+    let attackers: Vec<_> = (0..60)
+        .map(|number| tokio::task::spawn_blocking(move || hold(server, pieces, from(number))))
+        .collect();
     let mut held = Vec::new();
     for attacker in attackers {
         held.push(attacker.await.unwrap());
@@ -55,16 +69,18 @@ async fn flood(server: SocketAddr, from: fn(u8) -> Ipv4Addr) -> Vec<(TcpStream, 
     held
 }
 
-/// Sends two thirds of a body of 30 MB, and looks whether it is refused by then.
-fn hold(server: SocketAddr, from: Ipv4Addr) -> (TcpStream, bool) {
+/// Sends a part of a body of 30 MB, and looks whether it is refused by then. It does not say how long the body will be, or
+/// it would be refused for that.
+fn hold(server: SocketAddr, pieces: usize, from: Ipv4Addr) -> (TcpStream, bool) {
     let mut stream = connect_from(from, server).unwrap();
     let head = format!(
-        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: 31000000\r\n\r\n\
-         --X\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n"
+        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\r\n\
+         {:x}\r\n{PART}\r\n",
+        PART.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
-    let piece = [b'x'; 64 * 1024];
-    for _ in 0..300 {
+    let piece = [format!("{:x}\r\n", 64 * 1024).as_bytes(), &[b'x'; 64 * 1024], b"\r\n"].concat();
+    for _ in 0..pieces {
         if stream.write_all(&piece).is_err() {
             break;
         }
@@ -80,11 +96,16 @@ fn hold(server: SocketAddr, from: Ipv4Addr) -> (TcpStream, bool) {
 async fn one_client_leaves_room_for_the_others() {
     // Room for all that one address could hold of it: two bodies of JSON as long as they may be.
     let target = Target::start(&[("REVERIE__LIMITS__MAX_UPLOADS_MB", "96")]).await;
-    let attackers = flood(target.address(), |_| Ipv4Addr::new(127, 0, 0, 2)).await;
+    let mut attackers = Vec::new();
+    // Smaller and smaller ones, so that they hold all that they are given.
+    for pieces in [LARGE, SMALL, CRUMB] {
+        attackers.extend(flood(target.address(), pieces, |_| Ipv4Addr::new(127, 0, 0, 2)).await);
+    }
     assert!(attackers.iter().any(|(_, refused)| *refused), "the room is never full");
-    // From another address, a photo is accepted and becomes a dream while they hold on.
+    // From another address, a photo of some megabytes is accepted and becomes a dream while they hold on.
     let client = &target.process.client;
-    let answer = client.post_form(super::common::client::form(picture(64, 48), &quick())).await;
+    let photo = [picture(64, 48), vec![0; 5 << 20]].concat();
+    let answer = client.post_form(form(photo, &quick())).await;
     let status = answer.status();
     let job = answer.json::<serde_json::Value>().await.unwrap();
     assert_eq!(status, 202, "{job}");
@@ -100,13 +121,41 @@ async fn a_body_of_a_byte_a_second_is_given_up() {
         "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: 1000000\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
+    // Another one has sent so much that it would have a quarter of an hour, and sends no more.
+    let stopped = std::thread::spawn({
+        let address = target.address();
+        let head = head.trim_end().replace("1000000", "31000000");
+        move || send_part(address, &head, &[b'x'; 15 << 20])
+    });
     let mut reader = stream.try_clone().unwrap();
     let answer = std::thread::spawn(move || read_answer(&mut reader));
     let began = Instant::now();
     while !answer.is_finished() && stream.write_all(b"x").is_ok() {
-        assert!(began.elapsed() < super::common::client::DEADLINE, "nobody gives up");
+        assert!(began.elapsed() < DEADLINE, "nobody gives up");
         std::thread::park_timeout(Duration::from_secs(1));
     }
     let answer = answer.join().unwrap();
     assert_eq!(answer.status, 408, "{}", answer.body);
+    assert_eq!(stopped.join().unwrap(), 408, "whoever sends no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_without_room_are_refused_before_they_are_sent() {
+    let mut setup = Setup::new().await;
+    setup.config.limits.max_uploads_mb = 2;
+    let server = Setup { works: false, ..setup }.start().await;
+    let mut taken = server.state.uploads.share(None);
+    taken.grow(1 << 20).unwrap();
+    let address = server.client.url.strip_prefix("http://").unwrap().parse().unwrap();
+    // JSON takes twice its length: its text, and the picture in it.
+    for (content_type, length) in [(FORM, 1_100_000), ("application/json", 600_000)] {
+        let head = format!(
+            "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}"
+        );
+        let status = tokio::task::block_in_place(|| send_part(address, &head, b""));
+        assert_eq!(status, 503, "{content_type}");
+    }
+    // What fits is read.
+    let fits = [picture(64, 48), vec![0; 600_000]].concat();
+    server.client.submit(fits, &quick()).await;
 }

@@ -94,3 +94,50 @@ fn identity(file: &Path) -> io::Result<(u64, u64)> {
     let found = std::fs::metadata(file)?;
     Ok((found.dev(), found.ino()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    async fn open(file: &Path) -> Writer {
+        let writer = Writer::open(file, &SqliteConnectOptions::new().filename(file)).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE names (name TEXT)").execute(writer.pool()).await.unwrap();
+        writer
+    }
+
+    fn is_moved<T>(outcome: &Result<T, QueueError>) -> bool {
+        matches!(outcome, Err(QueueError::Moved { .. }))
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_moved_is_noticed_before_and_after_a_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, aside) = (folder.path().join("jobs"), folder.path().join("aside"));
+        let writer = open(&file).await;
+        let mut transaction = writer.begin().await.unwrap();
+        sqlx::raw_sql("INSERT INTO names VALUES ('a')").execute(&mut *transaction).await.unwrap();
+        fs::rename(&file, &aside).unwrap();
+        assert!(
+            is_moved(&writer.commit(transaction).await),
+            "it is lost with the file, and reported as kept"
+        );
+        assert!(is_moved(&writer.begin().await));
+        fs::rename(&aside, &file).unwrap();
+        writer.commit(writer.begin().await.unwrap()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_opened_again_begins_no_other_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, aside) = (folder.path().join("jobs"), folder.path().join("aside"));
+        let writer = open(&file).await;
+        writer.pool().acquire().await.unwrap().close().await.unwrap();
+        fs::rename(&file, &aside).unwrap();
+        assert!(writer.pool().acquire().await.is_err());
+        assert!(!file.exists());
+        fs::rename(&aside, &file).unwrap();
+        writer.commit(writer.begin().await.unwrap()).await.unwrap();
+    }
+}
