@@ -2,13 +2,16 @@
 //! through one network. Sixteen jobs of one kind, as clients send them that vary a picture.
 //!
 //! ```sh
-//! cargo bench --bench batching                            # on the first GPU, or the CPU
-//! REVERIE_BENCH_EDGE=1024 cargo bench --bench batching    # edge of the pictures, and of the tiles, in pixels
+//! cargo bench --bench batching                                # on the first GPU, or the CPU
+//! REVERIE_BENCH_EDGES=512,1024 cargo bench --bench batching   # edges of the pictures, and of the tiles, in pixels
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
+mod plot;
+
 use std::{path::Path, sync::Arc, time::Instant};
 
+use plot::Plot;
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
     spec::{self, InputKind},
@@ -24,7 +27,8 @@ const JOBS: u32 = 16;
 const ROUNDS: usize = 3;
 
 fn main() {
-    let edge: u32 = std::env::var("REVERIE_BENCH_EDGE").map_or(128, |edge| edge.parse().unwrap());
+    let edges = std::env::var("REVERIE_BENCH_EDGES").unwrap_or_else(|_| "64,128,256".into());
+    let edges: Vec<u32> = edges.split(',').map(|edge| edge.parse().unwrap()).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut catalogue = Catalogue::default();
     catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
@@ -39,25 +43,45 @@ fn main() {
     let together = || Renderer::start_batched(&options, JOBS as usize).unwrap();
     let ways: [(&str, Vec<Renderer>); 3] = [
         ("one after another", one()),
-        ("at once, each with a network of its own", apart()),
-        ("at once, together", together()),
+        ("at once, each runs its own network", apart()),
+        ("at once, worker.dynamic_batching", together()),
     ];
-    println!("{JOBS} pictures of {edge}×{edge} on {}\n", ways[0].1[0].device());
+    println!("{JOBS} jobs on {}, in seconds for all of them\n", ways[0].1[0].device());
+    println!("| pictures | {} |", ways.each_ref().map(|(name, _)| *name).join(" | "));
+    println!("|---|---:|---:|---:|");
+    let mut rates = ways.each_ref().map(|(name, _)| (*name, Vec::new()));
+    for &edge in &edges {
+        let fastest = fastest(&ways, &catalogue, edge);
+        let cells =
+            fastest.map(|seconds| format!("{seconds:.2} ({:.2} times as fast)", fastest[0] / seconds));
+        println!("| {edge}×{edge} | {} |", cells.join(" | "));
+        for ((_, rates), seconds) in rates.iter_mut().zip(fastest) {
+            rates.push(f64::from(JOBS) / seconds);
+        }
+    }
+    Plot {
+        name: "batches",
+        title: "Sixteen jobs of one tile each, rendered in three ways",
+        across: ("picture", edges.iter().map(|edge| format!("{edge}×{edge}")).collect()),
+        up: "jobs per second",
+        series: rates.to_vec(),
+    }
+    .draw();
+}
+
+/// How long all jobs take in each way, in seconds.
+fn fastest(ways: &[(&str, Vec<Renderer>); 3], catalogue: &Catalogue, edge: u32) -> [f64; 3] {
     let mut fastest = [f64::INFINITY; 3];
     // The first round loads networks.
     for round in 0..=ROUNDS {
         for ((_, renderers), fastest) in ways.iter().zip(&mut fastest) {
-            let seconds = seconds(renderers, &catalogue, edge);
+            let seconds = seconds(renderers, catalogue, edge);
             if round > 0 {
                 *fastest = fastest.min(seconds);
             }
         }
     }
-    println!("| | all jobs | times as fast |");
-    println!("|---|---:|---:|");
-    for ((name, _), seconds) in ways.iter().zip(fastest) {
-        println!("| {name} | {seconds:.2} s | {:.2} |", fastest[0] / seconds);
-    }
+    fastest
 }
 
 /// How long all jobs take on these renderers.

@@ -7,8 +7,11 @@
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
+mod plot;
+
 use std::{path::Path, sync::Arc};
 
+use plot::Plot;
 use reverie_dream::{
     model::{Catalogue, DEFAULT_MODEL},
     spec::{self, InputKind},
@@ -56,8 +59,18 @@ fn main() {
     }
     println!("| picture | gradient steps | render | per megapixel and step |");
     println!("|---|---:|---:|---:|");
+    let mut costs = Vec::new();
     for ((side, steps), seconds) in RENDERS.into_iter().zip(fastest) {
-        let work = f64::from(side) * f64::from(side) * f64::from(steps) / 1e6;
-        println!("| {side}×{side} | {steps} | {seconds:.1} s | {:.3} s |", seconds / work);
+        let cost = seconds / (f64::from(side) * f64::from(side) * f64::from(steps) / 1e6);
+        println!("| {side}×{side} | {steps} | {seconds:.1} s | {cost:.3} s |");
+        costs.push(cost);
     }
+    Plot {
+        name: "growth",
+        title: "What a gradient step costs as pictures grow",
+        across: ("picture", RENDERS.map(|(side, _)| format!("{side}×{side}")).to_vec()),
+        up: "seconds per megapixel and step",
+        series: vec![("default model, one octave", costs)],
+    }
+    .draw();
 }

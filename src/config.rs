@@ -5,6 +5,7 @@
 
 mod database_url;
 mod operating;
+mod public_url;
 mod renamed;
 mod s3;
 mod server;
@@ -19,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use database_url::{PostgresUrl, UrlError};
 pub use operating::{RetentionConfig, TelemetryConfig};
+pub use public_url::{NotAPublicUrl, PublicUrl};
 pub use s3::{Place, S3Config};
 pub use server::ServerConfig;
 pub use storage::Database;
@@ -60,7 +62,7 @@ pub struct StorageConfig {
     pub dir: PathBuf,
     /// Where jobs are stored.
     pub database: Database,
-    /// Maximum connections of this process to a database server, besides two for itself.
+    /// Maximum connections of this process to a database server, besides two for itself (for moments three).
     pub connections: u32,
     /// How long a start waits for an unreachable database server.
     pub connect_timeout: Duration,

@@ -120,30 +120,34 @@ async fn pages_may_send_what_the_service_reads() {
 }
 
 #[tokio::test]
-async fn links_are_absolute_where_configured() {
+async fn links_begin_with_the_public_url_whatever_a_request_says() {
     let mut setup = Setup::new().await;
-    setup.config.server.absolute_links = true;
+    setup.config.server.public_url = "https://dreams.example/reverie".parse().unwrap();
     setup.config.server.trusted_proxies = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
     let server = Setup { works: false, ..setup }.start().await;
     let id = server.client.submit(picture(64, 64), &quick()).await;
     server.client.submit(picture(64, 64), &quick()).await;
     let path = format!("/v1/jobs/{id}");
-    let own = format!("{}{path}", server.client.url);
-    assert_eq!(server.client.job(&id).await["links"]["self"], own.as_str());
-    let proxy = [("x-forwarded-proto", "https"), ("x-forwarded-host", "dreams.example")];
+    let public = |path: &str| Value::from(format!("https://dreams.example/reverie{path}"));
+    // Not even a trusted proxy changes them.
+    let told = [
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "invented.example"),
+        ("forwarded", "for=192.0.2.1;proto=http;host=invented.example"),
+    ];
     let json =
-        async |path: &str| -> Value { serde_json::from_slice(&raw(&server, path, &proxy).await.2).unwrap() };
+        async |path: &str| -> Value { serde_json::from_slice(&raw(&server, path, &told).await.2).unwrap() };
     let links = json(&path).await["links"].clone();
-    let events = format!("https://dreams.example{path}/events");
-    assert_eq!((&links["events"], &links["result"]), (&events.as_str().into(), &Value::Null));
-    let page = json("/v1/jobs?limit=1").await;
-    assert!(page["links"]["next"].as_str().unwrap().starts_with("https://dreams.example/v1/jobs?"), "{page}");
+    assert_eq!((&links["self"], &links["result"]), (&public(&path), &Value::Null));
+    assert_eq!(links["events"], public(&format!("{path}/events")));
+    let next = json("/v1/jobs?limit=1").await["links"]["next"].clone();
+    assert!(next.as_str().unwrap().starts_with("https://dreams.example/reverie/v1/jobs?"), "{next}");
     let model = json("/v1/models/efficientnet-lite0").await["links"].clone();
-    let layers = "https://dreams.example/v1/models/efficientnet-lite0/layers";
-    assert_eq!(model["layers"], layers);
+    assert_eq!(model["layers"], public("/v1/models/efficientnet-lite0/layers"));
     assert_eq!(json("/v1/models").await["models"][0]["links"], model);
     let posted = server.client.post_form(form(picture(64, 64), &quick())).await;
-    assert!(posted.headers()["location"].to_str().unwrap().starts_with(&server.client.url));
+    let location = posted.headers()["location"].to_str().unwrap();
+    assert!(location.starts_with("https://dreams.example/reverie/v1/jobs/"), "{location}");
 }
 
 #[tokio::test]

@@ -1,17 +1,14 @@
-//! Large pictures: memory grows by a known number of bytes per pixel, and by no more.
+//! Large pictures: memory grows by the bytes per pixel that admission predicts, and by no more.
 //!
 //! A render of 100 megapixels is too long for a test, so that the slope between two smaller ones is measured; what
 //! a tile takes is in both and falls out. One thread, so that nothing depends on what else the machine does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 #![cfg(target_os = "linux")]
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
+use reverie_dream::plan::BYTES_PER_PIXEL;
 use serde_json::Value;
-
-/// Bytes per pixel of the largest octave: image and gradient (12 each), the levels of the Laplacian pyramid (4),
-/// the input (3) and its transparency (1), and a few strips.
-const MOST: f64 = 42.0;
 
 /// Peak memory in bytes of a render of `edge × edge` pixels.
 fn peak(folder: &Path, edge: u32) -> u64 {
@@ -35,5 +32,17 @@ fn memory_grows_with_the_picture_as_promised() {
     let slope = grown as f64 / f64::from(large * large - small * small);
     println!("{slope:.1} bytes per pixel");
     // Less than the image and its gradient is no measurement.
-    assert!((24.0..MOST).contains(&slope), "{slope:.1} bytes per pixel, at most {MOST} are promised");
+    assert!(
+        (24.0..BYTES_PER_PIXEL).contains(&slope),
+        "{slope:.1} bytes per pixel, predicted are {BYTES_PER_PIXEL}"
+    );
+}
+
+#[test]
+fn the_documents_name_the_figure_that_predictions_use() {
+    for file in ["README.md", "docs/operations/scale.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(text.contains(&format!("{BYTES_PER_PIXEL} bytes per pixel")), "{file}");
+        assert_eq!(text.matches(" bytes per pixel").count(), 1, "{file} names another figure");
+    }
 }

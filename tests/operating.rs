@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use common::{
@@ -21,6 +22,7 @@ use reverie::{
     http::{admin::AdminServer, hosts::Gate, server::Timeouts},
 };
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 /// One request from a thread that does nothing else, as from another machine.
 fn ask(address: SocketAddr, path: &str) -> String {
@@ -286,6 +288,33 @@ async fn a_probe_needs_no_other_program() {
     assert!(!well && said.contains("does not answer"), "{said}");
     let (well, said) = reverie(&["health", "--url", "ftp://example.org"], &[]).await;
     assert!(!well && said.contains("not an http:// URL"), "{said}");
+}
+
+#[tokio::test]
+async fn a_probe_ends_in_time_whatever_answers() {
+    // What each says at first, and then over and over.
+    for (first, piece, reason) in [
+        ("HTTP/1.1 200 OK\r\nx-drip: ", "x", "does not answer"),
+        ("HTTP/1.1 200 OK\r\n\r\n", "x", "does not answer"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "x", "is not HTTP"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(first.as_bytes()).await.unwrap();
+            let mut ticks = tokio::time::interval(Duration::from_millis(50));
+            // Until the probe hangs up.
+            while stream.write_all(piece.as_bytes()).await.is_ok() {
+                ticks.tick().await;
+            }
+        });
+        let probe = ["health", "--url", &url, "--timeout", "1"];
+        let probing = tokio::time::timeout(common::client::DEADLINE, reverie(&probe, &[]));
+        let (well, said) = probing.await.expect("the probe waits for ever");
+        assert!(!well && said.contains(reason), "{said}");
+        answering.abort();
+    }
 }
 
 #[tokio::test]

@@ -128,6 +128,53 @@ async fn hints_reach_other_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_a_newer_version_that_is_put_back_wakes_the_others() {
+    let test = "postgres::a_job_of_a_newer_version_that_is_put_back_wakes_the_others";
+    let Some(cluster) = cluster(test) else { return };
+    let url = cluster.database().await;
+    let (older, newer) = (open(&url, 10).await, open(&url, 10).await);
+    acquainted(&older, &newer).await;
+    let strange = add(&older).await;
+    let mut spec = serde_json::to_value(spec()).unwrap();
+    spec["preset"] = "surreal".into();
+    let update = format!("UPDATE jobs SET spec = '{spec}' WHERE id = '{strange}'");
+    cluster.connect(&url).await.execute(sqlx::AssertSqlSafe(update)).await.unwrap();
+    // Messages keep their order: when this one has come, those before it have, and what they left is taken.
+    let last = add(&older).await;
+    let mut changes = newer.signals().follow(last);
+    older.delete(last).await.unwrap();
+    hint(changes.changed()).await;
+    let _ = timeout(Duration::ZERO, newer.signals().work()).await;
+    assert!(older.claim("older").await.unwrap().is_none());
+    hint(newer.signals().work()).await;
+    // Its own workers cannot do it, and are left asleep.
+    assert!(older.claim("older").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_takes_the_connections_that_are_documented() {
+    let test = "postgres::a_process_takes_the_connections_that_are_documented";
+    let Some(cluster) = cluster(test) else { return };
+    let url = cluster.database().await;
+    let queue = Arc::new(PostgresQueue::open(&url, 3, options(100)).await.unwrap());
+    let mut clients = JoinSet::new();
+    for _ in 0..40 {
+        let queue = Arc::clone(&queue);
+        clients.spawn(async move {
+            let id = add(&queue).await;
+            queue.ping().await.unwrap();
+            queue.get(id).await.unwrap();
+        });
+    }
+    clients.join_all().await;
+    let mut watching = cluster.connect(&url).await;
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let open: i64 = sqlx::query_scalar(count).fetch_one(&mut watching).await.unwrap();
+    // The pool, notifications and health.
+    assert!((3..=3 + 2).contains(&open), "{open}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hints_come_back_after_a_lost_connection() {
     let Some(cluster) = cluster("postgres::hints_come_back_after_a_lost_connection") else { return };
     let url = cluster.database().await;

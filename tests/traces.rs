@@ -30,12 +30,14 @@ use tokio_rustls::{
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
+const STATE: &str = "vendor=opaque";
 
 /// Posts a job as part of a trace and waits for its dream.
 async fn dream(client: &Client) {
     let request =
         client.http.post(format!("{}/v1/jobs", client.url)).multipart(form(picture(64, 64), &quick()));
     let request = request.header("traceparent", format!("00-{TRACE}-{CALLER}-01"));
+    let request = request.header("tracestate", STATE);
     let job: Value = request.send().await.unwrap().json().await.unwrap();
     client.dream(job["id"].as_str().unwrap()).await;
 }
@@ -149,7 +151,7 @@ async fn spans_are_exported_and_continue_the_clients_trace() {
     let traced: Vec<&Span> = spans.iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
     let one = |name: &str| *traced.iter().find(|span| span.name == name).expect(name);
     let (request, job) = (one("request"), one("job"));
-    assert_eq!(hex(&request.parent_span_id), CALLER);
+    assert_eq!((hex(&request.parent_span_id).as_str(), request.trace_state.as_str()), (CALLER, STATE));
     assert_eq!(job.parent_span_id, request.span_id);
     assert!(job.end_time_unix_nano > job.start_time_unix_nano);
     // Polls that belong to no trace begin their own, and nothing but our own spans is sent.

@@ -4,6 +4,8 @@
 //! stay open. Client and server share the processors, so the server alone would be faster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
+#[path = "../plot/mod.rs"]
+mod plot;
 mod siege;
 mod wire;
 
@@ -14,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use plot::Plot;
 use reverie::{
     app::App,
     clock::Clock,
@@ -40,6 +43,9 @@ const UPLOADS: usize = 1000;
 const QUEUE: usize = 100;
 /// How long polls are counted.
 const POLLING: Duration = Duration::from_secs(5);
+
+/// Percentiles of the plot of polls.
+const CURVE: [f64; 6] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9];
 
 /// One line of the table.
 struct Row {
@@ -279,7 +285,7 @@ async fn rendering(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
 
 /// Honest clients alone, and beside attackers.
 async fn besieged(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
-    let mut rows = Vec::new();
+    let (mut rows, mut curves) = (Vec::new(), Vec::new());
     for (attacked, polls, dreams) in [
         (false, "polls of 40 clients that make dreams, p50 / p99", "… dreams / repeated with 503 / lost"),
         (true, "the same beside three attackers", "… dreams / repeated / lost, attacks answered"),
@@ -292,12 +298,22 @@ async fn besieged(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
             found: percentiles(&mut seen.polls, &[50, 99]),
             target: "p99 ≤ 100 ms",
         });
+        let curve = CURVE.map(|share| percentile(&seen.polls, share)).to_vec();
+        curves.push((if attacked { "beside three attackers" } else { "40 clients that make dreams" }, curve));
         let mut found = format!("{} / {} / {}", seen.dreams, seen.repeated, seen.lost);
         if attacked {
             found += &format!(", {}", seen.attacks);
         }
         rows.push(Row { what: dreams, found, target: "none lost" });
     }
+    Plot {
+        name: "load",
+        title: "How long a poll takes beside other load",
+        across: ("share of the polls, in percent", CURVE.map(|share| share.to_string()).to_vec()),
+        up: "answered within, in ms",
+        series: curves,
+    }
+    .draw();
     rows
 }
 
@@ -330,9 +346,15 @@ fn processor() -> f64 {
 /// Some percentiles of `times`, in milliseconds.
 fn percentiles(times: &mut [Duration], wanted: &[usize]) -> String {
     times.sort_unstable();
-    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1e3;
-    let texts: Vec<String> = wanted.iter().map(|&percent| format!("{:.1}", at(percent))).collect();
+    let texts: Vec<String> =
+        wanted.iter().map(|&percent| format!("{:.1}", percentile(times, percent as f64))).collect();
     texts.join(" / ") + " ms"
+}
+
+/// A percentile of times in their order, in milliseconds.
+fn percentile(times: &[Duration], percent: f64) -> f64 {
+    let at = (times.len() as f64 * percent / 100.0) as usize;
+    times[at.min(times.len() - 1)].as_secs_f64() * 1e3
 }
 
 /// The sample photo as a JPEG of about so many bytes.

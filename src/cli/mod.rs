@@ -4,6 +4,7 @@ mod health;
 mod migrate;
 mod models;
 mod openapi;
+mod parameters;
 mod profile;
 mod progress;
 mod render;
@@ -40,6 +41,9 @@ enum Command {
     Health(health::Args),
     /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
+    /// Print what the repository holds of the table of parameters; `scripts/renew` writes it.
+    #[command(hide = true, subcommand)]
+    Parameters(parameters::Command),
 }
 
 /// Runs the command; prints failures to stderr.
@@ -55,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Migrate(args) => migrate::run(args),
         Command::Health(args) => health::run(args),
         Command::Openapi => openapi::run(),
+        Command::Parameters(command) => parameters::run(command),
     };
     match outcome {
         Ok(code) => code,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Fields, operating, seconds, text};
+use super::{Fields, PublicUrl, operating, seconds, text};
 
 /// The listeners and limits of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct ServerConfig {
     pub cors_origins: Vec<String>,
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether links in responses are absolute URLs instead of paths.
-    pub absolute_links: bool,
+    /// Prefix of links in responses; empty for links that are paths.
+    pub public_url: PublicUrl,
 }
 
 impl Default for ServerConfig {
@@ -43,7 +43,7 @@ impl Default for ServerConfig {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
-            absolute_links: false,
+            public_url: PublicUrl::default(),
         }
     }
 }
@@ -84,7 +84,12 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
         Some(proxies) => operating::networks(fields, &proxies),
         None => default.trusted_proxies,
     };
-    let absolute_links = fields.flag("absolute_links").unwrap_or(default.absolute_links);
+    let public_url = text(fields, "public_url").filter(|url| !url.is_empty());
+    let public_url = public_url.map_or(Ok(default.public_url), |url| url.parse::<PublicUrl>());
+    let public_url = public_url.unwrap_or_else(|error| {
+        fields.error("public_url", error.to_string());
+        PublicUrl::default()
+    });
     ServerConfig {
         listen,
         admin_listen,
@@ -95,7 +100,7 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
         allowed_hosts,
         cors_origins,
         trusted_proxies,
-        absolute_links,
+        public_url,
     }
 }
 

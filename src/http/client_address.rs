@@ -1,7 +1,8 @@
 //! The address of the client behind proxies.
 //!
 //! A client can write anything into `Forwarded` and `X-Forwarded-For`. The server reads them only if the
-//! connection comes from a configured proxy, and only up to the first address that is not such a proxy.
+//! connection comes from a configured proxy, and only up to the first address that is not such a proxy. No
+//! crate walks a list of trusted networks like that: see `docs/decisions.md`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -64,13 +65,13 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
 }
 
 /// The members of a list header, joined over all its lines.
-pub(super) fn parts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+fn parts<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
     lines.flat_map(|line| line.split(','))
 }
 
 /// The `for` parameter of one `Forwarded` element (RFC 7239, section 4).
-pub(super) fn forwarded_for(element: &str) -> Option<IpAddr> {
+fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
     let (_, node) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
     address(node)

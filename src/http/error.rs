@@ -1,7 +1,9 @@
-//! The one place where an error becomes a response.
+//! The one place where an error becomes a response. What errors of other modules mean to a client: [`causes`].
 //!
 //! Every refusal is an `application/problem+json` document (RFC 9457) that says what is wrong and what is
 //! allowed. Internal causes are logged here, once, and never sent.
+
+mod causes;
 
 use std::any::Any;
 
@@ -9,17 +11,13 @@ use axum::{
     http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use tracing::{error, warn};
+use tracing::error;
+
+use causes::chain;
 
 use super::problem::{Problem, kind_uri, render};
-use crate::{
-    admission::{Prediction, Refusal},
-    clock::Timestamp,
-    jobs::{JobState, QueueError},
-    objects::{ObjectError, ObjectKey},
-};
+use crate::{admission::Prediction, clock::Timestamp, jobs::JobState, objects::ObjectKey};
 use reverie_fields::{FieldError, MOST_MISTAKES, cut};
-use reverie_picture::PictureError;
 
 /// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
@@ -181,38 +179,6 @@ impl ApiError {
         Self::Internal(cause.into())
     }
 
-    /// A full disk. Logged like any internal cause: the operator must act.
-    fn full_storage(cause: &(dyn std::error::Error + 'static)) -> Self {
-        error!(cause = chain(cause), "the storage is full");
-        Self::StorageFull
-    }
-
-    /// An unavailable store. Logged like any internal cause.
-    fn storage_down(cause: &(dyn std::error::Error + 'static)) -> Self {
-        error!(cause = chain(cause), "the storage is unavailable");
-        Self::Unavailable("the server's storage is unavailable")
-    }
-
-    /// Converts the refusal of an image; `pointer` locates the image in the request.
-    pub fn from_picture(pointer: &str, error: PictureError) -> Self {
-        match error {
-            PictureError::UnknownFormat
-            | PictureError::Unread(_)
-            | PictureError::NotBuilt { .. }
-            | PictureError::Unsupported { .. } => {
-                Self::UnknownFormat(vec![FieldError::new(pointer, error.to_string())])
-            }
-            PictureError::TooLarge { .. }
-            | PictureError::Empty
-            | PictureError::Undecodable { .. }
-            | PictureError::MaskSize { .. }
-            | PictureError::EdgeTooLong { .. } => {
-                Self::Invalid(vec![FieldError::new(pointer, error.to_string())])
-            }
-            PictureError::Encode(_) => Self::internal(error),
-        }
-    }
-
     /// Status, last part of the problem type, and title.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -274,43 +240,6 @@ impl ApiError {
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Invalid(mistake) => Self::Invalid(vec![mistake]),
-            Refusal::TooMuchWork(prediction) => Self::TooMuchWork(prediction),
-        }
-    }
-}
-
-impl From<QueueError> for ApiError {
-    fn from(error: QueueError) -> Self {
-        match error {
-            QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
-            QueueError::Finished(state) => Self::AlreadyFinished(state),
-            QueueError::KeyReused => Self::KeyReused,
-            QueueError::Corrupt { id, problem } => {
-                warn!(job = id, problem, "this version cannot read a job");
-                Self::NewerVersion(id)
-            }
-            error if error.is_full() => Self::full_storage(&error),
-            error if error.is_down() => Self::storage_down(&error),
-            error => Self::internal(error),
-        }
-    }
-}
-
-impl From<ObjectError> for ApiError {
-    fn from(error: ObjectError) -> Self {
-        match error {
-            error if error.is_full() => Self::full_storage(&error),
-            // Waiting does not bring back a missing image.
-            error @ ObjectError::NotFound(_) => Self::internal(error),
-            error => Self::storage_down(&error),
-        }
-    }
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, name, title) = self.kind();
@@ -362,21 +291,6 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An error with its chain of causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        // Many errors already include the text of their cause.
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
-    text
-}
-
 /// A handler panicked: a bug that fails this one request.
 pub fn from_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
@@ -403,7 +317,6 @@ mod tests {
     use axum::body::to_bytes;
 
     use super::*;
-    use crate::jobs::JobId;
 
     async fn body(response: Response) -> serde_json::Value {
         let bytes = to_bytes(response.into_body(), 10_000).await.unwrap();
@@ -429,24 +342,5 @@ mod tests {
         assert_eq!(problem["status"], 422);
         assert_eq!(problem["errors"][1]["pointer"], "/spec/b");
         assert_eq!(problem["detail"], "the request has 2 errors; see \"errors\"");
-    }
-
-    #[test]
-    fn store_errors_keep_their_meaning() {
-        let missing = ApiError::from(QueueError::NotFound(JobId::new())).into_response();
-        assert_eq!(missing.status(), 404);
-        let finished = ApiError::from(QueueError::Finished(JobState::Failed)).into_response();
-        assert_eq!(finished.status(), 409);
-        let closed = ApiError::from(QueueError::Store(sqlx::Error::PoolClosed)).into_response();
-        assert_eq!(
-            (closed.status().as_u16(), &closed.headers()["retry-after"]),
-            (503, &HeaderValue::from(5))
-        );
-        let mistake = ApiError::from(QueueError::Store(sqlx::Error::RowNotFound)).into_response();
-        assert_eq!(mistake.status(), 500);
-        let newer = QueueError::Corrupt { id: "1".into(), problem: "secret".into() };
-        assert_eq!(ApiError::from(newer).into_response().status(), 503);
-        let full = ApiError::QueueFull { capacity: 1, retry_after: 7 }.into_response();
-        assert_eq!((full.status().as_u16(), &full.headers()["retry-after"]), (429, &HeaderValue::from(7)));
     }
 }

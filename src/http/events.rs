@@ -21,7 +21,6 @@ use super::{
     contract::{Internal, JobEvent, NotFound, Unavailable},
     error::ApiError,
     path_ids::Named,
-    public_url::PublicUrl,
     state::AppState,
     view::{eta, view},
     wait::Follower,
@@ -48,8 +47,8 @@ const RECONNECT: Duration = Duration::from_secs(2);
     operation_id = "followJob",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid, description = "Id of the job."),
-        ("Last-Event-ID" = String, Header, description = "Id of the last event that the client received."),
+        ("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5"),
+        ("Last-Event-ID" = String, Header, description = "Id of the last event that the client received.", example = "3"),
     ),
     responses(
         (status = 200, description = "The events.", body = JobEvent, content_type = "text/event-stream"),
@@ -62,7 +61,6 @@ const RECONNECT: Duration = Duration::from_secs(2);
 pub async fn events(
     State(state): State<AppState>,
     named: Named,
-    base: PublicUrl,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
@@ -77,7 +75,7 @@ pub async fn events(
     let sent = up_to_date.then(|| Shown::of(&job));
     // A client that has seen the newest version has also seen its preview event.
     let seen_preview = job.preview_octave.filter(|_| up_to_date).unwrap_or_default();
-    let feed = Feed { state, base, follower, next: Some(job), sent, seen_preview, over: false };
+    let feed = Feed { state, follower, next: Some(job), sent, seen_preview, over: false };
     let events = stream::unfold(feed, |mut feed| async move {
         let event = feed.event().await?;
         Some((Ok::<_, Infallible>(event), feed))
@@ -104,7 +102,6 @@ impl Shown {
 /// One client's stream.
 struct Feed {
     state: AppState,
-    base: PublicUrl,
     follower: Follower,
     /// The job as last read, if it has not been sent yet.
     next: Option<Job>,
@@ -139,7 +136,7 @@ impl Feed {
             self.seen_preview = self.seen_preview.max(octave);
             let event = Event::default().event(name).id(job.version.to_string());
             let event = if opening { event.retry(RECONNECT) } else { event };
-            let shown = event.json_data(view(&job, eta(&self.state, &job), &self.base));
+            let shown = event.json_data(view(&job, eta(&self.state, &job), self.state.public_url()));
             self.next = (name == "preview").then_some(job);
             return shown.inspect_err(|error| warn!(%error, "an event could not be serialized")).ok();
         }

@@ -70,6 +70,8 @@ pub async fn healthz() -> impl IntoResponse {
 }
 
 /// Check readiness
+///
+/// 200 while a job that is submitted now is accepted and run.
 #[utoipa::path(
     get,
     path = "/readyz",

@@ -24,6 +24,8 @@ use crate::config::ServerConfig;
 #[derive(Clone, Debug)]
 pub struct Gate {
     hosts: Hosts,
+    /// The host of `server.public_url`, in lower case: always one of ours.
+    public: Option<String>,
     origins: Vec<String>,
     trusted_proxies: Vec<IpNet>,
 }
@@ -51,7 +53,20 @@ impl Gate {
         } else {
             Hosts::Any
         };
-        Self { hosts, origins: server.cors_origins.clone(), trusted_proxies: server.trusted_proxies.clone() }
+        let public = &server.public_url;
+        Self {
+            hosts,
+            public: public.host().map(str::to_ascii_lowercase),
+            // Pages of our own come from there, whatever host a proxy passes on.
+            origins: server
+                .cors_origins
+                .iter()
+                .map(String::as_str)
+                .chain(public.origin())
+                .map(str::to_owned)
+                .collect(),
+            trusted_proxies: server.trusted_proxies.clone(),
+        }
     }
 
     /// Checks the host and the origin of a request.
@@ -72,6 +87,9 @@ impl Gate {
     }
 
     fn answers_to(&self, host: &Authority, peer: Option<IpAddr>) -> bool {
+        if self.public.as_ref().is_some_and(|public| host.host().eq_ignore_ascii_case(public)) {
+            return true;
+        }
         match &self.hosts {
             Hosts::Any => true,
             Hosts::Loopback => {
@@ -195,6 +213,25 @@ mod tests {
         ] {
             let refused = ask(&gate("0.0.0.0:8080", &[]), "GET", bad);
             assert!(matches!(refused, Err(ApiError::BadHost(_))), "{bad:?}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn the_public_url_is_one_of_ours() {
+        for hosts in [&[][..], &["other.example"]] {
+            let gate = Gate::new(
+                &ServerConfig {
+                    allowed_hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+                    public_url: "https://Dreams.example/reverie".parse().unwrap(),
+                    ..ServerConfig::default()
+                },
+                "127.0.0.1:8080",
+            );
+            assert!(ask(&gate, "GET", &[("host", "dreams.example")]).is_ok(), "{hosts:?}");
+            assert!(ask(&gate, "GET", &[("host", "evil.example")]).is_err(), "{hosts:?}");
+            // A page of our own, behind a proxy that passes another host on.
+            let post = |origin| ask(&gate, "POST", &[("host", "localhost"), ("origin", origin)]);
+            assert!(post("https://dreams.example").is_ok() && post("https://evil.example").is_err());
         }
     }
 

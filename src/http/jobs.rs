@@ -12,7 +12,6 @@ use super::{
     error::ApiError,
     none_match,
     path_ids::Named,
-    public_url::PublicUrl,
     state::AppState,
     view::{JobView, describe, eta, job_etag, show},
     wait::{self, Preference},
@@ -34,9 +33,9 @@ const RELEASE_TIMEOUT: Preference = Preference::seconds(10);
     operation_id = "getJob",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid, description = "Id of the job."),
-        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
-        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
+        ("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5"),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has.", example = "\"9f86d081884c7d65\""),
+        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end.", example = "wait=30"),
     ),
     responses(
         (status = 200, description = "The job.", body = JobView, headers(
@@ -56,7 +55,6 @@ const RELEASE_TIMEOUT: Preference = Preference::seconds(10);
 pub async fn status(
     State(state): State<AppState>,
     named: Named,
-    base: PublicUrl,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
@@ -71,7 +69,7 @@ pub async fn status(
         describe(response.headers_mut(), &job, eta);
         response
     } else {
-        show(&state, &base, StatusCode::OK, &job)
+        show(&state, StatusCode::OK, &job)
     };
     wait::mark_applied(&mut response, preference);
     Ok(response)
@@ -86,7 +84,7 @@ pub async fn status(
     path = "/v1/jobs/{id}/cancel",
     operation_id = "cancelJob",
     tag = "jobs",
-    params(("id" = String, Path, format = Uuid, description = "Id of the job.")),
+    params(("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5")),
     responses(
         (status = 200, description = "The job.", body = JobView, headers(
             ("ETag" = String, description = "Entity tag of the job's current version."),
@@ -98,14 +96,10 @@ pub async fn status(
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn cancel(
-    State(state): State<AppState>,
-    named: Named,
-    base: PublicUrl,
-) -> Result<Response, ApiError> {
+pub async fn cancel(State(state): State<AppState>, named: Named) -> Result<Response, ApiError> {
     let job = cancel_counted(&state, named.job()?).await?;
     info!(job = %job.id, state = %job.state, "cancel requested");
-    Ok(show(&state, &base, StatusCode::OK, &job))
+    Ok(show(&state, StatusCode::OK, &job))
 }
 
 /// Erase a job
@@ -117,7 +111,7 @@ pub async fn cancel(
     path = "/v1/jobs/{id}",
     operation_id = "eraseJob",
     tag = "jobs",
-    params(("id" = String, Path, format = Uuid, description = "Id of the job.")),
+    params(("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5")),
     responses(
         (status = 204, description = "The job is gone."),
         (status = 404, response = NotFound),

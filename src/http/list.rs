@@ -16,7 +16,6 @@ use utoipa::ToSchema;
 use super::{
     contract::{Internal, Invalid, Unavailable},
     error::ApiError,
-    public_url::PublicUrl,
     state::AppState,
     view::{JobView, eta, view},
 };
@@ -65,9 +64,9 @@ struct Query {
     operation_id = "listJobs",
     tag = "jobs",
     params(
-        ("status" = inline(JobState), Query, description = "Only jobs in this state."),
-        ("limit" = u32, Query, minimum = 1, maximum = 100, description = "Jobs per page; 20 if absent."),
-        ("cursor" = String, Query, description = "Start of the page, taken from `links.next`."),
+        ("status" = inline(JobState), Query, description = "Only jobs in this state.", example = "succeeded"),
+        ("limit" = u32, Query, minimum = 1, maximum = 100, description = "Jobs per page; 20 if absent.", example = 10),
+        ("cursor" = String, Query, description = "Start of the page, taken from `links.next`.", example = "c198c0de5a7e.0198c0de-5a7e-7000-8000-00000000d0e5"),
     ),
     responses(
         (status = 200, description = "A page of jobs.", body = JobList),
@@ -76,18 +75,14 @@ struct Query {
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn list(
-    State(state): State<AppState>,
-    base: PublicUrl,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
+pub async fn list(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
     let page = state.queue.list(query.status, query.start, query.limit).await?;
     let next = page.next.map(|start| {
         let status = query.status.map(|status| format!("status={status}&")).unwrap_or_default();
-        format!("{base}/v1/jobs?{status}limit={}&cursor={}", query.limit, write_cursor(start))
+        format!("{}/v1/jobs?{status}limit={}&cursor={}", state.public_url(), query.limit, write_cursor(start))
     });
-    let jobs = page.jobs.iter().map(|job| view(job, eta(&state, job), &base)).collect();
+    let jobs = page.jobs.iter().map(|job| view(job, eta(&state, job), state.public_url())).collect();
     let list = JobList { jobs, links: PageLinks { next } };
     Ok(([(header::CACHE_CONTROL, "no-cache")], Json(list)).into_response())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::state::AppState;
-use super::{contract::NotFound, error::ApiError, path_ids::Named, public_url::PublicUrl};
+use super::{contract::NotFound, error::ApiError, path_ids::Named};
 use reverie_dream::model::Model;
 use reverie_graph::LayerInfo;
 
@@ -60,8 +60,8 @@ pub struct LayerList {
     layers: Vec<LayerInfo>,
 }
 
-fn view(state: &AppState, base: &PublicUrl, model: &Model) -> ModelView {
-    let this = format!("{base}/v1/models/{}", model.id);
+fn view(state: &AppState, model: &Model) -> ModelView {
+    let this = format!("{}/v1/models/{}", state.public_url(), model.id);
     ModelView {
         id: model.id.clone(),
         description: model.description.clone(),
@@ -79,6 +79,8 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
 }
 
 /// List the models
+///
+/// A spec names its model by the id.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -86,12 +88,14 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
     tag = "models",
     responses((status = 200, description = "All models, sorted by id.", body = ModelList))
 )]
-pub async fn list(State(state): State<AppState>, base: PublicUrl) -> Json<ModelList> {
-    let models = state.catalogue.iter().map(|model| view(&state, &base, model)).collect();
+pub async fn list(State(state): State<AppState>) -> Json<ModelList> {
+    let models = state.catalogue.iter().map(|model| view(&state, model)).collect();
     Json(ModelList { models })
 }
 
 /// Get a model
+///
+/// What a model is, and the layers that it dreams of by default.
 #[utoipa::path(
     get,
     path = "/v1/models/{id}",
@@ -103,15 +107,13 @@ pub async fn list(State(state): State<AppState>, base: PublicUrl) -> Json<ModelL
         (status = 404, response = NotFound),
     )
 )]
-pub async fn one(
-    State(state): State<AppState>,
-    base: PublicUrl,
-    Named(id): Named,
-) -> Result<Json<ModelView>, ApiError> {
-    Ok(Json(view(&state, &base, find(&state, &id)?)))
+pub async fn one(State(state): State<AppState>, Named(id): Named) -> Result<Json<ModelView>, ApiError> {
+    Ok(Json(view(&state, find(&state, &id)?)))
 }
 
 /// List a model's layers
+///
+/// An objective names its layer; `channels` says how many channels or classes there are to choose from.
 #[utoipa::path(
     get,
     path = "/v1/models/{id}/layers",

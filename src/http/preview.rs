@@ -26,8 +26,8 @@ use reverie_dream::digest;
     operation_id = "getPreview",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid, description = "Id of the job."),
-        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
+        ("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5"),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has.", example = "\"9f86d081884c7d65\""),
     ),
     responses(
         (status = 200, description = "The picture.", content((ImageFile = "image/jpeg")), headers(

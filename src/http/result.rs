@@ -1,6 +1,6 @@
 //! `GET /v1/jobs/{id}/result`: the dream, or a range of its bytes.
 
-use std::{ops::Range, time::Duration};
+use std::{num::NonZeroUsize, ops::Range, time::Duration};
 
 use axum::{
     body::Body,
@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use http_range_header::{SyntacticallyCorrectRange, parse_range_header_with_max_ranges};
 
 use super::{
     contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound, Unavailable},
@@ -40,10 +41,10 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
     operation_id = "getResult",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid, description = "Id of the job."),
-        ("If-None-Match" = String, Header, description = "Entity tags that the client has."),
-        ("Range" = String, Header, description = "A single range of bytes; for several ranges the response is the whole file."),
-        ("If-Range" = String, Header, description = "The entity tag that the range belongs to."),
+        ("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5"),
+        ("If-None-Match" = String, Header, description = "Entity tags that the client has.", example = "\"9f86d081884c7d65\""),
+        ("Range" = String, Header, description = "A single range of bytes; for several ranges the response is the whole file.", example = "bytes=0-99"),
+        ("If-Range" = String, Header, description = "The entity tag that the range belongs to.", example = "\"9f86d081884c7d65\""),
     ),
     responses(
         (status = 200, description = "The file.",
@@ -212,26 +213,14 @@ fn requested_range(
 
 /// Parses a single byte range; empty if it starts after the end, `None` if it must be ignored.
 fn parse_range(text: &str, size: u64) -> Option<Range<u64>> {
-    let (unit, set) = text.split_once('=')?;
-    let (first, last) = set.trim().split_once('-')?;
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return None;
+    let parsed = parse_range_header_with_max_ranges(text, NonZeroUsize::MIN).ok()?.into_ranges();
+    match *parsed.first()? {
+        SyntacticallyCorrectRange::FromStart(first) => Some(first.min(size)..size),
+        SyntacticallyCorrectRange::FromLast(length) => Some(size.saturating_sub(length)..size),
+        SyntacticallyCorrectRange::Indexed(first, last) => {
+            Some(first.min(size)..last.saturating_add(1).min(size))
+        }
     }
-    let number = |text: &str| -> Option<u64> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // A number that does not fit is still a valid number.
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
-    };
-    let (first, last) = (first.trim(), last.trim());
-    if first.is_empty() {
-        return Some(size.saturating_sub(number(last)?)..size);
-    }
-    let first = number(first)?;
-    let last = if last.is_empty() { u64::MAX } else { number(last)? };
-    if last < first {
-        return None;
-    }
-    Some(first.min(size)..last.saturating_add(1).min(size))
 }
 
 /// Why there is no result.
@@ -272,7 +261,10 @@ mod tests {
         for (text, expected) in [
             ("bytes=0-0", Some(0..1)),
             ("bytes=2-5", Some(2..6)),
-            ("bytes = 7-", Some(7..10)),
+            ("bytes=7-", Some(7..10)),
+            ("bytes= 7-", Some(7..10)),
+            // No blank may stand there (RFC 9110, section 14.1.1).
+            ("bytes = 7-", None),
             ("Bytes=0-99999999999999999999999", Some(0..10)),
             ("bytes=-3", Some(7..10)),
             ("bytes=-30", Some(0..10)),
@@ -308,7 +300,7 @@ mod tests {
 
         #[test]
         fn any_text_is_a_range_within_the_file_or_none(
-            text in "(bytes *= *)?[0-9]{0,22} *-? *[0-9]{0,22}|[ -~]{0,30}",
+            text in "(bytes ?= *)?[0-9]{0,22} *-? *[0-9]{0,22}|[ -~]{0,30}",
             size in any::<u64>(),
         ) {
             if let Some(range) = parse_range(&text, size) {

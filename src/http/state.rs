@@ -8,7 +8,7 @@ use super::{decoders::Decoders, extract::BodyLimits, uploads::Uploads};
 use crate::{
     admission::Admission,
     clock::Clock,
-    config::Config,
+    config::{Config, PublicUrl},
     jobs::JobQueue,
     metrics::Metrics,
     objects::Objects,
@@ -56,6 +56,11 @@ impl AppState {
     pub async fn check_queue(&self) -> Result<(), String> {
         self.queue.ping().await.map_err(|error| error.to_string())?;
         self.written.ask(false, async { self.queue.probe().await.map_err(|error| error.to_string()) }).await
+    }
+
+    /// The prefix of links in responses.
+    pub fn public_url(&self) -> &PublicUrl {
+        &self.config.server.public_url
     }
 
     /// Whether the server is stopping.

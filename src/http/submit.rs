@@ -23,7 +23,6 @@ use super::{
     },
     error::ApiError,
     extract::{self, SubmitRequest},
-    public_url::PublicUrl,
     request_headers::{self, JobHeaders},
     state::AppState,
     uploads::Share,
@@ -51,14 +50,17 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
     operation_id = "submitJob",
     tag = "jobs",
     params(
-        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end."),
+        ("Prefer" = String, Header, description = "`wait=n`: wait up to n seconds, at most 60, for the job to end.", example = "wait=30"),
         ("Idempotency-Key" = String, Header, pattern = r#"^("[!#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$"#,
-            description = "Chosen by the client, such as a UUID; 1 to 255 visible characters, in quotes or not. The same key with the same request returns the same job, as long as the job is kept."),
-        ("Cancel-After" = String, Header, pattern = "^(([1-9][0-9]{0,4}|[1-5][0-9]{5}|60[0-3][0-9]{3}|604[0-7][0-9]{2}|604800)s?|([1-9][0-9]{0,3}|100[0-7][0-9]|10080)m|([1-9][0-9]{0,3}|100[0-7][0-9])m[0-5]?[0-9]s|([1-9][0-9]?|1[0-5][0-9]|16[0-8])h|([1-9][0-9]?|1[0-5][0-9]|16[0-7])h([0-5]?[0-9]m([0-5]?[0-9]s)?|[0-5]?[0-9]s)|(10080m|168h|168h00?m)00?s|168h00?m)$",
-            description = "A duration of 1 second to 7 days, such as `90`, `90s`, `5m` or `1h30m`: the job expires if it has not finished by then. If `deadline_seconds` is given too, the earlier deadline counts."),
+            description = "Chosen by the client, such as a UUID; 1 to 255 visible characters, in quotes or not. The same key with the same request returns the same job, as long as the job is kept.", example = "0198c0de-5a7e-4000-8000-00000000beef"),
+        ("Cancel-After" = String, Header, pattern = "^([1-9][0-9]{0,4}s?|[1-9][0-9]{0,3}m|[1-9][0-9]?h([1-9][0-9]?m)?)$",
+            description = "Seconds, or a duration with units, such as `90`, `90s`, `5m` or `1h30m`: the job expires if it has not finished by then. The server also reads other ways to write whole seconds up to 7 days, such as `7d` or `1h 30min`. If `deadline_seconds` is given too, the earlier deadline counts.", example = "1h30m"),
     ),
     request_body(content(
-        (SubmitForm = "multipart/form-data"),
+        (SubmitForm = "multipart/form-data", example = json!({
+            "spec": { "preset": "multiscale", "noise": { "width": 64, "height": 64 }, "iterations": 2 },
+            "priority": 1,
+        })),
         (SubmitJson = "application/json", example = json!({
             "image": EXAMPLE_IMAGE,
             "spec": { "objectives": [{ "kind": "l2", "layer": "block2" }], "octaves": 2, "iterations": 2, "seed": 7 },
@@ -93,7 +95,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     let (mut parts, body) = request.into_parts();
     boundary::quote(&mut parts.headers);
     let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
-    let (limits, base) = (state.body_limits(client), PublicUrl::of(&parts, &state));
+    let limits = state.body_limits(client);
     let request_headers = match check_early(&state, &parts).await {
         Ok(request_headers) => request_headers,
         Err(refusal) => {
@@ -115,9 +117,9 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     // 202 says that the client must poll.
     let over = job.state.is_finished() && (preference.is_some() || replayed);
     let status = if over { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = view::show(&state, &base, status, &job);
-    let location =
-        HeaderValue::from_str(&format!("{base}{}", view::path(job.id))).map_err(ApiError::internal)?;
+    let mut response = view::show(&state, status, &job);
+    let location = HeaderValue::from_str(&format!("{}{}", state.public_url(), view::path(job.id)))
+        .map_err(ApiError::internal)?;
     response.headers_mut().insert(header::LOCATION, location);
     if replayed {
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));

@@ -8,10 +8,11 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::problem::Problem;
 use super::state::AppState;
-use super::{problem::Problem, public_url::PublicUrl};
 use crate::{
     clock::Timestamp,
+    config::PublicUrl,
     jobs::{Job, JobId, JobState, UNKNOWN_SECONDS},
 };
 use reverie_dream::progress::Progress;
@@ -22,7 +23,7 @@ const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
 
 /// A job. Members that are `null` are not known (yet).
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Job, example = super::contract::job_example)]
+#[schema(as = Job)]
 pub struct JobView<'a> {
     /// A UUIDv7: ids sort by creation time.
     #[schema(value_type = String, format = Uuid)]
@@ -175,7 +176,7 @@ fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
 }
 
 /// The view of a job. [`eta`] is a parameter because it is also part of the entity tag. `base` is the prefix
-/// of each link.
+/// of each link: `server.public_url`.
 pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> JobView<'a> {
     let this = format!("{base}{}", path(job.id));
     let (forecast, thousandths) = (job.forecast, |number: f64| (number * 1e3).round() / 1e3);
@@ -227,9 +228,9 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> Job
 }
 
 /// A response with the job, its entity tag and, while it is unfinished, `Retry-After`.
-pub fn show(state: &AppState, base: &PublicUrl, status: StatusCode, job: &Job) -> Response {
+pub fn show(state: &AppState, status: StatusCode, job: &Job) -> Response {
     let eta = eta(state, job);
-    let mut response = (status, Json(view(job, eta, base))).into_response();
+    let mut response = (status, Json(view(job, eta, state.public_url()))).into_response();
     describe(response.headers_mut(), job, eta);
     response
 }

@@ -33,7 +33,7 @@ impl Preference {
         Self { seconds }
     }
 
-    /// Parses `Prefer`. The first `wait` counts and is capped at a minute; unreadable parts are ignored, as
+    /// Parses `Prefer`, for which `headers` has no type. The first `wait` counts and is capped at a minute; unreadable parts are ignored, as
     /// preferences are.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());

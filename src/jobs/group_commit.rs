@@ -233,7 +233,7 @@ macro_rules! bind_new {
             .bind(new.options.deadline.map($crate::jobs::transition::millis))
             .bind(key.map(|key| key.key.as_str()))
             .bind(key.map(|key| key.fingerprint.as_str()))
-            .bind(new.traceparent.map(|trace| trace.to_string()))
+            .bind(new.traceparent.as_ref().map(ToString::to_string))
             .bind(forecast.map(|forecast| forecast.seconds))
             .bind(forecast.map(|forecast| forecast.reference_seconds))
             .bind(forecast.map(|forecast| forecast.memory as i64))

@@ -3,6 +3,7 @@
 //! This module knows neither HTTP nor the renderer's internals. Each database has a store of its own,
 //! [`sqlite`] and [`postgres`]. What they share, above all the SQL statements, stands beside them.
 
+mod error;
 mod fault;
 mod group_commit;
 mod options;
@@ -22,10 +23,10 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use error::QueueError;
 pub use options::{Idempotency, JobOptions, Page, PageStart};
 pub use queue::{
-    Erased, HeartbeatReply, JobQueue, Owner, QueueError, QueueOptions, REPORT_EVERY, Rescue, Rescued,
-    WorkerReport,
+    Erased, HeartbeatReply, JobQueue, Owner, QueueOptions, REPORT_EVERY, Rescue, Rescued, WorkerReport,
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};

@@ -13,6 +13,7 @@ mod batch_inserter;
 mod claims;
 mod connect;
 mod notifier;
+mod transitions;
 mod upkeep;
 mod vacuum;
 mod workers;
@@ -20,7 +21,7 @@ mod workers;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Row};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -28,12 +29,11 @@ use batch_inserter::PostgresBatchInserter;
 use notifier::Notifier;
 
 use super::{
-    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobSnapshot,
-    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    WorkerReport,
+    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobState, Lease,
+    NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals, WorkerReport,
     group_commit::GroupCommit,
     row, sql,
-    transition::{Transition, TransitionData, bind_transition, is_canceled, millis},
+    transition::{Transition, TransitionData, is_canceled, millis},
     unreadable::Unreadable,
 };
 use crate::{
@@ -74,8 +74,8 @@ pub struct PostgresQueue {
 }
 
 impl PostgresQueue {
-    /// Opens a database and migrates its schema if needed. Uses at most `connections` connections, and three
-    /// more: one for the notifier, one for monitoring, and one for a moment at the start.
+    /// Opens a database and migrates its schema if needed. Uses at most `connections` connections, one for the
+    /// notifier and one for monitoring. Another one is open for a moment while it vacuums.
     ///
     /// # Errors
     /// If the database is unreachable or of a newer version, or if other processes use it with other
@@ -119,68 +119,6 @@ impl PostgresQueue {
     /// The time to pass to the statements; `None` for the server's clock.
     fn now(&self) -> Option<i64> {
         self.options.clock.by_hand().map(Timestamp::as_millis)
-    }
-
-    /// Ends a held job or returns it to the queue.
-    async fn leave(&self, lease: Lease, event: Event, data: TransitionData) -> Result<Job, QueueError> {
-        loop {
-            let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
-            let row = held.fetch_optional(&self.pool).await?.ok_or(QueueError::LeaseLost)?;
-            let (before, data) = (row::snapshot(&row)?, data.clone());
-            let transition = Transition::new(lease.job, before, event, data, self.options.max_attempts)?;
-            let transition = transition.held_by(lease.token);
-            if let Some(written) = self.write(&transition).await? {
-                return self.notify(lease.job, transition.next, written).await;
-            }
-            // A client canceled the job meanwhile, or another process took it: read it again.
-        }
-    }
-
-    /// Writes a transition; `None` if the row no longer matches the snapshot.
-    async fn write(&self, transition: &Transition) -> Result<Option<PgRow>, QueueError> {
-        Ok(bind_transition!(TRANSITION, transition, self.now()).fetch_optional(&self.pool).await?)
-    }
-
-    /// Notifies about a written transition and returns the job.
-    async fn notify(&self, id: JobId, next: JobSnapshot, written: PgRow) -> Result<Job, QueueError> {
-        let mut job = row::job(&written);
-        if next.state == JobState::Queued {
-            // Its position must be counted. The transition is written even if that fails.
-            job = self.get(id).await.or(job);
-            self.notifier.work_is_there();
-        }
-        self.notifier.changed(id);
-        job
-    }
-
-    /// Applies one event to all jobs of a list. This transaction holds the locks on their rows.
-    async fn change_all(
-        &self,
-        connection: &mut PgConnection,
-        rows: &[PgRow],
-        event: Event,
-    ) -> Result<Vec<Rescued>, QueueError> {
-        let mut changed = Vec::with_capacity(rows.len());
-        for row in rows {
-            let read = row::job_id(row).and_then(|id| Ok((id, row::snapshot(row)?)));
-            // A newer version may know what to do with it.
-            let Some((id, snapshot)) = self.unreadable.skip(read)? else { continue };
-            let transition =
-                Transition::new(id, snapshot, event, TransitionData::default(), self.options.max_attempts)?;
-            bind_transition!(TRANSITION, &transition, self.now()).execute(&mut *connection).await?;
-            changed.push(Rescued { id, snapshot: transition.next });
-        }
-        Ok(changed)
-    }
-
-    /// Notifies about many changed jobs.
-    fn notify_all(&self, changed: &[Rescued]) {
-        for Rescued { id, snapshot } in changed {
-            self.notifier.changed(*id);
-            if snapshot.state == JobState::Queued {
-                self.notifier.work_is_there();
-            }
-        }
     }
 }
 

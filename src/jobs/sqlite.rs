@@ -1,13 +1,14 @@
 //! The job queue on SQLite: the default, for one server process with its own folder.
 //!
-//! What is SQLite's own stands here and in `sqlite/`; the statements are in `sql`. The database runs in WAL mode with `synchronous=FULL`, so a commit is
-//! on the disk when it returns: an accepted job survives a power cut. SQLite has one writer at a time anyway.
-//! So all writes share one connection and queue up in front of it, instead of failing with `SQLITE_BUSY`.
-//! Readers have their own connections and never wait for a write.
+//! What is SQLite's own stands here and in `sqlite/`; the statements are in `sql`. The database runs in WAL mode
+//! with `synchronous=FULL`, so a commit is on the disk when it returns: an accepted job survives a power cut.
+//! SQLite has one writer at a time anyway. So all writes share one connection and queue up in front of it,
+//! instead of failing with `SQLITE_BUSY`. Readers have their own connections and never wait for a write.
 
 mod batch_inserter;
 mod claims;
 mod read_cache;
+mod transitions;
 mod upkeep;
 mod writer;
 
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use batch_inserter::SqliteBatchInserter;
@@ -25,11 +26,11 @@ use read_cache::ReadCache;
 use writer::Writer;
 
 use super::{
-    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobSnapshot,
-    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobState, Lease,
+    NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
     group_commit::GroupCommit,
     row, schema, sql,
-    transition::{Transition, TransitionData, bind_transition, is_canceled, millis},
+    transition::{TransitionData, is_canceled, millis},
     unreadable::Unreadable,
 };
 use crate::clock::{Clock, Timestamp};
@@ -95,54 +96,6 @@ impl SqliteQueue {
 
     fn now(&self) -> Timestamp {
         self.options.clock.now()
-    }
-
-    /// Ends a held job or returns it to the queue.
-    async fn leave(&self, lease: Lease, event: Event, data: TransitionData) -> Result<Job, QueueError> {
-        let mut transaction = self.writer.begin().await?;
-        let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
-        let row = held.fetch_optional(&mut *transaction).await?.ok_or(QueueError::LeaseLost)?;
-        self.transition(&mut transaction, lease.job, &row, event, data).await?;
-        // If it waits again, its position must be counted.
-        let job = select(&mut transaction, lease.job).await?;
-        self.writer.commit(transaction).await?;
-        self.signals.changed(job.id);
-        if job.state == JobState::Queued {
-            self.signals.work_is_there();
-        }
-        Ok(job)
-    }
-
-    /// Writes one transition. The open transaction guarantees that the row is unchanged since it was read.
-    /// The other columns of the row need not be readable by this version.
-    async fn transition(
-        &self,
-        connection: &mut SqliteConnection,
-        id: JobId,
-        row: &SqliteRow,
-        event: Event,
-        data: TransitionData,
-    ) -> Result<JobSnapshot, QueueError> {
-        let transition = Transition::new(id, row::snapshot(row)?, event, data, self.options.max_attempts)?;
-        bind_transition!(TRANSITION, &transition, self.now().as_millis()).fetch_one(&mut *connection).await?;
-        Ok(transition.next)
-    }
-
-    /// Applies one event to all jobs of a list. Skips jobs whose snapshot comes from a newer version.
-    async fn change_all(
-        &self,
-        connection: &mut SqliteConnection,
-        rows: &[SqliteRow],
-        event: Event,
-    ) -> Result<Vec<Rescued>, QueueError> {
-        let mut changed = Vec::with_capacity(rows.len());
-        for row in rows {
-            let read = row::job_id(row).and_then(|id| row::snapshot(row).map(|_| id));
-            let Some(id) = self.unreadable.skip(read)? else { continue };
-            let snapshot = self.transition(connection, id, row, event, TransitionData::default()).await?;
-            changed.push(Rescued { id, snapshot });
-        }
-        Ok(changed)
     }
 }
 

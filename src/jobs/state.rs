@@ -18,22 +18,25 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum JobState {
-    /// Waits for a worker.
-    Queued,
-    /// A worker holds its lease.
-    Running,
-    /// The dream is there.
-    Succeeded,
-    /// There will be no dream; the job's error says why.
-    Failed,
-    /// Someone asked for it to stop, and it did.
-    Canceled,
-    /// Its deadline passed before it was done.
-    Expired,
+use reverie_fields::choices;
+
+choices! {
+    /// Where a job stands.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    pub enum JobState {
+        /// Waits for a worker.
+        Queued = "queued",
+        /// A worker holds its lease.
+        Running = "running",
+        /// The dream is there.
+        Succeeded = "succeeded",
+        /// There will be no dream; the job's error says why.
+        Failed = "failed",
+        /// A client canceled it, and it stopped.
+        Canceled = "canceled",
+        /// Its deadline passed before it was done.
+        Expired = "expired",
+    }
 }
 
 impl JobState {

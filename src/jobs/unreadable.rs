@@ -44,14 +44,14 @@ impl Unreadable {
         }
     }
 
-    /// Excludes a claimed job from later claims of this process; a newer version takes it.
-    pub(super) fn leave(&self, id: String, problem: &str) {
+    /// Excludes a claimed job from later claims of this process; a newer version takes it. Returns whether it
+    /// is excluded from now on: not if it was already, or if there are too many.
+    pub(super) fn leave(&self, id: String, problem: &str) -> bool {
         let mut known = self.known();
-        if known.excluded.len() < KEPT {
-            known.excluded.insert(id.clone());
-        }
+        let excluded = known.excluded.len() < KEPT && known.excluded.insert(id.clone());
         drop(known);
         self.log(id, problem);
+        excluded
     }
 
     /// The jobs that this process does not claim.
@@ -88,7 +88,8 @@ mod tests {
         assert!(unreadable.left().is_empty(), "skipping a row in a list must not exclude it from claims");
         let failed = Err::<(), _>(QueueError::Store(sqlx::Error::PoolTimedOut));
         assert!(unreadable.skip(failed).is_err());
-        unreadable.leave("a".into(), "new");
+        assert!(unreadable.leave("a".into(), "new"));
+        assert!(!unreadable.leave("a".into(), "new"), "it was excluded before");
         assert_eq!(unreadable.left(), ["a"]);
     }
 }

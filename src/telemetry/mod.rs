@@ -10,10 +10,8 @@ mod traceparent;
 use std::io::{self, IsTerminal};
 
 use axum::http::HeaderMap;
-use opentelemetry::{
-    Context,
-    trace::{TraceContextExt, TracerProvider},
-};
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_http::HeaderExtractor;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing::{Span, warn};
@@ -25,9 +23,6 @@ use tracing_subscriber::{
 pub use traceparent::{NoTraceParent, TraceParent};
 
 use crate::config::{LogConfig, LogFormat, TelemetryConfig};
-
-/// Name of the header.
-const HEADER: &str = "traceparent";
 
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -91,9 +86,9 @@ fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExportError> {
 /// Makes `span` part of a trace that began elsewhere: in its `trace` field, and in the exported span. Call it
 /// before the span is entered.
 pub fn follow(span: &Span, parent: Option<TraceParent>) {
-    if let Some(parent) = parent {
+    if let Some(parent) = &parent {
         // Fails if spans are not exported, which is the usual case.
-        let _ = span.set_parent(Context::new().with_remote_span_context(parent.context()));
+        let _ = span.set_parent(parent.clone().context());
     }
     if let Some(trace) = exported(span).or(parent) {
         span.record("trace", trace.trace_id());
@@ -102,7 +97,7 @@ pub fn follow(span: &Span, parent: Option<TraceParent>) {
 
 /// Reads the client's headers; ignores an invalid value, as the standard requires.
 pub fn from_headers(headers: &HeaderMap) -> Option<TraceParent> {
-    headers.get(HEADER)?.to_str().ok()?.parse().ok()
+    TraceParent::read(&HeaderExtractor(headers))
 }
 
 /// The trace to store with a job: the exported span, or else the client's value.

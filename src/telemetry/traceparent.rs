@@ -1,17 +1,21 @@
-//! The `traceparent` of the W3C Trace Context recommendation (level 1): the trace that something belongs to,
-//! and the span that caused it.
+//! The `traceparent` of the W3C Trace Context recommendation: the trace that something belongs to, and the span
+//! that caused it. The OpenTelemetry SDK's propagator reads and writes it.
 
-use std::{fmt, str::FromStr};
+use std::{collections::HashMap, fmt, str::FromStr};
 
-use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+use opentelemetry::{
+    Context,
+    propagation::{Extractor, TextMapPropagator},
+    trace::{SpanContext, TraceContextExt},
+};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+
+/// Name of the header.
+const HEADER: &str = "traceparent";
 
 /// A position in a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceParent {
-    trace: TraceId,
-    span: SpanId,
-    flags: TraceFlags,
-}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceParent(SpanContext);
 
 /// The text is not a valid `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,27 +25,42 @@ pub struct NoTraceParent;
 impl TraceParent {
     /// From an existing span.
     pub(super) fn new(context: &SpanContext) -> Option<Self> {
-        context.is_valid().then(|| Self {
-            trace: context.trace_id(),
-            span: context.span_id(),
-            flags: context.trace_flags(),
-        })
+        context.is_valid().then(|| Self(context.clone()))
     }
 
-    /// In OpenTelemetry's form.
-    pub(super) fn context(self) -> SpanContext {
-        SpanContext::new(self.trace, self.span, self.flags, true, TraceState::NONE)
+    /// From the headers `traceparent` and `tracestate`; `None` if the first is missing or invalid.
+    pub(super) fn read(headers: &dyn Extractor) -> Option<Self> {
+        if !headers.get(HEADER).is_some_and(is_complete) {
+            return None;
+        }
+        let context = TraceContextPropagator::new().extract_with_context(&Context::new(), headers);
+        Self::new(context.span().span_context())
+    }
+
+    /// As the parent of a span.
+    pub(super) fn context(self) -> Context {
+        Context::new().with_remote_span_context(self.0)
     }
 
     /// Only the trace: 32 hex digits.
-    pub fn trace_id(self) -> String {
-        self.trace.to_string()
+    pub fn trace_id(&self) -> String {
+        self.0.trace_id().to_string()
     }
+}
+
+/// Whether the parts have their lengths, and the first version has no others. The propagator (0.33) lets
+/// shorter numbers, a plus sign and a trailing dash pass.
+fn is_complete(text: &str) -> bool {
+    let mut parts = text.trim().split('-');
+    let mut has = |length| parts.next().is_some_and(|part| part.len() == length && !part.starts_with('+'));
+    has(2) && has(32) && has(16) && has(2) && (parts.next().is_none() || !text.trim().starts_with("00"))
 }
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", self.trace, self.span, self.flags.to_u8())
+        let mut headers = HashMap::new();
+        TraceContextPropagator::new().inject_context(&self.clone().context(), &mut headers);
+        headers.get(HEADER).map_or(Ok(()), |text: &String| f.write_str(text))
     }
 }
 
@@ -49,26 +68,7 @@ impl FromStr for TraceParent {
     type Err = NoTraceParent;
 
     fn from_str(text: &str) -> Result<Self, NoTraceParent> {
-        let mut parts = text.trim().splitn(5, '-');
-        let mut hex = |digits: usize| {
-            let part = parts.next().filter(|part| part.len() == digits)?;
-            let plain = part.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-            plain.then_some(part)
-        };
-        let mut read = || Some((hex(2)?, hex(32)?, hex(16)?, hex(2)?));
-        let (version, trace, span, flags) = read().ok_or(NoTraceParent)?;
-        // Later versions may add parts; this one has four, and version ff is invalid.
-        if version == "ff" || (version == "00" && parts.next().is_some()) {
-            return Err(NoTraceParent);
-        }
-        let trace = TraceId::from_hex(trace).map_err(|_| NoTraceParent)?;
-        let span = SpanId::from_hex(span).map_err(|_| NoTraceParent)?;
-        let flags = u8::from_str_radix(flags, 16).map_err(|_| NoTraceParent)?;
-        if trace == TraceId::INVALID || span == SpanId::INVALID {
-            return Err(NoTraceParent);
-        }
-        // Only "sampled" is defined.
-        Ok(Self { trace, span, flags: TraceFlags::new(flags) & TraceFlags::SAMPLED })
+        Self::read(&HashMap::from([(HEADER.to_owned(), text.to_owned())])).ok_or(NoTraceParent)
     }
 }
 
@@ -103,6 +103,9 @@ mod tests {
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
             "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-1-1-1",
         ] {
             assert_eq!(wrong.parse::<TraceParent>(), Err(NoTraceParent), "{wrong}");
         }

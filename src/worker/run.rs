@@ -36,7 +36,7 @@ pub(super) async fn run(
 ) -> Outcome {
     let Claim { job, lease } = claim;
     let span = info_span!("job", job = %job.id, attempt = job.attempt, trace = Empty);
-    telemetry::follow(&span, job.traceparent);
+    telemetry::follow(&span, job.traceparent.clone());
     async {
         info!("job started");
         let began = Instant::now();

@@ -12,9 +12,10 @@ from reverie_client.api.jobs import erase_job, get_job, get_result, list_jobs, s
 from reverie_client.models import (
     Job,
     JobState,
+    L2Objective,
+    L2ObjectiveRequest,
+    L2ObjectiveRequestKind,
     ListJobsStatus,
-    ObjectiveKind,
-    ObjectiveRequest,
     Problem,
     Spec,
     SubmitForm,
@@ -28,7 +29,7 @@ def main(url: str, photo: str, target: str) -> None:
         form = SubmitForm(
             image=File(payload=image, file_name=Path(photo).name),
             spec=Spec(
-                objectives=[ObjectiveRequest(kind=ObjectiveKind.L2, layer="block2")],
+                objectives=[L2ObjectiveRequest(kind=L2ObjectiveRequestKind.L2, layer="block2")],
                 octaves=2,
                 iterations=2,
             ),
@@ -41,6 +42,8 @@ def main(url: str, photo: str, target: str) -> None:
         assert isinstance(job, Job), job
     assert job.status == JobState.SUCCEEDED, job
     assert job.priority == 5 and job.spec.octaves == 2, job
+    # An answer's objective is of the class of its kind.
+    assert [type(one) for one in job.spec.objectives] == [L2Objective], job
 
     dream = get_result.sync(job.id, client=client)
     assert isinstance(dream, File), dream

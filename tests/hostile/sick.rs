@@ -21,11 +21,16 @@ use crate::common::{
 /// The seed of jobs that no device can do.
 const POISON: u64 = 666;
 
-/// Breaks the device, and the thread with it.
+/// The seed of jobs for which no device has the memory.
+const HUGE: u64 = 667;
+
+/// Breaks the device, the thread with it, or fills its memory.
 #[derive(Clone, Default)]
 struct Switch {
     broken: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
+    /// Its memory is taken by other programs.
+    full: Arc<AtomicBool>,
 }
 
 impl Switch {
@@ -48,6 +53,11 @@ impl Switch {
                 if switch.broken.load(Ordering::SeqCst) || request.spec.seed == POISON {
                     return Err(RenderError::Engine(
                         "CUDA error: an illegal memory access was encountered".into(),
+                    ));
+                }
+                if request.spec.seed == HUGE || switch.full.load(Ordering::SeqCst) {
+                    return Err(RenderError::OutOfMemory(
+                        "CUDA out of memory. Tried to allocate 90.00 GiB.".into(),
                     ));
                 }
                 real.submit(request)?.blocking_recv().unwrap_or(Err(RenderError::Stopped))
@@ -108,6 +118,27 @@ async fn a_job_that_no_device_can_do_fails_alone() {
     let job = server.client.job_until(&poison, |job| job["finished_at"].is_string()).await;
     assert_eq!((&job["status"], &job["attempt"]), (&json!("failed"), &json!(3)), "{job}");
     assert_eq!(server.client.get("/readyz").await.status(), 200, "the worker was well all the while");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_too_large_for_the_device_fails_at_once_and_says_so() {
+    let switch = Switch::default();
+    let server = switch.server().await;
+    let (huge, good) = (add(&server, HUGE).await, add(&server, 1).await);
+    server.client.dream(&good).await;
+    let job = server.client.job_until(&huge, |job| job["finished_at"].is_string()).await;
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("failed"), &json!(1)), "{job}");
+    let detail = job["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("too little memory") && detail.contains("smaller image"), "{job}");
+    // Where other programs have taken the memory, no job is to blame.
+    switch.full.store(true, Ordering::SeqCst);
+    let waits = add(&server, 2).await;
+    server.client.until_not_ready().await;
+    let job = server.client.job_until(&waits, |job| job["status"] == "queued").await;
+    assert_eq!((&job["attempt"], &job["error"]), (&json!(0), &Value::Null), "{job}");
+    switch.full.store(false, Ordering::SeqCst);
+    server.client.dream(&waits).await;
+    assert_eq!(server.client.job(&waits).await["attempt"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

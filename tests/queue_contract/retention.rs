@@ -50,10 +50,11 @@ pub async fn only_finished_jobs_are_forgotten(factory: &dyn Factory) {
 
 pub async fn a_trace_stays_with_its_job(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
-    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
+    let trace: Option<reverie::telemetry::TraceParent> =
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().ok();
     assert!(trace.is_some());
     let id = JobId::new();
-    bench.queue.enqueue(NewJob { traceparent: trace, ..NewJob::new(id, spec()) }).await.unwrap();
+    bench.queue.enqueue(NewJob { traceparent: trace.clone(), ..NewJob::new(id, spec()) }).await.unwrap();
     let bench = bench.reopened(factory).await;
     assert_eq!(bench.claim().await.job.traceparent, trace);
     assert_eq!(bench.get(id).await.traceparent, trace);

@@ -1,8 +1,8 @@
 //! What to dream and what it costs, without dreaming it.
 //!
-//! - [`digest`]: SHA-256 as people write it.
+//! - [`digest`]: SHA-256 in hexadecimal.
 //! - [`model`]: a network with what is known of it, and the catalogue of models.
-//! - [`spec`]: everything that determines a dream, read from what a person wrote, with every mistake reported at once.
+//! - [`spec`]: everything that determines a dream, read from a request, with every mistake reported at once.
 //! - [`progress`]: how far a dream has come.
 //! - [`plan`]: octaves, tiles, work and memory of a dream. The engine follows these plans.
 //!

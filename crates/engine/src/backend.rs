@@ -117,7 +117,7 @@ fn serve<B: Backend>(inbox: &Receiver<Task>, doubtful: &AtomicBool, start: impl 
         });
         let doubt = outcome.as_ref().is_err_and(RenderError::may_be_the_devices);
         doubtful.store(doubt, Ordering::Relaxed);
-        // Nobody listens any more where the worker has given the job up; the result is of no use then.
+        // The worker may have given the job up; then the result is of no use.
         let _ = reply.send(outcome);
     }
 }

@@ -12,7 +12,7 @@ use super::RenderError;
 /// Parses `auto`, `cpu` or `cuda:N`; `auto` is the first GPU where there is one.
 pub(super) fn select(wanted: &str) -> Result<Device, RenderError> {
     if wanted == "cpu" {
-        // CUDA's half of libtorch takes time and memory even where nobody uses it.
+        // CUDA's half of libtorch takes time and memory even if it is not used.
         return Ok(Device::Cpu);
     }
     load_cuda();

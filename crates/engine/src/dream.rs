@@ -48,6 +48,53 @@ pub(super) struct Dreamed {
     pub(super) callback_time: Duration,
 }
 
+/// A dream, what it was computed with, and how.
+pub(super) struct Fitted<'a> {
+    pub(super) dreamed: Dreamed,
+    pub(super) walk: TiledGradient<'a>,
+    /// Edge of the largest tile in pixels: the spec's, or as much of it as the device has memory for.
+    pub(super) tile_size: u32,
+}
+
+/// Edge in pixels below which tiles are not halved: most of a smaller one would be halo.
+const SMALLEST_TILE: u32 = 128;
+
+/// As [`dream`], with tiles of half the size each time that the device has too little memory for one of them. `walk`
+/// makes the tiles of a spec.
+///
+/// # Errors
+/// [`RenderError::OutOfMemory`] when even small tiles do not fit, otherwise as [`dream`].
+pub(super) fn dream_within_memory<'a>(
+    walk: impl Fn(&DreamSpec) -> TiledGradient<'a>,
+    spec: &DreamSpec,
+    original: &Original,
+    mask: Option<&Mask>,
+    max_pixels: u64,
+    mut resume: Option<Checkpoint>,
+    callbacks: Callbacks<'_>,
+) -> Result<Fitted<'a>, RenderError> {
+    let mut spec = spec.clone();
+    loop {
+        let walk = walk(&spec);
+        let callbacks =
+            Callbacks { on_progress: &mut *callbacks.on_progress, on_octave: &mut *callbacks.on_octave };
+        // A second try begins at the start: a checkpoint is of the tiles that it was made with.
+        match dream(&walk, &spec, original, mask, max_pixels, resume.take(), callbacks) {
+            Ok(dreamed) => return Ok(Fitted { dreamed, walk, tile_size: spec.tile_size }),
+            Err(RenderError::OutOfMemory(reason)) if spec.tile_size / 2 >= SMALLEST_TILE => {
+                let tile_size = spec.tile_size;
+                tracing::warn!(
+                    reason,
+                    tile_size,
+                    "too little memory for a tile; the dream begins anew with half of it"
+                );
+                spec.tile_size /= 2;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Dreams `original`, where `mask` lets it, going on after `resume` where there is one that fits.
 ///
 /// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave,

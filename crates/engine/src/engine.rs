@@ -14,7 +14,7 @@ use super::{
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
     checkpoint::Checkpoint,
     device,
-    dream::{Callbacks, Dreamed, dream},
+    dream::{Callbacks, Dreamed, Fitted, dream_within_memory},
     finish,
     library::Kernels,
     mask::Mask,
@@ -98,16 +98,21 @@ impl Backend for Engine {
         let resume = request.resume.take();
         let resume =
             resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, self.device)).transpose()?;
-        let recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
+        let mut recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
         // They are of no more use, and a file may be as large as what it was decoded to.
         (request.input, request.mask) = (None, None);
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let source = network.source();
         let bound = BoundObjective::new(source.network(), &spec.objectives)?.on(device)?;
-        let walk = TiledGradient::new(source, &bound, spec, &request.cancel);
+        let cancel = &request.cancel;
+        let walk = |spec: &DreamSpec| TiledGradient::new(source, &bound, spec, cancel);
         if fresh {
-            walk.warm_up(&original)?;
+            match walk(spec).warm_up(&original) {
+                // The dream will do with less.
+                Ok(()) | Err(RenderError::OutOfMemory(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
             Some(on_octave) => finished_octave(octaves, checkpoint, precision).map(on_octave),
@@ -118,14 +123,18 @@ impl Backend for Engine {
             source.watch();
         }
         let started = Instant::now();
-        let Dreamed { image: dreamed, octaves, idle, callback_time } =
-            dream(&walk, spec, &original, mask.as_ref(), max_pixels, resume, callbacks)?;
+        let Fitted { dreamed, walk, tile_size } =
+            dream_within_memory(walk, spec, &original, mask.as_ref(), max_pixels, resume, callbacks)?;
+        let Dreamed { image: dreamed, octaves, idle, callback_time } = dreamed;
+        if let Some(recipe) = &mut recipe {
+            recipe.spec.tile_size = tile_size;
+        }
         let render_seconds = started.elapsed().as_secs_f64();
         let profile = source.watched(render_seconds)?;
         let score = walk.score(&dreamed)?;
         // Those who share it need not wait for this render any more.
         drop(network);
-        let notes = notes(spec, mask.as_ref(), &Outcome { octaves, idle, score })?;
+        let notes = notes(spec, mask.as_ref(), &Outcome { octaves, idle, score, tile_size })?;
         finish::restore_original(spec, &original, &dreamed)?;
         if spec.auto_contrast {
             finish::set_contrast(&dreamed)?;

@@ -55,7 +55,12 @@ pub enum RenderError {
         /// Comma-separated list.
         available: String,
     },
-    /// libtorch failed, for example out of memory.
+    /// The device has too little memory for a single tile, after smaller batches and smaller tiles were tried.
+    #[error(
+        "the device has too little memory for this dream, also in small tiles: {0}; try a smaller image or model"
+    )]
+    OutOfMemory(String),
+    /// libtorch failed.
     #[error("libtorch: {0}")]
     Engine(String),
 }
@@ -72,20 +77,52 @@ impl RenderError {
             | Self::Shape(_)
             | Self::Layer(_)
             | Self::NotFinite { .. }
+            | Self::OutOfMemory(_)
             | Self::Canceled => true,
             Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) => false,
         }
     }
 
-    /// Whether a device that is broken can be the cause, rather than the request: so it is with all that another attempt
-    /// may mend, and with a gradient that ran away.
+    /// Whether a device that is broken, or whose memory others have taken, can be the cause, rather than the request: so it is
+    /// with all that another attempt may mend, with a gradient that ran away, and with memory.
     pub fn may_be_the_devices(&self) -> bool {
-        !self.is_permanent() || matches!(self, Self::NotFinite { .. })
+        !self.is_permanent() || matches!(self, Self::NotFinite { .. } | Self::OutOfMemory(_))
     }
 }
 
 impl From<tch::TchError> for RenderError {
     fn from(error: tch::TchError) -> Self {
-        Self::Engine(error.to_string())
+        let text = error.to_string();
+        // libtorch has no code for it: the allocators of CUDA, of its drivers and of the CPU, in this order.
+        let memory = [
+            "out of memory",
+            "CUDNN_STATUS_ALLOC_FAILED",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+            "can't allocate memory",
+        ];
+        if memory.iter().any(|words| text.contains(words)) {
+            // The first line has the figures; others tell of libtorch's settings.
+            Self::OutOfMemory(text.lines().next().unwrap_or_default().to_owned())
+        } else {
+            Self::Engine(text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_missing_is_told_from_other_failures() {
+        let of = |text: &str| RenderError::from(tch::TchError::Torch(text.into()));
+        let cuda = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB\nSee documentation";
+        let cpu = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.";
+        for text in [cuda, cpu, "cuDNN error: CUDNN_STATUS_ALLOC_FAILED"] {
+            let error = of(text);
+            assert!(matches!(error, RenderError::OutOfMemory(_)), "{error}");
+            assert!(error.may_be_the_devices() && !error.to_string().contains('\n'), "{error}");
+        }
+        assert!(matches!(of("CUDA error: an illegal memory access"), RenderError::Engine(_)));
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Outcome {
     pub(super) idle: bool,
     /// Objective of the finished dream.
     pub(super) score: f64,
+    /// Edge of the largest tile in pixels.
+    pub(super) tile_size: u32,
 }
 
 /// A sentence for each thing that differs from what the spec lets expect.
@@ -19,12 +21,18 @@ pub(super) fn notes(
     mask: Option<&Mask>,
     outcome: &Outcome,
 ) -> Result<Vec<String>, RenderError> {
-    let Outcome { octaves, idle, score } = *outcome;
+    let Outcome { octaves, idle, score, tile_size } = *outcome;
     let mut notes = Vec::new();
     if octaves < spec.octaves {
         notes.push(format!(
             "{octaves} of {} octaves were dreamed: the image is too small for a coarser one",
             spec.octaves
+        ));
+    }
+    if tile_size < spec.tile_size {
+        notes.push(format!(
+            "tiles of {tile_size} pixels were used instead of {}: the device has too little memory for larger ones",
+            spec.tile_size
         ));
     }
     if mask.map(Mask::is_black).transpose()?.unwrap_or(false) {

@@ -1,4 +1,4 @@
-//! Parts of a render by themselves, for `benches/parts.rs` and nobody else: what the crate offers is whole renders.
+//! Parts of a render by themselves, for `benches/parts.rs` only: the crate offers whole renders.
 
 use std::sync::Arc;
 

@@ -4,7 +4,10 @@
 //! elsewhere each time and no seam builds up. Where tiles lie is decided in [`reverie_dream::plan`], how many of one size are
 //! computed together in [`batch`](super::batch).
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 use tch::{Device, Kind, Tensor};
@@ -37,6 +40,8 @@ pub(super) struct TiledGradient<'a> {
     cancel: &'a CancelFlag,
     /// The tiles for the last image size, kept since all steps of an octave share it.
     laid: RefCell<Option<Rc<Laid>>>,
+    /// Tiles for which a pass has had memory, at the most.
+    most: Cell<usize>,
 }
 
 /// The tiles of images of one size.
@@ -70,7 +75,7 @@ impl<'a> TiledGradient<'a> {
         grid: Grid,
         cancel: &'a CancelFlag,
     ) -> Self {
-        Self { source, bound, grid, cancel, laid: RefCell::default() }
+        Self { source, bound, grid, cancel, laid: RefCell::default(), most: Cell::new(usize::MAX) }
     }
 
     /// Whether libtorch's operations alone compute: see [`library`](super::library).
@@ -185,7 +190,8 @@ impl<'a> TiledGradient<'a> {
         rows.into_iter().flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
     }
 
-    /// Hands the tiles of a group to `pass`, as many at once as go together: the first of them and their number.
+    /// Hands the tiles of a group to `pass`, as many at once as go together: the first of them and their number. A pass for
+    /// which the device has too little memory is tried again with half of its tiles; so are all that follow.
     fn in_batches(
         &self,
         group: &Group,
@@ -195,14 +201,25 @@ impl<'a> TiledGradient<'a> {
         while first < group.tiles.len() {
             self.go_on()?;
             let rest = group.tiles.len() - first;
-            let count = self.source.at_once(self.bound, group.size(), rest).clamp(1, rest);
-            pass(first, count)?;
-            first += count;
+            let count =
+                self.source.at_once(self.bound, group.size(), rest).min(self.most.get()).clamp(1, rest);
+            match pass(first, count) {
+                Ok(()) => first += count,
+                Err(RenderError::OutOfMemory(reason)) if count > 1 => {
+                    tracing::warn!(
+                        reason,
+                        tiles = count,
+                        "too little memory for a pass; half as many tiles are computed"
+                    );
+                    self.most.set(count / 2);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 
-    /// Whether nobody has asked to stop.
+    /// An error if the render was canceled.
     fn go_on(&self) -> Result<(), RenderError> {
         if self.cancel.is_canceled() { Err(RenderError::Canceled) } else { Ok(()) }
     }

@@ -5,7 +5,12 @@
 
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
+pub mod choice;
 pub mod json;
+
+// For the macro `choices!`, which other crates expand.
+#[doc(hidden)]
+pub use utoipa;
 
 use std::borrow::Cow;
 
@@ -93,13 +98,16 @@ impl Fields {
 
     /// Takes a field's raw value out; `null` counts as absent.
     pub fn raw(&mut self, name: &'static str) -> Option<Value> {
-        self.known.push(name);
+        self.known(name);
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
-    /// Names a field that is read elsewhere.
+    /// Names a field that is read elsewhere, or later. Unknown fields are told the names in the order of their first
+    /// mention.
     pub fn known(&mut self, name: &'static str) {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
     }
 
     /// Takes a text; here as in all that follow, a value of the wrong type is noted and reads as absent.
@@ -200,7 +208,7 @@ impl Fields {
         note_all(&mut self.errors, errors);
     }
 
-    /// Ends the reading: every field that nobody took is unknown.
+    /// Ends the reading: every field that was not read is unknown.
     pub fn finish(mut self) -> Vec<FieldError> {
         let room = MOST_MISTAKES.saturating_sub(self.errors.len());
         for (index, name) in self.map.keys().take(room).enumerate() {

@@ -231,7 +231,7 @@ impl Network {
         self.by_name.get(name).copied().ok_or_else(|| UnknownLayer::new(name, &self.nodes))
     }
 
-    /// Number of channels (or features) that a layer puts out, whatever the input size.
+    /// Number of channels (or features) that a layer puts out; it does not depend on the input size.
     pub fn channels(&self, id: NodeId) -> usize {
         self.widths[id.0].channels()
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Network, NodeId, Op, Padding};
 
-/// Width of a node's output whatever the image size.
+/// Width of a node's output; it does not depend on the image size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Width {
     /// A feature map of so many channels.

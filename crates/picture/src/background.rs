@@ -1,4 +1,4 @@
-//! What is behind transparent areas: the network must not dream on colours that nobody sees.
+//! What is behind transparent areas: the network must not dream on hidden colours.
 //!
 //! A picture is laid on a plain colour before the dream, and lifted from it afterwards: the result, laid on that
 //! colour, then shows the dream as it was dreamed, and its edges carry nothing of the colour on any other.

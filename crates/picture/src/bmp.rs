@@ -1,6 +1,6 @@
 //! BMP, of every age: the header is read here and written again as the decoder knows it.
 //!
-//! Programs leave out what they think nobody reads: the number of planes, the offset of the pixels, the palette's
+//! Programs leave out what most readers ignore: the number of planes, the offset of the pixels, the palette's
 //! length. Browsers go by what must be, and so does this. Source: Microsoft, "Bitmap Storage"; IBM, "OS/2 Bitmap File
 //! Format".
 

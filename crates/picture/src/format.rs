@@ -1,19 +1,21 @@
 //! The formats that results are written in.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-/// File format of a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Lossless.
-    #[default]
-    Png,
-    /// Smaller; see [`Encoding::quality`]. Has no transparency.
-    Jpeg,
-    /// Smaller than both; see [`Encoding::quality`] and [`Encoding::lossless`].
-    Webp,
+use reverie_fields::choices;
+
+choices! {
+    /// File format of a result.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Format {
+        /// Lossless.
+        #[default]
+        Png = "png",
+        /// Smaller, with a quality; has no transparency.
+        Jpeg = "jpeg",
+        /// Smaller than both, with a quality, or lossless.
+        Webp = "webp",
+    }
 }
 
 impl Format {

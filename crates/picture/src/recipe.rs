@@ -2,7 +2,7 @@
 //!
 //! PNG: an `iTXt` chunk with the keyword `reverie` (PNG, third edition, 11.3.3.4). JPEG: an XMP packet in an APP1
 //! segment (XMP part 3, 1.1.3). WebP: an `XMP ` chunk of an extended file (RFC 9649, 2.7.1.5). Viewers ignore
-//! it, and metadata tools show it.
+//! it, and metadata tools show it. Why not `img-parts`: `docs/decisions.md`.
 
 use super::Format;
 use super::PictureError;
@@ -195,6 +195,14 @@ mod tests {
                 assert_eq!(extract(&file).as_deref(), Some(RECIPE), "{encoding:?}");
                 assert_eq!(decode(&file, 100).unwrap(), decode(&plain, 100).unwrap(), "{encoding:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_behind_its_recipe_still_has_it() {
+        for encoding in &ENCODINGS[..2] {
+            let file = embed(picture(None).encode(*encoding).unwrap(), encoding.format, RECIPE).unwrap();
+            assert_eq!(extract(&file[..file.len() - 20]).as_deref(), Some(RECIPE), "{encoding:?}");
         }
     }
 

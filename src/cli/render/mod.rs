@@ -176,7 +176,7 @@ impl Args {
             ("mask", self.mask.as_ref().map(file)),
             ("spec", self.spec.as_ref().map(file)),
             ("dream to replay", self.replay.as_ref().map(file)),
-            ("model", self.dream.model.as_ref().map(|model| Source::File(model.into()))),
+            ("model", self.dream.model().map(|model| Source::File(model.into()))),
         ];
         given.into_iter().filter_map(|(role, source)| Some((role, source?))).collect()
     }

@@ -1,175 +1,188 @@
-//! The dream spec as options: they become members of a spec, and errors of the spec become errors of the
-//! options.
+//! The dream spec as options, made from the tables of parameters: options become members of a spec, and errors of the
+//! spec become errors of the options.
 
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use serde_json::{Map, Value, json};
 
-use reverie_dream::spec::Format;
+use reverie_dream::spec::{CommandOption, DreamSpec, Format, OptionForm, Parameter, Shape, WrittenObjective};
 use reverie_fields::FieldError;
 
-/// The dream spec; omitted options come from the preset and the model.
-#[derive(Debug, clap::Args)]
+/// The options of the dream spec that were given; the preset and the model stand for the others.
+#[derive(Clone, Debug, Default)]
 pub(super) struct DreamArgs {
-    /// A model's id, or a model file.
-    #[arg(long, value_name = "ID|FILE")]
-    pub(super) model: Option<String>,
-    /// Layer to maximise.
-    #[arg(long)]
-    layer: Option<String>,
-    /// Only this channel of the layer; can be repeated.
-    #[arg(long = "channel", value_name = "C")]
-    channels: Vec<u32>,
-    /// mean, l2, class or probability; by default class if there is a class, mean if there are channels, l2
-    /// otherwise.
-    #[arg(long)]
-    objective: Option<String>,
-    /// Class to maximise, counted from 0.
-    #[arg(long, value_name = "K")]
-    class: Option<u32>,
-    /// naive, multiscale, lapnorm, deepdream or deepdream-lapnorm.
-    #[arg(long)]
-    preset: Option<String>,
-    /// Gradient steps per octave.
-    #[arg(long, value_name = "N")]
-    iterations: Option<u64>,
-    /// Step length.
-    #[arg(long, value_name = "S", allow_negative_numbers = true, value_parser = parse_number)]
-    step: Option<f64>,
-    /// Number of scales.
-    #[arg(long, value_name = "N")]
-    octaves: Option<u64>,
-    /// Ratio of neighbouring scales.
-    #[arg(long, value_name = "R", value_parser = parse_number)]
-    octave_scale: Option<f64>,
-    /// carry-detail (the result has the input's size) or enlarge (it grows octave by octave).
-    #[arg(long, value_name = "MODE")]
-    octave_mode: Option<String>,
-    /// Size of a start from noise in pixels.
-    #[arg(long, value_name = "WxH", value_parser = parse_size)]
-    noise: Option<(u32, u32)>,
-    /// Largest edge of a tile in pixels.
-    #[arg(long, value_name = "T")]
-    tile_size: Option<u64>,
-    /// even (covers every pixel) or article.
-    #[arg(long)]
-    tiling: Option<String>,
-    /// mean-abs, std or laplacian.
-    #[arg(long)]
-    normalization: Option<String>,
-    /// Levels of the Laplacian normalisation.
-    #[arg(long, value_name = "N")]
-    laplacian_levels: Option<u64>,
-    /// Do not move the tiles between iterations.
-    #[arg(long)]
-    no_jitter: bool,
-    /// Seed of every random choice.
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Share of the original in the result, 0 to 1.
-    #[arg(long, value_name = "B", value_parser = parse_number)]
-    blend: Option<f64>,
-    /// Keep the colours of the original; take only the brightness of the dream.
-    #[arg(long)]
-    preserve_colors: bool,
-    /// Set the result's contrast to a standard (the default for a start from noise), or not.
-    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    auto_contrast: Option<bool>,
-    /// Colour behind transparent areas [default: #ffffff].
-    #[arg(long, value_name = "#RRGGBB")]
-    background: Option<String>,
-    /// Width in pixels over which the edges of the mask are softened.
-    #[arg(long, value_name = "PIXELS")]
-    mask_feather: Option<u64>,
-    /// Quality of a JPEG or a lossy WebP, 1 to 100.
-    #[arg(long, value_name = "Q")]
-    quality: Option<u64>,
-    /// Write a lossless WebP.
-    #[arg(long)]
-    lossless: bool,
-    /// Do not write the recipe into the result.
-    #[arg(long)]
-    no_recipe: bool,
-    /// fp32, tf32 (on a GPU), bf16 or auto.
-    #[arg(long)]
-    precision: Option<String>,
+    /// Members of the spec, but for the objectives.
+    fields: Map<String, Value>,
+    /// Members of the one objective that options can say.
+    objective: Map<String, Value>,
+}
+
+/// Where the value of an option belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A member of the spec.
+    Field(&'static str),
+    /// A member of an object of the spec.
+    Member(&'static str, &'static str),
+    /// A member of the objective.
+    Objective(&'static str),
+}
+
+/// Every option of the spec, with its parameter and its place.
+fn options() -> impl Iterator<Item = (Place, &'static Parameter, &'static CommandOption)> {
+    let placed = DreamSpec::parameters().iter().flat_map(|parameter| {
+        let (members, place): (_, fn(_, _) -> Place) = match parameter.shape {
+            Shape::Object { members, .. } => (members(), Place::Member),
+            Shape::Objectives => (WrittenObjective::parameters(), |_, name| Place::Objective(name)),
+            _ => (&[][..], Place::Member),
+        };
+        let members = members.iter().map(move |member| (place(parameter.name, member.name), member));
+        std::iter::once((Place::Field(parameter.name), parameter)).chain(members)
+    });
+    placed.filter_map(|(place, parameter)| Some((place, parameter, parameter.option.as_ref()?)))
+}
+
+/// The option as clap knows it.
+fn argument(parameter: &Parameter, option: &CommandOption) -> Arg {
+    let name = option.name_of(parameter);
+    let argument = Arg::new(name.clone()).long(name).help(help(parameter, option));
+    match option.form {
+        OptionForm::Takes(value) => {
+            let argument = argument.value_name(value);
+            match parameter.shape {
+                Shape::Whole(..) => argument.value_parser(value_parser!(u64)),
+                // So that a negative number is refused with the range, and not as an unknown option.
+                Shape::Number(..) => argument.value_parser(parse_number).allow_negative_numbers(true),
+                _ => argument.value_parser(value_parser!(String)),
+            }
+        }
+        OptionForm::Repeats(value) => {
+            argument.value_name(value).value_parser(value_parser!(u64)).action(ArgAction::Append)
+        }
+        OptionForm::Size(value) => argument.value_name(value).value_parser(parse_size),
+        OptionForm::On | OptionForm::Off => argument.action(ArgAction::SetTrue),
+        OptionForm::OnOff => {
+            let argument = argument.value_name("true|false").value_parser(value_parser!(bool));
+            argument.num_args(0..=1).require_equals(true).default_missing_value("true")
+        }
+    }
+}
+
+/// What it is for, what is allowed, and what stands for it: `Number of scales (1 to 16) [default: 4; naive: 1]`.
+fn help(parameter: &Parameter, option: &CommandOption) -> String {
+    if let Some(help) = option.help {
+        return help.to_owned();
+    }
+    let mut text = parameter.about.trim_end_matches('.').replace('`', "");
+    if let Some(allowed) = parameter.allowed() {
+        text += &format!(" ({})", allowed.replace('`', ""));
+    }
+    if let Some(default) = parameter.default.as_ref().filter(|_| matches!(option.form, OptionForm::Takes(_)))
+    {
+        text += &format!(" [default: {default}]");
+    }
+    text
+}
+
+/// The value of an option, if it was given.
+fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption) -> Option<Value> {
+    let name = option.name_of(parameter);
+    let name = name.as_str();
+    match (option.form, parameter.shape) {
+        (OptionForm::Takes(_), Shape::Whole(..)) => matches.get_one::<u64>(name).map(|value| json!(value)),
+        (OptionForm::Takes(_), Shape::Number(..)) => matches.get_one::<f64>(name).map(|value| json!(value)),
+        (OptionForm::Takes(_), _) => matches.get_one::<String>(name).map(|value| json!(value)),
+        (OptionForm::Repeats(_), _) => {
+            matches.get_many::<u64>(name).map(|values| json!(values.collect::<Vec<_>>()))
+        }
+        (OptionForm::Size(_), _) => {
+            let size = matches.get_one::<(u32, u32)>(name);
+            size.map(|(width, height)| json!({ "width": width, "height": height }))
+        }
+        (OptionForm::On, _) => matches.get_flag(name).then_some(json!(true)),
+        (OptionForm::Off, _) => matches.get_flag(name).then_some(json!(false)),
+        (OptionForm::OnOff, _) => matches.get_one::<bool>(name).map(|value| json!(value)),
+    }
+}
+
+impl clap::Args for DreamArgs {
+    fn augment_args(command: Command) -> Command {
+        options().fold(command, |command, (_, parameter, option)| command.arg(argument(parameter, option)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DreamArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut given = Self::default();
+        given.update_from_arg_matches(matches)?;
+        Ok(given)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for (place, parameter, option) in options() {
+            let Some(value) = value_of(matches, parameter, option) else { continue };
+            match place {
+                Place::Field(name) => self.fields.insert(name.into(), value),
+                Place::Member(field, name) => self.fields.insert(field.into(), json!({ name: value })),
+                Place::Objective(name) => self.objective.insert(name.into(), value),
+            };
+        }
+        Ok(())
+    }
 }
 
 impl DreamArgs {
-    /// Writes the given options over the fields of a spec; returns the names of those fields.
-    pub(super) fn overlay(&self, fields: &mut Map<String, Value>) -> Vec<&'static str> {
-        let given = [
-            ("model", self.model.as_ref().map(|value| json!(value))),
-            ("preset", self.preset.as_ref().map(|value| json!(value))),
-            ("iterations", self.iterations.map(|value| json!(value))),
-            ("step", self.step.map(|value| json!(value))),
-            ("octaves", self.octaves.map(|value| json!(value))),
-            ("octave_scale", self.octave_scale.map(|value| json!(value))),
-            ("noise", self.noise.map(|(width, height)| json!({ "width": width, "height": height }))),
-            ("octave_mode", self.octave_mode.as_ref().map(|value| json!(value))),
-            ("tile_size", self.tile_size.map(|value| json!(value))),
-            ("tiling", self.tiling.as_ref().map(|value| json!(value))),
-            ("normalization", self.normalization.as_ref().map(|value| json!(value))),
-            ("laplacian_levels", self.laplacian_levels.map(|value| json!(value))),
-            ("jitter", self.no_jitter.then_some(json!(false))),
-            ("seed", self.seed.map(|value| json!(value))),
-            ("precision", self.precision.as_ref().map(|value| json!(value))),
-            ("blend", self.blend.map(|value| json!(value))),
-            ("preserve_colors", self.preserve_colors.then_some(json!(true))),
-            ("recipe", self.no_recipe.then_some(json!(false))),
-            ("auto_contrast", self.auto_contrast.map(|value| json!(value))),
-            ("background", self.background.as_ref().map(|value| json!(value))),
-            ("mask", self.mask_feather.map(|value| json!({ "feather": value }))),
-            ("lossless", self.lossless.then_some(json!(true))),
-            ("quality", self.quality.map(|value| json!(value))),
-            ("objectives", self.objective().map(|objective| json!([objective]))),
-        ];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let written = given.map(|(name, value)| {
-            fields.insert(name.into(), value);
-            name
-        });
-        written.collect()
+    /// The model that the options name, by its id or as a file.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.fields.get("model")?.as_str()
     }
 
-    /// The objective from the options. Without a kind, the rules of the spec choose one.
-    fn objective(&self) -> Option<Map<String, Value>> {
-        let given = [
-            ("kind", self.objective.as_ref().map(|kind| json!(kind))),
-            ("layer", self.layer.as_ref().map(|layer| json!(layer))),
-            ("channels", Some(&self.channels).filter(|list| !list.is_empty()).map(|list| json!(list))),
-            ("class", self.class.map(|class| json!(class))),
-        ];
-        let objective: Map<String, Value> =
-            given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-        (!objective.is_empty()).then_some(objective)
+    /// Writes the given options over the fields of a spec; returns the names of those fields. Without a kind of
+    /// objective, the rules of the spec choose one.
+    pub(super) fn overlay(&self, fields: &mut Map<String, Value>) -> Vec<String> {
+        let mut given = self.fields.clone();
+        if !self.objective.is_empty() {
+            given.insert("objectives".into(), json!([self.objective]));
+        }
+        let names = given.keys().cloned().collect();
+        fields.extend(given);
+        names
     }
 
-    /// The option that set the spec's field at `pointer`.
+    /// The option that sets the spec's field at `pointer`.
     fn option(&self, pointer: &str) -> String {
         let (field, last) = (pointer.split('/').nth(1).unwrap_or_default(), pointer.rsplit('/').next());
-        match (field, last) {
-            ("objectives", Some("layer")) => "--layer".into(),
-            ("objectives", Some("channels")) => "--channel".into(),
-            ("objectives", Some("class")) => "--class".into(),
-            // Without an explicit kind, it follows from the class.
-            ("objectives", _) if self.objective.is_none() && self.class.is_some() => "--class".into(),
-            ("objectives", _) => "--objective".into(),
-            ("jitter", _) => "--no-jitter".into(),
-            ("recipe", _) => "--no-recipe".into(),
-            ("mask", _) => "--mask-feather".into(),
-            (field, _) => format!("--{}", field.replace('_', "-")),
+        let within = |name: Option<&str>| {
+            options().find(|(place, ..)| matches!(place, Place::Objective(member) if Some(*member) == name))
+        };
+        // Without an explicit kind, it follows from the class.
+        let implied = self.objective.contains_key("class") && !self.objective.contains_key("kind");
+        let found = match field {
+            "objectives" => within(last.filter(|last| *last != "kind"))
+                .or_else(|| within(Some(if implied { "class" } else { "kind" }))),
+            _ => options().find(
+                |(place, ..)| matches!(place, Place::Field(name) | Place::Member(name, _) if *name == field),
+            ),
+        };
+        match found {
+            Some((_, parameter, option)) => format!("--{}", option.name_of(parameter)),
+            None => format!("--{}", field.replace('_', "-")),
         }
     }
 
     /// An error of a spec, in words for the command line. `given` are the fields set by options; `rest` is
     /// the source of the others, such as a file.
-    pub(super) fn describe(&self, mistake: &FieldError, given: &[&str], rest: Option<&str>) -> String {
+    pub(super) fn describe(&self, mistake: &FieldError, given: &[String], rest: Option<&str>) -> String {
         let FieldError { pointer, detail } = mistake;
         let field = pointer.split('/').nth(1).unwrap_or_default();
         match rest {
             _ if pointer == NO_INPUT => {
                 "there is no input: give an image file, or --noise 224x224 to start from noise".into()
             }
-            _ if given.contains(&field) => {
+            _ if given.iter().any(|name| name == field) => {
                 // The one detail that names another member.
                 let detail = detail.replace("in \"layer\"", "with --layer");
                 format!("{}: {detail}", self.option(pointer))

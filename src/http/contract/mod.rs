@@ -1,11 +1,11 @@
 //! The OpenAPI 3.1 document, generated from the routes and types of the neighbouring modules. `openapi.yaml`
 //! at the root of the repository is its output (`reverie openapi`); a test compares the two.
 
+mod examples;
 mod responses;
 mod schemas;
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
-use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
     openapi::{OpenApi as OpenApiDocument, RefOr, Required, path::ParameterIn},
@@ -13,80 +13,12 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+pub use examples::EXAMPLE_IMAGE;
 pub use responses::*;
 pub use schemas::*;
 
 use super::{error::ApiError, events, health, jobs, list, models, preview, result, submit};
 use crate::http::state::AppState;
-
-/// A small image for the examples, as a data URI.
-pub const EXAMPLE_IMAGE: &str = include_str!("example.txt");
-
-/// A job for the examples: finished, so every member that can have a value has one.
-pub fn job_example() -> Value {
-    json!({
-        "id": "0198c0de-5a7e-7000-8000-00000000d0e5",
-        "status": "succeeded",
-        "spec": {
-            "model": "efficientnet-lite0",
-            "preset": "deepdream-lapnorm",
-            "objectives": [{ "kind": "l2", "layer": "block2", "weight": 1.0 }],
-            "octaves": 2,
-            "octave_scale": 1.4,
-            "octave_mode": "carry-detail",
-            "iterations": 2,
-            "step": 1.5,
-            "normalization": "laplacian",
-            "laplacian_levels": 4,
-            "tile_size": 512,
-            "tiling": "even",
-            "jitter": true,
-            "seed": 7,
-            "precision": "auto",
-            "blend": 0.0,
-            "preserve_colors": false,
-            "auto_contrast": false,
-            "format": "png",
-            "quality": 92,
-            "lossless": false,
-            "recipe": true,
-        },
-        "progress": {
-            "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2,
-            "iterations_per_second": 3.5, "score": 0.83, "resumed_from": 0.0,
-        },
-        "priority": 0,
-        "queue_position": null,
-        "eta_seconds": null,
-        "attempt": 1,
-        "cancel_requested": false,
-        "created_at": "2025-08-19T08:00:00.000Z",
-        "started_at": "2025-08-19T08:00:00.012Z",
-        "finished_at": "2025-08-19T08:00:00.512Z",
-        "deadline_at": null,
-        "error": null,
-        "result": {
-            "media_type": "image/png",
-            "width": 64,
-            "height": 64,
-            "size": 7431,
-            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-            "score": 0.91,
-        },
-        "notes": ["2 of 4 octaves were dreamed: the image is too small for a coarser one"],
-        "metrics": {
-            "queue_seconds": 0.012, "render_seconds": 0.43, "megapixel_iterations": 0.012242,
-            "predicted_seconds": 0.471, "predicted_memory_mb": 4.7,
-        },
-        "links": {
-            "self": "/v1/jobs/0198c0de-5a7e-7000-8000-00000000d0e5",
-            "result": "/v1/jobs/0198c0de-5a7e-7000-8000-00000000d0e5/result",
-            "preview": null,
-            "events": "/v1/jobs/0198c0de-5a7e-7000-8000-00000000d0e5/events",
-            "cancel": null,
-        },
-    })
-}
 
 /// The general part of the document.
 #[derive(OpenApi)]
@@ -147,6 +79,7 @@ pub fn document() -> OpenApiDocument {
             parameter.required = Required::False;
         }
     }
+    examples::attach(&mut document);
     document
 }
 

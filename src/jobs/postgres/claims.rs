@@ -42,8 +42,12 @@ impl PostgresQueue {
                     return Ok(Some(Claim { lease: Lease { job: job.id, token }, job }));
                 }
                 Err(QueueError::Corrupt { id, problem }) => {
-                    self.unreadable.leave(id, &problem);
+                    let excluded = self.unreadable.leave(id, &problem);
                     self.put_back(Lease { job: row::job_id(&row)?, token }).await?;
+                    // Once per process and job, so that old versions do not wake each other for ever.
+                    if excluded {
+                        self.notifier.work_elsewhere();
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -51,8 +55,7 @@ impl PostgresQueue {
         Ok(None)
     }
 
-    /// Returns a job that this version cannot read. Notifies the followers of the job, but wakes no worker: a
-    /// newer process finds it by polling.
+    /// Returns a job that this version cannot read, and notifies the followers of the job.
     async fn put_back(&self, lease: Lease) -> Result<(), QueueError> {
         let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
         // Another process already took it.

@@ -89,6 +89,11 @@ impl Notifier {
 
     pub(super) fn work_is_there(&self) {
         self.signals.work_is_there();
+        self.work_elsewhere();
+    }
+
+    /// A job may be ready for other processes, and is not for this one.
+    pub(super) fn work_elsewhere(&self) {
         self.pending().work += 1;
         self.wake.notify_one();
     }

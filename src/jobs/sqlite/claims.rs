@@ -29,7 +29,9 @@ impl SqliteQueue {
                     return Ok(Some(Claim { lease: Lease { job: job.id, token }, job }));
                 }
                 // The dropped transaction rolls back: the job is unchanged.
-                Err(QueueError::Corrupt { id, problem }) => self.unreadable.leave(id, &problem),
+                Err(QueueError::Corrupt { id, problem }) => {
+                    self.unreadable.leave(id, &problem);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -5,12 +5,13 @@
 //! and layers from the first to the last of two models, in float32; what is left for an image of 64×64 and the first layers
 //! is the process itself, and taken off. The first layers set the figure per value, deeper ones take half of it.
 
-use super::work::has_fewer;
+use super::winograd;
 use reverie_graph::{Network, NodeId, Op};
 
-/// Bytes per pixel of the largest octave: the decoded image, the octaves that wait for their turn, the dream,
-/// its gradient and what normalising it needs.
-const PER_PIXEL: f64 = 38.0;
+/// Bytes per pixel of the largest octave, at the most, of pictures with eight bits per sample: image and gradient (12 each),
+/// the levels of the Laplacian pyramid (4), the input (3) and its transparency (1), and a few strips. Admission and the
+/// documents name this figure; `tests/memory.rs` measures that it is enough.
+pub const BYTES_PER_PIXEL: f64 = 38.0;
 
 /// Bytes per value that the network computes for the largest tile: the value, and what the backward pass keeps of it
 /// or makes of it.
@@ -26,7 +27,7 @@ const PER_WEIGHT_AT_POINTS: f64 = 60.0;
 /// Bytes for a render of `pixels` in its largest octave, and `values` in its largest tile.
 pub(super) fn bytes(pixels: f64, values: f64, half: bool) -> u64 {
     let per_value = if half { PER_VALUE / 2.0 } else { PER_VALUE };
-    (pixels * PER_PIXEL + values * per_value) as u64
+    (pixels * BYTES_PER_PIXEL + values * per_value) as u64
 }
 
 /// Bytes for the weights that `layers` need.
@@ -35,10 +36,11 @@ pub(super) fn weights(network: &Network, layers: &[NodeId]) -> u64 {
     let nodes = network.nodes().iter().zip(needed).filter(|(_, needed)| *needed);
     let bytes = nodes.map(|(node, _)| match &node.op {
         Op::Conv2d { weight, .. } => {
-            let each = if has_fewer(&node.op) { PER_WEIGHT_AT_POINTS } else { PER_WEIGHT };
-            // Sixteen kernels are packed together.
+            let fewer = winograd::weights_of(&node.op).is_some();
+            let each = if fewer { PER_WEIGHT_AT_POINTS } else { PER_WEIGHT };
+            // That many kernels are packed together.
             let kernels = weight.shape[0];
-            (weight.data.len() / kernels.max(1) * kernels.next_multiple_of(16)) as f64 * each
+            (weight.data.len() / kernels.max(1) * kernels.next_multiple_of(winograd::LANES)) as f64 * each
         }
         _ => 0.0,
     });

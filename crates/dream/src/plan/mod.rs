@@ -9,10 +9,12 @@ mod octaves;
 #[cfg(test)]
 mod tests;
 mod tiles;
+pub mod winograd;
 mod work;
 
 use std::collections::BTreeMap;
 
+pub use memory::BYTES_PER_PIXEL;
 pub use octaves::{octave_sizes, sizes};
 pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, held};
 pub use work::Work;

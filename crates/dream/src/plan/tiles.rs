@@ -19,11 +19,11 @@ pub const HALO: i64 = 32;
 /// The same where tiles stay in place: there a seam would grow with every iteration.
 pub const STILL_HALO: i64 = 96;
 
-/// Pixels that a pass of the network may hold in more than one tile: what a batch saves is little for larger tiles, and
-/// who wants small ones may want them for their memory.
+/// Pixels that a pass of the network may hold in more than one tile. Larger tiles gain little from a batch, and small
+/// tiles may be chosen to save memory.
 pub const BATCH: i64 = 1 << 16;
 
-/// Pixels that a pass may hold on the library path, where nobody times how many tiles pay. Up to `mixed4c`, GoogLeNet
+/// Pixels that a pass may hold on the library path, where batch sizes are not measured. Up to `mixed4c`, GoogLeNet
 /// computes about 80 values per pixel, and EfficientNet-Lite0 about 150 up to its last block: forward and back that is 360
 /// to 700 bytes per pixel in float32, so a pass takes up to 3 GB of a GPU's memory.
 pub const LIBRARY_BATCH: i64 = 1 << 22;

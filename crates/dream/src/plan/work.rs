@@ -7,6 +7,7 @@
 
 use std::ops::{Add, Mul};
 
+use super::winograd;
 use reverie_graph::{Network, NodeId, Op, ShapeError};
 
 /// Work, in the units that it is counted in.
@@ -40,23 +41,8 @@ const WEIGHTS: Work = Work {
     file: 1.0e-8,
 };
 
-/// Taps along an axis of weights that Winograd convolutions are for (`reverie_kernels::winograd`), and the share of the
-/// time of plain sums that those take.
-const FEWER_TAPS: std::ops::RangeInclusive<usize> = 3..=5;
+/// Share of the time of plain sums that Winograd convolutions take.
 const FEWER: f64 = 0.4;
-
-/// Positions of a map from which on it pays.
-const FEWER_LEAST: usize = 80;
-
-/// Whether an operation is such a convolution.
-pub(super) fn has_fewer(op: &Op) -> bool {
-    match op {
-        Op::Conv2d { weight, stride: [1, 1], dilation: [1, 1], groups: 1, .. } => {
-            weight.shape[2] == weight.shape[3] && FEWER_TAPS.contains(&weight.shape[2])
-        }
-        _ => false,
-    }
-}
 
 /// Share of a gradient that its way forward takes.
 pub(super) const FORWARD: f64 = 0.4;
@@ -80,9 +66,10 @@ impl Work {
             work.operations += 1.0;
             let sums = network.multiply_adds(NodeId(index), *shape);
             let positions = shape.len() / network.channels(NodeId(index)).max(1);
+            let fewer = winograd::weights_of(&node.op);
             work.dense += match &node.op {
                 Op::Conv2d { groups, .. } if *groups > 1 => 0.0,
-                op if has_fewer(op) && positions >= FEWER_LEAST => sums * FEWER,
+                _ if fewer.is_some_and(|weights| winograd::pays(weights, false, positions)) => sums * FEWER,
                 _ => sums,
             };
         }

@@ -1,8 +1,18 @@
-//! A colour as people write it in HTML and CSS: `#rrggbb`.
+//! A colour in the notation of HTML and CSS: `#rrggbb`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
+
+/// A colour as a regular expression.
+pub(super) const COLOR_PATTERN: &str = "^#[0-9A-Fa-f]{6}$";
 
 /// An sRGB colour; in JSON a string such as `"#ff8000"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub struct Color(pub [u8; 3]);
 
 impl Color {
-    /// What is behind transparent areas where nothing else is asked for.
+    /// White, which is behind transparent areas by default.
     pub const WHITE: Self = Self([255; 3]);
 
     /// Whether it is [`Color::WHITE`].
@@ -32,7 +42,16 @@ impl From<Color> for String {
     }
 }
 
-/// The text is no colour.
+impl PartialSchema for Color {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(COLOR_PATTERN));
+        text.description(Some("An sRGB colour, such as `#ff8000`.")).into()
+    }
+}
+
+impl ToSchema for Color {}
+
+/// The text is not a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("give a colour as \"#rrggbb\", six hexadecimal digits after the sign, such as \"#ffffff\"")]
 pub struct NotAColor;

@@ -1,9 +1,11 @@
-//! Specs as people write them: defaults, overrides, and every mistake at once.
+//! Reading requests: defaults, overrides, and every mistake at once.
 
 use serde_json::json;
 
 use proptest::prelude::*;
 use serde_json::Value;
+
+mod table;
 
 use super::*;
 use crate::model::{Catalogue, Model};
@@ -12,6 +14,7 @@ use reverie_fields::{
     arbitrary::{json, quick},
 };
 use reverie_graph::{Array, Network, Node, NodeId, Op};
+use table::every_parameter;
 
 /// One model with a map layer of 3 channels and a class layer of 4 classes.
 fn catalogue() -> Catalogue {
@@ -219,60 +222,58 @@ fn the_kind_follows_from_what_is_given() {
     assert_eq!(both, ["/spec/objectives/0/channels: belong to objectives of kind \"mean\" and \"l2\" only"]);
 }
 
-/// Names of a spec's members, and of those of its objects.
-const NAMES: [&str; 28] = [
-    "model",
-    "preset",
-    "noise",
-    "objectives",
-    "octaves",
-    "octave_scale",
-    "octave_mode",
-    "iterations",
-    "step",
-    "normalization",
-    "laplacian_levels",
-    "tile_size",
-    "tiling",
-    "jitter",
-    "seed",
-    "precision",
-    "blend",
-    "preserve_colors",
-    "auto_contrast",
-    "mask",
-    "format",
-    "quality",
-    "lossless",
-    "recipe",
-    "kind",
-    "layer",
-    "channels",
-    "class",
+/// Words that some parameter allows.
+fn words() -> Vec<&'static str> {
+    let choices = every_parameter().into_iter().filter_map(|parameter| match parameter.shape {
+        Shape::Choice { values, .. } => Some(values.iter().map(|value| value.name)),
+        _ => None,
+    });
+    choices.flatten().chain(["small", "features", "logits", "#ff8000"]).collect()
+}
+
+/// As version 0.1.0 has written specs: what is stored and what is in pictures must stay readable, and what is written
+/// must stay the same bytes.
+const STORED: [&str; 2] = [
+    r#"{"model":"small","preset":"deepdream-lapnorm","objectives":[{"kind":"l2","layer":"features","weight":1.0}],"octaves":4,"octave_scale":1.4,"octave_mode":"carry-detail","iterations":10,"step":1.5,"normalization":"laplacian","laplacian_levels":4,"tile_size":512,"tiling":"even","jitter":true,"seed":0,"precision":"auto","blend":0.0,"preserve_colors":false,"auto_contrast":false,"format":"png","quality":92,"lossless":false,"recipe":true}"#,
+    r##"{"model":"small","preset":"naive","noise":{"width":224,"height":3},"objectives":[{"kind":"mean","layer":"features","channels":[1],"weight":1.0},{"kind":"class","layer":"logits","class":2,"weight":-2.0}],"octaves":1,"octave_scale":1.4,"octave_mode":"enlarge","iterations":20,"step":1.0,"normalization":"std","laplacian_levels":4,"tile_size":2048,"tiling":"article","jitter":false,"seed":7,"precision":"bf16","blend":0.5,"preserve_colors":true,"auto_contrast":true,"background":"#ff8000","format":"webp","quality":1,"lossless":true,"recipe":false}"##,
 ];
 
-/// Words that are right somewhere.
-const WORDS: [&str; 14] = [
-    "small",
-    "features",
-    "logits",
-    "naive",
-    "deepdream",
-    "enlarge",
-    "laplacian",
-    "article",
-    "fp32",
-    "jpeg",
-    "webp",
-    "mean",
-    "class",
-    "l2",
-];
+#[test]
+fn specs_are_written_as_before() {
+    const NOTHING: InputKind = InputKind::Nothing { image: "/image" };
+    let asked = json!({
+        "preset": "naive", "noise": {"height": 3}, "seed": 7, "tiling": "article", "precision": "bf16", "blend": 0.5,
+        "preserve_colors": true, "background": "#FF8000", "format": "webp", "quality": 1, "lossless": true,
+        "recipe": false, "objectives": [{"channels": [1]}, {"class": 2, "weight": -2}],
+    });
+    for (asked, input, stored) in [(json!({}), InputKind::Image, STORED[0]), (asked, NOTHING, STORED[1])] {
+        let spec = resolve("", asked, &catalogue(), input).unwrap();
+        assert_eq!(serde_json::to_string(&spec).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<DreamSpec>(stored).unwrap(), spec);
+    }
+    // Before some parameters were added.
+    let mut old: Value = serde_json::from_str(STORED[0]).unwrap();
+    for name in ["blend", "preserve_colors", "auto_contrast", "quality", "lossless", "recipe"] {
+        old.as_object_mut().unwrap().remove(name);
+    }
+    assert_eq!(serde_json::from_value::<DreamSpec>(old).unwrap(), serde_json::from_str(STORED[0]).unwrap());
+}
+
+#[test]
+fn unknown_fields_are_told_the_known_ones_in_the_usual_order() {
+    let allowed = "model, preset, objectives, noise, octaves, octave_scale, octave_mode, iterations, step, \
+                   normalization, laplacian_levels, tile_size, tiling, jitter, seed, precision, blend, preserve_colors, \
+                   auto_contrast, mask, background, format, quality, lossless, recipe";
+    assert_eq!(
+        mistakes(json!({"colour": 1})),
+        [format!("/spec/colour: unknown field; allowed are {allowed}")]
+    );
+}
 
 /// JSON that comes close to a spec: the right names, often with the wrong values.
 fn nearly_a_spec() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
-        proptest::sample::select(&WORDS[..]).prop_map(Value::from),
+        proptest::sample::select(words()).prop_map(Value::from),
         (0_u32..5).prop_map(Value::from),
         (0_i32..150).prop_map(|number| Value::from(f64::from(number) / 10.0)),
         any::<bool>().prop_map(Value::from),
@@ -280,7 +281,8 @@ fn nearly_a_spec() -> impl Strategy<Value = Value> {
         json(),
     ];
     let object = |value| {
-        proptest::collection::hash_map(proptest::sample::select(&NAMES[..]), value, 0..6)
+        let names: Vec<_> = every_parameter().into_iter().map(|parameter| parameter.name).collect();
+        proptest::collection::hash_map(proptest::sample::select(names), value, 0..6)
             .prop_map(|map| map.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Value>())
     };
     let inner = prop_oneof![object(word.clone().boxed()), word.clone()].boxed();
@@ -288,7 +290,7 @@ fn nearly_a_spec() -> impl Strategy<Value = Value> {
     object(prop_oneof![3 => word, 1 => inner, 1 => list].boxed())
 }
 
-/// What has to be so for whatever is sent.
+/// What must hold for every request.
 fn check(value: Value, start: InputKind) -> Result<(), TestCaseError> {
     let (length, wanted) = (value.to_string().len(), value.clone());
     match resolve("/spec", value, &catalogue(), start) {

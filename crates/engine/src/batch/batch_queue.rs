@@ -1,8 +1,8 @@
-//! Who is next, and who goes along: the order in which renders that share a network are served.
+//! The order in which renders that share a network are served.
 //!
-//! Whoever has waited longest is always served, and those of the same kind go along in the order in which they came. A
-//! render waits for the answer before it asks again, so each has at most one place in the line, and none can wait for
-//! longer than one pass of every other.
+//! The request that has waited longest is always served; requests of the same kind join its batch, first come first. A render
+//! waits for the answer before it sends the next request, so it has at most one in the queue and waits for at most one pass
+//! of every other render.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ pub(super) trait Waiting {
     fn tiles(&self) -> usize;
 }
 
-/// Those who wait, first come first.
+/// Requests that wait, first come first.
 #[derive(Debug)]
 pub(super) struct BatchQueue<T>(VecDeque<T>);
 
@@ -35,8 +35,8 @@ impl<T: Waiting> BatchQueue<T> {
         self.0.len()
     }
 
-    /// The next batch; empty where nobody waits. `at_once` says how many tiles it shall have at the most, given who is
-    /// first and how many tiles of that kind wait; whoever is first goes in any case.
+    /// The next batch; empty if nothing waits. `at_once` returns its largest number of tiles, given the first request and how
+    /// many tiles of that kind wait. The first request is in the batch in any case.
     pub(super) fn take(&mut self, at_once: impl FnOnce(&T, usize) -> usize) -> Vec<T> {
         let Some(first) = self.0.pop_front() else { return Vec::new() };
         let alike = self.0.iter().filter(|other| other.kind() == first.kind());
@@ -82,35 +82,35 @@ mod tests {
 
     #[test]
     fn the_first_is_served_and_its_kind_goes_along() {
-        let mut line = BatchQueue::new();
+        let mut queue = BatchQueue::new();
         for one in [("a", 'x', 1), ("b", 'y', 1), ("c", 'x', 2), ("d", 'x', 1), ("e", 'y', 1)] {
-            line.push(one);
+            queue.push(one);
         }
-        let batch = line.take(|first, tiles| {
+        let batch = queue.take(|first, tiles| {
             assert_eq!((first.0, tiles), ("a", 4));
             3
         });
         assert_eq!(names(&batch), ["a", "c"]);
-        assert_eq!(names(&line.take(|_, tiles| tiles)), ["b", "e"]);
-        assert_eq!(names(&line.take(|_, _| 0)), ["d"], "whoever is first goes, however few are wanted");
-        assert!(line.take(|_, _| 9).is_empty());
+        assert_eq!(names(&queue.take(|_, tiles| tiles)), ["b", "e"]);
+        assert_eq!(names(&queue.take(|_, _| 0)), ["d"], "whoever is first goes, however few are wanted");
+        assert!(queue.take(|_, _| 9).is_empty());
     }
 
     #[test]
     fn one_of_a_rare_kind_is_not_overtaken_for_longer_than_a_round() {
-        let mut line = BatchQueue::new();
+        let mut queue = BatchQueue::new();
         let common = [("a", 'x', 1), ("b", 'x', 1), ("c", 'x', 1)];
         for one in [common[0], common[1], ("rare", 'y', 1), common[2]] {
-            line.push(one);
+            queue.push(one);
         }
         for round in 0..50 {
             // Everybody asks again as soon as it has been served.
-            let batch = line.take(|_, _| 2);
+            let batch = queue.take(|_, _| 2);
             if names(&batch) == ["rare"] {
                 assert_eq!(round, 1);
                 return;
             }
-            batch.into_iter().for_each(|one| line.push(one));
+            batch.into_iter().for_each(|one| queue.push(one));
         }
         panic!("it was never served");
     }

@@ -62,7 +62,7 @@ enum Message {
     /// A network will be needed. The answer says whether it had to be loaded, and what is known about batches.
     Load(NetworkKey, Arc<Model>, Sender<Result<(bool, Autotuner), RenderError>>),
     /// A pass is wanted.
-    Ask(Ask),
+    Pass(PassRequest),
 }
 
 /// What goes together: the network, its layers, and the tiles' size, `[H, W]`.
@@ -76,7 +76,7 @@ struct Kind {
 }
 
 /// One render's tiles.
-struct Ask {
+struct PassRequest {
     kind: Kind,
     model: Arc<Model>,
     bound: BoundObjective,
@@ -111,7 +111,7 @@ impl SharedExecutor {
             kernels,
             messages,
             renders,
-            line: BatchQueue::new(),
+            queue: BatchQueue::new(),
             networks: HashMap::new(),
             last: Duration::ZERO,
             #[cfg(test)]
@@ -144,7 +144,7 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    fn ask(
+    fn request(
         &self,
         tiles: Tensor,
         bound: &BoundObjective,
@@ -155,7 +155,7 @@ impl Shared {
         let (count, _, height, width) = tiles.size4()?;
         let (reply, answer) = channel();
         let layers = bound.layers().to_vec();
-        let ask = Ask {
+        let request = PassRequest {
             kind: Kind { key: self.key.clone(), layers, size: [height, width], score },
             model: Arc::clone(&self.model),
             bound: bound.clone(),
@@ -165,7 +165,7 @@ impl Shared {
             cancel: cancel.clone(),
             reply,
         };
-        self.shared.inbox.send(Message::Ask(ask)).map_err(|_| RenderError::Stopped)?;
+        self.shared.inbox.send(Message::Pass(request)).map_err(|_| RenderError::Stopped)?;
         answer.recv().map_err(|_| RenderError::Stopped)?
     }
 }
@@ -195,7 +195,7 @@ impl GradientSource for Shared {
         whole: Option<&[f64]>,
         cancel: &CancelFlag,
     ) -> Result<(Tensor, Tensor), RenderError> {
-        let (scores, gradients) = self.ask(tiles, bound, whole, cancel, false)?;
+        let (scores, gradients) = self.request(tiles, bound, whole, cancel, false)?;
         Ok((scores, gradients.ok_or_else(|| RenderError::Engine("a pass without gradients".into()))?))
     }
 
@@ -205,11 +205,11 @@ impl GradientSource for Shared {
         bound: &BoundObjective,
         cancel: &CancelFlag,
     ) -> Result<Tensor, RenderError> {
-        Ok(self.ask(tiles, bound, None, cancel, true)?.0)
+        Ok(self.request(tiles, bound, None, cancel, true)?.0)
     }
 }
 
-impl Waiting for Ask {
+impl Waiting for PassRequest {
     type Kind = Kind;
 
     fn kind(&self) -> &Kind {
@@ -227,7 +227,7 @@ struct Thread {
     kernels: Kernels,
     messages: Receiver<Message>,
     renders: Arc<AtomicUsize>,
-    line: BatchQueue<Ask>,
+    queue: BatchQueue<PassRequest>,
     networks: HashMap<NetworkKey, LocalExecutor>,
     /// How long the last pass took.
     last: Duration,
@@ -238,20 +238,20 @@ struct Thread {
 impl Thread {
     /// Runs pass after pass until the last shared is gone.
     fn serve(mut self) {
-        while self.gather() {
-            let Self { line, networks, .. } = &mut self;
-            let batch = line.take(|first, tiles| match networks.get(&first.kind.key) {
+        while self.collect_waiting() {
+            let Self { queue, networks, .. } = &mut self;
+            let batch = queue.take(|first, tiles| match networks.get(&first.kind.key) {
                 Some(own) if own.autotuner().is_fixed() => own.autotuner().most(first.kind.size),
                 Some(own) if !first.kind.score => {
                     own.autotuner().at_once(first.bound.layers(), first.kind.size, tiles)
                 }
                 _ => 1,
             });
-            let (batch, canceled): (Vec<Ask>, Vec<Ask>) =
-                batch.into_iter().partition(|ask| !ask.cancel.is_canceled());
-            for ask in canceled {
-                // Everybody who asks waits for the answer; here and below nobody is told that it came to nothing.
-                let _ = ask.reply.send(Err(RenderError::Canceled));
+            let (batch, canceled): (Vec<PassRequest>, Vec<PassRequest>) =
+                batch.into_iter().partition(|request| !request.cancel.is_canceled());
+            for request in canceled {
+                // The render waits for the answer, unless it has ended; then there is nobody to tell, here and below.
+                let _ = request.reply.send(Err(RenderError::Canceled));
             }
             if !batch.is_empty() {
                 let began = Instant::now();
@@ -261,11 +261,11 @@ impl Thread {
         }
     }
 
-    /// Waits until somebody is in the line, and a moment longer where others may be about to come; false at the end.
-    fn gather(&mut self) -> bool {
-        if self.line.len() == 0 {
+    /// Waits for a first request, and a moment longer for others that may follow; false when all renders have ended.
+    fn collect_waiting(&mut self) -> bool {
+        if self.queue.len() == 0 {
             match self.messages.recv() {
-                Ok(message) => self.hear(message),
+                Ok(message) => self.receive(message),
                 Err(_) => return false,
             }
         }
@@ -273,21 +273,21 @@ impl Thread {
         let until = Instant::now() + (self.last / PATIENCE).max(least);
         loop {
             while let Ok(message) = self.messages.try_recv() {
-                self.hear(message);
+                self.receive(message);
             }
-            if self.line.len() >= self.renders.load(Ordering::SeqCst) {
+            if self.queue.len() >= self.renders.load(Ordering::SeqCst) {
                 return true;
             }
             match self.messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(message) => self.hear(message),
+                Ok(message) => self.receive(message),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return true,
             }
         }
     }
 
-    fn hear(&mut self, message: Message) {
+    fn receive(&mut self, message: Message) {
         match message {
-            Message::Ask(ask) => self.line.push(ask),
+            Message::Pass(request) => self.queue.push(request),
             Message::Load(key, model, reply) => {
                 let fresh = !self.networks.contains_key(&key);
                 let loaded = self.guarded(|thread| {
@@ -307,40 +307,44 @@ impl Thread {
         })
     }
 
-    /// Computes a batch and answers everybody in it. What fails together is done one by one: nobody's render shall
-    /// fail because of another's.
-    fn run(&mut self, batch: Vec<Ask>) {
+    /// Computes a batch and answers its requests. A batch that fails is computed again, one request at a time: no render
+    /// fails because of another.
+    fn run(&mut self, batch: Vec<PassRequest>) {
         match self.guarded(|thread| thread.pass(&batch)) {
             Ok(answers) => {
-                for (ask, answer) in batch.into_iter().zip(answers) {
-                    let _ = ask.reply.send(Ok(answer));
+                for (request, answer) in batch.into_iter().zip(answers) {
+                    let _ = request.reply.send(Ok(answer));
                 }
             }
             Err(error) if batch.len() > 1 => {
                 tracing::warn!(%error, tiles = batch.len(), "a batch failed; its tiles are done one by one");
-                batch.into_iter().for_each(|ask| self.run(vec![ask]));
+                batch.into_iter().for_each(|request| self.run(vec![request]));
             }
             Err(error) => {
-                if let Some(ask) = batch.into_iter().next() {
-                    let _ = ask.reply.send(Err(error));
+                if let Some(request) = batch.into_iter().next() {
+                    let _ = request.reply.send(Err(error));
                 }
             }
         }
     }
 
-    fn pass(&mut self, batch: &[Ask]) -> Result<Vec<Answer>, RenderError> {
+    fn pass(&mut self, batch: &[PassRequest]) -> Result<Vec<Answer>, RenderError> {
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
         let own = self.network(&first.kind.key, &first.model)?;
         if first.kind.score {
-            let score =
-                |ask: &Ask| Ok((own.scores(ask.tiles.shallow_clone(), &ask.bound, &ask.cancel)?, None));
+            let score = |request: &PassRequest| {
+                Ok((own.scores(request.tiles.shallow_clone(), &request.bound, &request.cancel)?, None))
+            };
             return batch.iter().map(score).collect();
         }
-        let tile_objectives = batch.iter().flat_map(|ask| {
-            std::iter::repeat_n(TileObjective { bound: &ask.bound, whole: ask.whole.as_deref() }, ask.count)
+        let tile_objectives = batch.iter().flat_map(|request| {
+            std::iter::repeat_n(
+                TileObjective { bound: &request.bound, whole: request.whole.as_deref() },
+                request.count,
+            )
         });
         let tile_objectives: Vec<TileObjective<'_>> = tile_objectives.collect();
-        let tiles: Vec<&Tensor> = batch.iter().map(|ask| &ask.tiles).collect();
+        let tiles: Vec<&Tensor> = batch.iter().map(|request| &request.tiles).collect();
         let (scores, gradients) = match tiles[..] {
             [tiles] => own.pass(tiles, &tile_objectives)?,
             _ => own.pass(&Tensor::f_cat(&tiles, 0)?, &tile_objectives)?,
@@ -348,8 +352,8 @@ impl Thread {
         #[cfg(test)]
         self.largest.fetch_max(tile_objectives.len(), Ordering::SeqCst);
         let mut next = 0;
-        let answers = batch.iter().map(|ask| {
-            let (from, count) = (next, ask.count as i64);
+        let answers = batch.iter().map(|request| {
+            let (from, count) = (next, request.count as i64);
             next += count;
             Ok((scores.f_narrow(0, from, count)?, Some(gradients.f_narrow(0, from, count)?)))
         });

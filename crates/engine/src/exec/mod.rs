@@ -94,7 +94,7 @@ pub(super) struct Executor {
     layout: Layout,
     /// See [`Manner`].
     library: bool,
-    /// Where somebody wants to know where the time goes.
+    /// Present when the render is profiled.
     profile: RefCell<Option<Profile>>,
 }
 
@@ -169,7 +169,7 @@ impl Executor {
         profile.map(|profile| Profile { seconds, ..profile }.finish(self.device, self.kind)).transpose()
     }
 
-    /// Runs one node's share of a pass, and has `note` write down how long that took where somebody wants to know.
+    /// Runs one node's share of a pass, and has `note` record how long that took when the render is profiled.
     fn timed<T>(
         &self,
         run: impl FnOnce() -> Result<T, RenderError>,

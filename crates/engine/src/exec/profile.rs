@@ -1,6 +1,6 @@
 //! Where the time of a render goes: seconds per node, forward and back, and what arithmetic that is.
 //!
-//! Only kept where somebody asks (`reverie render --profile`): on a GPU the clock can be read only after everything
+//! Kept on request only (`reverie render --profile`): on a GPU the clock can be read only after everything
 //! that is under way has ended, which takes away what overlaps.
 
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! Convolutions: weights that are made ready once, and their kernels on maps.
 
+use reverie_dream::plan::winograd;
 use reverie_kernels::{ConvShape, Map, Shape, ThreadPool, ValueKind};
 use tch::{Kind, Tensor};
 
@@ -71,17 +72,18 @@ pub(in super::super) struct Winograd(reverie_kernels::Winograd);
 
 impl Winograd {
     /// Whether a Winograd convolution with `weight`, `[out, in, t, t]`, without groups, strides or dilation, is
-    /// possible and faster than plain sums for maps like `x` with so much padding.
+    /// possible and faster than plain sums for maps like `x` with so much padding: by the rule of predictions.
     pub(in super::super) fn pays(
         weight: &Tensor,
         x: &Tensor,
         padding: [i64; 2],
     ) -> Result<bool, RenderError> {
         let (_, _, rows, columns) = x.size4()?;
-        let (size, padding) = ([rows, columns].map(|n| n as usize), padding.map(|n| n as usize));
-        let kind = value_kind(x).unwrap_or(ValueKind::F32);
-        let fast = instruction_set().has_fma();
-        Ok(fast && reverie_kernels::Winograd::pays(extents(weight)?, kind, size, padding))
+        let weights @ [_, _, taps, _] = extents(weight)?;
+        let bf16 = value_kind(x) == Some(ValueKind::Bf16);
+        let along = |n: i64, padding: i64| (n as usize + 2 * padding as usize + 1).saturating_sub(taps);
+        let results = along(rows, padding[0]) * along(columns, padding[1]);
+        Ok(instruction_set().has_fma() && winograd::pays(weights, bf16, results))
     }
 
     /// Takes over weights for which it may pay. `tie_exact`: whether an argmax follows, so that results of equal

@@ -112,14 +112,14 @@ pub(super) unsafe fn raw<T>(tensor: &Tensor, length: usize) -> &[T] {
 pub(super) struct Exclusive(Tensor);
 
 impl Exclusive {
-    /// A new map in channels-last memory; its values are whatever was there.
+    /// A new map in channels-last memory, uninitialised.
     pub(super) fn map(kind: ValueKind, shape: Shape) -> Result<Self, RenderError> {
         let kind = tensor_kind(kind);
         let shape = shape.map(|n| n as i64);
         Ok(Self(Tensor::f_empty(shape, (kind, Device::Cpu))?.f_permute([0, 3, 1, 2])?))
     }
 
-    /// A new contiguous tensor; its values are whatever was there.
+    /// A new contiguous tensor, uninitialised.
     pub(super) fn contiguous(kind: Kind, shape: &[i64]) -> Result<Self, RenderError> {
         Ok(Self(Tensor::f_empty(shape, (kind, Device::Cpu))?))
     }

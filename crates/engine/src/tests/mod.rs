@@ -1,6 +1,7 @@
 //! The renderer against other programs ([`references`]) and against what must always hold
 //! ([`properties`]).
 
+mod memory;
 mod properties;
 mod references;
 
@@ -9,9 +10,7 @@ use std::sync::Arc;
 use tch::Tensor;
 
 use reverie_dream::model::{Model, Preprocessing};
-use reverie_dream::spec::{
-    DreamSpec, Format, Normalization, Objective, ObjectiveKind, OctaveMode, Precision, Preset, Tiling,
-};
+use reverie_dream::spec::{DreamSpec, Objective, ObjectiveKind, Precision, Preset};
 use reverie_graph::{Array, Network, Node, NodeId, Op, Padding, Window};
 
 /// `max |Δ| / max |expected|`.
@@ -28,30 +27,11 @@ pub(super) fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> O
 pub(super) fn spec(objective: Objective) -> DreamSpec {
     DreamSpec {
         model: "test".into(),
-        noise: None,
-        preset: Preset::Deepdream,
         objectives: vec![objective],
         octaves: 2,
-        octave_scale: 1.4,
-        octave_mode: OctaveMode::CarryDetail,
         iterations: 2,
-        step: 1.5,
-        normalization: Normalization::MeanAbs,
-        laplacian_levels: 4,
-        tile_size: 512,
-        tiling: Tiling::Even,
-        jitter: true,
-        seed: 0,
         precision: Precision::Fp32,
-        blend: 0.0,
-        preserve_colors: false,
-        auto_contrast: false,
-        background: reverie_dream::spec::Color::WHITE,
-        mask: None,
-        format: Format::Png,
-        quality: 92,
-        lossless: false,
-        recipe: true,
+        ..DreamSpec::of_preset(Preset::Deepdream)
     }
 }
 

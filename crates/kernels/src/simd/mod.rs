@@ -3,7 +3,7 @@
 //! A token of each type exists only where its instructions do, so that what takes one can be called without further
 //! checks; [`Plain`], for every processor, leaves the instructions to the compiler. Code over tokens has to be inlined
 //! into a function that is compiled for them ([`dispatch`](super::instruction_set::dispatch), [`Microkernel`]), and
-//! must not hide them in closures, which are compiled for every processor.
+//! must not hide them in closures, which are compiled for every processor. Why not `pulp`: `docs/decisions.md`.
 
 mod plain;
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod transform;
 use std::{cell::RefCell, mem::take};
 
 use super::{
-    Epilogue, KernelError, Map, MapMut, Shape, ThreadPool, ValueKind,
+    Epilogue, KernelError, Map, MapMut, Shape, ThreadPool,
     map::{check_length, check_shape, for_kind},
     simd::LANES,
     value::Value,
@@ -44,14 +44,6 @@ const TAPS: std::ops::RangeInclusive<usize> = 3..=5;
 /// Results of a window along an axis, at the most.
 const MAX_RESULTS: usize = 4;
 
-/// Results of an image below which reading the weights, of which there are up to four times as many, takes longer than
-/// is saved: on a Zen 4 EPYC 8×8 took as long either way, 10×10 two thirds, 40×40 less than half.
-const MIN_RESULTS: usize = 80;
-
-/// The same for bfloat16, which that processor multiplies at twice the rate of the float32 that is computed with here:
-/// 16×16 took a tenth longer, 20×20 a fifth less, 40×40 a third less; 5×5 weights took longer at any size.
-const MIN_RESULTS_BF16: usize = 400;
-
 /// The weights of a convolution, at the points.
 pub struct Winograd {
     channels: usize,
@@ -66,27 +58,13 @@ pub struct Winograd {
 
 impl Winograd {
     /// Whether there is a kernel for weights `[outputs, channels, rows, columns]` of a convolution without groups,
-    /// strides or dilation.
+    /// strides or dilation. Where it pays is for the caller to know.
     pub fn fits([outputs, channels, rows, columns]: [usize; 4]) -> bool {
         rows == columns
             && TAPS.contains(&rows)
             && channels > 0
             && channels.is_multiple_of(LANES)
             && outputs > 0
-    }
-
-    /// Whether that is faster than plain sums for images of `size` = `[rows, columns]` with so much padding. The number
-    /// of images does not matter: what an image gives must not depend on what else is in the batch.
-    pub fn pays(weights: [usize; 4], kind: ValueKind, size: [usize; 2], padding: [usize; 2]) -> bool {
-        let [outputs, _, taps, _] = weights;
-        if !Self::fits(weights) || outputs < LANES {
-            return false;
-        }
-        let [rows, columns] = output_size(size, padding, taps);
-        match kind {
-            ValueKind::F32 => rows * columns >= MIN_RESULTS,
-            ValueKind::Bf16 => rows * columns >= MIN_RESULTS_BF16 && taps < 5,
-        }
     }
 
     /// Prepares weights `[outputs, channels, taps, taps]`; `tie_exact`: results of equal windows are equal bit by

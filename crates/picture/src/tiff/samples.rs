@@ -38,7 +38,7 @@ pub(super) fn into_image(
             sixteen(values, form)
         }
         DecodingResult::F32(values) => {
-            // Beyond 1 somebody means 255, somebody else light that is brighter than white.
+            // Values above 1 are ambiguous: some programs mean 255, others light brighter than white.
             if values.iter().any(|value| *value > 1.0) {
                 let kind = "floating-point samples beyond 0 to 1";
                 return Err(PictureError::unsupported(NAME, kind));

@@ -176,6 +176,19 @@ fn unsupported_maps_are_left_to_others() {
 }
 
 #[test]
+fn there_is_a_kernel_for_what_the_rule_of_predictions_names() {
+    for taps in 0..9 {
+        for (outputs, channels) in
+            (0..70).flat_map(|outputs| (0..70).map(move |channels| (outputs, channels)))
+        {
+            let weights = [outputs, channels, taps, taps];
+            let fits = reverie_kernels::Winograd::fits(weights);
+            assert!(fits || !reverie_dream::plan::winograd::suits(weights), "{weights:?}");
+        }
+    }
+}
+
+#[test]
 fn what_does_not_pay_is_left_to_others() {
     if !instruction_set().has_fma() {
         return;

@@ -1,0 +1,302 @@
+//! The parameters of a dream, each defined once. What is written here reaches requests (range, default, error
+//! messages), the contract, the command line and the README; `parameter.rs` says how.
+//!
+//! Doc comments are for users. The order of the fields is that of stored specs and of recipes in pictures, so a new
+//! parameter belongs at the end. Stored specs may lack it: give it `#[serde(default)]`, and `skip_serializing_if` at its
+//! default, so that specs from before still read and are written as before.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Color, Format, Normalization, Objective, OctaveMode, Precision, Preset, Tiling,
+    kind::{Flag, Hex, Kind, Name, Number, Object, Objectives, one_of},
+    parameter::{Parameter, defaults_in_words, of_type, off, on, on_off, parameters, settle, size, takes},
+    request::{InputKind, Sent, mask_in_use, noise_to_start_from, silent},
+};
+use crate::model::Catalogue;
+use reverie_fields::{Fields, choice::Choices};
+use reverie_picture::Encoding;
+
+/// Largest seed: the largest integer that every JSON reader keeps exact (RFC 8259, section 6).
+pub const MAX_SEED: u64 = (1 << 53) - 1;
+
+/// Largest edge of a tile in pixels: what a gradient step holds in memory grows with its square.
+const MAX_TILE: u32 = 2048;
+
+/// Edge of a start from noise in pixels: the article's.
+const NOISE: u32 = 224;
+
+/// Quality of a lossy file by default: below it, artefacts compete with the dream's own detail.
+const fn default_quality() -> u8 {
+    92
+}
+
+const fn default_background() -> Color {
+    Color::WHITE
+}
+
+const fn default_recipe() -> bool {
+    true
+}
+
+/// What a preset stands for.
+struct PresetDefaults {
+    octaves: u32,
+    octave_mode: OctaveMode,
+    iterations: u32,
+    step: f64,
+    normalization: Normalization,
+    tile_size: u32,
+    jitter: bool,
+}
+
+impl Preset {
+    fn defaults(self) -> PresetDefaults {
+        use OctaveMode::{CarryDetail, Enlarge};
+        let (octaves, octave_mode, iterations, step, normalization) = match self {
+            Self::Naive => (1, Enlarge, 20, 1.0, Normalization::Std),
+            Self::Multiscale => (3, Enlarge, 10, 1.0, Normalization::Std),
+            Self::Lapnorm => (3, Enlarge, 10, 1.0, Normalization::Laplacian),
+            Self::Deepdream => (4, CarryDetail, 10, 1.5, Normalization::MeanAbs),
+            Self::DeepdreamLapnorm => (4, CarryDetail, 10, 1.5, Normalization::Laplacian),
+        };
+        // The naive ascent knows no tiles: one as large as is allowed, and no jitter to hide its borders.
+        let (tile_size, jitter) = if self == Self::Naive { (MAX_TILE, false) } else { (512, true) };
+        PresetDefaults { octaves, octave_mode, iterations, step, normalization, tile_size, jitter }
+    }
+}
+
+parameters! {
+    /// Everything that determines a dream, besides the input image, its mask and the model's weights.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+    pub struct DreamSpec, read from (fields, sent: &mut Sent<'_>) {
+        /// Id of a model.
+        model: String {
+            read: Name,
+            settle: |id| sent.known_model(fields, id),
+            option: takes("ID|FILE").help("A model's id, or a model file"),
+        }
+        /// A named set of defaults, which every other parameter overrides.
+        preset: Preset {
+            read: one_of(),
+            default: Preset::default(),
+            option: takes("PRESET"),
+        }
+        /// Starts from noise of this size instead of an image. Without an image, `naive`, `multiscale` and `lapnorm` do
+        /// so by themselves.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        noise: Option<Noise> {
+            read: Object("NoiseRequest", Noise::parameters),
+            settle: |written| noise_to_start_from(fields, written, preset, sent.input),
+            option: size().help("Size in pixels of a start from noise instead of an image"),
+        }
+        /// What to maximise: the sum of these. If absent, `l2` of the model's default layer.
+        objectives: Vec<Objective> {
+            read: Objectives,
+            settle: |written| sent.keep_objectives(written),
+        }
+        /// Number of scales.
+        octaves: u32 {
+            read: Number(1, 16),
+            default: preset.defaults().octaves,
+            option: takes("N"),
+        }
+        /// Ratio of neighbouring scales.
+        octave_scale: f64 {
+            read: Number(1.05, 4.0),
+            default: 1.4,
+            option: takes("R"),
+        }
+        /// How one octave follows from the one before: `carry-detail` keeps the input's size, `enlarge` grows octave by
+        /// octave.
+        octave_mode: OctaveMode {
+            read: one_of(),
+            default: preset.defaults().octave_mode,
+            option: takes("MODE"),
+        }
+        /// Gradient steps per octave.
+        iterations: u32 {
+            read: Number(1, 1000),
+            default: preset.defaults().iterations,
+            option: takes("N"),
+        }
+        /// Step length in units of the normalised gradient.
+        step: f64 {
+            read: Number(0.001, 100.0),
+            default: preset.defaults().step,
+            option: takes("S"),
+        }
+        /// How the gradient is scaled.
+        normalization: Normalization {
+            read: one_of(),
+            default: preset.defaults().normalization,
+            option: takes("NORMALIZATION"),
+        }
+        /// Levels of the Laplacian pyramid, for the normalization `laplacian`.
+        laplacian_levels: u32 {
+            read: Number(1, 12),
+            default: 4,
+            option: takes("N"),
+        }
+        /// Edge of the largest tile in pixels, which bounds the memory; a picture of no more pixels than such a square
+        /// is one tile.
+        tile_size: u32 {
+            read: Number(64, MAX_TILE),
+            default: preset.defaults().tile_size,
+            option: takes("T"),
+        }
+        /// How tiles are laid: `even` covers every pixel, `article` walks as the original article does.
+        tiling: Tiling {
+            read: one_of(),
+            default: Tiling::default(),
+            option: takes("TILING"),
+        }
+        /// Whether the tiles' origin moves at random in each iteration.
+        jitter: bool {
+            read: Flag,
+            default: preset.defaults().jitter,
+            option: off("Do not move the tiles between iterations"),
+        }
+        /// Seed of every random choice (ChaCha8): the same seed gives the same bytes on the same kind of device.
+        seed: u64 {
+            read: Number(0, MAX_SEED),
+            default: 0,
+            option: takes("N"),
+        }
+        /// Arithmetic of the network. `auto` is `tf32` on a GPU; on a CPU it is `bf16` where the processor is measured
+        /// to multiply it much faster, `fp32` elsewhere.
+        precision: Precision {
+            read: one_of(),
+            default: Precision::default(),
+            option: takes("PRECISION"),
+        }
+        /// Share of the original image in the result.
+        #[serde(default)]
+        blend: f64 {
+            read: Number(0.0, 1.0),
+            default: 0.0,
+            option: takes("B"),
+        }
+        /// Keeps the colours of the original, and takes only brightness from the dream.
+        #[serde(default)]
+        preserve_colors: bool {
+            read: Flag,
+            default: false,
+            option: on(),
+        }
+        /// Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a faint
+        /// pattern on grey.
+        #[serde(default)]
+        auto_contrast: bool {
+            read: Flag,
+            default: noise.is_some(),
+            option: on_off(),
+        }
+        /// How the mask is used, if one is sent: an image as large as the input, white where the dream may grow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mask: Option<Masking> {
+            read: Object("MaskingRequest", Masking::parameters),
+            settle: |written| mask_in_use(fields, written, sent.input),
+        }
+        /// Colour behind transparent areas: the dream grows on it, and a JPEG shows it. Answers leave it out where it is
+        /// white.
+        #[serde(default = "default_background", skip_serializing_if = "Color::is_white")]
+        background: Color {
+            read: Hex,
+            default: default_background(),
+            option: takes("#RRGGBB"),
+        }
+        /// File format of the result.
+        format: Format {
+            read: one_of(),
+            default: Format::default(),
+        }
+        /// Quality of a JPEG or a lossy WebP.
+        #[serde(default = "default_quality")]
+        quality: u8 {
+            read: Number(1, 100),
+            default: default_quality(),
+            option: takes("Q"),
+        }
+        /// Keeps every pixel of a WebP as it is; not for JPEG.
+        #[serde(default)]
+        lossless: bool {
+            read: Flag,
+            default: false,
+            option: on(),
+        }
+        /// Whether the result carries the recipe that makes it again (PNG text, XMP).
+        #[serde(default = "default_recipe")]
+        recipe: bool {
+            read: Flag,
+            default: default_recipe(),
+            option: off("Do not write the recipe into the result"),
+        }
+    }
+}
+
+parameters! {
+    /// Size of a start from noise: every value is 100 plus a random number below 1.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    pub struct Noise, read from (fields) {
+        /// Width in pixels.
+        width: u32 {
+            read: Number(1, 4096),
+            default: NOISE,
+        }
+        /// Height in pixels.
+        height: u32 {
+            read: Number(1, 4096),
+            default: NOISE,
+        }
+    }
+}
+
+parameters! {
+    /// How a mask, an image that came beside the input, is used: the dream grows where it is white.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+    pub struct Masking, read from (fields) {
+        /// Width in pixels over which the edges of the mask are softened; 0 leaves them as they are.
+        feather: u32 {
+            read: Number(0, 512),
+            default: 16,
+            option: takes("PIXELS").named("mask-feather"),
+        }
+    }
+}
+
+impl DreamSpec {
+    /// How the result is written.
+    pub fn encoding(&self) -> Encoding {
+        Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
+    }
+
+    /// The spec of a request on an image that says nothing but its preset, without objectives: those come from the
+    /// model.
+    pub fn of_preset(preset: Preset) -> Self {
+        let written = serde_json::json!({ "model": crate::model::DEFAULT_MODEL, "preset": preset });
+        let catalogue = Catalogue::default();
+        // The model is unknown to an empty catalogue, which notes a mistake; nothing else can be wrong.
+        Self::read(&mut Fields::new("", written), &mut Sent::new(&catalogue, InputKind::Image))
+    }
+
+    /// The defaults of every preset, the usual one first.
+    fn samples() -> Vec<(&'static str, Self)> {
+        let mut presets: Vec<_> = Preset::ALL.iter().zip(Preset::VALUES).collect();
+        presets.sort_by_key(|(preset, _)| **preset != Preset::default());
+        presets.into_iter().map(|(preset, value)| (value.name, Self::of_preset(*preset))).collect()
+    }
+}
+
+impl Noise {
+    fn samples() -> Vec<(&'static str, Self)> {
+        vec![("", Self::read(&mut silent()))]
+    }
+}
+
+impl Masking {
+    fn samples() -> Vec<(&'static str, Self)> {
+        vec![("", Self::read(&mut silent()))]
+    }
+}

@@ -1,0 +1,175 @@
+//! How the values of parameters are read and checked: what a definition in `dream_spec.rs` writes after `read:`.
+
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    Color,
+    parameter::{Parameter, Shape},
+};
+use reverie_fields::{Fields, Number as Numeric, choice::Choices};
+
+/// A way to read a value.
+pub(super) trait Kind {
+    /// Type of the value.
+    type Value;
+
+    /// Takes the value out of a request; a mistake is noted in `fields` and reads as absent.
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Self::Value>;
+
+    /// Which values there are.
+    fn shape(&self) -> Shape;
+}
+
+/// True or false.
+pub(super) struct Flag;
+
+impl Kind for Flag {
+    type Value = bool;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<bool> {
+        fields.flag(name)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Flag
+    }
+}
+
+/// A number type with its ranges.
+pub(super) trait Range: Numeric + Copy {
+    /// The range as a shape.
+    fn range(low: Self, high: Self) -> Shape;
+}
+
+impl Range for f64 {
+    fn range(low: Self, high: Self) -> Shape {
+        Shape::Number(low, high)
+    }
+}
+
+macro_rules! whole_ranges {
+    ($($number:ty),+) => {
+        $(impl Range for $number {
+            fn range(low: Self, high: Self) -> Shape {
+                Shape::Whole(low.into(), high.into())
+            }
+        })+
+    };
+}
+
+whole_ranges!(u8, u32, u64);
+
+/// A number from the first to the second.
+pub(super) struct Number<T>(pub(super) T, pub(super) T);
+
+impl<T: Range> Kind for Number<T> {
+    type Value = T;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<T> {
+        fields.number(name, self.0, self.1)
+    }
+
+    fn shape(&self) -> Shape {
+        T::range(self.0, self.1)
+    }
+}
+
+/// A list of whole numbers, each from the first to the second.
+pub(super) struct Numbers(pub(super) u32, pub(super) u32);
+
+impl Kind for Numbers {
+    type Value = Vec<u32>;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Vec<u32>> {
+        fields.numbers(name, self.0, self.1)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Wholes(self.0.into(), self.1.into())
+    }
+}
+
+/// One of the names of an enum.
+pub(super) struct OneOf<T>(PhantomData<T>);
+
+/// One of the names of the enum `T`.
+pub(super) const fn one_of<T>() -> OneOf<T> {
+    OneOf(PhantomData)
+}
+
+impl<T: Choices + DeserializeOwned> Kind for OneOf<T> {
+    type Value = T;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<T> {
+        fields.choice(name)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Choice { name: T::NAME, about: T::ABOUT, values: T::VALUES }
+    }
+}
+
+/// A name that is looked up.
+pub(super) struct Name;
+
+impl Kind for Name {
+    type Value = String;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<String> {
+        fields.name(name)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Name
+    }
+}
+
+/// A colour.
+pub(super) struct Hex;
+
+impl Kind for Hex {
+    type Value = Color;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Color> {
+        let text = fields.text(name)?;
+        Color::try_from(text).map_err(|wrong| fields.error(name, wrong.to_string())).ok()
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Color
+    }
+}
+
+/// An object with parameters of its own, given by name and table. Whether it is read at all depends on more than the
+/// object, so its value is what was written.
+pub(super) struct Object(pub(super) &'static str, pub(super) fn() -> &'static [Parameter]);
+
+impl Kind for Object {
+    type Value = Value;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Value> {
+        fields.raw(name)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Object { name: self.0, members: self.1 }
+    }
+}
+
+/// The list of objectives, as it was written.
+pub(super) struct Objectives;
+
+impl Kind for Objectives {
+    type Value = Value;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Value> {
+        fields.raw(name)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Objectives
+    }
+}

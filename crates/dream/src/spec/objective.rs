@@ -1,0 +1,200 @@
+//! What a dream maximises: the objectives of a spec, read from a request and checked against the model.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    ObjectiveKind,
+    kind::{Kind, Name, Number, Numbers, one_of},
+    parameter::{Parameter, defaults_in_words, of_type, parameters, repeats, settle, takes},
+    request::silent,
+};
+use crate::model::Model;
+use reverie_fields::{FieldError, Fields, note_all};
+
+/// Largest number of objectives in a spec. A longer list is a mistake.
+pub(super) const MAX_OBJECTIVES: usize = 16;
+
+/// Largest channel or class that a request may name. No layer has so many.
+pub(super) const MAX_INDEX: u32 = i32::MAX.unsigned_abs();
+
+/// One term of the sum that the dream maximises, complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// What is measured.
+    pub kind: ObjectiveKind,
+    /// Where: a layer of the model.
+    pub layer: String,
+    /// Which channels, sorted and unique; empty means all. Always empty for classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<u32>,
+    /// Which class, counted from 0; only for [`ObjectiveKind::Class`] and [`ObjectiveKind::Probability`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<u32>,
+    /// Factor in the sum; negative values minimise.
+    pub weight: f64,
+}
+
+parameters! {
+    /// One objective as a request writes it; [`Objective`] is what the model makes of it.
+    #[derive(Debug)]
+    pub struct WrittenObjective, read from (fields) {
+        /// What is measured in the layer. If absent: `class` if a class is given, `mean` if channels are, else `l2`.
+        kind: Option<ObjectiveKind> {
+            read: one_of::<ObjectiveKind>(),
+            settle: |kind| kind,
+            option: takes("OBJECTIVE").named("objective"),
+        }
+        /// The layer that is measured. If absent, the model's default layer, or its layer of classes.
+        layer: Option<String> {
+            read: Name,
+            settle: |layer| layer,
+            option: takes("LAYER"),
+        }
+        /// The channels of the layer that are measured; all if there are none.
+        channels: Vec<u32> {
+            read: Numbers(0, MAX_INDEX),
+            default: Vec::new(),
+            option: repeats("C").named("channel").help("Only this channel of the layer; can be repeated"),
+        }
+        /// The class, counted from 0.
+        class: Option<u32> {
+            read: Number(0_u32, MAX_INDEX),
+            settle: |class| class,
+            option: takes("K"),
+        }
+        /// Factor in the sum, not 0; negative values minimise.
+        weight: f64 {
+            read: Number(-1000.0, 1000.0),
+            default: 1.0,
+        }
+    }
+}
+
+impl WrittenObjective {
+    fn samples() -> Vec<(&'static str, Self)> {
+        vec![("", Self::read(&mut silent()))]
+    }
+}
+
+/// Reads the list of objectives for `model`; absent means the model's default.
+///
+/// # Errors
+/// Every mistake, each with its JSON pointer.
+pub fn resolve_objectives(
+    pointer: &str,
+    value: Option<Value>,
+    model: &Model,
+) -> Result<Vec<Objective>, Vec<FieldError>> {
+    read_objectives(pointer, value, Some(model))
+}
+
+/// As [`resolve_objectives`]. Without a model, it checks what needs none.
+pub(super) fn read_objectives(
+    pointer: &str,
+    value: Option<Value>,
+    model: Option<&Model>,
+) -> Result<Vec<Objective>, Vec<FieldError>> {
+    let list = match value {
+        None => return Ok(model.map(Model::default_objective).into_iter().collect()),
+        Some(Value::Array(list)) if (1..=MAX_OBJECTIVES).contains(&list.len()) => list,
+        Some(_) => {
+            let detail = format!("must be an array of 1 to {MAX_OBJECTIVES} objectives");
+            return Err(vec![FieldError::new(pointer, detail)]);
+        }
+    };
+    let mut objectives = Vec::with_capacity(list.len());
+    let mut errors = Vec::new();
+    for (index, value) in list.into_iter().enumerate() {
+        let mut fields = Fields::new(&format!("{pointer}/{index}"), value);
+        let objective = read_objective(&mut fields, model);
+        note_all(&mut errors, fields.finish());
+        objectives.push(objective);
+    }
+    if errors.is_empty() { Ok(objectives) } else { Err(errors) }
+}
+
+/// One objective; what is wrong with it is noted in `fields`.
+fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
+    let WrittenObjective { kind, layer, channels, class, weight } = WrittenObjective::read(fields);
+    let kind = kind.unwrap_or_else(|| default_kind(class, &channels));
+    let layer = layer.or_else(|| default_layer(fields, kind, model?)).unwrap_or_default();
+    let mut objective = Objective { kind, layer, channels, class, weight };
+    objective.channels.sort_unstable();
+    objective.channels.dedup();
+    check_objective(fields, &objective);
+    match model {
+        Some(model) if !objective.layer.is_empty() => check_against(fields, &objective, model),
+        Some(_) => {}
+        None if of_class(kind) && objective.class.is_none() => fields.error("class", "is needed"),
+        None => {}
+    }
+    objective
+}
+
+/// The kind of an objective that names none. A class is maximised by `class`, single channels by their mean, as in the
+/// article, a whole layer by its [`ObjectiveKind::L2`].
+fn default_kind(class: Option<u32>, channels: &[u32]) -> ObjectiveKind {
+    match (class, channels) {
+        (Some(_), _) => ObjectiveKind::Class,
+        (None, [_, ..]) => ObjectiveKind::Mean,
+        (None, []) => ObjectiveKind::L2,
+    }
+}
+
+/// The layer of an objective that names none. A model without such a layer is noted in `fields`.
+fn default_layer(fields: &mut Fields, kind: ObjectiveKind, model: &Model) -> Option<String> {
+    if !of_class(kind) {
+        return Some(model.default_objective().layer);
+    }
+    if model.class_layer.is_none() {
+        let detail = format!("model \"{}\" has no class layer; name one in \"layer\"", model.id);
+        fields.error("kind", detail);
+    }
+    model.class_layer.clone()
+}
+
+/// Whether objectives of this kind have a class instead of channels.
+pub(super) fn of_class(kind: ObjectiveKind) -> bool {
+    matches!(kind, ObjectiveKind::Class | ObjectiveKind::Probability)
+}
+
+/// Checks what needs no model.
+fn check_objective(fields: &mut Fields, objective: &Objective) {
+    if objective.weight == 0.0 {
+        fields.error("weight", "must not be 0");
+    }
+    if objective.class.is_some() && !of_class(objective.kind) {
+        fields.error("class", "belongs to objectives of kind \"class\" and \"probability\" only");
+    }
+    if of_class(objective.kind) && !objective.channels.is_empty() {
+        fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
+    }
+}
+
+/// Checks that the model has the layer, the channels and the class.
+fn check_against(fields: &mut Fields, objective: &Objective, model: &Model) {
+    let layer = &objective.layer;
+    let width = match model.network.find(layer) {
+        Ok(id) => model.network.channels(id) as u32,
+        Err(unknown) => {
+            fields.error("layer", format!("model \"{}\": {unknown}", model.id));
+            return;
+        }
+    };
+    let last = width - 1;
+    match objective.class.filter(|_| of_class(objective.kind)) {
+        None if of_class(objective.kind) => {
+            fields.error("class", format!("is needed; layer \"{layer}\" has classes 0 to {last}"));
+        }
+        Some(class) if class >= width => {
+            let detail = format!("{class} is not in layer \"{layer}\", which has classes 0 to {last}");
+            fields.error("class", detail);
+        }
+        _ => {}
+    }
+    if let Some(channel) = objective.channels.iter().find(|&&channel| channel >= width) {
+        let detail = format!("{channel} is not in layer \"{layer}\", which has channels 0 to {last}");
+        fields.error("channels", detail);
+    }
+}

@@ -1,0 +1,114 @@
+//! The table of parameters says what the reader of requests does.
+
+use serde_json::{Value, json};
+
+use super::{super::*, catalogue};
+
+/// Every parameter: those of a spec, and those of its objects.
+pub(super) fn every_parameter() -> Vec<&'static Parameter> {
+    let mut all: Vec<&Parameter> = DreamSpec::parameters().iter().collect();
+    all.extend(Noise::parameters().iter().chain(Masking::parameters()).chain(WrittenObjective::parameters()));
+    all
+}
+
+/// A request in which a parameter has this value, and where in the request it stands.
+fn request_with(parameter: &Parameter, value: &Value) -> (Value, String) {
+    let member = json!({ parameter.name: value });
+    let is_of = |members: &[Parameter]| members.iter().any(|member| std::ptr::eq(member, parameter));
+    if is_of(Noise::parameters()) {
+        (json!({ "noise": member }), format!("/noise/{}", parameter.name))
+    } else if is_of(Masking::parameters()) {
+        (json!({ "mask": member }), format!("/mask/{}", parameter.name))
+    } else if is_of(WrittenObjective::parameters()) {
+        (json!({ "objectives": [member] }), format!("/objectives/0/{}", parameter.name))
+    } else {
+        (member, format!("/{}", parameter.name))
+    }
+}
+
+/// Mistakes of a request in which a parameter has this value, as `detail`s at the parameter.
+fn mistakes_with(parameter: &Parameter, value: &Value) -> Vec<String> {
+    let (request, pointer) = request_with(parameter, value);
+    let input = match &pointer {
+        noise if noise.starts_with("/noise") => InputKind::Nothing { image: "/image" },
+        mask if mask.starts_with("/mask") => InputKind::Masked,
+        _ => InputKind::Image,
+    };
+    let mistakes = resolve("", request, &catalogue(), input).err().unwrap_or_default();
+    mistakes.into_iter().filter(|mistake| mistake.pointer == pointer).map(|mistake| mistake.detail).collect()
+}
+
+#[test]
+fn the_table_says_what_is_allowed() {
+    // Whole numbers, numbers, flags, choices, lists.
+    let mut seen = [0; 5];
+    for parameter in every_parameter() {
+        let name = parameter.name;
+        let allowed = |value: Value| {
+            let mistakes = mistakes_with(parameter, &value);
+            assert!(mistakes.iter().all(|one| !one.contains("not allowed")), "{name} {value}: {mistakes:?}");
+        };
+        let refused = |value: Value, wanted: String| {
+            let expected = format!("{value} is not allowed; give {wanted}");
+            assert_eq!(mistakes_with(parameter, &value), [expected], "{name}");
+        };
+        match parameter.shape {
+            Shape::Whole(low, high) => {
+                let wanted = || format!("a whole number from {low} to {high}");
+                [low, high].into_iter().for_each(|edge| allowed(json!(edge)));
+                refused(json!(high + 1), wanted());
+                refused(json!(low as i64 - 1), wanted());
+                refused(json!(low as f64 + 0.5), wanted());
+                seen[0] += 1;
+            }
+            Shape::Number(low, high) => {
+                let wanted = || format!("a number from {low} to {high}");
+                [low, high].into_iter().for_each(|edge| allowed(json!(edge)));
+                refused(json!(low.next_down()), wanted());
+                refused(json!(high.next_up()), wanted());
+                seen[1] += 1;
+            }
+            Shape::Flag => {
+                [true, false].into_iter().for_each(|flag| allowed(json!(flag)));
+                refused(json!(1), "true or false".into());
+                seen[2] += 1;
+            }
+            Shape::Choice { values, .. } => {
+                values.iter().for_each(|value| allowed(json!(value.name)));
+                let names: Vec<_> = values.iter().map(|value| value.name).collect();
+                refused(json!("nightmare"), format!("one of {}", names.join(", ")));
+                seen[3] += 1;
+            }
+            Shape::Wholes(low, high) => {
+                let detail = format!(
+                    " is not allowed; give an array, each member a whole number from {low} to {high}"
+                );
+                assert_eq!(mistakes_with(parameter, &json!([high + 1])), [format!("{}{detail}", high + 1)]);
+                seen[4] += 1;
+            }
+            Shape::Name | Shape::Color | Shape::Object { .. } | Shape::Objectives => {}
+        }
+        assert!(
+            parameter.about.ends_with('.') && !parameter.about.contains("::"),
+            "{name}: {}",
+            parameter.about
+        );
+    }
+    assert_eq!(seen, [10, 4, 5, 7, 1]);
+}
+
+#[test]
+fn defaults_are_told_as_they_are() {
+    let told = |name: &str| {
+        let parameter = DreamSpec::parameters().iter().find(|parameter| parameter.name == name).unwrap();
+        parameter.default.as_deref()
+    };
+    assert_eq!(told("octaves"), Some("4; naive: 1; multiscale, lapnorm: 3"));
+    assert_eq!(told("preset"), Some("deepdream-lapnorm"));
+    assert_eq!(told("tile_size"), Some("512; naive: 2048"));
+    assert_eq!(
+        (told("octave_scale"), told("blend"), told("background")),
+        (Some("1.4"), Some("0"), Some("#ffffff"))
+    );
+    assert_eq!((told("noise"), told("objectives"), told("mask")), (None, None, None));
+}

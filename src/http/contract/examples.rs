@@ -1,0 +1,270 @@
+//! The examples of the contract, one for each answer and for each refusal that a test can bring about. The document
+//! holds each once, under the name of its schema or of its response; every place that answers it refers to it. Examples
+//! of parameters and of requests stand beside their operations. `tests/openapi` plays all of them against a server.
+
+use serde_json::{Value, json};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, example::ExampleBuilder};
+
+use reverie_dream::spec::{DreamSpec, Objective, ObjectiveKind, Preset};
+
+/// A small image for the examples, as a data URI.
+pub const EXAMPLE_IMAGE: &str = include_str!("example.txt");
+
+/// The job of the examples.
+const JOB: &str = "/v1/jobs/0198c0de-5a7e-7000-8000-00000000d0e5";
+
+/// Puts the examples into the document.
+pub(super) fn attach(document: &mut OpenApi) {
+    let examples = all();
+    let named = |name: &str| examples.iter().any(|(example, ..)| *example == name);
+    let operations = document.paths.paths.values_mut().flat_map(|item| {
+        [&mut item.get, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
+    });
+    for response in operations.flat_map(|operation| operation.responses.responses.values_mut()) {
+        let RefOr::T(response) = response else { continue };
+        for content in response.content.values_mut() {
+            if let RefOr::T(content) = content
+                && let Some(RefOr::Ref(schema)) = &content.schema
+                && let Some(name) = schema.ref_location.rsplit('/').next().filter(|name| named(name))
+            {
+                refer(content, name.to_owned());
+            }
+        }
+    }
+    let components = document.components.get_or_insert_with(Components::new);
+    for (name, response) in &mut components.responses {
+        let RefOr::T(response) = response else { continue };
+        for content in response.content.values_mut().filter(|_| named(name)) {
+            if let RefOr::T(content) = content {
+                refer(content, name.clone());
+            }
+        }
+    }
+    components.examples.extend(examples.into_iter().map(|(name, summary, value)| {
+        let example = ExampleBuilder::new().summary(summary).value(Some(value)).build();
+        (name.to_owned(), RefOr::T(example))
+    }));
+}
+
+/// Has the content refer to the example `name`.
+fn refer(content: &mut Content, name: String) {
+    let reference = Ref::new(format!("#/components/examples/{name}"));
+    content.examples.insert(name, RefOr::Ref(reference));
+}
+
+/// Name, summary and value of each example.
+fn all() -> Vec<(&'static str, &'static str, Value)> {
+    vec![
+        ("Job", "A finished job", job()),
+        ("JobList", "The last page", json!({ "jobs": [job()], "links": { "next": null } })),
+        ("JobEvent", "The end of a job", job_event()),
+        ("Health", "Alive", json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })),
+        ("Readiness", "Ready", readiness()),
+        ("Model", "The default model", model()),
+        ("ModelList", "One model", json!({ "models": [model()] })),
+        ("LayerList", "The last layers", layers()),
+        (
+            "Malformed",
+            "Damaged JSON",
+            problem(
+                400,
+                "malformed",
+                "Malformed request",
+                "EOF while parsing an object at line 1 column 1",
+                JOBS,
+            ),
+        ),
+        (
+            "NotFound",
+            "An unknown job",
+            problem(
+                404,
+                "not-found",
+                "Not found",
+                "there is no job \"0198c0de-5a7e-7000-8000-00000000d0e5\"",
+                JOB,
+            ),
+        ),
+        (
+            "AlreadyFinished",
+            "A finished job",
+            problem(
+                409,
+                "already-finished",
+                "The job has ended",
+                "the job is already succeeded",
+                &of_job("cancel"),
+            ),
+        ),
+        (
+            "NoResult",
+            "A job in the queue",
+            problem(
+                409,
+                "no-result",
+                "There is no result",
+                "the job is queued: there is no result yet",
+                &of_job("result"),
+            ),
+        ),
+        (
+            "TooLarge",
+            "More JSON than a request needs",
+            problem(
+                413,
+                "too-large",
+                "The body is too long",
+                "the body is too long; at most 262144 bytes of JSON are allowed, data URIs of pictures not counted",
+                JOBS,
+            ),
+        ),
+        (
+            "UnsupportedType",
+            "Neither a form nor JSON",
+            problem(
+                415,
+                "unsupported-type",
+                "Unsupported media type",
+                "Content-Type \"text/plain\" is not supported; send multipart/form-data or application/json",
+                JOBS,
+            ),
+        ),
+        (
+            "BeyondEnd",
+            "A range of bytes that do not exist",
+            problem(
+                416,
+                "beyond-end",
+                "The range begins after the end",
+                "the range begins after the end; the file has 7431 bytes",
+                &of_job("result"),
+            ),
+        ),
+        ("Invalid", "A mistake in the spec", invalid()),
+        (
+            "QueueFull",
+            "As many jobs as fit",
+            problem(429, "queue-full", "The queue is full", "the queue is full: 1 jobs are waiting", JOBS),
+        ),
+    ]
+}
+
+/// Path of the jobs.
+const JOBS: &str = "/v1/jobs";
+
+/// Path of a part of the job.
+fn of_job(part: &str) -> String {
+    format!("{JOB}/{part}")
+}
+
+/// A job: finished, so every member that can have a value has one.
+fn job() -> Value {
+    let objective = Objective {
+        kind: ObjectiveKind::L2,
+        layer: "block2".to_owned(),
+        channels: Vec::new(),
+        class: None,
+        weight: 1.0,
+    };
+    let spec = DreamSpec {
+        objectives: vec![objective],
+        octaves: 2,
+        iterations: 2,
+        seed: 7,
+        ..DreamSpec::of_preset(Preset::default())
+    };
+    json!({
+        "id": JOB.rsplit('/').next(),
+        "status": "succeeded",
+        "spec": spec,
+        "progress": {
+            "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2,
+            "iterations_per_second": 3.5, "score": 0.83, "resumed_from": 0.0,
+        },
+        "priority": 0,
+        "queue_position": null,
+        "eta_seconds": null,
+        "attempt": 1,
+        "cancel_requested": false,
+        "created_at": "2025-08-19T08:00:00.000Z",
+        "started_at": "2025-08-19T08:00:00.012Z",
+        "finished_at": "2025-08-19T08:00:00.512Z",
+        "deadline_at": null,
+        "error": null,
+        "result": {
+            "media_type": "image/png",
+            "width": 64,
+            "height": 64,
+            "size": 7431,
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "score": 0.91,
+        },
+        "notes": ["2 of 4 octaves were dreamed: the image is too small for a coarser one"],
+        "metrics": {
+            "queue_seconds": 0.012, "render_seconds": 0.43, "megapixel_iterations": 0.012242,
+            "predicted_seconds": 0.471, "predicted_memory_mb": 4.7,
+        },
+        "links": {
+            "self": JOB,
+            "result": of_job("result"),
+            "preview": null,
+            "events": of_job("events"),
+            "cancel": null,
+        },
+    })
+}
+
+/// The event that ends a stream; its data is the job.
+fn job_event() -> Value {
+    json!({ "event": "succeeded", "id": "7", "data": job().to_string() })
+}
+
+fn readiness() -> Value {
+    let checks = json!({ "started": true, "accepting": true, "database": true, "store": true, "workers": 1 });
+    json!({ "status": "ready", "checks": checks })
+}
+
+fn model() -> Value {
+    json!({
+        "id": "efficientnet-lite0",
+        "description": "EfficientNet-Lite0, trained on ImageNet",
+        "default": true,
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "default_layer": "block10",
+        "class_layer": "logits",
+        "layers": 20,
+        "links": {
+            "self": "/v1/models/efficientnet-lite0",
+            "layers": "/v1/models/efficientnet-lite0/layers",
+        },
+    })
+}
+
+fn layers() -> Value {
+    json!({
+        "model": "efficientnet-lite0",
+        "layers": [
+            { "name": "block15", "kind": "Conv2D", "channels": 320, "stride": 32, "receptive_field": 851 },
+            { "name": "logits", "kind": "MatMul", "channels": 1000, "stride": null, "receptive_field": null },
+        ],
+    })
+}
+
+/// A refusal without details.
+fn problem(status: u16, kind: &str, title: &str, detail: &str, instance: &str) -> Value {
+    json!({
+        "type": format!("urn:reverie:problem:{kind}"),
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    })
+}
+
+fn invalid() -> Value {
+    let detail = "0 is not allowed; give a whole number from 1 to 1000";
+    let mut invalid =
+        problem(422, "invalid", "Invalid request", &format!("/spec/iterations: {detail}"), JOBS);
+    invalid["errors"] = json!([{ "pointer": "/spec/iterations", "detail": detail }]);
+    invalid
+}
