@@ -106,7 +106,7 @@ fn every_value_of_every_enum_is_described_and_no_member_has_a_default() {
             values += 1;
         }
     }
-    // Presets, modes, normalizations, tilings, precisions, formats, states (twice), events.
+    // Presets, modes, normalisations, tilings, precisions, formats, states (twice), events.
     assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 3 + 6 + 6 + 6);
 }
 

@@ -133,7 +133,7 @@ parameters! {
             default: preset.defaults().normalization,
             option: takes("NORMALIZATION"),
         }
-        /// Levels of the Laplacian pyramid, for the normalization `laplacian`.
+        /// Levels of the Laplacian pyramid, for the normalisation `laplacian`.
         laplacian_levels: u32 {
             read: Number(1, 12),
             default: 4,
