@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build renew demo test test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz clean distclean
+.PHONY: help setup build renew demo test test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz sanitize clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,9 +68,12 @@ FUZZ_SECONDS ?= 60
 fuzz: setup ## search for inputs that a reader does not bear (FUZZ_SECONDS=60 for each target)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
+sanitize: ## run the tests of kernels and file readers under AddressSanitizer and Miri
+	scripts/sanitize
+
 clean: ## remove build and demo outputs, keep downloads
 	cargo clean
 	rm -rf demo fuzz/target
 
 distclean: clean ## remove the downloads too
-	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .source-tools .fuzz-tools .test-servers models
+	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .source-tools .fuzz-tools .sanitize-tools .test-servers models

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Buffer, bits, cases, draw, fill, kind, on_all, rounded_bits};
+use super::{Buffer, bits, cases, draw, fill, kind, on_all, rounded_bits, up_to};
 use crate::{
     KernelError, ThreadPool, ValueKind,
     image::{Planes, add_scaled, prepare, sum_abs},
@@ -14,7 +14,7 @@ proptest! {
 
     #[test]
     fn images_are_prepared(
-        images in 1usize..3, size in [1usize..9, 1usize..40], more in 0usize..5, kind in kind(), fill in fill(),
+        images in 1usize..3, size in [1usize..9, up_to(40)], more in 0usize..5, kind in kind(), fill in fill(),
         seed in any::<u64>(), mean in -9.0f32..9.0, scale in 0.1f32..2.0,
     ) {
         // A part of a larger image.
@@ -43,7 +43,7 @@ proptest! {
 
     #[test]
     fn magnitudes_are_summed_and_gradients_added(
-        count in 0usize..20_000, fill in fill(), seed in any::<u64>(), factor in -2.0f32..2.0,
+        count in up_to(20_000), fill in fill(), seed in any::<u64>(), factor in -2.0f32..2.0,
     ) {
         let image = draw(seed, fill, ValueKind::F32, count);
         let gradient = draw(seed ^ 1, fill, ValueKind::F32, count);
@@ -65,8 +65,8 @@ proptest! {
 
     #[test]
     fn phases_are_shuffled_into_pixels(
-        images in 1usize..3, phases in [1usize..6, 1usize..30], channels in 1usize..4, more in 0usize..5,
-        before in [0usize..4, 0usize..4], size in [1usize..14, 1usize..64], kind in kind(), fill in fill(),
+        images in 1usize..3, phases in [1usize..6, up_to(30)], channels in 1usize..4, more in 0usize..5,
+        before in [0usize..4, 0usize..4], size in [1usize..14, up_to(64)], kind in kind(), fill in fill(),
         seed in any::<u64>(),
     ) {
         let shape = [images, phases[0], phases[1], 4 * channels + more];
