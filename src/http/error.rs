@@ -1,4 +1,4 @@
-//! The one place where an error becomes a response. What errors of other modules mean to a client: [`causes`].
+//! The one place where an error becomes a response. What errors of other modules mean to a client: `error::causes`.
 //!
 //! Every refusal is an `application/problem+json` document (RFC 9457) that says what is wrong and what is
 //! allowed. Internal causes are logged here, once, and never sent.

@@ -123,7 +123,7 @@ fn a_batch_that_does_not_fit_is_halved_and_the_dream_is_the_same() {
 fn a_tile_that_does_not_fit_is_halved_and_the_caller_is_told() {
     let (outcome, device) = dreamed(250 * 250, 512);
     let (image, tile_size) = outcome.unwrap();
-    assert!(tile_size < 512 && tile_size >= 128, "{tile_size}");
+    assert!((128..512).contains(&tile_size), "{tile_size}");
     assert_eq!(image.size(), [1, 3, 300, 400]);
     assert!(device.passes.borrow().iter().any(|(_, fits)| *fits));
 }
