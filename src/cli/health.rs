@@ -95,12 +95,14 @@ fn get(url: &str, timeout: Duration) -> Result<(u16, String), HealthError> {
 fn refusal(url: &str, error: &reqwest::Error) -> HealthError {
     let url = url.to_owned();
     let causes = || successors(error.source(), |cause| (*cause).source());
-    let is_parse = |cause: &(dyn Error + 'static)| {
-        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+    // What is said before the request is sent is "unexpected", for which hyper has no name but its text.
+    let is_no_http = |cause: &(dyn Error + 'static)| {
+        let error = cause.downcast_ref::<hyper::Error>();
+        error.is_some_and(|error| error.is_parse() || error.to_string().contains("unexpected message"))
     };
     if error.is_builder() {
         HealthError::Url(url)
-    } else if causes().any(is_parse) {
+    } else if causes().any(is_no_http) {
         HealthError::NoHttp { url }
     } else {
         // The outer errors only say that a request failed.

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +21,7 @@ use super::common::{client::DEADLINE, process::ServerProcess};
 /// A server whose requests all go through one thread, so that whoever holds it holds everybody.
 pub struct Target {
     pub process: ServerProcess,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Target {
@@ -34,7 +35,12 @@ impl Target {
         let mut command = ServerProcess::command(folder.path(), settings);
         command.env("TOKIO_WORKER_THREADS", "1");
         let process = ServerProcess::of(change(command)).await;
-        Self { process, _folder: folder }
+        Self { process, folder }
+    }
+
+    /// Where it keeps its data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn address(&self) -> SocketAddr {

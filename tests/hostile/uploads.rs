@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::timeout;
+
 use super::{
     common::{
         client::{DEADLINE, form, quick},
@@ -140,6 +142,44 @@ async fn a_body_of_a_byte_a_second_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_that_go_away_leave_no_picture_without_a_job() {
+    let target = Target::start(&[("REVERIE__WORKER__COUNT", "0")]).await;
+    let body = [PART.as_bytes(), &picture(64, 48), b"\r\n--X--\r\n"].concat();
+    let head = format!(
+        "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let inputs = target.folder().join("inputs");
+    let stored = || std::fs::read_dir(&inputs).unwrap().count();
+    for _ in 0..20 {
+        let before = stored();
+        let mut stream = connect(target.address());
+        stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+        let storing = async {
+            while stored() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(DEADLINE, storing).await.expect("nothing is stored");
+        // The picture is on its way, and nobody waits for the answer.
+        drop(stream);
+    }
+    let mut found = (0, 0);
+    let settling = async {
+        loop {
+            let list = target.process.client.get("/v1/jobs?limit=100").await;
+            let list: serde_json::Value = list.json().await.unwrap();
+            found = (stored(), list["jobs"].as_array().unwrap().len());
+            if found.0 == found.1 {
+                break;
+            }
+        }
+    };
+    let settled = timeout(DEADLINE, settling).await;
+    assert!(settled.is_ok(), "{} pictures for {} jobs", found.0, found.1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_without_room_are_refused_before_they_are_sent() {
     let mut setup = Setup::new().await;
     setup.config.limits.max_uploads_mb = 2;
@@ -158,4 +198,41 @@ async fn bodies_without_room_are_refused_before_they_are_sent() {
     // What fits is read.
     let fits = [picture(64, 48), vec![0; 600_000]].concat();
     server.client.submit(fits, &quick()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_wait_for_memory_and_keep_the_room_of_their_body() {
+    const ROOM: usize = 2 << 20;
+    let mut setup = Setup::new().await;
+    (setup.config.limits.max_decode_mb, setup.config.limits.max_uploads_mb) = (10, 2);
+    let server = Setup { works: false, ..setup }.start().await;
+    let is_free = || server.state.uploads.share(None).has_room(ROOM);
+    // Half a megabyte is left for decoders.
+    let taken = server.state.decoders.reserve(9_500_000).await.unwrap();
+    let large = tokio::spawn({
+        let client = server.client.clone();
+        // Three megabytes of pixels.
+        async move { client.post_form(form(picture(1000, 1000), &quick())).await }
+    });
+    let arriving = async {
+        while is_free() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, arriving).await.expect("the body takes no room");
+    // Others that need none pass by; so many that it would have been decoded by now.
+    for _ in 0..20 {
+        let noise = server.client.post_bytes("application/json", "{\"spec\":{\"noise\":{}}}").await;
+        assert_eq!(noise.status(), 202);
+    }
+    assert!(!large.is_finished(), "it was decoded without memory for it");
+    assert!(!is_free(), "the picture is held, and its room is given to others");
+    drop(taken);
+    assert_eq!(timeout(DEADLINE, large).await.unwrap().unwrap().status(), 202);
+    let leaving = async {
+        while !is_free() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, leaving).await.expect("the room is never given back");
 }
