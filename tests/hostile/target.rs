@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +20,7 @@ use super::common::{client::DEADLINE, process::ServerProcess};
 /// A server whose requests all go through one thread, so that whoever holds it holds everybody.
 pub struct Target {
     pub process: ServerProcess,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Target {
@@ -35,12 +34,7 @@ impl Target {
         let mut command = ServerProcess::command(folder.path(), settings);
         command.env("TOKIO_WORKER_THREADS", "1");
         let process = ServerProcess::of(change(command)).await;
-        Self { process, folder }
-    }
-
-    /// Where it keeps its data.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+        Self { process, _folder: folder }
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -143,17 +143,18 @@ async fn a_body_of_a_byte_a_second_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_go_away_leave_no_picture_without_a_job() {
-    let target = Target::start(&[("REVERIE__WORKER__COUNT", "0")]).await;
+    let setup = Setup::new().await;
+    let server = Setup { works: false, ..setup }.start().await;
+    let address: SocketAddr = server.client.url.strip_prefix("http://").unwrap().parse().unwrap();
     let body = [PART.as_bytes(), &picture(64, 48), b"\r\n--X--\r\n"].concat();
     let head = format!(
         "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let inputs = target.folder().join("inputs");
-    let stored = || std::fs::read_dir(&inputs).unwrap().count();
+    let stored = || server.blobs("inputs").len();
     for _ in 0..20 {
         let before = stored();
-        let mut stream = connect(target.address());
+        let mut stream = connect(address);
         stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
         let storing = async {
             while stored() == before {
@@ -167,7 +168,7 @@ async fn clients_that_go_away_leave_no_picture_without_a_job() {
     let mut found = (0, 0);
     let settling = async {
         loop {
-            let list = target.process.client.get("/v1/jobs?limit=100").await;
+            let list = server.client.get("/v1/jobs?limit=100").await;
             let list: serde_json::Value = list.json().await.unwrap();
             found = (stored(), list["jobs"].as_array().unwrap().len());
             if found.0 == found.1 {
