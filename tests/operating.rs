@@ -22,7 +22,7 @@ use reverie::{
     http::{admin::AdminServer, hosts::Gate, server::Timeouts},
 };
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// One request from a thread that does nothing else, as from another machine.
 fn ask(address: SocketAddr, path: &str) -> String {
@@ -302,6 +302,11 @@ async fn a_probe_ends_in_time_whatever_answers() {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let answering = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
+            // An HTTP server waits for the request; one of SSH speaks first.
+            if first.starts_with("HTTP") {
+                let mut request = [0; 4096];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+            }
             stream.write_all(first.as_bytes()).await.unwrap();
             let mut ticks = tokio::time::interval(Duration::from_millis(50));
             // Until the probe hangs up.
