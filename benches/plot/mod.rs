@@ -10,6 +10,13 @@ use plotters::prelude::*;
 /// Width and height of a plot in pixels.
 const SIZE: (u32, u32) = (720, 400);
 
+/// Height of the y axis, as a multiple of the largest value: the legend stands above the lines.
+const HEADROOM: f64 = 1.5;
+
+/// Lines that are told apart on white, also without telling red from green (Okabe and Ito, 2008).
+const COLORS: [RGBColor; 4] =
+    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
+
 /// What to draw.
 pub struct Plot<'a> {
     /// Name of the file, without its ending.
@@ -40,7 +47,7 @@ impl Plot<'_> {
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(60)
-            .build_cartesian_2d(-0.3..places.len() as f64 - 0.7, 0.0..most * 1.25)
+            .build_cartesian_2d(-0.3..places.len() as f64 - 0.7, 0.0..most * HEADROOM)
             .unwrap();
         let place = |x: &f64| {
             let whole = (x - x.round()).abs() < 0.01 && *x > -0.5;
@@ -58,12 +65,12 @@ impl Plot<'_> {
             .draw()
             .unwrap();
         for (index, (name, values)) in self.series.iter().enumerate() {
-            let color = Palette99::pick(index);
+            let color = COLORS[index % COLORS.len()];
             let points: Vec<(f64, f64)> =
                 values.iter().enumerate().map(|(x, value)| (x as f64, *value)).collect();
             let line = LineSeries::new(points.iter().copied(), color.stroke_width(2));
             let legend = move |(x, y)| {
-                PathElement::new(vec![(x, y), (x + 20, y)], Palette99::pick(index).stroke_width(2))
+                PathElement::new(vec![(x, y), (x + 20, y)], COLORS[index % COLORS.len()].stroke_width(2))
             };
             chart.draw_series(line).unwrap().label(*name).legend(legend);
             chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, color.filled()))).unwrap();
