@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{
     client::{DEADLINE, form, problem, quick},
     events::Events,
@@ -13,13 +11,14 @@ use common::{
     machine::{megabytes, open_files},
     picture,
     process::ServerProcess,
+    until,
 };
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{interval, timeout},
+    time::timeout,
 };
 
 /// A job that no test waits for keeps the worker busy, and the queue filled.
@@ -43,14 +42,7 @@ const POOL: usize = 24;
 
 /// Waits until the process has at most so many files open.
 async fn until_files(process: u32, most: usize) {
-    let waiting = async {
-        let mut looks = interval(Duration::from_millis(20));
-        while open_files(process) > most {
-            looks.tick().await;
-        }
-    };
-    let waited = timeout(DEADLINE, waiting).await;
-    assert!(waited.is_ok(), "{} files are still open, not {most}", open_files(process));
+    until(&format!("at most {most} files are open"), async || open_files(process) <= most).await;
 }
 
 /// The memory in megabytes that no round of clients may leave behind.
@@ -123,13 +115,7 @@ async fn in_flight(server: &ServerProcess) -> usize {
 
 /// Waits until as many requests are being answered as `wanted` likes.
 async fn until_in_flight(server: &ServerProcess, wanted: impl Fn(usize) -> bool) {
-    let waiting = async {
-        let mut looks = interval(Duration::from_millis(10));
-        while !wanted(in_flight(server).await) {
-            looks.tick().await;
-        }
-    };
-    timeout(DEADLINE, waiting).await.expect("the requests are not where they should be");
+    until("the requests are where they should be", async || wanted(in_flight(server).await)).await;
 }
 
 #[tokio::test]

@@ -24,7 +24,21 @@ pub mod process;
 pub mod programs;
 pub mod server;
 
-use std::{io::Cursor, path::PathBuf};
+use std::{io::Cursor, path::PathBuf, time::Duration};
+
+use tokio::time::{interval, timeout};
+
+/// Looks again until something is so, or a deadline makes it a failure.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        let mut looks = interval(Duration::from_millis(50));
+        while !is_so().await {
+            looks.tick().await;
+        }
+    };
+    let waited = timeout(client::DEADLINE, waiting).await;
+    assert!(waited.is_ok(), "waited in vain: {what}");
+}
 
 /// The folder with the real models.
 pub fn models_dir() -> PathBuf {

@@ -44,6 +44,13 @@ impl Batch {
         }
     }
 
+    /// Has clients order more long dreams where few wait: however fast the workers are, there is work for all of them.
+    pub async fn keep_busy(&mut self, load_client: &LoadClient) {
+        if count(load_client, "queued").await < 2 {
+            self.more(load_client, (0..2).map(Workload::long));
+        }
+    }
+
     /// Number of jobs that will have ended, with the one that comes after all others.
     pub fn jobs(&self) -> usize {
         self.jobs + 1

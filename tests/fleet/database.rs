@@ -20,10 +20,7 @@ fn mixed(jobs: usize) -> impl Iterator<Item = Workload> {
 /// Waits until some are done and others are at work.
 async fn in_the_middle(fleet: &Fleet, batch: &mut Batch) {
     until("jobs are at work", async || {
-        // However fast the workers are, they have work.
-        if count(&fleet.load_client, "queued").await < 2 {
-            batch.more(&fleet.load_client, (0..2).map(Workload::long));
-        }
+        batch.keep_busy(&fleet.load_client).await;
         count(&fleet.load_client, "succeeded").await >= 3 && count(&fleet.load_client, "running").await >= 1
     })
     .await;

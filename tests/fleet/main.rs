@@ -24,18 +24,4 @@ mod versions;
 mod workers;
 mod workload;
 
-use std::time::Duration;
-
-use tokio::time::{interval, timeout};
-
-/// Looks again until something is so, or a deadline makes it a failure.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        let mut looks = interval(Duration::from_millis(50));
-        while !is_so().await {
-            looks.tick().await;
-        }
-    };
-    let waited = timeout(common::client::DEADLINE, waiting).await;
-    assert!(waited.is_ok(), "waited in vain: {what}");
-}
+use common::until;

@@ -39,9 +39,7 @@ async fn the_bucket_refuses_and_stalls() {
     // Nothing works at all, until everybody has noticed, clients and the jobs at work included.
     for fault in [Fault::Busy, Fault::Stall] {
         until("a job is at work", async || {
-            if count(&fleet.load_client, "queued").await < 2 {
-                batch.more(&fleet.load_client, (0..3).map(Workload::long));
-            }
+            batch.keep_busy(&fleet.load_client).await;
             count(&fleet.load_client, "running").await > 0
         })
         .await;

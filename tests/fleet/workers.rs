@@ -61,10 +61,7 @@ async fn workers_are_killed_again_and_again() {
     let mut kills = 0;
     for round in 0..6 {
         until("the worker is at work", async || {
-            // However fast the other one is, there is work for both.
-            if count(&fleet.load_client, "queued").await < 2 {
-                batch.more(&fleet.load_client, (0..2).map(Workload::long));
-            }
+            batch.keep_busy(&fleet.load_client).await;
             let worker = &fleet.workers[round % 2];
             worker.logged("job started") > worker.logged("job ended")
         })

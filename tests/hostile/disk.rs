@@ -4,18 +4,17 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::time::{interval, timeout};
 
 use crate::common::{
-    client::{Client, DEADLINE, form, problem, quick},
+    client::{Client, form, problem, quick},
     machine::SmallDisk,
     picture,
     process::ServerProcess,
+    until,
 };
 
 /// A dream that keeps the worker busy for the rest of a test.
@@ -28,13 +27,7 @@ async fn post_spec(client: &Client, spec: &Value) -> reqwest::Response {
 }
 
 async fn until_ready(client: &Client) {
-    let waiting = async {
-        let mut looks = interval(Duration::from_millis(20));
-        while client.get("/readyz").await.status() != 200 {
-            looks.tick().await;
-        }
-    };
-    timeout(DEADLINE, waiting).await.expect("the server does not become ready again");
+    until("the server is ready again", async || client.get("/readyz").await.status() == 200).await;
 }
 
 #[tokio::test]

@@ -13,12 +13,12 @@ use reverie_engine::{
     CancelFlag, FinishedOctave, RenderError, RenderOptions, RenderRequest, Rendered, Renderer,
 };
 use serde_json::json;
-use tokio::time::{interval, timeout};
 
 use crate::common::{
-    client::{DEADLINE, problem, quick},
+    client::{problem, quick},
     picture,
     server::Setup,
+    until,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -107,14 +107,8 @@ async fn what_is_on_its_way_does_not_outlive_its_job() {
         for (folder, left) in
             [("checkpoints", 0), ("previews", 0), ("inputs", kept.len()), ("results", kept.len())]
         {
-            let emptying = async {
-                let mut looks = interval(Duration::from_millis(10));
-                while server.blobs(folder).len() != left {
-                    looks.tick().await;
-                }
-            };
-            let emptied = timeout(DEADLINE, emptying).await;
-            assert!(emptied.is_ok(), "something of an erased job is in {folder}");
+            let what = format!("nothing of an erased job is in {folder}");
+            until(&what, async || server.blobs(folder).len() == left).await;
         }
     }
 }

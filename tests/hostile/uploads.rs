@@ -13,6 +13,7 @@ use super::{
         client::{DEADLINE, form, quick},
         picture,
         server::Setup,
+        until,
     },
     target::{FORM, Target, connect, connect_from, read_answer, send_part},
 };
@@ -165,19 +166,12 @@ async fn clients_that_go_away_leave_no_picture_without_a_job() {
         // The picture is on its way, and nobody waits for the answer.
         drop(stream);
     }
-    let mut found = (0, 0);
-    let settling = async {
-        loop {
-            let list = server.client.get("/v1/jobs?limit=100").await;
-            let list: serde_json::Value = list.json().await.unwrap();
-            found = (stored(), list["jobs"].as_array().unwrap().len());
-            if found.0 == found.1 {
-                break;
-            }
-        }
-    };
-    let settled = timeout(DEADLINE, settling).await;
-    assert!(settled.is_ok(), "{} pictures for {} jobs", found.0, found.1);
+    until("there are as many pictures as jobs", async || {
+        let list = server.client.get("/v1/jobs?limit=100").await;
+        let list: serde_json::Value = list.json().await.unwrap();
+        stored() == list["jobs"].as_array().unwrap().len()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,12 +209,7 @@ async fn pictures_wait_for_memory_and_keep_the_room_of_their_body() {
         // Three megabytes of pixels.
         async move { client.post_form(form(picture(1000, 1000), &quick())).await }
     });
-    let arriving = async {
-        while is_free() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(DEADLINE, arriving).await.expect("the body takes no room");
+    until("the body takes room", async || !is_free()).await;
     // Others that need none pass by; so many that it would have been decoded by now.
     for _ in 0..20 {
         let noise = server.client.post_bytes("application/json", "{\"spec\":{\"noise\":{}}}").await;
@@ -230,10 +219,5 @@ async fn pictures_wait_for_memory_and_keep_the_room_of_their_body() {
     assert!(!is_free(), "the picture is held, and its room is given to others");
     drop(taken);
     assert_eq!(timeout(DEADLINE, large).await.unwrap().unwrap().status(), 202);
-    let leaving = async {
-        while !is_free() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(DEADLINE, leaving).await.expect("the room is never given back");
+    until("the room is given back", async || is_free()).await;
 }

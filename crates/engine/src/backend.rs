@@ -58,7 +58,7 @@ struct Task {
 
 impl Renderer {
     /// Starts a render thread on `device` (a name) for the backend that `start` makes there, with room for `queue`
-    /// requests besides the one at work.
+    /// requests in addition to the one at work.
     ///
     /// # Errors
     /// [`RenderError::Engine`] when the thread cannot be started.

@@ -41,7 +41,7 @@ pub(super) struct Dreamed {
     pub(super) image: Tensor,
     /// Octaves that were dreamed.
     pub(super) octaves: u32,
-    /// Whether no step has changed a single value. A dream that goes on after a checkpoint counts as changed: nobody knows
+    /// Whether no step has changed a single value. A dream that goes on after a checkpoint counts as changed: it is unknown
     /// what the steps before it did.
     pub(super) idle: bool,
     /// Time spent in the callbacks.

@@ -55,7 +55,7 @@ pub enum RenderError {
         /// Comma-separated list.
         available: String,
     },
-    /// The device has too little memory for a single tile, after smaller batches and smaller tiles were tried.
+    /// The device has too little memory. Of a pass, only after smaller batches and smaller tiles were tried.
     #[error(
         "the device has too little memory for this dream, also in small tiles: {0}; try a smaller image or model"
     )]

@@ -48,7 +48,7 @@ impl Laplacian {
     }
 
     /// Splits `image`, `[1, 3, H, W]`, into `levels` bands and a rest, divides each by its root mean square
-    /// (at least 1e-10) and puts them together again, all in the memory of `image`: besides it only the smaller
+    /// (at least 1e-10) and puts them together again, all in the memory of `image`: apart from it only the smaller
     /// levels are held, a third of its size.
     pub(super) fn normalize(&self, image: &Tensor, levels: u32) -> Result<(), RenderError> {
         if levels == 0 {

@@ -61,7 +61,7 @@ pub struct FinishedOctave {
     pub preview: Vec<u8>,
 }
 
-/// What a dream was made with, besides its input: carried inside the result (see
+/// What a dream was made with, apart from its input: carried inside the result (see
 /// [`picture::recipe`](reverie_picture::recipe)). The same on the same kind of device gives the same bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {

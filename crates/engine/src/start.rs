@@ -13,7 +13,7 @@ pub struct RenderOptions {
     pub threads: usize,
     /// Which code computes.
     pub kernels: Kernels,
-    /// Renders that may wait besides the one at work.
+    /// Renders that may wait in addition to the one at work.
     pub queue: usize,
     /// Largest input in pixels.
     pub max_pixels: u64,

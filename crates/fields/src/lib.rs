@@ -33,7 +33,7 @@ impl FieldError {
     }
 }
 
-/// Mistakes that are listed. A document with more was not written by a person, and a longer list helps nobody.
+/// Mistakes that are listed. A document with more was not written by a person, and a longer list is of no use.
 pub const MOST_MISTAKES: usize = 64;
 
 /// Bytes of a name that are looked up. Anything longer is refused before it is compared with what there is, since a

@@ -80,7 +80,7 @@ impl Global {
 /// Index of an object.
 type Id = usize;
 
-/// A value. Dicts keep duplicate keys; whoever reads them decides.
+/// A value. Dicts keep duplicate keys; their reader decides.
 #[derive(Clone, Debug)]
 enum Object<'a> {
     None,

@@ -68,7 +68,7 @@ impl Preset {
 }
 
 parameters! {
-    /// Everything that determines a dream, besides the input image, its mask and the model's weights.
+    /// Everything that determines a dream, apart from the input image, its mask and the model's weights.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
     pub struct DreamSpec, read from (fields, sent: &mut Sent<'_>) {
         /// Id of a model.

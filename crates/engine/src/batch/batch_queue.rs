@@ -92,7 +92,7 @@ mod tests {
         });
         assert_eq!(names(&batch), ["a", "c"]);
         assert_eq!(names(&queue.take(|_, tiles| tiles)), ["b", "e"]);
-        assert_eq!(names(&queue.take(|_, _| 0)), ["d"], "whoever is first goes, however few are wanted");
+        assert_eq!(names(&queue.take(|_, _| 0)), ["d"], "the first one goes, however few are wanted");
         assert!(queue.take(|_, _| 9).is_empty());
     }
 

@@ -250,7 +250,7 @@ impl Thread {
             let (batch, canceled): (Vec<PassRequest>, Vec<PassRequest>) =
                 batch.into_iter().partition(|request| !request.cancel.is_canceled());
             for request in canceled {
-                // The render waits for the answer, unless it has ended; then there is nobody to tell, here and below.
+                // The render waits for the answer, unless it has ended: here and below, an answer that cannot be sent is dropped.
                 let _ = request.reply.send(Err(RenderError::Canceled));
             }
             if !batch.is_empty() {

@@ -125,7 +125,7 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
         .flat_map(|spec| render(Kernels::Auto, None, std::slice::from_ref(spec)))
         .map(Result::unwrap)
         .collect();
-    // Two that nobody wants any more.
+    // Two that are canceled.
     specs.push((DreamSpec { seed: 6, ..specs[0].0.clone() }, Some(1)));
     specs.push((DreamSpec { seed: 7, ..specs[0].0.clone() }, Some(5)));
     let shared = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();

@@ -16,7 +16,7 @@ pub(in super::super) type Epilogue<'a> = reverie_kernels::Epilogue<&'a Tensor>;
 /// The ReLU before a convolution, for the backward pass through both.
 pub(in super::super) type ReluMask<'a> = reverie_kernels::ReluMask<&'a Tensor>;
 
-/// What is done to the results of a convolution besides computing them.
+/// What is done to the results of a convolution after they are computed.
 #[derive(Clone, Copy)]
 pub(in super::super) struct PostOps<'a> {
     pub(in super::super) epilogue: Epilogue<'a>,

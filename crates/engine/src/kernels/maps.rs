@@ -66,7 +66,7 @@ pub(in super::super) fn max_pool_backward(
     Ok(Some(if accumulate { back } else { add_to(sum, back)? }))
 }
 
-/// What the backward pass of a normalisation reads besides the gradient.
+/// What the backward pass of a normalisation reads in addition to the gradient.
 pub(in super::super) struct SavedLrn {
     /// The input.
     pub(in super::super) x: Tensor,
