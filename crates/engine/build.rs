@@ -7,5 +7,11 @@ fn main() {
     run_paths::main();
     let source = "src/cuda/guarded.cpp";
     println!("cargo::rerun-if-changed={source}");
-    cc::Build::new().cpp(true).std("c++17").warnings(true).extra_warnings(true).file(source).compile("guarded");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(true)
+        .extra_warnings(true)
+        .file(source)
+        .compile("guarded");
 }

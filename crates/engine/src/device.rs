@@ -201,7 +201,9 @@ mod tests {
     fn several_gpus_are_named_one_by_one_or_as_all() {
         assert_eq!(devices("cpu").unwrap(), ["cpu"]);
         assert_eq!(devices("auto").unwrap(), [name(select("auto").unwrap())]);
-        for (wanted, faulty) in [("cuda:4096,cuda:4097", "cuda:4096"), ("cpu,cpu", "cpu"), ("cuda:4096,", "cuda:4096")] {
+        for (wanted, faulty) in
+            [("cuda:4096,cuda:4097", "cuda:4096"), ("cpu,cpu", "cpu"), ("cuda:4096,", "cuda:4096")]
+        {
             let error = devices(wanted).unwrap_err().to_string();
             assert!(error.contains(&format!("\"{faulty}\"")) && error.contains("auto, cpu"), "{error}");
         }

@@ -93,8 +93,7 @@ impl Backend for Engine {
         let Input { original, mask, alpha } = Input::read(&request, device, max_pixels)?;
         let precision = precision::resolve(request.spec.precision, device)?;
         let resume = request.resume.take();
-        let resume =
-            resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, device)).transpose()?;
+        let resume = resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, device)).transpose()?;
         let mut recipe = request.spec.recipe.then(|| self::recipe(&request, device, precision));
         // They are of no more use, and a file may be as large as what it was decoded to.
         (request.input, request.mask) = (None, None);

@@ -56,7 +56,9 @@ pub enum RenderError {
         available: String,
     },
     /// A list of devices has one twice.
-    #[error("the device {0} is named twice; name each GPU once, and say with the number of workers how many share it")]
+    #[error(
+        "the device {0} is named twice; name each GPU once, and say with the number of workers how many share it"
+    )]
     DeviceTwice(String),
     /// The device has too little memory. Of a pass, only after smaller batches and smaller tiles were tried.
     #[error(
@@ -82,7 +84,9 @@ impl RenderError {
             | Self::NotFinite { .. }
             | Self::OutOfMemory(_)
             | Self::Canceled => true,
-            Self::Busy | Self::Stopped | Self::Device { .. } | Self::DeviceTwice(_) | Self::Engine(_) => false,
+            Self::Busy | Self::Stopped | Self::Device { .. } | Self::DeviceTwice(_) | Self::Engine(_) => {
+                false
+            }
         }
     }
 

@@ -89,7 +89,8 @@ pub(super) fn convolve_relu(
 ) -> Result<Option<Tensor>, RenderError> {
     let rounds = tf32 || x.f_kind()? == Kind::BFloat16;
     let ConvParams { stride, padding, dilation, groups } = params;
-    if !rounds || groups != 1 || bias.is_none() || x.requires_grad() || !matches!(x.device(), Device::Cuda(_)) {
+    if !rounds || groups != 1 || bias.is_none() || x.requires_grad() || !matches!(x.device(), Device::Cuda(_))
+    {
         return Ok(None);
     }
     Ok(Some(x.f_cudnn_convolution_relu(weight, bias, stride, padding, dilation, groups)?))

@@ -3,7 +3,12 @@
 use reverie_dream::spec::Precision;
 
 use crate::{
-    Kernels, RenderError, Renderer, batch::SharedExecutor, cuda::{self, Stream}, device::{self, Processor}, engine::Engine, precision,
+    Kernels, RenderError, Renderer,
+    batch::SharedExecutor,
+    cuda::{self, Stream},
+    device::{self, Processor},
+    engine::Engine,
+    precision,
 };
 
 /// How a renderer is set up.
@@ -70,7 +75,8 @@ fn start_on(
     };
     let start = move || {
         if let tch::Device::Cuda(index) = device
-            && let Err(error) = cuda::choose(index).and_then(|()| stream.map_or(Ok(()), |stream| stream.enter()))
+            && let Err(error) =
+                cuda::choose(index).and_then(|()| stream.map_or(Ok(()), |stream| stream.enter()))
         {
             // It works without, only not beside others.
             tracing::warn!(%error, "a render thread has no stream of its own");

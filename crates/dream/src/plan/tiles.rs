@@ -221,7 +221,10 @@ mod tests {
         const GIB: u64 = 1 << 30;
         assert_eq!([80, 24].map(|size| batch_within(size * GIB)), [LIBRARY_BATCH; 2]);
         let small = batch_within(8 * GIB);
-        assert!((1 << 20..LIBRARY_BATCH).contains(&small) && small as u64 * GPU_BYTES <= 8 * GIB / 2, "{small}");
+        assert!(
+            (1 << 20..LIBRARY_BATCH).contains(&small) && small as u64 * GPU_BYTES <= 8 * GIB / 2,
+            "{small}"
+        );
         assert_eq!(held(batch_within(0), [512, 512]), 1, "a tile goes through in any case");
     }
 

@@ -39,7 +39,11 @@ impl LocalExecutor {
             Precision::Auto | Precision::Fp32 | Precision::Tf32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
-        let manner = Manner { library: processor.is_library(), tf32: precision == Precision::Tf32, ..Manner::of(kind) };
+        let manner = Manner {
+            library: processor.is_library(),
+            tf32: precision == Precision::Tf32,
+            ..Manner::of(kind)
+        };
         let recorded = match kernels {
             Kernels::Auto => RecordedPasses::new(device)?,
             Kernels::Library => None,

@@ -305,9 +305,7 @@ impl Thread {
     fn network(&mut self, key: &NetworkKey, model: &Arc<Model>) -> Result<&LocalExecutor, RenderError> {
         Ok(match self.networks.entry(key.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(LocalExecutor::load(model, self.processor, key.precision)?)
-            }
+            Entry::Vacant(entry) => entry.insert(LocalExecutor::load(model, self.processor, key.precision)?),
         })
     }
 

@@ -52,8 +52,7 @@ pub(in super::super) fn address(device: usize) -> Option<String> {
     let mut text = [0u8; 32];
     #[allow(unsafe_code, reason = "a function of CUDA that tch has not")]
     // SAFETY: it writes a C string of at most so many bytes.
-    let code =
-        unsafe { (symbols.address)(text.as_mut_ptr().cast(), text.len() as c_int, number(device)) };
+    let code = unsafe { (symbols.address)(text.as_mut_ptr().cast(), text.len() as c_int, number(device)) };
     let text = CStr::from_bytes_until_nul(&text).ok()?.to_str().ok()?;
     (code == 0).then(|| text.to_owned())
 }

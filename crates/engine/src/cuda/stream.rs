@@ -49,10 +49,7 @@ impl Stream {
     ///
     /// # Errors
     /// What `run` says, or [`RenderError::Engine`] when the GPU refuses.
-    pub(super) fn within<T>(
-        &self,
-        run: impl FnOnce() -> Result<T, RenderError>,
-    ) -> Result<T, RenderError> {
+    pub(super) fn within<T>(&self, run: impl FnOnce() -> Result<T, RenderError>) -> Result<T, RenderError> {
         let mut before = null_mut();
         #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
         // SAFETY: as above.
