@@ -90,7 +90,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     for precision in precisions {
         say(&format!("the standard dream in {}", precision.as_str()));
         let request = || subject.request(&picture, json!({ "precision": precision }));
-        let renders = (0..RENDERS).map(|_| load::finish(&renderer, request()?)).collect::<Result<Vec<_>, _>>()?;
+        let renders =
+            (0..RENDERS).map(|_| load::finish(&renderer, request()?)).collect::<Result<Vec<_>, _>>()?;
         report.dreams.push(Dream::of(precision, &renders));
     }
     // From here on each load has renderers of its own; this one gives its memory back.
@@ -101,7 +102,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     report.memory = reverie_engine::memory_in_use(&report.device);
     report.judge(LEAST_SCORE);
-    if args.json { println!("{}", report.to_json()) } else { print!("{report}") }
+    if args.json {
+        println!("{}", report.to_json())
+    } else {
+        print!("{report}")
+    }
     for failure in &report.failures {
         eprintln!("error: {failure}");
     }

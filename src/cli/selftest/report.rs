@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_dream_is_as_fast_as_its_best_render_but_for_the_first() {
-        let times = [9.0, 3.0, 2.0, 4.0].map(|render_seconds| Rendered { render_seconds, ..rendered(b"a", 1.0) });
+        let times =
+            [9.0, 3.0, 2.0, 4.0].map(|render_seconds| Rendered { render_seconds, ..rendered(b"a", 1.0) });
         let dream = Dream::of(Precision::Fp32, &times);
         assert_eq!((dream.first, dream.best, dream.same), (9.0, 2.0, true));
     }
