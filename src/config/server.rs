@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Prefix of links in responses; empty for links that are paths.
     pub public_url: PublicUrl,
+    /// Whether browsers get the Studio at `/`.
+    pub studio: bool,
 }
 
 impl Default for ServerConfig {
@@ -44,6 +46,7 @@ impl Default for ServerConfig {
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             public_url: PublicUrl::default(),
+            studio: true,
         }
     }
 }
@@ -101,6 +104,7 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
         cors_origins,
         trusted_proxies,
         public_url,
+        studio: fields.flag("studio").unwrap_or(default.studio),
     }
 }
 

@@ -29,6 +29,7 @@ mod request_headers;
 mod result;
 pub mod server;
 pub mod state;
+mod studio;
 mod submit;
 pub mod uploads;
 mod view;
@@ -65,6 +66,7 @@ pub fn router(state: AppState) -> Router {
     let (operations, _) = contract::operations().split_for_parts();
     operations
         .merge(contract::pages())
+        .merge(studio::pages())
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(state.clone())

@@ -1,0 +1,167 @@
+//! The Studio: a page for people, made of the files in `studio/`, which are part of the program. It uses the public API only.
+//!
+//! `/` is the page for a browser, and an index in JSON for other clients.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::json;
+
+use super::{error, none_match, state::AppState};
+use reverie_dream::digest;
+
+/// The page itself.
+const PAGE: &str = "index.html";
+
+/// Scripts, styles and pictures come from this server alone; pictures may also be what the page has made or fetched with a
+/// key (`blob:`). No other page may show this one in a frame.
+const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// A file of the page: its name, its media type, its content.
+type Asset = (&'static str, &'static str, &'static [u8]);
+
+macro_rules! assets {
+    ($($name:literal: $kind:literal = $path:literal;)*) => {
+        [$(($name, $kind, include_bytes!(concat!("../../", $path)) as &[u8])),*]
+    };
+}
+
+const ASSETS: [Asset; 19] = assets! {
+    "index.html": "text/html; charset=utf-8" = "studio/index.html";
+    "style.css": "text/css; charset=utf-8" = "studio/style.css";
+    "app.js": "text/javascript; charset=utf-8" = "studio/app.js";
+    "api.js": "text/javascript; charset=utf-8" = "studio/api.js";
+    "form.js": "text/javascript; charset=utf-8" = "studio/form.js";
+    "history.js": "text/javascript; charset=utf-8" = "studio/history.js";
+    "looks.js": "text/javascript; charset=utf-8" = "studio/looks.js";
+    "picture.js": "text/javascript; charset=utf-8" = "studio/picture.js";
+    "snippets.js": "text/javascript; charset=utf-8" = "studio/snippets.js";
+    "icon.svg": "image/svg+xml" = "studio/icon.svg";
+    "sample.jpg": "image/jpeg" = "assets/sample.jpg";
+    "looks/animals.webp": "image/webp" = "studio/looks/animals.webp";
+    "looks/clouds.webp": "image/webp" = "studio/looks/clouds.webp";
+    "looks/corals.webp": "image/webp" = "studio/looks/corals.webp";
+    "looks/creatures.webp": "image/webp" = "studio/looks/creatures.webp";
+    "looks/eyes.webp": "image/webp" = "studio/looks/eyes.webp";
+    "looks/glass.webp": "image/webp" = "studio/looks/glass.webp";
+    "looks/scales.webp": "image/webp" = "studio/looks/scales.webp";
+    "looks/woven.webp": "image/webp" = "studio/looks/woven.webp";
+};
+
+/// A file and its entity tag.
+struct Served {
+    asset: Asset,
+    etag: String,
+}
+
+/// All files by their names.
+static SERVED: LazyLock<HashMap<&'static str, Served>> = LazyLock::new(|| {
+    let served = |asset: Asset| (asset.0, Served { etag: format!("\"{}\"", digest::sha256(asset.2)), asset });
+    ASSETS.into_iter().map(served).collect()
+});
+
+/// `/` and `/studio/…`.
+pub fn pages() -> Router<AppState> {
+    Router::new().route("/", get(index)).route("/studio/{*name}", get(file))
+}
+
+async fn index(State(state): State<AppState>, headers: HeaderMap) -> Response {
+    let mut response = if state.config.server.studio && wants_html(&headers) {
+        serve(PAGE, &headers).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
+    } else {
+        Json(json!({
+            "service": "reverie",
+            "version": env!("CARGO_PKG_VERSION"),
+            "links": {
+                "jobs": "/v1/jobs", "models": "/v1/models", "contract": "/openapi.yaml", "docs": "/docs/",
+                "health": "/healthz", "ready": "/readyz",
+            },
+        }))
+        .into_response()
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+async fn file(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let found = if state.config.server.studio { serve(&name, &headers) } else { None };
+    match found {
+        Some(response) => response,
+        None => error::no_such_path(uri).await.into_response(),
+    }
+}
+
+/// Whether a client asks for HTML by its name, as browsers do.
+fn wants_html(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.any(|value| value.to_ascii_lowercase().contains("text/html"))
+}
+
+fn serve(name: &str, headers: &HeaderMap) -> Option<Response> {
+    let Served { asset: (_, kind, content), etag } = SERVED.get(name)?;
+    let mut response = if none_match(headers, etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, *kind)], *content).into_response()
+    };
+    let fields = response.headers_mut();
+    // Asked for again each time, so that a new version shows at once; mostly the answer is 304.
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    fields.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    fields.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        fields.insert(header::ETAG, etag);
+    }
+    Some(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_small_and_whole() {
+        let texts = ASSETS.iter().filter(|(_, kind, _)| kind.starts_with("text/") || kind.ends_with("+xml"));
+        let (mut bytes, mut wanted) = (0, 0);
+        for (name, _, content) in texts {
+            bytes += content.len();
+            let text = std::str::from_utf8(content).unwrap();
+            // Everything that a file names is there, and nothing is foreign.
+            for part in text.split(['"', '\'', '(', '`']) {
+                let local = part.strip_prefix("/studio/").or_else(|| part.strip_prefix("./"));
+                let Some(named) = local.filter(|named| !named.contains("${")) else { continue };
+                // Types are for the compiler alone.
+                if named != "types.js" {
+                    assert!(SERVED.contains_key(named), "{name} names {named}");
+                    wanted += 1;
+                }
+            }
+            let foreign = text.matches("https://").count() + text.matches("http://").count();
+            assert_eq!(foreign, text.matches("http://www.w3.org/2000/svg").count(), "{name}");
+        }
+        assert!(wanted > 10 && bytes <= 80_000, "{wanted} names, {bytes} bytes");
+    }
+
+    #[test]
+    fn browsers_ask_for_html() {
+        let asks = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            wants_html(&headers)
+        };
+        assert!(asks("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
+        assert!(!asks("*/*") && !asks("application/json") && !wants_html(&HeaderMap::new()));
+    }
+}

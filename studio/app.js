@@ -1,0 +1,342 @@
+// @ts-check
+// The page: what is on the screen follows from the picture, the form and one job. The job's id is in the address from the
+// moment that there is one, so a reload, a second tab or a phone that wakes up finds it again.
+
+import { Problem, ask, blob, follow, hasKey, isOver, json, submit, useKey } from "./api.js";
+import { readForm, showSpec, startForm } from "./form.js";
+import { startHistory } from "./history.js";
+import { smaller } from "./picture.js";
+import { snippet } from "./snippets.js";
+
+/** @typedef {import("./types.js").Job} Job */
+
+/** Milliseconds between two previews. */
+const PREVIEW = 1000;
+
+/** How a job ends without a dream, where the server does not say more. */
+const ENDS = /** @type {Record<string, string>} */ ({
+  canceled: "The dream was canceled.", expired: "The dream waited too long.", failed: "The dream failed.",
+});
+
+/** @param {string} id */
+const $ = (id) => /** @type {any} */ (document.getElementById(id));
+
+const state = {
+  /** @type {{ file: Blob, name: string } | null} */
+  picture: null,
+  /** @type {Job | null} */
+  job: null,
+  /** Ends what is sent or followed. */
+  stop: new AbortController(),
+  preview: { link: "", at: 0 },
+};
+
+const history_ = startHistory($("history"), $("more"), (id) => attach(id));
+
+// ---- the picture
+
+/** @param {Blob | null | undefined} file @param {string} name */
+function take(file, name) {
+  if (!file) return;
+  if (file.type && !file.type.startsWith("image/")) {
+    return complain(new Problem(0, `${name || "this"} is not a picture`));
+  }
+  leave();
+  state.picture = { file, name: name || "picture.png" };
+  show("before", file);
+  $("frame").classList.replace("empty", "full");
+  $("invite").hidden = true;
+  $("dream").disabled = false;
+}
+
+/** Shows a picture in one of the two places. @param {"before" | "after"} place @param {Blob | null} file */
+function show(place, file) {
+  const image = $(place);
+  if (image.src) URL.revokeObjectURL(image.src);
+  image.hidden = !file;
+  if (file) image.src = URL.createObjectURL(file);
+  else image.removeAttribute("src");
+}
+
+/** Forgets the job, and what was said about it. */
+function leave() {
+  state.stop.abort();
+  state.stop = new AbortController();
+  state.job = null;
+  show("after", null);
+  for (const id of ["compare", "status", "actions", "problem", "cancel"]) $(id).hidden = true;
+  $("notes").replaceChildren();
+  if (location.hash) history.replaceState(null, "", location.pathname);
+}
+
+// ---- the job
+
+async function dream() {
+  const picture = state.picture;
+  if (!picture) return;
+  leave();
+  const signal = state.stop.signal;
+  const { spec, edge } = readForm();
+  working(true);
+  scrollTo({ top: 0 });
+  say("Getting the picture ready", 0);
+  try {
+    const sent = await smaller(picture.file, edge);
+    const job = await submit(sent, spec, (share) => say("Sending the picture", share), signal);
+    location.hash = job.id;
+    await watch(job, signal);
+  } catch (error) {
+    if (!signal.aborted) complain(error);
+  }
+}
+
+/** Takes up a job that exists. @param {string} id */
+async function attach(id) {
+  if (state.job?.id === id) return;
+  leave();
+  const signal = state.stop.signal;
+  try {
+    const job = /** @type {Job} */ (await json(`/v1/jobs/${encodeURIComponent(id)}`));
+    location.hash = job.id;
+    showSpec(job.spec);
+    $("invite").hidden = true;
+    $("frame").classList.replace("empty", "full");
+    await watch(job, signal);
+  } catch (error) {
+    if (!signal.aborted) complain(error);
+  }
+}
+
+/** @param {Job} job @param {AbortSignal} signal */
+async function watch(job, signal) {
+  see(job);
+  if (!isOver(job)) await follow(job.id, see, signal);
+  if (!signal.aborted && state.job) await finish(state.job);
+}
+
+/** @param {Job} job */
+function see(job) {
+  state.job = job;
+  working(!isOver(job));
+  const { progress, links } = job;
+  if (job.status === "queued") {
+    const place = job.queue_position ? `place ${job.queue_position}` : "waiting";
+    say(`In the queue: ${place}${left(job)}`, 0);
+  } else if (progress) {
+    say(`Octave ${progress.octave} of ${progress.octaves}${left(job)}`, progress.fraction);
+    const told = `Octave ${progress.octave} of ${progress.octaves}`;
+    if ($("live").textContent !== told) $("live").textContent = told;
+  } else {
+    say(`Beginning${left(job)}`, 0);
+  }
+  const now = Date.now();
+  const key = `${links.preview} ${progress?.octave}`;
+  if (links.preview && !isOver(job) && key !== state.preview.link && now - state.preview.at >= PREVIEW) {
+    state.preview = { link: key, at: now };
+    blob(links.preview).then((file) => state.job?.id === job.id && !isOver(state.job) && reveal(file), () => {});
+  }
+}
+
+/** @param {Job} job */
+function left(job) {
+  return job.eta_seconds ? `, about ${Math.max(1, Math.round(job.eta_seconds))} s` : "";
+}
+
+/** @param {Job} job */
+async function finish(job) {
+  working(false);
+  $("status").hidden = true;
+  history_.renew();
+  if (job.status !== "succeeded" || !job.links.result) {
+    return complain(new Problem(0, job.error?.detail ?? ENDS[job.status] ?? job.status));
+  }
+  const file = await blob(job.links.result);
+  reveal(file);
+  $("live").textContent = "The dream is finished";
+  $("actions").hidden = false;
+  $("download").href = $("after").src;
+  $("download").download = `dream-${job.id.slice(-6)}.${(job.result?.media_type ?? "image/png").split("/")[1]}`;
+  $("notes").replaceChildren(...job.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
+}
+
+/** @param {Blob} file */
+function reveal(file) {
+  show("after", file);
+  const both = !$("before").hidden;
+  $("compare").hidden = !both;
+  split(both ? Number($("split").value) : 0);
+}
+
+/** Shows the original in so many per cent from the left. @param {number} percent */
+function split(percent) {
+  $("frame").style.setProperty("--split", `${percent}%`);
+}
+
+async function cancel() {
+  const job = state.job;
+  if (!job || isOver(job)) return;
+  if (job.links.cancel) {
+    await ask(job.links.cancel, { method: "POST" }).catch(complain);
+  }
+}
+
+// ---- words
+
+/** @param {string} words @param {number} share */
+function say(words, share) {
+  $("status").hidden = false;
+  $("words").textContent = words;
+  $("bar").value = share;
+}
+
+/** @param {boolean} on */
+function working(on) {
+  $("dream").disabled = on || !state.picture;
+  $("cancel").hidden = !on;
+  $("frame").setAttribute("aria-busy", String(on));
+}
+
+/** Says what is wrong, at the control that is to blame if there is one. @param {any} error */
+function complain(error) {
+  working(false);
+  $("status").hidden = true;
+  if (error instanceof Problem && error.status === 401) return void $("ask").showModal();
+  const box = $("problem");
+  /** @type {HTMLElement[]} */
+  const lines = [Object.assign(document.createElement("div"), { textContent: error.message })];
+  const list = document.createElement("ul");
+  for (const { pointer, detail } of error.errors ?? []) {
+    const name = pointer.split("/")[2] ?? "";
+    const control = document.forms.namedItem("form")?.elements.namedItem(name) ?? document.getElementById(name);
+    if (control instanceof HTMLElement) control.setAttribute("aria-invalid", "true");
+    list.append(Object.assign(document.createElement("li"), { textContent: `${name.replaceAll("_", " ")}: ${detail}` }));
+  }
+  if (list.childElementCount) lines.push(list);
+  box.replaceChildren(...lines);
+  if (error.retryAfter) countDown(box, error.retryAfter);
+  const largest = error.body?.prediction?.largest;
+  if (largest) {
+    const shrink = Object.assign(document.createElement("button"), {
+      type: "button", textContent: `Dream it at ${largest.width}×${largest.height}`,
+    });
+    shrink.onclick = async () => {
+      const picture = state.picture;
+      if (picture) take(await smaller(picture.file, Math.max(largest.width, largest.height)), picture.name);
+      dream();
+    };
+    box.append(shrink);
+  }
+  box.hidden = false;
+}
+
+/** @param {HTMLElement} box @param {number} seconds */
+function countDown(box, seconds) {
+  const line = box.appendChild(document.createElement("div"));
+  const end = Date.now() + seconds * 1000;
+  const tick = () => {
+    const rest = Math.ceil((end - Date.now()) / 1000);
+    line.textContent = rest > 0 ? `The server takes more in ${rest} s.` : "The server may take more now.";
+    if (rest > 0 && line.isConnected) setTimeout(tick, 500);
+  };
+  tick();
+}
+
+// ---- controls
+
+$("choose").onclick = () => $("file").click();
+$("other").onclick = () => $("file").click();
+$("file").onchange = () => {
+  take($("file").files[0], $("file").files[0]?.name);
+  $("file").value = "";
+};
+$("sample").onclick = () => blob("/studio/sample.jpg").then((file) => take(file, "sample.jpg"), complain);
+$("again").onclick = async () => {
+  const job = state.job;
+  if (job?.links.result) take(await blob(job.links.result), "dream.png");
+};
+$("cancel").onclick = cancel;
+$("split").oninput = () => split(Number($("split").value));
+$("help").onclick = () => $("keys").showModal();
+$("form").onsubmit = (/** @type {Event} */ event) => {
+  event.preventDefault();
+  dream();
+};
+$("form").oninput = (/** @type {Event} */ event) => {
+  if (event.target instanceof HTMLElement) event.target.removeAttribute("aria-invalid");
+};
+$("copy").onchange = async () => {
+  const kind = $("copy").value;
+  $("copy").value = "";
+  const text = snippet(kind, readForm().spec, state.picture?.name ?? "photo.jpg", location.origin, hasKey());
+  try {
+    await navigator.clipboard.writeText(text);
+    $("live").textContent = "Copied";
+  } catch {
+    // Without HTTPS a page may not write to the clipboard; it can be marked by hand.
+    $("spec").value = text;
+    $("spec").closest("details").open = true;
+    $("spec").select();
+  }
+};
+$("ask").onclose = () => {
+  if ($("key").value) useKey($("key").value.trim());
+  $("key").value = "";
+  begin();
+};
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  $("frame").classList.add("over");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) $("frame").classList.remove("over");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("frame").classList.remove("over");
+  const files = [...(event.dataTransfer?.files ?? [])];
+  const file = files.find((one) => one.type.startsWith("image/")) ?? files[0];
+  take(file, file?.name ?? "");
+});
+addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+  take(file, file?.name ?? "");
+});
+addEventListener("hashchange", () => {
+  const id = location.hash.slice(1);
+  if (id) attach(id);
+});
+
+/** @param {KeyboardEvent} event */
+const typing = (event) =>
+  event.target instanceof Element && event.target.closest("input:not([type=range]):not([type=radio]), textarea, select, dialog");
+
+addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) return void dream();
+  if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
+  const onButton = event.target instanceof Element && event.target.closest("button, a, input, summary");
+  if (event.key === "Escape") cancel();
+  else if (event.key === "o") $("file").click();
+  else if (event.key === "d" && !$("actions").hidden) $("download").click();
+  else if (event.key === "?") $("keys").showModal();
+  else if (event.key === " " && !onButton && !$("after").hidden && !$("before").hidden) {
+    event.preventDefault();
+    split(100);
+  }
+});
+addEventListener("keyup", (event) => {
+  if (event.key === " ") split($("compare").hidden ? 0 : Number($("split").value));
+});
+
+async function begin() {
+  try {
+    await startForm();
+    history_.renew();
+    const id = location.hash.slice(1);
+    if (id) await attach(id);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+begin();

@@ -1,0 +1,49 @@
+// @ts-check
+// The same dream for other programs: curl, the command line, Python.
+
+/** @param {string} text */
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** Options of `reverie render` for the fields of a spec. */
+const OPTIONS = /** @type {Record<string, string>} */ ({
+  model: "--model", iterations: "--iterations", octaves: "--octaves", octave_scale: "--octave-scale", step: "--step",
+  seed: "--seed", blend: "--blend",
+});
+
+/**
+ * @param {"curl" | "cli" | "python" | "json"} kind
+ * @param {Record<string, any>} spec
+ * @param {string} name of the picture's file
+ * @param {string} origin of the server
+ * @param {boolean} keyed whether the server wants a key
+ */
+export function snippet(kind, spec, name, origin, keyed) {
+  const json = JSON.stringify(spec);
+  if (kind === "json") return JSON.stringify(spec, null, 2);
+  if (kind === "curl") {
+    const key = keyed ? ` -H "Authorization: Bearer $REVERIE_KEY"` : "";
+    return `curl${key} -F image=@${quoted(name)} -F spec=${quoted(json)} ${origin}/v1/jobs`;
+  }
+  if (kind === "cli") {
+    const parts = ["reverie", "render", quoted(name), "-o", "dream.png"];
+    for (const [field, option] of Object.entries(OPTIONS)) {
+      if (field in spec) parts.push(option, String(spec[field]));
+    }
+    const objective = spec.objectives?.[0];
+    if (objective) parts.push("--layer", quoted(objective.layer));
+    for (const channel of objective?.channels ?? []) parts.push("--channel", String(channel));
+    if (spec.preserve_colors) parts.push("--preserve-colors");
+    return parts.join(" ");
+  }
+  const headers = keyed ? `, headers={"Authorization": "Bearer " + os.environ["REVERIE_KEY"]}` : "";
+  return [
+    "import json, os, httpx",
+    "",
+    `spec = json.loads(${JSON.stringify(json)})`,
+    `with httpx.Client(base_url="${origin}"${headers}, timeout=60) as client, open(${JSON.stringify(name)}, "rb") as image:`,
+    `    job = client.post("/v1/jobs", files={"image": image}, data={"spec": json.dumps(spec)}).raise_for_status().json()`,
+    `    while job["status"] in ("queued", "running"):`,
+    `        job = client.get(job["links"]["self"], headers={"Prefer": "wait=30"}).json()`,
+    `    open("dream.png", "wb").write(client.get(job["links"]["result"]).content)`,
+  ].join("\n");
+}
