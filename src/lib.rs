@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod jobs;
+pub mod keys;
 pub mod metrics;
 pub mod objects;
 pub mod private;

@@ -25,7 +25,10 @@ use super::{
     view::{eta, view},
     wait::Follower,
 };
-use crate::jobs::{Job, JobState, QueueError};
+use crate::{
+    jobs::{Job, JobState, QueueError},
+    keys::Tenant,
+};
 
 /// Interval of keep-alive comments. They show that both ends are alive; proxies cut connections that are
 /// silent for long.
@@ -65,7 +68,7 @@ pub async fn events(
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
     let follower = Follower::new(&state, id);
-    let job = state.queue.get(id).await?;
+    let job = state.queue.get(&Tenant::DEFAULT, id).await?;
     let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
     let up_to_date = seen == Some(job.version);
     if up_to_date && job.state.is_finished() {
@@ -148,7 +151,7 @@ impl Feed {
         if !self.follower.next().await {
             return None;
         }
-        match self.state.queue.get(self.follower.id()).await {
+        match self.state.queue.get(&Tenant::DEFAULT, self.follower.id()).await {
             Ok(job) => Some(job),
             Err(QueueError::NotFound(_)) => None,
             Err(error) => {

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     jobs::{Job, JobId, JobState, QueueError},
+    keys::Tenant,
     objects::ObjectKey,
 };
 
@@ -61,7 +62,7 @@ pub async fn status(
     let preference = Preference::of(&headers);
     let job = match preference {
         Some(preference) => wait::until_finished(&state, id, preference).await?,
-        None => state.queue.get(id).await?,
+        None => state.queue.get(&Tenant::DEFAULT, id).await?,
     };
     let eta = eta(&state, &job);
     let mut response = if none_match(&headers, &job_etag(&job, eta)) {
@@ -129,8 +130,8 @@ pub async fn erase(State(state): State<AppState>, named: Named) -> Result<Status
 
 /// Cancels a job, and counts it if it ends at once: then no worker counts it.
 async fn cancel_counted(state: &AppState, id: JobId) -> Result<Job, QueueError> {
-    let before = state.queue.get(id).await?;
-    let job = state.queue.cancel(id).await?;
+    let before = state.queue.get(&Tenant::DEFAULT, id).await?;
+    let job = state.queue.cancel(&Tenant::DEFAULT, id).await?;
     let waited = before.state == JobState::Queued && before.attempt == job.attempt;
     if waited && job.state == JobState::Canceled {
         state.metrics.left(job.state);
@@ -149,7 +150,7 @@ async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
     }
     let job = wait::until_finished(&state, id, RELEASE_TIMEOUT).await?;
     state.objects.delete_all(ObjectKey::all_of(&job)).await?;
-    let last = state.queue.delete(id).await?;
+    let last = state.queue.delete(&Tenant::DEFAULT, id).await?;
     info!(job = %id, "job erased");
     // Files may have been stored since, including the dream. Later ones are deleted by the code that stores
     // them.

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     jobs::{JobState, PageStart},
+    keys::Tenant,
 };
 use reverie_fields::{FieldError, Fields, note, note_all, pointer};
 
@@ -77,7 +78,7 @@ struct Query {
 )]
 pub async fn list(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
     let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
-    let page = state.queue.list(query.status, query.start, query.limit).await?;
+    let page = state.queue.list(&Tenant::DEFAULT, query.status, query.start, query.limit).await?;
     let next = page.next.map(|start| {
         let status = query.status.map(|status| format!("status={status}&")).unwrap_or_default();
         format!("{}/v1/jobs?{status}limit={}&cursor={}", state.public_url(), query.limit, write_cursor(start))

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     jobs::{Job, JobResult, JobState},
+    keys::Tenant,
     objects::{ObjectError, ObjectKey},
 };
 
@@ -84,7 +85,7 @@ pub async fn result(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.get(named.job()?).await?;
+    let job = state.queue.get(&Tenant::DEFAULT, named.job()?).await?;
     if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
         return Err(ApiError::Gone(erased_at));
     }
@@ -182,7 +183,7 @@ async fn open(
 /// lost.
 async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
     let ObjectError::NotFound(key) = error else { return error.into() };
-    match state.queue.get(job.id).await.map(|job| job.erased_at) {
+    match state.queue.get(&Tenant::DEFAULT, job.id).await.map(|job| job.erased_at) {
         Ok(Some(erased_at)) => ApiError::Gone(erased_at),
         Ok(None) => ApiError::ResultLost(key),
         Err(error) => error.into(),

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     jobs::{Forecast, Idempotency, Job, JobId, NewJob, QueueError},
+    keys::Tenant,
     objects::ObjectKey,
     telemetry, worker,
 };
@@ -153,7 +154,7 @@ async fn check_early(state: &AppState, request: &Parts) -> Result<JobHeaders, Ap
     // Check the key after the capacity: the job that took the last place may come from the same request, sent
     // twice at once.
     match &request_headers.key {
-        Some(key) if state.queue.with_key(key).await?.is_some() => Ok(request_headers),
+        Some(key) if state.queue.with_key(&Tenant::DEFAULT, key).await?.is_some() => Ok(request_headers),
         _ => Err(full(state, capacity).await?),
     }
 }
@@ -222,7 +223,7 @@ async fn check(
     let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
     let forecast = match &request_headers.key {
         // It was admitted when it was first sent.
-        Some(key) if state.queue.with_key(key).await?.is_some() => None,
+        Some(key) if state.queue.with_key(&Tenant::DEFAULT, key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size).await?),
     };
     // The earlier of two deadlines counts.

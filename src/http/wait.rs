@@ -13,7 +13,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::ApiError;
 use super::state::AppState;
-use crate::jobs::{ChangeListener, Job, JobId};
+use crate::{
+    jobs::{ChangeListener, Job, JobId},
+    keys::Tenant,
+};
 
 /// Maximum wait: proxies tend to time out after a minute.
 const MAX_WAIT: u64 = 60;
@@ -101,7 +104,7 @@ pub async fn until_finished(state: &AppState, id: JobId, preference: Preference)
     let end = Instant::now() + Duration::from_secs(preference.seconds);
     let mut follower = Follower::new(state, id);
     loop {
-        let job = state.queue.get(id).await?;
+        let job = state.queue.get(&Tenant::DEFAULT, id).await?;
         if job.state.is_finished() || !matches!(timeout_at(end, follower.next()).await, Ok(true)) {
             return Ok(job);
         }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::{InvalidTransition, JobId, JobState, fault::Fault};
+use crate::keys::KeyId;
 
 /// Why a queue operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum QueueError {
     /// No job has this id.
     #[error("there is no job {0}")]
     NotFound(JobId),
+    /// No API key has this id.
+    #[error("there is no key {0}")]
+    NoKey(KeyId),
     /// The job has ended, and the operation needs a job that has not.
     #[error("the job is already {0}")]
     Finished(JobState),

@@ -25,6 +25,7 @@ use super::{
     Idempotency, Job, JobId, NewJob, QueueError, UNKNOWN_SECONDS,
     row::{self, Columns},
 };
+use crate::keys::Tenant;
 
 /// Jobs per commit: few enough that another writer does not wait long.
 const BATCH: usize = 64;
@@ -48,8 +49,12 @@ pub(super) trait BatchInserter: Send + Sync + 'static {
 /// An open transaction that holds the exclusive right to accept jobs.
 #[async_trait]
 pub(super) trait JobTransaction: Send {
-    /// Returns the job with this key.
-    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError>;
+    /// Returns the tenant's job with this key.
+    async fn known(
+        &mut self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Option<JobId>, QueueError>;
     /// Counts the queued jobs.
     async fn waiting(&mut self) -> Result<Waiting, QueueError>;
     /// Inserts a row and returns its rank; `None` if the row already exists.
@@ -105,7 +110,7 @@ async fn accept_one(
     capacity: u32,
 ) -> Answer {
     if let Some(idempotency) = &new.idempotency
-        && let Some(known) = transaction_view.known(idempotency).await?
+        && let Some(known) = transaction_view.known(&new.tenant, idempotency).await?
     {
         return transaction_view.select(known).await;
     }
@@ -239,6 +244,7 @@ macro_rules! bind_new {
             .bind(forecast.map(|forecast| forecast.memory as i64))
             .bind(forecast.map(|forecast| forecast.megapixel_iterations))
             .bind(key.map(|key| key.request.as_str()))
+            .bind(new.tenant.as_str())
     }};
 }
 

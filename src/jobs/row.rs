@@ -7,7 +7,7 @@ use super::{
     Counts, Erased, Forecast, Idempotency, Job, JobId, JobSnapshot, JobState, Owner, Page, PageStart,
     QueueError, unreadable::Unreadable,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, keys::Tenant};
 use reverie_dream::spec::Precision;
 
 /// The few column types, equal in both databases.
@@ -50,6 +50,7 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
     };
     Ok(Job {
         id: job_id(row)?,
+        tenant: tenant(row)?,
         state: snapshot.state,
         version: row.integer("version")?.unwrap_or_default().unsigned_abs(),
         spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "its spec is missing"))?,
@@ -115,6 +116,14 @@ fn state(row: &impl Columns) -> Result<JobState, QueueError> {
 
 pub(super) fn job_id(row: &impl Columns) -> Result<JobId, QueueError> {
     row.text("id")?.unwrap_or_default().parse().map_err(|error| corrupt(row, error))
+}
+
+/// Whom a row belongs to.
+pub(super) fn tenant(row: &impl Columns) -> Result<Tenant, QueueError> {
+    row.text("tenant")?
+        .unwrap_or_default()
+        .parse::<Tenant>()
+        .map_err(|error| corrupt(row, format!("tenant: {error}")))
 }
 
 /// Where a dream was stored; ignores other fields, which a newer version may add.

@@ -13,7 +13,7 @@ macro_rules! columns {
     () => {
         "id, state, version, spec, attempt, cancel_requested, progress, error, result, render_seconds, created_at,
         started_at, finished_at, updated_at, priority, deadline_at, rank, traceparent, erased_at, predicted_seconds,
-        reference_seconds, predicted_memory, megapixel_iterations, preview_octave, spared, resolved_precision"
+        reference_seconds, predicted_memory, megapixel_iterations, preview_octave, spared, resolved_precision, tenant"
     };
 }
 
@@ -58,15 +58,20 @@ macro_rules! select {
     };
 }
 
-/// One job.
-pub(super) const SELECT: &str = select!("WHERE id = $1");
+/// One job, as a client sees it: another tenant's does not exist.
+pub(super) const SELECT: &str = select!("WHERE id = $1 AND tenant = $2");
 
-/// A page of jobs. The queue is counted once for all rows, and only if one of them is queued.
+/// One job that the calling code has already found, whoever it belongs to.
+pub(super) const SELECT_FOUND: &str = select!("WHERE id = $1");
+
+/// A page of a tenant's jobs. The queue is counted once for all rows, and only if one of them is queued. Their places
+/// count the jobs of all tenants, which wait in one queue.
 macro_rules! list {
     ($condition:literal) => {
         concat!(
             "WITH page AS MATERIALIZED (
-                SELECT ", $crate::jobs::sql::columns!(), " FROM jobs WHERE (created_at, id) < ($1, $2) ", $condition, "
+                SELECT ", $crate::jobs::sql::columns!(), " FROM jobs
+                WHERE tenant = $4 AND (created_at, id) < ($1, $2) ", $condition, "
                 ORDER BY created_at DESC, id DESC LIMIT $3
             ), line AS MATERIALIZED (
                 SELECT id AS waiting, 1 + count(*) OVER ahead AS place,
@@ -86,9 +91,9 @@ macro_rules! list {
     };
 }
 
-/// A page of all jobs, and of the jobs in one state: two statements, so each uses its own index.
+/// A page of all jobs of a tenant, and of those in one state: two statements, so each uses its own index.
 pub(super) const LIST: &str = list!("");
-pub(super) const LIST_IN_STATE: &str = list!("AND state = $4");
+pub(super) const LIST_IN_STATE: &str = list!("AND state = $5");
 
 /// Number of queued jobs, and the predicted seconds of queued jobs plus the rest of the running ones.
 pub(super) const WAITING: &str = concat!(
@@ -109,8 +114,8 @@ pub(super) const DEPTH: &str = "SELECT count(*) FROM jobs WHERE state = 'queued'
 pub(super) const OLDEST: &str = "SELECT min(created_at) FROM jobs WHERE state = 'queued'";
 pub(super) const PING: &str = "SELECT id FROM jobs LIMIT 1";
 pub(super) const WITH_KEY: &str =
-    "SELECT id, fingerprint, request_fingerprint FROM jobs WHERE idempotency_key = $1";
-pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1";
+    "SELECT id, fingerprint, request_fingerprint FROM jobs WHERE idempotency_key = $1 AND tenant = $2";
+pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1 AND tenant = $2";
 
 /// The part of a job that the rules need, if the worker still holds its lease.
 pub(super) const HELD: &str =
@@ -124,10 +129,10 @@ macro_rules! enqueue {
             "INSERT INTO jobs (
                 id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key,
                 fingerprint, traceparent, predicted_seconds, reference_seconds, predicted_memory,
-                megapixel_iterations, request_fingerprint
+                megapixel_iterations, request_fingerprint, tenant
             )
             VALUES ($1, 'queued', $2, ", $now, ", ", $now, ", ", $now, ", $4, ", $now, " + $5, $6, $7, $8, $9, $10,
-                $11, $12, $13)
+                $11, $12, $13, $14)
             ON CONFLICT (id) DO NOTHING
             RETURNING ", $crate::jobs::sql::uncounted!()
         )

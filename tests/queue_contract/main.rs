@@ -9,10 +9,12 @@ mod catalogue;
 mod claims;
 mod endings;
 mod job_options;
+mod keys;
 mod newer;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod retention;
+mod tenants;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -25,6 +27,7 @@ use reverie::{
         JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, postgres::PostgresQueue,
         sqlite::SqliteQueue,
     },
+    keys::Tenant,
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::{self, DreamSpec, Precision};
@@ -35,8 +38,10 @@ use tokio::task::JoinSet;
 use claims::*;
 use endings::*;
 use job_options::*;
+use keys::*;
 use newer::*;
 use retention::*;
+use tenants::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -185,7 +190,7 @@ impl Bench {
     }
 
     async fn get(&self, id: JobId) -> Job {
-        self.queue.get(id).await.unwrap()
+        self.queue.get(&Tenant::DEFAULT, id).await.unwrap()
     }
 
     /// A job in each state that can be reached, with the lease it last had.
@@ -322,4 +327,12 @@ contract!(
     chores_are_done_by_one_for_all,
     a_probe_writes_and_disturbs_nobody,
     the_words_or_what_they_mean_are_enough,
+    a_job_of_another_tenant_does_not_exist,
+    tenants_list_their_own_jobs,
+    tenants_choose_their_keys_for_themselves,
+    workers_serve_all_tenants,
+    what_the_version_before_accepts_is_the_default_tenants,
+    a_key_is_kept_without_its_secret,
+    keys_are_listed_and_revoked,
+    the_use_of_a_key_is_noted_to_the_minute,
 );

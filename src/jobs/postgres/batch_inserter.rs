@@ -13,10 +13,13 @@ use sqlx::{PgConnection, PgPool, Row};
 use tokio::time::timeout;
 
 use super::{ENQUEUE, select};
-use crate::jobs::{
-    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
-    group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
-    row, sql,
+use crate::{
+    jobs::{
+        Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
+        group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
+        row, sql,
+    },
+    keys::Tenant,
 };
 
 /// Key of the lock; nothing else in this database uses it.
@@ -64,9 +67,17 @@ struct PostgresJobTransaction<'a> {
 
 #[async_trait]
 impl JobTransaction for PostgresJobTransaction<'_> {
-    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
-        found.await?.map(|row| row::known(&row, idempotency)).transpose()
+    async fn known(
+        &mut self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
+        found
+            .fetch_optional(&mut *self.connection)
+            .await?
+            .map(|row| row::known(&row, idempotency))
+            .transpose()
     }
 
     async fn waiting(&mut self) -> Result<Waiting, QueueError> {

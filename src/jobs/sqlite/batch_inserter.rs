@@ -4,10 +4,13 @@ use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 
 use super::{ENQUEUE, select, writer::Writer};
-use crate::jobs::{
-    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
-    group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
-    row, sql,
+use crate::{
+    jobs::{
+        Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
+        group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
+        row, sql,
+    },
+    keys::Tenant,
 };
 
 /// Inserts batches of jobs through the one write connection.
@@ -35,9 +38,17 @@ struct SqliteJobTransaction<'a> {
 
 #[async_trait]
 impl JobTransaction for SqliteJobTransaction<'_> {
-    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
-        found.await?.map(|row| row::known(&row, idempotency)).transpose()
+    async fn known(
+        &mut self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
+        found
+            .fetch_optional(&mut *self.connection)
+            .await?
+            .map(|row| row::known(&row, idempotency))
+            .transpose()
     }
 
     async fn waiting(&mut self) -> Result<Waiting, QueueError> {
