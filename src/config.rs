@@ -3,6 +3,7 @@
 //! Everything is checked before anything starts, and all errors are reported at once by name, so a wrong file
 //! can be fixed in one go. `deploy/reverie.toml` shows every setting with its default.
 
+mod auth;
 mod database_url;
 mod operating;
 mod public_url;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
+pub use auth::{AuthConfig, AuthMode};
 pub use database_url::{PostgresUrl, UrlError};
 pub use operating::{RetentionConfig, TelemetryConfig};
 pub use public_url::{NotAPublicUrl, PublicUrl};
@@ -33,6 +35,8 @@ use reverie_fields::{FieldError, Fields};
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[s3]`
@@ -265,6 +269,7 @@ impl Config {
         let mut root = Fields::new("", value);
         let config = Self {
             server: section(&mut root, "server", server::server),
+            auth: section(&mut root, "auth", auth::auth),
             storage: section(&mut root, "storage", storage::storage),
             s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {

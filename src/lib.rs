@@ -10,6 +10,7 @@
 
 pub mod admission;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -25,6 +25,9 @@ const DATABASE: &str = "jobs.sqlite3";
 /// Name of the lock file in the storage folder; its lock shows that a server uses the folder.
 const LOCK: &str = "lock";
 
+/// Connections for the management of keys.
+const KEY_CONNECTIONS: u32 = 2;
+
 /// An open store, and the lock of the storage folder if the store is for one process.
 pub(super) struct Opened {
     pub queue: Arc<dyn JobQueue>,
@@ -76,6 +79,26 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
                 ));
             }
             Ok(lines)
+        }
+    }
+}
+
+/// Opens the store to manage API keys, beside a server that may be running.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn open_keys(config: &Config) -> Result<Arc<dyn JobQueue>, StartError> {
+    let options = options(config, &Clock::system());
+    match &config.storage.database {
+        Database::Sqlite => {
+            let dir = &config.storage.dir;
+            let failed = |source| StartError::Storage { path: dir.clone(), source };
+            private::folder(dir).map_err(failed)?;
+            Ok(Arc::new(SqliteQueue::open(&dir.join(DATABASE), options).await?))
+        }
+        Database::Postgres(url) => {
+            let open = || PostgresQueue::open(url, KEY_CONNECTIONS, options.clone());
+            Ok(Arc::new(connect(config.storage.connect_timeout, open).await?))
         }
     }
 }

@@ -20,8 +20,19 @@ fn the_shipped_file_shows_the_defaults() {
 #[test]
 fn the_shipped_file_shows_every_setting() {
     // An unknown key lists the known ones: each must stand in the file.
-    let sections =
-        ["server", "storage", "s3", "models", "queue", "worker", "limits", "retention", "log", "telemetry"];
+    let sections = [
+        "server",
+        "auth",
+        "storage",
+        "s3",
+        "models",
+        "queue",
+        "worker",
+        "limits",
+        "retention",
+        "log",
+        "telemetry",
+    ];
     let text = std::fs::read_to_string(shipped()).unwrap();
     for section in sections {
         assert!(text.contains(&format!("[{section}]")), "{section}");
@@ -73,6 +84,9 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__SERVER__PUBLIC_URL", "dreams.example"),
         ("REVERIE__STORAGE__DATABASE", "mysql://dream:s3cret@db.example/reverie"),
         ("REVERIE__STORAGE__CONNECTIONS", "1"),
+        ("REVERIE__AUTH__MODE", "on"),
+        ("REVERIE__AUTH__BOOTSTRAP_KEY", "rvk_0123456789abcdef_s3cret"),
+        ("REVERIE__AUTH__ALLOW_ANONYMOUS", "maybe"),
         ("REVERIE__WORKER__COUNT", "65"),
         ("REVERIE__WORKER__KERNELS", "fast"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
@@ -99,6 +113,9 @@ fn every_mistake_is_reported_at_once() {
         "server.public_url: \"dreams.example\" is not a usable URL",
         "storage.database: must be \"sqlite\" or a postgres:// URL",
         "storage.connections: 1 is not allowed",
+        "auth.mode: ",
+        "auth.bootstrap_key: not a key",
+        "auth.allow_anonymous: ",
         "worker.count: 65 is not allowed",
         "worker.kernels: \"fast\" is not allowed; use auto or library",
         "queue.capacity: 0 is not allowed",

@@ -19,8 +19,8 @@ use super::{
     view::{eta, poll_after},
 };
 use crate::{
+    auth::Caller,
     jobs::{Job, JobResult, JobState},
-    keys::Tenant,
     objects::{ObjectError, ObjectKey},
 };
 
@@ -81,11 +81,12 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
 )]
 pub async fn result(
     State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
     named: Named,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.get(&Tenant::DEFAULT, named.job()?).await?;
+    let job = state.queue.get(&tenant, named.job()?).await?;
     if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
         return Err(ApiError::Gone(erased_at));
     }
@@ -183,7 +184,7 @@ async fn open(
 /// lost.
 async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
     let ObjectError::NotFound(key) = error else { return error.into() };
-    match state.queue.get(&Tenant::DEFAULT, job.id).await.map(|job| job.erased_at) {
+    match state.queue.get(&job.tenant, job.id).await.map(|job| job.erased_at) {
         Ok(Some(erased_at)) => ApiError::Gone(erased_at),
         Ok(None) => ApiError::ResultLost(key),
         Err(error) => error.into(),

@@ -2,21 +2,20 @@
 
 use std::{fmt, str::FromStr};
 
+use reverie_fields::choices;
 use serde::Serialize;
-use utoipa::ToSchema;
 
-/// One permission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
-pub enum Scope {
-    /// Look at the tenant's jobs and fetch their pictures.
-    #[serde(rename = "jobs:read")]
-    JobsRead,
-    /// Submit, cancel and erase the tenant's jobs.
-    #[serde(rename = "jobs:write")]
-    JobsWrite,
-    /// Make, list and revoke the keys of every tenant: the operator's scope. It opens no jobs.
-    #[serde(rename = "admin")]
-    Admin,
+choices! {
+    /// What a key allows.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+    pub enum Scope {
+        /// Look at the tenant's jobs and fetch their pictures.
+        JobsRead = "jobs:read",
+        /// Submit, cancel and erase the tenant's jobs.
+        JobsWrite = "jobs:write",
+        /// Make, list and revoke the keys of every tenant: the operator's scope. It opens no jobs.
+        Admin = "admin",
+    }
 }
 
 /// The text names no scope.

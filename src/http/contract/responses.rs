@@ -19,7 +19,13 @@ macro_rules! refusals {
 refusals! {
     /// The body or a header cannot be parsed, for example damaged JSON or a form that ends early.
     Malformed;
-    /// The resource does not exist.
+    /// The request has no key, or one that is unknown, expired or revoked.
+    #[response(headers(("WWW-Authenticate" = String, description = "How to send a key (RFC 6750).")))]
+    Unauthorized;
+    /// The key lacks the scope that the operation needs.
+    #[response(headers(("WWW-Authenticate" = String, description = "The missing scope (RFC 6750).")))]
+    Forbidden;
+    /// The resource does not exist, or belongs to another tenant.
     NotFound;
     /// The body arrives too slowly.
     TooSlow;
