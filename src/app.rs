@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{self, Admission},
-    auth::Authenticator,
+    auth::{Authenticator, Rates},
     clock::Clock,
     config::Config,
     http::{self, decoders::Decoders, extract::JSON_WEIGHT, state::AppState, uploads::Uploads},
@@ -169,10 +169,12 @@ impl App {
         let decoders = Decoders::new(&config.limits, admission::memory_here());
         bootstrap::add_key(&*queue, &config.auth).await?;
         let auth = Arc::new(Authenticator::new(Arc::clone(&queue), clock.clone()));
+        let rates = Arc::new(Rates::new(config.quotas.requests_per_second));
         let state = AppState {
             config: Arc::new(config),
             queue,
             auth,
+            rates,
             objects,
             catalogue,
             throughput,

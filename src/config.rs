@@ -7,6 +7,7 @@ mod auth;
 mod database_url;
 mod operating;
 mod public_url;
+mod quotas;
 mod renamed;
 mod s3;
 mod server;
@@ -23,6 +24,7 @@ pub use auth::{AuthConfig, AuthMode};
 pub use database_url::{PostgresUrl, UrlError};
 pub use operating::{RetentionConfig, TelemetryConfig};
 pub use public_url::{NotAPublicUrl, PublicUrl};
+pub use quotas::QuotasConfig;
 pub use s3::{Place, S3Config};
 pub use server::ServerConfig;
 pub use storage::Database;
@@ -37,6 +39,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[auth]`
     pub auth: AuthConfig,
+    /// `[quotas]`
+    pub quotas: QuotasConfig,
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[s3]`
@@ -256,6 +260,7 @@ impl Config {
             .separator("__")
             .try_parsing(true)
             .list_separator(",")
+            .with_list_parse_key("quotas.weights")
             .with_list_parse_key("server.allowed_hosts")
             .with_list_parse_key("server.cors_origins")
             .with_list_parse_key("server.trusted_proxies")
@@ -270,6 +275,7 @@ impl Config {
         let config = Self {
             server: section(&mut root, "server", server::server),
             auth: section(&mut root, "auth", auth::auth),
+            quotas: section(&mut root, "quotas", quotas::quotas),
             storage: section(&mut root, "storage", storage::storage),
             s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {

@@ -11,7 +11,7 @@ use reverie::{
     clock::Clock,
     config::PostgresUrl,
     jobs::{
-        JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue, WorkerReport,
+        JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue, TenantOptions, WorkerReport,
         postgres::PostgresQueue,
     },
     keys::Tenant,
@@ -22,7 +22,14 @@ use sqlx::{Executor, Row};
 use tokio::{task::JoinSet, time::timeout};
 
 fn options(capacity: u32) -> QueueOptions {
-    QueueOptions { capacity, lease: Duration::from_secs(30), max_attempts: 3, clock: Clock::system() }
+    let tenants = TenantOptions::default();
+    QueueOptions {
+        capacity,
+        lease: Duration::from_secs(30),
+        max_attempts: 3,
+        clock: Clock::system(),
+        tenants,
+    }
 }
 
 async fn open(url: &PostgresUrl, capacity: u32) -> Arc<PostgresQueue> {

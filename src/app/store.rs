@@ -13,7 +13,7 @@ use super::StartError;
 use crate::{
     clock::Clock,
     config::{Config, Database},
-    jobs::{JobQueue, QueueError, QueueOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
+    jobs::{JobQueue, QueueError, QueueOptions, TenantOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
     private,
     retry::retry_with_backoff,
     worker,
@@ -109,6 +109,10 @@ fn options(config: &Config, clock: &Clock) -> QueueOptions {
         lease: config.queue.lease,
         max_attempts: config.queue.max_attempts,
         clock: clock.clone(),
+        tenants: TenantOptions {
+            capacity: config.quotas.max_waiting_jobs,
+            weights: config.quotas.weights.clone(),
+        },
     }
 }
 

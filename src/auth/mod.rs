@@ -4,6 +4,8 @@
 //! revoked in one process stops working in all others within that time. If the store does not answer, no key
 //! works for longer than that.
 
+mod rates;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,6 +20,8 @@ use crate::{
     jobs::{JobQueue, QueueError},
     keys::{ApiKey, KeyId, Scope, Scopes, StoredKey, Tenant, Token},
 };
+
+pub use rates::{Allowance, Rates};
 
 /// How long a key is used without another look at the store. A revoked key must stop working within 30 seconds.
 pub const MAX_AGE: Duration = Duration::from_secs(10);
@@ -177,7 +181,7 @@ impl Authenticator {
 mod tests {
     use super::*;
     use crate::{
-        jobs::{QueueOptions, sqlite::SqliteQueue},
+        jobs::{QueueOptions, TenantOptions, sqlite::SqliteQueue},
         keys::NewKey,
     };
 
@@ -189,6 +193,7 @@ mod tests {
             lease: Duration::from_secs(30),
             max_attempts: 3,
             clock: clock.clone(),
+            tenants: TenantOptions::default(),
         };
         let queue = Arc::new(SqliteQueue::open(&folder.path().join("jobs"), options).await.unwrap());
         let one = || Authenticator::new(Arc::clone(&queue) as Arc<dyn JobQueue>, clock.clone());

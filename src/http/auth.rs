@@ -4,9 +4,11 @@
 //! endpoint is closed until somebody opens it. The contract takes its security requirements from the same
 //! table.
 
+use std::time::Duration;
+
 use axum::{
     extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{HeaderMap, Method, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -14,7 +16,7 @@ use tracing::{Span, field::display};
 
 use super::{error::ApiError, extract, state::AppState};
 use crate::{
-    auth::{AuthError, Caller},
+    auth::{Allowance, AuthError, Caller},
     config::AuthMode,
     keys::{Scope, Token},
 };
@@ -48,16 +50,52 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
 /// Middleware: refuses a request without a fitting key, and tells the handlers whose the others are.
 pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match admit(&state, &parts).await {
-        Ok(caller) => {
+    let admitted = admit(&state, &parts).await;
+    let counted = match &admitted {
+        Ok(Some(caller)) => state.rates.count(&caller.tenant),
+        _ => Ok(None),
+    };
+    let (refusal, allowance) = match (admitted, counted) {
+        (Ok(caller), Ok(allowance)) => {
             if let Some(caller) = caller {
                 parts.extensions.insert(caller);
             }
-            next.run(Request::from_parts(parts, body)).await
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            tell(allowance, response.headers_mut());
+            return response;
         }
-        Err(refusal) => {
-            extract::discard(&parts.headers, body, state.config.limits.max_body_bytes);
-            refusal.into_response()
+        (Ok(_), Err(used_up)) => (too_many(used_up), Some(used_up)),
+        (Err(refusal), _) => (refusal, None),
+    };
+    extract::discard(&parts.headers, body, state.config.limits.max_body_bytes);
+    let mut response = refusal.into_response();
+    tell(allowance, response.headers_mut());
+    response
+}
+
+/// The refusal of a request that comes too early.
+fn too_many(used_up: Allowance) -> ApiError {
+    ApiError::QuotaExceeded {
+        detail: format!("this tenant may send {} requests per second", used_up.limit),
+        retry_after: seconds(used_up.wait),
+    }
+}
+
+/// Whole seconds, at least one.
+fn seconds(wait: Duration) -> u64 {
+    (wait.as_secs_f64().ceil() as u64).max(1)
+}
+
+/// Tells the limit and what is left of it (draft-ietf-httpapi-ratelimit-headers).
+fn tell(allowance: Option<Allowance>, headers: &mut HeaderMap) {
+    let Some(Allowance { limit, remaining, wait }) = allowance else { return };
+    let values = [
+        ("ratelimit-policy", format!("\"requests\";q={limit};w=1")),
+        ("ratelimit", format!("\"requests\";r={remaining};t={}", seconds(wait))),
+    ];
+    for (name, value) in values {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
         }
     }
 }
@@ -137,8 +175,6 @@ impl From<AuthError> for ApiError {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -122,6 +122,14 @@ pub enum ApiError {
         /// Seconds after which to retry.
         retry_after: u64,
     },
+    /// The tenant has used up a quota.
+    #[error("{detail}")]
+    QuotaExceeded {
+        /// Which one, and its limit.
+        detail: String,
+        /// Seconds after which to retry.
+        retry_after: u64,
+    },
     /// The server cannot take jobs now.
     #[error("{0}")]
     Unavailable(&'static str),
@@ -226,6 +234,9 @@ impl ApiError {
             Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross-origin", "Cross-origin request not allowed"),
             Self::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body arrived too slowly"),
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
+            Self::QuotaExceeded { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "A quota is used up")
+            }
             Self::Unavailable(_) | Self::TooManyUploads => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
             }
@@ -267,7 +278,9 @@ impl ApiError {
     /// Seconds after which the same request may succeed.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after, .. } => Some(*retry_after),
+            Self::QueueFull { retry_after, .. } | Self::QuotaExceeded { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::NoResult { retry_after, .. } | Self::NoPreview { retry_after, .. } => *retry_after,
             Self::Unavailable(_) | Self::TooManyUploads | Self::NewerVersion(_) => Some(5),
             // The operator must make room, or the retention does.

@@ -144,6 +144,8 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::WWW_AUTHENTICATE,
             HeaderName::from_static("idempotent-replayed"),
             HeaderName::from_static("preference-applied"),
+            HeaderName::from_static("ratelimit"),
+            HeaderName::from_static("ratelimit-policy"),
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_secs(3600))

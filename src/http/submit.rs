@@ -163,11 +163,13 @@ async fn check_early(state: &AppState, tenant: &Tenant, request: &Parts) -> Resu
 
 /// The refusal for a full queue, with the predicted time until the queued jobs are done.
 async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
+    Ok(ApiError::QueueFull { capacity, retry_after: retry_after(state).await? })
+}
+
+/// Predicted seconds until the queued jobs are done.
+async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
-    Ok(ApiError::QueueFull {
-        capacity,
-        retry_after: worker::retry_after(backlog, state.workers_in_cluster()),
-    })
+    Ok(worker::retry_after(backlog, state.workers_in_cluster()))
 }
 
 /// The files of a request.
@@ -330,6 +332,10 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
     }
     let known = match accepted {
         Err(QueueError::Full { capacity }) => return Err(full(&state, capacity).await?),
+        Err(error @ QueueError::TenantFull { .. }) => {
+            let (detail, retry_after) = (error.to_string(), retry_after(&state).await?);
+            return Err(ApiError::QuotaExceeded { detail, retry_after });
+        }
         other => other?,
     };
     info!(job = %known.id, "a request was repeated");

@@ -14,6 +14,12 @@ pub enum QueueError {
         /// Capacity of the queue.
         capacity: u32,
     },
+    /// The tenant has as many queued jobs as one tenant may have.
+    #[error("{capacity} jobs of this tenant are waiting, which is its limit")]
+    TenantFull {
+        /// The limit.
+        capacity: u32,
+    },
     /// No job has this id.
     #[error("there is no job {0}")]
     NotFound(JobId),

@@ -29,7 +29,8 @@ pub use error::QueueError;
 pub use key_store::KeyStore;
 pub use options::{Idempotency, JobOptions, Page, PageStart};
 pub use queue::{
-    Erased, HeartbeatReply, JobQueue, Owner, QueueOptions, REPORT_EVERY, Rescue, Rescued, WorkerReport,
+    Erased, HeartbeatReply, JobQueue, Owner, QueueOptions, REPORT_EVERY, Rescue, Rescued, TenantOptions,
+    WorkerReport,
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};

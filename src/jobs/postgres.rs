@@ -46,7 +46,8 @@ use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
 
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
-const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
+const CLAIM: &str = sql::claim!("reverie_now($4)", "$6", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
+const TURNS: &str = sql::turns!("reverie_now($1)", "id <> ALL($2)");
 
 /// Timeout of a client's query, so all clients get an answer soon while the database server is down.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);

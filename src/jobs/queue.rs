@@ -1,6 +1,6 @@
 //! The interface of a job store. `tests/queue_contract` checks every store against it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,17 @@ pub struct QueueOptions {
     pub max_attempts: u32,
     /// Source of all timestamps.
     pub clock: Clock,
+    /// What each tenant may take of the queue and of the workers.
+    pub tenants: TenantOptions,
+}
+
+/// What one tenant may take of the queue and of the workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TenantOptions {
+    /// Maximum number of queued jobs of one tenant; `None` for no limit but the queue's.
+    pub capacity: Option<u32>,
+    /// Shares of the workers, where several tenants wait, above 0; 1 for a tenant that is not named.
+    pub weights: BTreeMap<Tenant, u32>,
 }
 
 /// Which running jobs to take from their workers.
@@ -52,7 +63,8 @@ pub trait JobQueue: KeyStore + Send + Sync + 'static {
     /// returns the existing job instead, even if the queue is full. Compare the returned id with yours.
     ///
     /// # Errors
-    /// [`QueueError::Full`] if the queue is full, [`QueueError::KeyReused`].
+    /// [`QueueError::Full`] if the queue is full, [`QueueError::TenantFull`] if the tenant has used up its part,
+    /// [`QueueError::KeyReused`].
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError>;
 
     /// Returns the tenant's job with this idempotency key, if there is one.
@@ -85,8 +97,9 @@ pub trait JobQueue: KeyStore + Send + Sync + 'static {
     /// [`QueueError::NotFound`].
     async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
-    /// Claims the ready job with the highest rank (see [`super::JobOptions::priority`]) and counts the
-    /// attempt; `None` if no job is ready. A job whose deadline has passed is not ready. A job that this
+    /// Claims a ready job and counts the attempt; `None` if no job is ready. Tenants take turns: first the one with
+    /// the fewest jobs at work per weight, among equals the one that was served longest ago. Of its jobs the one with
+    /// the highest rank is claimed (see [`super::JobOptions::priority`]). A job whose deadline has passed is not ready. A job that this
     /// version cannot read stays unchanged, and this store skips it from then on.
     ///
     /// # Errors

@@ -139,12 +139,55 @@ macro_rules! enqueue {
     };
 }
 
+/// The tenants that have a job ready, how many jobs each has at work, and whether it was the last to be served: the one
+/// that was served longest ago first, then by the rank of their first jobs. `waiting` goes from tenant to tenant through
+/// the index, whatever number of jobs each has.
+macro_rules! turns {
+    ($now:literal, $except:literal) => {
+        concat!(
+            "WITH RECURSIVE waiting (tenant) AS (
+                SELECT min(tenant) FROM jobs WHERE state = 'queued'
+                UNION ALL
+                SELECT (SELECT min(jobs.tenant) FROM jobs WHERE state = 'queued' AND jobs.tenant > waiting.tenant)
+                FROM waiting WHERE waiting.tenant IS NOT NULL
+            ), ready AS MATERIALIZED (
+                SELECT waiting.tenant, (
+                    SELECT rank FROM jobs
+                    WHERE state = 'queued' AND jobs.tenant = waiting.tenant AND not_before <= ",
+            $now,
+            "
+                        AND (deadline_at IS NULL OR deadline_at > ",
+            $now,
+            ") AND ",
+            $except,
+            "
+                    ORDER BY rank, id LIMIT 1
+                ) AS rank
+                FROM waiting WHERE waiting.tenant IS NOT NULL
+            )
+            SELECT ready.tenant, coalesce(served = (SELECT max(served) FROM turns), false) AS is_last, (
+                SELECT count(*) FROM jobs AS busy WHERE busy.state = 'running' AND busy.tenant = ready.tenant
+            ) AS busy
+            FROM ready LEFT JOIN turns ON turns.tenant = ready.tenant WHERE ready.rank IS NOT NULL
+            ORDER BY coalesce(served, 0), ready.rank, ready.tenant"
+        )
+    };
+}
+
+/// Records that a tenant is served.
+pub(super) const SERVED: &str = "
+    INSERT INTO turns (tenant, served) VALUES ($1, (SELECT coalesce(max(served), 0) + 1 FROM turns))
+    ON CONFLICT (tenant) DO UPDATE SET served = excluded.served";
+
+/// Number of queued jobs of a tenant.
+pub(super) const WAITING_OF: &str = "SELECT count(*) FROM jobs WHERE state = 'queued' AND tenant = $1";
+
 /// The one transition written in SQL, because one statement must both choose a job and claim it. It does what
 /// [`JobSnapshot::next`](crate::jobs::JobSnapshot::next) says about
-/// [`Event::Claimed`](crate::jobs::Event::Claimed); the contract suite compares the two. `$except` excludes
-/// jobs that this version cannot read.
+/// [`Event::Claimed`](crate::jobs::Event::Claimed); the contract suite compares the two. It takes
+/// the first job of one tenant, whose turn it is. `$except` excludes jobs that this version cannot read.
 macro_rules! claim {
-    ($now:literal, $lock:literal, $except:literal) => {
+    ($now:literal, $tenant:literal, $lock:literal, $except:literal) => {
         concat!(
             "UPDATE jobs SET
                 state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL,
@@ -158,7 +201,9 @@ macro_rules! claim {
             "
             WHERE id = (
                 SELECT id FROM jobs
-                WHERE state = 'queued' AND not_before <= ",
+                WHERE state = 'queued' AND tenant = ",
+            $tenant,
+            " AND not_before <= ",
             $now,
             "
                     AND (deadline_at IS NULL OR deadline_at > ",
@@ -330,5 +375,5 @@ pub(super) const PRECISION: &str = "
 
 pub(super) use {
     blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue, owners,
-    probe, transition, uncounted,
+    probe, transition, turns, uncounted,
 };

@@ -50,7 +50,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 const ENQUEUE: &str = sql::enqueue!("$3");
-const CLAIM: &str = sql::claim!("$4", "", "id NOT IN (SELECT value FROM json_each($5))");
+const CLAIM: &str = sql::claim!("$4", "$6", "", "id NOT IN (SELECT value FROM json_each($5))");
+const TURNS: &str = sql::turns!("$1", "id NOT IN (SELECT value FROM json_each($2))");
 
 const HEARTBEAT: &str = sql::heartbeat!("$5");
 const TRANSITION: &str = sql::transition!("$10");
@@ -366,6 +367,8 @@ async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, Que
 mod tests {
     use sqlx::Executor;
 
+    use crate::jobs::TenantOptions;
+
     use super::*;
 
     /// A page counts the queue once, not once per row.
@@ -377,6 +380,7 @@ mod tests {
             lease: Duration::from_secs(30),
             max_attempts: 3,
             clock: Clock::system(),
+            tenants: TenantOptions::default(),
         };
         let queue = SqliteQueue::open(&folder.path().join("jobs"), options).await.unwrap();
         for statement in [sql::LIST, sql::LIST_IN_STATE] {

@@ -1,6 +1,10 @@
 //! The name of a tenant: of one party whose jobs no other party sees.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    str::FromStr,
+};
 
 use serde::Serialize;
 
@@ -34,6 +38,13 @@ impl Tenant {
 impl Default for Tenant {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+// Names compare and hash as their text, so maps can be asked by text.
+impl Borrow<str> for Tenant {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -14,7 +14,7 @@ use reverie::{
         server::{self, Timeouts},
         state::AppState,
     },
-    jobs::{QueueOptions, sqlite::SqliteQueue},
+    jobs::{QueueOptions, TenantOptions, sqlite::SqliteQueue},
     keys::{NewKey, Token},
 };
 use reverie_dream::model::Catalogue;
@@ -147,6 +147,7 @@ impl TestServer {
             lease: config.queue.lease,
             max_attempts: config.queue.max_attempts,
             clock: Clock::system(),
+            tenants: TenantOptions::default(),
         };
         SqliteQueue::open(&config.storage.dir.join("jobs.sqlite3"), options).await.unwrap()
     }

@@ -250,6 +250,14 @@ async fn every_refusal_with_an_example_answers_so() {
     refusals.insert("Unauthorized", said(locked.client.post("/v1/jobs").await).await);
     let reader = locked.client_of("lab", "jobs:read").await;
     refusals.insert("Forbidden", said(reader.post("/v1/jobs").await).await);
+    let mut slow = Setup { works: false, ..Setup::new().await };
+    slow.config.quotas.requests_per_second = Some(1);
+    let slow = slow.start().await;
+    let mut refusal = slow.client.get("/v1/jobs").await;
+    while refusal.status() == 200 {
+        refusal = slow.client.get("/v1/jobs").await;
+    }
+    refusals.insert("QuotaExceeded", said(refusal).await);
     let dreaming = TestServer::start().await;
     let client = &dreaming.client;
     let job: Value = client.post_bytes("application/json", good.to_string()).await.json().await.unwrap();

@@ -15,6 +15,7 @@ mod newer;
 mod postgres;
 mod retention;
 mod tenants;
+mod turns;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -24,8 +25,8 @@ use reverie::{
     config::PostgresUrl,
     jobs::{
         Claim, Counts, Event, FailureKind, Finished, Forecast, Job, JobError, JobId, JobOptions, JobQueue,
-        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, postgres::PostgresQueue,
-        sqlite::SqliteQueue,
+        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, TenantOptions,
+        postgres::PostgresQueue, sqlite::SqliteQueue,
     },
     keys::Tenant,
 };
@@ -42,6 +43,7 @@ use keys::*;
 use newer::*;
 use retention::*;
 use tenants::*;
+use turns::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -157,8 +159,17 @@ struct Bench {
 
 impl Bench {
     async fn new(factory: &dyn Factory) -> Self {
+        Self::with(factory, Self::options()).await
+    }
+
+    /// The options of most cases.
+    fn options() -> QueueOptions {
         let clock = Clock::driven(Timestamp::from_millis(1_700_000_000_000));
-        let options = QueueOptions { capacity: CAPACITY, lease: LEASE, max_attempts: 3, clock };
+        let tenants = TenantOptions::default();
+        QueueOptions { capacity: CAPACITY, lease: LEASE, max_attempts: 3, clock, tenants }
+    }
+
+    async fn with(factory: &dyn Factory, options: QueueOptions) -> Self {
         Self { queue: factory.open(options.clone()).await, options }
     }
 
@@ -335,4 +346,8 @@ contract!(
     a_key_is_kept_without_its_secret,
     keys_are_listed_and_revoked,
     the_use_of_a_key_is_noted_to_the_minute,
+    a_crowd_delays_another_tenant_by_one_job,
+    workers_are_shared_by_weight,
+    priorities_count_within_a_tenant,
+    one_tenant_has_a_part_of_the_queue,
 );

@@ -166,6 +166,17 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("Invalid", "A mistake in the spec", invalid()),
         (
+            "QuotaExceeded",
+            "Too many requests",
+            problem(
+                429,
+                "quota-exceeded",
+                "A quota is used up",
+                "this tenant may send 1 requests per second",
+                JOBS,
+            ),
+        ),
+        (
             "QueueFull",
             "As many jobs as fit",
             problem(429, "queue-full", "The queue is full", "the queue is full: 1 jobs are waiting", JOBS),

@@ -46,7 +46,7 @@ use crate::http::state::AppState;
         (name = "health", description = "Liveness, readiness and metrics."),
     ),
     components(responses(
-        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, StorageFull, TooLarge, TooSlow,
+        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
         Unauthorized, Unavailable, UnsupportedType,
     ))
 )]

@@ -54,7 +54,15 @@ refusals! {
     /// than one job may, and `prediction` says how much and what would fit; or its `Idempotency-Key` was
     /// already used for a different request.
     Invalid;
-    /// The queue is full.
+    /// The tenant has used up a quota: its requests per second, or its waiting jobs; `detail` says which.
+    #[response(headers(
+        ("Retry-After" = u64, description = "Seconds after which to retry."),
+        ("RateLimit-Policy" = String, description = "The limit, such as `\"requests\";q=50;w=1`: 50 requests in 1 second; only where requests are limited."),
+        ("RateLimit" = String, description = "What is left of it, such as `\"requests\";r=0;t=1`: none, for 1 second; only where requests are limited.")
+    ))]
+    QuotaExceeded;
+    /// The queue is full; or the tenant has used up a quota, and the type is
+    /// `urn:reverie:problem:quota-exceeded`.
     #[response(headers(
         ("Retry-After" = u64, description = "Predicted seconds until the queued jobs are done.")
     ))]

@@ -53,4 +53,6 @@ fn require(operation: &mut Operation, access: Access) {
         let reference = RefOr::Ref(Ref::from_response_name(name));
         operation.responses.responses.insert(status.to_owned(), reference);
     }
+    let quota = RefOr::Ref(Ref::from_response_name("QuotaExceeded"));
+    operation.responses.responses.entry("429".to_owned()).or_insert(quota);
 }

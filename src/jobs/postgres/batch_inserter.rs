@@ -54,7 +54,7 @@ impl PostgresBatchInserter {
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
         let now = self.options.clock.by_hand().map(|now| now.as_millis());
         let mut transaction_view = PostgresJobTransaction { connection: &mut transaction, now };
-        let accepted = group_commit::accept(&mut transaction_view, jobs, self.options.capacity).await?;
+        let accepted = group_commit::accept(&mut transaction_view, jobs, &self.options).await?;
         transaction.commit().await?;
         Ok(accepted)
     }
@@ -78,6 +78,11 @@ impl JobTransaction for PostgresJobTransaction<'_> {
             .await?
             .map(|row| row::known(&row, idempotency))
             .transpose()
+    }
+
+    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError> {
+        let counted = sqlx::query_scalar::<_, i64>(sql::WAITING_OF).bind(tenant.as_str());
+        Ok(counted.fetch_one(&mut *self.connection).await?.unsigned_abs())
     }
 
     async fn waiting(&mut self) -> Result<Waiting, QueueError> {

@@ -25,7 +25,7 @@ impl BatchInserter for SqliteBatchInserter {
         let mut transaction = self.writer.begin().await?;
         let now = self.options.clock.now().as_millis();
         let mut transaction_view = SqliteJobTransaction { connection: &mut transaction, now };
-        let accepted = group_commit::accept(&mut transaction_view, jobs, self.options.capacity).await?;
+        let accepted = group_commit::accept(&mut transaction_view, jobs, &self.options).await?;
         self.writer.commit(transaction).await?;
         Ok(accepted)
     }
@@ -49,6 +49,11 @@ impl JobTransaction for SqliteJobTransaction<'_> {
             .await?
             .map(|row| row::known(&row, idempotency))
             .transpose()
+    }
+
+    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError> {
+        let counted = sqlx::query_scalar::<_, i64>(sql::WAITING_OF).bind(tenant.as_str());
+        Ok(counted.fetch_one(&mut *self.connection).await?.unsigned_abs())
     }
 
     async fn waiting(&mut self) -> Result<Waiting, QueueError> {
