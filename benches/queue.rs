@@ -116,6 +116,7 @@ impl Bench {
             lease: Duration::from_secs(30),
             max_attempts: 3,
             clock: Clock::system(),
+            tenants: Default::default(),
         };
         let mut queues = Vec::new();
         for _ in 0..PROCESSES {

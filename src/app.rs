@@ -1,5 +1,6 @@
 //! Assembles a server: storage, queue, models, renderer, workers and routes.
 
+mod bootstrap;
 mod store;
 
 use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{self, Admission},
+    auth::{Authenticator, Rates},
     clock::Clock,
     config::Config,
     http::{self, decoders::Decoders, extract::JSON_WEIGHT, state::AppState, uploads::Uploads},
@@ -21,7 +23,7 @@ use reverie_dream::model::Catalogue;
 use reverie_engine::{RenderError, RenderOptions, Renderer};
 use reverie_models::{self as models, ModelError};
 
-pub use store::migrate;
+pub use store::{migrate, open_keys};
 
 /// Delay before a sick worker's first probe; later delays are longer.
 const FIRST_PROBE_DELAY: Duration = Duration::from_secs(1);
@@ -66,6 +68,14 @@ pub enum StartError {
     /// The device cannot render a small dream.
     #[error("the device cannot be used: {0} (worker.device)")]
     Sick(#[from] Sick),
+    /// The bootstrap key cannot be read.
+    #[error("the bootstrap key in {path} cannot be used: {problem} (auth.bootstrap_key_file)")]
+    Bootstrap {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A startup task was aborted.
     #[error("the startup was aborted: {0}")]
     CutOff(#[from] tokio::task::JoinError),
@@ -174,9 +184,14 @@ impl App {
             config.limits.max_body_bytes.saturating_mul(JSON_WEIGHT),
         );
         let decoders = Decoders::new(&config.limits, admission::memory_here());
+        bootstrap::add_key(&*queue, &config.auth).await?;
+        let auth = Arc::new(Authenticator::new(Arc::clone(&queue), clock.clone()));
+        let rates = Arc::new(Rates::new(config.quotas.requests_per_second));
         let state = AppState {
             config: Arc::new(config),
             queue,
+            auth,
+            rates,
             objects,
             catalogue,
             throughput,

@@ -3,9 +3,11 @@
 //! Everything is checked before anything starts, and all errors are reported at once by name, so a wrong file
 //! can be fixed in one go. `deploy/reverie.toml` shows every setting with its default.
 
+mod auth;
 mod database_url;
 mod operating;
 mod public_url;
+mod quotas;
 mod renamed;
 mod s3;
 mod server;
@@ -18,9 +20,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
+pub use auth::{AuthConfig, AuthMode};
 pub use database_url::{PostgresUrl, UrlError};
 pub use operating::{RetentionConfig, TelemetryConfig};
 pub use public_url::{NotAPublicUrl, PublicUrl};
+pub use quotas::QuotasConfig;
 pub use s3::{Place, S3Config};
 pub use server::ServerConfig;
 pub use storage::Database;
@@ -33,6 +37,10 @@ use reverie_fields::{FieldError, Fields};
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[quotas]`
+    pub quotas: QuotasConfig,
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[s3]`
@@ -252,6 +260,7 @@ impl Config {
             .separator("__")
             .try_parsing(true)
             .list_separator(",")
+            .with_list_parse_key("quotas.weights")
             .with_list_parse_key("server.allowed_hosts")
             .with_list_parse_key("server.cors_origins")
             .with_list_parse_key("server.trusted_proxies")
@@ -265,6 +274,8 @@ impl Config {
         let mut root = Fields::new("", value);
         let config = Self {
             server: section(&mut root, "server", server::server),
+            auth: section(&mut root, "auth", auth::auth),
+            quotas: section(&mut root, "quotas", quotas::quotas),
             storage: section(&mut root, "storage", storage::storage),
             s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {

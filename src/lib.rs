@@ -10,11 +10,13 @@
 
 pub mod admission;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod http;
 pub mod jobs;
+pub mod keys;
 pub mod metrics;
 pub mod objects;
 pub mod private;

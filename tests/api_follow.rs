@@ -10,7 +10,10 @@ use common::{
     server::TestServer,
 };
 use reqwest::{Method, Response};
-use reverie::jobs::{FailureKind, JobError, JobQueue};
+use reverie::{
+    jobs::{FailureKind, JobError, JobQueue},
+    keys::Tenant,
+};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, timeout};
 
@@ -185,7 +188,7 @@ async fn events_tell_of_the_place_in_the_queue_and_of_what_happens_elsewhere() {
 
     // Nothing new for a client that has seen the row, until something happens.
     let mut resumed = Events::open(&server.client, &second, Some(version)).await;
-    server.second_queue().await.cancel(second.parse().unwrap()).await.unwrap();
+    server.second_queue().await.cancel(&Tenant::DEFAULT, second.parse().unwrap()).await.unwrap();
     for stream in [&mut events, &mut resumed] {
         assert_eq!(stream.next().await.unwrap().name, "canceled");
         assert!(stream.next().await.is_none());

@@ -10,7 +10,7 @@ use common::{
     server::{Setup, TestServer},
 };
 use reqwest::{Method, Response, header::HeaderMap};
-use reverie::{jobs::Counts, objects::ObjectKey};
+use reverie::{jobs::Counts, keys::Tenant, objects::ObjectKey};
 use serde_json::{Value, json};
 
 /// Posts a picture with further headers.
@@ -261,7 +261,7 @@ async fn a_dream_is_fetched_in_parts() {
     let unchanged = get(Method::GET, &[("range", "bytes=0-9"), ("if-none-match", &etag)]).await;
     assert_eq!(unchanged.status(), 304);
     // A picture that the row promises and that is lost is no mistake of the client.
-    let job = server.state.queue.get(id.parse().unwrap()).await.unwrap();
+    let job = server.state.queue.get(&Tenant::DEFAULT, id.parse().unwrap()).await.unwrap();
     server.state.objects.delete(ObjectKey::result_of(&job).unwrap()).await.unwrap();
     for headers in [&[][..], &[("range", "bytes=0-9")]] {
         let lost = problem(get(Method::GET, headers).await, 500).await;

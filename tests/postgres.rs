@@ -11,9 +11,10 @@ use reverie::{
     clock::Clock,
     config::PostgresUrl,
     jobs::{
-        JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue, WorkerReport,
+        JobId, JobOptions, JobQueue, NewJob, QueueError, QueueOptions, Rescue, TenantOptions, WorkerReport,
         postgres::PostgresQueue,
     },
+    keys::Tenant,
 };
 use reverie_dream::spec::{self, DreamSpec, Precision};
 use reverie_graph::Op;
@@ -21,7 +22,14 @@ use sqlx::{Executor, Row};
 use tokio::{task::JoinSet, time::timeout};
 
 fn options(capacity: u32) -> QueueOptions {
-    QueueOptions { capacity, lease: Duration::from_secs(30), max_attempts: 3, clock: Clock::system() }
+    let tenants = TenantOptions::default();
+    QueueOptions {
+        capacity,
+        lease: Duration::from_secs(30),
+        max_attempts: 3,
+        clock: Clock::system(),
+        tenants,
+    }
 }
 
 async fn open(url: &PostgresUrl, capacity: u32) -> Arc<PostgresQueue> {
@@ -67,7 +75,7 @@ async fn acquainted(one: &PostgresQueue, other: &PostgresQueue) {
         }
     };
     timeout(DEADLINE, heard).await.expect("the processes do not hear each other");
-    one.delete(id).await.unwrap();
+    one.delete(&Tenant::DEFAULT, id).await.unwrap();
 }
 
 #[tokio::test]
@@ -80,13 +88,13 @@ async fn a_column_of_a_newer_version_disturbs_nobody_at_work() {
     let queue = PostgresQueue::open(&url, 1, options(10)).await.unwrap();
     let everything = async || {
         let (first, second) = (add(&queue).await, add(&queue).await);
-        queue.list(None, None, 10).await.unwrap();
+        queue.list(&Tenant::DEFAULT, None, None, 10).await.unwrap();
         let lease = queue.claim("one").await.unwrap().unwrap().lease;
         queue.heartbeat(lease, None).await.unwrap();
         queue.release(lease).await.unwrap();
-        queue.cancel(first).await.unwrap();
-        queue.cancel(second).await.unwrap();
-        queue.get(first).await.unwrap();
+        queue.cancel(&Tenant::DEFAULT, first).await.unwrap();
+        queue.cancel(&Tenant::DEFAULT, second).await.unwrap();
+        queue.get(&Tenant::DEFAULT, first).await.unwrap();
     };
     everything().await;
     let mut newer = cluster.connect(&url).await;
@@ -120,7 +128,7 @@ async fn hints_reach_other_processes() {
     let claim = timeout(DEADLINE, claiming).await.expect("the worker is not told of the job").unwrap();
     assert_eq!(claim.job.id, id);
     let heard = worker.signals().listen(id);
-    api.cancel(id).await.unwrap();
+    api.cancel(&Tenant::DEFAULT, id).await.unwrap();
     hint(heard.canceled()).await;
     let mut changes = api.signals().follow(id);
     worker.stopped(claim.lease).await.unwrap();
@@ -142,7 +150,7 @@ async fn a_job_of_a_newer_version_that_is_put_back_wakes_the_others() {
     // Messages keep their order: when this one has come, those before it have, and what they left is taken.
     let last = add(&older).await;
     let mut changes = newer.signals().follow(last);
-    older.delete(last).await.unwrap();
+    older.delete(&Tenant::DEFAULT, last).await.unwrap();
     hint(changes.changed()).await;
     let _ = timeout(Duration::ZERO, newer.signals().work()).await;
     assert!(older.claim("older").await.unwrap().is_none());
@@ -163,7 +171,7 @@ async fn a_process_takes_the_connections_that_are_documented() {
         clients.spawn(async move {
             let id = add(&queue).await;
             queue.ping().await.unwrap();
-            queue.get(id).await.unwrap();
+            queue.get(&Tenant::DEFAULT, id).await.unwrap();
         });
     }
     clients.join_all().await;
@@ -234,7 +242,7 @@ async fn killed_connections_lose_and_double_nothing() {
     let there = accepted.len() as u64;
     assert!((there..=there + unknown).contains(&depth), "{there} accepted, {unknown} unknown, {depth} there");
     for id in accepted {
-        queues[1].get(id).await.unwrap();
+        queues[1].get(&Tenant::DEFAULT, id).await.unwrap();
     }
 }
 

@@ -13,7 +13,7 @@ use super::StartError;
 use crate::{
     clock::Clock,
     config::{Config, Database},
-    jobs::{JobQueue, QueueError, QueueOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
+    jobs::{JobQueue, QueueError, QueueOptions, TenantOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
     private,
     retry::retry_with_backoff,
     worker,
@@ -24,6 +24,9 @@ const DATABASE: &str = "jobs.sqlite3";
 
 /// Name of the lock file in the storage folder; its lock shows that a server uses the folder.
 const LOCK: &str = "lock";
+
+/// Connections for the management of keys.
+const KEY_CONNECTIONS: u32 = 2;
 
 /// An open store, and the lock of the storage folder if the store is for one process.
 pub(super) struct Opened {
@@ -80,12 +83,36 @@ pub async fn migrate(config: &Config) -> Result<Vec<String>, StartError> {
     }
 }
 
+/// Opens the store to manage API keys, beside a server that may be running.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn open_keys(config: &Config) -> Result<Arc<dyn JobQueue>, StartError> {
+    let options = options(config, &Clock::system());
+    match &config.storage.database {
+        Database::Sqlite => {
+            let dir = &config.storage.dir;
+            let failed = |source| StartError::Storage { path: dir.clone(), source };
+            private::folder(dir).map_err(failed)?;
+            Ok(Arc::new(SqliteQueue::open(&dir.join(DATABASE), options).await?))
+        }
+        Database::Postgres(url) => {
+            let open = || PostgresQueue::open(url, KEY_CONNECTIONS, options.clone());
+            Ok(Arc::new(connect(config.storage.connect_timeout, open).await?))
+        }
+    }
+}
+
 fn options(config: &Config, clock: &Clock) -> QueueOptions {
     QueueOptions {
         capacity: config.queue.capacity,
         lease: config.queue.lease,
         max_attempts: config.queue.max_attempts,
         clock: clock.clone(),
+        tenants: TenantOptions {
+            capacity: config.quotas.max_waiting_jobs,
+            weights: config.quotas.weights.clone(),
+        },
     }
 }
 

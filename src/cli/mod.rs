@@ -1,6 +1,7 @@
 //! The command line: its commands, and how failures are printed.
 
 mod health;
+mod keys;
 mod migrate;
 mod models;
 mod openapi;
@@ -40,6 +41,9 @@ enum Command {
     Worker(serve::WorkerArgs),
     /// Migrate the database, and make the shared settings of this configuration those of all processes.
     Migrate(migrate::Args),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Check a running server; fails if it is not ready.
     Health(health::Args),
     /// Print the OpenAPI 3.1 document of the HTTP API.
@@ -66,6 +70,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Worker(args) => serve::run_worker(args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Keys(command) => keys::run(command),
         Command::Health(args) => health::run(args),
         Command::Openapi => openapi::run(),
         Command::Parameters(command) => parameters::run(command),

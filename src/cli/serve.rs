@@ -14,11 +14,11 @@ use tracing::{error, info, warn};
 use super::Failure;
 use crate::{
     app::{App, StartError},
-    config::{Config, Database, ServerConfig},
+    config::{AuthMode, Config, Database, ServerConfig},
     http::{
         admin::AdminServer,
         connections::Connections,
-        hosts::Gate,
+        hosts::{Gate, is_loopback_address},
         server::{self, Timeouts},
     },
     private,
@@ -54,6 +54,13 @@ pub enum ServeError {
          \"sqlite\" supports only a single `reverie serve` with workers"
     )]
     Alone(&'static str),
+    /// Anyone who reaches the address could use the service.
+    #[error(
+        "server.listen = \"{0}\" can be reached from other machines, and requests need no key (auth.mode = \"off\"): \
+         set auth.mode = \"keys\" (docs/security.md), or listen on 127.0.0.1, or set auth.allow_anonymous = true where \
+         everyone who reaches it may use it"
+    )]
+    Exposed(String),
     /// A worker's device is broken, so the process should be restarted.
     #[error("a worker's device is sick and does not recover; the log has the cause")]
     Sick,
@@ -129,6 +136,12 @@ fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failu
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    if role == Role::Serve && is_exposed(&config) {
+        warn!(
+            listen = config.server.listen,
+            "everyone who reaches this address may use the server: requests need no key (auth.allow_anonymous)"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config, role));
     // A render that does not stop must not keep the process alive.
@@ -138,15 +151,23 @@ fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks that the role fits this database.
+/// Checks that the role fits this database, and that no stranger is let in by mistake.
 fn check(config: &Config, role: Role) -> Result<(), ServeError> {
     let alone = config.storage.database == Database::Sqlite;
     match (role, config.worker.count) {
         (Role::Worker, _) if alone => Err(ServeError::Alone("`reverie worker`")),
         (Role::Worker, 0) => Err(ServeError::NoWorkers),
         (Role::Serve, 0) if alone => Err(ServeError::Alone("`reverie serve` without workers")),
+        (Role::Serve, _) if is_exposed(config) && !config.auth.allow_anonymous => {
+            Err(ServeError::Exposed(config.server.listen.clone()))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether clients on other machines could use the server without a key.
+fn is_exposed(config: &Config) -> bool {
+    config.auth.mode == AuthMode::Off && !is_loopback_address(&config.server.listen)
 }
 
 /// Serves until SIGTERM or SIGINT; a second signal ends the grace period.

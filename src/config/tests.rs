@@ -20,8 +20,20 @@ fn the_shipped_file_shows_the_defaults() {
 #[test]
 fn the_shipped_file_shows_every_setting() {
     // An unknown key lists the known ones: each must stand in the file.
-    let sections =
-        ["server", "storage", "s3", "models", "queue", "worker", "limits", "retention", "log", "telemetry"];
+    let sections = [
+        "server",
+        "auth",
+        "quotas",
+        "storage",
+        "s3",
+        "models",
+        "queue",
+        "worker",
+        "limits",
+        "retention",
+        "log",
+        "telemetry",
+    ];
     let text = std::fs::read_to_string(shipped()).unwrap();
     for section in sections {
         assert!(text.contains(&format!("[{section}]")), "{section}");
@@ -44,6 +56,9 @@ fn the_environment_wins_over_the_file() {
         ("REVERIE__STORAGE__DATABASE", "postgres://dream:s3cret@db.example/reverie"),
         ("REVERIE__STORAGE__CONNECTIONS", "4"),
         ("REVERIE__QUEUE__CAPACITY", "7"),
+        ("REVERIE__QUOTAS__MAX_WAITING_JOBS", "0"),
+        ("REVERIE__QUOTAS__REQUESTS_PER_SECOND", "50"),
+        ("REVERIE__QUOTAS__WEIGHTS", "lab=3,other=1"),
         ("REVERIE__LOG__FORMAT", "json"),
         ("REVERIE__RETENTION__RESULTS_DAYS", "0.5"),
         ("REVERIE__RETENTION__JOBS_DAYS", "0"),
@@ -57,6 +72,8 @@ fn the_environment_wins_over_the_file() {
     assert_eq!((url.to_string().as_str(), config.storage.connections), ("reverie at db.example:5432", 4));
     assert!(!format!("{config:?}").contains("s3cret"), "the password is shown");
     assert_eq!(config.queue.capacity, 7);
+    assert_eq!((config.quotas.max_waiting_jobs, config.quotas.requests_per_second), (None, Some(50)));
+    assert_eq!(config.quotas.weights.get("lab"), Some(&3));
     assert_eq!(config.log.format, LogFormat::Json);
     let half_a_day = RetentionConfig { results: Some(Duration::from_secs(43_200)), jobs: None };
     assert_eq!(config.retention, half_a_day);
@@ -73,6 +90,10 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__SERVER__PUBLIC_URL", "dreams.example"),
         ("REVERIE__STORAGE__DATABASE", "mysql://dream:s3cret@db.example/reverie"),
         ("REVERIE__STORAGE__CONNECTIONS", "1"),
+        ("REVERIE__AUTH__MODE", "on"),
+        ("REVERIE__AUTH__BOOTSTRAP_KEY", "rvk_0123456789abcdef_s3cret"),
+        ("REVERIE__AUTH__ALLOW_ANONYMOUS", "maybe"),
+        ("REVERIE__QUOTAS__WEIGHTS", "lab=3,other"),
         ("REVERIE__WORKER__COUNT", "65"),
         ("REVERIE__WORKER__KERNELS", "fast"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
@@ -99,6 +120,10 @@ fn every_mistake_is_reported_at_once() {
         "server.public_url: \"dreams.example\" is not a usable URL",
         "storage.database: must be \"sqlite\" or a postgres:// URL",
         "storage.connections: 1 is not allowed",
+        "auth.mode: ",
+        "auth.bootstrap_key: not a key",
+        "auth.allow_anonymous: ",
+        "quotas.weights: \"other\" is not a share",
         "worker.count: 65 is not allowed",
         "worker.kernels: \"fast\" is not allowed; use auto or library",
         "queue.capacity: 0 is not allowed",

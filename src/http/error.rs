@@ -16,7 +16,7 @@ use tracing::error;
 use causes::chain;
 
 use super::problem::{Problem, kind_uri, render};
-use crate::{admission::Prediction, clock::Timestamp, jobs::JobState, objects::ObjectKey};
+use crate::{admission::Prediction, clock::Timestamp, jobs::JobState, keys::Scope, objects::ObjectKey};
 use reverie_fields::{FieldError, MOST_MISTAKES, cut};
 
 /// Why a request was refused.
@@ -95,11 +95,38 @@ pub enum ApiError {
         "a web page of another origin may not send this request; the operator can allow its origin in server.cors_origins"
     )]
     CrossOrigin,
+    /// The request has no key.
+    #[error("this request needs a key; send it in a header: Authorization: Bearer rvk_…")]
+    KeyMissing,
+    /// The request's key opens nothing.
+    #[error("{0}")]
+    KeyRefused(String),
+    /// The request's key does not allow this.
+    #[error("the key lacks the scope \"{0}\"")]
+    MissingScope(Scope),
+    /// Keys are managed on a server that asks for none.
+    #[error(
+        "this server asks for no keys (auth.mode = \"off\"), so it manages none for clients; use `reverie keys`"
+    )]
+    NoKeys,
+    /// The URL holds a key.
+    #[error(
+        "the URL holds a key, and may have been logged on its way: revoke that key, and send keys in the header Authorization only"
+    )]
+    KeyInUrl,
     /// The queue is full.
     #[error("the queue is full: {capacity} jobs are waiting")]
     QueueFull {
         /// Capacity of the queue.
         capacity: u32,
+        /// Seconds after which to retry.
+        retry_after: u64,
+    },
+    /// The tenant has used up a quota.
+    #[error("{detail}")]
+    QuotaExceeded {
+        /// Which one, and its limit.
+        detail: String,
         /// Seconds after which to retry.
         retry_after: u64,
     },
@@ -196,11 +223,20 @@ impl ApiError {
             Self::TooLarge { .. } | Self::JsonTooLong { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long")
             }
-            Self::BadHost(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
+            Self::KeyMissing | Self::KeyRefused(_) => {
+                (StatusCode::UNAUTHORIZED, "unauthorized", "A valid key is needed")
+            }
+            Self::MissingScope(_) | Self::NoKeys => {
+                (StatusCode::FORBIDDEN, "forbidden", "The key does not allow this")
+            }
+            Self::KeyInUrl | Self::BadHost(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
             Self::WrongHost(_) => (StatusCode::MISDIRECTED_REQUEST, "wrong-host", "Wrong host"),
             Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross-origin", "Cross-origin request not allowed"),
             Self::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "too-slow", "The body arrived too slowly"),
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue-full", "The queue is full"),
+            Self::QuotaExceeded { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "A quota is used up")
+            }
             Self::Unavailable(_) | Self::TooManyUploads => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available")
             }
@@ -227,10 +263,24 @@ impl ApiError {
         }
     }
 
+    /// How to ask with a fitting key (RFC 6750, section 3).
+    fn challenge(&self) -> Option<String> {
+        match self {
+            Self::KeyMissing => Some("Bearer realm=\"reverie\"".to_owned()),
+            Self::KeyRefused(_) => Some("Bearer realm=\"reverie\", error=\"invalid_token\"".to_owned()),
+            Self::MissingScope(scope) => {
+                Some(format!("Bearer realm=\"reverie\", error=\"insufficient_scope\", scope=\"{scope}\""))
+            }
+            _ => None,
+        }
+    }
+
     /// Seconds after which the same request may succeed.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after, .. } => Some(*retry_after),
+            Self::QueueFull { retry_after, .. } | Self::QuotaExceeded { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::NoResult { retry_after, .. } | Self::NoPreview { retry_after, .. } => *retry_after,
             Self::Unavailable(_) | Self::TooManyUploads | Self::NewerVersion(_) => Some(5),
             // The operator must make room, or the retention does.
@@ -244,7 +294,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, name, title) = self.kind();
         let detail = self.to_string();
-        let retry_after = self.retry_after();
+        let (retry_after, challenge) = (self.retry_after(), self.challenge());
         let size = if let Self::BeyondEnd { size } = self { Some(size) } else { None };
         let encoded = matches!(self, Self::EncodedBody(_));
         let (errors, prediction) = match self {
@@ -275,6 +325,9 @@ impl IntoResponse for ApiError {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if encoded {
             // The supported encoding (RFC 9110, section 12.5.3).

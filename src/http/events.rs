@@ -25,7 +25,10 @@ use super::{
     view::{eta, view},
     wait::Follower,
 };
-use crate::jobs::{Job, JobState, QueueError};
+use crate::{
+    auth::Caller,
+    jobs::{Job, JobState, QueueError},
+};
 
 /// Interval of keep-alive comments. They show that both ends are alive; proxies cut connections that are
 /// silent for long.
@@ -40,7 +43,8 @@ const RECONNECT: Duration = Duration::from_secs(2);
 /// one of `succeeded`, `failed`, `canceled` and `expired`, which ends the stream. The data of each event is
 /// the job as `GET` returns it. The event id is the version of the job: with `Last-Event-ID` a client resumes
 /// where it was. Only the newest state is sent, so versions may be skipped. A comment every 15 seconds keeps
-/// the connection alive. The stream also ends when the server stops and when the job is erased.
+/// the connection alive. The stream also ends when the server stops, when the job is erased, and when the key
+/// stops working.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/events",
@@ -60,12 +64,13 @@ const RECONNECT: Duration = Duration::from_secs(2);
 )]
 pub async fn events(
     State(state): State<AppState>,
+    caller: Caller,
     named: Named,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
     let follower = Follower::new(&state, id);
-    let job = state.queue.get(id).await?;
+    let job = state.queue.get(&caller.tenant, id).await?;
     let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
     let up_to_date = seen == Some(job.version);
     if up_to_date && job.state.is_finished() {
@@ -75,7 +80,7 @@ pub async fn events(
     let sent = up_to_date.then(|| Shown::of(&job));
     // A client that has seen the newest version has also seen its preview event.
     let seen_preview = job.preview_octave.filter(|_| up_to_date).unwrap_or_default();
-    let feed = Feed { state, follower, next: Some(job), sent, seen_preview, over: false };
+    let feed = Feed { state, caller, follower, next: Some(job), sent, seen_preview, over: false };
     let events = stream::unfold(feed, |mut feed| async move {
         let event = feed.event().await?;
         Some((Ok::<_, Infallible>(event), feed))
@@ -102,6 +107,7 @@ impl Shown {
 /// One client's stream.
 struct Feed {
     state: AppState,
+    caller: Caller,
     follower: Follower,
     /// The job as last read, if it has not been sent yet.
     next: Option<Job>,
@@ -143,12 +149,19 @@ impl Feed {
         None
     }
 
+    /// Whether the client's key still works: a stream may last for hours.
+    async fn is_allowed(&self) -> bool {
+        let Some(key) = &self.caller.key else { return true };
+        let checked = self.state.auth.still_works(key).await;
+        checked.inspect_err(|error| warn!(%error, "an event stream ends early")).unwrap_or(false)
+    }
+
     /// Waits until the job may have changed, and reads it.
     async fn changed_job(&mut self) -> Option<Job> {
-        if !self.follower.next().await {
+        if !self.follower.next().await || !self.is_allowed().await {
             return None;
         }
-        match self.state.queue.get(self.follower.id()).await {
+        match self.state.queue.get(&self.caller.tenant, self.follower.id()).await {
             Ok(job) => Some(job),
             Err(QueueError::NotFound(_)) => None,
             Err(error) => {

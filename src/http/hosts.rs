@@ -48,7 +48,7 @@ impl Gate {
             Hosts::Any
         } else if !named.is_empty() {
             Hosts::Named(named.iter().map(|host| host.to_ascii_lowercase()).collect())
-        } else if address.rsplit_once(':').is_some_and(|(host, _)| is_loopback(host)) {
+        } else if is_loopback_address(address) {
             Hosts::Loopback
         } else {
             Hosts::Any
@@ -152,6 +152,11 @@ fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
 fn is_at(origin: &str, host: Option<&Authority>) -> bool {
     let authority = origin.parse::<Uri>().ok().and_then(|origin| origin.authority().cloned());
     authority.as_ref() == host && host.is_some()
+}
+
+/// Whether a listener at this address is reached from this machine only.
+pub fn is_loopback_address(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, _)| is_loopback(host))
 }
 
 /// Whether a name means only this machine; IPv6 addresses with or without brackets.

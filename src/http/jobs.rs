@@ -17,7 +17,9 @@ use super::{
     wait::{self, Preference},
 };
 use crate::{
+    auth::Caller,
     jobs::{Job, JobId, JobState, QueueError},
+    keys::Tenant,
     objects::ObjectKey,
 };
 
@@ -54,14 +56,15 @@ const RELEASE_TIMEOUT: Preference = Preference::seconds(10);
 )]
 pub async fn status(
     State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
     named: Named,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
     let preference = Preference::of(&headers);
     let job = match preference {
-        Some(preference) => wait::until_finished(&state, id, preference).await?,
-        None => state.queue.get(id).await?,
+        Some(preference) => wait::until_finished(&state, &tenant, id, preference).await?,
+        None => state.queue.get(&tenant, id).await?,
     };
     let eta = eta(&state, &job);
     let mut response = if none_match(&headers, &job_etag(&job, eta)) {
@@ -96,8 +99,12 @@ pub async fn status(
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn cancel(State(state): State<AppState>, named: Named) -> Result<Response, ApiError> {
-    let job = cancel_counted(&state, named.job()?).await?;
+pub async fn cancel(
+    State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
+    named: Named,
+) -> Result<Response, ApiError> {
+    let job = cancel_counted(&state, &tenant, named.job()?).await?;
     info!(job = %job.id, state = %job.state, "cancel requested");
     Ok(show(&state, StatusCode::OK, &job))
 }
@@ -119,18 +126,22 @@ pub async fn cancel(State(state): State<AppState>, named: Named) -> Result<Respo
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn erase(State(state): State<AppState>, named: Named) -> Result<StatusCode, ApiError> {
+pub async fn erase(
+    State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
+    named: Named,
+) -> Result<StatusCode, ApiError> {
     let id = named.job()?;
     // A half-done erase is no erase, so it continues if the client disconnects.
-    let erasing = tokio::spawn(erase_all(state, id).in_current_span());
+    let erasing = tokio::spawn(erase_all(state, tenant, id).in_current_span());
     erasing.await.map_err(ApiError::internal)??;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancels a job, and counts it if it ends at once: then no worker counts it.
-async fn cancel_counted(state: &AppState, id: JobId) -> Result<Job, QueueError> {
-    let before = state.queue.get(id).await?;
-    let job = state.queue.cancel(id).await?;
+async fn cancel_counted(state: &AppState, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+    let before = state.queue.get(tenant, id).await?;
+    let job = state.queue.cancel(tenant, id).await?;
     let waited = before.state == JobState::Queued && before.attempt == job.attempt;
     if waited && job.state == JobState::Canceled {
         state.metrics.left(job.state);
@@ -142,14 +153,14 @@ async fn cancel_counted(state: &AppState, id: JobId) -> Result<Job, QueueError> 
 /// client can try again. The worker of a running job gets some time to release it. A worker that still runs
 /// it after that loses its lease with the row: it can complete nothing any more, and deletes the dream it has
 /// stored.
-async fn erase_all(state: AppState, id: JobId) -> Result<(), ApiError> {
-    match cancel_counted(&state, id).await {
+async fn erase_all(state: AppState, tenant: Tenant, id: JobId) -> Result<(), ApiError> {
+    match cancel_counted(&state, &tenant, id).await {
         Ok(_) | Err(QueueError::Finished(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let job = wait::until_finished(&state, id, RELEASE_TIMEOUT).await?;
+    let job = wait::until_finished(&state, &tenant, id, RELEASE_TIMEOUT).await?;
     state.objects.delete_all(ObjectKey::all_of(&job)).await?;
-    let last = state.queue.delete(id).await?;
+    let last = state.queue.delete(&tenant, id).await?;
     info!(job = %id, "job erased");
     // Files may have been stored since, including the dream. Later ones are deleted by the code that stores
     // them.

@@ -20,6 +20,7 @@ use super::{
     view::{JobView, eta, view},
 };
 use crate::{
+    auth::Caller,
     clock::Timestamp,
     jobs::{JobState, PageStart},
 };
@@ -75,9 +76,13 @@ struct Query {
         (status = 503, response = Unavailable),
     )
 )]
-pub async fn list(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+pub async fn list(
+    State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
     let query = read(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
-    let page = state.queue.list(query.status, query.start, query.limit).await?;
+    let page = state.queue.list(&tenant, query.status, query.start, query.limit).await?;
     let next = page.next.map(|start| {
         let status = query.status.map(|status| format!("status={status}&")).unwrap_or_default();
         format!("{}/v1/jobs?{status}limit={}&cursor={}", state.public_url(), query.limit, write_cursor(start))

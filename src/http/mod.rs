@@ -2,6 +2,7 @@
 //! errors to responses.
 
 pub mod admin;
+pub mod auth;
 mod bodiless;
 mod body_limits;
 #[doc(hidden)]
@@ -18,6 +19,8 @@ pub mod extract;
 mod health;
 pub mod hosts;
 mod jobs;
+mod json_body;
+mod keys;
 mod list;
 mod metrics;
 mod models;
@@ -71,6 +74,7 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(state.clone())
         // From the inside out: each layer sees the response of the layers above it.
+        .layer(from_fn_with_state(state.clone(), auth::guard))
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(from_fn(problem::name_instance))
         .layer(map_response(bodiless::without_length))
@@ -119,6 +123,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
         .allow_headers([
+            header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
             header::IF_RANGE,
@@ -138,8 +143,11 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_DISPOSITION,
             header::CONTENT_RANGE,
             header::ACCEPT_RANGES,
+            header::WWW_AUTHENTICATE,
             HeaderName::from_static("idempotent-replayed"),
             HeaderName::from_static("preference-applied"),
+            HeaderName::from_static("ratelimit"),
+            HeaderName::from_static("ratelimit-policy"),
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_secs(3600))
@@ -152,9 +160,11 @@ fn request_span<B>(request: &axum::http::Request<B>) -> Span {
         "request",
         method = %request.method(),
         // The path without its query, which may contain private data.
-        path = request.uri().path(),
+        path = auth::shown_path(request.uri()),
         id,
         client,
+        tenant = Empty,
+        key = Empty,
         trace = Empty,
     );
     telemetry::follow(&span, telemetry::from_headers(request.headers()));

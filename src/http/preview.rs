@@ -14,7 +14,10 @@ use super::{
     state::AppState,
     view::{eta, poll_after},
 };
-use crate::objects::{ObjectError, ObjectKey};
+use crate::{
+    auth::Caller,
+    objects::{ObjectError, ObjectKey},
+};
 use reverie_dream::digest;
 
 /// Get the preview
@@ -44,10 +47,11 @@ use reverie_dream::digest;
 )]
 pub async fn preview(
     State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
     named: Named,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.get(named.job()?).await?;
+    let job = state.queue.get(&tenant, named.job()?).await?;
     let picture = match state.objects.get(ObjectKey::Preview(job.id)).await {
         Ok(picture) if !job.state.is_finished() => picture,
         Ok(_) | Err(ObjectError::NotFound(_)) => {

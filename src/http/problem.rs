@@ -5,6 +5,7 @@
 use axum::{body::Body, extract::Request, http::header, middleware::Next, response::Response};
 use serde::Serialize;
 
+use super::auth::shown_path;
 use crate::admission::Prediction;
 use crate::jobs::{Job, JobError, JobState};
 use reverie_fields::FieldError;
@@ -72,7 +73,7 @@ pub(super) fn render(problem: &Problem) -> String {
 
 /// Middleware: fills in the path of the request, so no handler needs to know it.
 pub async fn name_instance(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+    let path = shown_path(request.uri()).to_owned();
     let mut response = next.run(request).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
         problem.instance = Some(path);

@@ -19,6 +19,7 @@ use super::{
     view::{eta, poll_after},
 };
 use crate::{
+    auth::Caller,
     jobs::{Job, JobResult, JobState},
     objects::{ObjectError, ObjectKey},
 };
@@ -80,11 +81,12 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
 )]
 pub async fn result(
     State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
     named: Named,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.get(named.job()?).await?;
+    let job = state.queue.get(&tenant, named.job()?).await?;
     if let (JobState::Succeeded, Some(erased_at)) = (job.state, job.erased_at) {
         return Err(ApiError::Gone(erased_at));
     }
@@ -182,7 +184,7 @@ async fn open(
 /// lost.
 async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
     let ObjectError::NotFound(key) = error else { return error.into() };
-    match state.queue.get(job.id).await.map(|job| job.erased_at) {
+    match state.queue.get(&job.tenant, job.id).await.map(|job| job.erased_at) {
         Ok(Some(erased_at)) => ApiError::Gone(erased_at),
         Ok(None) => ApiError::ResultLost(key),
         Err(error) => error.into(),

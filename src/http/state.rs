@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{decoders::Decoders, extract::BodyLimits, uploads::Uploads};
 use crate::{
     admission::Admission,
+    auth::{Authenticator, Rates},
     clock::Clock,
     config::{Config, PublicUrl},
     jobs::JobQueue,
@@ -24,6 +25,10 @@ pub struct AppState {
     pub config: Arc<Config>,
     /// The job queue.
     pub queue: Arc<dyn JobQueue>,
+    /// Checks API keys.
+    pub auth: Arc<Authenticator>,
+    /// Counts requests per tenant.
+    pub rates: Arc<Rates>,
     /// The blob store.
     pub objects: Objects,
     /// The models.

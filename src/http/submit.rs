@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::{FromRequestParts, Request, State},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
@@ -30,7 +30,9 @@ use super::{
     wait::{self, Preference},
 };
 use crate::{
+    auth::Caller,
     jobs::{Forecast, Idempotency, Job, JobId, NewJob, QueueError},
+    keys::Tenant,
     objects::ObjectKey,
     telemetry, worker,
 };
@@ -94,9 +96,10 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     boundary::quote(&mut parts.headers);
+    let Caller { tenant, .. } = Caller::from_request_parts(&mut parts, &state).await?;
     let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
     let limits = state.body_limits(client);
-    let request_headers = match check_early(&state, &parts).await {
+    let request_headers = match check_early(&state, &tenant, &parts).await {
         Ok(request_headers) => request_headers,
         Err(refusal) => {
             extract::discard(&parts.headers, body, limits.body);
@@ -105,14 +108,14 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     };
     let preference = Preference::of(&parts.headers);
     let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
-    let (pictures, mut job) = check(&state, request, request_headers).await?;
+    let (pictures, mut job) = check(&state, tenant, request, request_headers).await?;
     job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
     // If the client disconnects now, no input may stay behind without a job. So this part runs to its end in
     // a task of its own.
     let accepting = tokio::spawn(accept(state.clone(), pictures, job).in_current_span());
     let Accepted { mut job, replayed } = accepting.await.map_err(ApiError::internal)??;
     if let Some(preference) = preference {
-        job = wait::until_finished(&state, job.id, preference).await?;
+        job = wait::until_finished(&state, &job.tenant, job.id, preference).await?;
     }
     // 202 says that the client must poll.
     let over = job.state.is_finished() && (preference.is_some() || replayed);
@@ -129,7 +132,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
 }
 
 /// Checks whether to read the upload at all. A request with a known key needs no free place in the queue.
-async fn check_early(state: &AppState, request: &Parts) -> Result<JobHeaders, ApiError> {
+async fn check_early(state: &AppState, tenant: &Tenant, request: &Parts) -> Result<JobHeaders, ApiError> {
     if state.is_draining() {
         return Err(ApiError::Unavailable("the server is stopping and accepts no new jobs"));
     }
@@ -153,18 +156,20 @@ async fn check_early(state: &AppState, request: &Parts) -> Result<JobHeaders, Ap
     // Check the key after the capacity: the job that took the last place may come from the same request, sent
     // twice at once.
     match &request_headers.key {
-        Some(key) if state.queue.with_key(key).await?.is_some() => Ok(request_headers),
+        Some(key) if state.queue.with_key(tenant, key).await?.is_some() => Ok(request_headers),
         _ => Err(full(state, capacity).await?),
     }
 }
 
 /// The refusal for a full queue, with the predicted time until the queued jobs are done.
 async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
+    Ok(ApiError::QueueFull { capacity, retry_after: retry_after(state).await? })
+}
+
+/// Predicted seconds until the queued jobs are done.
+async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
-    Ok(ApiError::QueueFull {
-        capacity,
-        retry_after: worker::retry_after(backlog, state.workers_in_cluster()),
-    })
+    Ok(worker::retry_after(backlog, state.workers_in_cluster()))
 }
 
 /// The files of a request.
@@ -178,6 +183,7 @@ struct Pictures {
 /// Validates the spec and the images, and reports all errors together.
 async fn check(
     state: &AppState,
+    tenant: Tenant,
     request: SubmitRequest,
     request_headers: JobHeaders,
 ) -> Result<(Pictures, NewJob), ApiError> {
@@ -222,12 +228,12 @@ async fn check(
     let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
     let forecast = match &request_headers.key {
         // It was admitted when it was first sent.
-        Some(key) if state.queue.with_key(key).await?.is_some() => None,
+        Some(key) if state.queue.with_key(&tenant, key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size).await?),
     };
     // The earlier of two deadlines counts.
     options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
-    let mut job = NewJob { options, forecast, ..NewJob::new(JobId::new(), spec) };
+    let mut job = NewJob { tenant, options, forecast, ..NewJob::new(JobId::new(), spec) };
     if let Some(key) = request_headers.key {
         let [image, mask] = [&image, &mask].map(|file| file.clone().unwrap_or_default());
         let spec = job.spec.clone();
@@ -326,6 +332,10 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
     }
     let known = match accepted {
         Err(QueueError::Full { capacity }) => return Err(full(&state, capacity).await?),
+        Err(error @ QueueError::TenantFull { .. }) => {
+            let (detail, retry_after) = (error.to_string(), retry_after(&state).await?);
+            return Err(ApiError::QuotaExceeded { detail, retry_after });
+        }
         other => other?,
     };
     info!(job = %known.id, "a request was repeated");

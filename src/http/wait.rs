@@ -13,7 +13,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::ApiError;
 use super::state::AppState;
-use crate::jobs::{ChangeListener, Job, JobId};
+use crate::{
+    jobs::{ChangeListener, Job, JobId},
+    keys::Tenant,
+};
 
 /// Maximum wait: proxies tend to time out after a minute.
 const MAX_WAIT: u64 = 60;
@@ -93,15 +96,20 @@ impl Follower {
     }
 }
 
-/// Waits for the end of a job. Returns the job as it is then, or when the time is over or the server stops.
+/// Waits for the end of a tenant's job. Returns the job as it is then, or when the time is over or the server stops.
 ///
 /// # Errors
-/// If the job does not exist, or no longer exists.
-pub async fn until_finished(state: &AppState, id: JobId, preference: Preference) -> Result<Job, ApiError> {
+/// If the tenant has no such job, or no longer has it.
+pub async fn until_finished(
+    state: &AppState,
+    tenant: &Tenant,
+    id: JobId,
+    preference: Preference,
+) -> Result<Job, ApiError> {
     let end = Instant::now() + Duration::from_secs(preference.seconds);
     let mut follower = Follower::new(state, id);
     loop {
-        let job = state.queue.get(id).await?;
+        let job = state.queue.get(tenant, id).await?;
         if job.state.is_finished() || !matches!(timeout_at(end, follower.next()).await, Ok(true)) {
             return Ok(job);
         }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::{InvalidTransition, JobId, JobState, fault::Fault};
+use crate::keys::KeyId;
 
 /// Why a queue operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +14,18 @@ pub enum QueueError {
         /// Capacity of the queue.
         capacity: u32,
     },
+    /// The tenant has as many queued jobs as one tenant may have.
+    #[error("{capacity} jobs of this tenant are waiting, which is its limit")]
+    TenantFull {
+        /// The limit.
+        capacity: u32,
+    },
     /// No job has this id.
     #[error("there is no job {0}")]
     NotFound(JobId),
+    /// No API key has this id.
+    #[error("there is no key {0}")]
+    NoKey(KeyId),
     /// The job has ended, and the operation needs a job that has not.
     #[error("the job is already {0}")]
     Finished(JobState),

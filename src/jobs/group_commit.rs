@@ -22,9 +22,10 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Idempotency, Job, JobId, NewJob, QueueError, UNKNOWN_SECONDS,
+    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions, UNKNOWN_SECONDS,
     row::{self, Columns},
 };
+use crate::keys::Tenant;
 
 /// Jobs per commit: few enough that another writer does not wait long.
 const BATCH: usize = 64;
@@ -48,8 +49,14 @@ pub(super) trait BatchInserter: Send + Sync + 'static {
 /// An open transaction that holds the exclusive right to accept jobs.
 #[async_trait]
 pub(super) trait JobTransaction: Send {
-    /// Returns the job with this key.
-    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError>;
+    /// Returns the tenant's job with this key.
+    async fn known(
+        &mut self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Option<JobId>, QueueError>;
+    /// Counts the queued jobs of a tenant.
+    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError>;
     /// Counts the queued jobs.
     async fn waiting(&mut self) -> Result<Waiting, QueueError>;
     /// Inserts a row and returns its rank; `None` if the row already exists.
@@ -84,12 +91,12 @@ impl Waiting {
 pub(super) async fn accept(
     transaction_view: &mut dyn JobTransaction,
     jobs: &[&NewJob],
-    capacity: u32,
+    options: &QueueOptions,
 ) -> Result<Accepted, QueueError> {
     let mut waiting = transaction_view.waiting().await?;
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        match accept_one(transaction_view, &mut waiting, job, capacity).await {
+        match accept_one(transaction_view, &mut waiting, job, options).await {
             Err(error @ (QueueError::Store(_) | QueueError::Moved { .. })) => return Err(error),
             answer => answers.push(answer),
         }
@@ -102,17 +109,25 @@ async fn accept_one(
     transaction_view: &mut dyn JobTransaction,
     waiting: &mut Waiting,
     new: &NewJob,
-    capacity: u32,
+    options: &QueueOptions,
 ) -> Answer {
     if let Some(idempotency) = &new.idempotency
-        && let Some(known) = transaction_view.known(idempotency).await?
+        && let Some(known) = transaction_view.known(&new.tenant, idempotency).await?
     {
         return transaction_view.select(known).await;
     }
-    if waiting.jobs >= u64::from(capacity) {
+    let mut full = None;
+    if waiting.jobs >= u64::from(options.capacity) {
+        full = Some(QueueError::Full { capacity: options.capacity });
+    } else if let Some(capacity) = options.tenants.capacity
+        && transaction_view.waiting_of(&new.tenant).await? >= u64::from(capacity)
+    {
+        full = Some(QueueError::TenantFull { capacity });
+    }
+    if let Some(full) = full {
         // The job itself may have filled the last place, in a commit whose answer was lost.
         return match transaction_view.select(new.id).await {
-            Err(QueueError::NotFound(_)) => Err(QueueError::Full { capacity }),
+            Err(QueueError::NotFound(_)) => Err(full),
             found => found,
         };
     }
@@ -239,6 +254,7 @@ macro_rules! bind_new {
             .bind(forecast.map(|forecast| forecast.memory as i64))
             .bind(forecast.map(|forecast| forecast.megapixel_iterations))
             .bind(key.map(|key| key.request.as_str()))
+            .bind(new.tenant.as_str())
     }};
 }
 

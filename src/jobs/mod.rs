@@ -1,11 +1,13 @@
 //! Jobs: everything the service stores about a dream, from the request to the result, and the queue of jobs.
 //!
 //! This module knows neither HTTP nor the renderer's internals. Each database has a store of its own,
-//! [`sqlite`] and [`postgres`]. What they share, above all the SQL statements, stands beside them.
+//! [`sqlite`] and [`postgres`]. What they share, above all the SQL statements, stands beside them. A client's
+//! call names the tenant, and finds that tenant's jobs only; workers and housekeeping serve all tenants.
 
 mod error;
 mod fault;
 mod group_commit;
+mod key_store;
 mod options;
 pub mod postgres;
 mod queue;
@@ -24,14 +26,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use error::QueueError;
+pub use key_store::KeyStore;
 pub use options::{Idempotency, JobOptions, Page, PageStart};
 pub use queue::{
-    Erased, HeartbeatReply, JobQueue, Owner, QueueOptions, REPORT_EVERY, Rescue, Rescued, WorkerReport,
+    Erased, HeartbeatReply, JobQueue, Owner, QueueOptions, REPORT_EVERY, Rescue, Rescued, TenantOptions,
+    WorkerReport,
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};
 
-use crate::{clock::Timestamp, telemetry::TraceParent};
+use crate::{clock::Timestamp, keys::Tenant, telemetry::TraceParent};
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::{DreamSpec, Precision};
 
@@ -83,6 +87,8 @@ pub struct Lease {
 pub struct NewJob {
     /// Its id.
     pub id: JobId,
+    /// Whom it belongs to.
+    pub tenant: Tenant,
     /// The complete dream spec.
     pub spec: DreamSpec,
     /// Priority and deadline.
@@ -113,10 +119,11 @@ pub struct Forecast {
 }
 
 impl NewJob {
-    /// A job with default options.
+    /// A job of the default tenant with default options.
     pub fn new(id: JobId, spec: DreamSpec) -> Self {
         let options = JobOptions::default();
-        Self { id, spec, options, idempotency: None, traceparent: None, forecast: None }
+        let tenant = Tenant::DEFAULT;
+        Self { id, tenant, spec, options, idempotency: None, traceparent: None, forecast: None }
     }
 }
 
@@ -125,6 +132,8 @@ impl NewJob {
 pub struct Job {
     /// Its id.
     pub id: JobId,
+    /// Whom it belongs to.
+    pub tenant: Tenant,
     /// Current state.
     pub state: JobState,
     /// Grows with every transition that a client can see.

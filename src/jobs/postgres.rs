@@ -12,6 +12,7 @@
 mod batch_inserter;
 mod claims;
 mod connect;
+mod key_store;
 mod notifier;
 mod transitions;
 mod upkeep;
@@ -39,12 +40,14 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     config::PostgresUrl,
+    keys::Tenant,
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
 
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
-const CLAIM: &str = sql::claim!("reverie_now($4)", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
+const CLAIM: &str = sql::claim!("reverie_now($4)", "$6", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
+const TURNS: &str = sql::turns!("reverie_now($1)", "id <> ALL($2)");
 
 /// Timeout of a client's query, so all clients get an answer soon while the database server is down.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -130,38 +133,45 @@ impl JobQueue for PostgresQueue {
         Ok(job)
     }
 
-    async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError> {
-        let found = in_time(sqlx::query(sql::WITH_KEY).bind(key).fetch_optional(&self.pool)).await?;
+    async fn with_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
+        let found =
+            in_time(sqlx::query(sql::WITH_KEY).bind(key).bind(tenant.as_str()).fetch_optional(&self.pool))
+                .await?;
         found.map(|row| row::job_id(&row)).transpose()
     }
 
     async fn list(
         &self,
+        tenant: &Tenant,
         state: Option<JobState>,
         start: Option<PageStart>,
         limit: u32,
     ) -> Result<Page, QueueError> {
         let statement = if state.is_some() { sql::LIST_IN_STATE } else { sql::LIST };
         let (created_at, id) = row::page_start(start);
-        let query = sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1);
+        let query =
+            sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1).bind(tenant.as_str());
         let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
         row::page(&in_time(query.fetch_all(&self.pool)).await?, limit, &self.unreadable)
     }
 
-    async fn delete(&self, id: JobId) -> Result<Job, QueueError> {
+    async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.pool.begin().await?;
-        let locked = sqlx::query("SELECT id FROM jobs WHERE id = $1 FOR UPDATE").bind(id.to_string());
-        locked.execute(&mut *transaction).await?;
+        let locked = sqlx::query("SELECT id FROM jobs WHERE id = $1 AND tenant = $2 FOR UPDATE");
+        let locked = locked.bind(id.to_string()).bind(tenant.as_str());
+        locked.fetch_optional(&mut *transaction).await?.ok_or(QueueError::NotFound(id))?;
         let job = select(&mut transaction, id).await?;
-        sqlx::query(sql::DELETE).bind(id.to_string()).execute(&mut *transaction).await?;
+        let deleted = sqlx::query(sql::DELETE).bind(id.to_string()).bind(tenant.as_str());
+        deleted.execute(&mut *transaction).await?;
         transaction.commit().await?;
         self.notifier.cancel(id);
         self.notifier.changed(id);
         Ok(job)
     }
 
-    async fn get(&self, id: JobId) -> Result<Job, QueueError> {
-        let row = in_time(sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(&self.pool)).await?;
+    async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+        let row = sqlx::query(sql::SELECT).bind(id.to_string()).bind(tenant.as_str());
+        let row = in_time(row.fetch_optional(&self.pool)).await?;
         row::job(&row.ok_or(QueueError::NotFound(id))?)
     }
 
@@ -243,9 +253,9 @@ impl JobQueue for PostgresQueue {
         Ok(expired.iter().map(|job| job.id).collect())
     }
 
-    async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
+    async fn cancel(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
         loop {
-            let job = self.get(id).await?;
+            let job = self.get(tenant, id).await?;
             if is_canceled(job.snapshot())? {
                 return Ok(job);
             }
@@ -358,7 +368,8 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
     Ok(answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 
+/// Reads a job that was found before, whoever it belongs to.
 async fn select(connection: &mut PgConnection, id: JobId) -> Result<Job, QueueError> {
-    let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(connection).await?;
+    let row = sqlx::query(sql::SELECT_FOUND).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)
 }

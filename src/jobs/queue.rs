@@ -1,16 +1,19 @@
 //! The interface of a job store. `tests/queue_contract` checks every store against it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Finished, Job, JobError, JobId, JobSnapshot, JobState, Lease, NewJob, Page, PageStart,
-    QueueError, Signals,
+    Claim, Counts, Finished, Job, JobError, JobId, JobSnapshot, JobState, KeyStore, Lease, NewJob, Page,
+    PageStart, QueueError, Signals,
 };
-use crate::clock::{Clock, Timestamp};
+use crate::{
+    clock::{Clock, Timestamp},
+    keys::Tenant,
+};
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
 
@@ -25,6 +28,17 @@ pub struct QueueOptions {
     pub max_attempts: u32,
     /// Source of all timestamps.
     pub clock: Clock,
+    /// What each tenant may take of the queue and of the workers.
+    pub tenants: TenantOptions,
+}
+
+/// What one tenant may take of the queue and of the workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TenantOptions {
+    /// Maximum number of queued jobs of one tenant; `None` for no limit but the queue's.
+    pub capacity: Option<u32>,
+    /// Shares of the workers, where several tenants wait, above 0; 1 for a tenant that is not named.
+    pub weights: BTreeMap<Tenant, u32>,
 }
 
 /// Which running jobs to take from their workers.
@@ -37,50 +51,55 @@ pub enum Rescue {
     All,
 }
 
-/// A durable, bounded queue of jobs.
+/// A durable, bounded queue of jobs, and the API keys beside it.
+///
+/// The methods for clients take the client's tenant. To them a job of another tenant does not exist.
 ///
 /// When a call returns, its effect survives a power cut. The [`Lease`] fences every write of a worker:
 /// [`QueueError::LeaseLost`] means that nothing was written.
 #[async_trait]
-pub trait JobQueue: Send + Sync + 'static {
-    /// Adds a job to the queue. If its idempotency key is known with the same fingerprint, returns the
-    /// existing job instead, even if the queue is full. Compare the returned id with yours.
+pub trait JobQueue: KeyStore + Send + Sync + 'static {
+    /// Adds a job to the queue. If its tenant has used its idempotency key with the same fingerprint,
+    /// returns the existing job instead, even if the queue is full. Compare the returned id with yours.
     ///
     /// # Errors
-    /// [`QueueError::Full`] if the queue is full, [`QueueError::KeyReused`].
+    /// [`QueueError::Full`] if the queue is full, [`QueueError::TenantFull`] if the tenant has used up its part,
+    /// [`QueueError::KeyReused`].
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError>;
 
-    /// Returns the job with this idempotency key, if there is one.
+    /// Returns the tenant's job with this idempotency key, if there is one.
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError>;
+    async fn with_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError>;
 
-    /// Lists at most `limit` jobs, newest first: all, or those in `state`; after `start`, or from the newest.
+    /// Lists at most `limit` jobs of a tenant, newest first: all, or those in `state`; after `start`, or from the newest.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn list(
         &self,
+        tenant: &Tenant,
         state: Option<JobState>,
         start: Option<PageStart>,
         limit: u32,
     ) -> Result<Page, QueueError>;
 
-    /// Deletes a job in any state and returns its last data. A worker that runs it loses its lease.
+    /// Deletes a tenant's job in any state and returns its last data. A worker that runs it loses its lease.
     ///
     /// # Errors
     /// [`QueueError::NotFound`].
-    async fn delete(&self, id: JobId) -> Result<Job, QueueError>;
+    async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
-    /// Returns a job, including its position in the queue.
+    /// Returns a tenant's job, including its position in the queue.
     ///
     /// # Errors
     /// [`QueueError::NotFound`].
-    async fn get(&self, id: JobId) -> Result<Job, QueueError>;
+    async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
-    /// Claims the ready job with the highest rank (see [`super::JobOptions::priority`]) and counts the
-    /// attempt; `None` if no job is ready. A job whose deadline has passed is not ready. A job that this
+    /// Claims a ready job and counts the attempt; `None` if no job is ready. Tenants take turns: first the one with
+    /// the fewest jobs at work per weight, among equals the one that was served longest ago. Of its jobs the one with
+    /// the highest rank is claimed (see [`super::JobOptions::priority`]). A job whose deadline has passed is not ready. A job that this
     /// version cannot read stays unchanged, and this store skips it from then on.
     ///
     /// # Errors
@@ -150,12 +169,12 @@ pub trait JobQueue: Send + Sync + 'static {
     /// Only when the store fails.
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError>;
 
-    /// Cancels a job: at once if queued, or as soon as its worker notices if running. Repeated calls are
+    /// Cancels a tenant's job: at once if queued, or as soon as its worker notices if running. Repeated calls are
     /// fine.
     ///
     /// # Errors
     /// [`QueueError::NotFound`], or [`QueueError::Finished`] if the job ended in another way.
-    async fn cancel(&self, id: JobId) -> Result<Job, QueueError>;
+    async fn cancel(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
     /// Takes jobs from lost workers: back into the queue, or failed after the last attempt.
     ///

@@ -5,9 +5,9 @@ use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 
 use super::{
     Counts, Erased, Forecast, Idempotency, Job, JobId, JobSnapshot, JobState, Owner, Page, PageStart,
-    QueueError, unreadable::Unreadable,
+    QueueError, TenantOptions, unreadable::Unreadable,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, keys::Tenant};
 use reverie_dream::spec::Precision;
 
 /// The few column types, equal in both databases.
@@ -50,6 +50,7 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
     };
     Ok(Job {
         id: job_id(row)?,
+        tenant: tenant(row)?,
         state: snapshot.state,
         version: row.integer("version")?.unwrap_or_default().unsigned_abs(),
         spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "its spec is missing"))?,
@@ -115,6 +116,39 @@ fn state(row: &impl Columns) -> Result<JobState, QueueError> {
 
 pub(super) fn job_id(row: &impl Columns) -> Result<JobId, QueueError> {
     row.text("id")?.unwrap_or_default().parse().map_err(|error| corrupt(row, error))
+}
+
+/// Whom a row belongs to.
+pub(super) fn tenant(row: &impl Columns) -> Result<Tenant, QueueError> {
+    row.text("tenant")?
+        .unwrap_or_default()
+        .parse::<Tenant>()
+        .map_err(|error| corrupt(row, format!("tenant: {error}")))
+}
+
+/// A tenant that has a job ready.
+pub(super) struct Turn {
+    /// Its name, as stored: a version that cannot read it leaves its jobs to others.
+    pub tenant: String,
+    /// Whether it was the last to be served.
+    pub is_last: bool,
+    /// Its jobs at work.
+    busy: u64,
+}
+
+/// The tenants in the order of their turns: first the one with the fewest jobs at work per weight; among equals the one
+/// that was served longest ago, which is how the rows come. So tenants take turns at a single worker too.
+pub(super) fn turns(rows: &[impl Columns], options: &TenantOptions) -> Result<Vec<Turn>, QueueError> {
+    let read = |row| -> Result<Turn, QueueError> {
+        let tenant = Columns::text(row, "tenant")?.unwrap_or_default().to_owned();
+        let busy = Columns::integer(row, "busy")?.unwrap_or_default().unsigned_abs();
+        Ok(Turn { tenant, is_last: Columns::flag(row, "is_last")?, busy })
+    };
+    let mut turns = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let load =
+        |turn: &Turn| turn.busy as f64 / f64::from(options.weights.get(&*turn.tenant).copied().unwrap_or(1));
+    turns.sort_by(|one, other| load(one).total_cmp(&load(other)));
+    Ok(turns)
 }
 
 /// Where a dream was stored; ignores other fields, which a newer version may add.

@@ -13,7 +13,7 @@ macro_rules! columns {
     () => {
         "id, state, version, spec, attempt, cancel_requested, progress, error, result, render_seconds, created_at,
         started_at, finished_at, updated_at, priority, deadline_at, rank, traceparent, erased_at, predicted_seconds,
-        reference_seconds, predicted_memory, megapixel_iterations, preview_octave, spared, resolved_precision"
+        reference_seconds, predicted_memory, megapixel_iterations, preview_octave, spared, resolved_precision, tenant"
     };
 }
 
@@ -58,15 +58,20 @@ macro_rules! select {
     };
 }
 
-/// One job.
-pub(super) const SELECT: &str = select!("WHERE id = $1");
+/// One job, as a client sees it: another tenant's does not exist.
+pub(super) const SELECT: &str = select!("WHERE id = $1 AND tenant = $2");
 
-/// A page of jobs. The queue is counted once for all rows, and only if one of them is queued.
+/// One job that the calling code has already found, whoever it belongs to.
+pub(super) const SELECT_FOUND: &str = select!("WHERE id = $1");
+
+/// A page of a tenant's jobs. The queue is counted once for all rows, and only if one of them is queued. Their places
+/// count the jobs of all tenants, which wait in one queue.
 macro_rules! list {
     ($condition:literal) => {
         concat!(
             "WITH page AS MATERIALIZED (
-                SELECT ", $crate::jobs::sql::columns!(), " FROM jobs WHERE (created_at, id) < ($1, $2) ", $condition, "
+                SELECT ", $crate::jobs::sql::columns!(), " FROM jobs
+                WHERE tenant = $4 AND (created_at, id) < ($1, $2) ", $condition, "
                 ORDER BY created_at DESC, id DESC LIMIT $3
             ), line AS MATERIALIZED (
                 SELECT id AS waiting, 1 + count(*) OVER ahead AS place,
@@ -86,9 +91,9 @@ macro_rules! list {
     };
 }
 
-/// A page of all jobs, and of the jobs in one state: two statements, so each uses its own index.
+/// A page of all jobs of a tenant, and of those in one state: two statements, so each uses its own index.
 pub(super) const LIST: &str = list!("");
-pub(super) const LIST_IN_STATE: &str = list!("AND state = $4");
+pub(super) const LIST_IN_STATE: &str = list!("AND state = $5");
 
 /// Number of queued jobs, and the predicted seconds of queued jobs plus the rest of the running ones.
 pub(super) const WAITING: &str = concat!(
@@ -109,8 +114,8 @@ pub(super) const DEPTH: &str = "SELECT count(*) FROM jobs WHERE state = 'queued'
 pub(super) const OLDEST: &str = "SELECT min(created_at) FROM jobs WHERE state = 'queued'";
 pub(super) const PING: &str = "SELECT id FROM jobs LIMIT 1";
 pub(super) const WITH_KEY: &str =
-    "SELECT id, fingerprint, request_fingerprint FROM jobs WHERE idempotency_key = $1";
-pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1";
+    "SELECT id, fingerprint, request_fingerprint FROM jobs WHERE idempotency_key = $1 AND tenant = $2";
+pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1 AND tenant = $2";
 
 /// The part of a job that the rules need, if the worker still holds its lease.
 pub(super) const HELD: &str =
@@ -124,22 +129,65 @@ macro_rules! enqueue {
             "INSERT INTO jobs (
                 id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key,
                 fingerprint, traceparent, predicted_seconds, reference_seconds, predicted_memory,
-                megapixel_iterations, request_fingerprint
+                megapixel_iterations, request_fingerprint, tenant
             )
             VALUES ($1, 'queued', $2, ", $now, ", ", $now, ", ", $now, ", $4, ", $now, " + $5, $6, $7, $8, $9, $10,
-                $11, $12, $13)
+                $11, $12, $13, $14)
             ON CONFLICT (id) DO NOTHING
             RETURNING ", $crate::jobs::sql::uncounted!()
         )
     };
 }
 
+/// The tenants that have a job ready, how many jobs each has at work, and whether it was the last to be served: the one
+/// that was served longest ago first, then by the rank of their first jobs. `waiting` goes from tenant to tenant through
+/// the index, whatever number of jobs each has.
+macro_rules! turns {
+    ($now:literal, $except:literal) => {
+        concat!(
+            "WITH RECURSIVE waiting (tenant) AS (
+                SELECT min(tenant) FROM jobs WHERE state = 'queued'
+                UNION ALL
+                SELECT (SELECT min(jobs.tenant) FROM jobs WHERE state = 'queued' AND jobs.tenant > waiting.tenant)
+                FROM waiting WHERE waiting.tenant IS NOT NULL
+            ), ready AS MATERIALIZED (
+                SELECT waiting.tenant, (
+                    SELECT rank FROM jobs
+                    WHERE state = 'queued' AND jobs.tenant = waiting.tenant AND not_before <= ",
+            $now,
+            "
+                        AND (deadline_at IS NULL OR deadline_at > ",
+            $now,
+            ") AND ",
+            $except,
+            "
+                    ORDER BY rank, id LIMIT 1
+                ) AS rank
+                FROM waiting WHERE waiting.tenant IS NOT NULL
+            )
+            SELECT ready.tenant, coalesce(served = (SELECT max(served) FROM turns), false) AS is_last, (
+                SELECT count(*) FROM jobs AS busy WHERE busy.state = 'running' AND busy.tenant = ready.tenant
+            ) AS busy
+            FROM ready LEFT JOIN turns ON turns.tenant = ready.tenant WHERE ready.rank IS NOT NULL
+            ORDER BY coalesce(served, 0), ready.rank, ready.tenant"
+        )
+    };
+}
+
+/// Records that a tenant is served.
+pub(super) const SERVED: &str = "
+    INSERT INTO turns (tenant, served) VALUES ($1, (SELECT coalesce(max(served), 0) + 1 FROM turns))
+    ON CONFLICT (tenant) DO UPDATE SET served = excluded.served";
+
+/// Number of queued jobs of a tenant.
+pub(super) const WAITING_OF: &str = "SELECT count(*) FROM jobs WHERE state = 'queued' AND tenant = $1";
+
 /// The one transition written in SQL, because one statement must both choose a job and claim it. It does what
 /// [`JobSnapshot::next`](crate::jobs::JobSnapshot::next) says about
-/// [`Event::Claimed`](crate::jobs::Event::Claimed); the contract suite compares the two. `$except` excludes
-/// jobs that this version cannot read.
+/// [`Event::Claimed`](crate::jobs::Event::Claimed); the contract suite compares the two. It takes
+/// the first job of one tenant, whose turn it is. `$except` excludes jobs that this version cannot read.
 macro_rules! claim {
-    ($now:literal, $lock:literal, $except:literal) => {
+    ($now:literal, $tenant:literal, $lock:literal, $except:literal) => {
         concat!(
             "UPDATE jobs SET
                 state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL,
@@ -153,7 +201,9 @@ macro_rules! claim {
             "
             WHERE id = (
                 SELECT id FROM jobs
-                WHERE state = 'queued' AND not_before <= ",
+                WHERE state = 'queued' AND tenant = ",
+            $tenant,
+            " AND not_before <= ",
             $now,
             "
                     AND (deadline_at IS NULL OR deadline_at > ",
@@ -325,5 +375,5 @@ pub(super) const PRECISION: &str = "
 
 pub(super) use {
     blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue, owners,
-    probe, transition, uncounted,
+    probe, transition, turns, uncounted,
 };

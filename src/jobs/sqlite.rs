@@ -7,6 +7,7 @@
 
 mod batch_inserter;
 mod claims;
+mod key_store;
 mod read_cache;
 mod transitions;
 mod upkeep;
@@ -33,7 +34,10 @@ use super::{
     transition::{TransitionData, is_canceled, millis},
     unreadable::Unreadable,
 };
-use crate::clock::{Clock, Timestamp};
+use crate::{
+    clock::{Clock, Timestamp},
+    keys::Tenant,
+};
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
 
@@ -46,7 +50,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 const ENQUEUE: &str = sql::enqueue!("$3");
-const CLAIM: &str = sql::claim!("$4", "", "id NOT IN (SELECT value FROM json_each($5))");
+const CLAIM: &str = sql::claim!("$4", "$6", "", "id NOT IN (SELECT value FROM json_each($5))");
+const TURNS: &str = sql::turns!("$1", "id NOT IN (SELECT value FROM json_each($2))");
 
 const HEARTBEAT: &str = sql::heartbeat!("$5");
 const TRANSITION: &str = sql::transition!("$10");
@@ -107,29 +112,31 @@ impl JobQueue for SqliteQueue {
         Ok(job)
     }
 
-    async fn with_key(&self, key: &str) -> Result<Option<JobId>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(key);
+    async fn with_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(key).bind(tenant.as_str());
         let found = found.fetch_optional(&self.readers).await?;
         found.map(|row| row::job_id(&row)).transpose()
     }
 
     async fn list(
         &self,
+        tenant: &Tenant,
         state: Option<JobState>,
         start: Option<PageStart>,
         limit: u32,
     ) -> Result<Page, QueueError> {
         let statement = if state.is_some() { sql::LIST_IN_STATE } else { sql::LIST };
         let (created_at, id) = row::page_start(start);
-        let query = sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1);
+        let query =
+            sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1).bind(tenant.as_str());
         let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
         row::page(&query.fetch_all(&self.readers).await?, limit, &self.unreadable)
     }
 
-    async fn delete(&self, id: JobId) -> Result<Job, QueueError> {
+    async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin().await?;
-        let job = select(&mut transaction, id).await?;
-        let deleted = sqlx::query(sql::DELETE).bind(id.to_string());
+        let job = select_of(&mut transaction, tenant, id).await?;
+        let deleted = sqlx::query(sql::DELETE).bind(id.to_string()).bind(tenant.as_str());
         deleted.execute(&mut *transaction).await?;
         self.writer.commit(transaction).await?;
         self.signals.cancel(id);
@@ -137,13 +144,14 @@ impl JobQueue for SqliteQueue {
         Ok(job)
     }
 
-    async fn get(&self, id: JobId) -> Result<Job, QueueError> {
+    async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
         let version = match self.cache.get(id).await? {
-            Ok(job) => return Ok(job),
+            Ok(job) if job.tenant == *tenant => return Ok(job),
+            Ok(_) => return Err(QueueError::NotFound(id)),
             Err(version) => version,
         };
         let mut connection = self.readers.acquire().await?;
-        let job = select(&mut connection, id).await?;
+        let job = select_of(&mut connection, tenant, id).await?;
         self.cache.keep(version, &job).await;
         Ok(job)
     }
@@ -235,10 +243,10 @@ impl JobQueue for SqliteQueue {
         Ok(expired)
     }
 
-    async fn cancel(&self, id: JobId) -> Result<Job, QueueError> {
+    async fn cancel(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
         let mut transaction = self.writer.begin().await?;
-        let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(&mut *transaction).await?;
-        let row = row.ok_or(QueueError::NotFound(id))?;
+        let row = sqlx::query(sql::SELECT).bind(id.to_string()).bind(tenant.as_str());
+        let row = row.fetch_optional(&mut *transaction).await?.ok_or(QueueError::NotFound(id))?;
         let job = row::job(&row)?;
         if is_canceled(job.snapshot())? {
             return Ok(job);
@@ -343,14 +351,23 @@ impl JobQueue for SqliteQueue {
     }
 }
 
+/// Reads a job as its tenant sees it.
+async fn select_of(connection: &mut SqliteConnection, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+    let row = sqlx::query(sql::SELECT).bind(id.to_string()).bind(tenant.as_str());
+    row::job(&row.fetch_optional(connection).await?.ok_or(QueueError::NotFound(id))?)
+}
+
+/// Reads a job that was found before, whoever it belongs to.
 async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, QueueError> {
-    let row = sqlx::query(sql::SELECT).bind(id.to_string()).fetch_optional(connection).await?;
+    let row = sqlx::query(sql::SELECT_FOUND).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)
 }
 
 #[cfg(test)]
 mod tests {
     use sqlx::Executor;
+
+    use crate::jobs::TenantOptions;
 
     use super::*;
 
@@ -363,6 +380,7 @@ mod tests {
             lease: Duration::from_secs(30),
             max_attempts: 3,
             clock: Clock::system(),
+            tenants: TenantOptions::default(),
         };
         let queue = SqliteQueue::open(&folder.path().join("jobs"), options).await.unwrap();
         for statement in [sql::LIST, sql::LIST_IN_STATE] {

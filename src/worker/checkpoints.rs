@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, info, warn};
 
 use crate::{
-    jobs::{JobId, JobQueue, Lease, QueueError},
+    jobs::{JobId, JobQueue, Lease, Owner, QueueError},
     objects::{ObjectError, ObjectKey, Objects},
 };
 use reverie_engine::FinishedOctave;
@@ -61,9 +61,13 @@ async fn store(queue: Arc<dyn JobQueue>, objects: Objects, lease: Lease, finishe
 /// Deletes the files of a worker that lost its lease, unless another worker continues the job: that one
 /// writes the same files in the same order.
 async fn delete_unless_running(queue: &dyn JobQueue, objects: &Objects, job: JobId) {
-    match queue.get(job).await {
-        Ok(job) if !job.state.is_finished() => {}
-        Ok(_) | Err(QueueError::NotFound(_)) => delete(objects, job).await,
+    match queue.owners(&[job]).await {
+        Ok(owners) => {
+            let goes_on = |owner: &Owner| owner.state.is_none_or(|state| !state.is_finished());
+            if !owners.first().is_some_and(goes_on) {
+                delete(objects, job).await;
+            }
+        }
         Err(error) => warn!(%error, "leftovers of a lost job may stay in the store for a day"),
     }
 }

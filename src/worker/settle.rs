@@ -41,7 +41,7 @@ pub(super) async fn settle(
     loop {
         let written = match write_end(context, before, lease, &attempt, reason).await {
             // An earlier write may have succeeded, with only its answer lost.
-            Err(QueueError::LeaseLost) if tried > 0 => kept(context, lease).await,
+            Err(QueueError::LeaseLost) if tried > 0 => kept(context, before, lease).await,
             written => written,
         };
         match written {
@@ -74,8 +74,8 @@ pub(super) async fn settle(
 }
 
 /// Returns the job if it ended with the dream stored under this lease.
-async fn kept(context: &WorkerContext, lease: Lease) -> Result<Job, QueueError> {
-    let job = context.queue.get(lease.job).await.map_err(|error| match error {
+async fn kept(context: &WorkerContext, before: &Job, lease: Lease) -> Result<Job, QueueError> {
+    let job = context.queue.get(&before.tenant, lease.job).await.map_err(|error| match error {
         QueueError::NotFound(_) => QueueError::LeaseLost,
         error => error,
     })?;

@@ -38,6 +38,14 @@ impl Client {
         Self { http: reqwest::Client::new(), url }
     }
 
+    /// The same server, asked with a key.
+    pub fn with_key(&self, token: &str) -> Self {
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let http = reqwest::Client::builder().default_headers(headers).build().unwrap();
+        Self { http, url: self.url.clone() }
+    }
+
     pub async fn get(&self, path: &str) -> Response {
         self.http.get(format!("{}{path}", self.url)).send().await.unwrap()
     }

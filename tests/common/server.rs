@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use reverie::{
     app::App,
     clock::Clock,
-    config::Config,
+    config::{AuthMode, Config},
     http::{
         admin::AdminServer,
         connections::Connections,
@@ -14,7 +14,8 @@ use reverie::{
         server::{self, Timeouts},
         state::AppState,
     },
-    jobs::{QueueOptions, sqlite::SqliteQueue},
+    jobs::{QueueOptions, TenantOptions, sqlite::SqliteQueue},
+    keys::{NewKey, Token},
 };
 use reverie_dream::model::Catalogue;
 use reverie_engine::{RenderOptions, Renderer};
@@ -78,6 +79,14 @@ impl Setup {
         }
     }
 
+    /// Has requests need a key; one that may do everything.
+    pub fn require_keys(&mut self) -> String {
+        let token = Token::generate().unwrap();
+        self.config.auth.mode = AuthMode::Keys;
+        self.config.auth.bootstrap_key = Some(token.clone());
+        token.reveal()
+    }
+
     pub async fn start(self) -> TestServer {
         let options = RenderOptions {
             device: "cpu".into(),
@@ -118,6 +127,14 @@ impl TestServer {
         Setup { works: false, ..setup }.start().await
     }
 
+    /// A client with a new key of a tenant.
+    pub async fn client_of(&self, tenant: &str, scopes: &str) -> Client {
+        let token = Token::generate().unwrap();
+        let new = NewKey::new(&token, tenant.parse().unwrap(), scopes.parse().unwrap());
+        self.state.queue.add_key(&new).await.unwrap();
+        self.client.with_key(&token.reveal())
+    }
+
     /// A client of the listener for health and metrics.
     pub fn admin_client(&self) -> Client {
         Client::new(format!("http://{}", self.admin.address))
@@ -131,6 +148,7 @@ impl TestServer {
             lease: config.queue.lease,
             max_attempts: config.queue.max_attempts,
             clock: Clock::system(),
+            tenants: TenantOptions::default(),
         };
         SqliteQueue::open(&config.storage.dir.join("jobs.sqlite3"), options).await.unwrap()
     }

@@ -1,13 +1,13 @@
 """A dream through the client that is generated from openapi.yaml: submit a photo, wait, save the picture.
 
-Called by scripts/contract-test with the server's URL, the photo and the file to save as.
+Called by scripts/contract-test with the server's URL, a key, the photo and the file to save as.
 """
 
 import sys
 import uuid
 from pathlib import Path
 
-from reverie_client import Client
+from reverie_client import AuthenticatedClient
 from reverie_client.api.jobs import erase_job, get_job, get_result, list_jobs, submit_job
 from reverie_client.models import (
     Job,
@@ -23,8 +23,8 @@ from reverie_client.models import (
 from reverie_client.types import File
 
 
-def main(url: str, photo: str, target: str) -> None:
-    client = Client(base_url=url, timeout=90, raise_on_unexpected_status=True)
+def main(url: str, key: str, photo: str, target: str) -> None:
+    client = AuthenticatedClient(base_url=url, token=key, timeout=90, raise_on_unexpected_status=True)
     with open(photo, "rb") as image:
         form = SubmitForm(
             image=File(payload=image, file_name=Path(photo).name),

@@ -25,6 +25,7 @@ async fn the_autoscaler_counts_jobs_that_want_workers() {
         lease: Duration::from_secs(30),
         max_attempts: 3,
         clock: Clock::system(),
+        tenants: Default::default(),
     };
     let queue = PostgresQueue::open(&url, 2, options).await.unwrap();
     let mut database = cluster.connect(&url).await;

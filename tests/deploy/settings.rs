@@ -7,6 +7,8 @@ async fn the_settings_of_the_pods_are_right() {
     let folder = tempfile::tempdir().unwrap();
     // In place of the Secret and of the image's folders.
     let secret = [("REVERIE__STORAGE__DATABASE", "postgres://reverie:secret@postgres.example.org/reverie")];
+    let settings = std::fs::read_to_string(shipped("kubernetes/base/reverie.toml")).unwrap();
+    assert!(settings.contains("\nmode = \"keys\"\n"), "strangers are let in");
     let mut command = common::process::ServerProcess::command(folder.path(), &secret);
     command
         .args(["--workers", "0", "--check-config", "--config"])
@@ -28,10 +30,13 @@ async fn the_settings_of_compose_are_right() {
         .filter_map(|line| line.trim().split_once(": "))
         .filter(|(name, _)| name.starts_with("REVERIE__"))
         .map(|(name, value)| {
-            (name, value.trim_matches('"').replace("${POSTGRES_PASSWORD:?see compose.env.example}", "x"))
+            let value = value.trim_matches('"').replace("${POSTGRES_PASSWORD:?see compose.env.example}", "x");
+            let key = format!("rvk_{}_{}", "0".repeat(16), "1".repeat(64));
+            (name, value.replace("${REVERIE_KEY:?see compose.env.example}", &key))
         })
         .collect();
-    assert!(settings.len() >= 6, "{settings:?}");
+    assert!(settings.len() >= 8, "{settings:?}");
+    assert!(settings.contains(&("REVERIE__AUTH__MODE", "keys".to_owned())), "strangers are let in");
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, &**value)).collect();
     let folder = tempfile::tempdir().unwrap();
     let mut command = common::process::ServerProcess::command(folder.path(), &settings);

@@ -24,7 +24,13 @@ async fn connect(folder: &Path) -> SqliteConnection {
 /// Jobs from noise that wait, with specs as `change` leaves them; none needs a picture.
 async fn add(folder: &Path, changes: &[fn(&mut Value)]) -> Vec<JobId> {
     let (capacity, lease) = (64, Duration::from_secs(30));
-    let options = QueueOptions { capacity, lease, max_attempts: 3, clock: Clock::system() };
+    let options = QueueOptions {
+        capacity,
+        lease,
+        max_attempts: 3,
+        clock: Clock::system(),
+        tenants: Default::default(),
+    };
     let queue = SqliteQueue::open(&folder.join("jobs.sqlite3"), options).await.unwrap();
     let mut wanted = quick();
     wanted["noise"] = json!({ "width": 64, "height": 64 });

@@ -12,7 +12,11 @@ use super::{
     document, keys,
 };
 use reqwest::{Method, Response, multipart::Form};
-use reverie::{http::contract, jobs::JobState};
+use reverie::{
+    http::contract,
+    jobs::JobState,
+    keys::{NewKey, Scopes, Tenant, Token},
+};
 use serde_json::{Value, json};
 
 /// `get /v1/jobs` and what the document says of it.
@@ -116,8 +120,14 @@ async fn submit(client: &Client, spec: &Value) -> String {
 
 #[tokio::test]
 async fn every_operation_answers_as_its_example_says() {
-    let server = TestServer::start().await;
-    let (client, document) = (&server.client, document());
+    let mut setup = Setup::new().await;
+    let key = setup.require_keys();
+    let server = setup.start().await;
+    let (client, document) = (&server.client.with_key(&key), document());
+    // The key that the example of its revocation names.
+    let id = example(&document, "KeyList")["keys"][0]["id"].as_str().unwrap();
+    let token: Token = format!("rvk_{id}_{}", "0".repeat(64)).parse().unwrap();
+    server.state.queue.add_key(&NewKey::new(&token, Tenant::DEFAULT, Scopes::all())).await.unwrap();
     // The requests: JSON, and a form.
     let contents = &document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"];
     let json = contents["application/json"]["example"].to_string();
@@ -234,6 +244,20 @@ async fn every_refusal_with_an_example_answers_so() {
     let path = job["links"]["self"].as_str().unwrap();
     refusals.insert("QueueFull", said(post(good.clone()).await).await);
     refusals.insert("NoResult", said(client.get(&format!("{path}/result")).await).await);
+    let mut locked = Setup { works: false, ..Setup::new().await };
+    locked.require_keys();
+    let locked = locked.start().await;
+    refusals.insert("Unauthorized", said(locked.client.post("/v1/jobs").await).await);
+    let reader = locked.client_of("lab", "jobs:read").await;
+    refusals.insert("Forbidden", said(reader.post("/v1/jobs").await).await);
+    let mut slow = Setup { works: false, ..Setup::new().await };
+    slow.config.quotas.requests_per_second = Some(1);
+    let slow = slow.start().await;
+    let mut refusal = slow.client.get("/v1/jobs").await;
+    while refusal.status() == 200 {
+        refusal = slow.client.get("/v1/jobs").await;
+    }
+    refusals.insert("QuotaExceeded", said(refusal).await);
     let dreaming = TestServer::start().await;
     let client = &dreaming.client;
     let job: Value = client.post_bytes("application/json", good.to_string()).await.json().await.unwrap();

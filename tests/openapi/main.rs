@@ -106,8 +106,8 @@ fn every_value_of_every_enum_is_described_and_no_member_has_a_default() {
             values += 1;
         }
     }
-    // Presets, modes, ways to normalise, tilings, precisions, formats, states (twice), events.
-    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 3 + 6 + 6 + 6);
+    // Presets, modes, ways to normalise, tilings, precisions, formats, states (twice), events, scopes.
+    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 3 + 6 + 6 + 6 + 3);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ pub async fn what_another_process_writes_is_seen_at_once(factory: &dyn Factory) 
     let (first, second) = (bench.add().await, bench.add().await);
     for _ in 0..3 {
         assert_eq!(bench.get(second).await.queue_position, Some(2));
-        assert_eq!(other.get(second).await.unwrap(), bench.get(second).await);
+        assert_eq!(other.get(&Tenant::DEFAULT, second).await.unwrap(), bench.get(second).await);
     }
     let lease = other.claim("elsewhere").await.unwrap().unwrap().lease;
     assert_eq!(bench.get(first).await.state, JobState::Running);
@@ -64,8 +64,8 @@ pub async fn what_another_process_writes_is_seen_at_once(factory: &dyn Factory) 
         other.heartbeat(lease, Some(progress)).await.unwrap();
         assert_eq!(bench.get(first).await.progress, Some(progress));
     }
-    other.delete(second).await.unwrap();
-    assert!(matches!(bench.queue.get(second).await, Err(QueueError::NotFound(_))));
+    other.delete(&Tenant::DEFAULT, second).await.unwrap();
+    assert!(matches!(bench.queue.get(&Tenant::DEFAULT, second).await, Err(QueueError::NotFound(_))));
 }
 
 pub async fn a_newcomer_may_stand_anywhere(factory: &dyn Factory) {

@@ -68,25 +68,25 @@ pub async fn cancel_in_every_state(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     for state in [JobState::Succeeded, JobState::Failed, JobState::Expired] {
         let (id, _) = bench.in_state(state).await;
-        let refused = bench.queue.cancel(id).await;
+        let refused = bench.queue.cancel(&Tenant::DEFAULT, id).await;
         assert!(matches!(refused, Err(QueueError::Finished(found)) if found == state), "{refused:?}");
     }
     let (id, _) = bench.in_state(JobState::Canceled).await;
-    assert_eq!(bench.queue.cancel(id).await.unwrap().state, JobState::Canceled);
+    assert_eq!(bench.queue.cancel(&Tenant::DEFAULT, id).await.unwrap().state, JobState::Canceled);
 
     let (id, _) = bench.in_state(JobState::Queued).await;
-    let canceled = bench.queue.cancel(id).await.unwrap();
+    let canceled = bench.queue.cancel(&Tenant::DEFAULT, id).await.unwrap();
     assert_eq!((canceled.state, canceled.started_at), (JobState::Canceled, None));
     assert!(canceled.finished_at.is_some());
-    assert_eq!(bench.queue.cancel(id).await.unwrap(), canceled);
+    assert_eq!(bench.queue.cancel(&Tenant::DEFAULT, id).await.unwrap(), canceled);
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
 
     let (id, lease) = bench.in_state(JobState::Running).await;
     let lease = lease.unwrap();
     let heard = bench.queue.signals().listen(id);
-    let asked = bench.queue.cancel(id).await.unwrap();
+    let asked = bench.queue.cancel(&Tenant::DEFAULT, id).await.unwrap();
     assert_eq!((asked.state, asked.cancel_requested), (JobState::Running, true));
-    assert_eq!(bench.queue.cancel(id).await.unwrap(), asked);
+    assert_eq!(bench.queue.cancel(&Tenant::DEFAULT, id).await.unwrap(), asked);
     heard.canceled().await;
     assert!(bench.queue.heartbeat(lease, None).await.unwrap().cancel_requested);
     assert_eq!(bench.queue.stopped(lease).await.unwrap().state, JobState::Canceled);
@@ -95,7 +95,7 @@ pub async fn cancel_in_every_state(factory: &dyn Factory) {
 pub async fn a_canceled_job_whose_worker_is_lost_is_canceled(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let (id, _) = bench.in_state(JobState::Running).await;
-    bench.queue.cancel(id).await.unwrap();
+    bench.queue.cancel(&Tenant::DEFAULT, id).await.unwrap();
     bench.pass(LEASE);
     bench.queue.rescue(Rescue::Expired).await.unwrap();
     let job = bench.get(id).await;
@@ -146,8 +146,10 @@ pub async fn jobs_are_counted(factory: &dyn Factory) {
 pub async fn unknown_jobs_are_not_found(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let id = JobId::new();
-    assert!(matches!(bench.queue.get(id).await, Err(QueueError::NotFound(found)) if found == id));
-    assert!(matches!(bench.queue.cancel(id).await, Err(QueueError::NotFound(_))));
+    assert!(
+        matches!(bench.queue.get(&Tenant::DEFAULT, id).await, Err(QueueError::NotFound(found)) if found == id)
+    );
+    assert!(matches!(bench.queue.cancel(&Tenant::DEFAULT, id).await, Err(QueueError::NotFound(_))));
 }
 
 pub async fn work_is_announced(factory: &dyn Factory) {

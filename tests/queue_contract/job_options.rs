@@ -88,11 +88,11 @@ pub async fn a_lost_job_past_its_deadline_is_not_run_again(factory: &dyn Factory
 
 pub async fn a_key_makes_one_job(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
-    assert_eq!(bench.queue.with_key("key").await.unwrap(), None);
+    assert_eq!(bench.queue.with_key(&Tenant::DEFAULT, "key").await.unwrap(), None);
     let first = keyed("a dream");
     let job = bench.queue.enqueue(first.clone()).await.unwrap();
     assert_eq!(job.id, first.id);
-    assert_eq!(bench.queue.with_key("key").await.unwrap(), Some(job.id));
+    assert_eq!(bench.queue.with_key(&Tenant::DEFAULT, "key").await.unwrap(), Some(job.id));
     let refused = bench.queue.enqueue(keyed("another dream")).await;
     assert!(matches!(refused, Err(QueueError::KeyReused)), "{refused:?}");
     // The same request gets the same job, as it stands, even where there is no place left.
@@ -103,8 +103,8 @@ pub async fn a_key_makes_one_job(factory: &dyn Factory) {
     bench.queue.complete(lease, finished(lease)).await.unwrap();
     assert_eq!(bench.queue.enqueue(keyed("a dream")).await.unwrap().state, JobState::Succeeded);
     // The key goes with the job.
-    bench.queue.delete(job.id).await.unwrap();
-    assert_eq!(bench.queue.with_key("key").await.unwrap(), None);
+    bench.queue.delete(&Tenant::DEFAULT, job.id).await.unwrap();
+    assert_eq!(bench.queue.with_key(&Tenant::DEFAULT, "key").await.unwrap(), None);
     assert_ne!(bench.queue.enqueue(keyed("another dream")).await.unwrap().id, job.id);
 }
 
@@ -124,7 +124,7 @@ pub async fn one_key_under_concurrent_requests(factory: &dyn Factory) {
 
 pub async fn jobs_are_listed_page_by_page(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
-    assert!(bench.queue.list(None, None, 10).await.unwrap().jobs.is_empty());
+    assert!(bench.queue.list(&Tenant::DEFAULT, None, None, 10).await.unwrap().jobs.is_empty());
     let mut newest_first = Vec::new();
     for state in [JobState::Canceled, JobState::Succeeded, JobState::Canceled] {
         let (id, _) = bench.in_state(state).await;
@@ -137,7 +137,7 @@ pub async fn jobs_are_listed_page_by_page(factory: &dyn Factory) {
     for limit in [1, 2, 4, 5] {
         let (mut seen, mut start) = (Vec::new(), None);
         loop {
-            let page = bench.queue.list(None, start, limit).await.unwrap();
+            let page = bench.queue.list(&Tenant::DEFAULT, None, start, limit).await.unwrap();
             assert!(page.jobs.len() <= limit as usize);
             seen.extend(page.jobs.iter().map(|job| (job.id, job.state)));
             start = page.next;
@@ -147,13 +147,13 @@ pub async fn jobs_are_listed_page_by_page(factory: &dyn Factory) {
         }
         assert_eq!(seen, newest_first, "pages of {limit}");
     }
-    let canceled = bench.queue.list(Some(JobState::Canceled), None, 1).await.unwrap();
+    let canceled = bench.queue.list(&Tenant::DEFAULT, Some(JobState::Canceled), None, 1).await.unwrap();
     assert_eq!(canceled.jobs[0].id, newest_first[2].0);
     assert_eq!(canceled.next, Some(PageStart::after(&canceled.jobs[0])));
-    let rest = bench.queue.list(Some(JobState::Canceled), canceled.next, 1).await.unwrap();
+    let rest = bench.queue.list(&Tenant::DEFAULT, Some(JobState::Canceled), canceled.next, 1).await.unwrap();
     assert_eq!((rest.jobs[0].id, rest.next), (newest_first[4].0, None));
     // A list shows what a look at the job shows.
-    let all = bench.queue.list(None, None, 10).await.unwrap();
+    let all = bench.queue.list(&Tenant::DEFAULT, None, None, 10).await.unwrap();
     for job in all.jobs {
         assert_eq!(bench.get(job.id).await, job);
     }
@@ -167,13 +167,13 @@ pub async fn a_forgotten_job_is_gone(factory: &dyn Factory) {
         }
         let (id, lease) = bench.in_state(state).await;
         let known = bench.get(id).await;
-        assert_eq!(bench.queue.delete(id).await.unwrap(), known);
-        assert!(matches!(bench.queue.get(id).await, Err(QueueError::NotFound(_))));
-        assert!(matches!(bench.queue.delete(id).await, Err(QueueError::NotFound(_))));
+        assert_eq!(bench.queue.delete(&Tenant::DEFAULT, id).await.unwrap(), known);
+        assert!(matches!(bench.queue.get(&Tenant::DEFAULT, id).await, Err(QueueError::NotFound(_))));
+        assert!(matches!(bench.queue.delete(&Tenant::DEFAULT, id).await, Err(QueueError::NotFound(_))));
         assert!(is_lost(bench.queue.heartbeat(lease.unwrap(), None).await));
     }
     let id = bench.add().await;
-    bench.queue.delete(id).await.unwrap();
+    bench.queue.delete(&Tenant::DEFAULT, id).await.unwrap();
     assert!(bench.queue.claim("worker").await.unwrap().is_none());
 }
 
@@ -185,11 +185,11 @@ pub async fn changes_are_announced(factory: &dyn Factory) {
     follower.changed().await;
     bench.queue.heartbeat(lease, Some(progress(0.5))).await.unwrap();
     follower.changed().await;
-    bench.queue.cancel(id).await.unwrap();
+    bench.queue.cancel(&Tenant::DEFAULT, id).await.unwrap();
     follower.changed().await;
     bench.queue.stopped(lease).await.unwrap();
     follower.changed().await;
-    bench.queue.delete(id).await.unwrap();
+    bench.queue.delete(&Tenant::DEFAULT, id).await.unwrap();
     follower.changed().await;
 
     let overdue = bench.add_with(deadline(60)).await;

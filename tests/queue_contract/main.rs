@@ -9,10 +9,13 @@ mod catalogue;
 mod claims;
 mod endings;
 mod job_options;
+mod keys;
 mod newer;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod retention;
+mod tenants;
+mod turns;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -22,9 +25,10 @@ use reverie::{
     config::PostgresUrl,
     jobs::{
         Claim, Counts, Event, FailureKind, Finished, Forecast, Job, JobError, JobId, JobOptions, JobQueue,
-        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, postgres::PostgresQueue,
-        sqlite::SqliteQueue,
+        JobResult, JobState, Lease, NewJob, QueueError, QueueOptions, Rescue, TenantOptions,
+        postgres::PostgresQueue, sqlite::SqliteQueue,
     },
+    keys::Tenant,
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::{self, DreamSpec, Precision};
@@ -35,8 +39,11 @@ use tokio::task::JoinSet;
 use claims::*;
 use endings::*;
 use job_options::*;
+use keys::*;
 use newer::*;
 use retention::*;
+use tenants::*;
+use turns::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -152,8 +159,17 @@ struct Bench {
 
 impl Bench {
     async fn new(factory: &dyn Factory) -> Self {
+        Self::with(factory, Self::options()).await
+    }
+
+    /// The options of most cases.
+    fn options() -> QueueOptions {
         let clock = Clock::driven(Timestamp::from_millis(1_700_000_000_000));
-        let options = QueueOptions { capacity: CAPACITY, lease: LEASE, max_attempts: 3, clock };
+        let tenants = TenantOptions::default();
+        QueueOptions { capacity: CAPACITY, lease: LEASE, max_attempts: 3, clock, tenants }
+    }
+
+    async fn with(factory: &dyn Factory, options: QueueOptions) -> Self {
         Self { queue: factory.open(options.clone()).await, options }
     }
 
@@ -185,7 +201,7 @@ impl Bench {
     }
 
     async fn get(&self, id: JobId) -> Job {
-        self.queue.get(id).await.unwrap()
+        self.queue.get(&Tenant::DEFAULT, id).await.unwrap()
     }
 
     /// A job in each state that can be reached, with the lease it last had.
@@ -322,4 +338,16 @@ contract!(
     chores_are_done_by_one_for_all,
     a_probe_writes_and_disturbs_nobody,
     the_words_or_what_they_mean_are_enough,
+    a_job_of_another_tenant_does_not_exist,
+    tenants_list_their_own_jobs,
+    tenants_choose_their_keys_for_themselves,
+    workers_serve_all_tenants,
+    what_the_version_before_accepts_is_the_default_tenants,
+    a_key_is_kept_without_its_secret,
+    keys_are_listed_and_revoked,
+    the_use_of_a_key_is_noted_to_the_minute,
+    a_crowd_delays_another_tenant_by_one_job,
+    workers_are_shared_by_weight,
+    priorities_count_within_a_tenant,
+    one_tenant_has_a_part_of_the_queue,
 );

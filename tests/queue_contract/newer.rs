@@ -59,7 +59,7 @@ pub async fn what_cannot_be_read_is_left_to_others(factory: &dyn Factory) {
     strange.push(decided);
     let readable = bench.add().await;
     for id in &strange {
-        let refused = bench.queue.get(*id).await;
+        let refused = bench.queue.get(&Tenant::DEFAULT, *id).await;
         assert!(matches!(refused, Err(QueueError::Corrupt { .. })), "{refused:?}");
     }
     // All of them are ahead, and none is in the way.
@@ -71,10 +71,10 @@ pub async fn what_cannot_be_read_is_left_to_others(factory: &dyn Factory) {
         let snapshot = stored(factory, *id, "state || ' ' || attempt || ' ' || spared").await;
         assert_eq!(snapshot, "queued 0 0", "{id} was harmed");
     }
-    let page = bench.queue.list(None, None, 20).await.unwrap();
+    let page = bench.queue.list(&Tenant::DEFAULT, None, None, 20).await.unwrap();
     assert_eq!(page.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [readable]);
     // A page that nothing can be read of leads on to the next.
-    let first = bench.queue.list(Some(JobState::Queued), None, 3).await.unwrap();
+    let first = bench.queue.list(&Tenant::DEFAULT, Some(JobState::Queued), None, 3).await.unwrap();
     assert!(first.jobs.is_empty() && first.next.is_some());
     let counts = bench.queue.counts().await.unwrap();
     assert_eq!((counts.queued, counts.running), (7, 1));
@@ -118,12 +118,12 @@ pub async fn a_state_of_tomorrow_is_nobodys_business(factory: &dyn Factory) {
     bench.pass(Duration::from_secs(1));
     let now = bench.options.clock.now();
     assert_eq!(bench.queue.counts().await.unwrap().queued, 1);
-    assert_eq!(bench.queue.list(None, None, 10).await.unwrap().jobs.len(), 1);
+    assert_eq!(bench.queue.list(&Tenant::DEFAULT, None, None, 10).await.unwrap().jobs.len(), 1);
     assert!(bench.queue.rescue(Rescue::All).await.unwrap().is_empty());
     assert!(bench.queue.expire_blobs(now, 10).await.unwrap().is_empty());
     assert!(bench.queue.ended_before(now, 10).await.unwrap().is_empty());
     assert_eq!(bench.queue.purge(&[paused]).await.unwrap(), 0);
-    assert!(matches!(bench.queue.cancel(paused).await, Err(QueueError::Corrupt { .. })));
+    assert!(matches!(bench.queue.cancel(&Tenant::DEFAULT, paused).await, Err(QueueError::Corrupt { .. })));
     let owners = bench.queue.owners(&[paused, queued]).await.unwrap();
     let state = |id| owners.iter().find(|owner| owner.id == id).unwrap().state;
     assert_eq!((state(paused), state(queued)), (None, Some(JobState::Queued)));

@@ -41,7 +41,7 @@ pub async fn only_finished_jobs_are_forgotten(factory: &dyn Factory) {
     assert_eq!(queue.ended_before(now, 10).await.unwrap().len(), 1);
     assert_eq!(queue.expire_blobs(now, 10).await.unwrap().len(), 1);
     assert_eq!(queue.purge(&[finished, running, queued]).await.unwrap(), 1);
-    assert!(matches!(queue.get(finished).await, Err(QueueError::NotFound(_))));
+    assert!(matches!(queue.get(&Tenant::DEFAULT, finished).await, Err(QueueError::NotFound(_))));
     assert_eq!(bench.get(running).await.state, JobState::Running);
     assert_eq!(bench.get(queued).await.state, JobState::Queued);
     assert_eq!(queue.purge(&[finished]).await.unwrap(), 0);

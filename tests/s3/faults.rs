@@ -178,7 +178,13 @@ async fn pictures_without_a_job_are_swept() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::driven(Clock::system().now());
     let lease = Duration::from_secs(30);
-    let options = QueueOptions { capacity: 10, lease, max_attempts: 3, clock: clock.clone() };
+    let options = QueueOptions {
+        capacity: 10,
+        lease,
+        max_attempts: 3,
+        clock: clock.clone(),
+        tenants: Default::default(),
+    };
     let queue = SqliteQueue::open(&folder.path().join("jobs"), options).await.unwrap();
     let queue: std::sync::Arc<dyn JobQueue> = std::sync::Arc::new(queue);
     for _ in 0..3 {

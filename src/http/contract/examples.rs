@@ -61,6 +61,8 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ("Health", "Alive", json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })),
         ("Readiness", "Ready", readiness()),
         ("Model", "The default model", model()),
+        ("CreatedKey", "A key for 90 days", created_key()),
+        ("KeyList", "One key", json!({ "keys": [key()] })),
         ("ModelList", "One model", json!({ "models": [model()] })),
         ("LayerList", "The last layers", layers()),
         (
@@ -71,6 +73,28 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
                 "malformed",
                 "Malformed request",
                 "the body cannot be read as JSON: EOF while parsing an object at line 1 column 1",
+                JOBS,
+            ),
+        ),
+        (
+            "Unauthorized",
+            "No key",
+            problem(
+                401,
+                "unauthorized",
+                "A valid key is needed",
+                "this request needs a key; send it in a header: Authorization: Bearer rvk_…",
+                JOBS,
+            ),
+        ),
+        (
+            "Forbidden",
+            "A key that may only read",
+            problem(
+                403,
+                "forbidden",
+                "The key does not allow this",
+                "the key lacks the scope \"jobs:write\"",
                 JOBS,
             ),
         ),
@@ -141,6 +165,17 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
             ),
         ),
         ("Invalid", "A mistake in the spec", invalid()),
+        (
+            "QuotaExceeded",
+            "Too many requests",
+            problem(
+                429,
+                "quota-exceeded",
+                "A quota is used up",
+                "this tenant may send 1 requests per second",
+                JOBS,
+            ),
+        ),
         (
             "QueueFull",
             "As many jobs as fit",
@@ -237,6 +272,30 @@ fn model() -> Value {
             "self": "/v1/models/efficientnet-lite0",
             "layers": "/v1/models/efficientnet-lite0/layers",
         },
+    })
+}
+
+fn key() -> Value {
+    json!({
+        "id": "0123456789abcdef",
+        "tenant": "lab",
+        "scopes": ["jobs:read", "jobs:write"],
+        "created_at": "2025-08-19T08:00:00.000Z",
+        "expires_at": "2025-11-17T08:00:00.000Z",
+        "revoked_at": null,
+        "last_used_at": "2025-08-19T08:05:00.000Z",
+    })
+}
+
+fn created_key() -> Value {
+    let secret = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    json!({
+        "key": format!("rvk_0123456789abcdef_{secret}"),
+        "id": "0123456789abcdef",
+        "tenant": "lab",
+        "scopes": ["jobs:read", "jobs:write"],
+        "created_at": "2025-08-19T08:00:00.000Z",
+        "expires_at": "2025-11-17T08:00:00.000Z",
     })
 }
 

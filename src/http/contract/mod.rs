@@ -4,6 +4,7 @@
 mod examples;
 mod responses;
 mod schemas;
+mod security;
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 use utoipa::{
@@ -17,7 +18,7 @@ pub use examples::EXAMPLE_IMAGE;
 pub use responses::*;
 pub use schemas::*;
 
-use super::{error::ApiError, events, health, jobs, list, models, preview, result, submit};
+use super::{error::ApiError, events, health, jobs, keys, list, models, preview, result, submit};
 use crate::http::state::AppState;
 
 /// The general part of the document.
@@ -31,7 +32,9 @@ use crate::http::state::AppState;
             1 to 128 visible ASCII characters. A request that is not valid HTTP, or whose path or head is \
             too long, gets a bare 400, 414 or 431 without a problem document. A request for a host that the \
             server does not accept gets 421, a change from a web page of another origin 403, and a request \
-            beyond the limits for connections or uploads 503.",
+            beyond the limits for connections or uploads 503.\n\n\
+            Requests need a key, but where the operator has set `auth.mode = \"off\"`. A key belongs to a tenant: \
+            the jobs of others do not exist for it. A key in a URL is refused with 400.",
         license(name = "MIT", identifier = "MIT"),
         contact(),
     ),
@@ -39,11 +42,12 @@ use crate::http::state::AppState;
     tags(
         (name = "jobs", description = "Dreams, from submission to result."),
         (name = "models", description = "The models and their layers."),
+        (name = "keys", description = "API keys, for operators."),
         (name = "health", description = "Liveness, readiness and metrics."),
     ),
     components(responses(
-        AlreadyFinished, BeyondEnd, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, StorageFull, TooLarge, TooSlow,
-        Unavailable, UnsupportedType,
+        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
+        Unauthorized, Unavailable, UnsupportedType,
     ))
 )]
 struct Contract;
@@ -60,6 +64,8 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(models::list))
         .routes(routes!(models::one))
         .routes(routes!(models::layers))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }
@@ -79,6 +85,7 @@ pub fn document() -> OpenApiDocument {
             parameter.required = Required::False;
         }
     }
+    security::attach(&mut document);
     examples::attach(&mut document);
     document
 }

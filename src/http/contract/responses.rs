@@ -19,7 +19,13 @@ macro_rules! refusals {
 refusals! {
     /// The body or a header cannot be parsed, for example damaged JSON or a form that ends early.
     Malformed;
-    /// The resource does not exist.
+    /// The request has no key, or one that is unknown, expired or revoked.
+    #[response(headers(("WWW-Authenticate" = String, description = "How to send a key (RFC 6750).")))]
+    Unauthorized;
+    /// The key lacks the scope that the operation needs.
+    #[response(headers(("WWW-Authenticate" = String, description = "The missing scope (RFC 6750).")))]
+    Forbidden;
+    /// The resource does not exist, or belongs to another tenant.
     NotFound;
     /// The body arrives too slowly.
     TooSlow;
@@ -48,7 +54,15 @@ refusals! {
     /// than one job may, and `prediction` says how much and what would fit; or its `Idempotency-Key` was
     /// already used for a different request.
     Invalid;
-    /// The queue is full.
+    /// The tenant has used up a quota: its requests per second, or its waiting jobs; `detail` says which.
+    #[response(headers(
+        ("Retry-After" = u64, description = "Seconds after which to retry."),
+        ("RateLimit-Policy" = String, description = "The limit, such as `\"requests\";q=50;w=1`: 50 requests in 1 second; only where requests are limited."),
+        ("RateLimit" = String, description = "What is left of it, such as `\"requests\";r=0;t=1`: none, for 1 second; only where requests are limited.")
+    ))]
+    QuotaExceeded;
+    /// The queue is full; or the tenant has used up a quota, and the type is
+    /// `urn:reverie:problem:quota-exceeded`.
     #[response(headers(
         ("Retry-After" = u64, description = "Predicted seconds until the queued jobs are done.")
     ))]

@@ -9,6 +9,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::keys::Scope;
 use reverie_dream::spec::SpecRequest;
 use reverie_fields::choices;
 
@@ -71,6 +72,22 @@ pub struct SubmitForm {
     /// Seconds after which the job expires if it has not finished.
     #[schema(nullable = false, minimum = 1, maximum = 604_800)]
     deadline_seconds: Option<u64>,
+}
+
+/// A request for an API key.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    /// Whose jobs it opens: 1 to 64 lower-case letters, digits, dots, hyphens or underscores, a letter or digit
+    /// first.
+    #[schema(pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
+    tenant: String,
+    /// What it allows.
+    #[schema(min_items = 1)]
+    scopes: Vec<Scope>,
+    /// Seconds until it expires; if absent, it does not.
+    #[schema(minimum = 1, maximum = 315_360_000)]
+    expires_in_seconds: Option<u64>,
 }
 
 /// A submission as JSON.

@@ -54,6 +54,10 @@ impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
+            error @ QueueError::TenantFull { .. } => {
+                Self::QuotaExceeded { detail: error.to_string(), retry_after: 5 }
+            }
+            QueueError::NoKey(id) => Self::NotFound { kind: "key", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
             QueueError::KeyReused => Self::KeyReused,
             QueueError::Corrupt { id, problem } => {

@@ -13,10 +13,13 @@ use sqlx::{PgConnection, PgPool, Row};
 use tokio::time::timeout;
 
 use super::{ENQUEUE, select};
-use crate::jobs::{
-    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
-    group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
-    row, sql,
+use crate::{
+    jobs::{
+        Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
+        group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
+        row, sql,
+    },
+    keys::Tenant,
 };
 
 /// Key of the lock; nothing else in this database uses it.
@@ -51,7 +54,7 @@ impl PostgresBatchInserter {
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *transaction).await?;
         let now = self.options.clock.by_hand().map(|now| now.as_millis());
         let mut transaction_view = PostgresJobTransaction { connection: &mut transaction, now };
-        let accepted = group_commit::accept(&mut transaction_view, jobs, self.options.capacity).await?;
+        let accepted = group_commit::accept(&mut transaction_view, jobs, &self.options).await?;
         transaction.commit().await?;
         Ok(accepted)
     }
@@ -64,9 +67,22 @@ struct PostgresJobTransaction<'a> {
 
 #[async_trait]
 impl JobTransaction for PostgresJobTransaction<'_> {
-    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
-        found.await?.map(|row| row::known(&row, idempotency)).transpose()
+    async fn known(
+        &mut self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
+        found
+            .fetch_optional(&mut *self.connection)
+            .await?
+            .map(|row| row::known(&row, idempotency))
+            .transpose()
+    }
+
+    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError> {
+        let counted = sqlx::query_scalar::<_, i64>(sql::WAITING_OF).bind(tenant.as_str());
+        Ok(counted.fetch_one(&mut *self.connection).await?.unsigned_abs())
     }
 
     async fn waiting(&mut self) -> Result<Waiting, QueueError> {

@@ -1,10 +1,15 @@
-//! Claims a job. A claimed job that this version cannot read returns to the queue unharmed.
+//! Claims a job: one statement says whose turn it is, the next claims. Between them another process may claim too; then two
+//! jobs of one tenant begin in a row, and the next turn is another's all the same. A claimed job that this version cannot read returns to the queue unharmed.
 
+use sqlx::postgres::PgRow;
+use tracing::warn;
 use uuid::Uuid;
 
-use super::{CLAIM, PostgresQueue};
+use super::{CLAIM, PostgresQueue, TURNS};
 use crate::jobs::{
-    Claim, Event, Lease, QueueError, row, sql,
+    Claim, Event, Lease, QueueError,
+    row::{self, Turn},
+    sql,
     transition::{Transition, TransitionData, millis},
 };
 
@@ -20,22 +25,7 @@ impl PostgresQueue {
     pub(super) async fn take(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
         for _ in 0..MAX_SKIPPED {
             let token = Uuid::new_v4();
-            let claimed = sqlx::query(CLAIM)
-                .bind(worker)
-                .bind(token.to_string())
-                .bind(millis(self.options.lease))
-                .bind(self.now())
-                .bind(self.unreadable.left())
-                .fetch_optional(&self.pool);
-            let claimed = match claimed.await.map_err(QueueError::from) {
-                // The claim may have succeeded. Unnoticed, it would cost the job an attempt.
-                Err(error) if error.is_down() => {
-                    let found = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
-                    Some(found.await?.ok_or(error)?)
-                }
-                claimed => claimed?,
-            };
-            let Some(row) = claimed else { return Ok(None) };
+            let Some(row) = self.take_in_turn(worker, token).await? else { return Ok(None) };
             match row::job(&row) {
                 Ok(job) => {
                     self.notifier.changed(job.id);
@@ -53,6 +43,46 @@ impl PostgresQueue {
             }
         }
         Ok(None)
+    }
+
+    /// Claims the first job of the tenant whose turn it is. If other processes hold all its jobs at this moment, the
+    /// next tenant has its turn.
+    async fn take_in_turn(&self, worker: &str, token: Uuid) -> Result<Option<PgRow>, QueueError> {
+        let left = self.unreadable.left();
+        let turns = sqlx::query(TURNS).bind(self.now()).bind(&left).fetch_all(&self.pool).await?;
+        for turn in row::turns(&turns, &self.options.tenants)? {
+            let claimed = sqlx::query(CLAIM)
+                .bind(worker)
+                .bind(token.to_string())
+                .bind(millis(self.options.lease))
+                .bind(self.now())
+                .bind(&left)
+                .bind(&turn.tenant)
+                .fetch_optional(&self.pool);
+            let claimed = match claimed.await.map_err(QueueError::from) {
+                // The claim may have succeeded. Unnoticed, it would cost the job an attempt.
+                Err(error) if error.is_down() => {
+                    let found = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
+                    Some(found.await?.ok_or(error)?)
+                }
+                claimed => claimed?,
+            };
+            if claimed.is_some() {
+                self.serve(&turn).await;
+                return Ok(claimed);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records the turn. The claim is done whether that succeeds or not; without it the tenant may have another turn.
+    async fn serve(&self, turn: &Turn) {
+        if turn.is_last {
+            return;
+        }
+        if let Err(error) = sqlx::query(sql::SERVED).bind(&turn.tenant).execute(&self.pool).await {
+            warn!(%error, tenant = turn.tenant, "the turn of a tenant could not be recorded");
+        }
     }
 
     /// Returns a job that this version cannot read, and notifies the followers of the job.

@@ -3,9 +3,9 @@
 
 use sqlx::{PgConnection, postgres::PgRow};
 
-use super::{PostgresQueue, TRANSITION};
+use super::{PostgresQueue, TRANSITION, in_time};
 use crate::jobs::{
-    Event, Job, JobId, JobQueue, JobSnapshot, JobState, Lease, QueueError, Rescued, row, sql,
+    Event, Job, JobId, JobSnapshot, JobState, Lease, QueueError, Rescued, row, sql,
     transition::{Transition, TransitionData, bind_transition},
 };
 
@@ -45,11 +45,17 @@ impl PostgresQueue {
         let mut job = row::job(&written);
         if next.state == JobState::Queued {
             // Its position must be counted. The transition is written even if that fails.
-            job = self.get(id).await.or(job);
+            job = self.counted(id).await.or(job);
             self.notifier.work_is_there();
         }
         self.notifier.changed(id);
         job
+    }
+
+    /// Reads a job that was just written, with its position.
+    async fn counted(&self, id: JobId) -> Result<Job, QueueError> {
+        let read = sqlx::query(sql::SELECT_FOUND).bind(id.to_string()).fetch_optional(&self.pool);
+        row::job(&in_time(read).await?.ok_or(QueueError::NotFound(id))?)
     }
 
     /// Applies one event to all jobs of a list. This transaction holds the locks on their rows.

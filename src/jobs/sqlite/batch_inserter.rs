@@ -4,10 +4,13 @@ use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 
 use super::{ENQUEUE, select, writer::Writer};
-use crate::jobs::{
-    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
-    group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
-    row, sql,
+use crate::{
+    jobs::{
+        Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
+        group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
+        row, sql,
+    },
+    keys::Tenant,
 };
 
 /// Inserts batches of jobs through the one write connection.
@@ -22,7 +25,7 @@ impl BatchInserter for SqliteBatchInserter {
         let mut transaction = self.writer.begin().await?;
         let now = self.options.clock.now().as_millis();
         let mut transaction_view = SqliteJobTransaction { connection: &mut transaction, now };
-        let accepted = group_commit::accept(&mut transaction_view, jobs, self.options.capacity).await?;
+        let accepted = group_commit::accept(&mut transaction_view, jobs, &self.options).await?;
         self.writer.commit(transaction).await?;
         Ok(accepted)
     }
@@ -35,9 +38,22 @@ struct SqliteJobTransaction<'a> {
 
 #[async_trait]
 impl JobTransaction for SqliteJobTransaction<'_> {
-    async fn known(&mut self, idempotency: &Idempotency) -> Result<Option<JobId>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).fetch_optional(&mut *self.connection);
-        found.await?.map(|row| row::known(&row, idempotency)).transpose()
+    async fn known(
+        &mut self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Option<JobId>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
+        found
+            .fetch_optional(&mut *self.connection)
+            .await?
+            .map(|row| row::known(&row, idempotency))
+            .transpose()
+    }
+
+    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError> {
+        let counted = sqlx::query_scalar::<_, i64>(sql::WAITING_OF).bind(tenant.as_str());
+        Ok(counted.fetch_one(&mut *self.connection).await?.unsigned_abs())
     }
 
     async fn waiting(&mut self) -> Result<Waiting, QueueError> {
