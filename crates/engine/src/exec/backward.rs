@@ -125,7 +125,7 @@ impl Executor {
                 one(max_pool_backward(&self.threads, &pool, &gradient, &indices, sum)?
                     .ok_or_else(out_of_step)?)
             }
-            (Op::AvgPool(window), SavedForBackward::Input(x), _) => {
+            (Op::AvgPool(window), SavedForBackward::Measured(x), _) => {
                 one(average_backward(&gradient, &x, *window)?)
             }
             (Op::Concat, SavedForBackward::Channels(channels), _) => {

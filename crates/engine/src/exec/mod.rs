@@ -2,7 +2,8 @@
 //!
 //! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`params`]). A forward pass
 //! ([`forward`]) runs only the nodes that the wanted layers need, fused where they can be ([`plan`]), and drops each
-//! activation after its last reader. Where a gradient follows, it saves what the backward pass needs, which is less
+//! activation after its last reader. An operation writes over its input where nothing else has that memory
+//! ([`ownership`]). Where a gradient follows, it saves what the backward pass needs, which is less
 //! than the activations. The [`backward`] pass leads to the image only, never to the weights. It does without
 //! libtorch's autograd, which would keep every activation alive and has no cheap derivative for some operations.
 //! Autograd stays as the oracle of the tests ([`Executor::forward`] is differentiable).
@@ -19,6 +20,7 @@
 mod backward;
 mod convolution;
 mod forward;
+mod ownership;
 mod params;
 mod plan;
 mod profile;

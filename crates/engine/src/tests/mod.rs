@@ -1,6 +1,7 @@
-//! The renderer against other programs ([`references`]) and against what must always hold
-//! ([`properties`]).
+//! The renderer against other programs ([`references`]), against autograd on networks of any wiring ([`graphs`]) and against
+//! what must always hold ([`properties`]).
 
+mod graphs;
 mod memory;
 mod properties;
 mod references;
