@@ -34,7 +34,7 @@ const LRN: &[&str] = &["T", "depth_radius", "bias", "alpha", "beta"];
 const RULES: [Rule; 19] = [
     rule("Add", &["T"], add),
     rule("AddV2", &["T"], add),
-    rule("AvgPool", POOL, |call| pool(call, Op::AvgPool)),
+    rule("AvgPool", POOL, |call| pool(call, |window| Op::AvgPool { window, count_padding: false })),
     rule("BiasAdd", &["T", "data_format"], bias_add),
     rule("Concat", &["T"], |call| concat(call, 0)),
     rule("ConcatV2", &["T"], |call| concat(call, call.inputs.len().saturating_sub(1))),
@@ -249,7 +249,7 @@ fn reshape<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
     match shape[..] {
         [-1, features @ 1..=i64::MAX] => {
             let features = usize::try_from(features).map_err(|error| error.to_string())?;
-            single(Op::Flatten { features }, call.layer(0)?)
+            single(Op::Flatten { features, channels_first: false }, call.layer(0)?)
         }
         _ => Err(format!("the new shape is {}, only [-1, n] is supported", shown(&shape))),
     }

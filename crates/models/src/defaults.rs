@@ -15,7 +15,7 @@ impl DreamDefaults {
     /// Tried on photographs: block 10 grows animals, blocks 5 to 8 ornaments.
     pub(super) fn of_efficientnet() -> Self {
         Self {
-            preprocessing: Preprocessing { mean: 127.0, scale: 1.0 / 128.0 },
+            preprocessing: Preprocessing::uniform(127.0, 1.0 / 128.0),
             default_layer: "block10".into(),
             class_layer: Some("logits".into()),
             channel_layer: "block10".into(),
@@ -40,7 +40,7 @@ impl DreamDefaults {
         };
         let default_layer = named("mixed4c").or_else(last_map)?;
         Some(Self {
-            preprocessing: Preprocessing { mean: 117.0, scale: 1.0 },
+            preprocessing: Preprocessing::uniform(117.0, 1.0),
             class_layer: named("softmax2_pre_activation").or_else(before_softmax),
             channel_layer: named("mixed4d_3x3_bottleneck_pre_relu").unwrap_or_else(|| default_layer.clone()),
             default_layer,

@@ -8,7 +8,9 @@ use super::{
         RenderError,
         kernels::{SavedLrn, is_supported, lrn_forward, max_pool, max_pool_forward},
     },
-    Executor, ints,
+    Executor,
+    elementwise::{activation, scaled},
+    ints,
     ownership::Ownership,
     params::NodeParams,
     plan::{FusedOps, Plan, Role},
@@ -29,6 +31,10 @@ pub(super) enum SavedForBackward {
     ReluOutput { x: Tensor, limit: f32 },
     /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and the rows and columns before padding.
     Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
+    /// The input.
+    Values(Tensor),
+    /// Both factors of a product.
+    Factors([Tensor; 2]),
     /// The input, which the derivative only measures.
     Measured(Tensor),
     /// Of a maximum that our own kernel found: which position of each window it was.
@@ -59,7 +65,9 @@ impl SavedForBackward {
     /// Whether the backward pass reads the values of the node's inputs.
     pub(super) fn has_input(&self) -> bool {
         match self {
-            SavedForBackward::ReluOutput { .. }
+            SavedForBackward::Values(_)
+            | SavedForBackward::Factors(_)
+            | SavedForBackward::ReluOutput { .. }
             | SavedForBackward::Lrn { .. }
             | SavedForBackward::LrnInput(_) => true,
             // Two of these have the input, but only its shape matters.
@@ -193,20 +201,46 @@ impl Executor {
             }
             (Op::Relu, _) => kept(if owned { x.f_relu_()? } else { x.f_relu()? }),
             (Op::Relu6, _) => kept(if owned { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
-            (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
             (Op::MaxPool(window), _) => self.max_pool(&x, *window, relu_limit.is_some())?,
-            (Op::AvgPool(window), _) => (average(&x, *window)?, SavedForBackward::Measured(x)),
+            (Op::AvgPool { window, count_padding }, _) => {
+                (average(&x, *window, *count_padding)?, SavedForBackward::Measured(x))
+            }
             (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, SavedForBackward::Nothing),
+            (Op::Multiply, _) => {
+                let second = second.ok_or_else(missing)?.value;
+                (x.f_mul(&second)?, SavedForBackward::Factors([x, second]))
+            }
+            (Op::Scale { .. }, NodeParams::Scale { scale, bias }) => {
+                (scaled(x, owned, scale, bias.as_ref())?, SavedForBackward::Nothing)
+            }
+            (Op::Pad { before, after }, _) => {
+                let [[top, left], [bottom, right]] = [ints(*before), ints(*after)];
+                let size = rows_and_columns(&x)?;
+                let padded = x.f_pad([left, right, top, bottom], "constant", 0.0)?;
+                (padded, SavedForBackward::Size(size))
+            }
             (Op::SpatialMean, _) => (
                 x.f_mean_dim(&[2i64, 3][..], false, None::<Kind>)?,
                 SavedForBackward::Size(rows_and_columns(&x)?),
             ),
-            (Op::Flatten { features }, _) => {
-                let rows = if x.dim() == 4 { x.f_permute([0, 2, 3, 1])? } else { x.shallow_clone() };
+            (Op::GlobalAvgPool, _) => (
+                x.f_mean_dim(&[2i64, 3][..], true, None::<Kind>)?,
+                SavedForBackward::Size(rows_and_columns(&x)?),
+            ),
+            (Op::AsMap, _) => {
+                let (rows, features) = x.size2()?;
+                (x.f_reshape([rows, features, 1, 1])?, SavedForBackward::Shape(x.size()))
+            }
+            (Op::Flatten { features, channels_first }, _) => {
+                let fits = x.dim() != 4 || *channels_first;
+                let rows = if fits { x.shallow_clone() } else { x.f_permute([0, 2, 3, 1])? };
                 (rows.f_reshape([-1, *features as i64])?, SavedForBackward::Shape(x.size()))
             }
             (Op::Identity | Op::Input { .. }, _) => (x, SavedForBackward::Nothing),
-            _ => return Err(RenderError::Engine(format!("{} lacks its weights", op.kind()))),
+            (op, _) => match activation(op, &x)? {
+                Some(activated) => activated,
+                None => return Err(RenderError::Engine(format!("{} lacks its weights", op.kind()))),
+            },
         })
     }
 

@@ -62,7 +62,7 @@ impl Ownership {
 /// Whether an operation's output may lie in the memory of its input. One that writes over its input takes that memory over:
 /// nothing else has it.
 fn is_view(op: &Op) -> bool {
-    matches!(op, Op::Identity | Op::Flatten { .. })
+    matches!(op, Op::Identity | Op::Flatten { .. } | Op::AsMap)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn the_default_model_is_recognised_by_its_content() {
     let model = load_file(&manifest("models/efficientnet-lite0.pth")).unwrap();
     assert_eq!(model.id, "efficientnet-lite0");
     assert_eq!(model.sha256, KnownModel::claimed_by("efficientnet-lite0").unwrap().sha256);
-    assert_eq!(model.preprocessing, Preprocessing { mean: 127.0, scale: 1.0 / 128.0 });
+    assert_eq!(model.preprocessing, Preprocessing::uniform(127.0, 1.0 / 128.0));
     assert_eq!((model.default_layer.as_str(), model.channel_layer.as_str()), ("block10", "block10"));
     let channels = |layer: &str| model.network.channels(model.network.find(layer).unwrap());
     assert_eq!(channels(&model.default_layer), 112);
@@ -24,7 +24,7 @@ fn the_default_model_is_recognised_by_its_content() {
 fn a_graph_without_the_articles_layers_gets_usable_defaults() {
     let model = load_file(&manifest("tests/fixtures/tiny_graph.pb")).unwrap();
     assert_eq!(model.id, "tiny_graph");
-    assert_eq!(model.preprocessing, Preprocessing { mean: 117.0, scale: 1.0 });
+    assert_eq!(model.preprocessing, Preprocessing::uniform(117.0, 1.0));
     assert_eq!(model.default_layer, "pooled");
     assert_eq!(model.channel_layer, "pooled");
     assert_eq!(model.class_layer.as_deref(), Some("logits"));
