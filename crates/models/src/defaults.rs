@@ -1,7 +1,7 @@
 //! What a model file does not say: how its pixels are prepared and which of its layers are worth dreaming of.
 
 use reverie_dream::model::Preprocessing;
-use reverie_graph::{Network, NodeId, Op};
+use reverie_graph::{Network, Op};
 
 /// The part of a [`Model`](reverie_dream::model::Model) that is knowledge rather than content.
 pub(super) struct DreamDefaults {
@@ -26,21 +26,26 @@ impl DreamDefaults {
     /// without feature maps. Graphs for DeepDream read pixels minus ImageNet's mean brightness.
     pub(super) fn of_graph(network: &Network) -> Option<Self> {
         let named = |name: &str| network.find(name).ok().map(|_| name.to_owned());
-        let nodes = || network.nodes().iter().enumerate().rev();
+        let nodes = || network.nodes().iter().rev();
         let last_map = || {
-            // A softmax over channels is as good as flat where it is certain.
-            let dull = |op: &Op| matches!(op, Op::Input { .. } | Op::Softmax);
-            let (_, node) =
-                nodes().find(|(index, node)| network.is_map(NodeId(*index)) && !dull(&node.op))?;
-            Some(node.name.clone())
+            // A softmax over channels is as good as flat where it is certain, and a mean over all positions has one.
+            let layers = network.layers();
+            let layer = layers
+                .iter()
+                .rev()
+                .find(|layer| layer.stride.is_some() && layer.kind != Op::Softmax.kind())?;
+            Some(layer.name.clone())
         };
         let before_softmax = || {
-            let (_, softmax) = nodes().find(|(_, node)| node.op == Op::Softmax)?;
+            let softmax = nodes().find(|node| node.op == Op::Softmax)?;
             softmax.inputs.first().map(|&input| network.node(input).name.clone())
         };
         let default_layer = named("mixed4c").or_else(last_map)?;
+        // A graph that decodes a file does by itself what is to be done to its pixels.
+        let decodes = network.node(network.input()).name.contains("Decode");
+        let mean = if decodes { 0.0 } else { 117.0 };
         Some(Self {
-            preprocessing: Preprocessing::uniform(117.0, 1.0),
+            preprocessing: Preprocessing::uniform(mean, 1.0),
             class_layer: named("softmax2_pre_activation").or_else(before_softmax),
             channel_layer: named("mixed4d_3x3_bottleneck_pre_relu").unwrap_or_else(|| default_layer.clone()),
             default_layer,

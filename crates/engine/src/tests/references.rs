@@ -136,6 +136,21 @@ fn shared_references_of_all_models_are_met() {
 }
 
 #[test]
+fn models_from_bug_reports_compute_what_tensorflow_does() {
+    let Some(folder) = shared("models_from_bug_reports_compute_what_tensorflow_does", "cases/models") else {
+        return;
+    };
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let references: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "npz")).collect();
+    assert!(references.len() >= 12);
+    for reference in references {
+        let model = models::load_file(&reference.with_extension("pb"));
+        let model = Arc::new(model.unwrap_or_else(|error| panic!("{}: {error}", reference.display())));
+        assert_eq!(certify(&model, &reference), 2, "{}", reference.display());
+    }
+}
+
+#[test]
 fn resizing_matches_pil() {
     let Some(path) = shared("resizing_matches_pil", "references/bvlc_inception_graph/resize.npz") else {
         return;
