@@ -1,13 +1,15 @@
 //! What a file is, by its first bytes. Names say little: browsers, package managers and repositories hand out other things
 //! under the name of a model, and each deserves a sentence that says what to do.
 
-use super::{ImportError, torch_file};
+use super::{ImportError, onnx, torch_file};
 
 /// A format that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// [`tensorflow`](super::tensorflow).
     GraphDef,
+    /// [`onnx`].
+    Onnx,
     /// [`torch_file`].
     Torch,
 }
@@ -25,7 +27,10 @@ const OTHERS: [(&[u8], &str); 9] = [
         b"\0\x05\x16\x07",
         "what macOS notes about a file (\"._NAME\"), not the file; the model is the file without \"._\"",
     ),
-    (b"\x89HDF\r\n\x1a\n", "HDF5, as Keras saves models (.h5); freeze the model to a GraphDef"),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "HDF5, as Keras saves models (.h5); freeze the model to a GraphDef, or export it as ONNX",
+    ),
     (b"\x08\x01\x12", "a TensorFlow SavedModel; freeze it to a GraphDef"),
     (b"{", "JSON, not a model's weights"),
     (b"%PDF", "a PDF document"),
@@ -40,6 +45,9 @@ pub fn recognise(file: &[u8]) -> Result<Format, ImportError> {
     if torch_file::is_torch_file(file) {
         return Ok(Format::Torch);
     }
+    if onnx::is_onnx(file) {
+        return Ok(Format::Onnx);
+    }
     if file.is_empty() {
         return other("empty");
     }
@@ -47,10 +55,10 @@ pub fn recognise(file: &[u8]) -> Result<Format, ImportError> {
         return other(what);
     }
     if file.get(4..8) == Some(b"TFL3") {
-        return other("a TensorFlow Lite model; use the GraphDef that it was made of");
+        return other("a TensorFlow Lite model; use what it was made of");
     }
     if is_safetensors(file) {
-        return other("safetensors, which is not supported; save the weights with torch.save");
+        return other("safetensors, which is not supported; export the network as ONNX");
     }
     let text = file.trim_ascii_start();
     let is = |start: &str| {
@@ -106,5 +114,6 @@ mod tests {
             assert_eq!(recognise(file), Ok(Format::GraphDef));
         }
         assert_eq!(recognise(b"PK\x03\x04"), Ok(Format::Torch));
+        assert_eq!(recognise(b"\x08\x08\x12\x07pytorch"), Ok(Format::Onnx));
     }
 }

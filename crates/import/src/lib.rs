@@ -9,6 +9,7 @@
 //! | file | reading | translating |
 //! |---|---|---|
 //! | TensorFlow `GraphDef` | [`tensorflow::read`] | [`tensorflow::translate`], operations in `tf_ops` |
+//! | ONNX | [`onnx::import`] | operations in `onnx_ops` and `onnx_layers` |
 //! | PyTorch state dict of EfficientNet-Lite0 | [`torch_file::read`] | [`efficientnet::build`] |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -17,6 +18,11 @@ pub mod efficientnet;
 mod floats;
 pub mod format;
 pub mod graphdef;
+pub mod onnx;
+mod onnx_call;
+mod onnx_layers;
+mod onnx_ops;
+pub mod onnx_proto;
 mod pickle;
 mod strided;
 pub mod tensorflow;
@@ -100,6 +106,9 @@ pub enum ImportError {
     /// No image input, or several.
     #[error("a model needs exactly one Placeholder for the image; this one has {}", list(.0))]
     Placeholders(Vec<String>),
+    /// No image input, or several.
+    #[error("a model needs exactly one input for the image, of three channels; this one has {}", list(.0))]
+    Inputs(Vec<String>),
     /// A pickle that names something other than the parts of a tensor; pickles can run any program.
     #[error("the pickle refers to {0}, which a state dict has no use for; it was not run")]
     ForbiddenGlobal(String),

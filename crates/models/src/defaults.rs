@@ -22,6 +22,12 @@ impl DreamDefaults {
         }
     }
 
+    /// As [`Self::of_graph`]; most ONNX files come from PyTorch, whose networks read pixels as ImageNet's are there.
+    pub(super) fn of_onnx(network: &Network) -> Option<Self> {
+        let defaults = Self::of_graph(network)?;
+        Some(Self { preprocessing: Preprocessing::imagenet(), ..defaults })
+    }
+
     /// The article's choices where the graph has its layers, else something that works; `None` for a graph
     /// without feature maps. Graphs for DeepDream read pixels minus ImageNet's mean brightness.
     pub(super) fn of_graph(network: &Network) -> Option<Self> {

@@ -21,7 +21,7 @@ use super::{KnownModel, defaults::DreamDefaults};
 use reverie_import::{
     ImportError, efficientnet,
     format::{self, Format},
-    tensorflow, torch_file,
+    onnx, tensorflow, torch_file,
 };
 
 /// Largest model file, 1 GiB: it is read into memory as a whole.
@@ -141,6 +141,11 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
             let network = tensorflow::import(file).map_err(refused)?;
             let defaults = DreamDefaults::of_graph(&network);
             (network, defaults, "A TensorFlow graph")
+        }
+        Format::Onnx => {
+            let network = onnx::import(file).map_err(refused)?;
+            let defaults = DreamDefaults::of_onnx(&network);
+            (network, defaults, "An ONNX network")
         }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;

@@ -88,6 +88,14 @@ fn the_tiny_graph_computes_what_tensorflow_does() {
 }
 
 #[test]
+fn the_tiny_onnx_network_computes_what_onnx_runtime_does() {
+    let model = Arc::new(models::load_file(&local("tests/fixtures/tiny.onnx")).unwrap());
+    for (size, least) in [("33x47", 43), ("64x40", 8)] {
+        assert!(certify(&model, &local(&format!("tests/fixtures/tiny_onnx_{size}.npz"))) >= least);
+    }
+}
+
+#[test]
 fn the_default_model_computes_what_pytorch_does() {
     let model = Arc::new(models::load_file(&local("models/efficientnet-lite0.pth")).unwrap());
     assert!(certify(&model, &local("tests/fixtures/efficientnet_lite0_160x192.npz")) >= 8);
