@@ -371,14 +371,31 @@ fn softmax(call: &mut Call<'_, '_>) -> Result<Value, String> {
         (true, false) => &[1, -3],
         (true, true) => &[3, -1],
     };
-    // Before version 13 everything from the axis on competes.
-    if !channels.contains(&axis) || (is_map && !nhwc && call.opset < 13) {
+    // Before version 13 everything from the axis on competes: rows and columns too, where there are some.
+    let positions = is_map && !nhwc && call.opset < 13 && !has_one_position(call, input);
+    if !channels.contains(&axis) || positions {
         return Err(format!(
             "along axis {axis} of {} is not supported",
             if is_map { "a map" } else { "rows" }
         ));
     }
     Ok(Value::Layer { id: call.layer(Op::Softmax, &[input])?, nhwc })
+}
+
+/// Whether a map has one position whatever the image: the mean over all of another, and what is computed from that.
+fn has_one_position(call: &Call<'_, '_>, mut id: NodeId) -> bool {
+    // Few operations follow such a mean.
+    const STEPS: usize = 16;
+    for _ in 0..STEPS {
+        let Some(node) = call.builder.nodes().get(id.0) else { return false };
+        match (&node.op, &node.inputs[..]) {
+            (Op::GlobalAvgPool | Op::AsMap, _) => return true,
+            (Op::Conv2d { .. } | Op::MaxPool(_) | Op::AvgPool { .. } | Op::Pad { .. }, _) => return false,
+            (_, [input]) => id = *input,
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// `perm` puts channels last or in front; of constants it transposes a matrix.
@@ -420,16 +437,40 @@ fn squeeze(call: &mut Call<'_, '_>) -> Result<Value, String> {
 }
 
 fn unsqueeze(call: &mut Call<'_, '_>) -> Result<Value, String> {
+    let axes = axes(call)?.unwrap_or_default();
     if let Some(Some(Value::Constant(constant))) = call.inputs.first() {
-        let values = constant.integers()?;
-        return Ok(Value::Constant(Constant::Integers(vec![values.len()], values)));
+        let constant = constant.clone();
+        return with_axes(call, &constant, &axes).map(Value::Constant);
     }
     let input = call.input(0)?;
-    let axes = axes(call)?.unwrap_or_default();
     if call.builder.is_map(input) || !are_spatial(&axes, false) {
         return Err(format!("adds the axes {}, only rows and columns are supported", shown(&axes)));
     }
     Ok(plain(call.layer(Op::AsMap, &[input])?))
+}
+
+/// A constant with further dimensions of extent 1 at these places of its new shape.
+fn with_axes(call: &mut Call<'_, '_>, constant: &Constant, axes: &[i64]) -> Result<Constant, String> {
+    if constant.is_integer() {
+        let values = constant.integers()?;
+        return Ok(Constant::Integers(vec![values.len()], values));
+    }
+    // Nothing has more dimensions than that.
+    const MOST: usize = 8;
+    if axes.len() > MOST {
+        return Err(format!("adds {} axes, at most {MOST} are allowed", axes.len()));
+    }
+    let Floats { mut shape, data } = constant.floats(call.budget)?;
+    let rank = i64::try_from(shape.len() + axes.len()).map_err(|error| error.to_string())?;
+    let mut places: Vec<i64> =
+        axes.iter().map(|&axis| if axis < 0 { axis.saturating_add(rank) } else { axis }).collect();
+    places.sort_unstable();
+    for place in places {
+        let place = usize::try_from(place).ok().filter(|&place| place <= shape.len());
+        let place = place.ok_or_else(|| format!("adds the axes {} to the shape {shape:?}", shown(axes)))?;
+        shape.insert(place, 1);
+    }
+    Ok(Constant::Floats(Arc::new(Floats { shape, data })))
 }
 
 fn flatten(call: &mut Call<'_, '_>) -> Result<Value, String> {

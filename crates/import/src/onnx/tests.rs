@@ -155,6 +155,13 @@ fn constants_beside_a_layer_are_scales_and_biases() {
     assert!(
         error.contains("\"it\" (Add): a constant of the shape [3] is not one value for each of 3 channels")
     );
+    // With further dimensions it goes along the channels.
+    let nodes = [
+        node("Unsqueeze", "column", &["c"], vec![ints("axes", &[1, 2])]),
+        node("Mul", "it", &["image", "column"], vec![]),
+    ];
+    let network = network(&nodes, &[floats("c", &[3], &[1.0, 2.0, 4.0])]);
+    assert_eq!(*op(&network, "it"), scale([1.0, 2.0, 4.0]));
     let statistics = ["scale", "offset", "mean", "variance"].map(|name| floats(name, &[3], &[2.0; 3]));
     let Op::Scale { scale, bias } = on_image("BatchNormalization", &statistics, vec![float("epsilon", 2.0)])
     else {
@@ -215,6 +222,21 @@ fn gates_and_channels_in_either_place_are_followed() {
     assert!(import(nhwc).unwrap_err().to_string().contains("perm is [0, 2, 3, 1]"));
     let back = [node("Transpose", "first", &["image"], vec![ints("perm", &[0, 3, 1, 2])])];
     assert!(import(file(vec![input("image", &[-1, 20, 30, 3])], &back, &[], 13)).is_ok());
+}
+
+#[test]
+fn in_old_versions_a_softmax_is_over_all_that_follows() {
+    let nodes = [
+        node("GlobalAveragePool", "pool", &["image"], vec![]),
+        node("Relu", "relu", &["pool"], vec![]),
+        node("Softmax", "of_one", &["relu"], vec![]),
+        node("Softmax", "of_many", &["image"], vec![int("axis", 1)]),
+    ];
+    let old = import(file(image(), &nodes, &[], 9)).unwrap();
+    assert_eq!(*op(&old, "of_one"), Op::Softmax);
+    let error = old.find("of_many").unwrap_err().to_string();
+    assert!(error.contains("along axis 1 of a map is not supported"), "{error}");
+    assert!(network(&nodes, &[]).find("of_many").is_ok());
 }
 
 #[test]
