@@ -9,8 +9,8 @@
 //! | file | reading | translating |
 //! |---|---|---|
 //! | TensorFlow `GraphDef` | [`tensorflow::read`] | [`tensorflow::translate`], operations in `tf_ops` |
-//! | ONNX | [`onnx::import`] | operations in `onnx_ops` and `onnx_layers` |
-//! | PyTorch state dict of EfficientNet-Lite0 | [`torch_file::read`] | [`efficientnet::build`] |
+//! | ONNX | [`onnx::import`] | operations in `onnx_ops`, `onnx_layers` and `onnx_shapes` |
+//! | PyTorch state dict of EfficientNet-Lite0, 1 and 2 | [`torch_file::read`] | [`efficientnet::build`] |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch_norm;
@@ -23,6 +23,7 @@ mod onnx_call;
 mod onnx_layers;
 mod onnx_ops;
 pub mod onnx_proto;
+mod onnx_shapes;
 mod pickle;
 mod strided;
 pub mod tensorflow;

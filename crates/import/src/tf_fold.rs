@@ -12,13 +12,16 @@ use super::{
     volume,
 };
 
+/// A function of two numbers, for floats and for integers; none where the result does not fit.
+type Binary = (fn(f32, f32) -> f32, fn(i64, i64) -> Option<i64>);
+
 /// Integers that a folded list may hold.
 const MAX_INTEGERS: usize = 16;
 
 /// Computes a node of which all inputs are constants; none for an operation that is not folded.
 pub(super) fn fold(call: &mut Call<'_, '_>) -> Option<Result<Folded, String>> {
     let constants = call.constants()?;
-    let binary: Option<(fn(f32, f32) -> f32, fn(i64, i64) -> Option<i64>)> = match call.node.op.as_str() {
+    let binary: Option<Binary> = match call.node.op.as_str() {
         "Add" | "AddV2" => Some((|a, b| a + b, i64::checked_add)),
         "Sub" => Some((|a, b| a - b, i64::checked_sub)),
         "Mul" => Some((|a, b| a * b, i64::checked_mul)),

@@ -12,13 +12,15 @@ pub(super) struct DreamDefaults {
 }
 
 impl DreamDefaults {
-    /// Tried on photographs: block 10 grows animals, blocks 5 to 8 ornaments.
-    pub(super) fn of_efficientnet() -> Self {
+    /// Tried on photographs: of Lite0 block 10 grows animals, blocks 5 to 8 ornaments; of Lite2, which has more blocks, block 13
+    /// grows whole animals.
+    pub(super) fn of_efficientnet(network: &Network) -> Self {
+        let layer = if network.find("block20").is_ok() { "block13" } else { "block10" };
         Self {
             preprocessing: Preprocessing::uniform(127.0, 1.0 / 128.0),
-            default_layer: "block10".into(),
+            default_layer: layer.into(),
             class_layer: Some("logits".into()),
-            channel_layer: "block10".into(),
+            channel_layer: layer.into(),
         }
     }
 

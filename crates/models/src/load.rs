@@ -135,7 +135,8 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     let (network, defaults, format) = match format::recognise(&file).map_err(refused)? {
         Format::Torch => {
             let network = torch_file::read(&file).and_then(efficientnet::build).map_err(refused)?;
-            (network, Some(DreamDefaults::of_efficientnet()), "EfficientNet-Lite0 weights")
+            let defaults = DreamDefaults::of_efficientnet(&network);
+            (network, Some(defaults), "EfficientNet-Lite weights")
         }
         Format::GraphDef => {
             let network = tensorflow::import(file).map_err(refused)?;
