@@ -7,7 +7,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-fn main() {
+/// Tells the linker where libtorch is.
+pub fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=LIBTORCH");
 

@@ -16,6 +16,9 @@ use reverie_fields::FieldError;
 /// that are being checked, and for everything else.
 const SHARE: f64 = 0.6;
 
+/// Share of a worker's part of its GPU's memory that jobs may take: the rest is for weights and for what libraries keep.
+const OWN_SHARE: f64 = 0.8;
+
 const MEGABYTE: u64 = 1_000_000;
 
 /// The limits of one job.
@@ -31,14 +34,16 @@ pub struct Admission {
 
 impl Admission {
     /// The configured limits. Without a memory limit: 60 % of the memory of the machine or its cgroup,
-    /// divided by the workers.
-    pub fn new(limits: &LimitsConfig, workers: usize) -> Self {
+    /// divided by the workers. A GPU has to hold the same images and at least one tile, so 80 % of `own_memory`, what each
+    /// worker has of its GPU's, are a limit too.
+    pub fn new(limits: &LimitsConfig, workers: usize, own_memory: Option<u64>) -> Self {
         let max_seconds = limits.max_job_seconds.map_or(f64::INFINITY, |limit| limit.as_secs_f64());
         let max_memory = match limits.max_job_memory_mb {
             Some(megabytes) => megabytes.saturating_mul(MEGABYTE),
             None => (memory_here() as f64 * SHARE / workers.max(1) as f64) as u64,
         };
-        Self { max_seconds, max_memory, max_pixels: limits.max_pixels }
+        let own_memory = own_memory.map_or(u64::MAX, |memory| (memory as f64 * OWN_SHARE) as u64);
+        Self { max_seconds, max_memory: max_memory.min(own_memory), max_pixels: limits.max_pixels }
     }
 
     /// Memory limit of one job in bytes.

@@ -84,6 +84,35 @@ pub struct App {
     _lock: Option<File>,
 }
 
+/// The renderers of all workers: as many on each device as `worker.count` says.
+fn renderers(config: &Config) -> Result<Vec<Renderer>, RenderError> {
+    let worker = &config.worker;
+    let mut renderers = vec![];
+    if worker.count == 0 {
+        return Ok(renderers);
+    }
+    for device in reverie_engine::devices(&worker.device)? {
+        let options = RenderOptions {
+            device,
+            threads: worker.threads,
+            kernels: worker.kernels,
+            sharing: worker.count,
+            // One besides the running render: a canceled job may still be winding down.
+            queue: 1,
+            max_pixels: config.limits.max_pixels,
+            profile: false,
+        };
+        if worker.dynamic_batching {
+            renderers.extend(Renderer::start_batched(&options, worker.count)?);
+        } else {
+            for _ in 0..worker.count {
+                renderers.push(Renderer::start(&options)?);
+            }
+        }
+    }
+    Ok(renderers)
+}
+
 impl App {
     /// Loads the models and starts everything.
     ///
@@ -96,21 +125,7 @@ impl App {
         for error in refused {
             warn!("a model file is left out: {error}");
         }
-        let options = RenderOptions {
-            device: config.worker.device.clone(),
-            threads: config.worker.threads,
-            kernels: config.worker.kernels,
-            // One besides the running render: a canceled job may still be winding down.
-            queue: 1,
-            max_pixels: config.limits.max_pixels,
-            profile: false,
-        };
-        let count = config.worker.count;
-        let renderers = if config.worker.dynamic_batching && count > 0 {
-            Renderer::start_batched(&options, count)?
-        } else {
-            (0..count).map(|_| Renderer::start(&options)).collect::<Result<Vec<_>, _>>()?
-        };
+        let renderers = renderers(&config)?;
         Self::assemble(config, Arc::new(catalogue), renderers, Clock::system()).await
     }
 
@@ -135,8 +150,10 @@ impl App {
             probe = Probe::learn(renderer, &catalogue).await?.map(Arc::new);
             worker::calibrate(renderer, &catalogue, &throughput).await;
         }
-        let admission = Admission::new(&config.limits, renderers.len());
-        let metrics = Arc::new(Metrics::new(clock.now()));
+        let own_memory = renderers.iter().filter_map(Renderer::memory).min();
+        let admission = Admission::new(&config.limits, renderers.len(), own_memory);
+        let devices: Vec<&str> = renderers.iter().map(Renderer::device).collect();
+        let metrics = Arc::new(Metrics::new(clock.now(), &devices));
         // From here on the store's clock, which may be another machine's.
         let clock = queue.clock().clone();
         let retention = Retention::new(Arc::clone(&queue), objects.clone(), config.retention, clock.clone());

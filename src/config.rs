@@ -93,9 +93,9 @@ pub struct QueueConfig {
 /// The renderer and its workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerConfig {
-    /// Number of workers of this process; 0 for a process that only serves the API.
+    /// Number of workers on each device; 0 for a process that only serves the API.
     pub count: usize,
-    /// `auto`, `cpu` or `cuda:N`.
+    /// `auto`, `cpu`, `cuda:N`, several GPUs separated by commas, or `all`.
     pub device: String,
     /// CPU threads per render; 0 means one per core.
     pub threads: usize,

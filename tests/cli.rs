@@ -226,3 +226,27 @@ fn verification_passes_and_fails_by_exit_code() {
     assert!(!stranger.status.success());
     assert!(String::from_utf8(stranger.stderr).unwrap().contains("names neither a layer nor an objective"));
 }
+
+#[test]
+fn a_machine_tests_itself() {
+    // The CPU's own kernels, and what a GPU computes.
+    for kernels in ["auto", "library"] {
+        let run = reverie(&["selftest", "--quick", "--device", "cpu", "--kernels", kernels, "--json"]);
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let report: Value = serde_json::from_slice(&run.stdout).unwrap();
+        assert_eq!((&report["device"], &report["failures"]), (&"cpu".into(), &Value::Array(vec![])));
+        assert!(report["checks"].as_u64().unwrap() > 20, "{report}");
+        let worst = |quantity: &str| report["worst"][quantity].as_f64().unwrap();
+        assert!(worst("activation") < 1e-4 && worst("gradient") < 1e-3, "{report}");
+        let dreams = report["dreams"].as_array().unwrap();
+        let precisions: Vec<&Value> = dreams.iter().map(|dream| &dream["precision"]).collect();
+        assert_eq!(precisions, ["fp32", "bf16"]);
+        assert!(dreams.iter().all(|dream| dream["same_bytes"] == true), "{report}");
+        assert_eq!(report["loads"].as_array().unwrap().len(), 3);
+    }
+    let run = reverie(&["selftest", "--device", "cuda:4096"]);
+    let message = String::from_utf8_lossy(&run.stderr);
+    assert!(!run.status.success() && message.contains("there is no device \"cuda:4096\""), "{message}");
+    let run = reverie(&["selftest", "--model", "nothing", "--device", "cpu"]);
+    assert!(!run.status.success() && String::from_utf8_lossy(&run.stderr).contains("nothing"));
+}

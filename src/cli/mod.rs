@@ -9,6 +9,7 @@ mod profile;
 mod progress;
 mod render;
 mod runtime_env;
+mod selftest;
 pub mod serve;
 
 use std::{io, process::ExitCode};
@@ -31,6 +32,8 @@ enum Command {
     /// List and check models.
     #[command(subcommand)]
     Models(models::Command),
+    /// Check that this machine computes right, and measure how fast.
+    Selftest(selftest::Args),
     /// Run the HTTP server, with workers.
     Serve(serve::Args),
     /// Run only workers, for servers that share a PostgreSQL database with them.
@@ -48,12 +51,18 @@ enum Command {
 
 /// Runs the command; prints failures to stderr.
 pub fn run(cli: Cli) -> ExitCode {
-    if let Command::Render(_) | Command::Models(_) | Command::Serve(_) | Command::Worker(_) = cli.command {
+    if let Command::Render(_)
+    | Command::Models(_)
+    | Command::Selftest(_)
+    | Command::Serve(_)
+    | Command::Worker(_) = cli.command
+    {
         runtime_env::apply();
     }
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),
         Command::Models(command) => models::run(command),
+        Command::Selftest(args) => selftest::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Worker(args) => serve::run_worker(args),
         Command::Migrate(args) => migrate::run(args),

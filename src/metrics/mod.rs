@@ -4,6 +4,7 @@
 //! label has a small, fixed set of values: routes appear as templates, never as paths.
 
 mod busy;
+mod gpus;
 mod process;
 
 pub use process::peak_memory;
@@ -98,8 +99,8 @@ fn short_times() -> Histogram {
 }
 
 impl Metrics {
-    /// All metrics at zero. `start` is the start of the process.
-    pub fn new(start: Timestamp) -> Self {
+    /// All metrics at zero. `start` is the start of the process, `devices` are those of its workers.
+    pub fn new(start: Timestamp, devices: &[&str]) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             jobs: Family::default(),
@@ -122,11 +123,11 @@ impl Metrics {
         for state in JobState::ALL.into_iter().filter(|state| *state != JobState::Running) {
             metrics.ended.get_or_create(&ByStatus { status: state.as_str() }).inc_by(0);
         }
-        metrics.register(start);
+        metrics.register(start, devices);
         metrics
     }
 
-    fn register(&mut self, start: Timestamp) {
+    fn register(&mut self, start: Timestamp, devices: &[&str]) {
         let mut registry = Registry::default();
         let ours = registry.sub_registry_with_prefix("reverie");
         ours.register(
@@ -161,6 +162,9 @@ impl Metrics {
             self.answer.clone(),
         );
         ours.register("http_requests_in_flight", "Requests being answered.", self.in_flight.clone());
+        if let Some(gpus) = gpus::Gpus::new(devices) {
+            ours.register_collector(Box::new(gpus));
+        }
         registry.register_collector(Box::new(process::Process::new(start)));
         self.registry = registry;
     }

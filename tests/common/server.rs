@@ -86,6 +86,7 @@ impl Setup {
             max_pixels: self.config.limits.max_pixels,
             kernels: self.config.worker.kernels,
             profile: false,
+            sharing: 1,
         };
         let renderer = || self.renderer.clone().unwrap_or_else(|| Renderer::start(&options).unwrap());
         let renderers = if self.works { vec![renderer()] } else { Vec::new() };

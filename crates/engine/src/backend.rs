@@ -46,6 +46,8 @@ pub enum Health {
 pub struct Renderer {
     tasks: SyncSender<Task>,
     device: String,
+    /// Bytes of the device's own memory that it may take.
+    memory: Option<u64>,
     doubtful: Arc<AtomicBool>,
 }
 
@@ -74,7 +76,7 @@ impl Renderer {
             .name("render".into())
             .spawn(move || serve(&inbox, &judged, start))
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
-        Ok(Self { tasks, device, doubtful })
+        Ok(Self { tasks, device, memory: None, doubtful })
     }
 
     /// Hands a request over without waiting; the receiver yields the outcome.
@@ -97,6 +99,17 @@ impl Renderer {
     /// How the backend is after its last render.
     pub fn health(&self) -> Health {
         if self.doubtful.load(Ordering::Relaxed) { Health::Doubtful } else { Health::Well }
+    }
+
+    /// The same, with so many bytes of the device's own memory.
+    #[must_use]
+    pub fn with_memory(self, memory: Option<u64>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Bytes of the device's own memory that this renderer may take; none for a CPU, which takes the machine's.
+    pub fn memory(&self) -> Option<u64> {
+        self.memory
     }
 
     /// The device in use: `cpu` or `cuda:N`.

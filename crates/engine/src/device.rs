@@ -3,11 +3,70 @@
 //! The binary links only libtorch's CPU half. Where the folder that libtorch was loaded from also holds
 //! its CUDA half, loading that library is enough to make GPUs appear, so one binary serves both.
 
-use std::{num::NonZero, path::PathBuf, sync::Once, thread::available_parallelism};
+use std::{num::NonZero, path::PathBuf, sync::OnceLock, thread::available_parallelism};
 
 use tch::{Cuda, Device};
 
-use super::RenderError;
+use super::{Kernels, RenderError, cuda};
+
+/// The devices that `wanted` names, each as [`RenderOptions::device`](crate::RenderOptions::device) takes it: `auto`, `cpu`,
+/// `all` (every GPU), or GPUs such as `cuda:0,cuda:1`.
+///
+/// # Errors
+/// [`RenderError::Device`] for one that is not there, [`RenderError::DeviceTwice`] for one that is named twice.
+pub fn devices(wanted: &str) -> Result<Vec<String>, RenderError> {
+    let named: Vec<String> = match wanted {
+        // At least one, so that `all` without a GPU is refused.
+        "all" => (0..gpus().max(1)).map(|index| name(Device::Cuda(index))).collect(),
+        _ if wanted.contains(',') => wanted.split(',').map(|one| one.trim().to_owned()).collect(),
+        _ => return Ok(vec![name(select(wanted)?)]),
+    };
+    let mut devices = Vec::with_capacity(named.len());
+    for one in named {
+        // Workers of one process have to compute alike, so a CPU is not among GPUs.
+        let gpu = one.starts_with("cuda:").then(|| select(&one)).transpose()?;
+        let device = name(gpu.ok_or_else(|| missing(&one))?);
+        if devices.contains(&device) {
+            return Err(RenderError::DeviceTwice(device));
+        }
+        devices.push(device);
+    }
+    Ok(devices)
+}
+
+/// Where networks run, and on which code.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Processor {
+    pub(super) device: Device,
+    pub(super) kernels: Kernels,
+    /// Bytes of a GPU's memory that a renderer may take; none on a CPU.
+    pub(super) memory: Option<u64>,
+}
+
+impl Processor {
+    /// A device as a whole.
+    pub(super) fn new(device: Device, kernels: Kernels) -> Self {
+        Self { device, kernels, memory: own_memory(device) }
+    }
+
+    /// Whether on libtorch's operations alone.
+    pub(super) fn is_library(self) -> bool {
+        self.kernels.are_library(self.device)
+    }
+}
+
+/// Bytes of memory that a device has of its own.
+fn own_memory(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(index) => cuda::memory(index).map(|memory| memory.total),
+        _ => None,
+    }
+}
+
+/// How many GPUs there are.
+fn gpus() -> usize {
+    if load_cuda() && Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 }
+}
 
 /// Parses `auto`, `cpu` or `cuda:N`; `auto` is the first GPU where there is one.
 pub(super) fn select(wanted: &str) -> Result<Device, RenderError> {
@@ -15,8 +74,7 @@ pub(super) fn select(wanted: &str) -> Result<Device, RenderError> {
         // CUDA's half of libtorch takes time and memory even if it is not used.
         return Ok(Device::Cpu);
     }
-    load_cuda();
-    let count = if Cuda::is_available() { usize::try_from(Cuda::device_count()).unwrap_or(0) } else { 0 };
+    let count = gpus();
     let device = match wanted {
         "auto" => Some(if count > 0 { Device::Cuda(0) } else { Device::Cpu }),
         other => other.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Device::Cuda),
@@ -25,10 +83,38 @@ pub(super) fn select(wanted: &str) -> Result<Device, RenderError> {
         Some(Device::Cuda(index)) if index >= count => None,
         other => other,
     }
-    .ok_or_else(|| {
-        let gpus = (0..count).map(|index| format!(", cuda:{index}")).collect::<String>();
-        RenderError::Device { wanted: wanted.to_owned(), available: format!("auto, cpu{gpus}") }
-    })
+    .ok_or_else(|| missing(wanted))
+}
+
+/// The error for a device that is not there.
+fn missing(wanted: &str) -> RenderError {
+    let mut available = "auto, cpu".to_owned();
+    for index in 0..gpus() {
+        available += &format!(", cuda:{index}");
+    }
+    if load_cuda()
+        && let Some(reason) = cuda::refusal()
+    {
+        available += &format!(" (CUDA says: {reason})");
+    }
+    RenderError::Device { wanted: wanted.to_owned(), available }
+}
+
+/// Where a GPU is on the machine's bus, such as `0000:3B:00.0`, by the name of its device: other programs know it by that. None
+/// for a CPU.
+pub fn bus_address(device: &str) -> Option<String> {
+    match select(device) {
+        Ok(Device::Cuda(index)) => cuda::address(index),
+        _ => None,
+    }
+}
+
+/// Bytes of a device's own memory that are in use, by anybody; none for a CPU.
+pub fn memory_in_use(device: &str) -> Option<u64> {
+    match select(device) {
+        Ok(Device::Cuda(index)) => cuda::memory(index).map(|memory| memory.total - memory.free),
+        _ => None,
+    }
 }
 
 /// The name that [`select`] takes.
@@ -51,22 +137,24 @@ pub(super) fn set_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
 }
 
-/// Loads `libtorch_cuda.so` from beside the `libtorch_cpu.so` in use, once per process. Must come before
-/// the first question about CUDA: libtorch remembers the answer.
-fn load_cuda() {
-    static LOADED: Once = Once::new();
-    LOADED.call_once(|| {
+/// Loads `libtorch_cuda.so` from beside the `libtorch_cpu.so` in use, once per process, and says whether it is there. Must
+/// come before the first question about CUDA: libtorch remembers the answer.
+fn load_cuda() -> bool {
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    *LOADED.get_or_init(|| {
         let Some(library) = torch_folder().map(|folder| folder.join("libtorch_cuda.so")).filter(|path| path.exists())
         else {
-            return;
+            return false;
         };
-        match open_forever(&library) {
+        let opened = open_forever(&library);
+        match &opened {
             Ok(()) => tracing::info!(library = %library.display(), "CUDA support loaded"),
             Err(error) => {
                 tracing::warn!(library = %library.display(), %error, "CUDA support cannot be loaded; using the CPU");
             }
         }
-    });
+        opened.is_ok()
+    })
 }
 
 /// Loads a library for the rest of the process.
@@ -106,6 +194,22 @@ mod tests {
         for wanted in ["", "gpu", "cuda", "cuda:x", "cuda:4096"] {
             let error = select(wanted).unwrap_err().to_string();
             assert!(error.contains(&format!("\"{wanted}\"")) && error.contains("auto, cpu"), "{error}");
+        }
+    }
+
+    #[test]
+    fn several_gpus_are_named_one_by_one_or_as_all() {
+        assert_eq!(devices("cpu").unwrap(), ["cpu"]);
+        assert_eq!(devices("auto").unwrap(), [name(select("auto").unwrap())]);
+        for (wanted, faulty) in
+            [("cuda:4096,cuda:4097", "cuda:4096"), ("cpu,cpu", "cpu"), ("cuda:4096,", "cuda:4096")]
+        {
+            let error = devices(wanted).unwrap_err().to_string();
+            assert!(error.contains(&format!("\"{faulty}\"")) && error.contains("auto, cpu"), "{error}");
+        }
+        match (devices("all"), gpus()) {
+            (Ok(all), count) => assert_eq!(all.len(), count),
+            (Err(error), count) => assert!(count == 0 && error.to_string().contains("\"cuda:0\""), "{error}"),
         }
     }
 

@@ -13,10 +13,9 @@ use super::{
     Backend, FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
     checkpoint::Checkpoint,
-    device,
+    device::{self, Processor},
     dream::{Callbacks, Dreamed, Fitted, dream_within_memory},
     finish,
-    library::Kernels,
     mask::Mask,
     notes::{Outcome, notes},
     objective::BoundObjective,
@@ -40,8 +39,7 @@ const PREVIEW: Encoding = Encoding { format: Format::Jpeg, quality: 80, lossless
 
 /// Renders requests on one device.
 pub(super) struct Engine {
-    device: Device,
-    kernels: Kernels,
+    processor: Processor,
     networks: Networks,
     /// Whether to find out where the time goes.
     profile: bool,
@@ -75,30 +73,28 @@ impl Network<'_> {
 impl Engine {
     /// On one device; networks run on `shared`, if there is one.
     pub(super) fn new(
-        device: Device,
-        kernels: Kernels,
+        processor: Processor,
         profile: bool,
         max_pixels: u64,
         shared: Option<SharedExecutor>,
     ) -> Self {
         let networks = shared.map_or_else(|| Networks::Local(HashMap::new()), Networks::Shared);
-        Self { device, kernels, networks, profile, max_pixels }
+        Self { processor, networks, profile, max_pixels }
     }
 }
 
 impl Backend for Engine {
     /// Decodes, dreams and encodes.
     fn render(&mut self, mut request: RenderRequest) -> Result<Rendered, RenderError> {
-        let (watched, device, max_pixels) = (self.profile, self.device, self.max_pixels);
+        let (watched, device, max_pixels) = (self.profile, self.processor.device, self.max_pixels);
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
-        let Input { original, mask, alpha } = Input::read(&request, self.device, max_pixels)?;
-        let precision = precision::resolve(request.spec.precision, self.device)?;
+        let Input { original, mask, alpha } = Input::read(&request, device, max_pixels)?;
+        let precision = precision::resolve(request.spec.precision, device)?;
         let resume = request.resume.take();
-        let resume =
-            resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, self.device)).transpose()?;
-        let mut recipe = request.spec.recipe.then(|| self::recipe(&request, self.device, precision));
+        let resume = resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, device)).transpose()?;
+        let mut recipe = request.spec.recipe.then(|| self::recipe(&request, device, precision));
         // They are of no more use, and a file may be as large as what it was decoded to.
         (request.input, request.mask) = (None, None);
         let spec = &request.spec;
@@ -178,8 +174,7 @@ impl Engine {
                 Entry::Vacant(entry) => (
                     Network::LocalExecutor(entry.insert(LocalExecutor::load(
                         model,
-                        self.device,
-                        self.kernels,
+                        self.processor,
                         precision,
                     )?)),
                     true,

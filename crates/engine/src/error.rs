@@ -55,6 +55,11 @@ pub enum RenderError {
         /// Comma-separated list.
         available: String,
     },
+    /// A list of devices has one twice.
+    #[error(
+        "the device {0} is named twice; name each GPU once, and say with the number of workers how many share it"
+    )]
+    DeviceTwice(String),
     /// The device has too little memory. Of a pass, only after smaller batches and smaller tiles were tried.
     #[error(
         "the device has too little memory for this dream, also in small tiles: {0}; try a smaller image or model"
@@ -79,7 +84,9 @@ impl RenderError {
             | Self::NotFinite { .. }
             | Self::OutOfMemory(_)
             | Self::Canceled => true,
-            Self::Busy | Self::Stopped | Self::Device { .. } | Self::Engine(_) => false,
+            Self::Busy | Self::Stopped | Self::Device { .. } | Self::DeviceTwice(_) | Self::Engine(_) => {
+                false
+            }
         }
     }
 

@@ -18,6 +18,7 @@
 mod backend;
 mod batch;
 mod checkpoint;
+mod cuda;
 mod device;
 mod dream;
 mod engine;
@@ -48,6 +49,7 @@ mod tiles;
 pub mod verify;
 
 pub use backend::{Backend, Health, Renderer};
+pub use device::{bus_address, devices, memory_in_use};
 pub use error::RenderError;
 pub use exec::{NodeProfile, Profile};
 pub use library::Kernels;

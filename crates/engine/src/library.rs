@@ -10,17 +10,17 @@
 
 use std::str::FromStr;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
 
 /// Which code computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// Our own kernels on a CPU, libtorch's operations on a GPU.
+    /// Our own kernels on a CPU; on a GPU libtorch's operations, recorded where a pass comes again.
     #[default]
     Auto,
-    /// libtorch's operations everywhere: slower on a CPU, for tests.
+    /// libtorch's operations everywhere, one by one: slower, for tests.
     Library,
 }
 
@@ -78,6 +78,24 @@ pub(super) fn convolve(
     call(x, weight, bias, params, None, tf32)
 }
 
+/// `max(weight * x + bias, 0)` in one operation, which writes and reads the map once instead of three times; none where there
+/// is no such operation. Not for float32 without TF32: it takes libtorch's default, which allows that.
+pub(super) fn convolve_relu(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    params: ConvParams,
+    tf32: bool,
+) -> Result<Option<Tensor>, RenderError> {
+    let rounds = tf32 || x.f_kind()? == Kind::BFloat16;
+    let ConvParams { stride, padding, dilation, groups } = params;
+    if !rounds || groups != 1 || bias.is_none() || x.requires_grad() || !matches!(x.device(), Device::Cuda(_))
+    {
+        return Ok(None);
+    }
+    Ok(Some(x.f_cudnn_convolution_relu(weight, bias, stride, padding, dilation, groups)?))
+}
+
 /// The transpose of [`convolve`] without a bias; `rest` are the rows and columns that it adds at the end.
 pub(super) fn transposed(
     x: &Tensor,
@@ -120,8 +138,6 @@ fn call(
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
 
     #[test]

@@ -158,7 +158,8 @@ pub(super) struct TileObjective<'a> {
 }
 
 impl TileObjective<'_> {
-    fn is_same(&self, other: &Self) -> bool {
+    /// Whether `other`, which wants the same layers, climbs the same function.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         self.whole == other.whole && self.bound.is_same(other.bound)
     }
 }

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::{
     CancelFlag, RenderError,
     batch::{GradientSource, LocalExecutor},
-    device,
+    device::{self, Processor},
     laplacian::Laplacian,
     library::Kernels,
     objective::BoundObjective,
@@ -34,7 +34,8 @@ impl Gradients {
     /// What the engine says.
     pub fn new(model: &Arc<Model>, spec: &DreamSpec) -> Result<Self, RenderError> {
         device::set_threads(0);
-        let own = LocalExecutor::load(model, tch::Device::Cpu, Kernels::Auto, Precision::Fp32)?;
+        let own =
+            LocalExecutor::load(model, Processor::new(tch::Device::Cpu, Kernels::Auto), Precision::Fp32)?;
         let bound = BoundObjective::new(own.network(), &spec.objectives)?;
         Ok(Self { own, bound, spec: spec.clone(), cancel: CancelFlag::default() })
     }

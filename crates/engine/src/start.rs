@@ -2,17 +2,26 @@
 
 use reverie_dream::spec::Precision;
 
-use crate::{Kernels, RenderError, Renderer, batch::SharedExecutor, device, engine::Engine, precision};
+use crate::{
+    Kernels, RenderError, Renderer,
+    batch::SharedExecutor,
+    cuda::{self, Stream},
+    device::{self, Processor},
+    engine::Engine,
+    precision,
+};
 
 /// How a renderer is set up.
 #[derive(Clone, Debug, Default)]
 pub struct RenderOptions {
-    /// `auto`, `cpu` or `cuda:N`.
+    /// `auto`, `cpu` or `cuda:N`; see [`devices`](crate::devices) for several.
     pub device: String,
     /// CPU threads for libtorch; 0 means one per core that this process may use.
     pub threads: usize,
     /// Which code computes.
     pub kernels: Kernels,
+    /// Renderers that share the device: each takes its part of a GPU's memory. 0 is as 1.
+    pub sharing: usize,
     /// Renders that may wait in addition to the one at work.
     pub queue: usize,
     /// Largest input in pixels.
@@ -28,8 +37,7 @@ impl Renderer {
     /// [`RenderError::Device`] for a device that is not there, [`RenderError::Engine`] when the thread
     /// cannot be started.
     pub fn start(options: &RenderOptions) -> Result<Self, RenderError> {
-        let device = prepare(options)?;
-        start_on(device, options, None)
+        start_on(prepare(options)?, options, None)
     }
 
     /// Starts `count` render threads on one device that run their networks together: the tiles of several renders go
@@ -38,9 +46,9 @@ impl Renderer {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_batched(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
-        let device = prepare(options)?;
-        let shared = SharedExecutor::start(device, options.kernels)?;
-        (0..count).map(|_| start_on(device, options, Some(shared.clone()))).collect()
+        let processor = prepare(options)?;
+        let shared = SharedExecutor::start(processor)?;
+        (0..count).map(|_| start_on(processor, options, Some(shared.clone()))).collect()
     }
 
     /// What `wanted` means on this device: never [`Precision::Auto`]. The first answer takes some tenths of a second, for
@@ -54,18 +62,35 @@ impl Renderer {
 }
 
 fn start_on(
-    device: tch::Device,
+    processor: Processor,
     options: &RenderOptions,
     shared: Option<SharedExecutor>,
 ) -> Result<Renderer, RenderError> {
-    let RenderOptions { max_pixels, profile, kernels, .. } = *options;
-    let start = move || Engine::new(device, kernels, profile, max_pixels, shared.clone());
-    Renderer::start_with(device::name(device), options.queue, start)
+    let RenderOptions { max_pixels, profile, .. } = *options;
+    let device = processor.device;
+    // Renders whose networks run together hand tensors to each other, so they work on one stream.
+    let stream = match (&shared, device) {
+        (None, tch::Device::Cuda(index)) => Stream::new(index)?,
+        _ => None,
+    };
+    let start = move || {
+        if let tch::Device::Cuda(index) = device
+            && let Err(error) =
+                cuda::choose(index).and_then(|()| stream.map_or(Ok(()), |stream| stream.enter()))
+        {
+            // It works without, only not beside others.
+            tracing::warn!(%error, "a render thread has no stream of its own");
+        }
+        Engine::new(processor, profile, max_pixels, shared.clone())
+    };
+    Ok(Renderer::start_with(device::name(device), options.queue, start)?.with_memory(processor.memory))
 }
 
-/// The device that `options` name, with libtorch's threads set.
-fn prepare(options: &RenderOptions) -> Result<tch::Device, RenderError> {
+/// The device that `options` name, or a renderer's part of it, with libtorch's threads set.
+fn prepare(options: &RenderOptions) -> Result<Processor, RenderError> {
     let device = device::select(&options.device)?;
     device::set_threads(options.threads);
-    Ok(device)
+    let whole = Processor::new(device, options.kernels);
+    let part = |memory| memory / options.sharing.max(1) as u64;
+    Ok(Processor { memory: whole.memory.map(part), ..whole })
 }

@@ -250,6 +250,7 @@ fn render(args: &Args, plan: Plan, stop: &Stop) -> Result<Rendered, Failure> {
         queue: 1,
         max_pixels: MAX_PIXELS,
         profile: args.profile,
+        sharing: 1,
     };
     let renderer = Renderer::start(&options)?;
     let bar = progress::bar();

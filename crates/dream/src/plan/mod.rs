@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 pub use memory::BYTES_PER_PIXEL;
 pub use octaves::{octave_sizes, sizes};
-pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, held};
+pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, batch_within, held};
 pub use work::Work;
 
 use crate::spec::{DreamSpec, Normalization, Precision};

@@ -28,6 +28,19 @@ pub const BATCH: i64 = 1 << 16;
 /// to 700 bytes per pixel in float32, so a pass takes up to 3 GB of a GPU's memory.
 pub const LIBRARY_BATCH: i64 = 1 << 22;
 
+/// Bytes of a GPU's memory for each pixel of a pass: twice what [`LIBRARY_BATCH`] names, since a recorded pass keeps memory
+/// of its own, and something for what libraries need beside it.
+const GPU_BYTES: u64 = 1600;
+
+/// Part of a GPU's memory that passes may take; the rest is for weights and pictures.
+const GPU_PART: u64 = 2;
+
+/// Pixels that a pass may hold where a renderer has so many bytes of a GPU's memory: [`LIBRARY_BATCH`] from 14 GB on. It goes
+/// by the size of the card and not by what is free at the moment, so that the same job has the same batches.
+pub fn batch_within(memory: u64) -> i64 {
+    i64::try_from(memory / GPU_PART / GPU_BYTES).map_or(LIBRARY_BATCH, |pixels| pixels.min(LIBRARY_BATCH))
+}
+
 /// Tiles of `[H, W]` pixels that a pass may hold, if that is so many pixels; at least one.
 pub fn held(pixels: i64, [height, width]: [i64; 2]) -> usize {
     usize::try_from(pixels / (height * width).max(1)).unwrap_or(0).max(1)
@@ -201,6 +214,18 @@ mod tests {
                 assert_eq!(next, n);
             }
         }
+    }
+
+    #[test]
+    fn a_pass_fits_the_memory_of_its_gpu() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!([80, 24].map(|size| batch_within(size * GIB)), [LIBRARY_BATCH; 2]);
+        let small = batch_within(8 * GIB);
+        assert!(
+            (1 << 20..LIBRARY_BATCH).contains(&small) && small as u64 * GPU_BYTES <= 8 * GIB / 2,
+            "{small}"
+        );
+        assert_eq!(held(batch_within(0), [512, 512]), 1, "a tile goes through in any case");
     }
 
     #[test]

@@ -43,6 +43,11 @@ impl Autotuner {
         Self { known: Arc::default(), room, fixed: library }
     }
 
+    /// For a GPU with so many bytes of memory.
+    pub(super) fn of_gpu(memory: u64) -> Self {
+        Self { room: plan::batch_within(memory), ..Self::new(true) }
+    }
+
     /// Whether the answer depends on the question alone.
     pub(super) fn is_fixed(&self) -> bool {
         self.fixed

@@ -2,23 +2,27 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
     super::{
         CancelFlag, Profile, RenderError,
+        device::Processor,
         exec::{Executor, Manner},
         library::Kernels,
         objective::{BoundObjective, TileObjective, gradients},
     },
     GradientSource,
     autotune::Autotuner,
+    recorded::RecordedPasses,
 };
 use reverie_dream::{model::Model, spec::Precision};
 use reverie_graph::Network;
 
 /// An executor, and what is known about batches on it.
 pub(in super::super) struct LocalExecutor {
+    /// On a GPU. They use what the executor has, so they go first.
+    recorded: Option<RecordedPasses>,
     executor: Executor,
     autotuner: Autotuner,
 }
@@ -27,21 +31,30 @@ impl LocalExecutor {
     /// Uploads the weights of `model`.
     pub(in super::super) fn load(
         model: &Arc<Model>,
-        device: Device,
-        kernels: Kernels,
+        processor: Processor,
         precision: Precision,
     ) -> Result<Self, RenderError> {
+        let Processor { device, kernels, memory } = processor;
         let kind = match precision {
             Precision::Auto | Precision::Fp32 | Precision::Tf32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
         };
-        let library = kernels.are_library(device);
-        let manner = Manner { library, tf32: precision == Precision::Tf32, ..Manner::of(kind) };
-        Ok(Self::new(Executor::with_manner(Arc::clone(model), device, manner)?))
+        let manner = Manner {
+            library: processor.is_library(),
+            tf32: precision == Precision::Tf32,
+            ..Manner::of(kind)
+        };
+        let recorded = match kernels {
+            Kernels::Auto => RecordedPasses::new(device)?,
+            Kernels::Library => None,
+        };
+        let plain = Self::new(Executor::with_manner(Arc::clone(model), device, manner)?);
+        let autotuner = memory.map_or(plain.autotuner, Autotuner::of_gpu);
+        Ok(Self { recorded, autotuner, executor: plain.executor })
     }
 
     pub(in super::super) fn new(executor: Executor) -> Self {
-        Self { autotuner: Autotuner::new(executor.is_library()), executor }
+        Self { recorded: None, autotuner: Autotuner::new(executor.is_library()), executor }
     }
 
     pub(in super::super) fn executor(&self) -> &Executor {
@@ -61,7 +74,10 @@ impl LocalExecutor {
     ) -> Result<(Tensor, Tensor), RenderError> {
         let (_, _, height, width) = tiles.size4()?;
         let began = Instant::now();
-        let outcome = gradients(&self.executor, tiles, tile_objectives);
+        let outcome = match &self.recorded {
+            Some(recorded) => recorded.gradients(&self.executor, tiles, tile_objectives),
+            None => gradients(&self.executor, tiles, tile_objectives),
+        };
         if let Some(TileObjective { bound, .. }) = tile_objectives.first() {
             let (layers, size, count) = (bound.layers(), [height, width], tile_objectives.len());
             match &outcome {

@@ -12,6 +12,7 @@
 mod autotune;
 mod batch_queue;
 mod local_executor;
+mod recorded;
 mod shared_executor;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,8 @@ use super::{
     super::{
         CancelFlag, RenderError,
         backend::panic_message,
-        library::Kernels,
+        cuda,
+        device::Processor,
         objective::{BoundObjective, TileObjective},
     },
     GradientSource, LocalExecutor, NetworkKey,
@@ -96,19 +97,18 @@ impl SharedExecutor {
     ///
     /// # Errors
     /// [`RenderError::Engine`] where it cannot be started.
-    pub(in super::super) fn start(device: Device, kernels: Kernels) -> Result<Self, RenderError> {
+    pub(in super::super) fn start(processor: Processor) -> Result<Self, RenderError> {
         let (inbox, messages) = channel();
         let renders = Arc::new(AtomicUsize::new(0));
         let shared = Self {
             inbox,
-            library: kernels.are_library(device),
+            library: processor.is_library(),
             renders: Arc::clone(&renders),
             #[cfg(test)]
             largest: Arc::default(),
         };
         let thread = Thread {
-            device,
-            kernels,
+            processor,
             messages,
             renders,
             queue: BatchQueue::new(),
@@ -223,8 +223,7 @@ impl Waiting for PassRequest {
 
 /// What the thread owns.
 struct Thread {
-    device: Device,
-    kernels: Kernels,
+    processor: Processor,
     messages: Receiver<Message>,
     renders: Arc<AtomicUsize>,
     queue: BatchQueue<PassRequest>,
@@ -238,6 +237,11 @@ struct Thread {
 impl Thread {
     /// Runs pass after pass until the last shared is gone.
     fn serve(mut self) {
+        if let Device::Cuda(index) = self.processor.device
+            && let Err(error) = cuda::choose(index)
+        {
+            tracing::warn!(%error, "passes may not be recorded");
+        }
         while self.collect_waiting() {
             let Self { queue, networks, .. } = &mut self;
             let batch = queue.take(|first, tiles| match networks.get(&first.kind.key) {
@@ -269,7 +273,7 @@ impl Thread {
                 Err(_) => return false,
             }
         }
-        let least = if self.kernels.are_library(self.device) { LEAST } else { Duration::ZERO };
+        let least = if self.processor.is_library() { LEAST } else { Duration::ZERO };
         let until = Instant::now() + (self.last / PATIENCE).max(least);
         loop {
             while let Ok(message) = self.messages.try_recv() {
@@ -301,9 +305,7 @@ impl Thread {
     fn network(&mut self, key: &NetworkKey, model: &Arc<Model>) -> Result<&LocalExecutor, RenderError> {
         Ok(match self.networks.entry(key.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(LocalExecutor::load(model, self.device, self.kernels, key.precision)?)
-            }
+            Entry::Vacant(entry) => entry.insert(LocalExecutor::load(model, self.processor, key.precision)?),
         })
     }
 

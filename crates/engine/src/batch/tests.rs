@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     super::{
         Backend as _, CancelFlag, RenderError, RenderRequest, Rendered,
+        device::Processor,
         engine::Engine,
         exec::Executor,
         library::Kernels,
@@ -101,7 +102,7 @@ fn render(
                     on_octave: None,
                     cancel,
                 };
-                Engine::new(Device::Cpu, kernels, false, 1_000_000, shared).render(request)
+                Engine::new(Processor::new(Device::Cpu, kernels), false, 1_000_000, shared).render(request)
             })
         });
         let threads = threads.collect::<Vec<_>>();
@@ -128,7 +129,7 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
     // Two that are canceled.
     specs.push((DreamSpec { seed: 6, ..specs[0].0.clone() }, Some(1)));
     specs.push((DreamSpec { seed: 7, ..specs[0].0.clone() }, Some(5)));
-    let shared = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
+    let shared = SharedExecutor::start(Processor::new(Device::Cpu, Kernels::Auto)).unwrap();
     let mut together = render(Kernels::Auto, Some(&shared), &specs);
     for canceled in together.split_off(alone.len()) {
         assert!(matches!(canceled, Err(RenderError::Canceled)), "{canceled:?}");
@@ -144,7 +145,7 @@ fn renders_that_share_a_network_make_the_dreams_that_they_make_alone() {
 #[test]
 fn a_render_does_not_fail_because_of_another() {
     let model = random_network();
-    let shared = SharedExecutor::start(Device::Cpu, Kernels::Auto).unwrap();
+    let shared = SharedExecutor::start(Processor::new(Device::Cpu, Kernels::Auto)).unwrap();
     let key = NetworkKey { model: model.sha256.clone(), precision: Precision::Fp32 };
     let tile = Mutex::new(Tensor::rand([1, 3, 20, 30], (Kind::Float, Device::Cpu)));
     let tile = || tile.lock().unwrap().copy();
@@ -197,7 +198,7 @@ fn on_the_library_path_the_same_job_gives_the_same_bytes() {
     }
     // Together, in batches that depend on who is there, dreams are much alike.
     let specs = [(small(8, 150, all.clone()), None), (small(8, 150, all), None), (small(8, 150, some), None)];
-    let shared = SharedExecutor::start(Device::Cpu, Kernels::Library).unwrap();
+    let shared = SharedExecutor::start(Processor::new(Device::Cpu, Kernels::Library)).unwrap();
     let alone = render(Kernels::Library, None, &specs);
     for (alone, together) in alone.into_iter().zip(render(Kernels::Library, Some(&shared), &specs)) {
         let (alone, together) = (alone.unwrap().score, together.unwrap().score);

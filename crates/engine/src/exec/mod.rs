@@ -165,6 +165,16 @@ impl Executor {
         Ok(Tape { executor: self, wanted: wanted.to_vec(), saved, activations })
     }
 
+    /// The device that it computes on.
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Whether it notes where the time goes.
+    pub(super) fn is_watched(&self) -> bool {
+        self.profile.borrow().is_some()
+    }
+
     /// From now on notes where the time goes.
     pub(super) fn watch(&self) {
         *self.profile.borrow_mut() = Some(Profile::of(self.network()));

@@ -110,6 +110,11 @@ impl Weight {
         if let Some((library, weight)) = self.ready(x, params)? {
             return library.convolve(x, &weight, bias, params, activation);
         }
+        if activation == Activation::Relu
+            && let Some(y) = library::convolve_relu(x, &self.plain, bias, params, self.tf32)?
+        {
+            return Ok(y);
+        }
         let mut y = if self.library && params.is_depthwise(&self.plain) {
             let y = library::convolve(&x.f_contiguous()?, &self.plain, bias, params, false)?;
             self.layout.arrange(&y)?

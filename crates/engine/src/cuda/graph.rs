@@ -1,0 +1,199 @@
+//! Work of a GPU that was recorded once and is started as a whole.
+//!
+//! While something is recorded, operations are noted instead of started, with the memory that they read and write. So that
+//! memory has to be there, and belong to nothing else, at every replay. libtorch sees to that: what is allocated meanwhile comes
+//! from a pool of the graph's own, and returns to that pool alone. Graphs may share a pool if they never run at the same time
+//! and what one gives is copied before the next runs.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_ulonglong, c_void},
+    mem::ManuallyDrop,
+    sync::{Mutex, MutexGuard, Once, PoisonError},
+};
+
+use super::{
+    super::RenderError,
+    stream::Stream,
+    symbols::{
+        Call, Symbols, atexit, reverie_graph_begin, reverie_graph_call, reverie_graph_new, reverie_graph_pool,
+    },
+};
+
+/// `cudaStreamCaptureModeThreadLocal`: what other threads do meanwhile, such as allocating memory, breaks nothing.
+const THREAD_LOCAL: c_int = 1;
+
+/// Of the longest message that is passed on, in bytes.
+const MESSAGE: usize = 512;
+
+/// Held while a graph is recorded or removed. All graphs of a device are entered in one list, that of its random numbers, which
+/// libtorch does not guard against threads; a graph that is not found there ends the process.
+static LISTED: Mutex<Process> = Mutex::new(Process { leaves: false });
+
+/// What this process is about.
+struct Process {
+    /// It is ending: CUDA will be gone before the threads that render are.
+    leaves: bool,
+}
+
+impl Process {
+    /// Waits for other threads that record or remove a graph.
+    fn lock() -> MutexGuard<'static, Self> {
+        static WATCHED: Once = Once::new();
+        WATCHED.call_once(|| {
+            // What is registered last is called first, and CUDA has been loaded before.
+            #[allow(unsafe_code, reason = "a function of the C library")]
+            // SAFETY: the function can be called at any time.
+            let code = unsafe { atexit(leave) };
+            if code != 0 {
+                tracing::debug!("the end of the process will not be noticed");
+            }
+        });
+        LISTED.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+extern "C" fn leave() {
+    LISTED.lock().unwrap_or_else(PoisonError::into_inner).leaves = true;
+}
+
+/// A `CUDAGraph`, which has 120 bytes in torch 2.11, with much room to spare.
+#[repr(C, align(64))]
+struct Memory([u8; 2048]);
+
+/// Recorded work.
+pub(in super::super) struct Graph {
+    symbols: &'static Symbols,
+    /// Never moves: libtorch keeps its address.
+    memory: ManuallyDrop<Box<Memory>>,
+}
+
+impl Graph {
+    /// Records what `run` starts on this thread, without anything being done. `run` must not wait for the GPU, nor read
+    /// or upload anything. `stream` is for recording only; `shared` is a graph to share memory with.
+    ///
+    /// # Errors
+    /// What `run` says; [`RenderError::Engine`] when something in it cannot be recorded. This thread can go on as if nothing had
+    /// happened.
+    pub(in super::super) fn record<T>(
+        stream: &Stream,
+        shared: Option<&Graph>,
+        run: impl FnOnce() -> Result<T, RenderError>,
+    ) -> Result<(Self, T), RenderError> {
+        let pool = shared.map_or(Ok([0, 0]), Graph::pool)?;
+        stream.within(|| {
+            // Nothing may be at work on the stream when recording begins.
+            stream.wait()?;
+            let _alone = Process::lock();
+            let graph = Recording::begin(stream.symbols(), pool)?;
+            let outcome = run();
+            let graph = graph.end();
+            let outcome = outcome?;
+            Ok((graph?, outcome))
+        })
+    }
+
+    /// Starts the recorded work on this thread's stream.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when the GPU refuses.
+    pub(in super::super) fn replay(&self) -> Result<(), RenderError> {
+        self.call(self.symbols.replay)
+    }
+
+    fn pool(&self) -> Result<[c_ulonglong; 2], RenderError> {
+        let mut pool = [0; 2];
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: the object is one, and two numbers are written to where there are two.
+        told(|text| unsafe {
+            reverie_graph_pool(self.symbols.pool, self.object(), pool.as_mut_ptr(), text, MESSAGE)
+        })?;
+        Ok(pool)
+    }
+
+    fn call(&self, function: Call) -> Result<(), RenderError> {
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: the object is one until it is dropped, and the functions are its own.
+        told(|text| unsafe { reverie_graph_call(function, self.object(), text, MESSAGE) })
+    }
+
+    fn object(&self) -> *mut c_void {
+        (&raw const **self.memory).cast_mut().cast()
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        let process = Process::lock();
+        if process.leaves {
+            // There may be no CUDA any more to remove it from.
+            return;
+        }
+        if let Err(error) = self.call(self.symbols.destroy) {
+            tracing::warn!(%error, "a recorded pass could not be removed");
+        }
+        #[allow(unsafe_code, reason = "the order matters: first the object, then its memory")]
+        // SAFETY: nothing uses it afterwards.
+        unsafe {
+            ManuallyDrop::drop(&mut self.memory);
+        }
+    }
+}
+
+/// A graph that is being recorded. One whose recording fails is never removed: libtorch's allocator keeps its address, and may
+/// ask it which stream it records. That is some bytes, and nobody records again after it.
+struct Recording(ManuallyDrop<Graph>);
+
+impl Recording {
+    fn begin(symbols: &'static Symbols, pool: [c_ulonglong; 2]) -> Result<Self, RenderError> {
+        let memory = ManuallyDrop::new(Box::new(Memory([0; 2048])));
+        let graph = ManuallyDrop::new(Graph { symbols, memory });
+        #[allow(unsafe_code, reason = "functions of libtorch that tch has not")]
+        // SAFETY: there is room for the object.
+        told(|text| unsafe { reverie_graph_new(symbols.new, graph.object(), text, MESSAGE) })?;
+        #[allow(unsafe_code, reason = "functions of libtorch that tch has not")]
+        // SAFETY: the object is one by now, and there are two numbers to read.
+        told(|text| unsafe {
+            reverie_graph_begin(symbols.begin, graph.object(), pool.as_ptr(), THREAD_LOCAL, text, MESSAGE)
+        })?;
+        Ok(Self(graph))
+    }
+
+    fn end(self) -> Result<Graph, RenderError> {
+        self.0.call(self.0.symbols.end)?;
+        Ok(ManuallyDrop::into_inner(self.0))
+    }
+}
+
+/// Calls one of the functions of `guarded.cpp`, which may leave a message.
+fn told(call: impl FnOnce(*mut c_char) -> c_int) -> Result<(), RenderError> {
+    let mut text = [0u8; MESSAGE];
+    if call(text.as_mut_ptr().cast()) == 0 {
+        return Ok(());
+    }
+    let message = CStr::from_bytes_until_nul(&text).unwrap_or_default().to_string_lossy().into_owned();
+    // Also the message of a GPU that is out of memory comes this way.
+    Err(tch::TchError::Torch(message).into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cpp_throws_becomes_an_error() {
+        // It throws a `std::length_error` with the message that it gets.
+        let name = b"_ZSt20__throw_length_errorPKc\0";
+        let message = c"CUDA out of memory.";
+        #[allow(unsafe_code, reason = "a function of the C++ library")]
+        // SAFETY: it takes a C string, and is caught.
+        let outcome = unsafe {
+            let throw = libloading::os::unix::Library::this().get::<Call>(name).unwrap();
+            told(|text| reverie_graph_call(*throw, message.as_ptr().cast_mut().cast(), text, MESSAGE))
+        };
+        let error = outcome.unwrap_err();
+        assert!(
+            matches!(&error, RenderError::OutOfMemory(reason) if reason.contains("CUDA out of memory.")),
+            "{error}"
+        );
+    }
+}

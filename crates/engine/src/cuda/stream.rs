@@ -1,0 +1,90 @@
+//! A queue of work on a GPU.
+//!
+//! Without more ado all threads of a process share one: a thread that waits for its own result then waits for what others have
+//! started too. So every render thread that has its networks to itself has a stream to itself.
+
+use std::{ffi::c_void, ptr::null_mut};
+
+use super::{super::RenderError, gpu, symbols::Symbols};
+
+/// A stream of libtorch's pool, which lives as long as the process. Two streams of a device may be the same one if there are
+/// more than the pool has (32).
+#[derive(Clone, Copy)]
+pub(in super::super) struct Stream {
+    symbols: &'static Symbols,
+    stream: *mut c_void,
+    device: i32,
+}
+
+#[allow(unsafe_code, reason = "a stream may be used by any thread")]
+// SAFETY: CUDA's functions on streams may be called from every thread; the pointer is only handed back to them.
+unsafe impl Send for Stream {}
+
+impl Stream {
+    /// A stream of GPU number `device`; none where this libtorch has no such functions.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when the GPU refuses.
+    pub(in super::super) fn new(device: usize) -> Result<Option<Self>, RenderError> {
+        let Some(symbols) = Symbols::get() else { return Ok(None) };
+        let device = gpu::number(device);
+        let mut stream = null_mut();
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: it writes a pointer to where it is told.
+        let code = unsafe { (symbols.stream_from_pool)(false, device, &raw mut stream) };
+        checked(code, "no stream can be had")?;
+        Ok(Some(Self { symbols, stream, device }))
+    }
+
+    /// Makes this thread work on the stream from now on.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when the GPU refuses.
+    pub(in super::super) fn enter(&self) -> Result<(), RenderError> {
+        self.set(self.stream)
+    }
+
+    /// Runs `run` with this thread working on the stream, and returns to what it worked on before. The work that `run` starts
+    /// here is not ordered with what was started there.
+    ///
+    /// # Errors
+    /// What `run` says, or [`RenderError::Engine`] when the GPU refuses.
+    pub(super) fn within<T>(&self, run: impl FnOnce() -> Result<T, RenderError>) -> Result<T, RenderError> {
+        let mut before = null_mut();
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: as above.
+        let code = unsafe { (self.symbols.current_stream)(self.device, &raw mut before) };
+        checked(code, "the current stream is not known")?;
+        self.set(self.stream)?;
+        let outcome = run();
+        self.set(before)?;
+        outcome
+    }
+
+    /// Waits until everything that was started on the stream is done.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when something of it failed.
+    pub(super) fn wait(&self) -> Result<(), RenderError> {
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: the stream is one of libtorch's.
+        let code = unsafe { (self.symbols.synchronize)(self.stream, self.device) };
+        checked(code, "what was started on a stream failed")
+    }
+
+    pub(super) fn symbols(&self) -> &'static Symbols {
+        self.symbols
+    }
+
+    fn set(&self, stream: *mut c_void) -> Result<(), RenderError> {
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: the stream is one of libtorch's.
+        let code = unsafe { (self.symbols.set_stream)(stream, self.device) };
+        checked(code, "a stream cannot be used")
+    }
+}
+
+/// These functions keep what went wrong to themselves.
+fn checked(code: i32, what: &str) -> Result<(), RenderError> {
+    if code == 0 { Ok(()) } else { Err(RenderError::Engine(what.into())) }
+}
