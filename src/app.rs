@@ -7,6 +7,7 @@ use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     admission::{self, Admission},
@@ -130,7 +131,10 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let dir = config.models.dir.clone();
         let loading = tokio::task::spawn_blocking(move || models::load_dir(&dir));
-        let catalogue = loading.await??;
+        let models::Folder { catalogue, refused } = loading.await??;
+        for error in refused {
+            warn!("a model file is left out: {error}");
+        }
         let renderers = renderers(&config)?;
         Self::assemble(config, Arc::new(catalogue), renderers, Clock::system()).await
     }

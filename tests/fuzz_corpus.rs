@@ -44,6 +44,11 @@ fn graph_defs() {
 }
 
 #[test]
+fn onnx_files() {
+    replay("onnx");
+}
+
+#[test]
 fn torch_files() {
     replay("torch_file");
 }

@@ -80,7 +80,7 @@ fn bvlc_inception_is_imported() {
     };
     let model = load_file(&path).unwrap();
     assert_eq!(model.id, "bvlc_inception_graph");
-    assert_eq!(model.preprocessing, Preprocessing { mean: 117.0, scale: 1.0 });
+    assert_eq!(model.preprocessing, Preprocessing::uniform(117.0, 1.0));
     assert_eq!(model.default_layer, "mixed4c");
     assert_eq!(model.channel_layer, "mixed4d_3x3_bottleneck_pre_relu");
     assert_eq!(model.class_layer.as_deref(), Some("softmax2_pre_activation"));

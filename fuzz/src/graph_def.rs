@@ -1,18 +1,26 @@
 //! A TensorFlow graph, as a model file is read.
 
-use reverie_graph::NodeId;
+use reverie_graph::{Network, NodeId};
 use reverie_import::{ImportError, tensorflow};
 
 use super::assert_short;
 
 /// Imports a graph and asks it what the service asks.
 pub fn graph_def(bytes: &[u8]) {
-    let network = match tensorflow::import(bytes.to_vec()) {
-        Ok(network) => network,
-        Err(error) => return refused(&error, bytes),
-    };
+    match tensorflow::import(bytes.to_vec()) {
+        Ok(network) => answers(&network, bytes.len()),
+        Err(error) => refused(&error, bytes),
+    }
+}
+
+/// What holds for every network that was read from so many bytes.
+pub(super) fn answers(network: &Network, length: usize) {
     let nodes = network.nodes();
-    assert!(!nodes.is_empty() && nodes.len() <= bytes.len());
+    assert!(!nodes.is_empty() && nodes.len() <= length);
+    for (name, reason) in network.left_out() {
+        assert_short(reason, 1000 + 8 * length);
+        assert!(network.find(name).is_err(), "\"{name}\" is left out and there");
+    }
     assert_eq!(network.layers().len(), nodes.len() - 1);
     let ids: Vec<NodeId> = (0..nodes.len()).map(NodeId).collect();
     for (&id, node) in ids.iter().zip(nodes) {

@@ -7,6 +7,7 @@
 mod form;
 mod graph_def;
 mod memory;
+mod onnx;
 mod picture;
 mod spec;
 mod torch_file;
@@ -14,6 +15,7 @@ mod torch_file;
 pub use form::form;
 pub use graph_def::graph_def;
 pub use memory::Counting;
+pub use onnx::onnx;
 pub use picture::{picture, tell_new_panics};
 pub use spec::spec;
 pub use torch_file::torch_file;
@@ -22,9 +24,10 @@ pub use torch_file::torch_file;
 pub type Check = fn(&[u8]);
 
 /// All targets by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Check); 5] = [
+pub const TARGETS: [(&str, Check); 6] = [
     ("picture", picture),
     ("graph_def", graph_def),
+    ("onnx", onnx),
     ("torch_file", torch_file),
     ("spec", spec),
     ("form", form),

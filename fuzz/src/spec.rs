@@ -32,7 +32,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         path: "none".into(),
         sha256: "none".into(),
         network,
-        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
+        preprocessing: Preprocessing::uniform(0.0, 1.0),
         default_layer: "features".into(),
         class_layer: Some("logits".into()),
         channel_layer: "features".into(),

@@ -95,7 +95,11 @@ pub(super) fn load(model: &str, folder: &Path) -> Result<Model, Failure> {
 
 fn list(folder: &Path) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
-    for model in models::load_dir(folder)?.iter() {
+    let models::Folder { catalogue, refused } = models::load_dir(folder)?;
+    for error in refused {
+        eprintln!("left out: {error}");
+    }
+    for model in catalogue.iter() {
         let layers = model.network.layers().len();
         writeln!(
             out,
@@ -124,6 +128,13 @@ fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
         "{:<48} {:<12} {:>8} {:>6} {:>15}",
         "name", "kind", "channels", "stride", "receptive field"
     )?;
+    let left_out = model.network.left_out();
+    if let Some((name, reason)) = left_out.first_key_value() {
+        eprintln!(
+            "{} nodes of the file are no layers, the first of them \"{name}\": {reason}",
+            left_out.len()
+        );
+    }
     for layer in &layers {
         let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
         let (stride, field) = (number(layer.stride), number(layer.receptive_field));

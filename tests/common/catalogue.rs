@@ -16,7 +16,7 @@ pub fn of_one_layer(id: &str, op: Op) -> Catalogue {
         path: "none".into(),
         sha256: String::new(),
         network: Network::new(nodes).unwrap(),
-        preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
+        preprocessing: Preprocessing::uniform(0.0, 1.0),
         default_layer: "layer".into(),
         class_layer: None,
         channel_layer: "layer".into(),

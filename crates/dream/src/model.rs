@@ -6,13 +6,35 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use crate::spec::{Objective, ObjectiveKind};
 use reverie_graph::Network;
 
-/// What happens to a pixel before the network sees it: `(x − mean) · scale`, x in 0–255, RGB.
+/// What happens to a pixel before the network sees it: `(x − mean) · scale`, channel by channel, x in 0–255. Padding comes
+/// after it, so it cannot be folded into the first convolution: at the border that would be another function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocessing {
-    /// Subtracted from every channel.
-    pub mean: f32,
+    /// Subtracted from red, green and blue.
+    pub mean: [f32; 3],
     /// Multiplied afterwards.
-    pub scale: f32,
+    pub scale: [f32; 3],
+    /// Whether the network takes blue first, as Caffe's do.
+    pub bgr: bool,
+}
+
+impl Preprocessing {
+    /// The same for every channel, in the order of the image.
+    pub const fn uniform(mean: f32, scale: f32) -> Self {
+        Self { mean: [mean; 3], scale: [scale; 3], bgr: false }
+    }
+
+    /// What PyTorch's image networks are trained with: pixels in 0–1 minus the mean of ImageNet, over its deviation.
+    pub fn imagenet() -> Self {
+        let scale = [0.229, 0.224, 0.225].map(|deviation: f64| (1.0 / (255.0 * deviation)) as f32);
+        Self { mean: [0.485, 0.456, 0.406].map(|mean: f64| (255.0 * mean) as f32), scale, bgr: false }
+    }
+
+    /// Mean and scale where all channels have the same and stay in order.
+    pub fn as_uniform(&self) -> Option<(f32, f32)> {
+        let Self { mean, scale, bgr } = *self;
+        (!bgr && mean == [mean[0]; 3] && scale == [scale[0]; 3]).then_some((mean[0], scale[0]))
+    }
 }
 
 /// A loaded model.
@@ -47,7 +69,7 @@ impl Model {
             path: "none".into(),
             sha256: id.into(),
             network,
-            preprocessing: Preprocessing { mean: 0.0, scale: 1.0 },
+            preprocessing: Preprocessing::uniform(0.0, 1.0),
             default_layer: layer.into(),
             class_layer: class_layer.map(str::to_owned),
             channel_layer: layer.into(),

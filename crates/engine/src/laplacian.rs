@@ -123,7 +123,7 @@ impl Laplacian {
 fn borders(image: &Tensor) -> Result<([i64; 2], [i64; 2]), RenderError> {
     let (_, _, height, width) = image.size4()?;
     let [vertical, horizontal] = [height, width].map(|n| {
-        let resolved = Padding::Same.resolve(n as usize, TAPS.len(), 2);
+        let resolved = Padding::Same.resolve(0, n as usize, TAPS.len(), 2);
         resolved.map_or([0, 0], |(_, before, after)| [before as i64, after as i64])
     });
     Ok((vertical, horizontal))

@@ -1,19 +1,20 @@
 //! The checks behind [`Network::new`](super::Network::new): a network that passes them can be executed on
 //! any image that is large enough, so the executor need not look for malformed models.
 
-use std::collections::{HashMap, hash_map::Entry};
-
-use super::{Array, Node, NodeId, Op, shape::Width};
+use super::{Array, Node, Op, Padding, Window, shape::Width};
 
 /// Largest kernel (dilated), stride, dilation and radius. No real network comes near it, and offsets
 /// within an image cannot overflow below it.
 pub const MAX_EXTENT: usize = 1 << 16;
 
+/// Most rows or columns of zeros on one side of a map.
+pub const MAX_PADDING: usize = 256;
+
 /// Widest layer, in channels or features.
 pub const MAX_WIDTH: usize = 1 << 24;
 
 /// What is wrong with a network, and where.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum GraphError {
     /// Two nodes share a name.
     #[error("two nodes are called \"{0}\"; names must be unique")]
@@ -41,42 +42,18 @@ pub enum GraphError {
     },
 }
 
-/// Name index and image input of `nodes`.
-pub(super) fn index(nodes: &[Node]) -> Result<(HashMap<String, NodeId>, NodeId), GraphError> {
-    let mut by_name = HashMap::with_capacity(nodes.len());
-    let mut inputs = Vec::new();
-    for (position, node) in nodes.iter().enumerate() {
-        match by_name.entry(node.name.clone()) {
-            Entry::Vacant(slot) => slot.insert(NodeId(position)),
-            Entry::Occupied(_) => return Err(GraphError::DuplicateName(node.name.clone())),
-        };
-        if matches!(node.op, Op::Input { .. }) {
-            inputs.push(NodeId(position));
-        }
+/// Output width (channels or features) of a node, checked against its weights and the widths of the nodes before it.
+pub(super) fn width_of(node: &Node, widths: &[Width]) -> Result<Width, GraphError> {
+    let mut inputs = Vec::with_capacity(node.inputs.len());
+    for (index, input) in node.inputs.iter().enumerate() {
+        let width = widths.get(input.0).copied();
+        inputs.push(width.ok_or_else(|| GraphError::Order { node: node.name.clone(), index })?);
     }
-    match inputs[..] {
-        [input] => Ok((by_name, input)),
-        _ => Err(GraphError::InputCount(inputs.len())),
-    }
-}
-
-/// Output width (channels or features) of every node, checking each against its inputs and weights.
-pub(super) fn widths(nodes: &[Node]) -> Result<Vec<Width>, GraphError> {
-    let mut widths: Vec<Width> = Vec::with_capacity(nodes.len());
-    for (position, node) in nodes.iter().enumerate() {
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for (index, input) in node.inputs.iter().enumerate() {
-            let width = (input.0 < position).then(|| widths[input.0]);
-            inputs.push(width.ok_or_else(|| GraphError::Order { node: node.name.clone(), index })?);
-        }
-        let width = width(&node.op, &inputs).and_then(narrow).map_err(|problem| GraphError::Node {
-            node: node.name.clone(),
-            kind: node.op.kind(),
-            problem,
-        })?;
-        widths.push(width);
-    }
-    Ok(widths)
+    width(&node.op, &inputs).and_then(narrow).map_err(|problem| GraphError::Node {
+        node: node.name.clone(),
+        kind: node.op.kind(),
+        problem,
+    })
 }
 
 /// Refuses widths beyond [`MAX_WIDTH`]: a few nodes that join a map with itself double it each time.
@@ -96,29 +73,50 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             positive("channels", *channels)?;
             Ok(Width::Map(*channels))
         }
-        Op::Conv2d { weight, bias, stride, dilation, groups, .. } => {
+        Op::Conv2d { weight, bias, stride, dilation, padding, groups } => {
             let channels = map(inputs)?;
-            conv_width(channels, weight, bias.as_ref(), *stride, *dilation, *groups)
+            let width = conv_width(channels, weight, bias.as_ref(), *stride, *dilation, *groups)?;
+            let reach = |axis: usize| (weight.shape[2 + axis] - 1) * dilation[axis] + 1;
+            within_window(*padding, [reach(0), reach(1)])?;
+            Ok(width)
         }
         Op::BiasAdd { bias } => {
             let input = one(inputs)?;
-            if bias.shape != [input.channels()] {
-                return Err(format!(
-                    "bias has shape {:?}, the input needs [{}]",
-                    bias.shape,
-                    input.channels()
-                ));
-            }
-            finite(bias)?;
+            per_channel("bias", bias, input)?;
             Ok(input)
         }
-        Op::Relu | Op::Relu6 | Op::Softmax | Op::Identity => one(inputs),
-        Op::MaxPool(window) | Op::AvgPool(window) => {
-            for value in window.kernel.into_iter().chain(window.stride) {
-                extent("window extents and strides", value)?;
+        Op::Scale { scale, bias } => {
+            let input = one(inputs)?;
+            per_channel("scale", scale, input)?;
+            bias.as_ref().map_or(Ok(()), |bias| per_channel("bias", bias, input))?;
+            Ok(input)
+        }
+        Op::Relu | Op::Relu6 | Op::Sigmoid | Op::Swish | Op::HardSwish | Op::Softmax | Op::Identity => {
+            one(inputs)
+        }
+        Op::LeakyRelu { slope } => match one(inputs)? {
+            input if slope.is_finite() && *slope >= 0.0 => Ok(input),
+            _ => Err(format!("the slope {slope} must be at least 0")),
+        },
+        Op::Clip { low, high } => match one(inputs)? {
+            input if low < high => Ok(input),
+            _ => Err(format!("the bounds {low} and {high} must be in order")),
+        },
+        Op::Pad { before, after } => {
+            if before.iter().chain(after).any(|&n| n > MAX_PADDING) {
+                return Err(format!("adds {before:?} and {after:?} pixels, at most {MAX_PADDING} a side"));
             }
             map(inputs).map(Width::Map)
         }
+        Op::MaxPool(window) | Op::AvgPool { window, .. } => {
+            pool(*window)?;
+            map(inputs).map(Width::Map)
+        }
+        Op::GlobalAvgPool => map(inputs).map(Width::Map),
+        Op::AsMap => match one(inputs)? {
+            Width::Rows(features) => Ok(Width::Map(features)),
+            map @ Width::Map(_) => Err(format!("needs rows, its input is {map}")),
+        },
         Op::Lrn { radius, bias, alpha, beta } => {
             if *radius > MAX_EXTENT {
                 return Err(format!("radius {radius} exceeds {MAX_EXTENT}"));
@@ -138,15 +136,16 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             }
             Ok(Width::Map(channels))
         }
-        Op::Add => {
+        Op::Add | Op::Multiply => {
             arity(inputs, 2)?;
             if inputs[0] != inputs[1] {
-                return Err(format!("adds {} to {}; both must be alike", inputs[0], inputs[1]));
+                let does = if matches!(op, Op::Add) { "adds" } else { "multiplies" };
+                return Err(format!("{does} {} and {}; both must be alike", inputs[0], inputs[1]));
             }
             Ok(inputs[0])
         }
         Op::SpatialMean => map(inputs).map(Width::Rows),
-        Op::Flatten { features } => {
+        Op::Flatten { features, .. } => {
             positive("row length", *features)?;
             one(inputs)?;
             Ok(Width::Rows(*features))
@@ -195,6 +194,31 @@ fn conv_width(
     }
     finite(weight)?;
     Ok(Width::Map(out))
+}
+
+/// A sliding window of a pooling.
+fn pool(window: Window) -> Result<(), String> {
+    for value in window.kernel.into_iter().chain(window.stride) {
+        extent("window extents and strides", value)?;
+    }
+    within_window(window.padding, window.kernel)
+}
+
+/// Every window sees a pixel of the map, so explicit padding is less than the window's extent.
+fn within_window(padding: Padding, extent: [usize; 2]) -> Result<(), String> {
+    let Padding::Explicit { before, after, .. } = padding else { return Ok(()) };
+    if (0..2).all(|axis| before[axis].max(after[axis]) < extent[axis]) {
+        return Ok(());
+    }
+    Err(format!("pads by {before:?} and {after:?}; a window of {extent:?} allows less than that"))
+}
+
+fn per_channel(what: &str, values: &Array, input: Width) -> Result<(), String> {
+    if values.shape != [input.channels()] {
+        let channels = input.channels();
+        return Err(format!("{what} has shape {:?}, the input needs [{channels}]", values.shape));
+    }
+    finite(values)
 }
 
 fn arity(inputs: &[Width], expected: usize) -> Result<(), String> {

@@ -8,15 +8,25 @@
 //! `[rows, features]`. Nodes stand in topological order: an input always precedes its reader.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod builder;
 mod check;
+mod op;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
-pub use check::{GraphError, MAX_EXTENT, MAX_WIDTH};
+pub use builder::Builder;
+pub use check::{GraphError, MAX_EXTENT, MAX_PADDING, MAX_WIDTH};
+pub use op::{Op, Padding, Window};
 pub use shape::{LayerInfo, Shape, ShapeError};
+pub use unknown::UnknownLayer;
 
 /// Index of a node in [`Network::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,136 +56,6 @@ impl fmt::Debug for Array {
     }
 }
 
-/// How a sliding window treats the border.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Padding {
-    /// TensorFlow's `SAME`: output is `ceil(n / stride)`; the odd pixel of padding goes to the end.
-    Same,
-    /// No padding.
-    Valid,
-}
-
-impl Padding {
-    /// Output extent and padding `(before, after)` along one axis of `n` pixels.
-    ///
-    /// `kernel` is the dilated extent. `None` when the window does not fit (`VALID` on a small input).
-    /// Source: TensorFlow's `GetWindowedOutputSize`.
-    pub fn resolve(self, n: usize, kernel: usize, stride: usize) -> Option<(usize, usize, usize)> {
-        match self {
-            Padding::Same => {
-                let out = n.div_ceil(stride);
-                let total = (out.checked_sub(1)? * stride + kernel).saturating_sub(n);
-                Some((out, total / 2, total - total / 2))
-            }
-            Padding::Valid => Some((n.checked_sub(kernel)? / stride + 1, 0, 0)),
-        }
-    }
-}
-
-/// A sliding window, `[height, width]` each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Kernel extent, undilated.
-    pub kernel: [usize; 2],
-    /// Step between neighbouring outputs.
-    pub stride: [usize; 2],
-    /// Border treatment.
-    pub padding: Padding,
-}
-
-/// What a node computes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    /// The image after the model's preprocessing.
-    Input {
-        /// Number of colour channels.
-        channels: usize,
-    },
-    /// Cross-correlation. `weight` is `[out, in / groups, kh, kw]`.
-    Conv2d {
-        /// `[out, in / groups, kh, kw]`.
-        weight: Array,
-        /// `[out]`, where the bias is part of the convolution.
-        bias: Option<Array>,
-        /// Stride, `[height, width]`.
-        stride: [usize; 2],
-        /// Dilation, `[height, width]`.
-        dilation: [usize; 2],
-        /// Border treatment.
-        padding: Padding,
-        /// Number of channel groups; equal to the input channels for a depthwise convolution.
-        groups: usize,
-    },
-    /// Adds `[C]` to every position or row.
-    BiasAdd {
-        /// `[C]`.
-        bias: Array,
-    },
-    /// `max(x, 0)`.
-    Relu,
-    /// `min(max(x, 0), 6)`.
-    Relu6,
-    /// Maximum over a window; the padding never wins.
-    MaxPool(Window),
-    /// Mean over a window; the padding is not counted.
-    AvgPool(Window),
-    /// TensorFlow's local response normalisation over channels:
-    /// `x / (bias + alpha · Σ_{|i−c| ≤ radius} x_i²)^beta`, alpha undivided.
-    Lrn {
-        /// Channels to either side that take part.
-        radius: usize,
-        /// Added to the scaled sum.
-        bias: f32,
-        /// Scale of the sum of squares.
-        alpha: f32,
-        /// Exponent of the divisor.
-        beta: f32,
-    },
-    /// Joins maps along the channels.
-    Concat,
-    /// Element-wise sum of two maps of the same shape.
-    Add,
-    /// Mean over all positions: a map becomes `[N, C]` rows.
-    SpatialMean,
-    /// Flattens `[N, H, W, C]` (channels fastest, as TensorFlow stores it) into rows of `features`.
-    Flatten {
-        /// Length of a row.
-        features: usize,
-    },
-    /// Rows times `[in, out]`.
-    MatMul {
-        /// `[in, out]`.
-        weight: Array,
-    },
-    /// Softmax over channels or features.
-    Softmax,
-    /// Passes its input on under another name.
-    Identity,
-}
-
-impl Op {
-    /// The name shown to people and in the API.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Op::Input { .. } => "input",
-            Op::Conv2d { .. } => "conv2d",
-            Op::BiasAdd { .. } => "bias_add",
-            Op::Relu => "relu",
-            Op::Relu6 => "relu6",
-            Op::MaxPool(_) => "max_pool",
-            Op::AvgPool(_) => "avg_pool",
-            Op::Lrn { .. } => "lrn",
-            Op::Concat => "concat",
-            Op::Add => "add",
-            Op::SpatialMean => "spatial_mean",
-            Op::Flatten { .. } => "flatten",
-            Op::MatMul { .. } => "mat_mul",
-            Op::Softmax => "softmax",
-            Op::Identity => "identity",
-        }
-    }
-}
-
 /// One named step of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
@@ -194,6 +74,7 @@ pub struct Network {
     by_name: HashMap<String, NodeId>,
     input: NodeId,
     widths: Vec<shape::Width>,
+    left_out: BTreeMap<String, Arc<str>>,
 }
 
 impl Network {
@@ -203,9 +84,24 @@ impl Network {
     /// [`GraphError`] names the node and what is wrong with it: a repeated name, an input that comes
     /// later, a weight that does not fit its input, no input node or more than one.
     pub fn new(nodes: Vec<Node>) -> Result<Self, GraphError> {
-        let (by_name, input) = check::index(&nodes)?;
-        let widths = check::widths(&nodes)?;
-        Ok(Self { nodes, by_name, input, widths })
+        let mut builder = Builder::default();
+        for node in nodes {
+            builder.push(node)?;
+        }
+        builder.finish()
+    }
+
+    /// Notes layers that the model file has and this network has not, each with the reason. A question for one of them is
+    /// answered with it.
+    #[must_use]
+    pub fn without(mut self, left_out: BTreeMap<String, Arc<str>>) -> Self {
+        self.left_out = left_out;
+        self
+    }
+
+    /// Layers of the model file that could not be read, and why.
+    pub fn left_out(&self) -> &BTreeMap<String, Arc<str>> {
+        &self.left_out
     }
 
     /// All nodes in topological order.
@@ -226,9 +122,10 @@ impl Network {
     /// Looks a layer up by name.
     ///
     /// # Errors
-    /// [`UnknownLayer`] with the names closest to `name`.
+    /// [`UnknownLayer`] with the names closest to `name`, or with the reason why the layer was left out.
     pub fn find(&self, name: &str) -> Result<NodeId, UnknownLayer> {
-        self.by_name.get(name).copied().ok_or_else(|| UnknownLayer::new(name, &self.nodes))
+        let unknown = || UnknownLayer::new(name, &self.nodes, self.left_out.get(name));
+        self.by_name.get(name).copied().ok_or_else(unknown)
     }
 
     /// Number of channels (or features) that a layer puts out; it does not depend on the input size.
@@ -243,51 +140,21 @@ impl Network {
 
     /// Which nodes have to run to obtain `wanted`; indexed like [`Network::nodes`].
     pub fn needed(&self, wanted: &[NodeId]) -> Vec<bool> {
-        let mut needed = vec![false; self.nodes.len()];
-        for id in wanted {
-            needed[id.0] = true;
-        }
-        for index in (0..self.nodes.len()).rev() {
-            if needed[index] {
-                for input in &self.nodes[index].inputs {
-                    needed[input.0] = true;
-                }
+        needed(&self.nodes, wanted)
+    }
+}
+
+fn needed(nodes: &[Node], wanted: &[NodeId]) -> Vec<bool> {
+    let mut needed = vec![false; nodes.len()];
+    for id in wanted {
+        needed[id.0] = true;
+    }
+    for index in (0..nodes.len()).rev() {
+        if needed[index] {
+            for input in &nodes[index].inputs {
+                needed[input.0] = true;
             }
         }
-        needed
     }
-}
-
-/// A layer name that the network does not have.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("there is no layer \"{name}\"{}", self.hint())]
-pub struct UnknownLayer {
-    /// What was asked for.
-    pub name: String,
-    /// The closest existing names, best first.
-    pub nearest: Vec<String>,
-}
-
-impl UnknownLayer {
-    fn new(name: &str, nodes: &[Node]) -> Self {
-        // Finding similar names takes time in proportion to the length of both; a long one is no typing mistake.
-        const LONGEST: usize = 128;
-        if name.len() > LONGEST {
-            let name = format!("{}…", &name[..name.floor_char_boundary(LONGEST)]);
-            return Self { name, nearest: Vec::new() };
-        }
-        let mut scored: Vec<(f64, &str)> =
-            nodes.iter().map(|node| (strsim::jaro_winkler(name, &node.name), node.name.as_str())).collect();
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let nearest = scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect();
-        Self { name: name.to_owned(), nearest }
-    }
-
-    fn hint(&self) -> String {
-        if self.nearest.is_empty() {
-            String::new()
-        } else {
-            format!("; the closest are {}", self.nearest.join(", "))
-        }
-    }
+    needed
 }

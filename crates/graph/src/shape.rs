@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Network, NodeId, Op, Padding};
+use super::{Network, Node, NodeId, Op, Padding};
 
 /// Width of a node's output; it does not depend on the image size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,19 +111,7 @@ impl Network {
         height: usize,
         width: usize,
     ) -> Result<Vec<Option<Shape>>, ShapeError> {
-        let mut shapes = vec![None; self.nodes.len()];
-        for (index, _) in self.needed(wanted).into_iter().enumerate().filter(|(_, needed)| *needed) {
-            let node = &self.nodes[index];
-            let inputs: Vec<Shape> = node.inputs.iter().filter_map(|input| shapes[input.0]).collect();
-            let shape = shape(&node.op, &inputs, height, width).map_err(|problem| ShapeError {
-                node: node.name.clone(),
-                height,
-                width,
-                problem,
-            })?;
-            shapes[index] = Some(shape);
-        }
-        Ok(shapes)
+        shapes(&self.nodes, &self.needed(wanted), height, width)
     }
 
     /// Multiply-adds of a convolution or matrix product that gives a value of `shape`; none for other operations.
@@ -162,10 +150,31 @@ impl Network {
                 kind: node.op.kind(),
                 channels: self.channels(NodeId(index)),
                 stride: field.map(|field| field.stride),
-                receptive_field: field.map(|field| field.size),
+                receptive_field: field.and_then(|field| field.size),
             })
             .collect()
     }
+}
+
+/// Shapes of the needed ones among checked nodes.
+pub(super) fn shapes(
+    nodes: &[Node],
+    needed: &[bool],
+    height: usize,
+    width: usize,
+) -> Result<Vec<Option<Shape>>, ShapeError> {
+    let mut shapes = vec![None; nodes.len()];
+    for (index, node) in nodes.iter().enumerate().filter(|(index, _)| needed[*index]) {
+        let inputs: Vec<Shape> = node.inputs.iter().filter_map(|input| shapes[input.0]).collect();
+        let shape = shape(&node.op, &inputs, height, width).map_err(|problem| ShapeError {
+            node: node.name.clone(),
+            height,
+            width,
+            problem,
+        })?;
+        shapes[index] = Some(shape);
+    }
+    Ok(shapes)
 }
 
 /// Output shape of one checked operation; the caller's network has passed [`super::check`].
@@ -180,14 +189,27 @@ fn shape(op: &Op, inputs: &[Shape], height: usize, width: usize) -> Result<Shape
             let (height, width) = window([*height, *width], [extent(0), extent(1)], *stride, *padding)?;
             Ok(Shape::Map { channels: weight.shape[0], height, width })
         }
-        (Op::MaxPool(pool) | Op::AvgPool(pool), [Shape::Map { channels, height, width }]) => {
+        (Op::MaxPool(pool) | Op::AvgPool { window: pool, .. }, [Shape::Map { channels, height, width }]) => {
             let (height, width) = window([*height, *width], pool.kernel, pool.stride, pool.padding)?;
             Ok(Shape::Map { channels: *channels, height, width })
         }
         (Op::Concat, maps) => concat(maps),
         (Op::Add, [a, b]) if a != b => Err(format!("adds {a:?} to {b:?}")),
+        (Op::Multiply, [a, b]) => multiply(*a, *b),
+        (Op::Pad { before, after }, [Shape::Map { channels, height, width }]) => Ok(Shape::Map {
+            channels: *channels,
+            height: height + before[0] + after[0],
+            width: width + before[1] + after[1],
+        }),
+        (Op::GlobalAvgPool, [Shape::Map { channels, .. }]) => {
+            Ok(Shape::Map { channels: *channels, height: 1, width: 1 })
+        }
+        (Op::AsMap, [Shape::Rows { rows: 1, features }]) => {
+            Ok(Shape::Map { channels: *features, height: 1, width: 1 })
+        }
+        (Op::AsMap, [Shape::Rows { rows, .. }]) => Err(format!("takes one row for a map, there are {rows}")),
         (Op::SpatialMean, [Shape::Map { channels, .. }]) => Ok(Shape::Rows { rows: 1, features: *channels }),
-        (Op::Flatten { features }, [input]) => match input.len() {
+        (Op::Flatten { features, .. }, [input]) => match input.len() {
             values if values % features == 0 => {
                 Ok(Shape::Rows { rows: values / features, features: *features })
             }
@@ -208,12 +230,23 @@ fn window(
     padding: Padding,
 ) -> Result<(usize, usize), String> {
     let fit = |n, axis: usize| {
-        let out = padding.resolve(n, kernel[axis], stride[axis]).map(|(out, _, _)| out);
+        let out = padding.resolve(axis, n, kernel[axis], stride[axis]).map(|(out, _, _)| out);
         out.ok_or_else(|| {
             format!("a {}×{} window does not fit {height}×{width} positions", kernel[0], kernel[1])
         })
     };
     Ok((fit(height, 0)?, fit(width, 1)?))
+}
+
+/// Of equal shapes, or of a map and a gate of one position.
+fn multiply(a: Shape, b: Shape) -> Result<Shape, String> {
+    let is_gate = |shape| matches!(shape, Shape::Map { height: 1, width: 1, .. });
+    match (a, b) {
+        _ if a == b => Ok(a),
+        (Shape::Map { .. }, Shape::Map { .. }) if is_gate(b) => Ok(a),
+        (Shape::Map { .. }, Shape::Map { .. }) if is_gate(a) => Ok(b),
+        _ => Err(format!("multiplies {a:?} and {b:?}")),
+    }
 }
 
 fn concat(maps: &[Shape]) -> Result<Shape, String> {
@@ -237,31 +270,38 @@ fn concat(maps: &[Shape]) -> Result<Shape, String> {
 /// Receptive field along the taller axis: what one position sees, and the distance to its neighbour.
 #[derive(Clone, Copy)]
 struct Field {
-    size: usize,
+    /// None for the whole image.
+    size: Option<usize>,
     stride: usize,
 }
 
 /// The usual recurrence: a window of `k` widens the field by `(k − 1)` strides of its input
 /// (Araujo et al., "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
 fn field(op: &Op, inputs: &[Option<Field>]) -> Option<Field> {
-    let widest =
-        || inputs.iter().copied().collect::<Option<Vec<Field>>>()?.into_iter().max_by_key(|field| field.size);
+    // A gate of one position sees the whole image, and so does what it multiplies.
+    let widest = || {
+        let whole = inputs.iter().any(Option::is_none);
+        let known = inputs.iter().copied().flatten();
+        let widest = known.max_by_key(|field| field.size.unwrap_or(usize::MAX))?;
+        Some(Field { size: widest.size.filter(|_| !whole), ..widest })
+    };
     let slide = |kernel: usize, stride: usize| {
         let input = widest()?;
         // Saturating, as a chain of the largest strides that are allowed overflows after four.
         let widened = (kernel - 1).saturating_mul(input.stride);
-        Some(Field { size: input.size.saturating_add(widened), stride: input.stride.saturating_mul(stride) })
+        let size = input.size.map(|size| size.saturating_add(widened));
+        Some(Field { size, stride: input.stride.saturating_mul(stride) })
     };
     match op {
-        Op::Input { .. } => Some(Field { size: 1, stride: 1 }),
+        Op::Input { .. } => Some(Field { size: Some(1), stride: 1 }),
         Op::Conv2d { weight, stride, dilation, .. } => {
             let extent = |axis: usize| (weight.shape[2 + axis] - 1) * dilation[axis] + 1;
             slide(extent(0).max(extent(1)), stride[0].max(stride[1]))
         }
-        Op::MaxPool(window) | Op::AvgPool(window) => {
+        Op::MaxPool(window) | Op::AvgPool { window, .. } => {
             slide(window.kernel[0].max(window.kernel[1]), window.stride[0].max(window.stride[1]))
         }
-        Op::SpatialMean | Op::Flatten { .. } | Op::MatMul { .. } => None,
+        Op::SpatialMean | Op::GlobalAvgPool | Op::AsMap | Op::Flatten { .. } | Op::MatMul { .. } => None,
         _ => widest(),
     }
 }

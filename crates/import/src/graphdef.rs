@@ -100,6 +100,9 @@ pub struct TensorProto {
     /// `DT_INT64`.
     #[prost(int64, repeated, tag = "10")]
     pub int64_val: Vec<i64>,
+    /// `DT_BOOL`.
+    #[prost(bool, repeated, tag = "11")]
+    pub bool_val: Vec<bool>,
 }
 
 /// A shape.
@@ -128,6 +131,9 @@ pub const DT_INT32: i32 = 3;
 /// `DataType` of 64-bit integers.
 pub const DT_INT64: i32 = 9;
 
+/// `DataType` of booleans.
+pub const DT_BOOL: i32 = 10;
+
 /// TensorFlow's name of a `DataType`, for messages.
 pub(super) fn type_name(dtype: i32) -> String {
     match dtype {
@@ -138,7 +144,7 @@ pub(super) fn type_name(dtype: i32) -> String {
         4 => "DT_UINT8".into(),
         7 => "DT_STRING".into(),
         DT_INT64 => "DT_INT64".into(),
-        10 => "DT_BOOL".into(),
+        DT_BOOL => "DT_BOOL".into(),
         14 => "DT_BFLOAT16".into(),
         19 => "DT_HALF".into(),
         other => format!("data type {other}"),

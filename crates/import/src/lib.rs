@@ -9,17 +9,30 @@
 //! | file | reading | translating |
 //! |---|---|---|
 //! | TensorFlow `GraphDef` | [`tensorflow::read`] | [`tensorflow::translate`], operations in `tf_ops` |
-//! | PyTorch state dict of EfficientNet-Lite0 | [`torch_file::read`] | [`efficientnet::build`] |
+//! | ONNX | [`onnx::import`] | operations in `onnx_ops`, `onnx_layers` and `onnx_shapes` |
+//! | PyTorch state dict of EfficientNet-Lite0, 1 and 2 | [`torch_file::read`] | [`efficientnet::build`] |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod batch_norm;
 pub mod efficientnet;
+mod floats;
+pub mod format;
 pub mod graphdef;
+pub mod onnx;
+mod onnx_call;
+mod onnx_layers;
+mod onnx_ops;
+pub mod onnx_proto;
+mod onnx_shapes;
 mod pickle;
 mod strided;
 pub mod tensorflow;
 mod tf_call;
 mod tf_const;
+mod tf_fold;
+mod tf_layers;
 mod tf_ops;
+mod tf_wiring;
 pub mod torch_file;
 
 use reverie_graph::GraphError;
@@ -36,8 +49,11 @@ const FREE_VALUES: usize = 1 << 22;
 const VALUES_PER_BYTE: usize = 4;
 
 /// Why a model file was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ImportError {
+    /// A file of a kind that is known, but is no model that can be read.
+    #[error("this is {0}")]
+    OtherKind(&'static str),
     /// The bytes are not what they claim to be, or end too early.
     #[error("this is not a complete {format}: {problem}")]
     Malformed {
@@ -91,6 +107,9 @@ pub enum ImportError {
     /// No image input, or several.
     #[error("a model needs exactly one Placeholder for the image; this one has {}", list(.0))]
     Placeholders(Vec<String>),
+    /// No image input, or several.
+    #[error("a model needs exactly one input for the image, of three channels; this one has {}", list(.0))]
+    Inputs(Vec<String>),
     /// A pickle that names something other than the parts of a tensor; pickles can run any program.
     #[error("the pickle refers to {0}, which a state dict has no use for; it was not run")]
     ForbiddenGlobal(String),
@@ -126,20 +145,31 @@ fn list(names: &[String]) -> String {
 /// times, or be packed a thousandfold, so that what it may cost follows from its length.
 struct Budget {
     left: usize,
+    exhausted: bool,
 }
 
 impl Budget {
     /// For a file of so many bytes.
     fn of_file(length: usize) -> Self {
-        Self { left: length.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES).min(MAX_VALUES) }
+        Self::of_values(length.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES).min(MAX_VALUES))
+    }
+
+    fn of_values(left: usize) -> Self {
+        Self { left, exhausted: false }
     }
 
     /// Accounts for `values`, before they are allocated.
     fn spend(&mut self, values: usize) -> Result<(), String> {
         let left = self.left.checked_sub(values);
+        self.exhausted |= left.is_none();
         self.left =
             left.ok_or_else(|| "the weights have too many values for a file of this length".to_owned())?;
         Ok(())
+    }
+
+    /// Whether something was refused: a file for which that is so is not worth reading on.
+    fn is_exhausted(&self) -> bool {
+        self.exhausted
     }
 }
 

@@ -20,6 +20,12 @@ use machine::{Machine, Refusal};
 /// A state dict takes about 40 opcodes per tensor.
 const MAX_STEPS: usize = 1 << 20;
 
+/// Keys under which a checkpoint keeps the state dict, beside epochs and optimisers.
+const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+
+/// What training on several devices puts in front of every key.
+const PARALLEL: &str = "module.";
+
 /// Element type of a storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dtype {
@@ -164,12 +170,14 @@ impl<'a> Pickle<'a> {
     /// # Errors
     /// [`ImportError::Malformed`] names the entry that is not a tensor.
     pub(super) fn tensors(&self) -> Result<BTreeMap<&'a str, &Tensor<'a>>, ImportError> {
-        let Some(Object::Dict(items)) = self.objects.get(self.root) else {
-            return Err(malformed("it does not hold a state dict"));
-        };
+        let items = self.state_dict().ok_or_else(|| malformed("it does not hold a state dict"))?;
+        let is_parallel =
+            |&(name, _): &(Id, Id)| self.text_at(name).is_some_and(|name| name.starts_with(PARALLEL));
+        let parallel = items.iter().all(is_parallel);
         let mut tensors = BTreeMap::new();
         for &(name, value) in items {
             let name = self.text_at(name).ok_or_else(|| malformed("a key of the state dict is not text"))?;
+            let name = name.strip_prefix(PARALLEL).filter(|_| parallel).unwrap_or(name);
             let Some(Object::Tensor(tensor)) = self.objects.get(value) else {
                 return Err(malformed(format!("\"{name}\" is not a tensor; only state dicts are read")));
             };
@@ -178,6 +186,18 @@ impl<'a> Pickle<'a> {
             }
         }
         Ok(tensors)
+    }
+
+    /// The entries of the state dict: the value, or what a checkpoint of a training run has under one of the usual names.
+    fn state_dict(&self) -> Option<&[(Id, Id)]> {
+        let Some(Object::Dict(items)) = self.objects.get(self.root) else { return None };
+        let wrapped = items.iter().rev().find_map(|&(name, value)| match self.objects.get(value) {
+            Some(Object::Dict(items)) if self.text_at(name).is_some_and(|name| WRAPPERS.contains(&name)) => {
+                Some(&items[..])
+            }
+            _ => None,
+        });
+        Some(wrapped.unwrap_or(items))
     }
 
     fn int_at(&self, id: Id) -> Option<i128> {

@@ -1,13 +1,13 @@
 //! Frozen TensorFlow graphs (`GraphDef`, `.pb`): the format of the article's `tensorflow_inception_graph.pb`.
 //!
 //! [`read`] decodes the protobuf, [`translate`] orders the nodes and turns them into a network one by one.
-//! The order in the file means nothing, as in TensorFlow. Every node is translated, needed or not: an
-//! operation that is not understood is found at import, not in the middle of a dream.
+//! The order in the file means nothing, as in TensorFlow. What only constants go into is computed at once (`tf_fold`).
+//!
+//! A graph from elsewhere has more in it than the layers that a dream needs: summaries, losses, an input pipeline. A node
+//! that is not understood is *opaque*: it and all that reads it are left out of the network, which keeps the reason for
+//! whoever asks for one of them. Only where nothing is left the import fails, with the first reason.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, hash_map::Entry},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,10 +15,11 @@ use prost::Message;
 use super::{
     Budget, ImportError,
     graphdef::{GraphDef, NodeDef},
-    tf_call::{Output, Value},
+    tf_call::{Call, Output, Value},
     tf_ops,
+    tf_wiring::{Source, Wiring, image},
 };
-use reverie_graph::{Network, Node, NodeId};
+use reverie_graph::{Builder, Network, Node, Op};
 
 /// The largest graphs in use have a few thousand nodes.
 const MAX_NODES: usize = 1 << 16;
@@ -63,92 +64,126 @@ pub fn translate(nodes: &[NodeDef]) -> Result<Network, ImportError> {
     translate_within(nodes, Budget::of_file(length))
 }
 
-fn translate_within(nodes: &[NodeDef], mut budget: Budget) -> Result<Network, ImportError> {
-    let placeholders: Vec<String> =
-        nodes.iter().filter(|node| node.op == "Placeholder").map(|node| node.name.clone()).collect();
-    if placeholders.len() != 1 {
-        return Err(ImportError::Placeholders(placeholders));
+fn translate_within(nodes: &[NodeDef], budget: Budget) -> Result<Network, ImportError> {
+    let wiring = Wiring::of(nodes)?;
+    let image = image(nodes, &wiring)?;
+    let mut translation = Translation {
+        nodes,
+        wiring: &wiring,
+        image,
+        budget,
+        builder: Builder::default(),
+        values: vec![None; nodes.len()],
+        left_out: BTreeMap::new(),
+        refusal: None,
+    };
+    for &index in &wiring.order {
+        translation.node(index)?;
     }
-    let inputs = wire(nodes)?;
-    let mut layers: Vec<Node> = Vec::new();
-    let mut values: Vec<Option<Value>> = vec![None; nodes.len()];
-    for index in order(nodes, &inputs)? {
+    translation.finish()
+}
+
+/// Outputs of a node: all have a first, only a Switch has a second.
+type Outputs<'a> = [Value<'a>; 2];
+
+/// A graph while it is translated.
+struct Translation<'a> {
+    nodes: &'a [NodeDef],
+    wiring: &'a Wiring,
+    /// The node that the image comes in at.
+    image: usize,
+    budget: Budget,
+    builder: Builder,
+    values: Vec<Option<Outputs<'a>>>,
+    /// Opaque nodes, and why they are.
+    left_out: BTreeMap<String, Arc<str>>,
+    /// The first reason.
+    refusal: Option<ImportError>,
+}
+
+impl<'a> Translation<'a> {
+    /// Translates one node, whose inputs have been.
+    ///
+    /// # Errors
+    /// Only what the rest of the graph does not survive: weights beyond the budget.
+    fn node(&mut self, index: usize) -> Result<(), ImportError> {
+        let nodes = self.nodes;
         let node = &nodes[index];
-        // All of them are there, because of the order.
-        let arguments: Vec<Value> = inputs[index].iter().filter_map(|&input| values[input]).collect();
-        values[index] = Some(match tf_ops::translate(node, &arguments, &mut budget)? {
-            Output::Constant(tensor) => Value::Constant(tensor),
-            Output::Layer(op, inputs) => {
-                layers.push(Node { name: node.name.clone(), op, inputs });
-                Value::Layer(NodeId(layers.len() - 1))
+        let inputs = self.wiring.inputs[index].iter().map(|source| match source {
+            Source::Output(from, output) => {
+                // Nodes on a cycle, and what waits for them, have no value.
+                let outputs = self.values[*from].as_ref();
+                outputs.map_or_else(|| self.wiring.cyclic(self.nodes), |outputs| Ok(outputs[*output].clone()))
             }
+            Source::Wrong(error) => Err(error.clone()),
         });
-    }
-    Ok(Network::new(layers)?)
-}
-
-/// Which nodes each node reads, in order; control inputs only order side effects and are left out.
-fn wire(nodes: &[NodeDef]) -> Result<Vec<Vec<usize>>, ImportError> {
-    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(nodes.len());
-    for (index, node) in nodes.iter().enumerate() {
-        match by_name.entry(&node.name) {
-            Entry::Vacant(slot) => slot.insert(index),
-            Entry::Occupied(_) => return Err(ImportError::DuplicateName(node.name.clone())),
-        };
-    }
-    let find = |node: &NodeDef, input: &str| {
-        let (name, output) = input.rsplit_once(':').unwrap_or((input, "0"));
-        if output != "0" {
-            return Err(ImportError::Node {
-                node: node.name.clone(),
-                op: node.op.clone(),
-                problem: format!("reads \"{input}\"; only first outputs (:0) are supported"),
-            });
-        }
-        by_name
-            .get(name)
-            .copied()
-            .ok_or_else(|| ImportError::MissingInput { node: node.name.clone(), input: name.to_owned() })
-    };
-    let data = |node: &NodeDef| {
-        let inputs = node.input.iter().filter(|input| !input.starts_with('^'));
-        inputs.map(|input| find(node, input)).collect()
-    };
-    nodes.iter().map(data).collect()
-}
-
-/// A topological order that stays as close to the file's as it can (Kahn's algorithm, lowest index first).
-fn order(nodes: &[NodeDef], inputs: &[Vec<usize>]) -> Result<Vec<usize>, ImportError> {
-    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-    let mut waiting: Vec<usize> = inputs.iter().map(Vec::len).collect();
-    for (index, inputs) in inputs.iter().enumerate() {
-        for &input in inputs {
-            readers[input].push(index);
-        }
-    }
-    let unblocked = (0..nodes.len()).filter(|&index| waiting[index] == 0);
-    let mut ready: BinaryHeap<Reverse<usize>> = unblocked.map(Reverse).collect();
-    let mut order = Vec::with_capacity(nodes.len());
-    while let Some(Reverse(index)) = ready.pop() {
-        order.push(index);
-        for &reader in &readers[index] {
-            waiting[reader] -= 1;
-            if waiting[reader] == 0 {
-                ready.push(Reverse(reader));
+        let outputs = inputs.collect::<Result<Vec<_>, _>>().and_then(|inputs| self.outputs(index, &inputs));
+        let outputs = match outputs {
+            Ok(outputs) => outputs,
+            Err(error) if self.budget.is_exhausted() => return Err(error),
+            Err(error) => {
+                let reason: Arc<str> = error.to_string().into();
+                self.refusal.get_or_insert(error);
+                [Value::Opaque(Arc::clone(&reason)), Value::Opaque(reason)]
             }
+        };
+        if let Value::Opaque(reason) = &outputs[0] {
+            self.left_out.insert(node.name.clone(), Arc::clone(reason));
         }
+        self.values[index] = Some(outputs);
+        Ok(())
     }
-    match (0..nodes.len()).find(|&index| waiting[index] > 0) {
-        None => Ok(order),
-        Some(blocked) => Err(ImportError::Cycle(nodes[on_cycle(blocked, inputs, &waiting)].name.clone())),
+
+    fn outputs(&mut self, index: usize, inputs: &[Value<'a>]) -> Result<Outputs<'a>, ImportError> {
+        let nodes = self.nodes;
+        let node = &nodes[index];
+        if node.op == "Merge" {
+            let alive = inputs.iter().find(|input| !matches!(input, Value::Dead));
+            return Ok(both(alive.cloned().unwrap_or(Value::Dead)));
+        }
+        if inputs.iter().any(|input| matches!(input, Value::Dead)) {
+            return Ok(both(Value::Dead));
+        }
+        if let Some(opaque) = inputs.iter().find(|input| matches!(input, Value::Opaque(_))) {
+            return Ok(both(opaque.clone()));
+        }
+        let mut call = Call {
+            node,
+            inputs,
+            is_image: index == self.image,
+            row_length: self.wiring.row_length(self.nodes, index),
+            builder: &self.builder,
+            budget: &mut self.budget,
+        };
+        let (op, inputs) = match tf_ops::translate(&mut call)? {
+            Output::Value(value) => return Ok(both(value)),
+            Output::Switch { data, taken: false } => return Ok([data, Value::Dead]),
+            Output::Switch { data, taken: true } => return Ok([Value::Dead, data]),
+            Output::Layer(op, inputs) => (op, inputs),
+        };
+        let id = self.builder.push(Node { name: node.name.clone(), op, inputs })?;
+        Ok(both(Value::Layer(id)))
+    }
+
+    fn finish(self) -> Result<Network, ImportError> {
+        let Self { nodes, wiring, builder, mut left_out, refusal, .. } = self;
+        let only_image = builder.nodes().iter().all(|node| matches!(node.op, Op::Input { .. }));
+        let cycle = wiring.cyclic::<()>(nodes).err().filter(|_| !wiring.blocked.is_empty());
+        if let Some(reason) = cycle.as_ref().map(ToString::to_string) {
+            let reason: Arc<str> = reason.into();
+            let blocked = wiring.blocked.iter().map(|&index| nodes[index].name.clone());
+            left_out.extend(blocked.map(|name| (name, Arc::clone(&reason))));
+        }
+        if let Some(refusal) = refusal.or(cycle).filter(|_| only_image) {
+            return Err(refusal);
+        }
+        Ok(builder.finish()?.without(left_out))
     }
 }
 
-/// A node on the cycle that `blocked` waits for. Whatever waits has an input that waits, so as many steps
-/// upstream as there are nodes must end on a cycle.
-fn on_cycle(blocked: usize, inputs: &[Vec<usize>], waiting: &[usize]) -> usize {
-    let upstream = |index: usize| inputs[index].iter().copied().find(|&input| waiting[input] > 0);
-    (0..inputs.len()).fold(blocked, |index, _| upstream(index).unwrap_or(index))
+/// The value on both outputs: only a Switch has two that differ, and nothing else has a second that may be read.
+fn both(value: Value<'_>) -> Outputs<'_> {
+    [value.clone(), value]
 }
 
 #[cfg(test)]

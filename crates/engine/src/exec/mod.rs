@@ -2,7 +2,8 @@
 //!
 //! Weights are uploaded once, when the executor is made, in every form that a pass needs ([`params`]). A forward pass
 //! ([`forward`]) runs only the nodes that the wanted layers need, fused where they can be ([`plan`]), and drops each
-//! activation after its last reader. Where a gradient follows, it saves what the backward pass needs, which is less
+//! activation after its last reader. An operation writes over its input where nothing else has that memory
+//! ([`ownership`]). Where a gradient follows, it saves what the backward pass needs, which is less
 //! than the activations. The [`backward`] pass leads to the image only, never to the weights. It does without
 //! libtorch's autograd, which would keep every activation alive and has no cheap derivative for some operations.
 //! Autograd stays as the oracle of the tests ([`Executor::forward`] is differentiable).
@@ -18,9 +19,12 @@
 
 mod backward;
 mod convolution;
+mod elementwise;
 mod forward;
+mod ownership;
 mod params;
 mod plan;
+mod preparation;
 mod profile;
 mod window;
 
@@ -35,8 +39,9 @@ use super::{
 };
 use forward::SavedForBackward;
 use params::NodeParams;
+use preparation::Preparation;
 pub use profile::{NodeProfile, Profile};
-use reverie_dream::model::{Model, Preprocessing};
+use reverie_dream::model::Model;
 use reverie_graph::{Network, NodeId};
 
 /// How maps lie in memory. The results differ in the last digit only.
@@ -85,6 +90,7 @@ impl Manner {
 /// A model on a device, in one precision.
 pub(super) struct Executor {
     model: Arc<Model>,
+    preparation: Preparation,
     /// What each node computes with.
     params: Vec<NodeParams>,
     /// Runs the kernels.
@@ -126,7 +132,8 @@ impl Executor {
             .collect::<Result<_, _>>()?;
         let Manner { kind, layout, library, .. } = manner;
         let (threads, profile) = (thread_pool(), RefCell::default());
-        Ok(Self { model, params, threads, device, kind, layout, library, profile })
+        let preparation = Preparation::new(&model.preprocessing, device)?;
+        Ok(Self { model, preparation, params, threads, device, kind, layout, library, profile })
     }
 
     /// Whether libtorch's operations alone compute here.
@@ -197,17 +204,16 @@ impl Executor {
         }
     }
 
-    /// `(x − mean) · scale` in the executor's precision and memory layout.
+    /// The image as the network wants it, in the executor's precision and memory layout.
     fn prepare(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
-        let Preprocessing { mean, scale } = self.model.preprocessing;
-        if !self.library
+        if let Preparation::Uniform { mean, scale } = self.preparation
+            && !self.library
             && self.layout != Layout::Contiguous
             && let Some(map) = kernels::prepare(&self.threads, tile, mean, scale, self.kind)?
         {
             return Ok(map);
         }
-        let centred = tile.f_sub_scalar(f64::from(mean))?.f_mul_scalar(f64::from(scale))?;
-        self.layout.arrange(&centred.f_to_kind(self.kind)?)
+        self.layout.arrange(&self.preparation.apply(tile)?.f_to_kind(self.kind)?)
     }
 }
 
@@ -217,11 +223,9 @@ impl Tape<'_> {
     pub(super) fn gradient(self, seeds: Vec<Tensor>) -> Result<Tensor, RenderError> {
         let Self { executor, wanted, saved, activations } = self;
         drop(activations);
-        let scale = f64::from(executor.model.preprocessing.scale);
         let _ungraded = tch::no_grad_guard();
         let gradient = executor.back(saved, &wanted, seeds)?;
-        // Nothing else reads a gradient.
-        Ok(gradient.f_to_kind(Kind::Float)?.f_mul_scalar_(scale)?)
+        executor.preparation.backward(gradient.f_to_kind(Kind::Float)?)
     }
 }
 

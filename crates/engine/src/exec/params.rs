@@ -21,6 +21,8 @@ pub(super) enum NodeParams {
     Convolution(Box<Convolution>),
     /// What is added: `[1, C, 1, 1]` for maps, `[C]` for rows.
     Bias(Tensor),
+    /// Factors and what is added, in the same shapes.
+    Scale { scale: Tensor, bias: Option<Tensor> },
     /// `[in, out]`.
     Matrix(Tensor),
     /// Local response normalisation.
@@ -55,6 +57,10 @@ impl NodeParams {
             Ok(Tensor::f_from_slice(&array.data)?.f_reshape(shape)?.f_to_device(device)?.f_to_kind(kind)?)
         };
         let to_device = |array: &Array| as_kind(array, kind);
+        let per_channel = |array: &Array| -> Result<Tensor, RenderError> {
+            let values = to_device(array)?;
+            Ok(if network.is_map(id) { values.f_reshape([1, -1, 1, 1])? } else { values })
+        };
         Ok(match &network.node(id).op {
             Op::Conv2d { weight, bias, stride, dilation, padding, groups } => {
                 let bias = bias.as_ref().map(to_device).transpose()?;
@@ -66,10 +72,9 @@ impl NodeParams {
                 };
                 Self::Convolution(Box::new(Convolution::new(&to_device(weight)?, bias, attributes, manner)?))
             }
-            Op::BiasAdd { bias } => {
-                let is_map = network.is_map(id);
-                let bias = to_device(bias)?;
-                Self::Bias(if is_map { bias.f_reshape([1, -1, 1, 1])? } else { bias })
+            Op::BiasAdd { bias } => Self::Bias(per_channel(bias)?),
+            Op::Scale { scale, bias } => {
+                Self::Scale { scale: per_channel(scale)?, bias: bias.as_ref().map(per_channel).transpose()? }
             }
             Op::MatMul { weight } => Self::Matrix(to_device(weight)?),
             Op::Lrn { radius, bias, alpha, beta } => {

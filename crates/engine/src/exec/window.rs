@@ -22,7 +22,7 @@ pub(super) fn sides(
     padding: Padding,
 ) -> [(i64, i64); 2] {
     [0, 1].map(|axis| {
-        let resolved = padding.resolve(size[axis] as usize, kernel[axis], stride[axis]);
+        let resolved = padding.resolve(axis, size[axis] as usize, kernel[axis], stride[axis]);
         resolved.map_or((0, 0), |(_, before, after)| (before as i64, after as i64))
     })
 }
@@ -57,17 +57,23 @@ pub(super) fn crop(map: &Tensor, added: [i64; 2], size: [i64; 2]) -> Result<Tens
     if map.stride()[1] == 1 { Layout::ChannelsLast.arrange(&part) } else { Ok(part.f_contiguous()?) }
 }
 
-/// Mean over the pixels of a window that lie inside the map, as TensorFlow counts them.
-pub(super) fn average(x: &Tensor, window: Window) -> Result<Tensor, RenderError> {
-    Ok(sum(x, window)?.f_div(&counts(x, window)?)?)
+/// Mean over the pixels of a window that lie inside the map, as TensorFlow counts them; with `count_padding` over those of
+/// explicit padding too, which are zeros.
+pub(super) fn average(x: &Tensor, window: Window, count_padding: bool) -> Result<Tensor, RenderError> {
+    Ok(sum(x, window)?.f_div(&counts(x, window, count_padding)?)?)
 }
 
 /// Gradient of [`average`] with respect to an input that looks like `x`.
-pub(super) fn average_backward(gradient: &Tensor, x: &Tensor, window: Window) -> Result<Tensor, RenderError> {
+pub(super) fn average_backward(
+    gradient: &Tensor,
+    x: &Tensor,
+    window: Window,
+    count_padding: bool,
+) -> Result<Tensor, RenderError> {
     let (_, _, height, width) = x.size4()?;
     let Window { kernel, stride, padding } = window;
     let Padded { map, added, symmetric } = pad(x, kernel, stride, padding, 0.0)?;
-    let shares = gradient.f_div(&counts(x, window)?)?;
+    let shares = gradient.f_div(&counts(x, window, count_padding)?)?;
     let spread = map.f_avg_pool2d_backward(&shares, ints(kernel), ints(stride), symmetric, false, true, 1)?;
     crop(&spread, added, [height, width])
 }
@@ -78,7 +84,20 @@ fn sum(x: &Tensor, Window { kernel, stride, padding }: Window) -> Result<Tensor,
     Ok(map.f_avg_pool2d(ints(kernel), ints(stride), symmetric, false, true, 1)?)
 }
 
-fn counts(x: &Tensor, window: Window) -> Result<Tensor, RenderError> {
+/// How many pixels each window counts.
+fn counts(x: &Tensor, window: Window, count_padding: bool) -> Result<Tensor, RenderError> {
     let (_, _, height, width) = x.size4()?;
-    sum(&Tensor::f_ones([1, 1, height, width], (x.kind(), x.device()))?, window)
+    let ones = |size: [i64; 2]| Tensor::f_ones([1, 1, size[0], size[1]], (x.f_kind()?, x.device()));
+    match window.padding {
+        Padding::Explicit { before, after, .. } if count_padding => {
+            let size = [0, 1].map(|axis| [height, width][axis] + (before[axis] + after[axis]) as i64);
+            // Only what the last windows reach beyond the padding is left.
+            let all = sides([height, width], window.kernel, window.stride, window.padding);
+            let rest = [0, 1].map(|axis| all[axis].1 as usize - after[axis]);
+            let rest = rest.map(|n| n as i64);
+            let padded = ones(size)?.f_pad([0, rest[1], 0, rest[0]], "constant", 0.0)?;
+            sum(&padded, Window { padding: Padding::Valid, ..window })
+        }
+        _ => sum(&ones([height, width])?, window),
+    }
 }

@@ -14,7 +14,7 @@ use super::{
 pub(in super::super) fn max_pool(input: [i64; 2], window: Window, through_relu: bool) -> Option<MaxPool> {
     let Window { kernel, stride, padding } = window;
     let input = input.map(|n| n as usize);
-    let [rows, columns] = [0, 1].map(|axis| padding.resolve(input[axis], kernel[axis], stride[axis]));
+    let [rows, columns] = [0, 1].map(|axis| padding.resolve(axis, input[axis], kernel[axis], stride[axis]));
     let ((height, top, _), (width, left, _)) = (rows?, columns?);
     Some(MaxPool { kernel, stride, before: [top, left], input, output: [height, width], through_relu })
 }

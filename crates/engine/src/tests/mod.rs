@@ -1,6 +1,8 @@
-//! The renderer against other programs ([`references`]) and against what must always hold
-//! ([`properties`]).
+//! The renderer against other programs ([`references`]), against autograd on networks of any wiring ([`graphs`]), against
+//! libtorch's own layers ([`layers`]) and against what must always hold ([`properties`]).
 
+mod graphs;
+mod layers;
 mod memory;
 mod properties;
 mod references;
@@ -64,7 +66,7 @@ pub(super) fn random_network() -> Arc<Model> {
         ("dense", conv(random(&[16, 16, 3, 3]), 1, 1), vec![3]),
         ("rectified", Op::Relu, vec![4]),
         ("halved", conv(random(&[16, 16, 2, 2]), 2, 1), vec![5]),
-        ("average", Op::AvgPool(same(3)), vec![3]),
+        ("average", Op::AvgPool { window: same(3), count_padding: false }, vec![3]),
         ("maximum", Op::MaxPool(same(3)), vec![3]),
         ("all", Op::Concat, vec![6, 7, 8]),
         ("limited", Op::Relu6, vec![9]),
@@ -80,5 +82,5 @@ pub(super) fn random_network() -> Arc<Model> {
         inputs: inputs.into_iter().map(NodeId).collect(),
     });
     let model = Model::of_network("random", Network::new(nodes.collect()).unwrap(), "sum", Some("logits"));
-    Arc::new(Model { preprocessing: Preprocessing { mean: 100.0, scale: 0.02 }, ..model })
+    Arc::new(Model { preprocessing: Preprocessing::uniform(100.0, 0.02), ..model })
 }

@@ -88,6 +88,14 @@ fn the_tiny_graph_computes_what_tensorflow_does() {
 }
 
 #[test]
+fn the_tiny_onnx_network_computes_what_onnx_runtime_does() {
+    let model = Arc::new(models::load_file(&local("tests/fixtures/tiny.onnx")).unwrap());
+    for (size, least) in [("33x47", 43), ("64x40", 8)] {
+        assert!(certify(&model, &local(&format!("tests/fixtures/tiny_onnx_{size}.npz"))) >= least);
+    }
+}
+
+#[test]
 fn the_default_model_computes_what_pytorch_does() {
     let model = Arc::new(models::load_file(&local("models/efficientnet-lite0.pth")).unwrap());
     assert!(certify(&model, &local("tests/fixtures/efficientnet_lite0_160x192.npz")) >= 8);
@@ -132,6 +140,21 @@ fn shared_references_of_all_models_are_met() {
     for (name, least) in [("layers_224", 18), ("layers_odd", 4)] {
         let reference = shared(test, &format!("references/inception5h_layout/{name}.npz")).unwrap();
         assert!(certify(&layout, &reference) >= least);
+    }
+}
+
+#[test]
+fn models_from_bug_reports_compute_what_tensorflow_does() {
+    let Some(folder) = shared("models_from_bug_reports_compute_what_tensorflow_does", "cases/models") else {
+        return;
+    };
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let references: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "npz")).collect();
+    assert!(references.len() >= 12);
+    for reference in references {
+        let model = models::load_file(&reference.with_extension("pb"));
+        let model = Arc::new(model.unwrap_or_else(|error| panic!("{}: {error}", reference.display())));
+        assert_eq!(certify(&model, &reference), 2, "{}", reference.display());
     }
 }
 

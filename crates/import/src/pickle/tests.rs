@@ -25,6 +25,29 @@ fn a_state_dict_is_read() {
 }
 
 #[test]
+fn a_state_dict_within_a_checkpoint_is_found() {
+    let entry = |key| [text(key), tensor(&(key, "FloatStorage", "0", 6, 0, &[6], &[1]))].concat();
+    let dict = |keys: [&'static str; 2]| {
+        [ordered_dict(), b"(".to_vec(), keys.map(entry).concat(), b"u".to_vec()].concat()
+    };
+    let checkpoint = |name: &str, inner: Vec<u8>| {
+        let items = [text("epoch"), b"K\x07".to_vec(), text(name), inner].concat();
+        pickle(&[b"}(".to_vec(), items, b"u".to_vec()].concat())
+    };
+    for name in ["state_dict", "model_state_dict", "model"] {
+        let bytes = checkpoint(name, dict(["module.a.weight", "module.b"]));
+        let pickle = read(&bytes).unwrap();
+        assert_eq!(pickle.tensors().unwrap().into_keys().collect::<Vec<_>>(), ["a.weight", "b"]);
+    }
+    // A part of a network may be called so.
+    let bytes = checkpoint("state_dict", dict(["module.a", "b"]));
+    let pickle = read(&bytes).unwrap();
+    assert_eq!(pickle.tensors().unwrap().into_keys().collect::<Vec<_>>(), ["b", "module.a"]);
+    let error = read(&checkpoint("weights", dict(["a", "b"]))).unwrap().tensors().unwrap_err().to_string();
+    assert!(error.contains("\"epoch\" is not a tensor"), "{error}");
+}
+
+#[test]
 fn newer_protocols_and_parameters_are_read() {
     // PROTO 4, FRAME, SHORT_BINUNICODE, STACK_GLOBAL, MEMOIZE.
     let short = |text: &str| [&[0x8c, text.len() as u8][..], text.as_bytes()].concat();

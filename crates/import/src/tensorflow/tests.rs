@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+mod folding;
+mod opaque;
 mod refusals;
 
 use super::{
@@ -14,7 +16,7 @@ use super::{
     },
     *,
 };
-use reverie_graph::{Array, GraphError, Op, Padding, Window};
+use reverie_graph::{Array, GraphError, NodeId, Op, Padding, Window};
 
 fn text(value: &'static str) -> Attr {
     Attr::Text(value.into())
@@ -178,8 +180,10 @@ fn attributes_are_read_or_have_tensorflows_defaults() {
         [("ksize", ints(&[1, 3, 2, 1])), ("strides", ints(&[1, 2, 1, 1])), ("padding", text("VALID"))];
     let window = Window { kernel: [3, 2], stride: [2, 1], padding: Padding::Valid };
     assert_eq!(op_on_image("MaxPool", &[], &attrs), Op::MaxPool(window));
-    assert_eq!(op_on_image("AvgPool", &[], &attrs), Op::AvgPool(window));
-    assert_eq!(op_on_image("Reshape", &[integers("new", &[-1, 12])], &[]), Op::Flatten { features: 12 });
+    assert_eq!(op_on_image("AvgPool", &[], &attrs), Op::AvgPool { window, count_padding: false });
+    let rows = Op::Flatten { features: 12, channels_first: false };
+    assert_eq!(op_on_image("Reshape", &[integers("new", &[-1, 12])], &[]), rows);
+    assert_eq!(op_on_image("LeakyRelu", &[], &[]), Op::LeakyRelu { slope: 0.2 });
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn the_default_model_is_recognised_by_its_content() {
     let model = load_file(&manifest("models/efficientnet-lite0.pth")).unwrap();
     assert_eq!(model.id, "efficientnet-lite0");
     assert_eq!(model.sha256, KnownModel::claimed_by("efficientnet-lite0").unwrap().sha256);
-    assert_eq!(model.preprocessing, Preprocessing { mean: 127.0, scale: 1.0 / 128.0 });
+    assert_eq!(model.preprocessing, Preprocessing::uniform(127.0, 1.0 / 128.0));
     assert_eq!((model.default_layer.as_str(), model.channel_layer.as_str()), ("block10", "block10"));
     let channels = |layer: &str| model.network.channels(model.network.find(layer).unwrap());
     assert_eq!(channels(&model.default_layer), 112);
@@ -24,7 +24,7 @@ fn the_default_model_is_recognised_by_its_content() {
 fn a_graph_without_the_articles_layers_gets_usable_defaults() {
     let model = load_file(&manifest("tests/fixtures/tiny_graph.pb")).unwrap();
     assert_eq!(model.id, "tiny_graph");
-    assert_eq!(model.preprocessing, Preprocessing { mean: 117.0, scale: 1.0 });
+    assert_eq!(model.preprocessing, Preprocessing::uniform(117.0, 1.0));
     assert_eq!(model.default_layer, "pooled");
     assert_eq!(model.channel_layer, "pooled");
     assert_eq!(model.class_layer.as_deref(), Some("logits"));
@@ -59,17 +59,50 @@ fn a_folder_yields_a_catalogue_or_says_what_to_do() {
     for name in ["b.pb", "a.pb"] {
         std::fs::copy(&graph, dir.path().join(name)).unwrap();
     }
-    let catalogue = load_dir(dir.path()).unwrap();
-    assert_eq!(catalogue.ids(), ["a", "b"]);
+    let Folder { catalogue, refused } = load_dir(dir.path()).unwrap();
+    assert_eq!((catalogue.ids(), refused.len()), (vec!["a", "b"], 0));
     assert_eq!(catalogue.default_id(), "a");
+}
 
-    std::fs::copy(&graph, dir.path().join("a.pt")).unwrap();
+#[test]
+fn a_file_that_cannot_be_used_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let graph = manifest("tests/fixtures/tiny_graph.pb");
+    for name in ["a.pb", "a.pt", "my model.pb"] {
+        std::fs::copy(&graph, dir.path().join(name)).unwrap();
+    }
+    for (name, content) in [
+        ("._a.pb", &b"\0\x05\x16\x07\0\x02\0\0Mac OS X"[..]),
+        (".hidden.pth", b"no model"),
+        ("cut.pt", b"no graph"),
+        ("page.pb", b"<!DOCTYPE html><html>404"),
+        ("pointer.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1\n"),
+        ("empty.onnx", b""),
+    ] {
+        std::fs::write(dir.path().join(name), content).unwrap();
+    }
+    let Folder { catalogue, refused } = load_dir(dir.path()).unwrap();
+    assert_eq!(catalogue.ids(), ["a"]);
+    assert!(catalogue.get("a").unwrap().path.ends_with("a.pb"));
+    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    let expected = [
+        ("a.pt", "as"),
+        ("my model.pb", "only letters, digits"),
+        ("cut.pt", "this is not a complete TensorFlow GraphDef"),
+        ("empty.onnx", "this is empty"),
+        ("page.pb", "this is a web page"),
+        ("pointer.pth", "this is a Git LFS pointer, not the model itself; fetch that with `git lfs pull`"),
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:#?}");
+    for (message, (file, problem)) in refused.iter().zip(expected) {
+        assert!(message.contains(file) && message.contains(problem) && !message.contains('\n'), "{message}");
+    }
+    // Where none is left, the first says why.
+    for name in ["a.pb", "a.pt", "my model.pb"] {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
     let error = load_dir(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("both called \"a\""), "{error}");
-    std::fs::rename(dir.path().join("a.pt"), dir.path().join("c.pt")).unwrap();
-    std::fs::write(dir.path().join("c.pt"), "no graph").unwrap();
-    let error = load_dir(dir.path()).unwrap_err().to_string();
-    assert!(error.contains("c.pt: this is not a complete TensorFlow GraphDef"), "{error}");
+    assert!(error.contains("cut.pt"), "{error}");
 }
 
 #[test]

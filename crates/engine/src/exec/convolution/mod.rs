@@ -126,7 +126,8 @@ impl Convolution {
         let ConvAttributes { stride, padding, .. } = self.attributes;
         let kernel = self.kernel_extent()?;
         let input = size.map(|n| n as usize);
-        let [rows, columns] = [0, 1].map(|axis| padding.resolve(input[axis], kernel[axis], stride[axis]));
+        let [rows, columns] =
+            [0, 1].map(|axis| padding.resolve(axis, input[axis], kernel[axis], stride[axis]));
         let (Some((height, top, _)), Some((width, left, _))) = (rows, columns) else { return Ok(None) };
         Ok(Some(ConvShape { stride, before: [top, left], input, output: [height, width] }))
     }

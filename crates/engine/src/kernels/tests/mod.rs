@@ -49,7 +49,7 @@ fn maxima_and_their_gradients_are_libtorchs() {
                 // TensorFlow's padding, written out.
                 let pads = [0, 1].map(|axis| {
                     let n = pool.input[axis];
-                    let (_, before, after) = Padding::Same.resolve(n, 3, stride).unwrap();
+                    let (_, before, after) = Padding::Same.resolve(axis, n, 3, stride).unwrap();
                     [before as i64, after as i64]
                 });
                 let around = [pads[1][0], pads[1][1], pads[0][0], pads[0][1]];
@@ -120,7 +120,7 @@ fn depthwise_convolutions_and_their_gradients_are_libtorchs() {
             let depthwise = Depthwise::new(&weight, channels as usize).unwrap().unwrap();
             let extents = [height, width].map(|n| n as usize);
             let [rows, columns] =
-                extents.map(|n| Padding::Same.resolve(n, edge as usize, stride as usize).unwrap());
+                extents.map(|n| Padding::Same.resolve(0, n, edge as usize, stride as usize).unwrap());
             let shape = ConvShape {
                 stride: [stride as usize; 2],
                 before: [rows.1, columns.1],

@@ -42,8 +42,13 @@ fn operations_and_attributes_that_are_not_known_are_named() {
 fn attributes_that_are_not_supported_are_refused() {
     for (name, value, expected) in [
         ("data_format", text("NCHW"), "data_format is NCHW, only NHWC"),
-        ("padding", text("EXPLICIT"), "padding is EXPLICIT, only SAME and VALID"),
-        ("explicit_paddings", ints(&[0, 0, 1, 1, 1, 1, 0, 0]), "explicit_paddings are not supported"),
+        ("padding", text("FULL"), "padding is FULL, only SAME, VALID and EXPLICIT"),
+        (
+            "padding",
+            text("EXPLICIT"),
+            "explicit_paddings is [], needs [0, 0, top, bottom, left, right, 0, 0]",
+        ),
+        ("explicit_paddings", ints(&[0, 0, 1, 1, 1, 1, 0, 0]), "are given, but padding is SAME"),
         ("strides", ints(&[2, 1, 1, 1]), "strides is [2, 1, 1, 1], needs [1, height, width, 1]"),
         ("strides", ints(&[1, 1, 1, 2]), "needs [1, height, width, 1]"),
         ("strides", ints(&[1, 0, 1, 1]), "needs [1, height, width, 1]"),
@@ -71,11 +76,21 @@ fn inputs_that_are_not_supported_are_refused() {
         ("MatMul", &weight, vec![("transpose_a", Attr::Bool(true))], "transpose_a is not supported"),
         ("MatMul", &weight, vec![], "multiplies a map of 3 channels"),
         ("Mean", &axis, vec![], "averages over axes [2], only [1, 2]"),
-        ("Mean", &axis, vec![("keep_dims", Attr::Bool(true))], "keep_dims is not supported"),
         ("ConcatV2", &axis, vec![], "joins along axis [2], only channels (3)"),
         ("Reshape", &axis, vec![], "the new shape is [2], only [-1, n]"),
         ("BiasAdd", &weight, vec![], "the weight has the shape [3, 3], needs 1 non-empty dimensions"),
-        ("Add", &weight, vec![], "input 1 is a constant, needs a layer"),
+        (
+            "Add",
+            &weight,
+            vec![],
+            "the constant has the shape [3, 3]; it must be one value, or one for each of 3",
+        ),
+        ("Minimum", &weight, vec![], "the constant has the shape [3, 3]; it must be one value"),
+        ("Sub", &axis, vec![], "the constant is DT_INT32, needs DT_FLOAT"),
+        ("RealDiv", &axis, vec![], "the constant is DT_INT32"),
+        ("Pad", &axis, vec![], "pads by [2], needs [0, 0, top, bottom, left, right, 0, 0]"),
+        ("Switch", &axis, vec![], "the constant is DT_INT32, needs DT_BOOL"),
+        ("FusedBatchNorm", &weight, vec![], "has 2 inputs, needs 5"),
         ("Relu", &axis, vec![], "has 2 inputs, needs 1"),
     ] {
         let error = refusal(&[image(), constant.clone(), node("it", op, &["image", "k"], &attrs)]);
@@ -114,7 +129,7 @@ fn absurd_constants_are_refused_before_they_are_allocated() {
     for index in 0..10 {
         nodes.push(node(&format!("product{index}"), "MatMul", &["rows", "weight"], &[]));
     }
-    let budget = Budget { left: 9 * 64 * 64 };
+    let budget = Budget::of_values(9 * 64 * 64);
     let error = translate_within(&nodes, budget).unwrap_err().to_string();
     assert!(error.contains("node \"product9\" (MatMul): the weights have too many values"), "{error}");
 
