@@ -24,7 +24,7 @@ use crate::{
 /// What a route asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing: health, and the contract with its page.
+    /// Nothing: health, the contract with its page, and the Studio.
     Open,
     /// Any valid key.
     AnyKey,
@@ -37,6 +37,8 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
     let Some(route) = route else { return Access::Open };
     match route {
         "/healthz" | "/readyz" | "/openapi.yaml" => Access::Open,
+        // The page asks for a key itself.
+        "/" | "/studio/{*name}" => Access::Open,
         docs if docs == "/docs" || docs.starts_with("/docs/") => Access::Open,
         models if models == "/v1/models" || models.starts_with("/v1/models/") => Access::AnyKey,
         jobs if jobs == "/v1/jobs" || jobs.starts_with("/v1/jobs/") => {
