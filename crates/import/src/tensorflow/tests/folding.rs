@@ -76,7 +76,7 @@ fn batch_normalisation_is_one_scale_in_all_its_spellings() {
         close(&scale, plain);
         close(&bias, [0, 1, 2].map(|index| OFFSET[index] - MEAN[index] * plain[index]));
     }
-    // Written out, as tf.nn.batch_normalisation does: x · m + (offset − mean · m), m = rsqrt(variance + ε) · scale.
+    // Written out, as `tf.nn.batch_normalization` does: x · m + (offset − mean · m), m = rsqrt(variance + ε) · scale.
     let unfused = [
         scalar("epsilon", 0.01),
         node("add", "Add", &["variance", "epsilon"], &[]),
