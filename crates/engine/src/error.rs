@@ -62,7 +62,7 @@ pub enum RenderError {
     DeviceTwice(String),
     /// The device has too little memory. Of a pass, only after smaller batches and smaller tiles were tried.
     #[error(
-        "the device has too little memory for this dream, also in small tiles: {0}; try a smaller image or model"
+        "the device has too little memory for this dream: {0}; try a smaller image, smaller tiles or a smaller model"
     )]
     OutOfMemory(String),
     /// libtorch failed.

@@ -15,6 +15,7 @@
 //! This is the only crate that knows libtorch, and only its fallible functions (`f_…`) are called.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod abi;
 mod backend;
 mod batch;
 mod checkpoint;

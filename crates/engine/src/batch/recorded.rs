@@ -1,6 +1,6 @@
 //! Passes that a GPU has recorded: see [`cuda`](super::super::cuda).
 //!
-//! A pass is known by the function that is climbed and by the shape of its tiles. The first one of a kind runs operation by
+//! A pass is known by its objective and by the shape of its tiles. The first one of a kind runs operation by
 //! operation, since libraries load their kernels and plan at first use; the second is recorded; from then on it is started as a whole.
 //! A recorded pass runs the same kernels over the same numbers, and gives the same bits.
 
@@ -84,7 +84,7 @@ impl RecordedPasses<Stream> {
     /// For networks on `device`; none where nothing can be recorded.
     pub(super) fn new(device: Device) -> Result<Option<Self>, RenderError> {
         let Device::Cuda(index) = device else { return Ok(None) };
-        Ok(Stream::new(index)?.map(Self::with))
+        Ok(Stream::for_recording(index)?.map(Self::with))
     }
 }
 

@@ -6,9 +6,15 @@
 //! and what one gives is copied before the next runs.
 
 use std::{
+    cell::UnsafeCell,
     ffi::{CStr, c_char, c_int, c_ulonglong, c_void},
     mem::ManuallyDrop,
-    sync::{Mutex, MutexGuard, Once, PoisonError},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Mutex, MutexGuard, Once, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -25,40 +31,43 @@ const THREAD_LOCAL: c_int = 1;
 /// Of the longest message that is passed on, in bytes.
 const MESSAGE: usize = 512;
 
-/// Held while a graph is recorded or removed. All graphs of a device are entered in one list, that of its random numbers, which
-/// libtorch does not guard against threads; a graph that is not found there ends the process.
-static LISTED: Mutex<Process> = Mutex::new(Process { leaves: false });
+/// Held while a graph is recorded or removed. libtorch registers every graph with the random generator of its device, without
+/// a lock of its own; and a graph that is not found there when it is removed ends the process.
+static REGISTERED: Mutex<()> = Mutex::new(());
 
-/// What this process is about.
-struct Process {
-    /// It is ending: CUDA will be gone before the threads that render are.
-    leaves: bool,
+/// Whether the process is ending: CUDA will be gone before the threads that render are.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// For so long the end of the process waits for a graph that is being recorded or removed. A card that hangs must not keep
+/// the process alive.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Waits for other threads that record or remove a graph.
+fn alone() -> MutexGuard<'static, ()> {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        // What is registered last is called first, and CUDA has been loaded before.
+        #[allow(unsafe_code, reason = "a function of the C library")]
+        // SAFETY: the function can be called at any time.
+        let code = unsafe { atexit(end) };
+        if code != 0 {
+            tracing::debug!("the end of the process will not be noticed");
+        }
+    });
+    REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Process {
-    /// Waits for other threads that record or remove a graph.
-    fn lock() -> MutexGuard<'static, Self> {
-        static WATCHED: Once = Once::new();
-        WATCHED.call_once(|| {
-            // What is registered last is called first, and CUDA has been loaded before.
-            #[allow(unsafe_code, reason = "a function of the C library")]
-            // SAFETY: the function can be called at any time.
-            let code = unsafe { atexit(leave) };
-            if code != 0 {
-                tracing::debug!("the end of the process will not be noticed");
-            }
-        });
-        LISTED.lock().unwrap_or_else(PoisonError::into_inner)
+extern "C" fn end() {
+    ENDING.store(true, Ordering::SeqCst);
+    let until = Instant::now() + LAST_WAIT;
+    while matches!(REGISTERED.try_lock(), Err(TryLockError::WouldBlock)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-extern "C" fn leave() {
-    LISTED.lock().unwrap_or_else(PoisonError::into_inner).leaves = true;
 }
 
 /// A `CUDAGraph`, which has 120 bytes in torch 2.11, with much room to spare.
 #[repr(C, align(64))]
-struct Memory([u8; 2048]);
+struct Memory(UnsafeCell<[u8; 2048]>);
 
 /// Recorded work.
 pub(in super::super) struct Graph {
@@ -72,23 +81,33 @@ impl Graph {
     /// or upload anything. `stream` is for recording only; `shared` is a graph to share memory with.
     ///
     /// # Errors
-    /// What `run` says; [`RenderError::Engine`] when something in it cannot be recorded. This thread can go on as if nothing had
-    /// happened.
+    /// What `run` says; [`RenderError::Engine`] when something in it cannot be recorded. This thread can go on, but nobody should
+    /// record again: see [`Recording`].
     pub(in super::super) fn record<T>(
         stream: &Stream,
         shared: Option<&Graph>,
         run: impl FnOnce() -> Result<T, RenderError>,
     ) -> Result<(Self, T), RenderError> {
         let pool = shared.map_or(Ok([0, 0]), Graph::pool)?;
+        let _alone = alone();
         stream.within(|| {
             // Nothing may be at work on the stream when recording begins.
             stream.wait()?;
-            let _alone = Process::lock();
-            let graph = Recording::begin(stream.symbols(), pool)?;
-            let outcome = run();
-            let graph = graph.end();
-            let outcome = outcome?;
-            Ok((graph?, outcome))
+            let recording = Recording::begin(stream.symbols(), pool)?;
+            // A panic must not leave the stream recording: other threads use it.
+            let outcome = catch_unwind(AssertUnwindSafe(run));
+            let recording = recording.end();
+            match (outcome, recording) {
+                (Ok(Ok(value)), recording) => Ok((recording?.keep(), value)),
+                (outcome, recording) => {
+                    if let Ok(recording) = recording {
+                        recording.discard();
+                    }
+                    outcome
+                        .unwrap_or_else(|panic| resume_unwind(panic))
+                        .and_then(|_| Err(RenderError::Engine("a recording failed without a reason".into())))
+                }
+            }
         })
     }
 
@@ -117,17 +136,23 @@ impl Graph {
     }
 
     fn object(&self) -> *mut c_void {
-        (&raw const **self.memory).cast_mut().cast()
+        self.memory.0.get().cast()
     }
 }
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        let process = Process::lock();
-        if process.leaves {
-            // There may be no CUDA any more to remove it from.
-            return;
+        let _alone = alone();
+        // At the end there may be no CUDA any more to remove it from.
+        if !ENDING.load(Ordering::SeqCst) {
+            self.remove();
         }
+    }
+}
+
+impl Graph {
+    /// Removes the object; the last that is done with it, while [`REGISTERED`] is held.
+    fn remove(&mut self) {
         if let Err(error) = self.call(self.symbols.destroy) {
             tracing::warn!(%error, "a recorded pass could not be removed");
         }
@@ -139,13 +164,13 @@ impl Drop for Graph {
     }
 }
 
-/// A graph that is being recorded. One whose recording fails is never removed: libtorch's allocator keeps its address, and may
-/// ask it which stream it records. That is some bytes, and nobody records again after it.
+/// A graph that is being recorded. One whose recording cannot be ended is never removed: libtorch's allocator keeps its address,
+/// and may ask it which stream it records. That is some bytes, and nobody records again after it.
 struct Recording(ManuallyDrop<Graph>);
 
 impl Recording {
     fn begin(symbols: &'static Symbols, pool: [c_ulonglong; 2]) -> Result<Self, RenderError> {
-        let memory = ManuallyDrop::new(Box::new(Memory([0; 2048])));
+        let memory = ManuallyDrop::new(Box::new(Memory(UnsafeCell::new([0; 2048]))));
         let graph = ManuallyDrop::new(Graph { symbols, memory });
         #[allow(unsafe_code, reason = "functions of libtorch that tch has not")]
         // SAFETY: there is room for the object.
@@ -158,9 +183,20 @@ impl Recording {
         Ok(Self(graph))
     }
 
-    fn end(self) -> Result<Graph, RenderError> {
+    /// Ends the recording.
+    fn end(self) -> Result<Self, RenderError> {
         self.0.call(self.0.symbols.end)?;
-        Ok(ManuallyDrop::into_inner(self.0))
+        Ok(self)
+    }
+
+    /// Gives its memory back: what was to be recorded failed.
+    fn discard(mut self) {
+        self.0.remove();
+    }
+
+    /// The graph, once all has succeeded.
+    fn keep(self) -> Graph {
+        ManuallyDrop::into_inner(self.0)
     }
 }
 

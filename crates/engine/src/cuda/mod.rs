@@ -1,7 +1,7 @@
 //! What libtorch's CUDA half can do and tch has no functions for: streams, graphs of recorded work, and what a GPU is.
 //!
-//! A GPU is told what to do operation by operation, which takes the processor 5 to 10 µs each. A gradient step has some
-//! hundred operations, many of which the card finishes in less. So a pass that comes again is recorded once as a
+//! A GPU is told what to do operation by operation, which takes the processor 5 to 10 µs each. A gradient step has 200 to 300
+//! operations, many of which the card finishes in less. So a pass that comes again is recorded once as a
 //! [`Graph`], and started as a whole from then on.
 //!
 //! Nothing here is linked against: the functions are looked up in the library that

@@ -3,12 +3,17 @@
 //! Without more ado all threads of a process share one: a thread that waits for its own result then waits for what others have
 //! started too. So every render thread that has its networks to itself has a stream to itself.
 
-use std::{ffi::c_void, ptr::null_mut};
+use std::{
+    collections::BTreeMap,
+    ffi::c_void,
+    ptr::null_mut,
+    sync::{Mutex, PoisonError},
+};
 
 use super::{super::RenderError, gpu, symbols::Symbols};
 
-/// A stream of libtorch's pool, which lives as long as the process. Two streams of a device may be the same one if there are
-/// more than the pool has (32).
+/// A stream of libtorch's pools, which lives as long as the process. Two workers' streams of a device may be the same one if
+/// there are more workers than the pool has streams (32); then they wait for each other.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Stream {
     symbols: &'static Symbols,
@@ -21,17 +26,37 @@ pub(in super::super) struct Stream {
 unsafe impl Send for Stream {}
 
 impl Stream {
-    /// A stream of GPU number `device`; none where this libtorch has no such functions.
+    /// A stream of GPU number `device` for a worker; none where this libtorch has no such functions.
     ///
     /// # Errors
     /// [`RenderError::Engine`] when the GPU refuses.
     pub(in super::super) fn new(device: usize) -> Result<Option<Self>, RenderError> {
+        Self::of_pool(device, false)
+    }
+
+    /// The stream of GPU number `device` on which passes are recorded: one for all, since one thread records at a time. It is of
+    /// the pool of high priority, so that it is no worker's: what a worker starts must not be recorded by another.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when the GPU refuses.
+    pub(in super::super) fn for_recording(device: usize) -> Result<Option<Self>, RenderError> {
+        static STREAMS: Mutex<BTreeMap<usize, Stream>> = Mutex::new(BTreeMap::new());
+        let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = streams.get(&device) {
+            return Ok(Some(*stream));
+        }
+        let stream = Self::of_pool(device, true)?;
+        streams.extend(stream.map(|stream| (device, stream)));
+        Ok(stream)
+    }
+
+    fn of_pool(device: usize, high_priority: bool) -> Result<Option<Self>, RenderError> {
         let Some(symbols) = Symbols::get() else { return Ok(None) };
         let device = gpu::number(device);
         let mut stream = null_mut();
         #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
         // SAFETY: it writes a pointer to where it is told.
-        let code = unsafe { (symbols.stream_from_pool)(false, device, &raw mut stream) };
+        let code = unsafe { (symbols.stream_from_pool)(high_priority, device, &raw mut stream) };
         checked(code, "no stream can be had")?;
         Ok(Some(Self { symbols, stream, device }))
     }
@@ -56,8 +81,10 @@ impl Stream {
         let code = unsafe { (self.symbols.current_stream)(self.device, &raw mut before) };
         checked(code, "the current stream is not known")?;
         self.set(self.stream)?;
+        // Also after a panic: the thread goes on.
+        let back = Back { stream: self, before };
         let outcome = run();
-        self.set(before)?;
+        drop(back);
         outcome
     }
 
@@ -81,6 +108,20 @@ impl Stream {
         // SAFETY: the stream is one of libtorch's.
         let code = unsafe { (self.symbols.set_stream)(stream, self.device) };
         checked(code, "a stream cannot be used")
+    }
+}
+
+/// Returns a thread to the stream that it worked on before.
+struct Back<'a> {
+    stream: &'a Stream,
+    before: *mut c_void,
+}
+
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.stream.set(self.before) {
+            tracing::error!(%error, "a thread does not return to its stream");
+        }
     }
 }
 

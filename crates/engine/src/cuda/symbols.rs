@@ -2,7 +2,7 @@
 //!
 //! Streams have C functions (`torch/csrc/stable/c/shim.h`, `torch/csrc/inductor/aoti_torch/c/shim.h`), and so have devices,
 //! in CUDA's runtime. Graphs have the C++ class `at::cuda::CUDAGraph` (`ATen/cuda/CUDAGraph.h`) alone; its functions are
-//! called through `guarded.cpp`. The names are those of torch 2.11, which the program is bound to anyway.
+//! called through `guarded.cpp`. The names are those of torch 2.11; another version is not asked (`abi`).
 
 use std::{
     ffi::{c_char, c_int, c_ulonglong, c_void},
@@ -88,6 +88,11 @@ impl Symbols {
     #[cfg(unix)]
     #[allow(unsafe_code)]
     fn look_up() -> Option<Self> {
+        // Names of functions do not tell what they return, nor how large an object is.
+        if let Err(reason) = crate::abi::check(crate::abi::running()) {
+            tracing::warn!(reason, "passes are not recorded, and workers have no streams of their own");
+            return None;
+        }
         // The library was loaded for everyone, so it is found in the program itself.
         let program = libloading::os::unix::Library::this();
         macro_rules! function {

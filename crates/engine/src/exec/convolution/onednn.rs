@@ -10,14 +10,13 @@
 
 use std::{
     ffi::{CStr, c_char, c_void},
-    ops::RangeInclusive,
     ptr::{null, null_mut},
     sync::OnceLock,
 };
 
 use tch::Tensor;
 
-use super::super::super::{RenderError, library::ConvParams};
+use super::super::super::{RenderError, abi, library::ConvParams};
 
 /// What is applied to every sum of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +84,6 @@ type PointwiseOnto = unsafe extern "C" fn(
     result: *mut Handle,
 ) -> i32;
 
-/// `aoti_torch_abi_version`: the version of libtorch, a byte each for major, minor and patch from the highest byte on.
-type AbiVersion = unsafe extern "C" fn() -> u64;
-
-/// The versions of libtorch, major and minor, that declare the operations as above.
-const KNOWN_VERSIONS: RangeInclusive<[u8; 2]> = [2, 11]..=[2, 11];
-
 /// The operations.
 #[derive(Clone, Copy)]
 pub(super) struct OneDnn {
@@ -109,10 +102,7 @@ impl OneDnn {
     #[allow(unsafe_code, reason = "functions are called by the signatures in libtorch's header")]
     fn load() -> Option<Self> {
         let program = libloading::os::unix::Library::this();
-        // SAFETY: the function has had this type in every version that has it; libtorch is linked to the program and
-        // never unloaded.
-        let version = unsafe { program.get::<AbiVersion>(b"aoti_torch_abi_version\0").ok().map(|ask| ask()) };
-        Self::of_version(version, || {
+        Self::of_version(abi::running(), || {
             // SAFETY: the types are those of the header of this version of libtorch.
             unsafe {
                 let pointwise =
@@ -132,18 +122,16 @@ impl OneDnn {
     /// What `look_up` finds in a libtorch of this version (as `aoti_torch_abi_version` has it), which is not asked where
     /// the version is none of the known ones.
     pub(super) fn of_version(version: Option<u64>, look_up: impl FnOnce() -> Option<Self>) -> Option<Self> {
-        let [major, minor, patch, ..] = version.unwrap_or(0).to_be_bytes();
-        if KNOWN_VERSIONS.contains(&[major, minor]) {
-            return look_up();
+        match abi::check(version) {
+            Ok(()) => look_up(),
+            Err(reason) => {
+                tracing::warn!(
+                    reason,
+                    "oneDNN's convolutions are not used, but libtorch's own, which are slower"
+                );
+                None
+            }
         }
-        let found = version.map_or("unknown".into(), |_| format!("{major}.{minor}.{patch}"));
-        let [low, high] =
-            [KNOWN_VERSIONS.start(), KNOWN_VERSIONS.end()].map(|[major, minor]| format!("{major}.{minor}"));
-        tracing::warn!(
-            libtorch = found,
-            "oneDNN's convolutions are known for libtorch {low} to {high} only; using libtorch's own, which are slower"
-        );
-        None
     }
 
     /// `activation(weight * x + bias)`, a new map in channels-last memory. `weight` is [`pack`]ed.
