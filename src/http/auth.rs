@@ -1,8 +1,8 @@
 //! Asks every request for its key, before anything else is done with it.
 //!
-//! One table says what each route needs, and a route that it does not name is for administrators only: a new
-//! endpoint is closed until somebody opens it. The contract takes its security requirements from the same
-//! table.
+//! One table says what each route needs. A new route below `/v1/jobs/` asks for a scope to read or to write, one below
+//! `/v1/models/` for any key; one that the table does not name is for administrators only. The contract takes its
+//! security requirements from the same table.
 
 use std::time::Duration;
 

@@ -73,7 +73,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .with_state(state.clone())
-        // From the inside out: each layer sees the response of the layers above it.
+        // From the inside out: the last layer sees a request first.
         .layer(from_fn_with_state(state.clone(), auth::guard))
         .layer(CatchPanicLayer::custom(error::from_panic))
         .layer(from_fn(problem::name_instance))

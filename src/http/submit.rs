@@ -1,6 +1,6 @@
 //! `POST /v1/jobs`: submits a dream.
 //!
-//! Cheap checks come first, and every error is found before the job is accepted: of a JPEG the segments are checked,
+//! Cheap checks come first, and nearly every error is found before the job is accepted: of a JPEG the segments are checked,
 //! every other image is decoded, so a truncated file is refused now instead of failing minutes later. Then the input is
 //! stored, and only then the row, so no job is ever without its input.
 
@@ -131,7 +131,7 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     Ok(response)
 }
 
-/// Checks whether to read the upload at all. A request with a known key needs no free place in the queue.
+/// Checks whether to read the upload at all. A request whose Idempotency-Key is known needs no free place in the queue.
 async fn check_early(state: &AppState, tenant: &Tenant, request: &Parts) -> Result<JobHeaders, ApiError> {
     if state.is_draining() {
         return Err(ApiError::Unavailable("the server is stopping and accepts no new jobs"));
@@ -276,7 +276,7 @@ async fn size_of(
     }
 }
 
-/// Checks an image on a blocking thread. For a baseline JPEG the header suffices; everything else is decoded
+/// Checks an image on a blocking thread. A JPEG with an end marker is judged by its segments; everything else is decoded
 /// once there is memory for it.
 async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, PictureError>, ApiError> {
     let max_pixels = state.config.limits.max_pixels;

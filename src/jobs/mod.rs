@@ -172,7 +172,7 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// When the row was last written.
     pub updated_at: Timestamp,
-    /// When its pictures expired, some time after the job ended.
+    /// When its pictures were erased, some time after the job ended; it has nothing to do with the state `Expired`.
     pub erased_at: Option<Timestamp>,
     /// Trace that the job belongs to.
     pub traceparent: Option<TraceParent>,

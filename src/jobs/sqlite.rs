@@ -50,6 +50,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 const ENQUEUE: &str = sql::enqueue!("$3");
+// The time, the tenant, no lock, which jobs to leave out.
 const CLAIM: &str = sql::claim!("$4", "$6", "", "id NOT IN (SELECT value FROM json_each($5))");
 const TURNS: &str = sql::turns!("$1", "id NOT IN (SELECT value FROM json_each($2))");
 

@@ -1,6 +1,6 @@
 //! The workers. Each takes jobs from the queue and feeds one renderer, one job at a time.
 //!
-//! A claim is one short statement; a render holds no database resources. Worker ids are new at every start,
+//! A claim is one short transaction; a render holds no database resources. Worker ids are new at every start,
 //! so nothing can be mistaken for the work of an earlier process.
 
 mod attempt;

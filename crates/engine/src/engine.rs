@@ -1,4 +1,4 @@
-//! What the render thread owns: the device and the models loaded onto it.
+//! One render, from file to file: decode, dream, finish, encode; and the networks that the render thread keeps for it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

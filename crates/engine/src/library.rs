@@ -3,7 +3,8 @@
 //! A CPU has kernels of our own ([`kernels`](super::kernels)); a GPU has what libtorch and cuDNN bring. The setting
 //! `worker.kernels = "library"` makes a CPU take the same path, so that the tests prove it without a card.
 //!
-//! Every convolution of this path goes through [`convolve`] and [`transposed`]. They say at each call what cuDNN may do,
+//! The convolutions of this path go through [`convolve`] and [`transposed`], and on a GPU, where a ReLU follows and rounding is
+//! allowed, through [`convolve_relu`]. The first two say at each call what cuDNN may do,
 //! because libtorch's defaults are no good here: it lets cuDNN round float32 factors to TF32 (errors of 1e-3 where
 //! float32 has 1e-6), and it gives depthwise convolutions in channels-last memory to cuDNN, which takes a hundred times as
 //! long as libtorch's own kernel.
@@ -79,7 +80,8 @@ pub(super) fn convolve(
 }
 
 /// `max(weight * x + bias, 0)` in one operation, which writes and reads the map once instead of three times; none where there
-/// is no such operation. Not for float32 without TF32: it takes libtorch's default, which allows that.
+/// is no such operation. Not for float32 without TF32: it takes libtorch's defaults, which allow TF32. That the same
+/// map gives the same bits was measured, and is not promised by libtorch.
 pub(super) fn convolve_relu(
     x: &Tensor,
     weight: &Tensor,

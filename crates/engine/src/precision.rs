@@ -3,11 +3,9 @@
 //! On a CPU it pays where matrices of bfloat16 are multiplied much faster than those of float32, which is measured once per
 //! process: some processors have the instructions and are slower with them.
 //!
-//! On a GPU nothing is measured: what a job gives shall not depend on what else the card had to do. TF32 is taken where it
-//! keeps at least 0.97 of the score for clearly less time, which was measured on one H200 (800×600, mean of four seeds): 0.986
-//! of float32's score for GoogLeNet and 0.992 for EfficientNet-Lite0, in 0.22 to 0.25 s instead of 0.40 s and in 0.21 s instead
-//! of 0.29 s for a dream of 1024×1024. bfloat16 takes little less (0.21 and 0.19 s), but rounds what lies between layers too;
-//! it has to be asked for. A card without TF32 computes the same in float32.
+//! On a GPU nothing is measured: what a job gives shall not depend on what else the card had to do. TF32 is taken because it
+//! keeps at least 0.97 of the score for clearly less time; bfloat16 takes little less, but rounds what lies between layers too, so it
+//! has to be asked for. `docs/benchmarks.md` has the figures. A card without TF32 computes the same in float32.
 
 use std::{sync::OnceLock, time::Instant};
 

@@ -189,9 +189,9 @@ pub fn look(bytes: &[u8], max_pixels: u64) -> Result<Look, PictureError> {
     })
 }
 
-/// Whether [`decode`] would succeed: the first picture is decoded and thrown away, of a photo the segments are read.
+/// Whether [`decode`] would succeed: the first picture is decoded and thrown away, of a JPEG the segments are read.
 ///
-/// Damage in the bits of a photo's scan is no error, as browsers show what there is. What libjpeg refuses in spite of
+/// Damage in the bits of a JPEG's scan is no error, as browsers show what there is. What libjpeg refuses in spite of
 /// good segments, such as a table of codes that contradicts itself, is found when the picture is decoded.
 ///
 /// # Errors

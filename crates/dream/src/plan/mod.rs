@@ -1,8 +1,9 @@
 //! What a dream will be, known before it is dreamed: the sizes of its octaves, where its tiles lie, and what it
 //! takes in time and memory.
 //!
-//! The renderer follows these plans, so that what is refused here is exactly what would fail there. Nothing here
-//! touches libtorch or a pixel.
+//! The renderer finds octaves and tiles with the same functions, so that what is refused here would fail there. On the library
+//! path its windows are uniform, and where a device has too little memory its tiles are smaller. Nothing here touches libtorch or
+//! a pixel.
 
 mod memory;
 mod octaves;
