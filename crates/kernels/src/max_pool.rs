@@ -22,7 +22,8 @@ pub struct MaxPool {
     /// Of the output.
     pub output: [usize; 2],
     /// Whether the backward pass includes that of a ReLU whose output is the input, and which nothing else reads: no
-    /// gradient passes through a maximum of zero or less, so the ReLU's output need not be read again.
+    /// gradient passes through a maximum of zero or less. The forward pass marks those as `NOWHERE`, and the backward pass
+    /// skips them, so the ReLU's output need not be read again.
     pub through_relu: bool,
 }
 
@@ -36,7 +37,8 @@ impl MaxPool {
     }
 
     /// Writes the maximum of every window to `y`, and to `argmax`, of the same shape, which position of the window it
-    /// is: counted row by row, the first of equals, but the last NaN; 0 where nothing exceeds −∞.
+    /// is: counted row by row, the first of equals, but the last NaN; 0 where nothing exceeds −∞; `NOWHERE` where
+    /// [`Self::through_relu`] says so.
     ///
     /// # Errors
     /// [`KernelError`] unless the maps are dense and of one kind, and of the shapes that this pooling says.

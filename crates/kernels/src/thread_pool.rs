@@ -167,7 +167,7 @@ impl OpenMp {
     #[allow(unsafe_code, reason = "a C interface")]
     fn run<T: Send, F: Fn(usize, &mut [T]) + Sync>(&self, threads: usize, work: &Work<'_, T, F>) {
         extern "C" fn share<T: Send, F: Fn(usize, &mut [T]) + Sync>(data: *mut c_void) {
-            // SAFETY: `data` is what `run` below hands over, which waits until every thread is through. Of the work's map,
+            // SAFETY: `data` is what the function around this one hands over, which waits until every thread is through. Of the work's map,
             // which may be sent to other threads, each takes its own part; the rest may be shared.
             let (openmp, work) = unsafe { *data.cast::<(&OpenMp, &Work<'_, T, F>)>() };
             let done = catch_unwind(AssertUnwindSafe(|| {
@@ -176,7 +176,8 @@ impl OpenMp {
                 let first = (index * share).min(work.rows);
                 let length = share.min(work.rows - first);
                 if length > 0 {
-                    // SAFETY: the rows lie within the map, and no two threads have the same.
+                    // SAFETY: the rows lie within the map, and no two threads have the same: all three functions are of the one
+                    // OpenMP library that libtorch has loaded, which numbers the threads of a region.
                     let stretch = unsafe {
                         let start = work.map.add(first * work.row);
                         std::slice::from_raw_parts_mut(start, length * work.row)

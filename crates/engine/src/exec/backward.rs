@@ -205,7 +205,8 @@ struct Gradient {
     owned: bool,
 }
 
-/// Whether the backward pass of an operation returns new memory, rather than what it was given or a view of it.
+/// Whether the backward pass of an operation returns memory that nothing else reads: new, or of a ReLU that is part of its reader's,
+/// what that reader allocated.
 fn returns_new_memory(op: &Op) -> bool {
     matches!(
         op,

@@ -51,7 +51,7 @@ pub(crate) trait SimdVector: Copy {
     /// `value` and `byte` where the value is larger than `best` or NaN; `best` and its byte elsewhere.
     fn max_with_index(self, best: (Self::V, Self::Bytes), value: Self::V, byte: u8)
     -> (Self::V, Self::Bytes);
-    /// 255 where `value` is zero or less, `bytes` elsewhere.
+    /// 255 (the argmax through which no gradient passes) where `value` is zero or less, `bytes` elsewhere and where it is NaN.
     fn clear_unless_positive(self, bytes: Self::Bytes, value: Self::V) -> Self::Bytes;
     /// Runs a microkernel as a function of its own.
     fn call<K: Microkernel<Self>>(self, microkernel: K);
