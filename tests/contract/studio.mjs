@@ -1,4 +1,4 @@
-// Uses the Studio in a real browser, as a person does: `node studio.mjs URL CHROMIUM`. Fails with what does not hold.
+// Uses the Studio in a real browser, as a person does: `node studio.mjs URL CHROMIUM KEY`. Fails with what does not hold.
 //
 // Every width and theme: the sample is dreamed, compared, reloaded; nothing comes from elsewhere; the policy is not broken;
 // axe finds nothing that keeps people out.
@@ -9,7 +9,8 @@ import { createRequire } from "node:module";
 
 const { chromium } = createRequire(`${process.cwd()}/`)("playwright-core");
 const axe = readFileSync(createRequire(`${process.cwd()}/`).resolve("axe-core/axe.min.js"), "utf8");
-const [url, executablePath] = process.argv.slice(2);
+const [url, executablePath, key] = process.argv.slice(2);
+const headers = { authorization: `Bearer ${key}` };
 const DREAM = 60_000;
 
 const QUIET = [
@@ -30,7 +31,16 @@ async function open(width, colorScheme) {
     if (foreign) complaints.push(`asked ${request.url()}`);
   });
   await page.goto(`${url}/`);
+  // The page asks for a key, and again for one that opens nothing.
+  await page.waitForSelector("#ask[open]");
+  await page.fill("#key", "rvk_0123456789abcdef_nothing");
+  await page.click("#ask button");
+  await page.waitForFunction(() => document.querySelector("#ask[open]") && !document.getElementById("key")?.value);
+  await page.fill("#key", key);
+  await page.click("#ask button");
   await page.waitForSelector(".look");
+  // A browser tells of every answer that is a refusal.
+  complaints.length = 0;
   return { page, complaints };
 }
 
@@ -54,7 +64,7 @@ for (const [width, theme] of [[1440, "light"], [768, "dark"], [375, "light"], [3
   await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
   await accessible(page, `${where}, finished`);
   const id = new URL(page.url()).hash.slice(1);
-  const job = await (await page.request.get(`${url}/v1/jobs/${id}`)).json();
+  const job = await (await page.request.get(`${url}/v1/jobs/${id}`, { headers })).json();
   assert.deepEqual([job.status, job.spec.objectives[0].layer, job.spec.iterations], ["succeeded", "block3", 2]);
   const shown = await page.evaluate("(({ width, naturalWidth }) => [width, naturalWidth])(document.getElementById('after'))");
   assert.ok(shown[0] > 100 && shown[1] === job.result.width, `${where}: the dream is shown ${shown} pixels wide`);
@@ -77,8 +87,12 @@ await page.fill("#channels", "");
 await page.fill("#iterations", "40");
 await page.keyboard.press("Control+Enter");
 await page.waitForFunction(() => location.hash.length > 10);
+// A tab of its own has a session of its own.
 const second = await page.context().newPage();
 await second.goto(page.url());
+await second.waitForSelector("#ask[open]");
+await second.fill("#key", key);
+await second.click("#ask button");
 await second.waitForSelector("#cancel:not([hidden])");
 await second.click("#cancel");
 for (const tab of [page, second]) {
