@@ -94,12 +94,17 @@ export function showSpec(spec) {
   if (objective) {
     $("layer").value = objective.layer;
     $("channels").value = (objective.channels ?? []).join(", ");
-    const look = looksOf(model()).find((one) => one.layer === objective.layer);
-    for (const input of document.querySelectorAll("input[name=look]")) {
-      /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === look?.id;
-    }
+    markLook();
   }
   tell();
+}
+
+/** Marks the look of the layer that is chosen, if it has one. */
+function markLook() {
+  const look = looksOf(model()).find((one) => one.layer === $("layer").value);
+  for (const input of document.querySelectorAll("input[name=look]")) {
+    /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === look?.id;
+  }
 }
 
 /** Tells the sliders' values, and the whole as JSON. */
@@ -114,9 +119,4 @@ function tell() {
 }
 
 $("form").addEventListener("input", tell);
-$("layer").addEventListener("change", () => {
-  const look = looksOf(model()).find((one) => one.layer === $("layer").value);
-  for (const input of document.querySelectorAll("input[name=look]")) {
-    /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === look?.id;
-  }
-});
+$("layer").addEventListener("change", markLook);
