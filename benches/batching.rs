@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use plot::Plot;
 use reverie_dream::{
-    model::{Catalogue, DEFAULT_MODEL},
+    model::{Catalogue, REFERENCE_MODEL},
     spec::{self, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
@@ -31,7 +31,7 @@ fn main() {
     let edges: Vec<u32> = edges.split(',').map(|edge| edge.parse().unwrap()).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut catalogue = Catalogue::default();
-    catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
+    catalogue.insert(models::load_id(&[root.join("models")], REFERENCE_MODEL).unwrap());
     let options = RenderOptions {
         device: "auto".into(),
         queue: JOBS as usize,
@@ -93,7 +93,7 @@ fn seconds(renderers: &[Renderer], catalogue: &Catalogue, edge: u32) -> f64 {
             "iterations": 20, "format": "jpeg",
         });
         let request = RenderRequest {
-            model: Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap()),
+            model: Arc::clone(catalogue.get(REFERENCE_MODEL).unwrap()),
             spec: spec::resolve("", fields, catalogue, InputKind::Nothing { image: "/image" }).unwrap(),
             input: None,
             mask: None,

@@ -9,7 +9,7 @@
 use std::{io::Cursor, path::Path, sync::Arc};
 
 use reverie_dream::{
-    model::{Catalogue, DEFAULT_MODEL},
+    model::{Catalogue, REFERENCE_MODEL},
     spec::{self, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
@@ -18,8 +18,8 @@ use reverie_models as models;
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut catalogue = Catalogue::default();
-    catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
-    let model = Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap());
+    catalogue.insert(models::load_id(&[root.join("models")], REFERENCE_MODEL).unwrap());
+    let model = Arc::clone(catalogue.get(REFERENCE_MODEL).unwrap());
     let spec = spec::resolve("", serde_json::json!({}), &catalogue, InputKind::Image).unwrap();
     let options = RenderOptions {
         device: "auto".into(),

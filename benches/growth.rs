@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc};
 
 use plot::Plot;
 use reverie_dream::{
-    model::{Catalogue, DEFAULT_MODEL},
+    model::{Catalogue, REFERENCE_MODEL},
     spec::{self, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
@@ -29,8 +29,8 @@ const ROUNDS: usize = 3;
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut catalogue = Catalogue::default();
-    catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
-    let model = Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap());
+    catalogue.insert(models::load_id(&[root.join("models")], REFERENCE_MODEL).unwrap());
+    let model = Arc::clone(catalogue.get(REFERENCE_MODEL).unwrap());
     let options =
         RenderOptions { device: "auto".into(), queue: 1, max_pixels: 100_000_000, ..Default::default() };
     let renderer = Renderer::start(&options).unwrap();

@@ -11,7 +11,7 @@ use std::{hint::black_box, io::Cursor, path::Path, sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use reverie_dream::{
-    model::{Catalogue, DEFAULT_MODEL},
+    model::{Catalogue, REFERENCE_MODEL},
     spec::{self, Encoding, Format, InputKind},
 };
 use reverie_engine::parts::{Gradients, normalize, resize};
@@ -26,8 +26,8 @@ fn image(height: i64, width: i64) -> Tensor {
 fn parts(criterion: &mut Criterion) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut catalogue = Catalogue::default();
-    catalogue.insert(models::load_id(&root.join("models"), DEFAULT_MODEL).unwrap());
-    let model = Arc::clone(catalogue.get(DEFAULT_MODEL).unwrap());
+    catalogue.insert(models::load_id(&[root.join("models")], REFERENCE_MODEL).unwrap());
+    let model = Arc::clone(catalogue.get(REFERENCE_MODEL).unwrap());
     let spec = spec::resolve("", serde_json::json!({}), &catalogue, InputKind::Image).unwrap();
     let gradients = Gradients::new(&model, &spec).unwrap();
 

@@ -61,8 +61,8 @@ pub enum StartError {
     #[error(transparent)]
     Models(#[from] ModelError),
     /// There are no models.
-    #[error("there are no models in {0}; name their folder in models.dir")]
-    NoModels(PathBuf),
+    #[error("there are no models; name their folder in models.dir")]
+    NoModels,
     /// The renderer cannot start.
     #[error("the renderer cannot be started: {0}")]
     Renderer(#[from] RenderError),
@@ -129,8 +129,8 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let dir = config.models.dir.clone();
-        let loading = tokio::task::spawn_blocking(move || models::load_dir(&dir));
+        let folders = models::folders(config.models.dir.as_deref());
+        let loading = tokio::task::spawn_blocking(move || models::load_folders(&folders));
         let models::Folder { catalogue, refused } = loading.await??;
         for error in refused {
             warn!("a model file is left out: {error}");
@@ -150,7 +150,7 @@ impl App {
         clock: Clock,
     ) -> Result<Self, StartError> {
         if catalogue.ids().is_empty() {
-            return Err(StartError::NoModels(config.models.dir));
+            return Err(StartError::NoModels);
         }
         let store::Opened { queue, lock } = store::open(&config, &clock).await?;
         let objects = Objects::configured(&config).await?;

@@ -81,10 +81,10 @@ pub struct StorageConfig {
 }
 
 /// Where models come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelsConfig {
-    /// A folder with model files.
-    pub dir: PathBuf,
+    /// The only folder with model files. If absent, the usual ones (`reverie_models::folders`).
+    pub dir: Option<PathBuf>,
 }
 
 /// Limits of the queue.
@@ -152,12 +152,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-impl Default for ModelsConfig {
-    fn default() -> Self {
-        Self { dir: "models".into() }
-    }
 }
 
 impl Default for QueueConfig {
@@ -278,8 +272,9 @@ impl Config {
             quotas: section(&mut root, "quotas", quotas::quotas),
             storage: section(&mut root, "storage", storage::storage),
             s3: section(&mut root, "s3", s3::s3),
-            models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {
-                dir: folder(fields, default.dir),
+            models: section(&mut root, "models", |fields, _: ModelsConfig| ModelsConfig {
+                // Empty is as absent, so that the shipped file can show it.
+                dir: text(fields, "dir").filter(|dir| !dir.is_empty()).map(PathBuf::from),
             }),
             queue: section(&mut root, "queue", |fields, default: QueueConfig| QueueConfig {
                 capacity: fields.number("capacity", 1, 1_000_000).unwrap_or(default.capacity),

@@ -31,11 +31,13 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         description: String::new(),
         path: "none".into(),
         sha256: "none".into(),
+        licence: None,
         network,
         preprocessing: Preprocessing::uniform(0.0, 1.0),
         default_layer: "features".into(),
         class_layer: Some("logits".into()),
         channel_layer: "features".into(),
+        labels: None,
     });
     catalogue
 });

@@ -24,6 +24,7 @@ use crate::{
     private,
     telemetry::Telemetry,
 };
+use reverie_models as models;
 
 /// Grace period for open responses after the workers have stopped.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -129,6 +130,7 @@ fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failu
     // Before any thread starts and any file is created.
     private::mask();
     if check_only {
+        check_models(&config);
         println!("the configuration is valid");
         return Ok(ExitCode::SUCCESS);
     }
@@ -149,6 +151,20 @@ fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failu
     telemetry.end();
     served?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names the model files that a start would leave out. They are no mistake of the configuration, which may be checked on a
+/// machine without models.
+fn check_models(config: &Config) {
+    match models::load_folders(&models::folders(config.models.dir.as_deref())) {
+        Ok(models::Folder { catalogue, refused }) => {
+            for error in refused {
+                eprintln!("warning: a model file is left out: {error}");
+            }
+            println!("models: {}; by default {}", catalogue.ids().join(", "), catalogue.default_id());
+        }
+        Err(error) => eprintln!("warning: the server cannot start here: {error}"),
+    }
 }
 
 /// Checks that the role fits this database, and that no stranger is let in by mistake.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::state::AppState;
 use super::{contract::NotFound, error::ApiError, path_ids::Named};
-use reverie_dream::model::Model;
+use reverie_dream::model::{Model, Unreadable};
 use reverie_graph::LayerInfo;
 
 /// A network that dreams are made with.
@@ -23,6 +23,9 @@ pub struct ModelView {
     default: bool,
     /// Digest of the model file.
     sha256: String,
+    /// Terms of use in a few words, where they are known.
+    #[schema(required = true)]
+    licence: Option<String>,
     /// The layer that a spec without objectives maximises.
     default_layer: String,
     /// Layer of the logits of a classifier.
@@ -49,6 +52,19 @@ struct ModelLinks {
 pub struct ModelList {
     /// Sorted by id.
     models: Vec<ModelView>,
+    /// Id of the model that specs without a model use.
+    default: String,
+    /// Files in the models folder that cannot be used.
+    unreadable: Vec<UnreadableModel>,
+}
+
+/// A file in the models folder that cannot be used.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnreadableModel {
+    /// Its name.
+    file: String,
+    /// What is wrong with it, in words.
+    reason: String,
 }
 
 /// The layers of one model.
@@ -67,6 +83,7 @@ fn view(state: &AppState, model: &Model) -> ModelView {
         description: model.description.clone(),
         default: state.catalogue.default_id() == model.id,
         sha256: model.sha256.clone(),
+        licence: model.licence.clone(),
         default_layer: model.default_layer.clone(),
         class_layer: model.class_layer.clone(),
         layers: model.network.layers().len(),
@@ -90,7 +107,12 @@ fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
 )]
 pub async fn list(State(state): State<AppState>) -> Json<ModelList> {
     let models = state.catalogue.iter().map(|model| view(&state, model)).collect();
-    Json(ModelList { models })
+    let unreadable = |Unreadable { file, reason }: Unreadable| UnreadableModel { file, reason };
+    Json(ModelList {
+        models,
+        default: state.catalogue.default_id().to_owned(),
+        unreadable: state.catalogue.unreadable().iter().cloned().map(unreadable).collect(),
+    })
 }
 
 /// Get a model

@@ -15,11 +15,13 @@ pub fn of_one_layer(id: &str, op: Op) -> Catalogue {
         description: String::new(),
         path: "none".into(),
         sha256: String::new(),
+        licence: None,
         network: Network::new(nodes).unwrap(),
         preprocessing: Preprocessing::uniform(0.0, 1.0),
         default_layer: "layer".into(),
         class_layer: None,
         channel_layer: "layer".into(),
+        labels: None,
     });
     catalogue
 }

@@ -17,6 +17,7 @@ pub mod client;
 pub mod events;
 #[cfg(target_os = "linux")]
 pub mod machine;
+mod models;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -24,7 +25,9 @@ pub mod process;
 pub mod programs;
 pub mod server;
 
-use std::{io::Cursor, path::PathBuf, time::Duration};
+use std::{io::Cursor, time::Duration};
+
+pub use models::models_dir;
 
 use tokio::time::{interval, timeout};
 
@@ -38,11 +41,6 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     };
     let waited = timeout(client::DEADLINE, waiting).await;
     assert!(waited.is_ok(), "waited in vain: {what}");
-}
-
-/// The folder with the real models.
-pub fn models_dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
 /// A smooth, colourful picture as a PNG file.

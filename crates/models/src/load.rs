@@ -4,7 +4,6 @@
 //! model must have the known hash: a dream names its model by id, and the id must mean the same everywhere.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -14,116 +13,42 @@ use sha2::{Digest, Sha256};
 
 use reverie_dream::{
     digest,
-    model::{Catalogue, Model},
+    model::{Catalogue, Model, best},
 };
 
-use super::{KnownModel, defaults::DreamDefaults};
+use super::{
+    KnownModel, ModelError,
+    defaults::DreamDefaults,
+    folders::{files, stem},
+    settings::Beside,
+};
 use reverie_import::{
-    ImportError, efficientnet,
+    efficientnet,
     format::{self, Format},
     onnx, tensorflow, torch_file,
 };
 
 /// Largest model file, 1 GiB: it is read into memory as a whole.
-const MAX_FILE: u64 = 1 << 30;
+pub(super) const MAX_FILE: u64 = 1 << 30;
 
-/// Extensions that [`load_dir`] looks for.
-const EXTENSIONS: [&str; 4] = ["onnx", "pb", "pt", "pth"];
-
-/// Why a model file was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// The file or folder cannot be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// The file is larger than any model that can be used.
-    #[error("{path}: the file has more than {MAX_FILE} bytes")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file's name cannot be an id.
-    #[error(
-        "{path}: a model is called after its file, so only letters, digits, \".\", \"_\" and \"-\" may stand in the name"
-    )]
-    Name {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file claims to be a known model, but is not.
-    #[error(
-        "{path}: the sha256 of \"{id}\" must be {expected}, this file has {found}; download it again, or rename it"
-    )]
-    WrongHash {
-        /// The file.
-        path: PathBuf,
-        /// The known model's id.
-        id: &'static str,
-        /// The known hash.
-        expected: &'static str,
-        /// The file's hash.
-        found: String,
-    },
-    /// The file's content is refused.
-    #[error("{path}: {source}")]
-    Import {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ImportError,
-    },
-    /// The network has nothing to dream of.
-    #[error("{path}: the network has no layer with positions, so there is nothing to dream of")]
-    NoLayer {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Two files have the same id.
-    #[error("{second} is left out, as {first} is called \"{id}\" too; rename one of them")]
-    SameId {
-        /// The id.
-        id: String,
-        /// One file.
-        first: PathBuf,
-        /// The other file.
-        second: PathBuf,
-    },
-    /// There is no model of that id.
-    #[error("there is no model \"{id}\" in {dir}; available are {available}")]
-    UnknownId {
-        /// What was asked for.
-        id: String,
-        /// The folder.
-        dir: PathBuf,
-        /// Comma-separated list.
-        available: String,
-    },
-    /// There is no model at all.
-    #[error("there are no models in {dir}{}; run scripts/setup to fetch the default one", missing(.dir))]
-    NoModels {
-        /// The folder.
-        dir: PathBuf,
-    },
-}
-
-fn missing(dir: &Path) -> &'static str {
-    if dir.exists() { "" } else { ", which does not exist" }
-}
-
-/// Loads one file. Its id is the file's name without extension, or that of the known model it claims to be.
+/// Loads one file. Its id is the file's name without extension, or that of the known model it claims to be. What a
+/// `NAME.toml` beside it says holds for it.
 ///
 /// # Errors
 /// See [`ModelError`].
 pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     let stem = stem(path)?;
     let known = KnownModel::claimed_by(stem);
+    let beside = Beside::read(path)?;
+    if let Some(known) = known.filter(|_| beside.as_ref().is_some_and(Beside::prepares)) {
+        let id = known.id;
+        let problem = format!(
+            "preprocessing: \"{id}\" prepares its pixels in one way everywhere; rename the model to change it"
+        );
+        return Err(ModelError::Settings { path: path.with_extension("toml"), problem });
+    }
     let (file, sha256) = read(path)?;
-    if let Some(known) = known.filter(|known| known.sha256 != sha256) {
+    if let Some(known) = known.filter(|known| !known.has_hash(&sha256)) {
         return Err(ModelError::WrongHash {
             path: path.to_owned(),
             id: known.id,
@@ -151,118 +76,114 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;
     let described = || format!("{format} from a file called {stem}.");
-    Ok(Model {
+    let preprocessing = match &beside {
+        Some(beside) => beside.preprocessing(defaults.preprocessing)?,
+        None => defaults.preprocessing,
+    };
+    let mut model = Model {
         id: known.map_or(stem, |known| known.id).to_owned(),
         description: known.map_or_else(described, |known| known.description.to_owned()),
         path: path.to_owned(),
         sha256,
+        licence: known.map(|known| known.licence.to_owned()),
         network,
-        preprocessing: defaults.preprocessing,
+        preprocessing,
         default_layer: defaults.default_layer,
         class_layer: defaults.class_layer,
         channel_layer: defaults.channel_layer,
-    })
+        labels: None,
+    };
+    if let Some(beside) = beside {
+        beside.apply(&mut model)?;
+    }
+    Ok(model)
 }
 
-/// The models of a folder.
+/// The models of some folders.
 #[derive(Debug, Default)]
 pub struct Folder {
-    /// Those that can be used; at least one.
+    /// Those that can be used, at least one; and, without their folders, the files that cannot.
     pub catalogue: Catalogue,
     /// Files that were left out, and why.
     pub refused: Vec<ModelError>,
 }
 
-/// Loads every model file of a folder, by its extension; subfolders and files whose names begin with a dot are left alone.
-/// A file that cannot be used is left out: the other models do not need it.
+/// Loads every model file of the folders. A file that cannot be used is left out: the other models do not need it.
 ///
 /// # Errors
-/// See [`ModelError`]: the folder cannot be read, or it has no model that can be used.
-pub fn load_dir(dir: &Path) -> Result<Folder, ModelError> {
-    let Files { by_id, mut refused } = files(dir)?;
+/// See [`ModelError`]: a folder cannot be read, or none has a model that can be used.
+pub fn load_folders(folders: &[PathBuf]) -> Result<Folder, ModelError> {
     let mut catalogue = Catalogue::default();
-    for path in by_id.values() {
-        match load_file(path) {
-            Ok(model) => catalogue.insert(model),
-            Err(error) => refused.push(error),
+    let mut refused = Vec::new();
+    for folder in folders {
+        let found = files(folder)?;
+        refused.extend(found.refused);
+        for (id, path) in &found.by_id {
+            if catalogue.get(id).is_some() {
+                continue;
+            }
+            match load_file(path) {
+                Ok(model) => catalogue.insert(model),
+                Err(error) => refused.push(error),
+            }
         }
     }
-    if catalogue.ids().is_empty() && !refused.is_empty() {
-        return Err(refused.swap_remove(0));
+    if catalogue.ids().is_empty() {
+        let none = ModelError::NoModels { folders: folders.to_owned() };
+        return Err(refused.into_iter().next().unwrap_or(none));
+    }
+    for file in refused.iter().filter_map(ModelError::unreadable) {
+        catalogue.leave_out(file);
     }
     Ok(Folder { catalogue, refused })
 }
 
-/// Loads the model `id` from a folder; the other models there are not read.
+/// Loads the model `id` from the folders; the other models there are not read.
 ///
 /// # Errors
 /// See [`ModelError`].
-pub fn load_id(dir: &Path, id: &str) -> Result<Model, ModelError> {
-    let files = files(dir)?.by_id;
-    let path = files.get(id).ok_or_else(|| ModelError::UnknownId {
-        id: id.to_owned(),
-        dir: dir.to_owned(),
-        available: files.keys().cloned().collect::<Vec<_>>().join(", "),
+pub fn load_id(folders: &[PathBuf], id: &str) -> Result<Model, ModelError> {
+    let files = all_files(folders)?;
+    let found = files.iter().find(|(found, _)| found == id);
+    let (_, path) = found.ok_or_else(|| {
+        let mut ids: Vec<&str> = files.iter().map(|(id, _)| id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ModelError::UnknownId { id: id.to_owned(), folders: folders.to_owned(), available: ids.join(", ") }
     })?;
     load_file(path)
 }
 
-/// The model files of a folder.
-#[derive(Default)]
-struct Files {
-    by_id: BTreeMap<String, PathBuf>,
-    /// Files whose names are no ids, or taken.
-    refused: Vec<ModelError>,
+/// Loads the best model of the folders, as a server would choose it; the others are not read.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn load_best(folders: &[PathBuf]) -> Result<Model, ModelError> {
+    let files = all_files(folders)?;
+    let id = best(files.iter().map(|(id, _)| id.as_str()));
+    load_id(folders, id.ok_or_else(|| ModelError::NoModels { folders: folders.to_owned() })?)
 }
 
-/// The model files of a folder; at least one.
-fn files(dir: &Path) -> Result<Files, ModelError> {
-    let unreadable = |source| ModelError::Io { path: dir.to_owned(), source };
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(ModelError::NoModels { dir: dir.to_owned() });
-        }
-        entries => entries.map_err(unreadable)?,
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
-    let mut paths = paths.map_err(unreadable)?;
-    // Of two with the same id the first in alphabetical order is taken.
-    paths.sort_unstable();
-    let mut files = Files::default();
-    for path in paths {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        // macOS writes a "._NAME" beside every file that it copies to a foreign disk.
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden || !extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) || !path.is_file() {
-            continue;
-        }
-        let id = match stem(&path) {
-            Ok(stem) => KnownModel::claimed_by(stem).map_or(stem, |known| known.id).to_owned(),
-            Err(error) => {
-                files.refused.push(error);
-                continue;
-            }
-        };
-        if let Some(first) = files.by_id.get(&id) {
-            let first = first.clone();
-            files.refused.push(ModelError::SameId { id, first, second: path });
-        } else {
-            files.by_id.insert(id, path);
+/// The file of a known model in the folders, if it is there and has the right content.
+///
+/// # Errors
+/// [`ModelError::Io`] where a folder or the file cannot be read.
+pub fn find_known(folders: &[PathBuf], known: &KnownModel) -> Result<Option<PathBuf>, ModelError> {
+    for (_, path) in all_files(folders)?.into_iter().filter(|(id, _)| id == known.id) {
+        if known.has_hash(&read(&path)?.1) {
+            return Ok(Some(path));
         }
     }
-    if files.by_id.is_empty() && files.refused.is_empty() {
-        return Err(ModelError::NoModels { dir: dir.to_owned() });
-    }
-    Ok(files)
+    Ok(None)
 }
 
-/// A file's name without extension, where it can be an id.
-fn stem(path: &Path) -> Result<&str, ModelError> {
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    if stem.is_empty() || !stem.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-        return Err(ModelError::Name { path: path.to_owned() });
+/// Ids and files of the folders, earlier folders first.
+fn all_files(folders: &[PathBuf]) -> Result<Vec<(String, PathBuf)>, ModelError> {
+    let mut all = Vec::new();
+    for folder in folders {
+        all.extend(files(folder)?.by_id);
     }
-    Ok(stem)
+    Ok(all)
 }
 
 /// Reads a file and hashes what was read, so that no other content can slip in between.

@@ -83,9 +83,8 @@ pub(super) struct Args {
     /// CPU threads; 0 means one per core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Folder with the model files.
-    #[arg(long, env = "REVERIE__MODELS__DIR", default_value = "models", value_name = "DIR")]
-    models_dir: PathBuf,
+    #[command(flatten)]
+    folder: models::Folder,
     /// Print one line of JSON about the result at the end.
     #[arg(long)]
     json: bool,
@@ -201,8 +200,8 @@ impl Args {
         };
         let given = self.dream.overlay(&mut fields);
         let model = match fields.get("model").and_then(Value::as_str) {
-            Some(model) => models::load(model, &self.models_dir)?,
-            None => models::load(reverie_dream::model::DEFAULT_MODEL, &self.models_dir)?,
+            Some(model) => models::load(model, &self.folder)?,
+            None => reverie_models::load_best(&self.folder.list())?,
         };
         if let Some(recipe) = &recipe {
             check_replay(recipe, &model, input.as_deref(), mask.as_deref())?;

@@ -12,15 +12,15 @@ mod load;
 mod report;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, models::Folder};
 use load::{Load, Subject};
 use report::{Dream, Report};
 use reverie_dream::{
-    model::{Catalogue, DEFAULT_MODEL},
+    model::{Catalogue, REFERENCE_MODEL},
     spec::Precision,
 };
 use reverie_engine::{Kernels, RenderOptions, Renderer};
@@ -45,7 +45,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "auto")]
     device: String,
     /// A model's id.
-    #[arg(long, default_value = DEFAULT_MODEL)]
+    #[arg(long, default_value = REFERENCE_MODEL)]
     model: String,
     /// auto, or library: on a CPU use only libtorch's operations, as on a GPU; on a GPU start them one by one.
     #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
@@ -56,15 +56,14 @@ pub(super) struct Args {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// Folder with the model files.
-    #[arg(long, env = "REVERIE__MODELS__DIR", default_value = "models", value_name = "DIR")]
-    models_dir: PathBuf,
+    #[command(flatten)]
+    folder: Folder,
 }
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut catalogue = Catalogue::default();
-    catalogue.insert(models::load_id(&args.models_dir, &args.model)?);
+    catalogue.insert(models::load_id(&args.folder.list(), &args.model)?);
     let model = catalogue.get(&args.model).cloned().ok_or("the model is gone")?;
     let options = RenderOptions {
         device: args.device.clone(),

@@ -185,6 +185,7 @@ mod tests {
             error,
             tolerance: 1e-4,
             cosine: None,
+            own: None,
         }];
         report.dreams = vec![
             Dream::of(Precision::Fp32, &[rendered(b"a", 100.0), rendered(b"a", 100.0)]),

@@ -63,7 +63,11 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ("Model", "The default model", model()),
         ("CreatedKey", "A key for 90 days", created_key()),
         ("KeyList", "One key", json!({ "keys": [key()] })),
-        ("ModelList", "One model", json!({ "models": [model()] })),
+        (
+            "ModelList",
+            "One model",
+            json!({ "models": [model()], "default": "efficientnet-lite0", "unreadable": [unreadable()] }),
+        ),
         ("LayerList", "The last layers", layers()),
         (
             "Malformed",
@@ -265,6 +269,7 @@ fn model() -> Value {
         "description": "EfficientNet-Lite0, trained on ImageNet",
         "default": true,
         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "licence": "Apache-2.0",
         "default_layer": "block10",
         "class_layer": "logits",
         "layers": 20,
@@ -273,6 +278,11 @@ fn model() -> Value {
             "layers": "/v1/models/efficientnet-lite0/layers",
         },
     })
+}
+
+fn unreadable() -> Value {
+    let reason = "this is a Git LFS pointer, not the model itself; fetch that with `git lfs pull`";
+    json!({ "file": "vgg16.pth", "reason": reason })
 }
 
 fn key() -> Value {

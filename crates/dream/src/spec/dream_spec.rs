@@ -71,7 +71,7 @@ parameters! {
     /// Everything that determines a dream, apart from the input image, its mask and the model's weights.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
     pub struct DreamSpec, read from (fields, sent: &mut Sent<'_>) {
-        /// Id of a model.
+        /// Id of a model. The best are `inception5h`, then `efficientnet-lite2`, then `efficientnet-lite0`.
         model: String {
             read: Name,
             settle: |id| sent.known_model(fields, id),
@@ -275,7 +275,7 @@ impl DreamSpec {
     /// The spec of a request on an image that says nothing but its preset, without objectives: those come from the
     /// model.
     pub fn of_preset(preset: Preset) -> Self {
-        let written = serde_json::json!({ "model": crate::model::DEFAULT_MODEL, "preset": preset });
+        let written = serde_json::json!({ "model": crate::model::REFERENCE_MODEL, "preset": preset });
         let catalogue = Catalogue::default();
         // The model is unknown to an empty catalogue, which notes a mistake; nothing else can be wrong.
         Self::read(&mut Fields::new("", written), &mut Sent::new(&catalogue, InputKind::Image))
@@ -285,7 +285,9 @@ impl DreamSpec {
     fn samples() -> Vec<(&'static str, Self)> {
         let mut presets: Vec<_> = Preset::ALL.iter().zip(Preset::VALUES).collect();
         presets.sort_by_key(|(preset, _)| **preset != Preset::default());
-        presets.into_iter().map(|(preset, value)| (value.name, Self::of_preset(*preset))).collect()
+        let model = "the best that is there";
+        let sample = |preset| Self { model: model.into(), ..Self::of_preset(preset) };
+        presets.into_iter().map(|(preset, value)| (value.name, sample(*preset))).collect()
     }
 }
 

@@ -8,6 +8,10 @@ fn manifest(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
+fn load(folder: &Path) -> Result<Folder, ModelError> {
+    load_folders(&[folder.to_owned()])
+}
+
 #[test]
 fn the_default_model_is_recognised_by_its_content() {
     let model = load_file(&manifest("models/efficientnet-lite0.pth")).unwrap();
@@ -49,17 +53,17 @@ fn a_known_name_demands_the_known_hash() {
 fn a_folder_yields_a_catalogue_or_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none");
-    let error = load_dir(&missing).unwrap_err().to_string();
+    let error = load(&missing).unwrap_err().to_string();
     assert!(error.contains("does not exist; run scripts/setup"), "{error}");
     std::fs::write(dir.path().join("notes.txt"), "no model").unwrap();
-    let error = load_dir(dir.path()).unwrap_err().to_string();
+    let error = load(dir.path()).unwrap_err().to_string();
     assert!(error.contains("run scripts/setup"), "{error}");
 
     let graph = manifest("tests/fixtures/tiny_graph.pb");
     for name in ["b.pb", "a.pb"] {
         std::fs::copy(&graph, dir.path().join(name)).unwrap();
     }
-    let Folder { catalogue, refused } = load_dir(dir.path()).unwrap();
+    let Folder { catalogue, refused } = load(dir.path()).unwrap();
     assert_eq!((catalogue.ids(), refused.len()), (vec!["a", "b"], 0));
     assert_eq!(catalogue.default_id(), "a");
 }
@@ -81,12 +85,18 @@ fn a_file_that_cannot_be_used_leaves_the_others_alone() {
     ] {
         std::fs::write(dir.path().join(name), content).unwrap();
     }
-    let Folder { catalogue, refused } = load_dir(dir.path()).unwrap();
+    let Folder { catalogue, refused } = load(dir.path()).unwrap();
     assert_eq!(catalogue.ids(), ["a"]);
     assert!(catalogue.get("a").unwrap().path.ends_with("a.pb"));
+    // Clients see no folders.
+    let told: Vec<_> = refused.iter().map(|error| error.unreadable().unwrap()).collect();
+    assert_eq!(catalogue.unreadable(), told);
+    let folder = dir.path().display().to_string();
+    assert!(told.iter().all(|file| !file.file.contains('/') && !file.reason.contains(&folder)), "{told:#?}");
+    assert_eq!((&*told[4].file, &*told[3].reason), ("page.pb", "this is empty"));
     let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
     let expected = [
-        ("a.pt", "as"),
+        ("a.pt", "a.pb is called \"a\" too; rename one of them"),
         ("my model.pb", "only letters, digits"),
         ("cut.pt", "this is not a complete TensorFlow GraphDef"),
         ("empty.onnx", "this is empty"),
@@ -101,8 +111,40 @@ fn a_file_that_cannot_be_used_leaves_the_others_alone() {
     for name in ["a.pb", "a.pt", "my model.pb"] {
         std::fs::remove_file(dir.path().join(name)).unwrap();
     }
-    let error = load_dir(dir.path()).unwrap_err().to_string();
+    let error = load(dir.path()).unwrap_err().to_string();
     assert!(error.contains("cut.pt"), "{error}");
+}
+
+#[test]
+fn the_best_model_is_the_default_and_earlier_folders_win() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folders = [first.path().to_owned(), second.path().to_owned()];
+    let graph = manifest("tests/fixtures/tiny_graph.pb");
+    std::fs::copy(&graph, first.path().join("a.pb")).unwrap();
+    std::fs::copy(manifest("tests/fixtures/tiny.onnx"), second.path().join("a.onnx")).unwrap();
+    std::fs::copy(&graph, second.path().join("b.pb")).unwrap();
+    let default = || load_folders(&folders).unwrap().catalogue.default_id().to_owned();
+    assert_eq!((default(), load_best(&folders).unwrap().id), ("a".into(), "a".into()));
+    let catalogue = load_folders(&folders).unwrap().catalogue;
+    assert_eq!(catalogue.ids(), ["a", "b"]);
+    assert!(catalogue.get("a").unwrap().path.starts_with(first.path()) && catalogue.unreadable().is_empty());
+    let known = manifest("models/efficientnet-lite0.pth");
+    std::os::unix::fs::symlink(known, second.path().join("efficientnet-lite0.pth")).unwrap();
+    assert_eq!(default(), "efficientnet-lite0");
+    assert_eq!(load_best(&folders).unwrap().id, "efficientnet-lite0");
+    let ids = ["a", "efficientnet-lite0", "inception5h", "efficientnet-lite2"];
+    for (count, expected) in
+        [(0, None), (1, Some("a")), (2, Some(ids[1])), (3, Some(ids[2])), (4, Some(ids[2]))]
+    {
+        assert_eq!(best(ids[..count].iter().copied()), expected);
+    }
+    assert_eq!(best([ids[1], ids[3]].into_iter()), Some(ids[3]));
+    // A damaged one does not count, and one of a later folder takes its place.
+    std::fs::write(first.path().join("efficientnet-lite0.pth"), "cut").unwrap();
+    let Folder { catalogue, refused } = load_folders(&folders).unwrap();
+    assert!(
+        refused.len() == 1 && catalogue.get("efficientnet-lite0").unwrap().path.starts_with(second.path())
+    );
 }
 
 #[test]
@@ -116,10 +158,11 @@ fn one_model_of_a_folder_is_loaded_by_id() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(manifest("tests/fixtures/tiny_graph.pb"), dir.path().join("tiny.pb")).unwrap();
     std::fs::write(dir.path().join("broken.pb"), "no graph").unwrap();
-    assert_eq!(load_id(dir.path(), "tiny").unwrap().id, "tiny");
-    let error = load_id(dir.path(), "tinny").unwrap_err().to_string();
+    let folders = [dir.path().join("none"), dir.path().to_owned()];
+    assert_eq!(load_id(&folders, "tiny").unwrap().id, "tiny");
+    let error = load_id(&folders, "tinny").unwrap_err().to_string();
     assert!(
         error.starts_with("there is no model \"tinny\"") && error.ends_with("available are broken, tiny")
     );
-    assert_eq!(load_id(&manifest("models"), "efficientnet-lite0").unwrap().default_layer, "block10");
+    assert_eq!(load_id(&[manifest("models")], "efficientnet-lite0").unwrap().default_layer, "block10");
 }

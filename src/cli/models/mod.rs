@@ -17,7 +17,7 @@ use reverie_models as models;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List the models in the models folder.
+    /// List the models that are there.
     List(Folder),
     /// List a model's layers.
     Layers {
@@ -65,37 +65,46 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Folder {
-    /// Folder with the model files.
-    #[arg(long, env = "REVERIE__MODELS__DIR", default_value = "models", value_name = "DIR")]
-    models_dir: PathBuf,
+    /// Folder with the model files. By default models here, models beside the program, and
+    /// $XDG_DATA_HOME/reverie/models.
+    #[arg(long, env = "REVERIE__MODELS__DIR", value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+}
+
+impl Folder {
+    /// The folders to look into.
+    pub(super) fn list(&self) -> Vec<PathBuf> {
+        // An empty variable is as none, as in the server's configuration.
+        models::folders(self.models_dir.as_deref().filter(|dir| !dir.as_os_str().is_empty()))
+    }
 }
 
 /// Runs the command.
 pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::List(folder) => list(&folder.models_dir),
-        Command::Layers { model, json, folder } => layers(&load(&model, &folder.models_dir)?, json),
+        Command::List(folder) => list(&folder),
+        Command::Layers { model, json, folder } => layers(&load(&model, &folder)?, json),
         Command::Seams { model, image, layer, tile_size, folder } => {
-            measure_seams(load(&model, &folder.models_dir)?, &image, layer, tile_size)
+            measure_seams(load(&model, &folder)?, &image, layer, tile_size)
         }
         Command::Verify { model, references, device, kernels, folder } => {
-            verify(&Arc::new(load(&model, &folder.models_dir)?), &references, &device, kernels)
+            verify(&Arc::new(load(&model, &folder)?), &references, &device, kernels)
         }
     }
 }
 
-/// Loads a model from the file `model`, if it is one, or else by id from `folder`.
-pub(super) fn load(model: &str, folder: &Path) -> Result<Model, Failure> {
+/// Loads a model from the file `model`, if it is one, or else by id from the folders.
+pub(super) fn load(model: &str, folder: &Folder) -> Result<Model, Failure> {
     let path = Path::new(model);
     if path.is_file() || path.components().count() > 1 {
         return Ok(models::load_file(path)?);
     }
-    Ok(models::load_id(folder, model)?)
+    Ok(models::load_id(&folder.list(), model)?)
 }
 
-fn list(folder: &Path) -> Result<ExitCode, Failure> {
+fn list(folder: &Folder) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
-    let models::Folder { catalogue, refused } = models::load_dir(folder)?;
+    let models::Folder { catalogue, refused } = models::load_folders(&folder.list())?;
     for error in refused {
         eprintln!("left out: {error}");
     }
@@ -103,10 +112,11 @@ fn list(folder: &Path) -> Result<ExitCode, Failure> {
         let layers = model.network.layers().len();
         writeln!(
             out,
-            "{:<20} {layers:>4} layers  sha256 {}  {}",
+            "{:<20} {layers:>4} layers  sha256 {}  {}{}",
             model.id,
             &model.sha256[..12],
-            model.description
+            model.description,
+            if model.id == catalogue.default_id() { " (default)" } else { "" }
         )?;
     }
     Ok(ExitCode::SUCCESS)
