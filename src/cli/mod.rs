@@ -30,7 +30,7 @@ enum Command {
     /// Render a dream from one image.
     #[command(after_help = render::AFTER_HELP)]
     Render(Box<render::Args>),
-    /// List and check models.
+    /// List, fetch and check models.
     #[command(subcommand)]
     Models(models::Command),
     /// Check that this machine computes right, and measure how fast.

@@ -1,4 +1,4 @@
-//! The progress bar of a render: octave, iteration, score and time left, on a terminal only.
+//! Progress bars, on a terminal only: of a render (octave, iteration, score, time left) and of a download.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -11,6 +11,15 @@ const STEPS: u64 = 1000;
 pub(super) fn bar() -> ProgressBar {
     let bar = ProgressBar::new(STEPS);
     let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// A bar on stderr that counts bytes.
+pub(super) fn bytes() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style =
+        ProgressStyle::with_template("{bar:32} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

@@ -91,7 +91,7 @@ pub enum ModelError {
     },
     /// There is no model at all.
     #[error(
-        "there are no models in {}{}; run scripts/setup to get one",
+        "there are no models in {}{}; run scripts/setup or `reverie models fetch` to get one",
         list(.folders),
         missing(.folders)
     )]

@@ -1,4 +1,6 @@
-//! `reverie models`: lists models and layers, and checks that models compute correctly.
+//! `reverie models`: lists, fetches and describes models, and checks that they compute correctly.
+
+mod fetch;
 
 use std::{
     io::{self, Write},
@@ -18,7 +20,15 @@ use reverie_models as models;
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// List the models that are there.
-    List(Folder),
+    List {
+        /// List the models that `reverie models fetch` can get instead.
+        #[arg(long)]
+        available: bool,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Get a known model's file from the internet, and check it.
+    Fetch(fetch::Args),
     /// List a model's layers.
     Layers {
         /// A model's id, or a model file.
@@ -82,7 +92,9 @@ impl Folder {
 /// Runs the command.
 pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::List(folder) => list(&folder),
+        Command::List { available: true, folder } => fetch::list(&folder),
+        Command::List { available: false, folder } => list(&folder),
+        Command::Fetch(args) => fetch::run(&args),
         Command::Layers { model, json, folder } => layers(&load(&model, &folder)?, json),
         Command::Seams { model, image, layer, tile_size, folder } => {
             measure_seams(load(&model, &folder)?, &image, layer, tile_size)
