@@ -54,6 +54,11 @@ fn torch_files() {
 }
 
 #[test]
+fn safetensors_files() {
+    replay("safetensors");
+}
+
+#[test]
 fn specs() {
     replay("spec");
 }

@@ -18,17 +18,18 @@ pub use memory::Counting;
 pub use onnx::onnx;
 pub use picture::{picture, tell_new_panics};
 pub use spec::spec;
-pub use torch_file::torch_file;
+pub use torch_file::{safetensors, torch_file};
 
 /// The reader of a target.
 pub type Check = fn(&[u8]);
 
 /// All targets by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Check); 6] = [
+pub const TARGETS: [(&str, Check); 7] = [
     ("picture", picture),
     ("graph_def", graph_def),
     ("onnx", onnx),
     ("torch_file", torch_file),
+    ("safetensors", safetensors),
     ("spec", spec),
     ("form", form),
 ];

@@ -6,10 +6,11 @@
 //! fixed size. Strides are known only to the table here; how many blocks there are and how wide they are follows from the weights.
 //! Batch normalisation is folded into the convolutions: the network is only ever evaluated.
 
-use std::collections::BTreeMap;
-
-use super::{ImportError, strided::gather};
-use reverie_graph::{Array, Network, Node, NodeId, Op, Padding};
+use super::{
+    ImportError,
+    state_dict::{Border, Builder, Weights},
+};
+use reverie_graph::{Network, NodeId, Op};
 
 /// Strides of the seven stages; the first block of each has it, and changes the number of channels.
 const STRIDES: [usize; 7] = [1, 2, 2, 2, 1, 2, 1];
@@ -19,13 +20,9 @@ const MAX_BLOCKS: usize = 64;
 
 /// One block.
 struct Block {
-    kernel: usize,
     stride: usize,
-    /// Channels of the depthwise convolution.
-    wide: usize,
     /// Whether the block widens its input first.
     expands: bool,
-    channels: usize,
 }
 
 /// Batch normalisation's epsilon, as in TensorFlow's models.
@@ -37,43 +34,28 @@ const EPSILON: f64 = 1e-3;
 /// # Errors
 /// [`ImportError::Weight`] names the key of a weight that is missing or does not fit,
 /// [`ImportError::LeftOver`] the keys that this architecture has no place for.
-pub fn build(weights: BTreeMap<String, Array>) -> Result<Network, ImportError> {
+pub(super) fn build(weights: Weights) -> Result<Network, ImportError> {
     let blocks = blocks(&weights)?;
-    let mut builder = Builder { weights, nodes: Vec::new() };
-    let image = builder.push("input", Op::Input { channels: 3 }, &[]);
-    let mut channels = builder.outputs("_conv_stem.weight")?;
-    let conv = Conv { kernel: 3, stride: 2, inner: 3, outer: channels, groups: 1 };
-    let mut x = builder.activated("stem", image, &conv, "_conv_stem", "_bn0")?;
+    let (mut builder, image) = Builder::new(weights, EPSILON)?;
+    let mut x = activated(&mut builder, "stem", image, ["_conv_stem", "_bn0"], 2)?;
     for (index, block) in blocks.iter().enumerate() {
-        x = builder.block(index, x, channels, block)?;
-        channels = block.channels;
+        x = bottleneck(&mut builder, index, x, block)?;
     }
-    let outer = builder.outputs("_conv_head.weight")?;
-    let conv = Conv { kernel: 1, stride: 1, inner: channels, outer, groups: 1 };
-    let head = builder.activated("head", x, &conv, "_conv_head", "_bn1")?;
-    builder.classifier(head, outer)?;
-    let left_over: Vec<String> =
-        builder.weights.into_keys().filter(|key| !key.ends_with(".num_batches_tracked")).collect();
-    if !left_over.is_empty() {
-        return Err(ImportError::LeftOver(left_over));
-    }
-    Ok(Network::new(builder.nodes)?)
+    let head = activated(&mut builder, "head", x, ["_conv_head", "_bn1"], 1)?;
+    builder.classifier("logits", "_fc", head)?;
+    builder.finish(&[])
 }
 
 /// The blocks that the weights are of. Their number and their channels differ from variant to variant and follow from the
 /// shapes; only the strides do not.
-fn blocks(weights: &BTreeMap<String, Array>) -> Result<Vec<Block>, ImportError> {
+fn blocks(weights: &Weights) -> Result<Vec<Block>, ImportError> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut stage = 0;
     let mut narrow = 0;
     for index in 0..MAX_BLOCKS {
         let key = |part: &str| format!("_blocks.{index}.{part}.weight");
         let shape = |part: &str| weights.get(&key(part)).map(|array| &array.shape[..]);
-        let (Some(&[wide, _, kernel, _]), Some(&[channels, ..])) =
-            (shape("_depthwise_conv"), shape("_project_conv"))
-        else {
-            break;
-        };
+        let Some(&[channels, ..]) = shape("_project_conv") else { break };
         let begins = blocks.is_empty() || channels != narrow;
         stage += usize::from(begins);
         let Some(&stride) = STRIDES.get(stage - 1) else {
@@ -82,11 +64,11 @@ fn blocks(weights: &BTreeMap<String, Array>) -> Result<Vec<Block>, ImportError> 
         };
         let stride = if begins { stride } else { 1 };
         let expands = shape("_expand_conv").is_some();
-        blocks.push(Block { kernel, stride, wide, expands, channels });
+        blocks.push(Block { stride, expands });
         narrow = channels;
     }
     if stage < STRIDES.len() {
-        let key = format!("_blocks.{}._depthwise_conv.weight", blocks.len());
+        let key = format!("_blocks.{}._project_conv.weight", blocks.len());
         let problem =
             format!("is missing; EfficientNet-Lite has {} stages of blocks, here are {stage}", STRIDES.len());
         return Err(ImportError::Weight { key, problem });
@@ -94,149 +76,49 @@ fn blocks(weights: &BTreeMap<String, Array>) -> Result<Vec<Block>, ImportError> 
     Ok(blocks)
 }
 
-/// A convolution without bias, followed by batch normalisation.
-struct Conv {
-    kernel: usize,
+/// The mobile inverted bottleneck: widen, filter each channel, narrow; added to the input where it can be.
+fn bottleneck(
+    builder: &mut Builder,
+    index: usize,
+    input: NodeId,
+    block: &Block,
+) -> Result<NodeId, ImportError> {
+    let name = |part: &str| format!("block{index}{part}");
+    let key = |part: &str| format!("_blocks.{index}.{part}");
+    let Block { stride, expands } = *block;
+    let mut x = input;
+    if expands {
+        x = activated(builder, &name("/expand"), x, [&key("_expand_conv"), &key("_bn0")], 1)?;
+    }
+    x = activated(builder, &name("/depthwise"), x, [&key("_depthwise_conv"), &key("_bn1")], stride)?;
+    let keys = [key("_project_conv"), key("_bn2")];
+    x = builder.conv_norm(&name("/project"), [&keys[0], &keys[1]], x, 1, Border::Same)?;
+    if stride == 1 && builder.channels(x) == builder.channels(input) {
+        builder.push(name(""), Op::Add, &[x, input])
+    } else {
+        builder.push(name(""), Op::Identity, &[x])
+    }
+}
+
+/// Convolution, batch normalisation and ReLU6: nodes `NAME/conv` and `NAME`.
+fn activated(
+    builder: &mut Builder,
+    name: &str,
+    input: NodeId,
+    keys: [&str; 2],
     stride: usize,
-    inner: usize,
-    outer: usize,
-    groups: usize,
-}
-
-struct Builder {
-    weights: BTreeMap<String, Array>,
-    nodes: Vec<Node>,
-}
-
-impl Builder {
-    fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> NodeId {
-        self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec() });
-        NodeId(self.nodes.len() - 1)
-    }
-
-    /// How many values a weight gives.
-    fn outputs(&self, key: &str) -> Result<usize, ImportError> {
-        let found = self.weights.get(key).and_then(|array| array.shape.first());
-        let missing = || ImportError::Weight { key: key.to_owned(), problem: "is missing".to_owned() };
-        found.copied().ok_or_else(missing)
-    }
-
-    /// Takes the weight `key` out of the state dict.
-    fn take(&mut self, key: &str, shape: &[usize]) -> Result<Array, ImportError> {
-        let refused = |problem| ImportError::Weight { key: key.to_owned(), problem };
-        match self.weights.remove(key) {
-            None => Err(refused(format!("is missing; the network has one of shape {shape:?}"))),
-            Some(array) if array.shape != shape => {
-                Err(refused(format!("has the shape {:?}, needs {shape:?}", array.shape)))
-            }
-            Some(array) => Ok(array),
-        }
-    }
-
-    /// The mobile inverted bottleneck: widen, filter each channel, narrow; added to the input where it can be.
-    fn block(
-        &mut self,
-        index: usize,
-        input: NodeId,
-        channels: usize,
-        block: &Block,
-    ) -> Result<NodeId, ImportError> {
-        let name = |part: &str| format!("block{index}{part}");
-        let key = |part: &str| format!("_blocks.{index}.{part}");
-        let Block { kernel, stride, wide, expands, channels: outer } = *block;
-        let mut x = input;
-        if expands {
-            let conv = Conv { kernel: 1, stride: 1, inner: channels, outer: wide, groups: 1 };
-            x = self.activated(&name("/expand"), x, &conv, &key("_expand_conv"), &key("_bn0"))?;
-        }
-        let conv = Conv { kernel, stride, inner: wide, outer: wide, groups: wide };
-        x = self.activated(&name("/depthwise"), x, &conv, &key("_depthwise_conv"), &key("_bn1"))?;
-        let conv = Conv { kernel: 1, stride: 1, inner: wide, outer, groups: 1 };
-        let folded = self.folded(&conv, &key("_project_conv"), &key("_bn2"))?;
-        x = self.push(name("/project"), folded, &[x]);
-        Ok(if stride == 1 && channels == outer {
-            self.push(name(""), Op::Add, &[x, input])
-        } else {
-            self.push(name(""), Op::Identity, &[x])
-        })
-    }
-
-    /// Convolution, batch normalisation and ReLU6: nodes `NAME/conv` and `NAME`.
-    fn activated(
-        &mut self,
-        name: &str,
-        input: NodeId,
-        conv: &Conv,
-        conv_key: &str,
-        norm_key: &str,
-    ) -> Result<NodeId, ImportError> {
-        let folded = self.folded(conv, conv_key, norm_key)?;
-        let x = self.push(format!("{name}/conv"), folded, &[input]);
-        Ok(self.push(name, Op::Relu6, &[x]))
-    }
-
-    /// A convolution that includes its batch normalisation: `(w·x − mean) · gamma / √(var + ε) + beta`.
-    fn folded(&mut self, conv: &Conv, conv_key: &str, norm_key: &str) -> Result<Op, ImportError> {
-        let Conv { kernel, stride, inner, outer, groups } = *conv;
-        let shape = vec![outer, inner / groups.max(1), kernel, kernel];
-        let weight = self.take(&format!("{conv_key}.weight"), &shape)?;
-        let gamma = self.take(&format!("{norm_key}.weight"), &[outer])?;
-        let beta = self.take(&format!("{norm_key}.bias"), &[outer])?;
-        let mean = self.take(&format!("{norm_key}.running_mean"), &[outer])?;
-        let variance = self.take(&format!("{norm_key}.running_var"), &[outer])?;
-        // In 64 bits, so that folding adds no error worth mentioning.
-        let scale: Vec<f64> = gamma
-            .data
-            .iter()
-            .zip(&*variance.data)
-            .map(|(&gamma, &variance)| f64::from(gamma) / (f64::from(variance) + EPSILON).sqrt())
-            .collect();
-        let rows = weight.data.chunks_exact(shape.iter().skip(1).product::<usize>().max(1));
-        let scaled: Vec<f32> = rows
-            .zip(&scale)
-            .flat_map(|(row, scale)| row.iter().map(move |&value| (f64::from(value) * scale) as f32))
-            .collect();
-        let bias: Vec<f32> = (beta.data.iter().zip(&*mean.data))
-            .zip(&scale)
-            .map(|((&beta, &mean), scale)| (f64::from(beta) - f64::from(mean) * scale) as f32)
-            .collect();
-        let fits = |array: Option<Array>| {
-            let problem = || "does not fit its batch normalisation".to_owned();
-            array.ok_or_else(|| ImportError::Weight { key: conv_key.to_owned(), problem: problem() })
-        };
-        Ok(Op::Conv2d {
-            weight: fits(Array::new(shape, scaled))?,
-            bias: Some(fits(Array::new(vec![outer], bias))?),
-            stride: [stride; 2],
-            dilation: [1, 1],
-            padding: Padding::Same,
-            groups,
-        })
-    }
-
-    /// Average over positions, a linear layer, softmax.
-    fn classifier(&mut self, head: NodeId, features: usize) -> Result<(), ImportError> {
-        let key = "_fc.weight";
-        let classes = self.outputs(key)?;
-        let weight = self.take(key, &[classes, features])?;
-        let weight = gather(&weight.data, &[features, classes], &[1, features], 0)
-            .map_err(|problem| ImportError::Weight { key: key.to_owned(), problem })?;
-        let bias = self.take("_fc.bias", &[classes])?;
-        let x = self.push("pool", Op::SpatialMean, &[head]);
-        let x = self.push("logits/matmul", Op::MatMul { weight }, &[x]);
-        let x = self.push("logits", Op::BiasAdd { bias }, &[x]);
-        self.push("probabilities", Op::Softmax, &[x]);
-        Ok(())
-    }
+) -> Result<NodeId, ImportError> {
+    let x = builder.conv_norm(&format!("{name}/conv"), keys, input, stride, Border::Same)?;
+    builder.push(name, Op::Relu6, &[x])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::torch_file;
-    use reverie_graph::Shape;
+    use reverie_graph::{Array, Shape};
 
-    fn weights() -> BTreeMap<String, Array> {
+    fn weights() -> Weights {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/efficientnet-lite0.pth");
         torch_file::read(&std::fs::read(path).expect(path)).unwrap()
     }
@@ -276,8 +158,8 @@ mod tests {
     }
 
     /// Weights of blocks of these stages: how many, kernel, expansion and channels.
-    fn made(stem: usize, stages: &[(usize, usize, usize, usize)]) -> BTreeMap<String, Array> {
-        let mut weights = BTreeMap::new();
+    fn made(stem: usize, stages: &[(usize, usize, usize, usize)]) -> Weights {
+        let mut weights = Weights::new();
         let mut put = |key: String, shape: &[usize]| {
             let data = vec![0.5; shape.iter().product()];
             weights.insert(key, Array::new(shape.to_vec(), data).unwrap());
@@ -336,7 +218,7 @@ mod tests {
         assert_eq!(layer("logits").channels, 10);
         // Of six stages, and of eight.
         let error = build(made(4, &stages[..6])).unwrap_err().to_string();
-        assert!(error.contains("\"_blocks.20._depthwise_conv.weight\": is missing"), "{error}");
+        assert!(error.contains("\"_blocks.20._project_conv.weight\": is missing"), "{error}");
         let more = [&stages[..], &[(1, 3, 6, 50)]].concat();
         let error = build(made(4, &more)).unwrap_err().to_string();
         assert!(error.contains("\"_blocks.21._project_conv.weight\": begins a stage"), "{error}");

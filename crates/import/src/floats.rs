@@ -1,4 +1,4 @@
-//! Constants of floats, and what is computed of two.
+//! Constants of floats: how they are decoded, and what is computed of two.
 
 use super::{Budget, volume};
 use reverie_graph::Array;
@@ -8,6 +8,42 @@ use reverie_graph::Array;
 pub(super) struct Floats {
     pub(super) shape: Vec<usize>,
     pub(super) data: Vec<f32>,
+}
+
+/// Little-endian values of 32 bits.
+pub(super) fn of_f32(data: &[u8]) -> Vec<f32> {
+    each(data, f32::from_le_bytes)
+}
+
+/// Little-endian values of 64 bits, rounded.
+pub(super) fn of_f64(data: &[u8]) -> Vec<f32> {
+    each(data, |bytes| f64::from_le_bytes(bytes) as f32)
+}
+
+/// Little-endian values in IEEE 754's binary16.
+pub(super) fn of_f16(data: &[u8]) -> Vec<f32> {
+    each(data, |bytes| half(u16::from_le_bytes(bytes)))
+}
+
+/// Little-endian values in bfloat16.
+pub(super) fn of_bf16(data: &[u8]) -> Vec<f32> {
+    each(data, |[low, high]| f32::from_le_bytes([0, 0, low, high]))
+}
+
+fn each<const N: usize>(data: &[u8], decode: fn([u8; N]) -> f32) -> Vec<f32> {
+    data.as_chunks().0.iter().map(|bytes| decode(*bytes)).collect()
+}
+
+/// IEEE 754 binary16 to binary32, exactly.
+pub(super) fn half(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let fraction = f32::from(bits & 0x3ff) / 1024.0;
+    sign * match i32::from(bits >> 10 & 0x1f) {
+        0 => fraction * 2f32.powi(-14),
+        0x1f if fraction == 0.0 => f32::INFINITY,
+        0x1f => f32::NAN,
+        exponent => (1.0 + fraction) * 2f32.powi(exponent - 15),
+    }
 }
 
 /// A weight of one dimension.

@@ -1,7 +1,7 @@
 //! What a file is, by its first bytes. Names say little: browsers, package managers and repositories hand out other things
 //! under the name of a model, and each deserves a sentence that says what to do.
 
-use super::{ImportError, onnx, torch_file};
+use super::{ImportError, onnx, safetensors_file, torch_file};
 
 /// A format that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Format {
     Onnx,
     /// [`torch_file`].
     Torch,
+    /// [`safetensors_file`].
+    Safetensors,
 }
 
 /// How a file of another kind starts, and what to do about it.
@@ -57,8 +59,8 @@ pub fn recognise(file: &[u8]) -> Result<Format, ImportError> {
     if file.get(4..8) == Some(b"TFL3") {
         return other("a TensorFlow Lite model; use what it was made of");
     }
-    if is_safetensors(file) {
-        return other("safetensors, which is not supported; export the network as ONNX");
+    if safetensors_file::is_safetensors(file) {
+        return Ok(Format::Safetensors);
     }
     let text = file.trim_ascii_start();
     let is = |start: &str| {
@@ -73,14 +75,6 @@ pub fn recognise(file: &[u8]) -> Result<Format, ImportError> {
         );
     }
     Ok(Format::GraphDef)
-}
-
-/// The length of a JSON header in eight bytes, then the header.
-fn is_safetensors(file: &[u8]) -> bool {
-    let Some((length, rest)) = file.split_first_chunk() else { return false };
-    let length = u64::from_le_bytes(*length);
-    rest.first() == Some(&b'{')
-        && usize::try_from(length).is_ok_and(|length| (2..=rest.len()).contains(&length))
 }
 
 #[cfg(test)]
@@ -104,7 +98,6 @@ mod tests {
             (b"node {\n  name: \"x\"\n}", "a network in text form"),
             (b"name: \"GoogLeNet\"", "a network in text form"),
             (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
-            (&header, "safetensors"),
             (b"", "empty"),
         ] {
             let error = recognise(file).unwrap_err().to_string();
@@ -114,6 +107,7 @@ mod tests {
             assert_eq!(recognise(file), Ok(Format::GraphDef));
         }
         assert_eq!(recognise(b"PK\x03\x04"), Ok(Format::Torch));
+        assert_eq!(recognise(&header), Ok(Format::Safetensors));
         assert_eq!(recognise(b"\x08\x08\x12\x07pytorch"), Ok(Format::Onnx));
     }
 }

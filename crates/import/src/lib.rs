@@ -10,11 +10,12 @@
 //! |---|---|---|
 //! | TensorFlow `GraphDef` | [`tensorflow::read`] | [`tensorflow::translate`], operations in `tf_ops` |
 //! | ONNX | [`onnx::import`] | operations in `onnx_ops`, `onnx_layers` and `onnx_shapes` |
-//! | PyTorch state dict of EfficientNet-Lite0, 1 and 2 | [`torch_file::read`] | [`efficientnet::build`] |
+//! | PyTorch state dict | [`torch_file::read`] | [`state_dict::build`], a file for each family |
+//! | safetensors | [`safetensors_file::read`] | the same |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch_norm;
-pub mod efficientnet;
+mod efficientnet;
 mod floats;
 pub mod format;
 pub mod graphdef;
@@ -26,6 +27,8 @@ pub mod onnx_proto;
 mod onnx_shapes;
 mod padding;
 mod pickle;
+pub mod safetensors_file;
+pub mod state_dict;
 mod strided;
 pub mod tensorflow;
 mod tf_call;
@@ -122,6 +125,14 @@ pub enum ImportError {
         /// What was found and what is needed.
         problem: String,
     },
+    /// Weights of an architecture whose wiring is not known.
+    #[error(
+        "the file holds weights without their wiring, of an architecture that is not known (keys such as {}); known are \
+         EfficientNet-Lite, GoogLeNet, Inception v3, MobileNetV2, ResNet, SqueezeNet and VGG, with torchvision's keys; \
+         export other networks as ONNX",
+        list(.0)
+    )]
+    UnknownFamily(Vec<String>),
     /// Weights that the architecture has no place for.
     #[error("the file holds weights of another architecture: {}", list(.0))]
     LeftOver(Vec<String>),

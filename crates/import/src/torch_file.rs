@@ -14,8 +14,8 @@ use std::{
 use zip::ZipArchive;
 
 use super::{
-    Budget, ImportError,
-    pickle::{self, Dtype, Pickle, Storage},
+    Budget, ImportError, floats,
+    pickle::{self, Dtype, Pickle, Storage, Tensor},
     strided::gather,
     volume,
 };
@@ -140,16 +140,22 @@ fn unpack(archive: &mut ZipArchive<Cursor<&[u8]>>, name: &[u8], limit: u64) -> R
     Ok(data)
 }
 
-/// Decodes every floating-point tensor of the state dict in a file of `length` bytes.
+/// Decodes every floating-point tensor of the state dict in a file of `length` bytes. Where a tensor is a storage as it is, as in
+/// most files, the decoded storage becomes the weight: VGG's half a gigabyte is there once.
 fn tensors(
     object: &Pickle,
     storages: &BTreeMap<&str, Cow<[u8]>>,
     length: usize,
 ) -> Result<BTreeMap<String, Array>, ImportError> {
+    let tensors = object.tensors()?;
+    let mut readers: BTreeMap<&str, usize> = BTreeMap::new();
+    for tensor in tensors.values() {
+        *readers.entry(tensor.storage).or_default() += 1;
+    }
     let mut arrays = BTreeMap::new();
     let mut decoded: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
     let mut budget = Budget::of_file(length);
-    for (key, tensor) in object.tensors()? {
+    for (key, tensor) in tensors {
         let refused = |problem: String| ImportError::Weight { key: key.to_owned(), problem };
         let Some(storage) = object.storages.get(tensor.storage) else {
             return Err(refused("its storage is not described".into()));
@@ -164,11 +170,29 @@ fn tensors(
             decoded.insert(tensor.storage, floats(storage.dtype, data));
         }
         let source = decoded.get(tensor.storage).map(Vec::as_slice).unwrap_or_default();
-        volume(&tensor.shape).and_then(|count| budget.spend(count)).map_err(refused)?;
-        let array = gather(source, &tensor.shape, &tensor.strides, tensor.offset).map_err(refused)?;
+        let array = if readers.get(tensor.storage) == Some(&1) && is_whole(tensor, source.len()) {
+            let data = decoded.remove(tensor.storage).unwrap_or_default();
+            let misfit = || refused("does not fit its storage".into());
+            Array::new(tensor.shape.clone(), data).ok_or_else(misfit)?
+        } else {
+            volume(&tensor.shape).and_then(|count| budget.spend(count)).map_err(refused)?;
+            gather(source, &tensor.shape, &tensor.strides, tensor.offset).map_err(refused)?
+        };
         arrays.insert(key.to_owned(), array);
     }
     Ok(arrays)
+}
+
+/// Whether a tensor is all of a storage of so many values, in row-major order.
+fn is_whole(tensor: &Tensor, count: usize) -> bool {
+    let mut step = 1usize;
+    let mut axes = tensor.shape.iter().zip(&tensor.strides).rev();
+    let dense = axes.all(|(&extent, &stride)| {
+        let fits = stride == step;
+        step = step.saturating_mul(extent);
+        fits
+    });
+    dense && tensor.offset == 0 && tensor.shape.len() == tensor.strides.len() && step == count && count > 0
 }
 
 fn is_float(dtype: Dtype) -> bool {
@@ -185,27 +209,12 @@ fn width(dtype: Dtype) -> usize {
 }
 
 fn floats(dtype: Dtype, data: &[u8]) -> Vec<f32> {
-    fn each<const N: usize>(data: &[u8], decode: fn([u8; N]) -> f32) -> Vec<f32> {
-        data.as_chunks().0.iter().map(|bytes| decode(*bytes)).collect()
-    }
     match dtype {
-        Dtype::Float => each(data, f32::from_le_bytes),
-        Dtype::Double => each(data, |bytes| f64::from_le_bytes(bytes) as f32),
-        Dtype::BFloat16 => each(data, |[low, high]| f32::from_le_bytes([0, 0, low, high])),
-        Dtype::Half => each(data, |bytes| half(u16::from_le_bytes(bytes))),
+        Dtype::Float => floats::of_f32(data),
+        Dtype::Double => floats::of_f64(data),
+        Dtype::BFloat16 => floats::of_bf16(data),
+        Dtype::Half => floats::of_f16(data),
         Dtype::Long | Dtype::Int => Vec::new(),
-    }
-}
-
-/// IEEE 754 binary16 to binary32, exactly.
-fn half(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let fraction = f32::from(bits & 0x3ff) / 1024.0;
-    sign * match i32::from(bits >> 10 & 0x1f) {
-        0 => fraction * 2f32.powi(-14),
-        0x1f if fraction == 0.0 => f32::INFINITY,
-        0x1f => f32::NAN,
-        exponent => (1.0 + fraction) * 2f32.powi(exponent - 15),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use reverie_dream::model::Preprocessing;
 use reverie_graph::{Network, Op};
+use reverie_import::state_dict::Family;
 
 /// The part of a [`Model`](reverie_dream::model::Model) that is knowledge rather than content.
 pub(super) struct DreamDefaults {
@@ -12,15 +13,28 @@ pub(super) struct DreamDefaults {
 }
 
 impl DreamDefaults {
-    /// Tried on photographs: of Lite0 block 10 grows animals, blocks 5 to 8 ornaments; of Lite2, which has more blocks, block 13
-    /// grows whole animals.
-    pub(super) fn of_efficientnet(network: &Network) -> Self {
-        let layer = if network.find("block20").is_ok() { "block13" } else { "block10" };
+    /// Of weights by key. Tried on photographs: of Lite0 block 10 grows animals, blocks 5 to 8 ornaments; of Lite2, which has
+    /// more blocks, block 13 grows whole animals. For torchvision's networks the layers are those that others dream of: at a
+    /// sixteenth of the image's size, where whole parts of animals are seen.
+    pub(super) fn of_family(network: &Network, family: Family) -> Self {
+        let (layer, class_layer, preprocessing) = match family {
+            Family::EfficientNetLite => {
+                let layer = if network.find("block20").is_ok() { "block13" } else { "block10" };
+                (layer.to_owned(), "logits", Preprocessing::uniform(127.0, 1.0 / 128.0))
+            }
+            // Trained by TensorFlow's rule, (x − 127.5) / 127.5, which torchvision's `transform_input` restores.
+            Family::GoogLeNet => ("inception4c".to_owned(), "fc", Preprocessing::uniform(127.5, 1.0 / 127.5)),
+            Family::InceptionV3 => ("Mixed_6c".to_owned(), "fc", Preprocessing::uniform(127.5, 1.0 / 127.5)),
+            Family::MobileNetV2 => ("features.13".to_owned(), "classifier.1", Preprocessing::imagenet()),
+            Family::ResNet => (last_of(network, "layer3."), "fc", Preprocessing::imagenet()),
+            Family::SqueezeNet => ("features.10".to_owned(), "classifier.3", Preprocessing::imagenet()),
+            Family::Vgg => (before_pool(network, 4), "classifier.6", Preprocessing::imagenet()),
+        };
         Self {
-            preprocessing: Preprocessing::uniform(127.0, 1.0 / 128.0),
-            default_layer: layer.into(),
-            class_layer: Some("logits".into()),
-            channel_layer: layer.into(),
+            preprocessing,
+            class_layer: Some(class_layer.to_owned()),
+            channel_layer: layer.clone(),
+            default_layer: layer,
         }
     }
 
@@ -59,4 +73,18 @@ impl DreamDefaults {
             default_layer,
         })
     }
+}
+
+/// The last of the layers whose names are this start and a number: the output of a stage of blocks.
+fn last_of(network: &Network, start: &str) -> String {
+    let is_block = |name: &str| name.strip_prefix(start).is_some_and(|rest| rest.parse::<usize>().is_ok());
+    let mut blocks = network.nodes().iter().rev().filter(|node| is_block(&node.name));
+    blocks.next().map_or_else(|| format!("{start}0"), |node| node.name.clone())
+}
+
+/// The layer before max-pooling number `count`, or before the last where there are fewer.
+fn before_pool(network: &Network, count: usize) -> String {
+    let pools = network.nodes().iter().filter(|node| matches!(node.op, Op::MaxPool(_)));
+    let read = pools.take(count).last().and_then(|node| node.inputs.first());
+    read.map_or_else(String::new, |&input| network.node(input).name.clone())
 }

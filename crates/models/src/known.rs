@@ -31,7 +31,14 @@ pub struct Download {
     pub member: Option<&'static str>,
 }
 
-const KNOWN: [KnownModel; 4] = [
+const fn direct(url: &'static str, size: u64) -> Download {
+    Download { url, size, member: None }
+}
+
+/// Of torchvision's weights: the code is under this licence, the weights were trained on ImageNet, which asks for research.
+const TORCHVISION: &str = "BSD-3-Clause (torchvision); trained on ImageNet, whose terms are for research";
+
+const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "efficientnet-lite0",
         file_name: "efficientnet-lite0.pth",
@@ -72,6 +79,22 @@ const KNOWN: [KnownModel; 4] = [
         },
     },
     KnownModel {
+        id: "googlenet",
+        file_name: "googlenet-1378be20.pth",
+        sha256: "1378be20",
+        description: "GoogLeNet with batch normalisation, trained on ImageNet; torchvision's weights.",
+        licence: TORCHVISION,
+        download: direct("https://download.pytorch.org/models/googlenet-1378be20.pth", 52_146_733),
+    },
+    KnownModel {
+        id: "inception-v3",
+        file_name: "inception_v3_google-0cc3c7bd.pth",
+        sha256: "0cc3c7bd",
+        description: "Inception v3 trained on ImageNet; torchvision's weights.",
+        licence: TORCHVISION,
+        download: direct("https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth", 108_950_192),
+    },
+    KnownModel {
         id: "inception5h",
         file_name: "tensorflow_inception_graph.pb",
         sha256: "a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f",
@@ -82,6 +105,38 @@ const KNOWN: [KnownModel; 4] = [
             size: 49_937_555,
             member: Some("tensorflow_inception_graph.pb"),
         },
+    },
+    KnownModel {
+        id: "resnet50",
+        file_name: "resnet50-11ad3fa6.pth",
+        sha256: "11ad3fa6",
+        description: "ResNet-50 trained on ImageNet; torchvision's second weights.",
+        licence: TORCHVISION,
+        download: direct("https://download.pytorch.org/models/resnet50-11ad3fa6.pth", 102_540_247),
+    },
+    KnownModel {
+        id: "squeezenet1.1",
+        file_name: "squeezenet1_1-b8a52dc0.pth",
+        sha256: "b8a52dc0",
+        description: "SqueezeNet 1.1 trained on ImageNet; torchvision's weights.",
+        licence: TORCHVISION,
+        download: direct("https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth", 4_958_716),
+    },
+    KnownModel {
+        id: "vgg16",
+        file_name: "vgg16-397923af.pth",
+        sha256: "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        description: "VGG-16 trained on ImageNet; torchvision's weights.",
+        licence: TORCHVISION,
+        download: direct("https://download.pytorch.org/models/vgg16-397923af.pth", 553_433_881),
+    },
+    KnownModel {
+        id: "vgg19",
+        file_name: "vgg19-dcbb9e9d.pth",
+        sha256: "dcbb9e9d",
+        description: "VGG-19 trained on ImageNet; torchvision's weights.",
+        licence: TORCHVISION,
+        download: direct("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", 574_673_125),
     },
 ];
 

@@ -23,9 +23,8 @@ use super::{
     settings::Beside,
 };
 use reverie_import::{
-    efficientnet,
     format::{self, Format},
-    onnx, tensorflow, torch_file,
+    onnx, safetensors_file, state_dict, tensorflow, torch_file,
 };
 
 /// Largest model file, 1 GiB: it is read into memory as a whole.
@@ -58,20 +57,23 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     }
     let refused = |source| ModelError::Import { path: path.to_owned(), source };
     let (network, defaults, format) = match format::recognise(&file).map_err(refused)? {
-        Format::Torch => {
-            let network = torch_file::read(&file).and_then(efficientnet::build).map_err(refused)?;
-            let defaults = DreamDefaults::of_efficientnet(&network);
-            (network, Some(defaults), "EfficientNet-Lite weights")
+        kind @ (Format::Torch | Format::Safetensors) => {
+            let read = if kind == Format::Torch { torch_file::read } else { safetensors_file::read };
+            let weights = read(&file).map_err(refused)?;
+            drop(file);
+            let (network, family) = state_dict::build(weights).map_err(refused)?;
+            let defaults = DreamDefaults::of_family(&network, family);
+            (network, Some(defaults), format!("{} weights", family.name()))
         }
         Format::GraphDef => {
             let network = tensorflow::import(file).map_err(refused)?;
             let defaults = DreamDefaults::of_graph(&network);
-            (network, defaults, "A TensorFlow graph")
+            (network, defaults, "A TensorFlow graph".to_owned())
         }
         Format::Onnx => {
             let network = onnx::import(file).map_err(refused)?;
             let defaults = DreamDefaults::of_onnx(&network);
-            (network, defaults, "An ONNX network")
+            (network, defaults, "An ONNX network".to_owned())
         }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;

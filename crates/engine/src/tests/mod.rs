@@ -1,4 +1,4 @@
-//! The renderer against other programs ([`references`]), against autograd on networks of any wiring ([`graphs`]), against
+//! The renderer against other programs ([`references`], [`torchvision`]), against autograd on networks of any wiring ([`graphs`]), against
 //! libtorch's own layers ([`layers`]) and against what must always hold ([`properties`]).
 
 mod graphs;
@@ -6,6 +6,7 @@ mod layers;
 mod memory;
 mod properties;
 mod references;
+mod torchvision;
 
 use std::sync::Arc;
 

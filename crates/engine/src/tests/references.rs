@@ -63,7 +63,7 @@ fn bvlc(test: &str) -> Option<Arc<Model>> {
 }
 
 /// Runs `verify` and fails with the lines that are out of tolerance.
-fn certify(model: &Arc<Model>, reference: &Path) -> usize {
+pub(super) fn certify(model: &Arc<Model>, reference: &Path) -> usize {
     let run = |kernels| {
         let checks = verify::verify(model, reference, "cpu", kernels).unwrap();
         let failed: Vec<_> = checks.iter().filter(|check| !check.passed()).collect();
@@ -75,7 +75,7 @@ fn certify(model: &Arc<Model>, reference: &Path) -> usize {
     run(Kernels::Auto)
 }
 
-fn local(path: &str) -> std::path::PathBuf {
+pub(super) fn local(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 

@@ -5,9 +5,13 @@ use std::io::Write;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use super::{
-    super::pickle::samples::{Entry, int, pickle, state_dict, text},
+    super::{
+        floats::half,
+        pickle::samples::{Entry, int, pickle, state_dict, text},
+    },
     *,
 };
+use crate::FREE_VALUES;
 
 const MAGIC_PICKLE: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
@@ -223,4 +227,23 @@ fn damaged_files_do_no_harm() {
             }
         }
     }
+}
+
+/// A network of the largest size that is allowed must not count twice, once as stored and once as decoded.
+#[test]
+fn whole_storages_are_moved_and_counted_once() {
+    let count = FREE_VALUES * 3 / 4;
+    let object = |shape: &[i64], strides: &[i64]| {
+        state_dict(&[("w", "HalfStorage", "10", count as i64, 0, shape, strides)])
+    };
+    let zeros = vec![0; 2 * count];
+    let read_as = |shape: &[i64], strides: &[i64]| {
+        let entries = [("net/data.pkl", &object(shape, strides)[..]), ("net/data/10", &zeros[..])];
+        read(&zip_file(&entries, CompressionMethod::Deflated))
+    };
+    let rows = count as i64 / 4;
+    assert_eq!(read_as(&[rows, 4], &[4, 1]).unwrap()["w"].data.len(), count);
+    // Turned, it has to be copied.
+    let error = read_as(&[4, rows], &[1, 4]).unwrap_err().to_string();
+    assert!(error.contains("too many values"), "{error}");
 }

@@ -1,0 +1,113 @@
+//! torchvision's networks against PyTorch: the wiring of every family, at full depth, with made-up weights. How the references
+//! were made, and how the weights are, stands in `tests/fixtures/torchvision/make.py`.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use safetensors::{Dtype, tensor::TensorView};
+
+use super::references::{certify, local};
+use reverie_dream::model::Preprocessing;
+use reverie_models as models;
+
+/// SplitMix64 of `index`, as a number in [0, 1) of 24 bits.
+fn random(seed: u32, index: usize) -> f64 {
+    let mut x = (u64::from(seed) << 32)
+        .wrapping_add(index as u64)
+        .wrapping_add(1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^= x >> 31;
+    (x >> 40) as f64 / f64::from(1 << 24)
+}
+
+/// The bytes of a weight, as the script makes them.
+fn made(key: &str, shape: &[usize]) -> Vec<u8> {
+    let (centre, spread) = match shape {
+        [_, inner @ ..] if !inner.is_empty() => (0.0, (6.0 / inner.iter().product::<usize>() as f64).sqrt()),
+        _ if key.ends_with(".running_var") => (1.0, 0.4),
+        _ if key.ends_with(".weight") => (1.0, 0.3),
+        _ => (0.0, 0.2),
+    };
+    let seed = crc32fast::hash(key.as_bytes());
+    let value = |index| (centre + spread * (2.0 * random(seed, index) - 1.0)) as f32;
+    (0..shape.iter().product()).flat_map(|index| value(index).to_le_bytes()).collect()
+}
+
+/// Writes a family's weights as a safetensors file.
+fn write(family: &str, path: &Path) {
+    let shapes = std::fs::read(local("tests/fixtures/torchvision/shapes.json")).unwrap();
+    let mut families: BTreeMap<String, BTreeMap<String, Vec<usize>>> =
+        serde_json::from_slice(&shapes).unwrap();
+    let weights = families.remove(family).unwrap().into_iter().map(|(key, shape)| {
+        let data = made(&key, &shape);
+        (key, shape, data)
+    });
+    let weights: Vec<_> = weights.collect();
+    let views = weights
+        .iter()
+        .map(|(key, shape, data)| (key, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
+    safetensors::serialize_to_file(views, &None, path).unwrap();
+}
+
+/// Reads a family's network from a file and compares it with PyTorch's values.
+fn agrees(family: &str, references: &[(&str, usize)], default_layer: &str, preprocessing: Preprocessing) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.safetensors");
+    write(family, &path);
+    let model = Arc::new(models::load_file(&path).unwrap());
+    assert_eq!((model.default_layer.as_str(), model.preprocessing), (default_layer, preprocessing));
+    for (reference, count) in references {
+        let checked = certify(&model, &local(&format!("tests/fixtures/torchvision/{reference}.npz")));
+        assert_eq!(checked, *count, "{reference}");
+    }
+}
+
+const AROUND_ZERO: Preprocessing = Preprocessing::uniform(127.5, 1.0 / 127.5);
+
+#[test]
+fn googlenet() {
+    agrees("googlenet", &[("googlenet", 9)], "inception4c", AROUND_ZERO);
+}
+
+#[test]
+fn inception_v3() {
+    agrees("inception_v3", &[("inception_v3", 9)], "Mixed_6c", AROUND_ZERO);
+}
+
+#[test]
+fn resnet_of_plain_blocks() {
+    agrees("resnet18", &[("resnet18", 10)], "layer3.1", Preprocessing::imagenet());
+}
+
+#[test]
+fn resnet_of_bottlenecks() {
+    agrees("resnet50", &[("resnet50", 5)], "layer3.5", Preprocessing::imagenet());
+}
+
+#[test]
+fn vgg() {
+    agrees("vgg16", &[("vgg16", 6), ("vgg16_224", 2)], "features.22", Preprocessing::imagenet());
+}
+
+#[test]
+fn vgg_with_batch_normalisation() {
+    agrees("vgg11_bn", &[("vgg11_bn", 4)], "features.20", Preprocessing::imagenet());
+}
+
+#[test]
+fn squeezenet() {
+    agrees("squeezenet1_1", &[("squeezenet1_1", 8)], "features.10", Preprocessing::imagenet());
+    agrees("squeezenet1_0", &[("squeezenet1_0", 4)], "features.10", Preprocessing::imagenet());
+}
+
+/// Written by `torch.save`, with weights of 16 bits.
+#[test]
+fn mobilenet_v2_from_a_file_of_pytorch() {
+    let model = Arc::new(models::load_file(&local("tests/fixtures/torchvision/mobilenet_v2.pth")).unwrap());
+    assert_eq!(
+        (model.default_layer.as_str(), model.class_layer.as_deref()),
+        ("features.13", Some("classifier.1"))
+    );
+    assert_eq!(certify(&model, &local("tests/fixtures/torchvision/mobilenet_v2.npz")), 8);
+}
