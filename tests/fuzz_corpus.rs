@@ -59,6 +59,11 @@ fn safetensors_files() {
 }
 
 #[test]
+fn caffe_models() {
+    replay("caffe");
+}
+
+#[test]
 fn specs() {
     replay("spec");
 }

@@ -4,6 +4,7 @@
 //! A function returns if the input is read or refused as it should be, and panics if not. Inputs are kept as a person can
 //! read and make them: a file is the file itself, a form begins with a line for its `Content-Type`.
 
+mod caffe;
 mod form;
 mod graph_def;
 mod memory;
@@ -12,6 +13,7 @@ mod picture;
 mod spec;
 mod torch_file;
 
+pub use caffe::caffe;
 pub use form::form;
 pub use graph_def::graph_def;
 pub use memory::Counting;
@@ -24,12 +26,13 @@ pub use torch_file::{safetensors, torch_file};
 pub type Check = fn(&[u8]);
 
 /// All targets by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("picture", picture),
     ("graph_def", graph_def),
     ("onnx", onnx),
     ("torch_file", torch_file),
     ("safetensors", safetensors),
+    ("caffe", caffe),
     ("spec", spec),
     ("form", form),
 ];

@@ -1,7 +1,7 @@
 //! What a file is, by its first bytes. Names say little: browsers, package managers and repositories hand out other things
 //! under the name of a model, and each deserves a sentence that says what to do.
 
-use super::{ImportError, onnx, safetensors_file, torch_file};
+use super::{ImportError, caffe, onnx, safetensors_file, torch_file};
 
 /// A format that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Format {
     GraphDef,
     /// [`onnx`].
     Onnx,
+    /// [`caffe`].
+    Caffe,
     /// [`torch_file`].
     Torch,
     /// [`safetensors_file`].
@@ -61,6 +63,9 @@ pub fn recognise(file: &[u8]) -> Result<Format, ImportError> {
     }
     if safetensors_file::is_safetensors(file) {
         return Ok(Format::Safetensors);
+    }
+    if caffe::is_caffe(file) {
+        return Ok(Format::Caffe);
     }
     let text = file.trim_ascii_start();
     let is = |start: &str| {

@@ -10,11 +10,15 @@
 //! |---|---|---|
 //! | TensorFlow `GraphDef` | [`tensorflow::read`] | [`tensorflow::translate`], operations in `tf_ops` |
 //! | ONNX | [`onnx::import`] | operations in `onnx_ops`, `onnx_layers` and `onnx_shapes` |
+//! | Caffe | [`caffe::import`] | layers in `caffe_layers` |
 //! | PyTorch state dict | [`torch_file::read`] | [`state_dict::build`], a file for each family |
 //! | safetensors | [`safetensors_file::read`] | the same |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod batch_norm;
+pub mod caffe;
+mod caffe_layers;
+mod caffe_proto;
 mod efficientnet;
 mod floats;
 pub mod format;

@@ -2,7 +2,7 @@
 
 use reverie_dream::model::Preprocessing;
 use reverie_graph::{Network, Op};
-use reverie_import::state_dict::Family;
+use reverie_import::{caffe, state_dict::Family};
 
 /// The part of a [`Model`](reverie_dream::model::Model) that is knowledge rather than content.
 pub(super) struct DreamDefaults {
@@ -42,6 +42,22 @@ impl DreamDefaults {
     pub(super) fn of_onnx(network: &Network) -> Option<Self> {
         let defaults = Self::of_graph(network)?;
         Some(Self { preprocessing: Preprocessing::imagenet(), ..defaults })
+    }
+
+    /// As [`Self::of_graph`], with the layers that Caffe's networks for dreams have. They take blue first.
+    pub(super) fn of_caffe(imported: &caffe::Imported) -> Option<Self> {
+        let caffe::Imported { network, mean, scale } = imported;
+        let defaults = Self::of_graph(network)?;
+        // Of GoogLeNet, of VGG and of AlexNet.
+        let known = ["inception_4c/output", "relu4_3", "relu4_4", "relu4", "fire8/concat"];
+        let layer = known.into_iter().find(|layer| network.find(layer).is_ok()).map(str::to_owned);
+        let layer = layer.unwrap_or(defaults.default_layer);
+        Some(Self {
+            preprocessing: Preprocessing { mean: *mean, scale: [*scale; 3], bgr: true },
+            channel_layer: layer.clone(),
+            default_layer: layer,
+            class_layer: defaults.class_layer,
+        })
     }
 
     /// The article's choices where the graph has its layers, else something that works; `None` for a graph

@@ -15,7 +15,7 @@ use std::{
 use super::{KnownModel, ModelError};
 
 /// Extensions of model files.
-const EXTENSIONS: [&str; 5] = ["onnx", "pb", "pt", "pth", "safetensors"];
+const EXTENSIONS: [&str; 6] = ["caffemodel", "onnx", "pb", "pt", "pth", "safetensors"];
 
 /// The folders to look into, the first one first: `named` alone if there is one.
 pub fn folders(named: Option<&Path>) -> Vec<PathBuf> {

@@ -23,6 +23,7 @@ use super::{
     settings::Beside,
 };
 use reverie_import::{
+    caffe,
     format::{self, Format},
     onnx, safetensors_file, state_dict, tensorflow, torch_file,
 };
@@ -74,6 +75,11 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
             let network = onnx::import(file).map_err(refused)?;
             let defaults = DreamDefaults::of_onnx(&network);
             (network, defaults, "An ONNX network".to_owned())
+        }
+        Format::Caffe => {
+            let imported = caffe::import(file).map_err(refused)?;
+            let defaults = DreamDefaults::of_caffe(&imported);
+            (imported.network, defaults, "A Caffe network".to_owned())
         }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;

@@ -96,6 +96,19 @@ fn the_tiny_onnx_network_computes_what_onnx_runtime_does() {
 }
 
 #[test]
+fn the_tiny_caffe_networks_compute_what_opencv_and_pytorch_do() {
+    for (name, sizes) in [("tiny", &["27x27", "33x47"][..]), ("tiny_v1", &["27x27"])] {
+        let model = models::load_file(&local(&format!("tests/fixtures/{name}.caffemodel")));
+        let model = Arc::new(model.unwrap());
+        assert!(model.preprocessing.bgr && model.class_layer.as_deref() == Some("logits"), "{name}");
+        for size in sizes {
+            let reference = local(&format!("tests/fixtures/{name}_caffe_{size}.npz"));
+            assert!(certify(&model, &reference) >= 13, "{name} {size}");
+        }
+    }
+}
+
+#[test]
 fn the_default_model_computes_what_pytorch_does() {
     let model = Arc::new(models::load_file(&local("models/efficientnet-lite0.pth")).unwrap());
     assert!(certify(&model, &local("tests/fixtures/efficientnet_lite0_160x192.npz")) >= 8);
