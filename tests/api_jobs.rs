@@ -190,6 +190,12 @@ async fn models_and_layers_are_listed() {
     let block = layers.iter().find(|layer| layer["name"] == "block5").unwrap();
     assert_eq!((&block["channels"], &block["stride"]), (&json!(80), &json!(16)));
     assert!(block["receptive_field"].as_u64().unwrap() > 16, "{block}");
+    let path = model["links"]["classes"].as_str().unwrap();
+    let classes: Value = server.client.get(path).await.json().await.unwrap();
+    assert_eq!(classes["classes"].as_array().unwrap().len(), 1000);
+    assert_eq!(classes["classes"][291], json!({ "class": 291, "name": "lion" }));
+    let refused = problem(server.client.get("/v1/models/resnet/classes").await, 404).await;
+    assert!(refused["detail"].as_str().unwrap().contains("resnet"), "{refused}");
     let refused = problem(server.client.get("/v1/models/resnet").await, 404).await;
     assert!(refused["detail"].as_str().unwrap().contains("resnet"), "{refused}");
 }

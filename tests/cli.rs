@@ -198,6 +198,9 @@ fn models_are_listed_with_their_layers() {
         serde_json::Deserializer::from_slice(&layers).into_iter().map(Result::unwrap).collect();
     let block = layers.iter().find(|layer| layer["name"] == "block10").unwrap();
     assert_eq!((&block["channels"], &block["stride"]), (&112.into(), &16.into()));
+    let classes = reverie(&["models", "classes", "efficientnet-lite0", "--like", "LION"]).stdout;
+    let classes = String::from_utf8(classes).unwrap();
+    assert!(classes.contains(" 291 lion\n") && !classes.contains("tiger"), "{classes}");
     let table =
         String::from_utf8(reverie(&["models", "layers", "tests/fixtures/tiny_graph.pb"]).stdout).unwrap();
     assert!(table.contains("convolutions") && table.contains("receptive field"), "{table}");

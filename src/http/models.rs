@@ -45,6 +45,8 @@ struct ModelLinks {
     this: String,
     /// Its layers.
     layers: String,
+    /// Its classes.
+    classes: String,
 }
 
 /// All models.
@@ -76,6 +78,26 @@ pub struct LayerList {
     layers: Vec<LayerInfo>,
 }
 
+/// The classes of one model.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ClassList {
+    /// Id of the model.
+    model: String,
+    /// In the order of the network.
+    classes: Vec<ClassView>,
+}
+
+/// A class that a network knows.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Class)]
+pub struct ClassView {
+    /// Value for `class` in an objective.
+    class: usize,
+    /// What it is called, where that is known.
+    #[schema(required = true)]
+    name: Option<String>,
+}
+
 fn view(state: &AppState, model: &Model) -> ModelView {
     let this = format!("{}/v1/models/{}", state.public_url(), model.id);
     ModelView {
@@ -87,7 +109,7 @@ fn view(state: &AppState, model: &Model) -> ModelView {
         default_layer: model.default_layer.clone(),
         class_layer: model.class_layer.clone(),
         layers: model.network.layers().len(),
-        links: ModelLinks { layers: format!("{this}/layers"), this },
+        links: ModelLinks { layers: format!("{this}/layers"), classes: format!("{this}/classes"), this },
     }
 }
 
@@ -150,4 +172,25 @@ pub async fn one(State(state): State<AppState>, Named(id): Named) -> Result<Json
 pub async fn layers(State(state): State<AppState>, Named(id): Named) -> Result<Json<LayerList>, ApiError> {
     let model = find(&state, &id)?;
     Ok(Json(LayerList { model: model.id.clone(), layers: model.network.layers() }))
+}
+
+/// List a model's classes
+///
+/// An objective of kind `class` or `probability` maximises one of them. A model that is no classifier has none.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{id}/classes",
+    operation_id = "listClasses",
+    tag = "models",
+    params(("id" = String, Path, description = "Id of the model.", example = "efficientnet-lite0")),
+    responses(
+        (status = 200, description = "The classes, in the order of the network.", body = ClassList),
+        (status = 404, response = NotFound),
+    )
+)]
+pub async fn classes(State(state): State<AppState>, Named(id): Named) -> Result<Json<ClassList>, ApiError> {
+    let model = find(&state, &id)?;
+    let name = |class: usize| model.labels.as_ref().and_then(|labels| labels.get(class).cloned());
+    let classes = (0..model.classes()).map(|class| ClassView { class, name: name(class) }).collect();
+    Ok(Json(ClassList { model: model.id.clone(), classes }))
 }

@@ -91,6 +91,12 @@ impl Model {
         }
     }
 
+    /// Number of classes; 0 where it is no classifier.
+    pub fn classes(&self) -> usize {
+        let layer = self.class_layer.as_deref().and_then(|layer| self.network.find(layer).ok());
+        layer.map_or(0, |layer| self.network.channels(layer))
+    }
+
     /// What is dreamed when a spec does not say.
     pub fn default_objective(&self) -> Objective {
         Objective {

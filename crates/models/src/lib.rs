@@ -9,6 +9,7 @@ mod defaults;
 mod error;
 mod folders;
 mod known;
+mod labels;
 mod load;
 mod settings;
 

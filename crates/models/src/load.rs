@@ -20,6 +20,7 @@ use super::{
     KnownModel, ModelError,
     defaults::DreamDefaults,
     folders::{files, stem},
+    labels,
     settings::Beside,
 };
 use reverie_import::{
@@ -57,8 +58,10 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         });
     }
     let refused = |source| ModelError::Import { path: path.to_owned(), source };
-    let (network, defaults, format) = match format::recognise(&file).map_err(refused)? {
-        kind @ (Format::Torch | Format::Safetensors) => {
+    let kind = format::recognise(&file).map_err(refused)?;
+    let by_key = matches!(kind, Format::Torch | Format::Safetensors);
+    let (network, defaults, format) = match kind {
+        Format::Torch | Format::Safetensors => {
             let read = if kind == Format::Torch { torch_file::read } else { safetensors_file::read };
             let weights = read(&file).map_err(refused)?;
             drop(file);
@@ -103,6 +106,10 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     };
     if let Some(beside) = beside {
         beside.apply(&mut model)?;
+    }
+    // Networks that PyTorch's users train on ImageNet, in its order.
+    if by_key && model.labels.is_none() {
+        model.labels = labels::imagenet(model.classes());
     }
     Ok(model)
 }

@@ -39,6 +39,16 @@ pub(super) enum Command {
         #[command(flatten)]
         folder: Folder,
     },
+    /// List a model's classes: number and name, where that is known.
+    Classes {
+        /// A model's id, or a model file.
+        model: String,
+        /// Only those whose names hold these letters.
+        #[arg(long, value_name = "TEXT")]
+        like: Option<String>,
+        #[command(flatten)]
+        folder: Folder,
+    },
     /// Measure the effect of tile borders on the gradient of an image, compared with the gradient of the
     /// whole image.
     Seams {
@@ -96,6 +106,7 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::List { available: false, folder } => list(&folder),
         Command::Fetch(args) => fetch::run(&args),
         Command::Layers { model, json, folder } => layers(&load(&model, &folder)?, json),
+        Command::Classes { model, like, folder } => classes(&load(&model, &folder)?, like.as_deref()),
         Command::Seams { model, image, layer, tile_size, folder } => {
             measure_seams(load(&model, &folder)?, &image, layer, tile_size)
         }
@@ -161,6 +172,18 @@ fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
         let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
         let (stride, field) = (number(layer.stride), number(layer.receptive_field));
         writeln!(out, "{:<48} {:<12} {:>8} {stride:>6} {field:>15}", layer.name, layer.kind, layer.channels)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn classes(model: &Model, like: Option<&str>) -> Result<ExitCode, Failure> {
+    let mut out = io::stdout().lock();
+    let like = like.map(str::to_lowercase);
+    for class in 0..model.classes() {
+        let name = model.labels.as_ref().and_then(|labels| labels.get(class)).map_or("", String::as_str);
+        if like.as_ref().is_none_or(|like| name.to_lowercase().contains(like)) {
+            writeln!(out, "{class:>4} {name}")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -69,6 +69,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
             json!({ "models": [model()], "default": "efficientnet-lite0", "unreadable": [unreadable()] }),
         ),
         ("LayerList", "The last layers", layers()),
+        ("ClassList", "Of a thousand", classes()),
         (
             "Malformed",
             "Damaged JSON",
@@ -276,6 +277,7 @@ fn model() -> Value {
         "links": {
             "self": "/v1/models/efficientnet-lite0",
             "layers": "/v1/models/efficientnet-lite0/layers",
+            "classes": "/v1/models/efficientnet-lite0/classes",
         },
     })
 }
@@ -307,6 +309,11 @@ fn created_key() -> Value {
         "created_at": "2025-08-19T08:00:00.000Z",
         "expires_at": "2025-11-17T08:00:00.000Z",
     })
+}
+
+fn classes() -> Value {
+    let class = |class: usize, name: &str| json!({ "class": class, "name": name });
+    json!({ "model": "efficientnet-lite0", "classes": [class(291, "lion"), class(292, "tiger")] })
 }
 
 fn layers() -> Value {

@@ -64,6 +64,7 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(models::list))
         .routes(routes!(models::one))
         .routes(routes!(models::layers))
+        .routes(routes!(models::classes))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(health::healthz))

@@ -22,6 +22,7 @@ fn the_default_model_is_recognised_by_its_content() {
     let channels = |layer: &str| model.network.channels(model.network.find(layer).unwrap());
     assert_eq!(channels(&model.default_layer), 112);
     assert_eq!(channels(model.class_layer.as_deref().unwrap()), 1000);
+    assert_eq!(model.labels.unwrap()[291], "lion");
 }
 
 #[test]
