@@ -248,9 +248,13 @@ fn line(check: &Check) -> String {
         Quantity::Score => "score",
     };
     let cosine = check.cosine.map_or(String::new(), |cosine| format!("  cosine {cosine:.6}"));
+    let own = check.own.map_or(String::new(), |own| {
+        let counts = if own.counts { "" } else { " (flat areas: others count, too)" };
+        format!("  as rendered {:.1e}{counts}", own.error)
+    });
     let verdict = if check.passed() { "ok" } else { "FAILED" };
     format!(
-        "{verdict:<6} {:<44} {what:<10} {:.1e} of {:.0e}{cosine}",
+        "{verdict:<6} {:<44} {what:<10} {:.1e} of {:.0e}{cosine}{own}",
         check.name, check.error, check.tolerance
     )
 }

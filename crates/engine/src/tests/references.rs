@@ -130,6 +130,39 @@ fn a_wrong_reference_fails_the_certificate() {
     assert!(checks.iter().all(|check| !check.passed()), "{checks:#?}");
 }
 
+/// Where no kink can be the reason, another arithmetic is no excuse for the one that renders.
+#[test]
+fn the_arithmetic_that_renders_has_to_pass_by_itself_without_flat_areas() {
+    let check = |own| verify::Check {
+        name: "gradient".into(),
+        quantity: verify::Quantity::Gradient,
+        error: 1e-4,
+        tolerance: verify::GRADIENT_TOLERANCE,
+        cosine: Some(1.0),
+        own: Some(own),
+    };
+    assert!(!check(verify::Own { error: 2e-3, counts: true }).passed());
+    assert!(check(verify::Own { error: 2e-3, counts: false }).passed());
+    let model = Arc::new(models::load_file(&local("tests/fixtures/tiny_graph.pb")).unwrap());
+    let counts = |reference: &Path| {
+        let checks = verify::verify(&model, reference, "cpu", Kernels::Auto).unwrap();
+        let gradients: Vec<bool> = checks.iter().filter_map(|check| Some(check.own?.counts)).collect();
+        assert!(!gradients.is_empty());
+        gradients.iter().all(|counts| *counts)
+    };
+    let reference = local("tests/fixtures/tiny_graph_33x47.npz");
+    assert!(counts(&reference), "noise has no flat areas");
+    // The same gradients, of an image with a flat corner: wrong, but what counts is told by the image.
+    let folder = tempfile::tempdir().unwrap();
+    let mut arrays: Vec<_> = Tensor::read_npz(reference).unwrap();
+    let input = &arrays.iter().find(|(name, _)| name == "input").unwrap().1;
+    drop(input.narrow(0, 0, 5).narrow(1, 0, 5).fill_(100.0));
+    arrays.retain(|(name, _)| name == "input" || name.contains("l2"));
+    let path = folder.path().join("flat.npz");
+    Tensor::write_npz(&arrays, &path).unwrap();
+    assert!(!counts(&path));
+}
+
 #[test]
 fn shared_references_of_all_models_are_met() {
     let test = "shared_references_of_all_models_are_met";
