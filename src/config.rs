@@ -5,6 +5,7 @@
 
 mod auth;
 mod database_url;
+mod egress;
 mod operating;
 mod public_url;
 mod quotas;
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use auth::{AuthConfig, AuthMode};
 pub use database_url::{PostgresUrl, UrlError};
+pub use egress::EgressConfig;
 pub use operating::{RetentionConfig, TelemetryConfig};
 pub use public_url::{NotAPublicUrl, PublicUrl};
 pub use quotas::QuotasConfig;
@@ -41,6 +43,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[quotas]`
     pub quotas: QuotasConfig,
+    /// `[egress]`
+    pub egress: EgressConfig,
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[s3]`
@@ -260,6 +264,8 @@ impl Config {
             .separator("__")
             .try_parsing(true)
             .list_separator(",")
+            .with_list_parse_key("egress.allowed_hosts")
+            .with_list_parse_key("egress.allowed_networks")
             .with_list_parse_key("quotas.weights")
             .with_list_parse_key("server.allowed_hosts")
             .with_list_parse_key("server.cors_origins")
@@ -276,6 +282,7 @@ impl Config {
             server: section(&mut root, "server", server::server),
             auth: section(&mut root, "auth", auth::auth),
             quotas: section(&mut root, "quotas", quotas::quotas),
+            egress: section(&mut root, "egress", egress::egress),
             storage: section(&mut root, "storage", storage::storage),
             s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, default: ModelsConfig| ModelsConfig {

@@ -14,6 +14,7 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod egress;
 pub mod http;
 pub mod jobs;
 pub mod keys;

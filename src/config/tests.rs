@@ -24,6 +24,7 @@ fn the_shipped_file_shows_every_setting() {
         "server",
         "auth",
         "quotas",
+        "egress",
         "storage",
         "s3",
         "models",
@@ -59,6 +60,8 @@ fn the_environment_wins_over_the_file() {
         ("REVERIE__QUOTAS__MAX_WAITING_JOBS", "0"),
         ("REVERIE__QUOTAS__REQUESTS_PER_SECOND", "50"),
         ("REVERIE__QUOTAS__WEIGHTS", "lab=3,other=1"),
+        ("REVERIE__EGRESS__ALLOWED_HOSTS", "images.example,*.Other.example"),
+        ("REVERIE__EGRESS__ALLOWED_NETWORKS", "10.1.0.0/16"),
         ("REVERIE__LOG__FORMAT", "json"),
         ("REVERIE__RETENTION__RESULTS_DAYS", "0.5"),
         ("REVERIE__RETENTION__JOBS_DAYS", "0"),
@@ -74,6 +77,8 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.queue.capacity, 7);
     assert_eq!((config.quotas.max_waiting_jobs, config.quotas.requests_per_second), (None, Some(50)));
     assert_eq!(config.quotas.weights.get("lab"), Some(&3));
+    assert_eq!(config.egress.allowed_hosts, ["images.example", "*.other.example"]);
+    assert_eq!(config.egress.allowed_networks, ["10.1.0.0/16".parse().unwrap()]);
     assert_eq!(config.log.format, LogFormat::Json);
     let half_a_day = RetentionConfig { results: Some(Duration::from_secs(43_200)), jobs: None };
     assert_eq!(config.retention, half_a_day);
@@ -94,6 +99,9 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__AUTH__BOOTSTRAP_KEY", "rvk_0123456789abcdef_s3cret"),
         ("REVERIE__AUTH__ALLOW_ANONYMOUS", "maybe"),
         ("REVERIE__QUOTAS__WEIGHTS", "lab=3,other"),
+        ("REVERIE__EGRESS__ALLOWED_HOSTS", "https://images.example"),
+        ("REVERIE__EGRESS__ALLOWED_NETWORKS", "10.0.0.0/8,inside"),
+        ("REVERIE__EGRESS__PROXY", "user:s3cret@proxy:3128"),
         ("REVERIE__WORKER__COUNT", "65"),
         ("REVERIE__WORKER__KERNELS", "fast"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
@@ -124,6 +132,9 @@ fn every_mistake_is_reported_at_once() {
         "auth.bootstrap_key: not a key",
         "auth.allow_anonymous: ",
         "quotas.weights: \"other\" is not a share",
+        "egress.allowed_hosts: \"https://images.example\" is not a host",
+        "egress.allowed_networks: \"inside\" is not an IP address",
+        "egress.proxy: expected a URL",
         "worker.count: 65 is not allowed",
         "worker.kernels: \"fast\" is not allowed; use auto or library",
         "queue.capacity: 0 is not allowed",
