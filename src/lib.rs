@@ -24,6 +24,7 @@ pub mod private;
 pub mod recent;
 mod retry;
 pub mod telemetry;
+pub mod webhooks;
 pub mod worker;
 
 /// The allocator of the whole process, including libtorch. The C library's allocator returns every mapping to
