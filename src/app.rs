@@ -224,7 +224,7 @@ impl App {
             objects,
             catalogue,
             throughput,
-            admission,
+            own_admission: admission,
             cluster,
             metrics,
             clock,

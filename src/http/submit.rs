@@ -163,8 +163,8 @@ async fn check_early(state: &AppState, tenant: &Tenant, request: &Parts) -> Resu
     }
     // Check the key after the capacity: the job that took the last place may come from the same request, sent
     // twice at once.
-    match &request_headers.key {
-        Some(key) if state.queue.with_key(tenant, key).await?.is_some() => Ok(request_headers),
+    match &request_headers.idempotency_key {
+        Some(key) if state.queue.with_idempotency_key(tenant, key).await?.is_some() => Ok(request_headers),
         _ => Err(full(state, capacity).await?),
     }
 }
@@ -216,7 +216,7 @@ async fn check(
         (true, true) => InputKind::Masked,
         (false, _) => InputKind::Nothing { image: "/image" },
     };
-    let sent_spec = request_headers.key.as_ref().map(|_| spec.clone());
+    let sent_spec = request_headers.idempotency_key.as_ref().map(|_| spec.clone());
     let catalogue = Arc::clone(&state.catalogue);
     let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
     let spec = resolving.await.map_err(ApiError::internal)?;
@@ -226,7 +226,7 @@ async fn check(
         if let Ok(spec) = &spec
             && errors.is_empty()
         {
-            if let Some(key) = &request_headers.key {
+            if let Some(key) = &request_headers.idempotency_key {
                 let same =
                     fingerprints(key, &given, sent_spec.clone(), spec, options, webhook.clone()).await?;
                 if let Some(job) = state.queue.repeated(&tenant, &same).await? {
@@ -266,13 +266,13 @@ async fn check(
     };
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
     let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
-    let forecast = match &request_headers.key {
+    let forecast = match &request_headers.idempotency_key {
         // It was admitted when it was first sent.
-        Some(key) if state.queue.with_key(&tenant, key).await?.is_some() => None,
+        Some(key) if state.queue.with_idempotency_key(&tenant, key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size).await?),
     };
     let mut job = NewJob { tenant, options, forecast, webhook, ..NewJob::new(JobId::new(), spec) };
-    job.idempotency = match (idempotency, &request_headers.key) {
+    job.idempotency = match (idempotency, &request_headers.idempotency_key) {
         (None, Some(key)) => {
             Some(fingerprints(key, &given, sent_spec, &job.spec, options, job.webhook.clone()).await?)
         }

@@ -83,7 +83,7 @@ pub trait JobQueue: KeyStore + DeliveryStore + UsageStore + Send + Sync + 'stati
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn with_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError>;
+    async fn with_idempotency_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError>;
 
     /// Returns the tenant's job with this idempotency key, as [`JobQueue::enqueue`] would.
     ///
