@@ -1,7 +1,7 @@
 //! Requests that the server sends for a client: pictures that are given by URL, and webhooks.
 //!
 //! A client chooses where they go, while they come from the server's network. So a guard stands before each: only
-//! `https` (unless `egress.allow_http`), only hosts that are allowed, and only public addresses ([`address`]). A name is
+//! `https` (unless `egress.allow_http`), only hosts that are allowed, and only public addresses. A name is
 //! looked up once, all its addresses must be allowed, and the connection goes to one of them: a name that changes its
 //! address between check and use gains nothing. Redirects are checked in the same way. No connection is kept, so each
 //! request is checked by itself. Size and time are bounded.
