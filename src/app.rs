@@ -6,6 +6,7 @@ mod store;
 use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -14,10 +15,12 @@ use crate::{
     auth::{Authenticator, Rates},
     clock::Clock,
     config::Config,
+    egress::{Egress, EgressError},
     http::{self, decoders::Decoders, extract::JSON_WEIGHT, state::AppState, uploads::Uploads},
-    jobs::QueueError,
+    jobs::{Job, QueueError},
     metrics::Metrics,
     objects::{ObjectError, Objects},
+    webhooks::Deliverer,
     worker::{self, ClusterState, Probe, Retention, Sick, Throughput, WorkerContext, Workers},
 };
 use reverie_dream::model::Catalogue;
@@ -28,6 +31,9 @@ pub use store::{migrate, open_keys};
 
 /// Delay before a sick worker's first probe; later delays are longer.
 const FIRST_PROBE_DELAY: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for webhooks that are being delivered, after the workers have stopped.
+const DELIVERY_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +83,9 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The client for requests to other servers cannot be made.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
     /// A startup task was aborted.
     #[error("the startup was aborted: {0}")]
     CutOff(#[from] tokio::task::JoinError),
@@ -89,6 +98,8 @@ pub struct App {
     /// Deletes what is past its retention time; runs by itself once a minute.
     pub retention: Retention,
     workers: Workers,
+    /// Delivers webhooks, if there are secrets to sign them.
+    deliverer: JoinSet<()>,
     sick: CancellationToken,
     /// Held until everything else has ended.
     _lock: Option<File>,
@@ -191,11 +202,25 @@ impl App {
         bootstrap::add_key(&*queue, &config.auth).await?;
         let auth = Arc::new(Authenticator::new(Arc::clone(&queue), clock.clone()));
         let rates = Arc::new(Rates::new(config.quotas.requests_per_second));
+        let egress = Egress::new(&config.egress)?;
+        let draining = CancellationToken::new();
+        let mut deliverer = JoinSet::new();
+        if !config.webhooks.secrets.is_empty() {
+            let base = config.server.public_url.clone();
+            let deliveries = Deliverer {
+                queue: Arc::clone(&queue),
+                egress: egress.clone(),
+                secrets: Arc::new(config.webhooks.clone()),
+                body: Arc::new(move |job: &Job| http::message(job, &base)),
+            };
+            deliverer.spawn(deliveries.work(draining.clone()));
+        }
         let state = AppState {
             config: Arc::new(config),
             queue,
             auth,
             rates,
+            egress,
             objects,
             catalogue,
             throughput,
@@ -206,10 +231,10 @@ impl App {
             uploads,
             decoders,
             alive: workers.alive(),
-            draining: CancellationToken::new(),
+            draining,
             written: Arc::default(),
         };
-        Ok(Self { state, retention, workers, sick: context.sick, _lock: lock })
+        Ok(Self { state, retention, workers, deliverer, sick: context.sick, _lock: lock })
     }
 
     /// The routes, for any listener.
@@ -227,6 +252,9 @@ impl App {
     pub async fn stop(&mut self, grace: impl Future<Output = ()>) {
         self.state.draining.cancel();
         self.workers.stop(grace).await;
+        // An attempt that takes longer is made again: its claim runs out.
+        let _ = timeout(DELIVERY_GRACE, async { while self.deliverer.join_next().await.is_some() {} }).await;
+        self.deliverer.shutdown().await;
     }
 
     /// Closes the job store, after everything else.

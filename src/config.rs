@@ -5,13 +5,16 @@
 
 mod auth;
 mod database_url;
+mod egress;
 mod operating;
 mod public_url;
 mod quotas;
 mod renamed;
 mod s3;
+mod secret_files;
 mod server;
 mod storage;
+mod webhooks;
 
 use std::{collections::HashMap, fmt, path::Path, path::PathBuf, time::Duration};
 
@@ -22,12 +25,14 @@ use tracing_subscriber::EnvFilter;
 
 pub use auth::{AuthConfig, AuthMode};
 pub use database_url::{PostgresUrl, UrlError};
+pub use egress::EgressConfig;
 pub use operating::{RetentionConfig, TelemetryConfig};
 pub use public_url::{NotAPublicUrl, PublicUrl};
 pub use quotas::QuotasConfig;
 pub use s3::{Place, S3Config};
 pub use server::ServerConfig;
 pub use storage::Database;
+pub use webhooks::WebhooksConfig;
 
 use reverie_engine::Kernels;
 use reverie_fields::{FieldError, Fields};
@@ -41,6 +46,10 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[quotas]`
     pub quotas: QuotasConfig,
+    /// `[egress]`
+    pub egress: EgressConfig,
+    /// `[webhooks]`
+    pub webhooks: WebhooksConfig,
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[s3]`
@@ -249,16 +258,21 @@ impl Config {
         if let Some(path) = file {
             sources = sources.add_source(File::from(path).format(FileFormat::Toml));
         }
+        let environment = secret_files::with_contents(environment.unwrap_or_else(secret_files::of_process))?;
         let environment = Environment::with_prefix("REVERIE")
             .prefix_separator("__")
             .separator("__")
             .try_parsing(true)
             .list_separator(",")
+            .with_list_parse_key("auth.link_secrets")
+            .with_list_parse_key("egress.allowed_hosts")
+            .with_list_parse_key("egress.allowed_networks")
             .with_list_parse_key("quotas.weights")
             .with_list_parse_key("server.allowed_hosts")
             .with_list_parse_key("server.cors_origins")
             .with_list_parse_key("server.trusted_proxies")
-            .source(environment);
+            .with_list_parse_key("webhooks.secrets")
+            .source(Some(environment));
         let sources = sources.add_source(environment).build().map_err(ConfigError::Read)?;
         Self::validate(sources.try_deserialize().map_err(ConfigError::Read)?)
     }
@@ -270,6 +284,8 @@ impl Config {
             server: section(&mut root, "server", server::server),
             auth: section(&mut root, "auth", auth::auth),
             quotas: section(&mut root, "quotas", quotas::quotas),
+            egress: section(&mut root, "egress", egress::egress),
+            webhooks: section(&mut root, "webhooks", webhooks::webhooks),
             storage: section(&mut root, "storage", storage::storage),
             s3: section(&mut root, "s3", s3::s3),
             models: section(&mut root, "models", |fields, _: ModelsConfig| ModelsConfig {

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod download;
+pub mod egress;
 pub mod http;
 pub mod jobs;
 pub mod keys;
@@ -24,6 +25,7 @@ pub mod private;
 pub mod recent;
 mod retry;
 pub mod telemetry;
+pub mod webhooks;
 pub mod worker;
 
 /// The allocator of the whole process, including libtorch. The C library's allocator returns every mapping to

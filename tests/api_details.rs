@@ -6,14 +6,17 @@ mod common;
 
 use std::{io::Cursor, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use common::{
     client::{form, pointers, problem, quick},
     picture,
     server::{Setup, TestServer},
 };
 use reqwest::multipart::Part;
+use reverie::http::contract;
 use reverie_engine::Kernels;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -212,5 +215,37 @@ async fn a_transparent_picture_becomes_a_transparent_dream() {
         if is_kept {
             assert_eq!(opacity(&dream), opacity(&cut_out.clone().into()), "{changes}");
         }
+    }
+}
+
+#[tokio::test]
+async fn digests_of_bodies_are_checked_and_of_results_told() {
+    let server = TestServer::start().await;
+    let digest = |bytes: &[u8]| format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(bytes)));
+    let json = json!({ "image": contract::EXAMPLE_IMAGE, "spec": quick() }).to_string();
+    // Behind the last boundary a form may go on, and that belongs to its body too.
+    let form =
+        "--X\r\nContent-Disposition: form-data; name=\"spec\"\r\n\r\n{\"noise\": {}}\r\n--X--\r\nthe end";
+    let post = async |content_type: &str, name: &str, value: &str, body: &str| {
+        let request = server.client.http.post(format!("{}/v1/jobs", server.client.url));
+        let request = request.header("content-type", content_type).header(name, value);
+        request.body(body.to_owned()).send().await.unwrap()
+    };
+    for (content_type, body) in [("application/json", &*json), ("multipart/form-data; boundary=X", form)] {
+        for name in ["content-digest", "repr-digest"] {
+            let right = post(content_type, name, &digest(body.as_bytes()), body).await;
+            assert_eq!(right.status(), 202, "{content_type}: {}", right.text().await.unwrap());
+            let cut = digest(&body.as_bytes()[..body.len() - 1]);
+            let refusal = problem(post(content_type, name, &cut, body).await, 400).await;
+            assert!(refusal["detail"].as_str().unwrap().contains("sha-256"), "{refusal}");
+            problem(post(content_type, name, "sha-256=abc", body).await, 400).await;
+        }
+    }
+    let id = server.client.submit(picture(64, 64), &quick()).await;
+    let dream = server.client.dream(&id).await;
+    let url = format!("{}/v1/jobs/{id}/result", server.client.url);
+    for range in ["bytes=0-9", "bytes=none"] {
+        let response = server.client.http.get(&url).header("range", range).send().await.unwrap();
+        assert_eq!(response.headers()["repr-digest"], digest(&dream), "{range}");
     }
 }

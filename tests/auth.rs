@@ -229,6 +229,27 @@ async fn keys_are_made_beside_a_running_server_and_never_logged() {
     assert!(code == 0 && listed.contains(made.id().as_str()) && listed.lines().count() == 2, "{listed}");
     assert!(!listed.contains("rvk_"), "{listed}");
 
+    // Who did what is in the audit log.
+    let id = lab.submit(picture(64, 64), &quick()).await;
+    assert_eq!(lab.post(&format!("/v1/jobs/{id}/links")).await.status(), 403);
+    assert_eq!(server.client.request(Method::DELETE, &format!("/v1/jobs/{id}?a=b")).await.status(), 401);
+    assert_eq!(lab.request(Method::DELETE, &format!("/v1/jobs/{id}")).await.status(), 204);
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let entries: Vec<&str> = text.lines().filter(|line| line.contains("reverie::audit")).collect();
+    let has = |parts: &[&str]| entries.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+    let by = format!("key=\"{}\" tenant=\"lab\" client=\"127.0.0.1\"", made.id());
+    for (action, path, status) in [
+        ("POST /v1/jobs", "/v1/jobs".to_owned(), "202"),
+        ("POST /v1/jobs/{id}/links", format!("/v1/jobs/{id}/links"), "403"),
+        ("DELETE /v1/jobs/{id}", format!("/v1/jobs/{id}"), "204"),
+    ] {
+        let (action, path) = (format!("action=\"{action}\""), format!("path=\"{path}\""));
+        assert!(has(&[&action, &path, &by, &format!("status={status}")]), "{action} is not in {entries:#?}");
+    }
+    assert!(has(&["POST /v1/jobs\"", &format!("job=\"{id}\"")]), "{entries:#?}");
+    assert!(has(&["DELETE /v1/jobs/{id}", "status=401"]) && !text.contains("a=b"), "{entries:#?}");
+    assert!(!entries.iter().any(|line| line.contains("GET /v1/jobs\"")), "{entries:#?}");
+
     // A key in a URL is refused, also where it is right, and told to be revoked.
     for path in [format!("/v1/jobs?key={}", made.reveal()), format!("/v1/jobs/{}", made.reveal())] {
         let refusal = problem(lab.get(&path).await, 400).await;

@@ -13,7 +13,10 @@ use super::StartError;
 use crate::{
     clock::Clock,
     config::{Config, Database},
-    jobs::{JobQueue, QueueError, QueueOptions, TenantOptions, postgres::PostgresQueue, sqlite::SqliteQueue},
+    jobs::{
+        DeliveryStore, JobQueue, QueueError, QueueOptions, TenantOptions, postgres::PostgresQueue,
+        sqlite::SqliteQueue,
+    },
     private,
     retry::retry_with_backoff,
     worker,
@@ -44,6 +47,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> Result<Opened, Start
             let queue = SqliteQueue::open(&dir.join(DATABASE), options).await?;
             // The lock proves that no other process can be running any of these.
             worker::rescue_all(&queue).await?;
+            queue.release_deliveries().await?;
             Ok(Opened { queue: Arc::new(queue), lock: Some(lock) })
         }
         Database::Postgres(url) => {
@@ -111,6 +115,8 @@ fn options(config: &Config, clock: &Clock) -> QueueOptions {
         clock: clock.clone(),
         tenants: TenantOptions {
             capacity: config.quotas.max_waiting_jobs,
+            waiting_seconds: config.quotas.max_waiting_seconds,
+            running: config.quotas.max_running_jobs,
             weights: config.quotas.weights.clone(),
         },
     }

@@ -51,6 +51,10 @@ impl Caller {
     }
 }
 
+fn caller_of(key: &ApiKey) -> Caller {
+    Caller { tenant: key.tenant.clone(), key: Some(key.id.clone()), scopes: key.scopes.clone() }
+}
+
 /// Why a token opens nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -108,7 +112,20 @@ impl Authenticator {
         if is_fresh {
             self.note_use(key);
         }
-        Ok(Caller { tenant: key.tenant.clone(), key: Some(key.id.clone()), scopes: key.scopes.clone() })
+        Ok(caller_of(key))
+    }
+
+    /// Returns whose key it is, for what was signed on the key's behalf.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    pub async fn caller(&self, id: &KeyId) -> Result<Caller, AuthError> {
+        let stored = match self.remembered(id) {
+            Some(stored) => stored,
+            None => self.read(id).await?.ok_or(AuthError::Unknown)?,
+        };
+        self.is_in_force(&stored.key)?;
+        Ok(caller_of(&stored.key))
     }
 
     /// Whether a key that was checked before still works: for answers that take long.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Fields, text};
-use crate::keys::Token;
+use super::{Fields, secret_files, text};
+use crate::keys::{LinkSecret, Token};
 
 /// Who may use the API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct AuthConfig {
     pub bootstrap_key: Option<Token>,
     /// A file that holds it instead.
     pub bootstrap_key_file: Option<PathBuf>,
+    /// Secrets of signed links: the first one signs, all of them are accepted; none for no such links.
+    pub link_secrets: Vec<LinkSecret>,
 }
 
 /// Whether requests need a key.
@@ -45,10 +47,18 @@ pub(super) fn auth(fields: &mut Fields, default: AuthConfig) -> AuthConfig {
     if bootstrap_key.is_some() && bootstrap_key_file.is_some() {
         fields.error("bootstrap_key_file", "is given beside bootstrap_key; give one of them");
     }
+    let mut link_secrets = default.link_secrets;
+    for text in secret_files::texts(fields, "link_secrets").unwrap_or_default() {
+        match text.trim().parse() {
+            Ok(secret) => link_secrets.push(secret),
+            Err(error) => fields.error("link_secrets", error.to_string()),
+        }
+    }
     AuthConfig {
         mode: fields.choice("mode").unwrap_or(default.mode),
         allow_anonymous: fields.flag("allow_anonymous").unwrap_or(default.allow_anonymous),
         bootstrap_key,
         bootstrap_key_file: bootstrap_key_file.map(PathBuf::from),
+        link_secrets,
     }
 }

@@ -87,20 +87,21 @@ pub(super) fn telemetry(fields: &mut Fields, _default: TelemetryConfig) -> Telem
     TelemetryConfig { otlp_endpoint: endpoint }
 }
 
-/// The networks and single addresses of `server.trusted_proxies`.
-pub(super) fn networks(fields: &mut Fields, texts: &[String]) -> Vec<IpNet> {
+/// A list of networks and single addresses.
+pub(super) fn networks(fields: &mut Fields, name: &'static str) -> Option<Vec<IpNet>> {
+    let texts = fields.texts(name)?;
     let mut networks = Vec::with_capacity(texts.len());
-    for text in texts {
+    for text in &texts {
         let text = text.trim();
         match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
             Ok(network) => networks.push(network),
             Err(_) => fields.error(
-                "trusted_proxies",
+                name,
                 format!(
                     "\"{text}\" is not an IP address or network; expected one such as 10.0.0.1 or 10.0.0.0/8"
                 ),
             ),
         }
     }
-    networks
+    Some(networks)
 }

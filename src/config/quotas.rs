@@ -10,6 +10,10 @@ use crate::keys::Tenant;
 pub struct QuotasConfig {
     /// Maximum number of waiting jobs of one tenant; `None` for no limit but the queue's.
     pub max_waiting_jobs: Option<u32>,
+    /// Maximum predicted seconds of the waiting jobs of one tenant; `None` for no limit.
+    pub max_waiting_seconds: Option<u32>,
+    /// Maximum number of running jobs of one tenant; `None` for no limit.
+    pub max_running_jobs: Option<u32>,
     /// Requests per second of one tenant to this process; `None` for no limit.
     pub requests_per_second: Option<u32>,
     /// Shares of the workers; 1 for tenants that are not named.
@@ -22,6 +26,8 @@ pub(super) fn quotas(fields: &mut Fields, default: QuotasConfig) -> QuotasConfig
         given => given.or(default),
     };
     let max_waiting_jobs = fields.number("max_waiting_jobs", 0, 1_000_000);
+    let max_waiting_seconds = fields.number("max_waiting_seconds", 0, 100_000_000);
+    let max_running_jobs = fields.number("max_running_jobs", 0, 1_000_000);
     let requests_per_second = fields.number("requests_per_second", 0, 1_000_000);
     let mut weights = default.weights;
     for text in fields.texts("weights").unwrap_or_default() {
@@ -39,6 +45,8 @@ pub(super) fn quotas(fields: &mut Fields, default: QuotasConfig) -> QuotasConfig
     }
     QuotasConfig {
         max_waiting_jobs: limit(max_waiting_jobs, default.max_waiting_jobs),
+        max_waiting_seconds: limit(max_waiting_seconds, default.max_waiting_seconds),
+        max_running_jobs: limit(max_running_jobs, default.max_running_jobs),
         requests_per_second: limit(requests_per_second, default.requests_per_second),
         weights,
     }

@@ -83,10 +83,7 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
             );
         }
     }
-    let trusted_proxies = match fields.texts("trusted_proxies") {
-        Some(proxies) => operating::networks(fields, &proxies),
-        None => default.trusted_proxies,
-    };
+    let trusted_proxies = operating::networks(fields, "trusted_proxies").unwrap_or(default.trusted_proxies);
     let public_url = text(fields, "public_url").filter(|url| !url.is_empty());
     let public_url = public_url.map_or(Ok(default.public_url), |url| url.parse::<PublicUrl>());
     let public_url = public_url.unwrap_or_else(|error| {

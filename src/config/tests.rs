@@ -1,6 +1,7 @@
 //! Tests of the shipped file, of the environment over it, and of errors.
 
 use super::*;
+use crate::keys::WebhookSecret;
 
 fn environment(settings: &[(&str, &str)]) -> HashMap<String, String> {
     settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -24,6 +25,8 @@ fn the_shipped_file_shows_every_setting() {
         "server",
         "auth",
         "quotas",
+        "egress",
+        "webhooks",
         "storage",
         "s3",
         "models",
@@ -59,6 +62,8 @@ fn the_environment_wins_over_the_file() {
         ("REVERIE__QUOTAS__MAX_WAITING_JOBS", "0"),
         ("REVERIE__QUOTAS__REQUESTS_PER_SECOND", "50"),
         ("REVERIE__QUOTAS__WEIGHTS", "lab=3,other=1"),
+        ("REVERIE__EGRESS__ALLOWED_HOSTS", "images.example,*.Other.example"),
+        ("REVERIE__EGRESS__ALLOWED_NETWORKS", "10.1.0.0/16"),
         ("REVERIE__LOG__FORMAT", "json"),
         ("REVERIE__RETENTION__RESULTS_DAYS", "0.5"),
         ("REVERIE__RETENTION__JOBS_DAYS", "0"),
@@ -74,6 +79,8 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.queue.capacity, 7);
     assert_eq!((config.quotas.max_waiting_jobs, config.quotas.requests_per_second), (None, Some(50)));
     assert_eq!(config.quotas.weights.get("lab"), Some(&3));
+    assert_eq!(config.egress.allowed_hosts, ["images.example", "*.other.example"]);
+    assert_eq!(config.egress.allowed_networks, ["10.1.0.0/16".parse().unwrap()]);
     assert_eq!(config.log.format, LogFormat::Json);
     let half_a_day = RetentionConfig { results: Some(Duration::from_secs(43_200)), jobs: None };
     assert_eq!(config.retention, half_a_day);
@@ -93,7 +100,12 @@ fn every_mistake_is_reported_at_once() {
         ("REVERIE__AUTH__MODE", "on"),
         ("REVERIE__AUTH__BOOTSTRAP_KEY", "rvk_0123456789abcdef_s3cret"),
         ("REVERIE__AUTH__ALLOW_ANONYMOUS", "maybe"),
+        ("REVERIE__AUTH__LINK_SECRETS", "s3cret"),
         ("REVERIE__QUOTAS__WEIGHTS", "lab=3,other"),
+        ("REVERIE__EGRESS__ALLOWED_HOSTS", "https://images.example"),
+        ("REVERIE__EGRESS__ALLOWED_NETWORKS", "10.0.0.0/8,inside"),
+        ("REVERIE__EGRESS__PROXY", "user:s3cret@proxy:3128"),
+        ("REVERIE__WEBHOOKS__SECRETS", "whsec_s3cret,LAB=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("REVERIE__WORKER__COUNT", "65"),
         ("REVERIE__WORKER__KERNELS", "fast"),
         ("REVERIE__QUEUE__CAPACITY", "0"),
@@ -123,7 +135,12 @@ fn every_mistake_is_reported_at_once() {
         "auth.mode: ",
         "auth.bootstrap_key: not a key",
         "auth.allow_anonymous: ",
+        "auth.link_secrets: a secret for links needs at least 32",
         "quotas.weights: \"other\" is not a share",
+        "egress.allowed_hosts: \"https://images.example\" is not a host",
+        "egress.allowed_networks: \"inside\" is not an IP address",
+        "egress.proxy: expected a URL",
+        "webhooks.secrets: not a secret for webhooks",
         "worker.count: 65 is not allowed",
         "worker.kernels: \"fast\" is not allowed; use auto or library",
         "queue.capacity: 0 is not allowed",
@@ -167,4 +184,58 @@ fn a_bucket_is_read() {
 fn a_missing_file_is_named() {
     let error = Config::read(Some(Path::new("/nowhere/reverie.toml")), Some(HashMap::new()));
     assert!(error.unwrap_err().to_string().contains("/nowhere/reverie.toml"));
+}
+
+#[test]
+fn a_tenant_with_secrets_of_its_own_has_no_others() {
+    let names = ["AAAA", "BBBB", "CCCC", "DDDD"];
+    let [one, two, lab, new_lab] = names.map(|name| format!("whsec_{}", name.repeat(10)));
+    let text = format!("{one},lab={lab}, {two} ,lab={new_lab}");
+    let config = Config::read(None, Some(environment(&[("REVERIE__WEBHOOKS__SECRETS", &text)]))).unwrap();
+    let of = |tenant: &str| -> Vec<String> {
+        let secrets = config.webhooks.secrets_of(&tenant.parse().unwrap());
+        secrets.iter().map(|secret| secret.sign("msg", 1, b"")).collect()
+    };
+    let expected =
+        |texts: [&String; 2]| texts.map(|text| text.parse::<WebhookSecret>().unwrap().sign("msg", 1, b""));
+    assert_eq!(of("lab"), expected([&lab, &new_lab]));
+    assert_eq!(of("other"), expected([&one, &two]));
+    assert!(!format!("{config:?}").contains("AAAA"), "a secret is shown");
+}
+
+#[test]
+fn a_secret_is_read_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let database = file("database", "postgres://dream:s3cret@db.example/reverie\n");
+    let [one, other] = ["AAAA", "BBBB"].map(|name| format!("whsec_{}", name.repeat(10)));
+    let secrets = file("secrets", &format!("{one}\n\n lab={other} \n"));
+    let settings = [
+        ("REVERIE__STORAGE__DATABASE_FILE", &*database),
+        ("REVERIE__WEBHOOKS__SECRETS_FILE", &secrets),
+        ("REVERIE__AUTH__BOOTSTRAP_KEY_FILE", "/run/secrets/key"),
+    ];
+    let config = Config::read(None, Some(environment(&settings))).unwrap();
+    assert!(
+        matches!(&config.storage.database, Database::Postgres(url) if url.to_string().contains("db.example"))
+    );
+    assert_eq!(config.webhooks.secrets.len(), 2);
+    // This one is a setting that names a file.
+    assert_eq!(config.auth.bootstrap_key_file, Some("/run/secrets/key".into()));
+    let wrong = [
+        ("REVERIE__STORAGE__DATABASE", "sqlite"),
+        ("REVERIE__STORAGE__DATABASE_FILE", &*database),
+        ("REVERIE__WEBHOOKS__SECRETS_FILE", "/nowhere/secrets"),
+    ];
+    let error = Config::read(None, Some(environment(&wrong))).unwrap_err().to_string();
+    for words in [
+        "storage.database: is given by REVERIE__STORAGE__DATABASE and",
+        "webhooks.secrets: the file /nowhere",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
 }

@@ -14,7 +14,7 @@ use axum::{
 };
 use tracing::{Span, field::display};
 
-use super::{error::ApiError, extract, state::AppState};
+use super::{audit, error::ApiError, extract, links, state::AppState};
 use crate::{
     auth::{Allowance, AuthError, Caller},
     config::AuthMode,
@@ -41,10 +41,13 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
         "/" | "/studio/{*name}" => Access::Open,
         docs if docs == "/docs" || docs.starts_with("/docs/") => Access::Open,
         models if models == "/v1/models" || models.starts_with("/v1/models/") => Access::AnyKey,
+        // A link shows no more than its key may read.
+        "/v1/jobs/{id}/links" => Access::Scope(Scope::JobsRead),
         jobs if jobs == "/v1/jobs" || jobs.starts_with("/v1/jobs/") => {
             let reads = matches!(*method, Method::GET | Method::HEAD);
             Access::Scope(if reads { Scope::JobsRead } else { Scope::JobsWrite })
         }
+        "/v1/usage" => Access::AnyKey,
         _ => Access::Scope(Scope::Admin),
     }
 }
@@ -52,6 +55,7 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
 /// Middleware: refuses a request without a fitting key, and tells the handlers whose the others are.
 pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
+    let entry = audit::Entry::of(&parts);
     let admitted = admit(&state, &parts).await;
     let counted = match &admitted {
         Ok(Some(caller)) => state.rates.count(&caller.tenant),
@@ -59,10 +63,11 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     };
     let (refusal, allowance) = match (admitted, counted) {
         (Ok(caller), Ok(allowance)) => {
-            if let Some(caller) = caller {
+            if let Some(caller) = caller.clone() {
                 parts.extensions.insert(caller);
             }
             let mut response = next.run(Request::from_parts(parts, body)).await;
+            entry.write(caller.as_ref(), &response);
             tell(allowance, response.headers_mut());
             return response;
         }
@@ -71,6 +76,7 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
     };
     extract::discard(&parts.headers, body, state.config.limits.max_body_bytes);
     let mut response = refusal.into_response();
+    entry.write(None, &response);
     tell(allowance, response.headers_mut());
     response
 }
@@ -114,7 +120,10 @@ async fn admit(state: &AppState, request: &Parts) -> Result<Option<Caller>, ApiE
     }
     let caller = match state.config.auth.mode {
         AuthMode::Off => Caller::anonymous(),
-        AuthMode::Keys => state.auth.check(&token(&request.headers)?).await?,
+        AuthMode::Keys if request.headers.contains_key(header::AUTHORIZATION) => {
+            state.auth.check(&token(&request.headers)?).await?
+        }
+        AuthMode::Keys => links::caller(state, request, route).await?.ok_or(ApiError::KeyMissing)?,
     };
     let span = Span::current();
     span.record("tenant", display(&caller.tenant));
@@ -190,6 +199,7 @@ mod tests {
             (Method::HEAD, Some("/v1/jobs/{id}"), Access::Scope(Scope::JobsRead)),
             (Method::POST, Some("/v1/jobs"), Access::Scope(Scope::JobsWrite)),
             (Method::DELETE, Some("/v1/jobs/{id}"), Access::Scope(Scope::JobsWrite)),
+            (Method::POST, Some("/v1/jobs/{id}/links"), Access::Scope(Scope::JobsRead)),
             (Method::GET, Some("/v1/keys"), Access::Scope(Scope::Admin)),
             (Method::GET, Some("/v2/anything"), Access::Scope(Scope::Admin)),
         ] {

@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::{
+    digests::Promised,
     error::ApiError,
     uploads::{NoRoom, Share},
 };
@@ -62,6 +63,8 @@ pub(super) struct MeteredBody {
     pub limit: usize,
     /// The memory that the body takes; `None` for a discarded body.
     pub share: Option<Share>,
+    /// What the client says of its content.
+    pub promised: Promised,
     /// Bytes of memory per byte of the body.
     pub weight: usize,
     taken: usize,
@@ -82,6 +85,7 @@ impl MeteredBody {
             stream: body.into_data_stream(),
             limit,
             share: None,
+            promised: Promised::default(),
             weight: 1,
             taken: 0,
             burst: 0,
@@ -104,11 +108,27 @@ impl MeteredBody {
         if let Some(share) = &mut self.share {
             share.grow(piece.len() * self.weight).map_err(|NoRoom| ApiError::TooManyUploads)?;
         }
+        self.promised.update(piece);
         // Received bytes earn time for the next ones.
         let paid = Duration::from_secs_f64(self.taken as f64 / LEAST_RATE as f64);
         let due = (self.began + GRACE + paid).min(Instant::now() + IDLE);
         self.due.as_mut().reset(due);
         Ok(())
+    }
+
+    /// Compares the body with what the client promised. Reads the rest first: a form ends before its body does.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`], or why the rest cannot be read.
+    pub async fn verify(&mut self) -> Result<(), ApiError> {
+        if !self.promised.is_any() {
+            return Ok(());
+        }
+        while self.next().await.is_some() {}
+        match self.refusal.take() {
+            Some(refusal) => Err(refusal),
+            None => std::mem::take(&mut self.promised).check(),
+        }
     }
 
     /// Ends the body with a refusal.

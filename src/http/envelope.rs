@@ -11,7 +11,7 @@ use data_url::DataUrl;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::error::ApiError;
+use super::{error::ApiError, fetch};
 use reverie_fields::{cut, json};
 
 /// Name of the whole body in error messages.
@@ -167,9 +167,15 @@ fn read_file(value: &RawValue) -> Option<Result<Bytes, String>> {
     })
 }
 
-/// Decodes a `data:` URI (RFC 2397). Its media type is ignored: the bytes decide.
+/// Decodes a `data:` URI (RFC 2397). Its media type is ignored: the bytes decide. The URL of a picture stays as it is:
+/// `fetch` reads it later.
 fn read_data_uri(text: &str) -> Result<Bytes, &'static str> {
-    let uri = DataUrl::process(text).map_err(|_| "is not a data URI such as data:image/png;base64,…")?;
+    if fetch::url_of(text.as_bytes()).is_some() {
+        return Ok(Bytes::copy_from_slice(text.as_bytes()));
+    }
+    let wrong =
+        "is neither a data URI such as data:image/png;base64,… nor a URL such as https://example.org/a.png";
+    let uri = DataUrl::process(text).map_err(|_| wrong)?;
     let (bytes, _fragment) = uri.decode_to_vec().map_err(|_| "its base64 is invalid")?;
     Ok(bytes.into())
 }

@@ -109,6 +109,11 @@ pub enum ApiError {
         "this server asks for no keys (auth.mode = \"off\"), so it manages none for clients; use `reverie keys`"
     )]
     NoKeys,
+    /// Links cannot be signed.
+    #[error(
+        "this server signs no links; the operator can set auth.link_secrets, where requests need a key (auth.mode = \"keys\")"
+    )]
+    NoLinks,
     /// The URL holds a key.
     #[error(
         "the URL holds a key, and may have been logged on its way: revoke that key, and send keys in the header Authorization only"
@@ -226,7 +231,7 @@ impl ApiError {
             Self::KeyMissing | Self::KeyRefused(_) => {
                 (StatusCode::UNAUTHORIZED, "unauthorized", "A valid key is needed")
             }
-            Self::MissingScope(_) | Self::NoKeys => {
+            Self::MissingScope(_) | Self::NoKeys | Self::NoLinks => {
                 (StatusCode::FORBIDDEN, "forbidden", "The key does not allow this")
             }
             Self::KeyInUrl | Self::BadHost(_) => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),

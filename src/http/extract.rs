@@ -4,7 +4,7 @@
 //! in. The body is then unpacked on a blocking thread: JSON and base64 of many megabytes would hold a thread
 //! that serves other clients for too long.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use axum::{
     body::Body,
@@ -18,8 +18,11 @@ use serde_json::{Map, Value};
 
 use super::{
     body_limits::MeteredBody,
+    deliveries::WebhookFields,
+    digests::Promised,
     envelope::{self, Outside, parse_json},
     error::ApiError,
+    job_fields,
     uploads::{Share, Uploads},
 };
 use crate::jobs::JobOptions;
@@ -36,6 +39,8 @@ pub struct SubmitRequest {
     pub spec: Value,
     /// Priority and deadline.
     pub options: JobOptions,
+    /// Where to tell of the job's end.
+    pub webhook: WebhookFields,
     /// Errors of the envelope, to be reported together with errors of the content.
     pub errors: Vec<FieldError>,
     /// The memory that the files take; keep it as long as the files.
@@ -55,14 +60,11 @@ pub struct BodyLimits {
     pub client: Option<IpAddr>,
 }
 
-/// Maximum number of parts of a form. There are five fields, and each may be sent once.
+/// Maximum number of parts of a form. There are seven fields, and each may be sent once.
 const MAX_PARTS: usize = 64;
 
 /// Bytes of memory per byte of a JSON body: its text is kept beside the files decoded from it.
 pub const JSON_WEIGHT: usize = 2;
-
-/// Maximum length of a number in a form, in bytes.
-const MAX_NUMBER: usize = 64;
 
 /// Reads a submitted request, as a form or as JSON.
 ///
@@ -75,7 +77,17 @@ pub async fn read_submit_request(
 ) -> Result<SubmitRequest, ApiError> {
     let mut body = MeteredBody::new(body, limits.body);
     body.share = Some(limits.uploads.share(limits.client));
-    let outcome = read(headers, &mut body, limits).await;
+    let outcome = match Promised::of(headers) {
+        Ok(promised) => {
+            body.promised = promised;
+            read(headers, &mut body, limits).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let outcome = match outcome {
+        Ok(envelope) => body.verify().await.map(|()| envelope),
+        refused => refused,
+    };
     // The meter knows better than the parser why the body ended early.
     let outcome = match body.refusal.take() {
         Some(refusal) => Err(refusal),
@@ -177,7 +189,8 @@ async fn read(
 }
 
 /// The fields of a form; a JSON body has the same members.
-const FORM_FIELDS: [&str; 5] = ["image", "mask", "spec", "priority", "deadline_seconds"];
+const FORM_FIELDS: [&str; 7] =
+    ["image", "mask", "spec", "priority", "deadline_seconds", "webhook", "webhook_events"];
 
 async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiError> {
     let mut read = Form::default();
@@ -199,10 +212,9 @@ async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiErro
                 let too_long = || ApiError::JsonTooLong { what: "the field \"spec\"", limit: json };
                 collect(field, json).await?.ok_or_else(too_long)?
             }
-            name @ ("priority" | "deadline_seconds") => {
-                let too_long =
-                    || ApiError::Malformed(format!("the field \"{name}\" is too long for a number"));
-                collect(field, MAX_NUMBER).await?.ok_or_else(too_long)?
+            name if job_fields::NAMES.contains(&name) => {
+                let too_long = || ApiError::Malformed(format!("the field \"{name}\" is too long"));
+                collect(field, job_fields::LONGEST).await?.ok_or_else(too_long)?
             }
             // The meter counts it.
             _ => collect(field, usize::MAX).await?.unwrap_or_default(),
@@ -245,38 +257,17 @@ fn join(mut pieces: Vec<Bytes>) -> Bytes {
 
 impl Form {
     fn unpack(self) -> Result<SubmitRequest, ApiError> {
-        let Self { parts: [image, mask, spec, priority, deadline], mut errors } = self;
+        let Self { parts: [image, mask, spec, job_parts @ ..], mut errors } = self;
         let spec = match spec {
             Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
             None => Value::Null,
         };
         // As with a member of a JSON body, null means none.
         let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
-        let mut options = Map::new();
-        for (name, part) in [("priority", priority), ("deadline_seconds", deadline)] {
-            if let Some(text) = part {
-                options.insert(name.to_owned(), number_or_text(&text));
-            }
-        }
-        let mut fields = Fields::new("", Value::Object(options));
-        let options = read_options(&mut fields);
-        note_all(&mut errors, fields.finish());
-        Ok(SubmitRequest { image, mask, spec, options, errors, share: None })
+        let (options, webhook, wrong) = job_fields::read_form(job_parts);
+        note_all(&mut errors, wrong);
+        Ok(SubmitRequest { image, mask, spec, options, webhook, errors, share: None })
     }
-}
-
-/// Forms have no numbers, only text that may look like one.
-fn number_or_text(bytes: &[u8]) -> Value {
-    let number = serde_json::from_slice(bytes).ok().filter(Value::is_number);
-    number.unwrap_or_else(|| String::from_utf8_lossy(bytes).into())
-}
-
-/// Reads priority and deadline; records errors in `fields`.
-fn read_options(fields: &mut Fields) -> JobOptions {
-    let (priorities, deadlines) = (JobOptions::PRIORITIES, JobOptions::DEADLINE_SECONDS);
-    let priority = fields.number("priority", *priorities.start(), *priorities.end());
-    let deadline = fields.number("deadline_seconds", *deadlines.start(), *deadlines.end());
-    JobOptions { priority: priority.unwrap_or_default(), deadline: deadline.map(Duration::from_secs) }
 }
 
 fn unpack_json(bytes: &[u8], limit: usize) -> Result<SubmitRequest, ApiError> {
@@ -293,8 +284,8 @@ fn unpack_json(bytes: &[u8], limit: usize) -> Result<SubmitRequest, ApiError> {
         }
     });
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
-    let options = read_options(&mut fields);
-    Ok(SubmitRequest { image, mask, spec, options, errors: fields.finish(), share: None })
+    let (options, webhook) = job_fields::read(&mut fields);
+    Ok(SubmitRequest { image, mask, spec, options, webhook, errors: fields.finish(), share: None })
 }
 
 fn malformed_form(error: &multer::Error) -> ApiError {
@@ -303,6 +294,8 @@ fn malformed_form(error: &multer::Error) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::http::HeaderValue;
     use serde_json::json;
 

@@ -2,6 +2,7 @@
 //! errors to responses.
 
 pub mod admin;
+mod audit;
 pub mod auth;
 mod bodiless;
 mod body_limits;
@@ -12,15 +13,20 @@ mod compress;
 pub mod connections;
 pub mod contract;
 pub mod decoders;
+mod deliveries;
+mod digests;
 mod envelope;
 pub mod error;
 mod events;
 pub mod extract;
+mod fetch;
 mod health;
 pub mod hosts;
+mod job_fields;
 mod jobs;
 mod json_body;
 mod keys;
+mod links;
 mod list;
 mod metrics;
 mod models;
@@ -35,6 +41,7 @@ pub mod state;
 mod studio;
 mod submit;
 pub mod uploads;
+mod usage;
 mod view;
 mod wait;
 
@@ -60,6 +67,7 @@ use tracing::{
 
 use crate::telemetry;
 use client_address::ClientAddress;
+pub use deliveries::message;
 use error::ApiError;
 use hosts::Gate;
 use state::AppState;
@@ -131,9 +139,11 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::IF_RANGE,
             header::RANGE,
             HeaderName::from_static("cancel-after"),
+            HeaderName::from_static("content-digest"),
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
+            HeaderName::from_static("repr-digest"),
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
             HeaderName::from_static("x-request-id"),
@@ -150,6 +160,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("preference-applied"),
             HeaderName::from_static("ratelimit"),
             HeaderName::from_static("ratelimit-policy"),
+            HeaderName::from_static("repr-digest"),
             HeaderName::from_static("x-request-id"),
         ])
         .max_age(Duration::from_secs(3600))

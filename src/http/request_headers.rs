@@ -8,7 +8,7 @@ use reverie_dream::digest;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
-use crate::jobs::JobOptions;
+use crate::jobs::{JobOptions, Webhook};
 
 /// Maximum length of a key.
 const MAX_KEY: usize = 255;
@@ -87,10 +87,16 @@ pub fn fingerprint(
     pictures: [&Bytes; 2],
     spec: &impl serde::Serialize,
     options: &JobOptions,
+    webhook: Option<&Webhook>,
 ) -> Result<String, ApiError> {
     let seconds = options.deadline.map(|deadline| deadline.as_secs());
     // A JSON value keeps its members sorted by name, whatever their order in the request.
-    let text = serde_json::to_vec(&(spec, options.priority, seconds)).map_err(ApiError::internal)?;
+    let text = match webhook {
+        // As versions before webhooks wrote it.
+        None => serde_json::to_vec(&(spec, options.priority, seconds)),
+        Some(webhook) => serde_json::to_vec(&(spec, options.priority, seconds, webhook)),
+    };
+    let text = text.map_err(ApiError::internal)?;
     let mut digest = Sha256::new();
     // The lengths separate the parts.
     for part in [&text[..], pictures[0], pictures[1]] {
@@ -136,7 +142,7 @@ mod tests {
     fn the_order_of_members_is_no_other_wish() {
         let of = |spec: &str| {
             let spec: serde_json::Value = serde_json::from_str(spec).unwrap();
-            fingerprint([&Bytes::new(), &Bytes::new()], &spec, &JobOptions::default()).unwrap()
+            fingerprint([&Bytes::new(), &Bytes::new()], &spec, &JobOptions::default(), None).unwrap()
         };
         assert_eq!(of(r#"{"seed":1,"octaves":{"b":2,"a":1}}"#), of(r#"{"octaves":{"a":1,"b":2},"seed":1}"#));
         assert_ne!(of(r#"{"seed":1}"#), of(r#"{"seed":2}"#));

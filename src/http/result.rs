@@ -12,6 +12,7 @@ use http_range_header::{SyntacticallyCorrectRange, parse_range_header_with_max_r
 
 use super::{
     contract::{BeyondEnd, Gone, ImageFile, Internal, NoResult, NotFound, Unavailable},
+    digests,
     error::ApiError,
     none_match,
     path_ids::Named,
@@ -55,12 +56,14 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
                 ("Accept-Ranges" = String, description = "`bytes`."),
                 ("Cache-Control" = String, description = "A result never changes."),
                 ("Content-Disposition" = String, description = "A file name with the model and the layer."),
+                ("Repr-Digest" = String, description = "SHA-256 of the file (RFC 9530)."),
             )
         ),
         (status = 206, description = "The requested part.",
             content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp")),
             headers(
                 ("ETag" = String, description = "Entity tag of the whole file."),
+                ("Repr-Digest" = String, description = "SHA-256 of the whole file (RFC 9530)."),
                 ("Content-Range" = String, description = "Position of the part and length of the file, such as `bytes 0-99/1234`."),
             )
         ),
@@ -119,6 +122,11 @@ pub async fn result(
     for (name, value) in described {
         let value = HeaderValue::from_str(&value).map_err(ApiError::internal)?;
         response.headers_mut().insert(name, value);
+    }
+    // Of the whole file, in an answer with a part of it too.
+    if let Some(value) = digests::of_result(&result.sha256).and_then(|text| HeaderValue::from_str(&text).ok())
+    {
+        response.headers_mut().insert("repr-digest", value);
     }
     Ok(response)
 }

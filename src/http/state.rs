@@ -10,6 +10,7 @@ use crate::{
     auth::{Authenticator, Rates},
     clock::Clock,
     config::{Config, PublicUrl},
+    egress::Egress,
     jobs::JobQueue,
     metrics::Metrics,
     objects::Objects,
@@ -29,6 +30,8 @@ pub struct AppState {
     pub auth: Arc<Authenticator>,
     /// Counts requests per tenant.
     pub rates: Arc<Rates>,
+    /// Sends requests for clients.
+    pub egress: Egress,
     /// The blob store.
     pub objects: Objects,
     /// The models.

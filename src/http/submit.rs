@@ -12,6 +12,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use serde_json::Value;
 use tracing::{Instrument, Span, error, info};
 
 use super::{
@@ -23,6 +24,7 @@ use super::{
     },
     error::ApiError,
     extract::{self, SubmitRequest},
+    fetch,
     request_headers::{self, JobHeaders},
     state::AppState,
     uploads::Share,
@@ -31,12 +33,12 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    jobs::{Forecast, Idempotency, Job, JobId, NewJob, QueueError},
+    jobs::{Forecast, Idempotency, Job, JobId, JobOptions, NewJob, QueueError, Webhook},
     keys::Tenant,
     objects::ObjectKey,
     telemetry, worker,
 };
-use reverie_dream::spec::{self, InputKind};
+use reverie_dream::spec::{self, DreamSpec, InputKind};
 use reverie_fields::{FieldError, MOST_MISTAKES, note, note_all, pointer};
 use reverie_picture::{self as picture, Header, Look, PictureError};
 
@@ -45,7 +47,8 @@ use reverie_picture::{self as picture, Header, Look, PictureError};
 /// The server checks the image before it accepts the job, and an accepted job survives a restart of the
 /// server. The parts of a form may come in any order. With `Prefer: wait=n` the response comes as soon as the
 /// job ends, and after n seconds otherwise. With an `Idempotency-Key` the request can be repeated without
-/// creating another job.
+/// creating another job. With `Content-Digest` or `Repr-Digest` (RFC 9530; SHA-256, SHA-512) a body that was changed on its way
+/// is refused with 400.
 #[utoipa::path(
     post,
     path = "/v1/jobs",
@@ -108,12 +111,17 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     };
     let preference = Preference::of(&parts.headers);
     let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
-    let (pictures, mut job) = check(&state, tenant, request, request_headers).await?;
-    job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
-    // If the client disconnects now, no input may stay behind without a job. So this part runs to its end in
-    // a task of its own.
-    let accepting = tokio::spawn(accept(state.clone(), pictures, job).in_current_span());
-    let Accepted { mut job, replayed } = accepting.await.map_err(ApiError::internal)??;
+    let accepted = match check(&state, tenant, request, request_headers).await? {
+        Checked::Repeated(job) => Accepted { job: *job, replayed: true },
+        Checked::New(pictures, mut job) => {
+            job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
+            // If the client disconnects now, no input may stay behind without a job. So this part runs to its end in
+            // a task of its own.
+            let accepting = tokio::spawn(accept(state.clone(), pictures, *job).in_current_span());
+            accepting.await.map_err(ApiError::internal)??
+        }
+    };
+    let Accepted { mut job, replayed } = accepted;
     if let Some(preference) = preference {
         job = wait::until_finished(&state, &job.tenant, job.id, preference).await?;
     }
@@ -140,7 +148,7 @@ async fn check_early(state: &AppState, tenant: &Tenant, request: &Parts) -> Resu
     let unknown = query.map(|(name, _)| {
         FieldError::new(
             pointer("", &name),
-            "unknown parameter; send options in the body (priority, deadline_seconds) or as headers (Prefer, \
+            "unknown parameter; send options in the body (priority, deadline_seconds, webhook) or as headers (Prefer, \
              Idempotency-Key, Cancel-After)",
         )
     });
@@ -180,14 +188,26 @@ struct Pictures {
     share: Option<Share>,
 }
 
-/// Validates the spec and the images, and reports all errors together.
+/// A request that is right.
+enum Checked {
+    /// It is to be accepted.
+    New(Pictures, Box<NewJob>),
+    /// It came before: what it gives by URL need not be fetched again, and may be gone.
+    Repeated(Box<Job>),
+}
+
+/// Validates the spec and the images, and reports all errors together. Pictures by URL are fetched where all else is right.
 async fn check(
     state: &AppState,
     tenant: Tenant,
     request: SubmitRequest,
     request_headers: JobHeaders,
-) -> Result<(Pictures, NewJob), ApiError> {
-    let SubmitRequest { image, mask, spec, mut options, mut errors, share } = request;
+) -> Result<Checked, ApiError> {
+    let SubmitRequest { mut image, mut mask, spec, mut options, webhook, mut errors, mut share } = request;
+    // The earlier of two deadlines counts.
+    options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
+    let given = [image.clone(), mask.clone()];
+    let webhook = webhook.check(state, &tenant, &mut errors);
     // A file that could not be unpacked has its own error, and does not count as missing.
     let sent =
         |file: &Option<Bytes>, pointer| file.is_some() || errors.iter().any(|error| error.pointer == pointer);
@@ -201,6 +221,26 @@ async fn check(
     let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
     let spec = resolving.await.map_err(ApiError::internal)?;
     let spec = spec.map_err(|wrong| note_all(&mut errors, wrong));
+    let mut idempotency = None;
+    if given.iter().any(|file| fetch::is_url(file.as_ref())) {
+        if let Ok(spec) = &spec
+            && errors.is_empty()
+        {
+            if let Some(key) = &request_headers.idempotency_key {
+                let same =
+                    fingerprints(key, &given, sent_spec.clone(), spec, options, webhook.clone()).await?;
+                if let Some(job) = state.queue.repeated(&tenant, &same).await? {
+                    info!(job = %job.id, "a request was repeated");
+                    return Ok(Checked::Repeated(Box::new(job)));
+                }
+                idempotency = Some(same);
+            }
+            fetch::resolve(state, "/image", &mut image, &mut share, &mut errors).await?;
+            fetch::resolve(state, "/mask", &mut mask, &mut share, &mut errors).await?;
+        }
+        fetch::leave_out(&mut image);
+        fetch::leave_out(&mut mask);
+    }
     let mut unknown = Vec::new();
     let size = size_of(state, "/image", image.as_ref(), &mut errors, &mut unknown).await?;
     let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors, &mut unknown).await?;
@@ -211,7 +251,7 @@ async fn check(
                 note(&mut errors, FieldError::new("/mask", error.to_string()));
             }
         }
-        (None, Some(_)) if image.is_none() => {
+        (None, Some(_)) if given[0].is_none() => {
             note(&mut errors, FieldError::new("/mask", "needs an image of the same size; none was sent"));
         }
         _ => {}
@@ -231,20 +271,34 @@ async fn check(
         Some(key) if state.queue.with_idempotency_key(&tenant, key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size).await?),
     };
-    // The earlier of two deadlines counts.
-    options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
-    let mut job = NewJob { tenant, options, forecast, ..NewJob::new(JobId::new(), spec) };
-    if let Some(key) = request_headers.idempotency_key {
-        let [image, mask] = [&image, &mask].map(|file| file.clone().unwrap_or_default());
-        let spec = job.spec.clone();
-        let hashing = tokio::task::spawn_blocking(move || {
-            let request = request_headers::fingerprint([&image, &mask], &sent_spec, &options)?;
-            Ok::<_, ApiError>((request_headers::fingerprint([&image, &mask], &spec, &options)?, request))
-        });
-        let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
-        job.idempotency = Some(Idempotency { key, fingerprint, request });
-    }
-    Ok((Pictures { image, mask, share }, job))
+    let mut job = NewJob { tenant, options, forecast, webhook, ..NewJob::new(JobId::new(), spec) };
+    job.idempotency = match (idempotency, &request_headers.idempotency_key) {
+        (None, Some(key)) => {
+            Some(fingerprints(key, &given, sent_spec, &job.spec, options, job.webhook.clone()).await?)
+        }
+        (known, _) => known,
+    };
+    Ok(Checked::New(Pictures { image, mask, share }, Box::new(job)))
+}
+
+/// The key of a request with the hashes of what it asks for. A picture by URL counts as its URL.
+async fn fingerprints(
+    key: &str,
+    given: &[Option<Bytes>; 2],
+    sent: Option<Value>,
+    spec: &DreamSpec,
+    options: JobOptions,
+    webhook: Option<Webhook>,
+) -> Result<Idempotency, ApiError> {
+    let ([image, mask], spec) = (given.clone().map(Option::unwrap_or_default), spec.clone());
+    let hashing = tokio::task::spawn_blocking(move || {
+        let files = [&image, &mask];
+        let request = request_headers::fingerprint(files, &sent, &options, webhook.as_ref())?;
+        let resolved = request_headers::fingerprint(files, &spec, &options, webhook.as_ref())?;
+        Ok::<_, ApiError>((resolved, request))
+    });
+    let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
+    Ok(Idempotency { key: key.to_owned(), fingerprint, request })
 }
 
 /// Height and width of a file. Records its errors in `errors`, or in `unknown` for an unsupported format,
@@ -332,7 +386,7 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
     }
     let known = match accepted {
         Err(QueueError::Full { capacity }) => return Err(full(&state, capacity).await?),
-        Err(error @ QueueError::TenantFull { .. }) => {
+        Err(error @ (QueueError::TenantFull { .. } | QueueError::TenantSeconds { .. })) => {
             let (detail, retry_after) = (error.to_string(), retry_after(&state).await?);
             return Err(ApiError::QuotaExceeded { detail, retry_after });
         }

@@ -20,6 +20,14 @@ pub enum QueueError {
         /// The limit.
         capacity: u32,
     },
+    /// The queued jobs of the tenant would take longer than those of one tenant may.
+    #[error(
+        "the waiting jobs of this tenant would take more than {limit} predicted seconds, which is its limit"
+    )]
+    TenantSeconds {
+        /// The limit.
+        limit: u32,
+    },
     /// No job has this id.
     #[error("there is no job {0}")]
     NotFound(JobId),

@@ -22,7 +22,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions, UNKNOWN_SECONDS,
+    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions, TenantOptions, UNKNOWN_SECONDS,
     row::{self, Columns},
 };
 use crate::keys::Tenant;
@@ -56,7 +56,7 @@ pub(super) trait JobTransaction: Send {
         idempotency: &Idempotency,
     ) -> Result<Option<JobId>, QueueError>;
     /// Counts the queued jobs of a tenant.
-    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError>;
+    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<Waiting, QueueError>;
     /// Counts the queued jobs.
     async fn waiting(&mut self) -> Result<Waiting, QueueError>;
     /// Inserts a row and returns its rank; `None` if the row already exists.
@@ -119,10 +119,8 @@ async fn accept_one(
     let mut full = None;
     if waiting.jobs >= u64::from(options.capacity) {
         full = Some(QueueError::Full { capacity: options.capacity });
-    } else if let Some(capacity) = options.tenants.capacity
-        && transaction_view.waiting_of(&new.tenant).await? >= u64::from(capacity)
-    {
-        full = Some(QueueError::TenantFull { capacity });
+    } else if options.tenants.bounds_waiting() {
+        full = beyond(&transaction_view.waiting_of(&new.tenant).await?, new, &options.tenants);
     }
     if let Some(full) = full {
         // The job itself may have filled the last place, in a commit whose answer was lost.
@@ -138,13 +136,33 @@ async fn accept_one(
     let (position, seconds_ahead) = (waiting.jobs + 1, waiting.seconds);
     let last = waiting.last.is_none_or(|last| last < place);
     waiting.jobs += 1;
-    waiting.seconds += new.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
+    waiting.seconds += seconds_of(new);
     if !last {
         return transaction_view.select(new.id).await;
     }
     waiting.last = Some(place);
     (job.queue_position, job.seconds_ahead) = (Some(position), Some(seconds_ahead));
     Ok(job)
+}
+
+/// Why a tenant with these waiting jobs may not have another one. A job that is longer than the limit by itself may wait
+/// alone: else it would never be let in.
+fn beyond(waiting: &Waiting, new: &NewJob, options: &TenantOptions) -> Option<QueueError> {
+    let seconds = waiting.seconds + seconds_of(new);
+    match (options.capacity, options.waiting_seconds) {
+        (Some(capacity), _) if waiting.jobs >= u64::from(capacity) => {
+            Some(QueueError::TenantFull { capacity })
+        }
+        (_, Some(limit)) if waiting.jobs > 0 && seconds > f64::from(limit) => {
+            Some(QueueError::TenantSeconds { limit })
+        }
+        _ => None,
+    }
+}
+
+/// Predicted seconds of a new job.
+fn seconds_of(new: &NewJob) -> f64 {
+    new.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds)
 }
 
 /// A job to insert, and the channel for the answer.
@@ -255,6 +273,7 @@ macro_rules! bind_new {
             .bind(forecast.map(|forecast| forecast.megapixel_iterations))
             .bind(key.map(|key| key.request.as_str()))
             .bind(new.tenant.as_str())
+            .bind(new.webhook.as_ref().map(|webhook| $crate::jobs::row::json(new.id, webhook)).transpose()?)
     }};
 }
 

@@ -4,6 +4,8 @@
 //! [`sqlite`] and [`postgres`]. What they share, above all the SQL statements, stands beside them. A client's
 //! call names the tenant, and finds that tenant's jobs only; workers and housekeeping serve all tenants.
 
+mod delivery;
+mod delivery_store;
 mod error;
 mod fault;
 mod group_commit;
@@ -19,12 +21,17 @@ pub mod sqlite;
 mod state;
 mod transition;
 mod unreadable;
+mod usage;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use delivery::{
+    ClaimedDelivery, Delivery, DeliveryAttempt, DeliveryOutcome, DeliveryState, MOST_ATTEMPTS, Webhook,
+};
+pub use delivery_store::DeliveryStore;
 pub use error::QueueError;
 pub use key_store::KeyStore;
 pub use options::{Idempotency, JobOptions, Page, PageStart};
@@ -34,6 +41,7 @@ pub use queue::{
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};
+pub use usage::{DAY, DailyUsage, UsageStore};
 
 use crate::{clock::Timestamp, keys::Tenant, telemetry::TraceParent};
 use reverie_dream::progress::Progress;
@@ -99,6 +107,8 @@ pub struct NewJob {
     pub traceparent: Option<TraceParent>,
     /// Predicted cost, if known.
     pub forecast: Option<Forecast>,
+    /// Where its end is told.
+    pub webhook: Option<Webhook>,
 }
 
 /// Assumed duration of a job without a prediction, in seconds. The SQL statements use the same value.
@@ -123,7 +133,16 @@ impl NewJob {
     pub fn new(id: JobId, spec: DreamSpec) -> Self {
         let options = JobOptions::default();
         let tenant = Tenant::DEFAULT;
-        Self { id, tenant, spec, options, idempotency: None, traceparent: None, forecast: None }
+        Self {
+            id,
+            tenant,
+            spec,
+            options,
+            idempotency: None,
+            traceparent: None,
+            forecast: None,
+            webhook: None,
+        }
     }
 }
 

@@ -12,10 +12,12 @@
 mod batch_inserter;
 mod claims;
 mod connect;
+mod delivery_store;
 mod key_store;
 mod notifier;
 mod transitions;
 mod upkeep;
+mod usage;
 mod vacuum;
 mod workers;
 
@@ -30,8 +32,9 @@ use batch_inserter::PostgresBatchInserter;
 use notifier::Notifier;
 
 use super::{
-    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobState, Lease,
-    NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals, WorkerReport,
+    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Idempotency, Job, JobError, JobId, JobQueue,
+    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    WorkerReport,
     group_commit::GroupCommit,
     row, sql,
     transition::{Transition, TransitionData, is_canceled, millis},
@@ -138,6 +141,12 @@ impl JobQueue for PostgresQueue {
             in_time(sqlx::query(sql::WITH_KEY).bind(key).bind(tenant.as_str()).fetch_optional(&self.pool))
                 .await?;
         found.map(|row| row::job_id(&row)).transpose()
+    }
+
+    async fn repeated(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<Job>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
+        let Some(row) = in_time(found.fetch_optional(&self.pool)).await? else { return Ok(None) };
+        self.get(tenant, row::known(&row, idempotency)?).await.map(Some)
     }
 
     async fn list(

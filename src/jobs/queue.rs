@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, Finished, Job, JobError, JobId, JobSnapshot, JobState, KeyStore, Lease, NewJob, Page,
-    PageStart, QueueError, Signals,
+    Claim, Counts, DeliveryStore, Finished, Idempotency, Job, JobError, JobId, JobSnapshot, JobState,
+    KeyStore, Lease, NewJob, Page, PageStart, QueueError, Signals, UsageStore,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -37,8 +37,20 @@ pub struct QueueOptions {
 pub struct TenantOptions {
     /// Maximum number of queued jobs of one tenant; `None` for no limit but the queue's.
     pub capacity: Option<u32>,
+    /// Maximum predicted seconds of the queued jobs of one tenant, where there are several; `None` for no limit.
+    pub waiting_seconds: Option<u32>,
+    /// Maximum number of running jobs of one tenant; `None` for no limit. Several processes that claim in the same moment
+    /// may each let one begin.
+    pub running: Option<u32>,
     /// Shares of the workers, where several tenants wait, above 0; 1 for a tenant that is not named.
     pub weights: BTreeMap<Tenant, u32>,
+}
+
+impl TenantOptions {
+    /// Whether the waiting jobs of a tenant are bounded.
+    pub fn bounds_waiting(&self) -> bool {
+        self.capacity.is_some() || self.waiting_seconds.is_some()
+    }
 }
 
 /// Which running jobs to take from their workers.
@@ -51,19 +63,19 @@ pub enum Rescue {
     All,
 }
 
-/// A durable, bounded queue of jobs, and the API keys beside it.
+/// A durable, bounded queue of jobs, with the API keys, the deliveries of webhooks and the usage of tenants beside it.
 ///
 /// The methods for clients take the client's tenant. To them a job of another tenant does not exist.
 ///
 /// When a call returns, its effect survives a power cut. The [`Lease`] fences every write of a worker:
 /// [`QueueError::LeaseLost`] means that nothing was written.
 #[async_trait]
-pub trait JobQueue: KeyStore + Send + Sync + 'static {
+pub trait JobQueue: KeyStore + DeliveryStore + UsageStore + Send + Sync + 'static {
     /// Adds a job to the queue. If its tenant has used its idempotency key with the same fingerprint,
     /// returns the existing job instead, even if the queue is full. Compare the returned id with yours.
     ///
     /// # Errors
-    /// [`QueueError::Full`] if the queue is full, [`QueueError::TenantFull`] if the tenant has used up its part,
+    /// [`QueueError::Full`] if the queue is full, [`QueueError::TenantFull`] or [`QueueError::TenantSeconds`] if the tenant has used up its part,
     /// [`QueueError::KeyReused`].
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError>;
 
@@ -72,6 +84,12 @@ pub trait JobQueue: KeyStore + Send + Sync + 'static {
     /// # Errors
     /// Only when the store fails.
     async fn with_idempotency_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError>;
+
+    /// Returns the tenant's job with this idempotency key, as [`JobQueue::enqueue`] would.
+    ///
+    /// # Errors
+    /// [`QueueError::KeyReused`] if it was made by another request.
+    async fn repeated(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<Job>, QueueError>;
 
     /// Lists at most `limit` jobs of a tenant, newest first: all, or those in `state`; after `start`, or from the newest.
     ///

@@ -137,7 +137,7 @@ pub(super) struct Turn {
 }
 
 /// The tenants in the order of their turns: first the one with the fewest jobs at work per weight; among equals the one
-/// that was served longest ago, which is how the rows come. So tenants take turns at a single worker too.
+/// that was served longest ago, which is how the rows come. One with as many at work as it may have has no turn. So tenants take turns at a single worker too.
 pub(super) fn turns(rows: &[impl Columns], options: &TenantOptions) -> Result<Vec<Turn>, QueueError> {
     let read = |row| -> Result<Turn, QueueError> {
         let tenant = Columns::text(row, "tenant")?.unwrap_or_default().to_owned();
@@ -145,6 +145,7 @@ pub(super) fn turns(rows: &[impl Columns], options: &TenantOptions) -> Result<Ve
         Ok(Turn { tenant, is_last: Columns::flag(row, "is_last")?, busy })
     };
     let mut turns = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    turns.retain(|turn| options.running.is_none_or(|most| turn.busy < u64::from(most)));
     let load =
         |turn: &Turn| turn.busy as f64 / f64::from(options.weights.get(&*turn.tenant).copied().unwrap_or(1));
     turns.sort_by(|one, other| load(one).total_cmp(&load(other)));

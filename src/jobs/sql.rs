@@ -129,10 +129,10 @@ macro_rules! enqueue {
             "INSERT INTO jobs (
                 id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key,
                 fingerprint, traceparent, predicted_seconds, reference_seconds, predicted_memory,
-                megapixel_iterations, request_fingerprint, tenant
+                megapixel_iterations, request_fingerprint, tenant, webhook
             )
             VALUES ($1, 'queued', $2, ", $now, ", ", $now, ", ", $now, ", $4, ", $now, " + $5, $6, $7, $8, $9, $10,
-                $11, $12, $13, $14)
+                $11, $12, $13, $14, $15)
             ON CONFLICT (id) DO NOTHING
             RETURNING ", $crate::jobs::sql::uncounted!()
         )
@@ -179,8 +179,10 @@ pub(super) const SERVED: &str = "
     INSERT INTO turns (tenant, served) VALUES ($1, (SELECT coalesce(max(served), 0) + 1 FROM turns))
     ON CONFLICT (tenant) DO UPDATE SET served = excluded.served";
 
-/// Number of queued jobs of a tenant.
-pub(super) const WAITING_OF: &str = "SELECT count(*) FROM jobs WHERE state = 'queued' AND tenant = $1";
+/// Number of queued jobs of a tenant, and their predicted seconds.
+pub(super) const WAITING_OF: &str = "
+    SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) AS seconds
+    FROM jobs WHERE state = 'queued' AND tenant = $1";
 
 /// The one transition written in SQL, because one statement must both choose a job and claim it. It does what
 /// [`JobSnapshot::next`](crate::jobs::JobSnapshot::next) says about

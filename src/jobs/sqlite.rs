@@ -7,10 +7,12 @@
 
 mod batch_inserter;
 mod claims;
+mod delivery_store;
 mod key_store;
 mod read_cache;
 mod transitions;
 mod upkeep;
+mod usage;
 mod writer;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -27,8 +29,8 @@ use read_cache::ReadCache;
 use writer::Writer;
 
 use super::{
-    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Job, JobError, JobId, JobQueue, JobState, Lease,
-    NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
+    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Idempotency, Job, JobError, JobId, JobQueue,
+    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
     group_commit::GroupCommit,
     row, schema, sql,
     transition::{TransitionData, is_canceled, millis},
@@ -117,6 +119,12 @@ impl JobQueue for SqliteQueue {
         let found = sqlx::query(sql::WITH_KEY).bind(key).bind(tenant.as_str());
         let found = found.fetch_optional(&self.readers).await?;
         found.map(|row| row::job_id(&row)).transpose()
+    }
+
+    async fn repeated(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<Job>, QueueError> {
+        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
+        let Some(row) = found.fetch_optional(&self.readers).await? else { return Ok(None) };
+        select_of(&mut *self.readers.acquire().await?, tenant, row::known(&row, idempotency)?).await.map(Some)
     }
 
     async fn list(

@@ -1,17 +1,22 @@
-//! API keys: who may do what. Data and rules only; `jobs` stores keys, `auth` checks them, `http` asks for them.
+//! API keys: who may do what. Data and rules only; `jobs` stores keys, `auth` checks them, `http` asks for them. Beside
+//! them the secrets that sign webhooks and links.
 //!
 //! A key belongs to one tenant and has scopes. A client knows its whole text, the [`Token`]; the server keeps
 //! only a digest of the secret part, so what the database holds opens nothing.
 
+mod link_secret;
 mod scope;
 mod tenant;
 mod token;
+mod webhook_secret;
 
 use std::time::Duration;
 
+pub use link_secret::{Link, LinkSecret, WeakSecret};
 pub use scope::{Scope, Scopes, UnknownScope};
 pub use tenant::{InvalidTenant, Tenant};
 pub use token::{KeyId, MalformedToken, SecretDigest, Token};
+pub use webhook_secret::{MalformedSecret, WebhookSecret};
 
 use crate::clock::Timestamp;
 

@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod process;
 #[cfg(unix)]
 pub mod programs;
+pub mod receiver;
 pub mod server;
 
 use std::{io::Cursor, time::Duration};

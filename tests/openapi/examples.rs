@@ -122,6 +122,7 @@ async fn submit(client: &Client, spec: &Value) -> String {
 async fn every_operation_answers_as_its_example_says() {
     let mut setup = Setup::new().await;
     let key = setup.require_keys();
+    setup.config.auth.link_secrets = vec!["0123456789abcdef0123456789abcdef".parse().unwrap()];
     let server = setup.start().await;
     let (client, document) = (&server.client.with_key(&key), document());
     // The key that the example of its revocation names.

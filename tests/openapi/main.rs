@@ -106,8 +106,9 @@ fn every_value_of_every_enum_is_described_and_no_member_has_a_default() {
             values += 1;
         }
     }
-    // Presets, modes, ways to normalise, tilings, precisions, formats, states (twice), events, scopes.
-    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 3 + 6 + 6 + 6 + 3);
+    // Presets, modes, ways to normalise, tilings, precisions, formats, states (twice), events, scopes, ends that a webhook
+    // is told of, states of deliveries.
+    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 3 + 6 + 6 + 6 + 3 + 4 + 4);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 #[path = "../common/catalogue.rs"]
 mod catalogue;
 mod claims;
+mod deliveries;
 mod endings;
 mod job_options;
 mod keys;
@@ -16,6 +17,7 @@ mod postgres;
 mod retention;
 mod tenants;
 mod turns;
+mod usage;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -37,6 +39,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection, sqlite::Sq
 use tokio::task::JoinSet;
 
 use claims::*;
+use deliveries::*;
 use endings::*;
 use job_options::*;
 use keys::*;
@@ -44,6 +47,7 @@ use newer::*;
 use retention::*;
 use tenants::*;
 use turns::*;
+use usage::*;
 
 const LEASE: Duration = Duration::from_secs(30);
 const CAPACITY: u32 = 10;
@@ -350,4 +354,10 @@ contract!(
     workers_are_shared_by_weight,
     priorities_count_within_a_tenant,
     one_tenant_has_a_part_of_the_queue,
+    one_tenant_waits_and_runs_within_its_bounds,
+    every_end_of_a_job_is_told_in_its_commit,
+    a_delivery_is_made_by_one_at_a_time,
+    receivers_are_left_out_and_attempts_remembered,
+    deliveries_are_replayed_and_go_with_their_jobs,
+    what_a_tenant_uses_is_counted_by_day_and_kept,
 );

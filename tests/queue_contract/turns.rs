@@ -161,3 +161,41 @@ pub async fn one_tenant_has_a_part_of_the_queue(factory: &dyn Factory) {
     }
     assert!(matches!(bench.wish("e").await, Err(QueueError::Full { .. })));
 }
+
+pub async fn one_tenant_waits_and_runs_within_its_bounds(factory: &dyn Factory) {
+    let mut options = Bench::options();
+    (options.tenants.waiting_seconds, options.tenants.running) = (Some(100), Some(2));
+    let bench = Bench::with(factory, options).await;
+    let wish = async |tenant: &str, seconds: f64| {
+        let forecast = Forecast { seconds, reference_seconds: seconds, memory: 1, megapixel_iterations: 1.0 };
+        let tenant = tenant.parse().unwrap();
+        let new = NewJob { tenant, forecast: Some(forecast), ..NewJob::new(JobId::new(), spec()) };
+        bench.queue.enqueue(new).await
+    };
+    let is_refused = |outcome| matches!(outcome, Err(QueueError::TenantSeconds { limit: 100 }));
+    // A job that is longer than the limit may wait, and then nothing beside it.
+    wish("long", 500.0).await.unwrap();
+    assert!(is_refused(wish("long", 0.5).await));
+    for _ in 0..3 {
+        wish("a", 30.0).await.unwrap();
+    }
+    assert!(is_refused(wish("a", 10.5).await));
+    wish("a", 10.0).await.unwrap();
+    // A job without a prediction counts as ten seconds.
+    let unknown = NewJob { tenant: "a".parse().unwrap(), ..NewJob::new(JobId::new(), spec()) };
+    assert!(is_refused(bench.queue.enqueue(unknown).await));
+    // Two of one tenant run at the same time, and the other workers are idle.
+    let mut claims = vec![bench.claim().await, bench.claim().await, bench.claim().await];
+    assert!(bench.queue.claim("worker").await.unwrap().is_none());
+    let of = |claims: &[Claim], name: &str| {
+        claims.iter().filter(|claim| claim.job.tenant.as_str() == name).count()
+    };
+    assert_eq!((of(&claims, "a"), of(&claims, "long")), (2, 1));
+    let ended = claims.iter().position(|claim| claim.job.tenant.as_str() == "a").unwrap();
+    let ended = claims.swap_remove(ended);
+    bench.queue.complete(ended.lease, finished(ended.lease)).await.unwrap();
+    assert_eq!(bench.claim().await.job.tenant.as_str(), "a");
+    assert!(bench.queue.claim("worker").await.unwrap().is_none());
+    // With those that have begun, others may wait.
+    wish("a", 60.0).await.unwrap();
+}

@@ -57,7 +57,14 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("Job", "A finished job", job()),
         ("JobList", "The last page", json!({ "jobs": [job()], "links": { "next": null } })),
+        ("SignedLinks", "Links for an hour", signed_links()),
+        ("Usage", "One day", usage()),
         ("JobEvent", "The end of a job", job_event()),
+        (
+            "DeliveryList",
+            "A message that arrived at the second attempt",
+            json!({ "deliveries": [delivery()] }),
+        ),
         ("Health", "Alive", json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })),
         ("Readiness", "Ready", readiness()),
         ("Model", "The default model", model()),
@@ -257,6 +264,40 @@ fn job() -> Value {
 /// The event that ends a stream; its data is the job.
 fn job_event() -> Value {
     json!({ "event": "succeeded", "id": "7", "data": job().to_string() })
+}
+
+fn usage() -> Value {
+    let day = json!({
+        "day": "2025-08-19", "jobs": 12, "succeeded": 11, "megapixel_iterations": 310.5, "render_seconds": 84.2,
+        "result_bytes": 9_120_400,
+    });
+    json!({ "tenant": "lab", "days": [day] })
+}
+
+fn signed_links() -> Value {
+    let signed = |part| {
+        let query = "expires=1755594000&key=0123456789abcdef";
+        format!("{}?{query}&signature=n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg", of_job(part))
+    };
+    json!({
+        "expires_at": "2025-08-19T09:00:00.000Z", "result": signed("result"), "preview": signed("preview"),
+    })
+}
+
+/// A message that was delivered.
+fn delivery() -> Value {
+    json!({
+        "id": "msg_0198c0de5a7e7000800000000000d0e5",
+        "event": "succeeded",
+        "url": "https://example.org/dreams",
+        "state": "delivered",
+        "created_at": "2025-08-19T08:00:00.512Z",
+        "next_attempt_at": null,
+        "attempts": [
+            { "at": "2025-08-19T08:00:00.701Z", "status": 503, "error": null, "milliseconds": 84 },
+            { "at": "2025-08-19T08:00:06.020Z", "status": 204, "error": null, "milliseconds": 61 },
+        ],
+    })
 }
 
 fn readiness() -> Value {

@@ -18,7 +18,10 @@ pub use examples::EXAMPLE_IMAGE;
 pub use responses::*;
 pub use schemas::*;
 
-use super::{error::ApiError, events, health, jobs, keys, list, models, preview, result, submit};
+use super::{
+    deliveries, error::ApiError, events, health, jobs, keys, links, list, models, preview, result, submit,
+    usage,
+};
 use crate::http::state::AppState;
 
 /// The general part of the document.
@@ -61,12 +64,15 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(preview::preview))
         .routes(routes!(result::result))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(deliveries::list, deliveries::replay))
+        .routes(routes!(links::sign))
         .routes(routes!(models::list))
         .routes(routes!(models::one))
         .routes(routes!(models::layers))
         .routes(routes!(models::classes))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
+        .routes(routes!(usage::usage))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

@@ -52,12 +52,28 @@ choices! {
     }
 }
 
+choices! {
+    /// The ends of a job that a webhook can be told of.
+    #[derive(Serialize)]
+    pub enum WebhookEvent {
+        /// The dream is finished.
+        Succeeded = "succeeded",
+        /// The job failed without a dream.
+        Failed = "failed",
+        /// A client canceled the job, and it stopped.
+        Canceled = "canceled",
+        /// Its deadline passed before it was done.
+        Expired = "expired",
+    }
+}
+
 /// A submission as a form.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitForm {
     /// A PNG, JPEG, WebP, GIF, BMP or TIFF file; also HEIC and AVIF if the server is built with libheif. Its
-    /// first bytes decide, not its name or type. May be omitted if the dream starts from noise.
+    /// first bytes decide, not its name or type. Or, in place of the file, the URL to fetch it from. May be omitted if the dream
+    /// starts from noise.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     image: Option<Vec<u8>>,
     /// An image of the same size as `image`, white where the dream may grow.
@@ -72,6 +88,22 @@ pub struct SubmitForm {
     /// Seconds after which the job expires if it has not finished.
     #[schema(nullable = false, minimum = 1, maximum = 604_800)]
     deadline_seconds: Option<u64>,
+    /// Where to tell of the job's end, an `https` URL. A POST by Standard Webhooks 1.0: `type` (`job.succeeded`, …),
+    /// `timestamp`, and `data`, the job. Only where the operator has set secrets that sign it.
+    #[schema(nullable = false, format = Uri, max_length = 2048)]
+    webhook: Option<String>,
+    /// The final states to tell of; all of them if absent.
+    #[schema(nullable = false, min_items = 1)]
+    webhook_events: Option<Vec<WebhookEvent>>,
+}
+
+/// A request for signed links.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkRequest {
+    /// Seconds for which they work; an hour if absent.
+    #[schema(minimum = 1, maximum = 604_800)]
+    expires_in_seconds: Option<u64>,
 }
 
 /// A request for an API key.
@@ -94,11 +126,12 @@ pub struct KeyRequest {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitJson {
-    /// The image file as a data URI (RFC 2397). May be omitted if the dream starts from noise.
-    #[schema(format = Uri, pattern = "^data:")]
+    /// The image file as a data URI (RFC 2397), or the URL that the server fetches it from: `https`, at a public address, within
+    /// the limits of an upload. May be omitted if the dream starts from noise.
+    #[schema(format = Uri, pattern = "^(data:|https?://)")]
     image: Option<String>,
-    /// An image file of the same size as `image`, white where the dream may grow, as a data URI.
-    #[schema(format = Uri, pattern = "^data:")]
+    /// An image file of the same size as `image`, white where the dream may grow, given in the same way.
+    #[schema(format = Uri, pattern = "^(data:|https?://)")]
     mask: Option<String>,
     /// The dream spec.
     spec: Option<SpecRequest>,
@@ -108,4 +141,11 @@ pub struct SubmitJson {
     /// Seconds after which the job expires if it has not finished.
     #[schema(minimum = 1, maximum = 604_800)]
     deadline_seconds: Option<u64>,
+    /// Where to tell of the job's end, an `https` URL. A POST by Standard Webhooks 1.0: `type` (`job.succeeded`, …),
+    /// `timestamp`, and `data`, the job. Only where the operator has set secrets that sign it.
+    #[schema(format = Uri, max_length = 2048)]
+    webhook: Option<String>,
+    /// The final states to tell of; all of them if absent.
+    #[schema(min_items = 1)]
+    webhook_events: Option<Vec<WebhookEvent>>,
 }

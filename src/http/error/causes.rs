@@ -54,7 +54,7 @@ impl From<QueueError> for ApiError {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::NotFound(id) => Self::NotFound { kind: "job", name: id.to_string() },
-            error @ QueueError::TenantFull { .. } => {
+            error @ (QueueError::TenantFull { .. } | QueueError::TenantSeconds { .. }) => {
                 Self::QuotaExceeded { detail: error.to_string(), retry_after: 5 }
             }
             QueueError::NoKey(id) => Self::NotFound { kind: "key", name: id.to_string() },

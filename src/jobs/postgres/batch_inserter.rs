@@ -80,9 +80,9 @@ impl JobTransaction for PostgresJobTransaction<'_> {
             .transpose()
     }
 
-    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError> {
-        let counted = sqlx::query_scalar::<_, i64>(sql::WAITING_OF).bind(tenant.as_str());
-        Ok(counted.fetch_one(&mut *self.connection).await?.unsigned_abs())
+    async fn waiting_of(&mut self, tenant: &Tenant) -> Result<Waiting, QueueError> {
+        let counted = sqlx::query(sql::WAITING_OF).bind(tenant.as_str());
+        Waiting::read(&counted.fetch_one(&mut *self.connection).await?, None)
     }
 
     async fn waiting(&mut self) -> Result<Waiting, QueueError> {
