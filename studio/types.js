@@ -21,7 +21,8 @@
  * @property {string} id
  * @property {boolean} default
  * @property {string} default_layer
- * @property {{ layers: string }} links
+ * @property {number} preserve_colors
+ * @property {{ layers: string, looks: string }} links
  */
 
 export {};

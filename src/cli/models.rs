@@ -67,7 +67,7 @@ pub(super) enum Command {
 pub(super) struct Folder {
     /// Folder with the model files.
     #[arg(long, env = "REVERIE__MODELS__DIR", default_value = "models", value_name = "DIR")]
-    models_dir: PathBuf,
+    pub(super) models_dir: PathBuf,
 }
 
 /// Runs the command.

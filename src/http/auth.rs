@@ -40,6 +40,7 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
         // The page asks for a key itself.
         "/" | "/studio/{*name}" => Access::Open,
         docs if docs == "/docs" || docs.starts_with("/docs/") => Access::Open,
+        "/v1/looks" => Access::AnyKey,
         models if models == "/v1/models" || models.starts_with("/v1/models/") => Access::AnyKey,
         jobs if jobs == "/v1/jobs" || jobs.starts_with("/v1/jobs/") => {
             let reads = matches!(*method, Method::GET | Method::HEAD);

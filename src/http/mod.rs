@@ -22,6 +22,7 @@ mod jobs;
 mod json_body;
 mod keys;
 mod list;
+mod looks;
 mod metrics;
 mod models;
 mod path_ids;

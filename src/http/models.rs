@@ -30,6 +30,8 @@ pub struct ModelView {
     class_layer: Option<String>,
     /// Number of layers.
     layers: usize,
+    /// Share of the original's colours in this model's dreams, where a spec of the default preset does not say.
+    preserve_colors: f64,
     /// Links to related resources.
     links: ModelLinks,
 }
@@ -42,6 +44,8 @@ struct ModelLinks {
     this: String,
     /// Its layers.
     layers: String,
+    /// Its looks.
+    looks: String,
 }
 
 /// All models.
@@ -70,7 +74,12 @@ fn view(state: &AppState, model: &Model) -> ModelView {
         default_layer: model.default_layer.clone(),
         class_layer: model.class_layer.clone(),
         layers: model.network.layers().len(),
-        links: ModelLinks { layers: format!("{this}/layers"), this },
+        preserve_colors: model.colors.0,
+        links: ModelLinks {
+            layers: format!("{this}/layers"),
+            looks: format!("{}/v1/looks?model={}", state.public_url(), model.id),
+            this,
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a model file does not say: how its pixels are prepared and which of its layers are worth dreaming of.
 
-use reverie_dream::model::Preprocessing;
+use reverie_dream::{model::Preprocessing, spec::Share};
 use reverie_graph::{Network, Op};
 
 /// The part of a [`Model`](reverie_dream::model::Model) that is knowledge rather than content.
@@ -9,7 +9,12 @@ pub(super) struct DreamDefaults {
     pub(super) default_layer: String,
     pub(super) class_layer: Option<String>,
     pub(super) channel_layer: String,
+    pub(super) colors: Share,
 }
+
+/// Share of the original's colours in dreams of EfficientNets, whose own are dark purples and greens: with half of a photo's
+/// colours the forms stay as vivid and the picture is that of the photo.
+const COLORS_OF_EFFICIENTNETS: Share = Share(0.55);
 
 impl DreamDefaults {
     /// Tried on photographs: of Lite0 block 10 grows animals, blocks 5 to 8 ornaments; of Lite2, which has more blocks, block 13
@@ -21,6 +26,7 @@ impl DreamDefaults {
             default_layer: layer.into(),
             class_layer: Some("logits".into()),
             channel_layer: layer.into(),
+            colors: COLORS_OF_EFFICIENTNETS,
         }
     }
 
@@ -57,6 +63,7 @@ impl DreamDefaults {
             class_layer: named("softmax2_pre_activation").or_else(before_softmax),
             channel_layer: named("mixed4d_3x3_bottleneck_pre_relu").unwrap_or_else(|| default_layer.clone()),
             default_layer,
+            colors: Share::default(),
         })
     }
 }

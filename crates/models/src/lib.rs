@@ -8,6 +8,7 @@
 mod defaults;
 mod known;
 mod load;
+mod looks;
 
 pub use known::{KnownModel, known_models};
 pub use load::{Folder, ModelError, load_dir, load_file, load_id};

@@ -17,7 +17,7 @@ use reverie_dream::{
     model::{Catalogue, Model},
 };
 
-use super::{KnownModel, defaults::DreamDefaults};
+use super::{KnownModel, defaults::DreamDefaults, looks};
 use reverie_import::{
     ImportError, efficientnet,
     format::{self, Format},
@@ -150,6 +150,7 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;
+    let looks = looks::of(&network);
     let described = || format!("{format} from a file called {stem}.");
     Ok(Model {
         id: known.map_or(stem, |known| known.id).to_owned(),
@@ -161,6 +162,8 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         default_layer: defaults.default_layer,
         class_layer: defaults.class_layer,
         channel_layer: defaults.channel_layer,
+        colors: defaults.colors,
+        looks,
     })
 }
 

@@ -18,7 +18,7 @@ pub use examples::EXAMPLE_IMAGE;
 pub use responses::*;
 pub use schemas::*;
 
-use super::{error::ApiError, events, health, jobs, keys, list, models, preview, result, submit};
+use super::{error::ApiError, events, health, jobs, keys, list, looks, models, preview, result, submit};
 use crate::http::state::AppState;
 
 /// The general part of the document.
@@ -64,6 +64,7 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(models::list))
         .routes(routes!(models::one))
         .routes(routes!(models::layers))
+        .routes(routes!(looks::list))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(health::healthz))
