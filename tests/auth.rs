@@ -3,14 +3,14 @@
 
 mod common;
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::time::Duration;
 
 use common::{
     client::{Client, DEADLINE, problem, quick},
     events::Events,
     picture,
     postgres::cluster,
-    process::{ServerProcess, reverie},
+    process::{ServerProcess, ended},
     server::{Setup, TestServer},
     until,
 };
@@ -158,15 +158,6 @@ async fn a_server_without_keys_manages_none() {
     assert!(refusal["detail"].as_str().unwrap().contains("reverie keys"), "{refusal}");
     // Whatever a client sends as a key is not looked at.
     assert_eq!(with(&server.client, "/v1/jobs", "Bearer 7").await.status(), 200);
-}
-
-/// What a run of the program that must end by itself leaves: exit code, standard output and error.
-async fn ended(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> (i32, String, String) {
-    let mut command = reverie(folder, settings);
-    command.args(arguments).stderr(Stdio::piped());
-    let output = timeout(DEADLINE, command.output()).await.expect("it does not end").unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{collections::HashSet, path::Path, process::Stdio, time::Duration};
+use std::{collections::HashSet, process::Stdio, time::Duration};
 
 use common::{
     client::{Client, DEADLINE, form, quick},
@@ -12,19 +12,10 @@ use common::{
     picture,
     ports::ReservedPort,
     postgres::cluster,
-    process::{ServerProcess, WorkerProcess, reverie},
+    process::{ServerProcess, WorkerProcess, ended, reverie},
 };
 use serde_json::{Value, json};
 use tokio::time::{interval, timeout};
-
-/// What a run of the program that must end by itself leaves: exit code, standard output and error.
-async fn ended(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> (i32, String, String) {
-    let mut command = reverie(folder, settings);
-    command.args(arguments).stderr(Stdio::piped());
-    let output = timeout(DEADLINE, command.output()).await.expect("it does not end").unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
 
 #[tokio::test]
 async fn roles_that_an_embedded_store_cannot_have_are_refused() {

@@ -43,8 +43,9 @@ use std::time::Duration;
 
 use axum::{
     Router,
-    http::{HeaderName, HeaderValue, Method, Response, header},
+    http::{HeaderName, HeaderValue, Method, Response, StatusCode, header},
     middleware::{from_fn, from_fn_with_state, map_request, map_response},
+    response::IntoResponse,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -60,6 +61,7 @@ use tracing::{
 
 use crate::telemetry;
 use client_address::ClientAddress;
+use error::ApiError;
 use hosts::Gate;
 use state::AppState;
 
@@ -185,6 +187,22 @@ fn none_match(request: &axum::http::HeaderMap, etag: &str) -> bool {
         let mut tags = value.split(',').map(str::trim);
         tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
     })
+}
+
+/// An answer that a client may keep, and has to ask for again each time: `304` where the request names its entity tag.
+fn revalidated(
+    request: &axum::http::HeaderMap,
+    etag: &str,
+    answer: impl IntoResponse,
+) -> Result<axum::response::Response, ApiError> {
+    let mut response = match none_match(request, etag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => answer.into_response(),
+    };
+    let fields = response.headers_mut();
+    fields.insert(header::ETAG, HeaderValue::from_str(etag).map_err(ApiError::internal)?);
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, header},
+    response::Response,
 };
 
 use super::{
     contract::{ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
-    none_match,
     path_ids::Named,
+    revalidated,
     state::AppState,
     view::{eta, poll_after},
 };
@@ -62,13 +62,5 @@ pub async fn preview(
     };
     // The key stays the same while the content changes, so the entity tag is the content's digest.
     let etag = format!("\"{}\"", digest::sha256(&picture));
-    let mut response = if none_match(&headers, &etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(header::CONTENT_TYPE, "image/jpeg")], picture).into_response()
-    };
-    let etag = HeaderValue::from_str(&etag).map_err(ApiError::internal)?;
-    response.headers_mut().insert(header::ETAG, etag);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    revalidated(&headers, &etag, ([(header::CONTENT_TYPE, "image/jpeg")], picture))
 }

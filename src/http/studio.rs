@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{error, none_match, state::AppState};
+use super::{error, revalidated, state::AppState};
 use reverie_dream::digest;
 
 /// The page itself.
@@ -28,11 +28,11 @@ type Asset = (&'static str, &'static str, &'static [u8]);
 
 macro_rules! assets {
     ($($name:literal: $kind:literal = $path:literal;)*) => {
-        [$(($name, $kind, include_bytes!(concat!("../../", $path)) as &[u8])),*]
+        &[$(($name, $kind, include_bytes!(concat!("../../", $path)) as &[u8])),*]
     };
 }
 
-const ASSETS: [Asset; 45] = assets! {
+const ASSETS: &[Asset] = assets! {
     "index.html": "text/html; charset=utf-8" = "studio/index.html";
     "style.css": "text/css; charset=utf-8" = "studio/style.css";
     "app.js": "text/javascript; charset=utf-8" = "studio/app.js";
@@ -88,8 +88,9 @@ struct Served {
 
 /// All files by their names.
 static SERVED: LazyLock<HashMap<&'static str, Served>> = LazyLock::new(|| {
-    let served = |asset: Asset| (asset.0, Served { etag: format!("\"{}\"", digest::sha256(asset.2)), asset });
-    ASSETS.into_iter().map(served).collect()
+    let served =
+        |asset: &Asset| (asset.0, Served { etag: format!("\"{}\"", digest::sha256(asset.2)), asset: *asset });
+    ASSETS.iter().map(served).collect()
 });
 
 /// `/` and `/studio/…`.
@@ -141,20 +142,12 @@ fn wants_html(headers: &HeaderMap) -> bool {
 
 fn serve(name: &str, headers: &HeaderMap) -> Option<Response> {
     let Served { asset: (_, kind, content), etag } = SERVED.get(name)?;
-    let mut response = if none_match(headers, etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(header::CONTENT_TYPE, *kind)], *content).into_response()
-    };
-    let fields = response.headers_mut();
     // Asked for again each time, so that a new version shows at once; mostly the answer is 304.
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let mut response = revalidated(headers, etag, ([(header::CONTENT_TYPE, *kind)], *content)).ok()?;
+    let fields = response.headers_mut();
     fields.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     fields.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if let Ok(etag) = HeaderValue::from_str(etag) {
-        fields.insert(header::ETAG, etag);
-    }
     Some(response)
 }
 

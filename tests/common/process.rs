@@ -92,6 +92,15 @@ pub fn reverie(folder: &Path, settings: &[(&str, &str)]) -> Command {
     reverie_at(Path::new(env!("CARGO_BIN_EXE_reverie")), folder, settings)
 }
 
+/// What a run of the program that must end by itself leaves: exit code, standard output and error.
+pub async fn ended(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = reverie(folder, settings);
+    command.args(arguments).stderr(Stdio::piped());
+    let output = timeout(DEADLINE, command.output()).await.expect("it does not end").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
 /// As [`reverie`], for a program of another version.
 pub fn reverie_at(program: &Path, folder: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);

@@ -19,6 +19,12 @@ const QUIET = [
 ];
 const browser = await chromium.launch({ executablePath, args: QUIET });
 
+/** Answers the page's question for a key. */
+async function give(page, answer) {
+  await page.fill("#key", answer);
+  await page.click("#ask button");
+}
+
 /** A page whose complaints are collected. */
 async function open(width, colorScheme) {
   const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
@@ -33,11 +39,9 @@ async function open(width, colorScheme) {
   await page.goto(`${url}/`);
   // The page asks for a key, and again for one that opens nothing.
   await page.waitForSelector("#ask[open]");
-  await page.fill("#key", "rvk_0123456789abcdef_nothing");
-  await page.click("#ask button");
+  await give(page, "rvk_0123456789abcdef_nothing");
   await page.waitForFunction(() => document.querySelector("#ask[open]") && !document.getElementById("key")?.value);
-  await page.fill("#key", key);
-  await page.click("#ask button");
+  await give(page, key);
   await page.waitForSelector(".look");
   // A browser tells of every answer that is a refusal.
   complaints.length = 0;
@@ -91,8 +95,7 @@ await page.waitForFunction(() => location.hash.length > 10);
 const second = await page.context().newPage();
 await second.goto(page.url());
 await second.waitForSelector("#ask[open]");
-await second.fill("#key", key);
-await second.click("#ask button");
+await give(second, key);
 await second.waitForSelector("#cancel:not([hidden])");
 await second.click("#cancel");
 for (const tab of [page, second]) {

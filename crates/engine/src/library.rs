@@ -44,6 +44,13 @@ impl FromStr for Kernels {
     }
 }
 
+/// The same values in memory of their own; tch's own copy cannot fail, but panics.
+pub(super) fn copy(tensor: &Tensor) -> Result<Tensor, RenderError> {
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
+}
+
 /// How a convolution moves over a map that needs no further padding than this.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConvParams {

@@ -6,6 +6,7 @@ use tch::Tensor;
 use super::{
     RenderError,
     checkpoint::Checkpoint,
+    library::copy,
     original::Original,
     resample::{Rows, resample, resize},
     strips::rows,
@@ -80,12 +81,6 @@ impl<'a> Octaves<'a> {
         })?;
         Ok(start)
     }
-}
-
-fn copy(image: &Tensor) -> Result<Tensor, RenderError> {
-    let mut copy = image.f_empty_like()?;
-    copy.f_copy_(image)?;
-    Ok(copy)
 }
 
 /// What a dream has changed.

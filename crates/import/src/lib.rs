@@ -24,6 +24,7 @@ mod onnx_layers;
 mod onnx_ops;
 pub mod onnx_proto;
 mod onnx_shapes;
+mod padding;
 mod pickle;
 mod strided;
 pub mod tensorflow;

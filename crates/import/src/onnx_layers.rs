@@ -4,9 +4,10 @@ use super::{
     floats::{Floats, list},
     onnx_call::{Call, Value, shown},
     onnx_ops::plain,
+    padding::absorb,
     strided::gather,
 };
-use reverie_graph::{Array, NodeId, Op, Padding};
+use reverie_graph::{Array, Op};
 
 pub(super) const CONV: &[&str] = &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
 pub(super) const MAXIMUM: &[&str] =
@@ -30,26 +31,11 @@ pub(super) fn conv(call: &mut Call<'_, '_>) -> Result<Value, String> {
     let dilation = call.pair("dilations")?.unwrap_or([1, 1]);
     let extent = [(height, dilation[0]), (width, dilation[1])];
     let extent = extent.map(|(n, step)| (n - 1).saturating_mul(step).saturating_add(1));
-    let (input, padding) = padded(call, input, extent)?;
+    let (input, padding) = absorb(call.builder.nodes(), input, call.padding(false)?, extent);
     let weight = Array::new(shape, data).ok_or("the weight does not fill its shape")?;
     let stride = call.pair("strides")?.unwrap_or([1, 1]);
     let op = Op::Conv2d { weight, bias, stride, dilation, padding, groups };
     Ok(plain(call.layer(op, &[input])?))
-}
-
-/// Zeros that were added before a convolution are its own padding, where they are fewer than its window is wide.
-fn padded(call: &Call<'_, '_>, input: NodeId, extent: [usize; 2]) -> Result<(NodeId, Padding), String> {
-    let padding = call.padding(false)?;
-    let node = call.builder.nodes().get(input.0);
-    Ok(match node.map(|node| (&node.op, &node.inputs[..])) {
-        Some((&Op::Pad { before, after }, &[behind]))
-            if padding == Padding::Valid
-                && (0..2).all(|axis| before[axis].max(after[axis]) < extent[axis]) =>
-        {
-            (behind, Padding::Explicit { before, after, ceil: false })
-        }
-        _ => (input, padding),
-    })
 }
 
 /// `alpha · A · B + beta · C`, with a constant B and C.

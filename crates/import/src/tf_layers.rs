@@ -1,11 +1,12 @@
 //! TensorFlow's operations with weights and windows: convolutions, normalisations, poolings, products.
 
 use super::{
+    padding::absorb,
     strided::gather,
     tf_call::{Call, Output, shown},
     tf_ops::single,
 };
-use reverie_graph::{Array, NodeId, Op, Padding, Window};
+use reverie_graph::{Array, NodeId, Op, Window};
 
 /// The kernel is `[height, width, in, out]` in TensorFlow.
 pub(super) fn conv2d<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
@@ -39,7 +40,7 @@ fn convolution<'a>(
     call.is_nhwc()?;
     let dilation = call.spatial_or_absent("dilations")?.unwrap_or([1, 1]);
     let extent = [0, 1].map(|axis| (shape[2 + axis] - 1).saturating_mul(dilation[axis]).saturating_add(1));
-    let (input, padding) = padded(call, input, extent)?;
+    let (input, padding) = absorb(call.builder.nodes(), input, call.padding()?, extent);
     let op = Op::Conv2d {
         weight: gather(data, &shape, &strides, 0)?,
         bias: None,
@@ -49,22 +50,6 @@ fn convolution<'a>(
         groups,
     };
     single(op, input)
-}
-
-/// What a convolution reads, and its padding: zeros that were added before are its own, where they are fewer than its
-/// window is wide. Then nothing has to be copied. The layer that adds them stays for whoever names it.
-fn padded(call: &Call<'_, '_>, input: NodeId, extent: [usize; 2]) -> Result<(NodeId, Padding), String> {
-    let padding = call.padding()?;
-    let node = call.builder.nodes().get(input.0);
-    Ok(match node.map(|node| (&node.op, &node.inputs[..])) {
-        Some((&Op::Pad { before, after }, &[behind]))
-            if padding == Padding::Valid
-                && (0..2).all(|axis| before[axis].max(after[axis]) < extent[axis]) =>
-        {
-            (behind, Padding::Explicit { before, after, ceil: false })
-        }
-        _ => (input, padding),
-    })
 }
 
 /// Zeros around a map, `[[0, 0], [top, bottom], [left, right], [0, 0]]`.

@@ -119,47 +119,36 @@ impl Load {
         let pictures = (0..SIZES.len()).map(|index| picture(SIZES[index], 1 + index as u32, subject.quick));
         let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
         // Every renderer meets every size.
-        let first = renderers.iter().map(|renderer| {
+        let each = || -> Result<Queue, Failure> {
             let requests = pictures.iter().map(|picture| subject.request(picture, json!({})));
-            Ok((renderer, requests.collect::<Result<_, _>>()?))
-        });
-        spread(first.collect::<Result<Vec<_>, Failure>>()?)?;
+            Ok(Mutex::new(requests.collect::<Result<_, _>>()?))
+        };
+        let own = renderers.iter().map(|_| each()).collect::<Result<Vec<_>, _>>()?;
+        spread(&renderers.iter().zip(&own).collect::<Vec<_>>())?;
         let requests = (0..DREAMS).map(|index| subject.request(&pictures[index % pictures.len()], json!({})));
-        let requests = Mutex::new(requests.collect::<Result<VecDeque<_>, _>>()?);
+        let shared: Queue = Mutex::new(requests.collect::<Result<_, _>>()?);
         let began = Instant::now();
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = renderers
-                .iter()
-                .map(|renderer| {
-                    scope.spawn(|| -> Result<(), String> {
-                        loop {
-                            let next = requests.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                            let Some(request) = next else { return Ok(()) };
-                            finish(renderer, request).map_err(|error| error.to_string())?;
-                        }
-                    })
-                })
-                .collect();
-            workers.into_iter().try_for_each(joined)
-        })?;
+        spread(&renderers.iter().map(|renderer| (renderer, &shared)).collect::<Vec<_>>())?;
         Ok(began.elapsed().as_secs_f64())
     }
 }
 
-/// Has every renderer render its own requests, all renderers at the same time.
-fn spread(work: Vec<(&Renderer, Vec<RenderRequest>)>) -> Result<(), Failure> {
+/// Requests that are still to be rendered.
+type Queue = Mutex<VecDeque<RenderRequest>>;
+
+/// Has every renderer take from its queue until that is empty, all at the same time.
+fn spread(work: &[(&Renderer, &Queue)]) -> Result<(), Failure> {
+    let drain = |renderer: &Renderer, queue: &Queue| -> Result<(), String> {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(request) = next else { return Ok(()) };
+            finish(renderer, request).map_err(|error| error.to_string())?;
+        }
+    };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = work
-            .into_iter()
-            .map(|(renderer, requests)| {
-                scope.spawn(move || -> Result<(), String> {
-                    requests.into_iter().try_for_each(|request| {
-                        finish(renderer, request).map(drop).map_err(|error| error.to_string())
-                    })
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(joined)
+        let workers = work.iter().map(|(renderer, queue)| scope.spawn(move || drain(renderer, queue)));
+        // All begin before the first is waited for.
+        workers.collect::<Vec<_>>().into_iter().try_for_each(joined)
     })
 }
 

@@ -12,6 +12,7 @@ use super::super::{
     RenderError,
     cuda::{Graph, Stream},
     exec::Executor,
+    library::copy,
     objective::{BoundObjective, TileObjective, gradients},
 };
 
@@ -206,12 +207,6 @@ impl<R: Recorder> RecordedPasses<R> {
         passes.clear();
         self.tiles.take();
     }
-}
-
-fn copy(tensor: &Tensor) -> Result<Tensor, RenderError> {
-    let mut copy = tensor.f_empty_like()?;
-    copy.f_copy_(tensor)?;
-    Ok(copy)
 }
 
 #[cfg(test)]

@@ -81,8 +81,8 @@ impl Graph {
     /// or upload anything. `stream` is for recording only; `shared` is a graph to share memory with.
     ///
     /// # Errors
-    /// What `run` says; [`RenderError::Engine`] when something in it cannot be recorded. This thread can go on, but nobody should
-    /// record again: see [`Recording`].
+    /// What `run` says; [`RenderError::Engine`] when something in it cannot be recorded. This thread can go on, but nothing should
+    /// be recorded again: see [`Recording`].
     pub(in super::super) fn record<T>(
         stream: &Stream,
         shared: Option<&Graph>,
@@ -165,7 +165,7 @@ impl Graph {
 }
 
 /// A graph that is being recorded. One whose recording cannot be ended is never removed: libtorch's allocator keeps its address,
-/// and may ask it which stream it records. That is some bytes, and nobody records again after it.
+/// and may ask it which stream it records. That is some bytes, and nothing is recorded after it.
 struct Recording(ManuallyDrop<Graph>);
 
 impl Recording {
