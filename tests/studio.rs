@@ -73,7 +73,7 @@ async fn looks_are_listed_with_their_pictures_and_can_be_asked_for() {
     }
     let every: Value = server.client.get("/v1/looks").await.json().await.unwrap();
     assert_eq!(every["looks"].as_array().unwrap().len(), looks.len());
-    for wrong in ["?model=none", "?modell=x", "?model=efficientnet-lite0&model=efficientnet-lite0"] {
+    for wrong in ["?model=none", "?name=x", "?model=efficientnet-lite0&model=efficientnet-lite0"] {
         let refused = problem(server.client.get(&format!("/v1/looks{wrong}")).await, 422).await;
         assert_eq!(pointers(&refused).len(), 1, "{wrong}: {refused}");
     }
