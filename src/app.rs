@@ -199,7 +199,7 @@ impl App {
             objects,
             catalogue,
             throughput,
-            admission,
+            own_admission: admission,
             cluster,
             metrics,
             clock,

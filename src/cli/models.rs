@@ -163,7 +163,7 @@ fn measure_seams(
         writeln!(
             out,
             "{:<8} {:>5} {:>9.1}% {:>9.1}% {:>9.1}% {:>9.2}x",
-            seam.walk,
+            seam.tiling,
             seam.halo,
             seam.border * 100.0,
             seam.interior * 100.0,

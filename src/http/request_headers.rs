@@ -17,7 +17,7 @@ const MAX_KEY: usize = 255;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct JobHeaders {
     /// Makes the request safe to repeat.
-    pub key: Option<String>,
+    pub idempotency_key: Option<String>,
     /// Time until the job expires.
     pub deadline: Option<Duration>,
 }
@@ -28,9 +28,9 @@ impl JobHeaders {
     /// # Errors
     /// [`ApiError::Malformed`] with the allowed values.
     pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let key = single(headers, "idempotency-key")?.map(|text| read_key(&text)).transpose()?;
+        let idempotency_key = single(headers, "idempotency-key")?.map(|text| read_key(&text)).transpose()?;
         let deadline = single(headers, "cancel-after")?.map(|text| read_duration(&text)).transpose()?;
-        Ok(Self { key, deadline })
+        Ok(Self { idempotency_key, deadline })
     }
 }
 
@@ -117,7 +117,11 @@ mod tests {
     #[test]
     fn keys_are_read_with_and_without_quotes() {
         for text in ["8e03978e-40d5", "\"8e03978e-40d5\"", " 8e03978e-40d5 "] {
-            assert_eq!(of("idempotency-key", text).unwrap().key.as_deref(), Some("8e03978e-40d5"), "{text}");
+            assert_eq!(
+                of("idempotency-key", text).unwrap().idempotency_key.as_deref(),
+                Some("8e03978e-40d5"),
+                "{text}"
+            );
         }
         for text in ["", "\"\"", "\"", "a b", "a\"b", "a\\b", &"x".repeat(256)] {
             assert!(matches!(of("idempotency-key", text), Err(ApiError::Malformed(_))), "{text}");
@@ -238,13 +242,13 @@ mod tests {
         #[test]
         fn a_key_means_the_same_with_quotes_and_without(key in "[!#-\\[\\]-~]{1,255}") {
             for text in [key.clone(), format!("\"{key}\""), format!(" {key}\t")] {
-                prop_assert_eq!(of("idempotency-key", &text).unwrap().key, Some(key.clone()));
+                prop_assert_eq!(of("idempotency-key", &text).unwrap().idempotency_key, Some(key.clone()));
             }
         }
 
         #[test]
         fn any_key_is_plain_or_refused(text in "[ -~\t]{0,300}") {
-            if let Ok(JobHeaders { key: Some(key), .. }) = of("idempotency-key", &text) {
+            if let Ok(JobHeaders { idempotency_key: Some(key), .. }) = of("idempotency-key", &text) {
                 prop_assert!((1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
             }
         }

@@ -36,7 +36,7 @@ pub struct AppState {
     /// Predicts how long dreams take here.
     pub throughput: Arc<Throughput>,
     /// Limits of one job here; see [`AppState::admission`].
-    pub(crate) admission: Admission,
+    pub(crate) own_admission: Admission,
     /// The workers of all processes.
     pub(crate) cluster: Arc<ClusterState>,
     /// Metrics for the operator.
@@ -109,8 +109,8 @@ impl AppState {
     pub fn admission(&self) -> Admission {
         let here = self.is_to_work() || self.config.limits.max_job_memory_mb.is_some();
         match self.cluster.memory() {
-            Some(memory) if !here => self.admission.with_memory(memory),
-            _ => self.admission,
+            Some(memory) if !here => self.own_admission.with_memory(memory),
+            _ => self.own_admission,
         }
     }
 }

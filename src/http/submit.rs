@@ -155,8 +155,8 @@ async fn check_early(state: &AppState, tenant: &Tenant, request: &Parts) -> Resu
     }
     // Check the key after the capacity: the job that took the last place may come from the same request, sent
     // twice at once.
-    match &request_headers.key {
-        Some(key) if state.queue.with_key(tenant, key).await?.is_some() => Ok(request_headers),
+    match &request_headers.idempotency_key {
+        Some(key) if state.queue.with_idempotency_key(tenant, key).await?.is_some() => Ok(request_headers),
         _ => Err(full(state, capacity).await?),
     }
 }
@@ -196,7 +196,7 @@ async fn check(
         (true, true) => InputKind::Masked,
         (false, _) => InputKind::Nothing { image: "/image" },
     };
-    let sent_spec = request_headers.key.as_ref().map(|_| spec.clone());
+    let sent_spec = request_headers.idempotency_key.as_ref().map(|_| spec.clone());
     let catalogue = Arc::clone(&state.catalogue);
     let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
     let spec = resolving.await.map_err(ApiError::internal)?;
@@ -226,15 +226,15 @@ async fn check(
     };
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
     let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
-    let forecast = match &request_headers.key {
+    let forecast = match &request_headers.idempotency_key {
         // It was admitted when it was first sent.
-        Some(key) if state.queue.with_key(&tenant, key).await?.is_some() => None,
+        Some(key) if state.queue.with_idempotency_key(&tenant, key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size).await?),
     };
     // The earlier of two deadlines counts.
     options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
     let mut job = NewJob { tenant, options, forecast, ..NewJob::new(JobId::new(), spec) };
-    if let Some(key) = request_headers.key {
+    if let Some(key) = request_headers.idempotency_key {
         let [image, mask] = [&image, &mask].map(|file| file.clone().unwrap_or_default());
         let spec = job.spec.clone();
         let hashing = tokio::task::spawn_blocking(move || {

@@ -133,7 +133,7 @@ impl JobQueue for PostgresQueue {
         Ok(job)
     }
 
-    async fn with_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
+    async fn with_idempotency_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
         let found =
             in_time(sqlx::query(sql::WITH_KEY).bind(key).bind(tenant.as_str()).fetch_optional(&self.pool))
                 .await?;

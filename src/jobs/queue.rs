@@ -71,7 +71,7 @@ pub trait JobQueue: KeyStore + Send + Sync + 'static {
     ///
     /// # Errors
     /// Only when the store fails.
-    async fn with_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError>;
+    async fn with_idempotency_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError>;
 
     /// Lists at most `limit` jobs of a tenant, newest first: all, or those in `state`; after `start`, or from the newest.
     ///

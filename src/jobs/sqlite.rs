@@ -113,7 +113,7 @@ impl JobQueue for SqliteQueue {
         Ok(job)
     }
 
-    async fn with_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
+    async fn with_idempotency_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
         let found = sqlx::query(sql::WITH_KEY).bind(key).bind(tenant.as_str());
         let found = found.fetch_optional(&self.readers).await?;
         found.map(|row| row::job_id(&row)).transpose()

@@ -88,11 +88,11 @@ pub async fn a_lost_job_past_its_deadline_is_not_run_again(factory: &dyn Factory
 
 pub async fn a_key_makes_one_job(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
-    assert_eq!(bench.queue.with_key(&Tenant::DEFAULT, "key").await.unwrap(), None);
+    assert_eq!(bench.queue.with_idempotency_key(&Tenant::DEFAULT, "key").await.unwrap(), None);
     let first = keyed("a dream");
     let job = bench.queue.enqueue(first.clone()).await.unwrap();
     assert_eq!(job.id, first.id);
-    assert_eq!(bench.queue.with_key(&Tenant::DEFAULT, "key").await.unwrap(), Some(job.id));
+    assert_eq!(bench.queue.with_idempotency_key(&Tenant::DEFAULT, "key").await.unwrap(), Some(job.id));
     let refused = bench.queue.enqueue(keyed("another dream")).await;
     assert!(matches!(refused, Err(QueueError::KeyReused)), "{refused:?}");
     // The same request gets the same job, as it stands, even where there is no place left.
@@ -104,7 +104,7 @@ pub async fn a_key_makes_one_job(factory: &dyn Factory) {
     assert_eq!(bench.queue.enqueue(keyed("a dream")).await.unwrap().state, JobState::Succeeded);
     // The key goes with the job.
     bench.queue.delete(&Tenant::DEFAULT, job.id).await.unwrap();
-    assert_eq!(bench.queue.with_key(&Tenant::DEFAULT, "key").await.unwrap(), None);
+    assert_eq!(bench.queue.with_idempotency_key(&Tenant::DEFAULT, "key").await.unwrap(), None);
     assert_ne!(bench.queue.enqueue(keyed("another dream")).await.unwrap().id, job.id);
 }
 

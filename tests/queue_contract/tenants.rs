@@ -83,14 +83,14 @@ pub async fn tenants_choose_their_keys_for_themselves(factory: &dyn Factory) {
     };
     let ours = bench.queue.enqueue(keyed(&Tenant::DEFAULT, "a dream")).await.unwrap();
     // Neither the same wish nor another one meets the first tenant's job.
-    assert_eq!(bench.queue.with_key(&other(), "key").await.unwrap(), None);
+    assert_eq!(bench.queue.with_idempotency_key(&other(), "key").await.unwrap(), None);
     let theirs = bench.queue.enqueue(keyed(&other(), "another dream")).await.unwrap();
     assert_ne!(ours.id, theirs.id);
     let third: Tenant = "third".parse().unwrap();
     assert_ne!(bench.queue.enqueue(keyed(&third, "a dream")).await.unwrap().id, ours.id);
     for (tenant, job, wish) in [(Tenant::DEFAULT, ours.id, "a dream"), (other(), theirs.id, "another dream")]
     {
-        assert_eq!(bench.queue.with_key(&tenant, "key").await.unwrap(), Some(job));
+        assert_eq!(bench.queue.with_idempotency_key(&tenant, "key").await.unwrap(), Some(job));
         assert_eq!(bench.queue.enqueue(keyed(&tenant, wish)).await.unwrap().id, job);
         let refused = bench.queue.enqueue(keyed(&tenant, "a third dream")).await;
         assert!(matches!(refused, Err(QueueError::KeyReused)), "{refused:?}");
@@ -143,7 +143,7 @@ pub async fn what_the_version_before_accepts_is_the_default_tenants(factory: &dy
     factory.execute(&insert).await;
     assert_eq!(bench.get(id).await.tenant, Tenant::DEFAULT);
     assert!(is_unknown(bench.queue.get(&other(), id).await));
-    assert_eq!(bench.queue.with_key(&Tenant::DEFAULT, "key").await.unwrap(), Some(id));
+    assert_eq!(bench.queue.with_idempotency_key(&Tenant::DEFAULT, "key").await.unwrap(), Some(id));
     assert_eq!(bench.claim().await.job.id, id);
     // The name of a tenant that this version cannot read is a row that it cannot read.
     factory.execute("UPDATE jobs SET tenant = 'No Name'").await;

@@ -1,4 +1,4 @@
-//! The seam between the service and the engine: a [`Backend`] renders one request after another on a thread of its own,
+//! The interface between the service and the engine: a [`Backend`] renders one request after another on a thread of its own,
 //! and a [`Renderer`] hands requests to it and tells its [`Health`].
 //!
 //! Everything heavy is behind this file. The service sees no tensor, the engine no job and no HTTP; tests put backends in

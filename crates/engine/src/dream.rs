@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
+    bands::{each, moments, rows, sum, total},
     checkpoint::Checkpoint,
     kernels::{add_scaled, sum_abs, thread_pool},
     laplacian::Laplacian,
@@ -18,7 +19,6 @@ use super::{
     original::Original,
     pyramid::Octaves,
     resample::Rows,
-    strips::{each, moments, rows, sum, total},
     tiles::TiledGradient,
 };
 use reverie_dream::progress::Progress;
@@ -51,7 +51,7 @@ pub(super) struct Dreamed {
 /// A dream, what it was computed with, and how.
 pub(super) struct Fitted<'a> {
     pub(super) dreamed: Dreamed,
-    pub(super) walk: TiledGradient<'a>,
+    pub(super) tiled: TiledGradient<'a>,
     /// Edge of the largest tile in pixels: the spec's, or as much of it as the device has memory for.
     pub(super) tile_size: u32,
 }
@@ -59,13 +59,13 @@ pub(super) struct Fitted<'a> {
 /// Edge in pixels below which tiles are not halved: most of a smaller one would be halo.
 const SMALLEST_TILE: u32 = 128;
 
-/// As [`dream`], with tiles of half the size each time that the device has too little memory for one of them. `walk`
+/// As [`dream`], with tiles of half the size each time that the device has too little memory for one of them. `tiled`
 /// makes the tiles of a spec.
 ///
 /// # Errors
 /// [`RenderError::OutOfMemory`] when even small tiles do not fit, otherwise as [`dream`].
 pub(super) fn dream_within_memory<'a>(
-    walk: impl Fn(&DreamSpec) -> TiledGradient<'a>,
+    tiled: impl Fn(&DreamSpec) -> TiledGradient<'a>,
     spec: &DreamSpec,
     original: &Original,
     mask: Option<&Mask>,
@@ -75,12 +75,12 @@ pub(super) fn dream_within_memory<'a>(
 ) -> Result<Fitted<'a>, RenderError> {
     let mut spec = spec.clone();
     loop {
-        let walk = walk(&spec);
+        let tiled = tiled(&spec);
         let callbacks =
             Callbacks { on_progress: &mut *callbacks.on_progress, on_octave: &mut *callbacks.on_octave };
         // A second try begins at the start: a checkpoint is of the tiles that it was made with.
-        match dream(&walk, &spec, original, mask, max_pixels, resume.take(), callbacks) {
-            Ok(dreamed) => return Ok(Fitted { dreamed, walk, tile_size: spec.tile_size }),
+        match dream(&tiled, &spec, original, mask, max_pixels, resume.take(), callbacks) {
+            Ok(dreamed) => return Ok(Fitted { dreamed, tiled, tile_size: spec.tile_size }),
             Err(RenderError::OutOfMemory(reason)) if spec.tile_size / 2 >= SMALLEST_TILE => {
                 let tile_size = spec.tile_size;
                 tracing::warn!(
@@ -102,9 +102,9 @@ pub(super) fn dream_within_memory<'a>(
 ///
 /// # Errors
 /// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::Picture`] when the result
-/// would not fit its file format, [`RenderError::NotFinite`] when the ascent runs away, and what the walk says.
+/// would not fit its file format, [`RenderError::NotFinite`] when the ascent runs away, and what the gradient says.
 pub(super) fn dream(
-    walk: &TiledGradient<'_>,
+    tiled: &TiledGradient<'_>,
     spec: &DreamSpec,
     original: &Original,
     mask: Option<&Mask>,
@@ -112,8 +112,8 @@ pub(super) fn dream(
     resume: Option<Checkpoint>,
     callbacks: Callbacks<'_>,
 ) -> Result<Dreamed, RenderError> {
-    let stepper = Stepper::new(spec, original.device(), walk.is_library())?;
-    let mut octaves = plan(walk, spec, original, max_pixels)?;
+    let stepper = Stepper::new(spec, original.device(), tiled.is_library())?;
+    let mut octaves = plan(tiled, spec, original, max_pixels)?;
     if let Some(&(height, width)) = octaves.sizes().last() {
         // Better known before the dream than after it.
         spec.encoding().check_size(width as u64, height as u64)?;
@@ -140,8 +140,8 @@ pub(super) fn dream(
         let began = Instant::now();
         let iterations = steps(spec, octave as usize);
         for iteration in 1..=iterations {
-            let shift = if spec.jitter { walk.jitter(&mut rng) } else { (0, 0) };
-            let (score, gradient) = walk.gradient(&image, shift)?;
+            let shift = if spec.jitter { tiled.jitter(&mut rng) } else { (0, 0) };
+            let (score, gradient) = tiled.gradient(&image, shift)?;
             if !score.is_finite() {
                 return Err(RenderError::NotFinite { octave: octave + 1, iteration });
             }
@@ -154,7 +154,7 @@ pub(super) fn dream(
             callback_time += called.elapsed();
         }
         // ReLU may turn NaN into 0, so check the image.
-        if !sum(&image, |strip| Ok(strip.f_sum(Kind::Double)?))?.is_finite() {
+        if !sum(&image, |band| Ok(band.f_sum(Kind::Double)?))?.is_finite() {
             return Err(RenderError::NotFinite { octave: octave + 1, iteration: iterations });
         }
         stepper.settle()?;
@@ -164,7 +164,7 @@ pub(super) fn dream(
             callback_time += called.elapsed();
         }
     }
-    each(&image, |_, strip| Ok(strip.f_clamp_(0.0, 255.0)?))?;
+    each(&image, |_, band| Ok(band.f_clamp_(0.0, 255.0)?))?;
     if let Some(mask) = mask
         && image.extent()? == original.extent()?
     {
@@ -175,12 +175,12 @@ pub(super) fn dream(
 
 /// The octaves of a dream.
 fn plan<'a>(
-    walk: &TiledGradient<'_>,
+    tiled: &TiledGradient<'_>,
     spec: &DreamSpec,
     original: &'a Original,
     max_pixels: u64,
 ) -> Result<Octaves<'a>, RenderError> {
-    let sizes = sizes(spec, original.extent()?, max_pixels, &|height, width| walk.fits(height, width))?;
+    let sizes = sizes(spec, original.extent()?, max_pixels, &|height, width| tiled.fits(height, width))?;
     match spec.octave_mode {
         OctaveMode::CarryDetail => Octaves::carry_detail(original, sizes),
         OctaveMode::Enlarge => Ok(Octaves::enlarge(original, sizes)),
@@ -225,7 +225,7 @@ impl Stepper {
             Normalization::MeanAbs => {
                 let total = match sum_abs(&self.threads, gradient) {
                     Some(total) => total,
-                    None => sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?,
+                    None => sum(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))?,
                 };
                 self.step / (total / gradient.numel() as f64 + 1e-7)
             }
@@ -242,13 +242,13 @@ impl Stepper {
             mask.apply(gradient)?;
         }
         // Mostly the first step settles this, so it costs one pass in the whole dream. What is not a number is not zero.
-        if !self.moved.get() && sum(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))? != 0.0 {
+        if !self.moved.get() && sum(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))? != 0.0 {
             self.moved.set(true);
         }
         if add_scaled(&self.threads, image, gradient, factor as f32)? {
             return Ok(());
         }
-        each(image, |span, strip| Ok(strip.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))
+        each(image, |span, band| Ok(band.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))
     }
 }
 
@@ -265,14 +265,14 @@ impl Stepper {
         let mean = |sum: Tensor| sum.f_div_scalar(count);
         let divisor = match self.normalization {
             Normalization::MeanAbs => {
-                let magnitudes = total(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
+                let magnitudes = total(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))?;
                 Some(mean(magnitudes)?.f_add_scalar(1e-7)?)
             }
             Normalization::Std => {
-                let middle = mean(total(gradient, |strip| Ok(strip.f_sum(Kind::Double)?))?)?;
+                let middle = mean(total(gradient, |band| Ok(band.f_sum(Kind::Double)?))?)?;
                 let middle = middle.f_to_kind(Kind::Float)?;
                 let squares =
-                    total(gradient, |strip| Ok(strip.f_sub(&middle)?.f_square()?.f_sum(Kind::Double)?))?;
+                    total(gradient, |band| Ok(band.f_sub(&middle)?.f_square()?.f_sum(Kind::Double)?))?;
                 Some(mean(squares)?.f_sqrt()?.f_add_scalar(1e-8)?)
             }
             Normalization::Laplacian => {
@@ -284,7 +284,7 @@ impl Stepper {
             mask.apply(gradient)?;
         }
         if !self.moved.get() {
-            let step = total(gradient, |strip| Ok(strip.f_abs()?.f_sum(Kind::Double)?))?;
+            let step = total(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))?;
             let magnitude = match self.magnitude.take() {
                 Some(before) => step.f_add(&before)?,
                 None => step,
@@ -295,7 +295,7 @@ impl Stepper {
             Some(divisor) => divisor.f_reciprocal()?.f_mul_scalar(self.step)?.f_to_kind(Kind::Float)?,
             None => Tensor::f_full([], self.step, (Kind::Float, gradient.device()))?,
         };
-        each(image, |span, strip| Ok(strip.f_addcmul_(&rows(gradient, span)?, &factor)?))
+        each(image, |span, band| Ok(band.f_addcmul_(&rows(gradient, span)?, &factor)?))
     }
 
     /// Reads what the device knows of changes, where the image is waited for anyway.

@@ -54,12 +54,12 @@ enum Networks {
 }
 
 /// A network for one render.
-enum Network<'a> {
+enum Source<'a> {
     LocalExecutor(&'a LocalExecutor),
     Shared(Box<dyn GradientSource>),
 }
 
-impl Network<'_> {
+impl Source<'_> {
     fn source(&self) -> &dyn GradientSource {
         match self {
             Self::LocalExecutor(own) => *own,
@@ -100,9 +100,9 @@ impl Backend for Engine {
         let source = network.source();
         let bound = BoundObjective::new(source.network(), &spec.objectives)?.on(device)?;
         let cancel = &request.cancel;
-        let walk = |spec: &DreamSpec| TiledGradient::new(source, &bound, spec, cancel);
+        let tiled = |spec: &DreamSpec| TiledGradient::new(source, &bound, spec, cancel);
         if fresh {
-            match walk(spec).warm_up(&input.original) {
+            match tiled(spec).warm_up(&input.original) {
                 // The dream will do with less.
                 Ok(()) | Err(RenderError::OutOfMemory(_)) => {}
                 Err(error) => return Err(error),
@@ -117,8 +117,8 @@ impl Backend for Engine {
             source.watch();
         }
         let started = Instant::now();
-        let Fitted { dreamed, walk, tile_size } = dream_within_memory(
-            walk,
+        let Fitted { dreamed, tiled, tile_size } = dream_within_memory(
+            tiled,
             spec,
             &input.original,
             input.mask.as_ref(),
@@ -132,7 +132,7 @@ impl Backend for Engine {
         }
         let render_seconds = started.elapsed().as_secs_f64();
         let profile = source.watched(render_seconds)?;
-        let score = walk.score(&dreamed)?;
+        let score = tiled.score(&dreamed)?;
         // Those who share it need not wait for this render any more.
         drop(network);
         let dreamed = input.restore_size(dreamed)?;
@@ -173,13 +173,13 @@ impl Engine {
         &mut self,
         model: &Arc<Model>,
         precision: Precision,
-    ) -> Result<(Network<'_>, bool), RenderError> {
+    ) -> Result<(Source<'_>, bool), RenderError> {
         let key = NetworkKey { model: model.sha256.clone(), precision };
         match &mut self.networks {
             Networks::Local(networks) => Ok(match networks.entry(key) {
-                Entry::Occupied(entry) => (Network::LocalExecutor(entry.into_mut()), false),
+                Entry::Occupied(entry) => (Source::LocalExecutor(entry.into_mut()), false),
                 Entry::Vacant(entry) => (
-                    Network::LocalExecutor(entry.insert(LocalExecutor::load(
+                    Source::LocalExecutor(entry.insert(LocalExecutor::load(
                         model,
                         self.processor,
                         precision,
@@ -189,7 +189,7 @@ impl Engine {
             }),
             Networks::Shared(shared) => {
                 let (shared, fresh) = shared.source(model, key)?;
-                Ok((Network::Shared(Box::new(shared)), fresh))
+                Ok((Source::Shared(Box::new(shared)), fresh))
             }
         }
     }

@@ -4,8 +4,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     RenderError,
+    bands::{bands, each, moments, rows},
     original::Original,
-    strips::{each, moments, rows, strips},
 };
 use reverie_dream::spec::{DreamSpec, Share};
 use reverie_picture::{Picture, Samples};
@@ -25,9 +25,9 @@ pub(super) fn restore_original(
     }
     let (_, _, height, width) = image.size4()?;
     let luma = Tensor::f_from_slice(&LUMA)?.f_to_device(image.device())?.f_reshape([1, 3, 1, 1])?;
-    original.each_strip(height, width, |span, original| {
-        let mut strip = rows(image, span)?;
-        let mut change = strip.f_to_kind(Kind::Double)?.f_sub_(original)?;
+    original.each_band(height, width, |span, original| {
+        let mut band = rows(image, span)?;
+        let mut change = band.f_to_kind(Kind::Double)?.f_sub_(original)?;
         if kept > 0.0 {
             // In YCbCr terms: Y of the dream; of Cb and Cr the wanted share of the original's and the rest of the dream's.
             let brightness = change.f_mul(&luma)?.f_sum_dim_intlist(&[1i64][..], true, Kind::Double)?;
@@ -38,7 +38,7 @@ pub(super) fn restore_original(
             };
         }
         let mixed = original.f_add(&change.f_mul_scalar_(1.0 - spec.blend)?)?;
-        strip.f_copy_(&mixed.f_clamp(0.0, 255.0)?)?;
+        band.f_copy_(&mixed.f_clamp(0.0, 255.0)?)?;
         Ok(())
     })
 }
@@ -49,8 +49,8 @@ pub(super) fn set_contrast(image: &Tensor) -> Result<(), RenderError> {
     let (mean, deviation) = moments(image)?;
     // A flat image has no contrast to set.
     let deviation = deviation.max(0.01);
-    each(image, |_, strip| {
-        let mut centred = strip.f_sub_scalar_(mean)?;
+    each(image, |_, band| {
+        let mut centred = band.f_sub_scalar_(mean)?;
         Ok(centred.f_mul_scalar_(25.5 / deviation)?.f_add_scalar_(127.5)?)
     })
 }
@@ -61,11 +61,11 @@ pub(super) fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
     let (_, _, height, width) = image.size4()?;
     let mut values = vec![0; image.numel()];
     let mut rest = &mut values[..];
-    for span in strips(height, width) {
+    for span in bands(height, width) {
         let bytes = rows(image, span)?.f_clamp(0.0, 255.0)?.f_to_kind(Kind::Uint8)?;
         let bytes = bytes.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_device(Device::Cpu)?;
-        let (strip, after) = rest.split_at_mut(bytes.numel());
-        bytes.f_copy_data_u8(strip, strip.len())?;
+        let (band, after) = rest.split_at_mut(bytes.numel());
+        bytes.f_copy_data_u8(band, band.len())?;
         rest = after;
     }
     Ok(Picture { width: width as u32, height: height as u32, rgb: Samples::Eight(values), alpha: None })

@@ -7,11 +7,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     RenderError, RenderRequest,
+    bands::{each, rows},
     mask::Mask,
     original::Original,
     pyramid::Change,
     resample::{Rows, resample},
-    strips::{each, rows},
 };
 use reverie_dream::{plan::dreamed_size, spec::Noise};
 use reverie_picture::{self as picture, PictureError};
@@ -103,7 +103,7 @@ impl Input {
             Ok(())
         })?;
         drop(dreamed);
-        each(&image, |_, strip| Ok(strip.f_clamp_(0.0, 255.0)?))?;
+        each(&image, |_, band| Ok(band.f_clamp_(0.0, 255.0)?))?;
         if let Some(mask) = mask {
             mask.restore(&image, original)?;
         }
@@ -116,11 +116,11 @@ impl Input {
     }
 }
 
-/// Shrinks `[1, 1, H, W]` uint8, a strip at a time and rounded.
+/// Shrinks `[1, 1, H, W]` uint8, a band at a time and rounded.
 pub(super) fn shrunk_plane(plane: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderError> {
     let small = Tensor::f_empty([1, 1, height, width], (Kind::Uint8, plane.device()))?;
-    resample(plane, height, width, |span, strip| {
-        rows(&small, span)?.f_copy_(&strip.f_round()?)?;
+    resample(plane, height, width, |span, band| {
+        rows(&small, span)?.f_copy_(&band.f_round()?)?;
         Ok(())
     })?;
     Ok(small)

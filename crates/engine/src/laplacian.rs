@@ -13,9 +13,9 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
+    bands::{bands_on, each, rows, sum, total},
     kernels::{Pyramid, thread_pool},
     library::{ConvParams, convolve, transposed},
-    strips::{each, rows, strips_on, sum, total},
 };
 use reverie_dream::plan::Span;
 use reverie_graph::Padding;
@@ -66,23 +66,23 @@ impl Laplacian {
     /// [`Self::normalize`] with libtorch's operations, for at least one level.
     fn by_convolution(&self, image: &Tensor, levels: u32) -> Result<(), RenderError> {
         let rest = self.blur(image)?;
-        each(image, |span, strip| Ok(strip.f_sub_(&self.expand(&rest, image, span)?)?))?;
+        each(image, |span, band| Ok(band.f_sub_(&self.expand(&rest, image, span)?)?))?;
         self.unit_rms(image)?;
         self.normalize(&rest, levels - 1)?;
-        each(image, |span, strip| Ok(strip.f_add_(&self.expand(&rest, image, span)?)?))
+        each(image, |span, band| Ok(band.f_add_(&self.expand(&rest, image, span)?)?))
     }
 
     /// Divides `band` by its root mean square, where it lies.
     fn unit_rms(&self, band: &Tensor) -> Result<(), RenderError> {
-        let squares = |strip: &Tensor| Ok(strip.f_square()?.f_sum(Kind::Double)?);
+        let squares = |band: &Tensor| Ok(band.f_square()?.f_sum(Kind::Double)?);
         if self.library {
             // The device need not be waited for.
             let mean = total(band, squares)?.f_div_scalar(band.numel() as f64)?;
             let rms = mean.f_sqrt()?.f_clamp_min(LEAST_RMS)?.f_to_kind(band.f_kind()?)?;
-            return each(band, |_, strip| Ok(strip.f_div_(&rms)?));
+            return each(band, |_, band| Ok(band.f_div_(&rms)?));
         }
         let rms = rms(band, sum(band, squares)?);
-        each(band, |_, strip| Ok(strip.f_div_scalar_(rms)?))
+        each(band, |_, band| Ok(band.f_div_scalar_(rms)?))
     }
 
     /// Half-size blurred image.
@@ -91,12 +91,12 @@ impl Laplacian {
         let ([top, _], [left, right]) = borders(image)?;
         let (low_height, low_width) = ((height + 1) / 2, (width + 1) / 2);
         let low = Tensor::f_empty([1, channels, low_height, low_width], (image.f_kind()?, image.device()))?;
-        for span in strips_on(image.device(), low_height, 2 * width) {
-            // Where the window of the strip would begin and end, beyond the image too.
+        for span in bands_on(image.device(), low_height, 2 * width) {
+            // Where the window of the band would begin and end, beyond the image too.
             let (first, end) = (2 * span.start - top, 2 * (span.start + span.length - 1) - top + WINDOW);
             let (from, to) = (first.max(0), end.min(height));
-            let strip = rows(image, Span { start: from, length: to - from })?;
-            let padded = strip.f_pad([left, right, from - first, end - to], "constant", 0.0)?;
+            let band = rows(image, Span { start: from, length: to - from })?;
+            let padded = band.f_pad([left, right, from - first, end - to], "constant", 0.0)?;
             let blurred = convolve(&padded.f_transpose(0, 1)?, &self.down, None, HALF_SIZE, false)?;
             rows(&low, span)?.f_copy_(&blurred.f_transpose(0, 1)?)?;
         }

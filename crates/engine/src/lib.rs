@@ -7,7 +7,7 @@
 //!                        └─► laplacian, resample, pyramid, mask, finish: what happens to the picture
 //! ```
 //!
-//! - [`Renderer`] and [`Backend`] are the seam to the service: see `backend`.
+//! - [`Renderer`] and [`Backend`] are the interface to the service: see `backend`.
 //! - `exec` runs a network node by node, on loops of our own where they are faster and on libtorch's operations elsewhere
 //!   (see [`Kernels`]).
 //! - [`verify`] compares activations and gradients with references from TensorFlow and PyTorch.
@@ -17,6 +17,7 @@
 
 mod abi;
 mod backend;
+mod bands;
 mod batch;
 mod checkpoint;
 mod cuda;
@@ -43,7 +44,6 @@ mod request;
 mod resample;
 pub mod seams;
 mod start;
-mod strips;
 #[cfg(test)]
 mod tests;
 mod tile;

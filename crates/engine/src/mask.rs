@@ -7,9 +7,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     RenderError,
+    bands::{each, rows},
     input::shrunk_plane,
     resample::{Rows, resize},
-    strips::{each, rows},
 };
 use reverie_picture as picture;
 
@@ -58,17 +58,17 @@ impl Mask {
         } else {
             resize(&self.values.f_to_kind(Kind::Float)?, height, width)?
         };
-        each(&weights, |_, strip| Ok(strip.f_div_scalar_(255.0)?))?;
+        each(&weights, |_, band| Ok(band.f_div_scalar_(255.0)?))?;
         Ok(OctaveMask { weights })
     }
 
     /// Puts the pixels of `original` back into `image` where the mask is black; both are `[1, 3, H, W]`.
     pub(super) fn restore(&self, image: &Tensor, original: &dyn Rows) -> Result<(), RenderError> {
-        each(image, |span, strip| {
+        each(image, |span, band| {
             let black = rows(&self.values, span)?.f_eq(0)?;
-            let restored = original.rows(span)?.f_to_kind(Kind::Float)?.f_where_self(&black, strip)?;
-            strip.f_copy_(&restored)?;
-            Ok(strip.shallow_clone())
+            let restored = original.rows(span)?.f_to_kind(Kind::Float)?.f_where_self(&black, band)?;
+            band.f_copy_(&restored)?;
+            Ok(band.shallow_clone())
         })
     }
 }
@@ -76,7 +76,7 @@ impl Mask {
 impl OctaveMask {
     /// Weights `gradient`, `[1, 3, h, w]`, in place.
     pub(super) fn apply(&self, gradient: &Tensor) -> Result<(), RenderError> {
-        each(gradient, |span, strip| Ok(strip.f_mul_(&rows(&self.weights, span)?)?))
+        each(gradient, |span, band| Ok(band.f_mul_(&rows(&self.weights, span)?)?))
     }
 
     /// The weight at a pixel.

@@ -180,7 +180,7 @@ pub(super) fn gradients(
         return Err(RenderError::Engine("a batch without tiles".into()));
     };
     let (_, _, height, width) = tiles.size4()?;
-    let tape = executor.record(tiles, layers)?;
+    let tape = executor.forward_with_tape(tiles, layers)?;
     let _ungraded = tch::no_grad_guard();
     let mut scores = Vec::with_capacity(tile_objectives.len());
     let mut seeds: Vec<Vec<Tensor>> = layers.iter().map(|_| Vec::new()).collect();
@@ -355,7 +355,7 @@ mod tests {
             ],
         ];
         for library in [false, true] {
-            let manner = Manner { library, ..Manner::of(Kind::Double) };
+            let manner = Manner { library_only: library, ..Manner::of(Kind::Double) };
             let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
             for objectives in &cases {
                 let bound =

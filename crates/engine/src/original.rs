@@ -1,7 +1,7 @@
 //! The image that a dream starts from.
 //!
 //! It is needed until the end (octaves take detail from it, results are blended with it), so it stays in the
-//! few bits that its file had and becomes floats a strip at a time.
+//! few bits that its file had and becomes floats a band at a time.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -11,8 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     RenderError,
+    bands::{bands, rows},
     resample::{Rows, resample},
-    strips::{rows, strips},
 };
 use reverie_dream::plan::Span;
 use reverie_picture::{Picture, Samples};
@@ -33,10 +33,10 @@ impl Original {
             Samples::Sixteen(_) => Kind::Int16,
         };
         let pixels = Tensor::f_empty([1, 3, height, width], (kind, device))?;
-        // Strip by strip: a copy of a large picture would be the most that is ever held of it.
-        for span in strips(height, width) {
+        // Strip by band: a copy of a large picture would be the most that is ever held of it.
+        for span in bands(height, width) {
             let [from, to] = [span.start, span.start + span.length].map(|row| (row * width * 3) as usize);
-            let strip = match &picture.rgb {
+            let band = match &picture.rgb {
                 Samples::Eight(values) => Tensor::f_from_slice(values.get(from..to).unwrap_or_default())?,
                 Samples::Sixteen(values) => {
                     let values = values.get(from..to).unwrap_or_default().iter();
@@ -44,7 +44,7 @@ impl Original {
                     Tensor::f_from_slice(&signed)?
                 }
             };
-            rows(&pixels, span)?.f_copy_(&planar(&strip, span.length, width, device)?)?;
+            rows(&pixels, span)?.f_copy_(&planar(&band, span.length, width, device)?)?;
         }
         Ok(Self { pixels })
     }
@@ -80,8 +80,8 @@ impl Original {
     /// Resampled to `height × width`, float32.
     pub(super) fn resized(&self, height: i64, width: i64) -> Result<Tensor, RenderError> {
         let resized = Tensor::f_empty([1, 3, height, width], (Kind::Float, self.device()))?;
-        self.each_strip(height, width, |span, strip| {
-            rows(&resized, span)?.f_copy_(strip)?;
+        self.each_band(height, width, |span, band| {
+            rows(&resized, span)?.f_copy_(band)?;
             Ok(())
         })?;
         Ok(resized)
@@ -92,15 +92,15 @@ impl Original {
         Ok(Self { pixels: self.resized(height, width)? })
     }
 
-    /// Resampled to `height × width`, each strip of rows in float64.
-    pub(super) fn each_strip(
+    /// Resampled to `height × width`, each band of rows in float64.
+    pub(super) fn each_band(
         &self,
         height: i64,
         width: i64,
         mut each: impl FnMut(Span, &Tensor) -> Result<(), RenderError>,
     ) -> Result<(), RenderError> {
         if self.extent()? == (height, width) {
-            strips(height, width).try_for_each(|span| each(span, &self.rows(span)?))
+            bands(height, width).try_for_each(|span| each(span, &self.rows(span)?))
         } else {
             resample(self, height, width, each)
         }
@@ -125,9 +125,9 @@ impl Rows for Original {
     }
 
     fn rows(&self, span: Span) -> Result<Tensor, RenderError> {
-        let strip = rows(&self.pixels, span)?;
-        let exact = strip.f_to_kind(Kind::Double)?;
-        Ok(match strip.f_kind()? {
+        let band = rows(&self.pixels, span)?;
+        let exact = band.f_to_kind(Kind::Double)?;
+        Ok(match band.f_kind()? {
             // 65535 / 257 = 255.
             Kind::Int16 => exact.f_add_scalar(32768.0)?.f_div_scalar(257.0)?,
             _ => exact,

@@ -5,11 +5,11 @@ use tch::Tensor;
 
 use super::{
     RenderError,
+    bands::rows,
     checkpoint::Checkpoint,
     library::copy,
     original::Original,
     resample::{Rows, resample, resize},
-    strips::rows,
 };
 use reverie_dream::plan::Span;
 

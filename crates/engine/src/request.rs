@@ -1,4 +1,4 @@
-//! What goes through the seam: a request for a dream, what is called while it grows, and the finished dream.
+//! What goes through the interface: a request for a dream, what is called while it grows, and the finished dream.
 
 use std::sync::{
     Arc,

@@ -5,7 +5,7 @@
 //! they leave in flat areas (a clipped sky) decides which of several equal pixels a max-pooling picks, which
 //! changes the gradient by several per cent.
 //!
-//! Strip by strip: libtorch resamples the rows of a strip horizontally; vertically, where a strip needs its
+//! Strip by band: libtorch resamples the rows of a band horizontally; vertically, where a band needs its
 //! neighbours, each output row is a weighted sum of input rows. The source may be anything that yields rows, so
 //! that no image has to be held as floats only to be resampled.
 
@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
-    strips::{rows, strips},
+    bands::{bands, rows},
 };
 use reverie_dream::plan::Span;
 
@@ -41,14 +41,14 @@ impl Rows for Tensor {
 pub(super) fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderError> {
     let (_, channels, _, _) = image.size4()?;
     let resized = Tensor::f_empty([1, channels, height, width], (image.f_kind()?, image.device()))?;
-    resample(image, height, width, |span, strip| {
-        rows(&resized, span)?.f_copy_(strip)?;
+    resample(image, height, width, |span, band| {
+        rows(&resized, span)?.f_copy_(band)?;
         Ok(())
     })?;
     Ok(resized)
 }
 
-/// Resamples `source` to `height × width` and hands the result to `each`, strip by strip in float64.
+/// Resamples `source` to `height × width` and hands the result to `each`, band by band in float64.
 pub(super) fn resample(
     source: &dyn Rows,
     height: i64,
@@ -56,23 +56,23 @@ pub(super) fn resample(
     mut each: impl FnMut(Span, &Tensor) -> Result<(), RenderError>,
 ) -> Result<(), RenderError> {
     let (source_height, source_width) = source.extent()?;
-    // A strip of the larger of the two images is as large as a strip may be.
+    // A band of the larger of the two images is as large as a band may be.
     let rows_per_row = (source_height as f64 / height as f64).max(1.0);
     let widest = (source_width.max(width) as f64 * rows_per_row) as i64;
-    for span in strips(height, widest) {
+    for span in bands(height, widest) {
         let taps = Taps::new(source_height, height, span);
-        let strip = source.rows(taps.needed)?;
-        let strip = if source_width == width {
-            strip
+        let band = source.rows(taps.needed)?;
+        let band = if source_width == width {
+            band
         } else {
-            strip.f_internal_upsample_bilinear2d_aa([taps.needed.length, width], false, None, None)?
+            band.f_internal_upsample_bilinear2d_aa([taps.needed.length, width], false, None, None)?
         };
-        each(span, &taps.combine(&strip)?)?;
+        each(span, &taps.combine(&band)?)?;
     }
     Ok(())
 }
 
-/// Which rows of the source make the rows of a strip, and by how much.
+/// Which rows of the source make the rows of a band, and by how much.
 struct Taps {
     /// The rows that are needed at all.
     needed: Span,
@@ -108,7 +108,7 @@ impl Taps {
     }
 
     /// Output rows of the rows that are needed, `[1, C, needed, W]` float64.
-    fn combine(&self, strip: &Tensor) -> Result<Tensor, RenderError> {
+    fn combine(&self, band: &Tensor) -> Result<Tensor, RenderError> {
         let last = self.needed.length - 1;
         let longest = self.weights.first().map_or(0, |(_, weights)| weights.len());
         let mut combined: Option<Tensor> = None;
@@ -117,9 +117,9 @@ impl Taps {
             let from: Vec<i64> =
                 self.weights.iter().map(|(first, _)| (first + tap as i64).min(last)).collect();
             let weights: Vec<f64> = self.weights.iter().map(|(_, weights)| weights[tap]).collect();
-            let from = Tensor::f_from_slice(&from)?.f_to_device(strip.device())?;
-            let weights = Tensor::f_from_slice(&weights)?.f_to_device(strip.device())?;
-            let mut part = strip.f_index_select(2, &from)?;
+            let from = Tensor::f_from_slice(&from)?.f_to_device(band.device())?;
+            let weights = Tensor::f_from_slice(&weights)?.f_to_device(band.device())?;
+            let mut part = band.f_index_select(2, &from)?;
             drop(part.f_mul_(&weights.f_reshape([1, 1, -1, 1])?)?);
             combined = Some(match combined {
                 Some(mut sum) => sum.f_add_(&part)?,

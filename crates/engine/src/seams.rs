@@ -1,4 +1,4 @@
-//! What tile borders do to a gradient: every walk against the gradient of the image as one tile.
+//! What tile borders do to a gradient: every tiling against the gradient of the image as one tile.
 //!
 //! The error of a region is `‖g − g₀‖ / ‖g₀‖` there, after the best common scale of `g` is taken out (a gradient
 //! is normalised anyway). `border` is the region within eight pixels of a border between tiles, `interior`
@@ -30,11 +30,11 @@ const BAND: i64 = 8;
 /// Largest image that is measured, as one tile.
 const MAX_PIXELS: u64 = 4_000_000;
 
-/// The errors of one walk.
+/// The errors of one tiling.
 #[derive(Clone, Debug)]
 pub struct Seam {
     /// `even` or `article`.
-    pub walk: &'static str,
+    pub tiling: &'static str,
     /// Halo in pixels.
     pub halo: i64,
     /// Relative error near tile borders.
@@ -47,7 +47,7 @@ pub struct Seam {
     pub work: f64,
 }
 
-/// Measures the article's walk, and the even walk with several halos, on the CPU.
+/// Measures the article's tiling, and even tiles with several halos, on the CPU.
 ///
 /// # Errors
 /// As a render: an unreadable image, an unknown layer, an image that is too small for it.
@@ -73,19 +73,19 @@ pub(super) fn measure_on(
     let stride = bound.stride(own.network());
     let (_, whole) = bound.gradient(own.executor(), image)?;
     let even = [0, HALO / 2, HALO, HALO * 3 / 2, HALO * 2, HALO * 3].map(|halo| ("even", Tiling::Even, halo));
-    let walks = [("article", Tiling::Article, 0)].into_iter().chain(even);
-    let walks = walks.filter(|(_, _, halo)| halo * 4 <= tile);
-    walks
-        .map(|(walk, tiling, halo)| {
+    let tilings = [("article", Tiling::Article, 0)].into_iter().chain(even);
+    let tilings = tilings.filter(|(_, _, halo)| halo * 4 <= tile);
+    tilings
+        .map(|(name, tiling, halo)| {
             let grid = Grid { tile, halo, stride, tiling, uniform: false };
             let gradient =
                 TiledGradient::over(own, &bound, grid, &CancelFlag::default()).gradient(image, (0, 0))?.1;
-            compare(walk, grid, &gradient, &whole)
+            compare(name, grid, &gradient, &whole)
         })
         .collect()
 }
 
-fn compare(walk: &'static str, grid: Grid, gradient: &Tensor, whole: &Tensor) -> Result<Seam, RenderError> {
+fn compare(tiling: &'static str, grid: Grid, gradient: &Tensor, whole: &Tensor) -> Result<Seam, RenderError> {
     let (_, _, height, width) = whole.size4()?;
     let [rows, columns] = grid.strips(height, width);
     let number = |tensor: Tensor| -> Result<f64, RenderError> { Ok(tensor.f_double_value(&[])?) };
@@ -101,7 +101,7 @@ fn compare(walk: &'static str, grid: Grid, gradient: &Tensor, whole: &Tensor) ->
     let sum = |strips: &[Strip], of: fn(&Strip) -> i64| strips.iter().map(of).sum::<i64>() as f64;
     let area = |of| sum(&rows, of) * sum(&columns, of) / (height * width) as f64;
     Ok(Seam {
-        walk,
+        tiling,
         halo: grid.halo,
         border: (wrong_border / right_border).sqrt(),
         interior: ((wrong_all - wrong_border) / (right_all - right_border)).sqrt(),

@@ -188,7 +188,7 @@ impl Subject<'_> {
     }
 
     fn executor(&self, Arithmetic { layout, kind, .. }: Arithmetic) -> Result<Executor, RenderError> {
-        let manner = Manner { kind, layout, library: self.library, tf32: false };
+        let manner = Manner { kind, layout, library_only: self.library, tf32: false };
         Executor::with_manner(Arc::clone(self.model), self.image.device(), manner)
     }
 

@@ -9,7 +9,7 @@ use super::winograd;
 use reverie_graph::{Network, NodeId, Op};
 
 /// Bytes per pixel of the largest octave, at the most, of pictures with eight bits per sample: image and gradient (12 each),
-/// the levels of the Laplacian pyramid (4), the input (3) and its transparency (1), and a few strips. Admission and the
+/// the levels of the Laplacian pyramid (4), the input (3) and its transparency (1), and a few bands of rows. Admission and the
 /// documents name this figure; `tests/memory.rs` measures that it is enough.
 pub const BYTES_PER_PIXEL: f64 = 38.0;
 

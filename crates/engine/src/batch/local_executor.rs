@@ -40,7 +40,7 @@ impl LocalExecutor {
             Precision::Bf16 => Kind::BFloat16,
         };
         let manner = Manner {
-            library: processor.is_library(),
+            library_only: processor.is_library(),
             tf32: precision == Precision::Tf32,
             ..Manner::of(kind)
         };

@@ -50,7 +50,7 @@ impl Executor {
                 || self.derive(id, gradient, saved, sum.map(|sum| sum.value)),
                 |profile, seconds| profile.backward(id, seconds),
             )?;
-            let owned = returns_new_memory(&node.op);
+            let owned = gradient_is_owned(&node.op);
             for (input, value) in node.inputs.iter().zip(parts) {
                 accumulate(&mut gradients[input.0], Gradient { value, owned })?;
             }
@@ -105,7 +105,7 @@ impl Executor {
             (Op::Relu6, SavedForBackward::Output(y), _) => {
                 one(self.relu_backward(&y, Some(6.0), &gradient, owned)?)
             }
-            (Op::MaxPool(window), SavedForBackward::Maxima { padded, indices, size }, _) => {
+            (Op::MaxPool(window), SavedForBackward::LibraryMaxPool { padded, indices, size }, _) => {
                 let Padded { map, added, symmetric } = padded;
                 let spread = map.f_max_pool2d_with_indices_backward(
                     &gradient,
@@ -118,7 +118,7 @@ impl Executor {
                 )?;
                 one(add_to(sum, crop(&spread, added, size)?)?)
             }
-            (Op::MaxPool(_), SavedForBackward::ArgmaxIndices { pool, indices }, _) => {
+            (Op::MaxPool(_), SavedForBackward::OwnMaxPool { pool, indices }, _) => {
                 let gradient = self.layout.arrange(&gradient)?;
                 one(max_pool_backward(&self.threads, &pool, &gradient, &indices, sum)?
                     .ok_or_else(out_of_step)?)
@@ -177,7 +177,7 @@ impl Executor {
         owned: bool,
     ) -> Result<Tensor, RenderError> {
         let bound = limit.unwrap_or(f32::INFINITY);
-        if !self.library
+        if !self.library_only
             && let Some(back) = relu_backward(&self.threads, y, bound, gradient, owned)?
         {
             return Ok(back);
@@ -207,7 +207,7 @@ struct Gradient {
 
 /// Whether the backward pass of an operation returns memory that nothing else reads: new, or of a ReLU that is part of its reader's,
 /// what that reader allocated.
-fn returns_new_memory(op: &Op) -> bool {
+fn gradient_is_owned(op: &Op) -> bool {
     matches!(
         op,
         Op::Conv2d { .. }

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::{
     super::{
         RenderError,
-        kernels::{SavedLrn, is_supported, lrn_forward, max_pool, max_pool_forward},
+        kernels::{SavedLrn, is_supported, lrn_forward, max_pool_forward, pool_geometry},
     },
     Executor,
     elementwise::{activation, scaled},
@@ -30,7 +30,7 @@ pub(super) enum SavedForBackward {
     /// Of a convolution whose backward pass includes that of the ReLU before it: the input, and the ReLU's upper limit.
     ReluOutput { x: Tensor, limit: f32 },
     /// Of a maximum: the padded input, which the derivative only measures, where the maxima were, and the rows and columns before padding.
-    Maxima { padded: Padded, indices: Tensor, size: [i64; 2] },
+    LibraryMaxPool { padded: Padded, indices: Tensor, size: [i64; 2] },
     /// The input.
     Values(Tensor),
     /// Both factors of a product.
@@ -38,7 +38,7 @@ pub(super) enum SavedForBackward {
     /// The input, which the derivative only measures.
     Measured(Tensor),
     /// Of a maximum that our own kernel found: which position of each window it was.
-    ArgmaxIndices { pool: MaxPool, indices: Tensor },
+    OwnMaxPool { pool: MaxPool, indices: Tensor },
     /// Of a local response normalisation: input, sum and power of the sum.
     Lrn { x: Tensor, sums: Tensor, power: Tensor },
     /// Of one that our own kernel computed.
@@ -55,7 +55,7 @@ impl SavedForBackward {
     /// Whether the backward pass includes that of the ReLU before.
     fn is_through_relu(&self) -> bool {
         match self {
-            SavedForBackward::ArgmaxIndices { pool, .. } => pool.through_relu,
+            SavedForBackward::OwnMaxPool { pool, .. } => pool.through_relu,
             SavedForBackward::LrnInput(saved) => saved.through_relu,
             SavedForBackward::ReluOutput { .. } => true,
             _ => false,
@@ -71,12 +71,12 @@ impl SavedForBackward {
             | SavedForBackward::Lrn { .. }
             | SavedForBackward::LrnInput(_) => true,
             // Two of these have the input, but only its shape matters.
-            SavedForBackward::Maxima { .. }
+            SavedForBackward::LibraryMaxPool { .. }
             | SavedForBackward::Measured(_)
             | SavedForBackward::Nothing
             | SavedForBackward::Size(_)
             | SavedForBackward::Output(_)
-            | SavedForBackward::ArgmaxIndices { .. }
+            | SavedForBackward::OwnMaxPool { .. }
             | SavedForBackward::InReader
             | SavedForBackward::Channels(_)
             | SavedForBackward::Shape(_) => false,
@@ -191,7 +191,8 @@ impl Executor {
                 (product(&x, weight)?, SavedForBackward::Nothing)
             }
             (Op::Lrn { .. }, NodeParams::Lrn(lrn)) => {
-                let native = if self.library { None } else { lrn_forward(&self.threads, lrn.params, &x)? };
+                let native =
+                    if self.library_only { None } else { lrn_forward(&self.threads, lrn.params, &x)? };
                 if let Some(y) = native {
                     (y, SavedForBackward::LrnInput(SavedLrn { x, through_relu: relu_limit.is_some() }))
                 } else {
@@ -253,12 +254,12 @@ impl Executor {
     ) -> Result<(Tensor, SavedForBackward), RenderError> {
         let Window { kernel, stride, padding } = window;
         let size = rows_and_columns(x)?;
-        if !self.library
+        if !self.library_only
             && is_supported(x)
-            && let Some(pool) = max_pool(size, window, through_relu)
+            && let Some(pool) = pool_geometry(size, window, through_relu)
             && let Some((y, indices)) = max_pool_forward(&self.threads, &pool, x)?
         {
-            return Ok((y, SavedForBackward::ArgmaxIndices { pool, indices }));
+            return Ok((y, SavedForBackward::OwnMaxPool { pool, indices }));
         }
         let padded = pad(x, kernel, stride, padding, f64::NEG_INFINITY)?;
         let (value, indices) = padded.map.f_max_pool2d_with_indices(
@@ -268,7 +269,7 @@ impl Executor {
             [1, 1],
             false,
         )?;
-        Ok((value, SavedForBackward::Maxima { padded, indices, size }))
+        Ok((value, SavedForBackward::LibraryMaxPool { padded, indices, size }))
     }
 }
 

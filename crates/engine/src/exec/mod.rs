@@ -12,7 +12,7 @@
 //! epilogue (bias, ReLU, a sum of gradients) for the values in its registers, and is a Winograd convolution where that
 //! pays ([`convolution`]). Pooling, normalisation and depthwise convolutions, which libtorch is slow at, run in our own
 //! [`kernels`], and their backward passes include that of a ReLU before them. Gradients overwrite what nothing reads
-//! again. [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library`] says so, runs libtorch's
+//! again. [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library_only`] says so, runs libtorch's
 //! operations only.
 //!
 //! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
@@ -75,7 +75,7 @@ pub(super) struct Manner {
     pub(super) kind: Kind,
     pub(super) layout: Layout,
     /// Whether on libtorch's operations alone; always so on a GPU. See [`library`](super::library).
-    pub(super) library: bool,
+    pub(super) library_only: bool,
     /// Whether a GPU may compute convolutions of float32 in TF32.
     pub(super) tf32: bool,
 }
@@ -83,7 +83,7 @@ pub(super) struct Manner {
 impl Manner {
     /// The fastest.
     pub(super) fn of(kind: Kind) -> Self {
-        Self { kind, layout: Layout::ChannelsLast, library: false, tf32: false }
+        Self { kind, layout: Layout::ChannelsLast, library_only: false, tf32: false }
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Executor {
     kind: Kind,
     layout: Layout,
     /// See [`Manner`].
-    library: bool,
+    library_only: bool,
     /// Present when the render is profiled.
     profile: RefCell<Option<Profile>>,
 }
@@ -125,20 +125,20 @@ impl Executor {
         device: Device,
         manner: Manner,
     ) -> Result<Self, RenderError> {
-        let manner = Manner { library: manner.library || device != Device::Cpu, ..manner };
+        let manner = Manner { library_only: manner.library_only || device != Device::Cpu, ..manner };
         let network = &model.network;
         let params = (0..network.nodes().len())
             .map(|index| NodeParams::upload(network, NodeId(index), manner, device))
             .collect::<Result<_, _>>()?;
-        let Manner { kind, layout, library, .. } = manner;
+        let Manner { kind, layout, library_only, .. } = manner;
         let (threads, profile) = (thread_pool(), RefCell::default());
         let preparation = Preparation::new(&model.preprocessing, device)?;
-        Ok(Self { model, preparation, params, threads, device, kind, layout, library, profile })
+        Ok(Self { model, preparation, params, threads, device, kind, layout, library_only, profile })
     }
 
     /// Whether libtorch's operations alone compute here.
     pub(super) fn is_library(&self) -> bool {
-        self.library
+        self.library_only
     }
 
     /// The network that runs here.
@@ -158,7 +158,11 @@ impl Executor {
     ///
     /// # Errors
     /// As [`Self::forward`].
-    pub(super) fn record(&self, image: &Tensor, wanted: &[NodeId]) -> Result<Tape<'_>, RenderError> {
+    pub(super) fn forward_with_tape(
+        &self,
+        image: &Tensor,
+        wanted: &[NodeId],
+    ) -> Result<Tape<'_>, RenderError> {
         // A guard, not a closure: a panic must not leave the thread without derivatives.
         let _ungraded = tch::no_grad_guard();
         let (saved, activations) = self.run(image, wanted, true)?;
@@ -207,7 +211,7 @@ impl Executor {
     /// The image as the network wants it, in the executor's precision and memory layout.
     fn prepare(&self, tile: &Tensor) -> Result<Tensor, RenderError> {
         if let Preparation::Uniform { mean, scale } = self.preparation
-            && !self.library
+            && !self.library_only
             && self.layout != Layout::Contiguous
             && let Some(map) = kernels::prepare(&self.threads, tile, mean, scale, self.kind)?
         {

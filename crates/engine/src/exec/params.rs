@@ -165,7 +165,7 @@ mod tests {
             vec![node("input", Op::Input { channels: 16 }, Vec::new()), node("lrn", lrn, vec![NodeId(0)])];
         let network = Network::new(nodes).unwrap();
         let [half, exact] = [Kind::BFloat16, Kind::Float].map(|kind| {
-            let manner = Manner { library: true, ..Manner::of(kind) };
+            let manner = Manner { library_only: true, ..Manner::of(kind) };
             match NodeParams::upload(&network, NodeId(1), manner, Device::Cpu).unwrap() {
                 NodeParams::Lrn(lrn) => lrn,
                 _ => panic!("no normalisation"),

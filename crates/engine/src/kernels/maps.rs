@@ -11,7 +11,11 @@ use super::{
 };
 
 /// The windows over a map of so many rows and columns; none where they do not fit.
-pub(in super::super) fn max_pool(input: [i64; 2], window: Window, through_relu: bool) -> Option<MaxPool> {
+pub(in super::super) fn pool_geometry(
+    input: [i64; 2],
+    window: Window,
+    through_relu: bool,
+) -> Option<MaxPool> {
     let Window { kernel, stride, padding } = window;
     let input = input.map(|n| n as usize);
     let [rows, columns] = [0, 1].map(|axis| padding.resolve(axis, input[axis], kernel[axis], stride[axis]));

@@ -252,10 +252,10 @@ fn error(model: &Arc<Model>, objectives: &[Objective], image: &Tensor, library: 
         }
         bound.gradient(&executor, image).unwrap().1.to_kind(Kind::Double)
     };
-    let expected = gradient(Manner { library: true, ..Manner::of(Kind::Double) }, image);
+    let expected = gradient(Manner { library_only: true, ..Manner::of(Kind::Double) }, image);
     let norm = |tensor: &Tensor| tensor.norm().double_value(&[]);
     let scale = norm(&expected);
-    let found = gradient(Manner { library, ..Manner::of(Kind::Float) }, image);
+    let found = gradient(Manner { library_only: library, ..Manner::of(Kind::Float) }, image);
     (scale > 1e-9).then(|| norm(&(found - expected)) / scale)
 }
 

@@ -41,7 +41,7 @@ const PLAIN: Preprocessing = Preprocessing::uniform(0.0, 1.0);
 /// What a chain gives for an image, on the kernels and on the library path.
 fn outputs(ops: &[Op], preprocessing: Preprocessing, image: &Tensor) -> [Tensor; 2] {
     [false, true].map(|library| {
-        let manner = Manner { library, ..Manner::of(Kind::Float) };
+        let manner = Manner { library_only: library, ..Manner::of(Kind::Float) };
         let model = chain(ops, preprocessing);
         let executor = Executor::with_manner(model, Device::Cpu, manner).unwrap();
         executor.forward(image, &[NodeId(ops.len())]).unwrap().remove(0)
@@ -165,7 +165,7 @@ fn channels_are_prepared_one_by_one() {
 fn derivative_is_autograds(ops: &[Op], preprocessing: Preprocessing, image: &Tensor) {
     let layer = format!("n{}", ops.len());
     for library in [false, true] {
-        let manner = Manner { library, ..Manner::of(Kind::Double) };
+        let manner = Manner { library_only: library, ..Manner::of(Kind::Double) };
         let executor = Executor::with_manner(chain(ops, preprocessing), Device::Cpu, manner).unwrap();
         let objective = objective(ObjectiveKind::L2, &layer, &[]);
         let bound = BoundObjective::new(executor.network(), std::slice::from_ref(&objective)).unwrap();

@@ -29,7 +29,7 @@ struct SmallDevice {
 
 impl SmallDevice {
     fn new(pixels: i64) -> Self {
-        let manner = Manner { library: true, ..Manner::of(Kind::Float) };
+        let manner = Manner { library_only: true, ..Manner::of(Kind::Float) };
         let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
         Self { whole: LocalExecutor::new(executor), pixels, passes: RefCell::default() }
     }
@@ -100,9 +100,9 @@ fn dreamed(pixels: i64, tile_size: u32) -> (Result<(Tensor, u32), RenderError>, 
     let cancel = CancelFlag::default();
     let original = Tensor::arange(400 * 300 * 3, (Kind::Float, Device::Cpu)).remainder(211.0);
     let original = Original::of_floats(&original.view([1, 3, 300, 400]));
-    let walk = |spec: &DreamSpec| TiledGradient::new(&device, &bound, spec, &cancel);
+    let tiled = |spec: &DreamSpec| TiledGradient::new(&device, &bound, spec, &cancel);
     let callbacks = Callbacks { on_progress: &mut |_| (), on_octave: &mut |_, _| Ok(()) };
-    let outcome = dream_within_memory(walk, &spec, &original, None, u64::MAX, None, callbacks);
+    let outcome = dream_within_memory(tiled, &spec, &original, None, u64::MAX, None, callbacks);
     let outcome = outcome.map(|Fitted { dreamed, tile_size, .. }| (dreamed.image, tile_size));
     drop(bound);
     (outcome, device)

@@ -96,7 +96,7 @@ fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
     for (height, width) in [(300, 217), (129, 511)] {
         let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu)) * 255.0;
         let seams = seams::measure_on(&own, &objective, &image, 128).unwrap();
-        let even = |halo| seams.iter().find(|seam| seam.walk == "even" && seam.halo == halo).unwrap();
+        let even = |halo| seams.iter().find(|seam| seam.tiling == "even" && seam.halo == halo).unwrap();
         // "sum" is influenced by 39 pixels, 19 to each side: none of them lies beyond the halo.
         assert!(even(HALO).border < 1e-4 && even(HALO).interior < 1e-4, "{:?}", even(HALO));
         assert_eq!(even(HALO).skipped, 0.0);
@@ -108,7 +108,7 @@ fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
 #[test]
 fn uniform_tiles_see_the_picture_as_a_torus() {
     tch::manual_seed(12);
-    let manner = Manner { library: true, ..Manner::of(Kind::Float) };
+    let manner = Manner { library_only: true, ..Manner::of(Kind::Float) };
     let own = LocalExecutor::new(Executor::with_manner(random_network(), Device::Cpu, manner).unwrap());
     let objective = objective(ObjectiveKind::L2, "sum", &[]);
     let bound = BoundObjective::new(own.network(), std::slice::from_ref(&objective)).unwrap();
@@ -151,7 +151,7 @@ fn the_way_back_agrees_with_autograd() {
     let both =
         |(model, layer): (Arc<_>, String)| [(Arc::clone(&model), layer.clone(), false), (model, layer, true)];
     for (model, layer, library) in cases.into_iter().flat_map(both) {
-        let manner = Manner { library, ..Manner::of(Kind::Double) };
+        let manner = Manner { library_only: library, ..Manner::of(Kind::Double) };
         let executor = Executor::with_manner(model, Device::Cpu, manner).unwrap();
         let objective = objective(ObjectiveKind::L2, &layer, &[]);
         let bound = BoundObjective::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
@@ -178,7 +178,7 @@ fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor,
     let own = LocalExecutor::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
-    let walk = TiledGradient::new(&own, &bound, spec, &cancel);
+    let tiled = TiledGradient::new(&own, &bound, spec, &cancel);
     let (mut fractions, mut checkpoints) = (Vec::new(), Vec::new());
     let callbacks = Callbacks {
         on_progress: &mut |progress| fractions.push(progress.fraction),
@@ -190,7 +190,7 @@ fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor,
     };
     let original = Original::of_floats(image);
     let mask = (spec.mask.is_some()).then(|| Mask::new(&left_half(), 0, Device::Cpu).unwrap());
-    let dreamed = dream(&walk, spec, &original, mask.as_ref(), u64::MAX, resume, callbacks).unwrap();
+    let dreamed = dream(&tiled, spec, &original, mask.as_ref(), u64::MAX, resume, callbacks).unwrap();
     assert!(fractions.is_sorted() && fractions.last() == Some(&1.0));
     (dreamed.image, checkpoints)
 }
@@ -273,12 +273,12 @@ fn a_resumed_dream_ends_with_the_same_bytes() {
 }
 
 #[test]
-fn a_canceled_walk_stops() {
+fn a_canceled_dream_stops() {
     let own = LocalExecutor::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     let spec = spec(objective(ObjectiveKind::L2, "sum", &[]));
     let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
     let cancel = CancelFlag::default();
-    let walk = TiledGradient::new(&own, &bound, &spec, &cancel);
+    let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
     let callbacks = Callbacks {
         on_progress: &mut |progress| {
             assert_eq!(progress.iteration, 1);
@@ -286,7 +286,7 @@ fn a_canceled_walk_stops() {
         },
         on_octave: &mut |_, _| panic!("no octave was finished"),
     };
-    let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
+    let outcome = dream(&tiled, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
     assert!(matches!(outcome, Err(RenderError::Canceled)));
 }
 
@@ -301,10 +301,10 @@ fn an_ascent_that_runs_away_is_an_error() {
         };
         let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
         let cancel = CancelFlag::default();
-        let walk = TiledGradient::new(&own, &bound, &spec, &cancel);
+        let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
         let callbacks =
             Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| panic!("no octave was finished") };
-        let outcome = dream(&walk, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
+        let outcome = dream(&tiled, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
         assert!(matches!(outcome, Err(RenderError::NotFinite { octave: 1, .. })));
     }
 }

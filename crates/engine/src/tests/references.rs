@@ -194,7 +194,7 @@ fn seams_are_as_faint_as_published() {
     let photo = std::fs::read(local("assets/sample.jpg")).unwrap();
     let objective = objective(ObjectiveKind::L2, "block10", &[]);
     let seams = seams::measure(&model, &objective, &photo, 256).unwrap();
-    let of = |halo| seams.iter().find(|seam| seam.walk == "even" && seam.halo == halo).unwrap();
+    let of = |halo| seams.iter().find(|seam| seam.tiling == "even" && seam.halo == halo).unwrap();
     // The figures of docs/tiles.md for this photo, and a little: borders, interior.
     for (halo, border, interior) in [(HALO, 0.60, 0.35), (2 * HALO, 0.30, 0.20)] {
         let seam = of(halo);
@@ -213,8 +213,8 @@ fn tiled_gradients_match_the_article() {
     let cancel = CancelFlag::default();
     for (name, tile, shift) in [("grad", 128, (51, 37)), ("grad_tile512", 512, (0, 0))] {
         let grid = Grid { tile, halo: 0, stride: 1, tiling: Tiling::Article, uniform: false };
-        let walk = TiledGradient::over(&own, &bound, grid, &cancel);
-        let (_, gradient) = walk.gradient(&arrays["input"], shift).unwrap();
+        let tiled = TiledGradient::over(&own, &bound, grid, &cancel);
+        let (_, gradient) = tiled.gradient(&arrays["input"], shift).unwrap();
         let error = norm_ratio(&gradient, &arrays[name]);
         assert!(error <= 1e-3, "{name}: {error}");
     }
@@ -245,16 +245,16 @@ fn short_runs_of_every_preset_match_the_article() {
         // The references pass kinks, where rounding decides: see the introduction of `verify`.
         let run = |library, arithmetic: &verify::Arithmetic| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;
-            let manner = Manner { kind, layout, library, tf32: false };
+            let manner = Manner { kind, layout, library_only: library, tf32: false };
             let own =
                 LocalExecutor::new(Executor::with_manner(Arc::clone(&model), Device::Cpu, manner).unwrap());
             let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
             let cancel = CancelFlag::default();
-            let walk = TiledGradient::new(&own, &bound, &spec, &cancel);
+            let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
             let callbacks = Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()) };
             let start = Original::of_floats(&arrays[start]);
             let actual =
-                arithmetic.run(|| dream(&walk, &spec, &start, None, u64::MAX, None, callbacks).unwrap());
+                arithmetic.run(|| dream(&tiled, &spec, &start, None, u64::MAX, None, callbacks).unwrap());
             psnr(&actual.image, &arrays[name])
         };
         for library in [false, true] {

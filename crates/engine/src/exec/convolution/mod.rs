@@ -59,7 +59,7 @@ pub(super) struct Convolution {
     /// The depthwise kernel; none where it is not for this convolution.
     depthwise: Option<Depthwise>,
     layout: Layout,
-    library: bool,
+    library_only: bool,
     tf32: bool,
 }
 
@@ -83,7 +83,7 @@ impl Convolution {
         attributes: ConvAttributes,
         manner: Manner,
     ) -> Result<Self, RenderError> {
-        let Manner { layout, library, tf32, .. } = manner;
+        let Manner { layout, library_only, tf32, .. } = manner;
         let (out, channels, height, width) = weight.size4()?;
         let back = match attributes {
             ConvAttributes { stride: [1, 1], groups, .. } => {
@@ -98,17 +98,17 @@ impl Convolution {
                 Back::Phases(Weight::new(&filled, manner, false)?)
             }
             ConvAttributes { groups, .. }
-                if library && channels == 1 && groups > 1 && out == groups as i64 =>
+                if library_only && channels == 1 && groups > 1 && out == groups as i64 =>
             {
                 Back::Spread(Weight::new(&flipped(weight, out)?, manner, false)?)
             }
             _ => Back::Transposed,
         };
-        let fast = !library && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
+        let fast = !library_only && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
         let alone = fast && attributes.dilation == [1, 1];
         let depthwise = if alone { Depthwise::new(weight, attributes.groups)? } else { None };
         let weight = Weight::new(weight, manner, true)?;
-        Ok(Self { weight, bias, attributes, back, depthwise, layout, library, tf32 })
+        Ok(Self { weight, bias, attributes, back, depthwise, layout, library_only, tf32 })
     }
 
     /// Whether the backward pass to `x` can include that of the ReLU before it: [`Self::backward_through_relu`].
@@ -209,7 +209,7 @@ impl Convolution {
                 let params = params([reach - 1, reach - 1]);
                 let blocks = weight.convolve(threads, gradient, None, params, Activation::None)?;
                 let [_, channels, ..] = self.weight.shape()?;
-                let joined = if self.library {
+                let joined = if self.library_only {
                     None
                 } else {
                     pixel_shuffle(threads, &blocks, channels as usize, before, size)?
@@ -318,7 +318,7 @@ impl Convolution {
         };
         let back =
             |gradient: &Tensor| library::transposed(gradient, self.weight.plain(), params, rest, self.tf32);
-        if self.library {
+        if self.library_only {
             return back(gradient);
         }
         let images = (0..images).map(|image| back(&gradient.f_narrow(0, image, 1)?));

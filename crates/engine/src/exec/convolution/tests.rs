@@ -148,7 +148,7 @@ fn the_library_path_gives_what_our_own_kernels_give() {
             let attributes =
                 ConvAttributes { stride: [stride; 2], dilation: [1, 1], padding, groups: groups as usize };
             let [own, library] = [false, true].map(|library| {
-                let manner = Manner { library, ..Manner::of(Kind::Float) };
+                let manner = Manner { library_only: library, ..Manner::of(Kind::Float) };
                 Convolution::new(&kernel, Some(bias.shallow_clone()), attributes, manner).unwrap()
             });
             for (height, width) in [(13, 10), (16, 16), (9, 22), (7, 7)] {

@@ -40,7 +40,7 @@ pub(super) struct Weight {
     tie_exact: bool,
     /// Where libtorch convolves.
     layout: Layout,
-    library: bool,
+    library_only: bool,
     tf32: bool,
 }
 
@@ -64,8 +64,8 @@ struct Packed {
 impl Weight {
     /// `tie_exact`: whether results of equal patches must be equal bit by bit, for an argmax to choose the first.
     pub(super) fn new(weight: &Tensor, manner: Manner, tie_exact: bool) -> Result<Self, RenderError> {
-        let Manner { layout, library, tf32, .. } = manner;
-        let fast = !library && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
+        let Manner { layout, library_only, tf32, .. } = manner;
+        let fast = !library_only && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
         Ok(Self {
             plain: layout.arrange(weight)?,
             packed: (fast && suits(weight.kind())).then(RefCell::default),
@@ -74,7 +74,7 @@ impl Weight {
             use_native: fast && !has_amx(weight.kind()),
             tie_exact,
             layout,
-            library,
+            library_only,
             tf32,
         })
     }
@@ -107,15 +107,15 @@ impl Weight {
         if let Some(y) = self.conv1x1(threads, x, params, post_ops)? {
             return Ok(y);
         }
-        if let Some((library, weight)) = self.ready(x, params)? {
-            return library.convolve(x, &weight, bias, params, activation);
+        if let Some((onednn, weight)) = self.ready(x, params)? {
+            return onednn.convolve(x, &weight, bias, params, activation);
         }
         if activation == Activation::Relu
             && let Some(y) = library::convolve_relu(x, &self.plain, bias, params, self.tf32)?
         {
             return Ok(y);
         }
-        let mut y = if self.library && params.is_depthwise(&self.plain) {
+        let mut y = if self.library_only && params.is_depthwise(&self.plain) {
             let y = library::convolve(&x.f_contiguous()?, &self.plain, bias, params, false)?;
             self.layout.arrange(&y)?
         } else {
@@ -144,7 +144,7 @@ impl Weight {
             return Ok(sum);
         }
         match self.ready(x, params)? {
-            Some((library, weight)) => library.convolve_onto(&sum, x, &weight, params),
+            Some((onednn, weight)) => onednn.convolve_onto(&sum, x, &weight, params),
             None => Ok(sum.f_add_(&self.convolve(threads, x, None, params, Activation::None)?)?),
         }
     }
@@ -202,8 +202,8 @@ impl Weight {
     ) -> Result<Option<(&'static OneDnn, Tensor)>, RenderError> {
         // Autograd, which the tests compare with, must see libtorch's operations.
         let Some(packed) = self.packed.as_ref().filter(|_| !x.requires_grad()) else { return Ok(None) };
-        let Some(library) = OneDnn::get() else { return Ok(None) };
-        Ok(Some((library, packed.borrow_mut().find(&self.plain, params, x.size())?)))
+        let Some(onednn) = OneDnn::get() else { return Ok(None) };
+        Ok(Some((onednn, packed.borrow_mut().find(&self.plain, params, x.size())?)))
     }
 }
 

@@ -92,7 +92,7 @@ fn a_gradient_that_is_also_the_output_is_not_overwritten() {
 fn a_sum_that_is_also_an_input_is_not_overwritten_while_it_is_read() {
     let threads = thread_pool();
     let window = Window { kernel: [3, 3], stride: [1, 1], padding: Padding::Same };
-    let pool = max_pool([5, 5], window, false).unwrap();
+    let pool = pool_geometry([5, 5], window, false).unwrap();
     let (_, argmax) = max_pool_forward(&threads, &pool, &random(16, 5, 5)).unwrap().unwrap();
     let gradient = random(16, 5, 5);
     let alone = max_pool_backward(&threads, &pool, &gradient, &argmax, None).unwrap().unwrap();

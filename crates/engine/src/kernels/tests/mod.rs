@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     Depthwise, Epilogue, ReluMask, SavedLrn, add_scaled, available, instruction_set, lrn_backward,
-    lrn_forward, max_pool, max_pool_backward, max_pool_forward, pixel_shuffle, prepare, relu_backward,
+    lrn_forward, max_pool_backward, max_pool_forward, pixel_shuffle, pool_geometry, prepare, relu_backward,
     sum_abs, thread_pool,
 };
 use reverie_graph::{Padding, Window};
@@ -45,7 +45,7 @@ fn maxima_and_their_gradients_are_libtorchs() {
                 let leaf = x.copy().set_requires_grad(true);
                 let (x, input) = relu_if(through_relu, x, &leaf);
                 let window = Window { kernel: [3, 3], stride: [stride, stride], padding: Padding::Same };
-                let pool = max_pool([height, width], window, through_relu).unwrap();
+                let pool = pool_geometry([height, width], window, through_relu).unwrap();
                 // TensorFlow's padding, written out.
                 let pads = [0, 1].map(|axis| {
                     let n = pool.input[axis];
