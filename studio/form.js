@@ -4,7 +4,7 @@
 import { json } from "./api.js";
 import { lookIn, looksOf } from "./looks.js";
 
-/** @typedef {import("./types.js").Model} Model */
+/** @typedef {import("./types.js").Model & Record<string, any>} Model */
 
 /** @param {string} id */
 const $ = (id) => /** @type {any} */ (document.getElementById(id));

@@ -21,7 +21,6 @@
  * @property {string} id
  * @property {boolean} default
  * @property {string} default_layer
- * @property {number} preserve_colors
  * @property {{ layers: string, looks: string }} links
  */
 
