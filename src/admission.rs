@@ -183,7 +183,7 @@ fn refuse(
 
 /// Checks that the requested format can hold the finished dream.
 fn check_format(spec: &DreamSpec, plan: &Plan) -> Result<(), Refusal> {
-    let &(height, width) = plan.octaves.last().unwrap_or(&(0, 0));
+    let (height, width) = plan.result;
     let written = spec.encoding().check_size(width.unsigned_abs(), height.unsigned_abs());
     written.map_err(|error| Refusal::Invalid(FieldError::new("/spec/format", error.to_string())))
 }

@@ -2,23 +2,29 @@
 // The form: looks, sliders and all settings. A field that is at its default is not sent: the server knows it.
 
 import { json } from "./api.js";
-import { looksOf, pictureOf } from "./looks.js";
+import { lookIn, looksOf } from "./looks.js";
 
-/** @typedef {import("./types.js").Model} Model */
+/** @typedef {import("./types.js").Model & Record<string, any>} Model */
 
 /** @param {string} id */
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
-/** Sliders and their defaults, and how their value is told. */
+/** Sliders and their defaults, and how their value is told. Of counts, 0 leaves them to the server. */
 const SLIDERS = /** @type {Record<string, { start: number, told: (value: number) => string }>} */ ({
-  iterations: { start: 10, told: (value) => `${value} steps` },
-  octaves: { start: 4, told: (value) => `${value} octave${value === 1 ? "" : "s"}` },
+  iterations: { start: 0, told: (value) => (value ? `${value} steps` : "as suits") },
+  octaves: { start: 0, told: (value) => (value ? `${value} octave${value === 1 ? "" : "s"}` : "as suits") },
   blend: { start: 0, told: (value) => `${Math.round(value * 100)} %` },
 });
 const NUMBERS = ["step", "octave_scale", "seed"];
 
+/** The share of the original's colours has a default for each model. */
+const COLORS = "preserve_colors";
+
 /** @type {Model[]} */
 let models = [];
+
+/** @type {import("./looks.js").Look[]} Of the chosen model. */
+let looks = [];
 
 const model = () => models.find((one) => one.id === $("model").value) ?? models[0];
 
@@ -33,28 +39,53 @@ export async function startForm() {
 
 async function chooseModel() {
   const chosen = model();
-  const { layers } = await json(chosen.links.layers);
+  const [{ layers }, found] = await Promise.all([json(chosen.links.layers), looksOf(chosen)]);
+  looks = found;
   $("layer").replaceChildren(...layers.map((/** @type {any} */ layer) => new Option(layer.name, layer.name)));
-  $("layer").value = chosen.default_layer;
-  const looks = looksOf(chosen);
+  $(COLORS).value = String(chosen.preserve_colors);
   $("looks").replaceChildren(...looks.map((look, index) => {
     const label = Object.assign(document.createElement("label"), { className: "look" });
     const input = Object.assign(document.createElement("input"), {
       type: "radio", name: "look", value: look.id, checked: index === 0,
     });
     input.onchange = () => {
-      $("layer").value = look.layer;
-      $("channels").value = "";
+      take(look.spec.objectives?.[0]);
       tell();
     };
     label.append(input);
-    const source = pictureOf(chosen, look);
-    if (source) label.append(Object.assign(document.createElement("img"), { src: source, alt: "", width: 160, height: 107 }));
-    label.append(Object.assign(document.createElement("span"), { textContent: look.name }));
+    if (look.picture) label.append(Object.assign(document.createElement("img"), { src: look.picture, alt: "", width: 160, height: 107 }));
+    label.append(Object.assign(document.createElement("span"), { textContent: look.title }));
     return label;
   }));
-  if (looks[0]) $("layer").value = looks[0].layer;
+  take(looks[0]?.spec.objectives?.[0] ?? { layer: chosen.default_layer });
   tell();
+}
+
+/** Shows an objective. @param {{ layer: string, channels?: number[] } | undefined} objective */
+function take(objective) {
+  if (!objective) return;
+  $("layer").value = objective.layer;
+  $("channels").value = (objective.channels ?? []).join(", ");
+}
+
+/** The chosen look, if there is one. */
+function chosenLook() {
+  const input = document.querySelector("input[name=look]:checked");
+  return looks.find((look) => look.id === /** @type {HTMLInputElement | null} */ (input)?.value);
+}
+
+/** Marks the look that a spec has. @param {Record<string, any>} spec */
+function mark(spec) {
+  const found = lookIn(looks, spec);
+  for (const input of document.querySelectorAll("input[name=look]")) {
+    /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === found?.id;
+  }
+}
+
+/** What the controls of the layer say. */
+function objective() {
+  const channels = $("channels").value.split(/[\s,]+/).filter(Boolean).map(Number);
+  return { layer: $("layer").value, ...(channels.length ? { channels } : {}) };
 }
 
 /**
@@ -66,45 +97,31 @@ export function readForm() {
   /** @type {Record<string, any>} */
   const spec = {};
   if (chosen && !chosen.default) spec.model = chosen.id;
-  const channels = $("channels").value.split(/[\s,]+/).filter(Boolean).map(Number);
-  const layer = $("layer").value;
-  if (chosen && (layer !== chosen.default_layer || channels.length)) {
-    /** @type {Record<string, any>} */
-    const objective = { layer };
-    if (channels.length) objective.channels = channels;
-    spec.objectives = [objective];
-  }
+  const look = chosenLook();
+  if (look?.id) spec.look = look.id;
+  else spec.objectives = [objective()];
   for (const [name, { start }] of Object.entries(SLIDERS)) {
     const value = Number($(name).value);
     if (value !== start) spec[name] = value;
   }
   for (const name of NUMBERS) if ($(name).value !== "") spec[name] = Number($(name).value);
-  if ($("preserve_colors").checked) spec.preserve_colors = true;
+  const colors = Number($(COLORS).value);
+  if (chosen && colors !== chosen.preserve_colors) spec.preserve_colors = colors;
   if ($("format").value) spec.format = $("format").value;
-  return { spec, edge: Number($("edge").value) };
+  const edge = Number($("edge").value);
+  if (!edge) spec.max_edge = 0;
+  return { spec, edge };
 }
 
 /** Sets the form to a job's spec. @param {Record<string, any>} spec */
 export function showSpec(spec) {
-  for (const name of Object.keys(SLIDERS)) if (name in spec) $(name).value = String(spec[name]);
+  for (const name of Object.keys(SLIDERS)) if (name in spec) $(name).value = spec[name] === "auto" ? "0" : String(spec[name]);
   for (const name of NUMBERS) if (name in spec) $(name).value = String(spec[name]);
-  $("preserve_colors").checked = spec.preserve_colors === true;
+  $(COLORS).value = String(Number(spec.preserve_colors ?? 0));
   $("format").value = spec.format === "png" ? "" : (spec.format ?? "");
-  const objective = spec.objectives?.[0];
-  if (objective) {
-    $("layer").value = objective.layer;
-    $("channels").value = (objective.channels ?? []).join(", ");
-    markLook();
-  }
+  take(spec.objectives?.[0]);
+  mark(spec);
   tell();
-}
-
-/** Marks the look of the layer that is chosen, if it has one. */
-function markLook() {
-  const look = looksOf(model()).find((one) => one.layer === $("layer").value);
-  for (const input of document.querySelectorAll("input[name=look]")) {
-    /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === look?.id;
-  }
 }
 
 /** Tells the sliders' values, and the whole as JSON. */
@@ -115,8 +132,16 @@ function tell() {
     if (output) output.textContent = words;
     $(name).setAttribute("aria-valuetext", words);
   }
+  const colors = `${Math.round(Number($(COLORS).value) * 100)} %`;
+  document.querySelector(`output[for=${COLORS}]`)?.replaceChildren(colors);
+  $(COLORS).setAttribute("aria-valuetext", colors);
   $("spec").value = JSON.stringify(readForm().spec, null, 2);
 }
 
 $("form").addEventListener("input", tell);
-$("layer").addEventListener("change", markLook);
+for (const id of ["layer", "channels"]) {
+  $(id).addEventListener("input", () => {
+    mark({ objectives: [{ kind: "l2", ...objective() }] });
+    tell();
+  });
+}

@@ -1,37 +1,33 @@
 // @ts-check
-// Looks: what a network dreams at some of its layers, named by what is seen there. Chosen by looking at the dreams of every
-// block on several pictures.
+// Looks: what the models dream at some of their layers, named by what is seen there. The server has them, with their pictures.
 
-/** @typedef {{ id: string, name: string, layer: string }} Look */
+import { json } from "./api.js";
 
-/** @type {Record<string, Look[]>} Of the models that are known, by their ids. */
-const KNOWN = {
-  "efficientnet-lite0": [
-    { id: "animals", name: "Animals", layer: "block10" },
-    { id: "creatures", name: "Creatures", layer: "block11" },
-    { id: "eyes", name: "Eyes", layer: "block9" },
-    { id: "corals", name: "Corals", layer: "block12" },
-    { id: "clouds", name: "Clouds", layer: "block14" },
-    { id: "scales", name: "Scales", layer: "block8" },
-    { id: "woven", name: "Woven", layer: "block6" },
-    { id: "glass", name: "Stained glass", layer: "block3" },
-  ],
-};
+/** @typedef {{ id: string, title: string, spec: Record<string, any>, picture: string | null }} Look */
 
 /**
  * The looks of a model; of one that is not known, its default layer alone.
- * @param {{ id: string, default_layer: string }} model
- * @returns {Look[]}
+ * @param {{ default_layer: string, links: { looks: string } }} model
+ * @returns {Promise<Look[]>}
  */
-export function looksOf(model) {
-  return KNOWN[model.id] ?? [{ id: "default", name: model.default_layer, layer: model.default_layer }];
+export async function looksOf(model) {
+  const { looks } = await json(model.links.looks);
+  if (looks.length) return looks;
+  const spec = { objectives: [{ layer: model.default_layer }] };
+  return [{ id: "", title: model.default_layer, spec, picture: null }];
 }
 
 /**
- * Where the picture of a look is; none for a model that is not known.
- * @param {{ id: string }} model
- * @param {Look} look
+ * The look whose members a spec has; undefined where it has those of none.
+ * @param {Look[]} looks
+ * @param {Record<string, any>} spec
  */
-export function pictureOf(model, look) {
-  return model.id in KNOWN ? `/studio/looks/${look.id}.webp` : null;
+export const lookIn = (looks, spec) => looks.find((look) => isWithin(look.spec, spec));
+
+/** Whether all of `part` is in `whole`. @param {any} part @param {any} whole @returns {boolean} */
+function isWithin(part, whole) {
+  if (typeof part !== "object" || part === null) return part === whole;
+  if (typeof whole !== "object" || whole === null) return false;
+  if (Array.isArray(part) && part.length !== whole.length) return false;
+  return Object.keys(part).every((name) => isWithin(part[name], whole[name]));
 }

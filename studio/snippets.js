@@ -6,8 +6,8 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** Options of `reverie render` for the fields of a spec. */
 const OPTIONS = /** @type {Record<string, string>} */ ({
-  model: "--model", iterations: "--iterations", octaves: "--octaves", octave_scale: "--octave-scale", step: "--step",
-  seed: "--seed", blend: "--blend",
+  model: "--model", look: "--look", iterations: "--iterations", octaves: "--octaves", octave_scale: "--octave-scale", step: "--step",
+  seed: "--seed", blend: "--blend", max_edge: "--max-edge",
 });
 
 /**
@@ -32,7 +32,7 @@ export function snippet(kind, spec, name, origin, keyed) {
     const objective = spec.objectives?.[0];
     if (objective) parts.push("--layer", quoted(objective.layer));
     for (const channel of objective?.channels ?? []) parts.push("--channel", String(channel));
-    if (spec.preserve_colors) parts.push("--preserve-colors");
+    if ("preserve_colors" in spec) parts.push(`--preserve-colors=${spec.preserve_colors}`);
     return parts.join(" ");
   }
   const headers = keyed ? `, headers={"Authorization": "Bearer " + os.environ["REVERIE_KEY"]}` : "";

@@ -21,7 +21,7 @@
  * @property {string} id
  * @property {boolean} default
  * @property {string} default_layer
- * @property {{ layers: string }} links
+ * @property {{ layers: string, looks: string }} links
  */
 
 export {};

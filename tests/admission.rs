@@ -56,6 +56,28 @@ async fn too_much_work_is_refused_with_what_would_fit() {
     );
 }
 
+async fn submitted(server: &TestServer, image: Vec<u8>, spec: &Value) -> Value {
+    let id = server.client.submit(image, spec).await;
+    server.client.job(&id).await
+}
+
+#[tokio::test]
+async fn a_large_photo_is_priced_at_the_size_at_which_it_is_dreamed() {
+    // Enough for 1280 pixels along the longer edge, and too little for three times as many.
+    let server = limited(None, Some(600)).await;
+    let spec = |edge: u32| json!({ "iterations": 1, "max_edge": edge });
+    let kept = refused(&server, (3840, 2560), &spec(0)).await;
+    assert_eq!(kept["type"], "urn:reverie:problem:too-much-work");
+    let job = submitted(&server, picture(3840, 2560), &json!({ "iterations": 1 })).await;
+    assert_eq!((&job["spec"]["max_edge"], &job["spec"]["octaves"]), (&json!(1280), &json!("auto")));
+    let small = submitted(&server, picture(1280, 853), &json!({ "iterations": 1 })).await;
+    let eta = |job: &Value| job["eta_seconds"].as_f64().unwrap();
+    // The second waits for the first too.
+    assert!(eta(&small) < 2.5 * eta(&job), "{} and {}", eta(&job), eta(&small));
+    let too_large = server.client.post_form(form(picture(100, 100), &spec(65_536))).await;
+    assert_eq!(pointers(&problem(too_large, 422).await), ["/spec/max_edge"]);
+}
+
 #[tokio::test]
 async fn where_nothing_fits_the_refusal_says_so() {
     let server = limited(Some(1), None).await;

@@ -44,6 +44,120 @@ fn a_dream_can_start_from_noise_and_grow() {
     assert_eq!(image::image_dimensions(&output).unwrap(), (56, 42));
 }
 
+/// A photo of this size beside the small one.
+fn wide(scratch: &Scratch, width: u32, height: u32) -> String {
+    let image = image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([(x % 251) as u8, (y * 5) as u8, (x ^ y) as u8])
+    });
+    image.save(scratch.path("wide.png")).unwrap();
+    scratch.text("wide.png")
+}
+
+/// Renders `photo` to `output` with further arguments; the line of JSON about it.
+fn rendered(photo: &str, output: &str, more: &[&str]) -> Value {
+    let run = reverie(&[&["render", photo, "-o", output, "--layer", "block3", "--json"], more].concat());
+    assert!(run.status.success(), "{more:?}: {}", String::from_utf8_lossy(&run.stderr));
+    serde_json::from_slice(&run.stdout).unwrap()
+}
+
+#[test]
+fn a_photo_is_dreamed_at_a_largest_edge_and_can_have_its_size_again() {
+    let scratch = Scratch::new();
+    let (photo, output) = (wide(&scratch, 1300, 24), scratch.text("dream.png"));
+    let size = || image::image_dimensions(&output).unwrap();
+    let shrunk = rendered(&photo, &output, &["--iterations", "1"]);
+    assert_eq!((size(), &shrunk["width"]), ((1280, 24), &Value::from(1280)));
+    assert_eq!((&shrunk["spec"]["max_edge"], &shrunk["spec"]["octaves"]), (&1280.into(), &"auto".into()));
+    let note = shrunk["notes"][0].as_str().unwrap();
+    assert!(note.contains("1300×24") && note.contains("1280×24") && note.contains("restore_size"), "{note}");
+    // The recipe has the rule, so that a replay makes the same picture, with its size and without.
+    for more in [&["--max-edge", "300"][..], &["--max-edge", "300", "--restore-size", "--iterations", "auto"]]
+    {
+        let line = rendered(&photo, &output, more);
+        let restored = line["spec"]["restore_size"] == true;
+        assert_eq!(size(), if restored { (1300, 24) } else { (300, 6) }, "{line}");
+        assert_eq!(line["notes"].as_array().unwrap().is_empty(), restored, "{line}");
+        let dream = fs::read(&output).unwrap();
+        let again = scratch.text("again.png");
+        let replay = reverie(&["render", &photo, "-o", &again, "--replay", &output]);
+        assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+        assert!(fs::read(&again).unwrap() == dream, "{more:?}: the replay differs");
+    }
+    // What is not shrunk stays as it was, and the article's presets shrink nothing.
+    for more in [
+        &["--max-edge", "0"][..],
+        &["--preset", "deepdream"],
+        &["--preset", "deepdream", "--max-edge", "2000"],
+    ] {
+        let line = rendered(&photo, &output, &[&["--iterations", "1"][..], more].concat());
+        assert_eq!((size(), line["notes"].as_array().unwrap().len()), ((1300, 24), 0), "{line}");
+    }
+    scratch.refuses(&["--max-edge", "70000"], &["--max-edge: 70000 is not allowed", "from 0 to 65535"]);
+    scratch.refuses(&["--octave-mode", "enlarge", "--restore-size"], &["--restore-size: needs octave_mode"]);
+    scratch.refuses(&["--octaves", "many"], &["must be a whole number, or auto"]);
+}
+
+#[test]
+fn a_share_of_the_photos_colours_comes_back() {
+    let scratch = Scratch::new();
+    let mut colors = Vec::new();
+    for (share, kept) in [
+        ("--preserve-colors=false", Value::Bool(false)),
+        ("--preserve-colors=0.5", 0.5.into()),
+        ("--preserve-colors", Value::Bool(true)),
+    ] {
+        let output = scratch.text("colors.png");
+        let line = rendered(&scratch.text("photo.png"), &output, &["--iterations", "3", share]);
+        assert_eq!(line["spec"]["preserve_colors"], kept, "{share}");
+        let (photo, dream) = (scratch.text("photo.png"), output);
+        let [photo, dream] = [photo, dream].map(|path| image::open(path).unwrap().into_rgb8());
+        // How far red and blue are from where they were to each other.
+        let apart = |pixel: &image::Rgb<u8>| f64::from(pixel.0[0]) - f64::from(pixel.0[2]);
+        let moved = photo.pixels().zip(dream.pixels()).map(|(from, to)| (apart(from) - apart(to)).abs());
+        colors.push(moved.sum::<f64>() / f64::from(photo.width() * photo.height()));
+    }
+    assert!(colors[0] > 1.5 * colors[1] && colors[1] > 1.5 * colors[2], "{colors:?}");
+    scratch.refuses(&["--preserve-colors=2"], &["--preserve-colors: 2.0 is not allowed", "from 0 to 1"]);
+}
+
+#[test]
+fn looks_are_listed_and_dreamed() {
+    let scratch = Scratch::new();
+    let list = reverie(&["looks", "--json"]);
+    assert!(list.status.success(), "{}", String::from_utf8_lossy(&list.stderr));
+    let looks: Vec<Value> = String::from_utf8(list.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(looks.len() >= 8 && looks[0]["id"] == "animals", "{looks:?}");
+    let glass = looks.iter().find(|look| look["id"] == "glass").unwrap();
+    let table = reverie(&["looks", "efficientnet-lite0"]);
+    assert_eq!(String::from_utf8(table.stdout).unwrap().lines().count(), looks.len());
+    let output = scratch.text("glass.png");
+    let run = |more: &[&str]| {
+        let run = reverie(
+            &[&["render", &scratch.text("photo.png"), "-o", &output, "--iterations", "1", "--json"], more]
+                .concat(),
+        );
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        serde_json::from_slice::<Value>(&run.stdout).unwrap()["spec"].clone()
+    };
+    let spec = run(&["--look", "glass"]);
+    assert_eq!(spec["objectives"][0]["layer"], glass["spec"]["objectives"][0]["layer"]);
+    assert_eq!(
+        (&spec["iterations"], &spec["preserve_colors"], spec.get("look")),
+        (&1.into(), &0.55.into(), None)
+    );
+    // Other options win, and so does what a replay says.
+    assert_eq!(run(&["--look", "glass", "--layer", "block5"])["objectives"][0]["layer"], "block5");
+    scratch.refuses(
+        &["--look", "nightmare"],
+        &["--look: model \"efficientnet-lite0\" has no look", "it has animals"],
+    );
+    scratch.refuses(&["--look", "glass", "--replay", &output], &["cannot be used with"]);
+}
+
 #[test]
 fn too_many_octaves_for_a_small_image_are_left_out_and_told() {
     let scratch = Scratch::new();
@@ -151,12 +265,12 @@ fn pictures_of_any_shape_are_dreamed() {
     for (width, height) in [(1, 1), (1, 700), (700, 1), (2, 3), (3000, 5)] {
         let pixel = |x, y| image::Rgb([(x % 256) as u8, (y % 256) as u8, 90]);
         image::RgbImage::from_fn(width, height, pixel).save(scratch.path("photo.png")).unwrap();
-        let output = scratch.render("thin.png", &QUICK);
+        let output = scratch.render("thin.png", &[&QUICK[..], &["--max-edge", "0"]].concat());
         assert!(output.status.success(), "{width}×{height}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(image::image_dimensions(scratch.path("thin.png")).unwrap(), (width, height));
     }
     // A network that does not pad its borders needs more than that.
-    let output = scratch.render("thin.png", &["--model", "tests/fixtures/tiny_graph.pb"]);
+    let output = scratch.render("thin.png", &["--model", "tests/fixtures/tiny_graph.pb", "--max-edge", "0"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() || (told.contains("×5 pixels") && told.contains("maxpool_valid")),

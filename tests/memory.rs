@@ -7,30 +7,46 @@
 
 use std::{fs, path::Path, process::Command};
 
-use reverie_dream::plan::BYTES_PER_PIXEL;
+use reverie_dream::plan::{BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL};
 use serde_json::Value;
 
-/// Peak memory in bytes of a render of `edge × edge` pixels.
-fn peak(folder: &Path, edge: u32) -> u64 {
+/// Peak memory in bytes of a render of `edge × edge` pixels with further arguments.
+fn peak(folder: &Path, edge: u32, more: &[&str]) -> u64 {
     let (input, output) = (folder.join(format!("{edge}.png")), folder.join(format!("{edge}.jpg")));
     let pixel = |x: u32, y: u32| image::Rgba([(x % 251) as u8, (y % 241) as u8, ((x ^ y) % 256) as u8, 200]);
     image::RgbaImage::from_fn(edge, edge, pixel).save(&input).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("render").arg(input).arg("-o").arg(output);
     command.args(["--layer", "stem", "--iterations", "1", "--tile-size", "256", "--threads", "1", "--json"]);
-    let run = command.output().unwrap();
+    let run = command.args(more).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let line: Value = serde_json::from_slice(&run.stdout).unwrap();
     line["peak_memory_bytes"].as_u64().unwrap()
 }
 
+/// Bytes of memory for each pixel that the larger of two pictures has more.
+fn slope(small: u32, large: u32, more: &[&str]) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let grown = peak(folder.path(), large, more).saturating_sub(peak(folder.path(), small, more));
+    let slope = grown as f64 / f64::from(large * large - small * small);
+    println!("{more:?}: {slope:.1} bytes per pixel");
+    slope
+}
+
+#[test]
+fn a_photo_that_is_shrunk_takes_little_memory() {
+    let shrunk = ["--max-edge", "300", "--octaves", "1", "--restore-size"];
+    for (more, predicted) in [(&shrunk[..4], BYTES_PER_SHRUNK_PIXEL), (&shrunk[..], BYTES_PER_RESTORED_PIXEL)]
+    {
+        let slope = slope(2000, 4000, more);
+        assert!((4.0..predicted).contains(&slope), "{slope:.1} bytes per pixel, predicted are {predicted}");
+    }
+}
+
 #[test]
 fn memory_grows_with_the_picture_as_promised() {
-    let folder = tempfile::tempdir().unwrap();
     let (small, large) = (1500u32, 3500u32);
-    let grown = peak(folder.path(), large).saturating_sub(peak(folder.path(), small));
-    let slope = grown as f64 / f64::from(large * large - small * small);
-    println!("{slope:.1} bytes per pixel");
+    let slope = slope(small, large, &["--max-edge", "0", "--octaves", "4"]);
     // Less than the image and its gradient is no measurement.
     assert!(
         (24.0..BYTES_PER_PIXEL).contains(&slope),

@@ -3,9 +3,13 @@
 
 mod common;
 
-use common::server::{Setup, TestServer};
+use common::{
+    client::{form, pointers, problem},
+    picture,
+    server::{Setup, TestServer},
+};
 use reqwest::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What `path` is to a browser.
 async fn browse(server: &TestServer, path: &str) -> Response {
@@ -54,6 +58,37 @@ async fn a_browser_gets_the_page_and_other_clients_an_index() {
 }
 
 #[tokio::test]
+async fn looks_are_listed_with_their_pictures_and_can_be_asked_for() {
+    let server = TestServer::start().await;
+    let list: Value = server.client.get("/v1/looks?model=efficientnet-lite0").await.json().await.unwrap();
+    let looks = list["looks"].as_array().unwrap();
+    assert!(looks.len() >= 8, "{list}");
+    for look in looks {
+        let picture = server.client.get(look["picture"].as_str().unwrap()).await;
+        assert_eq!(
+            (picture.status().as_u16(), &picture.headers()["content-type"]),
+            (200, &"image/webp".parse().unwrap())
+        );
+        assert_eq!(look["model"], "efficientnet-lite0");
+    }
+    let every: Value = server.client.get("/v1/looks").await.json().await.unwrap();
+    assert_eq!(every["looks"].as_array().unwrap().len(), looks.len());
+    for wrong in ["?model=none", "?name=x", "?model=efficientnet-lite0&model=efficientnet-lite0"] {
+        let refused = problem(server.client.get(&format!("/v1/looks{wrong}")).await, 422).await;
+        assert_eq!(pointers(&refused).len(), 1, "{wrong}: {refused}");
+    }
+    // A job holds what the name stands for, and the request wins.
+    let glass = looks.iter().find(|look| look["id"] == "glass").unwrap();
+    let asked = json!({ "look": "glass", "iterations": 1, "octaves": 1 });
+    let id = server.client.submit(picture(64, 48), &asked).await;
+    let job = server.client.job(&id).await;
+    assert_eq!(job["spec"]["objectives"][0]["layer"], glass["spec"]["objectives"][0]["layer"]);
+    assert_eq!((&job["spec"]["iterations"], job["spec"].get("look")), (&json!(1), None));
+    let unknown = server.client.post_form(form(picture(64, 48), &json!({ "look": "none" }))).await;
+    assert_eq!(pointers(&problem(unknown, 422).await), ["/spec/look"]);
+}
+
+#[tokio::test]
 async fn a_server_can_do_without_the_page() {
     let mut setup = Setup::new().await;
     setup.config.server.studio = false;
@@ -61,4 +96,6 @@ async fn a_server_can_do_without_the_page() {
     let index = browse(&server, "/").await;
     assert_eq!(index.json::<Value>().await.unwrap()["service"], "reverie");
     assert_eq!(browse(&server, "/studio/app.js").await.status(), 404);
+    let looks: Value = server.client.get("/v1/looks").await.json().await.unwrap();
+    assert_eq!(looks["looks"][0]["picture"], Value::Null);
 }

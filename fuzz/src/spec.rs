@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use reverie_dream::{
-    model::{Catalogue, Model, Preprocessing},
+    model::{Catalogue, Model},
     spec::{DreamSpec, InputKind, resolve},
 };
 use reverie_fields::{MOST_MISTAKES, json};
@@ -26,19 +26,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     };
     let network = Network::new(ops.into_iter().enumerate().map(node).collect()).expect("a sound network");
     let mut catalogue = Catalogue::default();
-    catalogue.insert(Model {
-        id: "small".into(),
-        description: String::new(),
-        path: "none".into(),
-        sha256: "none".into(),
-        licence: None,
-        network,
-        preprocessing: Preprocessing::uniform(0.0, 1.0),
-        default_layer: "features".into(),
-        class_layer: Some("logits".into()),
-        channel_layer: "features".into(),
-        labels: None,
-    });
+    catalogue.insert(Model::of_network("small", network, "features", Some("logits")));
     catalogue
 });
 

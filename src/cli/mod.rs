@@ -2,6 +2,7 @@
 
 mod health;
 mod keys;
+mod looks;
 mod migrate;
 mod models;
 mod openapi;
@@ -33,6 +34,8 @@ enum Command {
     /// List, fetch and check models.
     #[command(subcommand)]
     Models(models::Command),
+    /// List the looks of a model.
+    Looks(looks::Args),
     /// Check that this machine computes right, and measure how fast.
     Selftest(selftest::Args),
     /// Run the HTTP server, with workers.
@@ -66,6 +69,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),
         Command::Models(command) => models::run(command),
+        Command::Looks(args) => looks::run(&args),
         Command::Selftest(args) => selftest::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Worker(args) => serve::run_worker(args),

@@ -64,6 +64,7 @@ fn shown(parameter: &Parameter, option: &CommandOption) -> String {
         }
         OptionForm::On | OptionForm::Off => format!("`--{name}`"),
         OptionForm::OnOff => format!("`--{name}[=false]`"),
+        OptionForm::OnShare => format!("`--{name}[=SHARE]`"),
     }
 }
 

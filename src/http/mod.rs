@@ -28,6 +28,7 @@ mod json_body;
 mod keys;
 mod links;
 mod list;
+mod looks;
 mod metrics;
 mod models;
 mod path_ids;

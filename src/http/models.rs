@@ -33,6 +33,8 @@ pub struct ModelView {
     class_layer: Option<String>,
     /// Number of layers.
     layers: usize,
+    /// Share of the original's colours in this model's dreams, where a spec of the default preset does not say.
+    preserve_colors: f64,
     /// Links to related resources.
     links: ModelLinks,
 }
@@ -47,6 +49,8 @@ struct ModelLinks {
     layers: String,
     /// Its classes.
     classes: String,
+    /// Its looks.
+    looks: String,
 }
 
 /// All models.
@@ -109,7 +113,13 @@ fn view(state: &AppState, model: &Model) -> ModelView {
         default_layer: model.default_layer.clone(),
         class_layer: model.class_layer.clone(),
         layers: model.network.layers().len(),
-        links: ModelLinks { layers: format!("{this}/layers"), classes: format!("{this}/classes"), this },
+        preserve_colors: model.colors.0,
+        links: ModelLinks {
+            layers: format!("{this}/layers"),
+            classes: format!("{this}/classes"),
+            looks: format!("{}/v1/looks?model={}", state.public_url(), model.id),
+            this,
+        },
     }
 }
 

@@ -44,14 +44,40 @@ const ASSETS: &[Asset] = assets! {
     "snippets.js": "text/javascript; charset=utf-8" = "studio/snippets.js";
     "icon.svg": "image/svg+xml" = "studio/icon.svg";
     "sample.jpg": "image/jpeg" = "assets/sample.jpg";
-    "looks/animals.webp": "image/webp" = "studio/looks/animals.webp";
-    "looks/clouds.webp": "image/webp" = "studio/looks/clouds.webp";
-    "looks/corals.webp": "image/webp" = "studio/looks/corals.webp";
-    "looks/creatures.webp": "image/webp" = "studio/looks/creatures.webp";
-    "looks/eyes.webp": "image/webp" = "studio/looks/eyes.webp";
-    "looks/glass.webp": "image/webp" = "studio/looks/glass.webp";
-    "looks/scales.webp": "image/webp" = "studio/looks/scales.webp";
-    "looks/woven.webp": "image/webp" = "studio/looks/woven.webp";
+    "looks/googlenet-city.webp": "image/webp" = "studio/looks/googlenet-city.webp";
+    "looks/googlenet-eyes.webp": "image/webp" = "studio/looks/googlenet-eyes.webp";
+    "looks/googlenet-seals.webp": "image/webp" = "studio/looks/googlenet-seals.webp";
+    "looks/googlenet-beasts.webp": "image/webp" = "studio/looks/googlenet-beasts.webp";
+    "looks/googlenet-bells.webp": "image/webp" = "studio/looks/googlenet-bells.webp";
+    "looks/googlenet-fish.webp": "image/webp" = "studio/looks/googlenet-fish.webp";
+    "looks/googlenet-fireworks.webp": "image/webp" = "studio/looks/googlenet-fireworks.webp";
+    "looks/googlenet-fur.webp": "image/webp" = "studio/looks/googlenet-fur.webp";
+    "looks/googlenet-etching.webp": "image/webp" = "studio/looks/googlenet-etching.webp";
+    "looks/googlenet-script.webp": "image/webp" = "studio/looks/googlenet-script.webp";
+    "looks/googlenet-tiles.webp": "image/webp" = "studio/looks/googlenet-tiles.webp";
+    "looks/lite0-animals.webp": "image/webp" = "studio/looks/lite0-animals.webp";
+    "looks/lite0-creatures.webp": "image/webp" = "studio/looks/lite0-creatures.webp";
+    "looks/lite0-eyes.webp": "image/webp" = "studio/looks/lite0-eyes.webp";
+    "looks/lite0-corals.webp": "image/webp" = "studio/looks/lite0-corals.webp";
+    "looks/lite0-clouds.webp": "image/webp" = "studio/looks/lite0-clouds.webp";
+    "looks/lite0-scales.webp": "image/webp" = "studio/looks/lite0-scales.webp";
+    "looks/lite0-woven.webp": "image/webp" = "studio/looks/lite0-woven.webp";
+    "looks/lite0-glass.webp": "image/webp" = "studio/looks/lite0-glass.webp";
+    "looks/lite0-stones.webp": "image/webp" = "studio/looks/lite0-stones.webp";
+    "looks/lite0-lattice.webp": "image/webp" = "studio/looks/lite0-lattice.webp";
+    "looks/lite0-ink.webp": "image/webp" = "studio/looks/lite0-ink.webp";
+    "looks/lite2-animals.webp": "image/webp" = "studio/looks/lite2-animals.webp";
+    "looks/lite2-portraits.webp": "image/webp" = "studio/looks/lite2-portraits.webp";
+    "looks/lite2-pack.webp": "image/webp" = "studio/looks/lite2-pack.webp";
+    "looks/lite2-creatures.webp": "image/webp" = "studio/looks/lite2-creatures.webp";
+    "looks/lite2-feathers.webp": "image/webp" = "studio/looks/lite2-feathers.webp";
+    "looks/lite2-braids.webp": "image/webp" = "studio/looks/lite2-braids.webp";
+    "looks/lite2-fleece.webp": "image/webp" = "studio/looks/lite2-fleece.webp";
+    "looks/lite2-swirls.webp": "image/webp" = "studio/looks/lite2-swirls.webp";
+    "looks/lite2-maze.webp": "image/webp" = "studio/looks/lite2-maze.webp";
+    "looks/lite2-pleats.webp": "image/webp" = "studio/looks/lite2-pleats.webp";
+    "looks/lite2-glass.webp": "image/webp" = "studio/looks/lite2-glass.webp";
+    "looks/lite2-ink.webp": "image/webp" = "studio/looks/lite2-ink.webp";
 };
 
 /// A file and its entity tag.
@@ -80,7 +106,7 @@ async fn index(State(state): State<AppState>, headers: HeaderMap) -> Response {
             "service": "reverie",
             "version": env!("CARGO_PKG_VERSION"),
             "links": {
-                "jobs": "/v1/jobs", "models": "/v1/models", "contract": "/openapi.yaml", "docs": "/docs/",
+                "jobs": "/v1/jobs", "models": "/v1/models", "looks": "/v1/looks", "contract": "/openapi.yaml", "docs": "/docs/",
                 "health": "/healthz", "ready": "/readyz",
             },
         }))
@@ -101,6 +127,11 @@ async fn file(
         Some(response) => response,
         None => error::no_such_path(uri).await.into_response(),
     }
+}
+
+/// Path of a file of the page, where there are both.
+pub(super) fn path_of(state: &AppState, name: &str) -> Option<String> {
+    (state.config.server.studio && SERVED.contains_key(name)).then(|| format!("/studio/{name}"))
 }
 
 /// Whether a client asks for HTML by its name, as browsers do.

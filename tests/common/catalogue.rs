@@ -1,6 +1,6 @@
 //! A model that needs no file.
 
-use reverie_dream::model::{Catalogue, Model, Preprocessing};
+use reverie_dream::model::{Catalogue, Model};
 use reverie_graph::{Network, Node, NodeId, Op};
 
 /// One model, `id`, whose network is one operation on the image; its layer is called "layer".
@@ -10,18 +10,6 @@ pub fn of_one_layer(id: &str, op: Op) -> Catalogue {
         Node { name: "layer".into(), op, inputs: vec![NodeId(0)] },
     ];
     let mut catalogue = Catalogue::default();
-    catalogue.insert(Model {
-        id: id.into(),
-        description: String::new(),
-        path: "none".into(),
-        sha256: String::new(),
-        licence: None,
-        network: Network::new(nodes).unwrap(),
-        preprocessing: Preprocessing::uniform(0.0, 1.0),
-        default_layer: "layer".into(),
-        class_layer: None,
-        channel_layer: "layer".into(),
-        labels: None,
-    });
+    catalogue.insert(Model::of_network(id, Network::new(nodes).unwrap(), "layer", None));
     catalogue
 }

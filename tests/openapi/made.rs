@@ -38,7 +38,9 @@ fn every_option_is_in_the_help_with_its_range_and_default() {
     let help = String::from_utf8(help.stdout).unwrap();
     for expected in [
         "--octaves <N>",
-        "Number of scales (1 to 16) [default: 4; naive: 1; multiscale, lapnorm: 3]",
+        "about 200 pixels (1 to 16, or auto) [default: auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4]",
+        "--preserve-colors[=<SHARE>]",
+        "--look <NAME>",
         "--mask-feather <PIXELS>",
         "--no-jitter",
         "--channel <C>",

@@ -1,6 +1,7 @@
 //! What to dream and what it costs, without dreaming it.
 //!
 //! - [`digest`]: SHA-256 in hexadecimal.
+//! - [`look`]: named parts of specs.
 //! - [`model`]: a network with what is known of it, and the catalogue of models.
 //! - [`spec`]: everything that determines a dream, read from a request, with every mistake reported at once.
 //! - [`progress`]: how far a dream has come.
@@ -10,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod digest;
+pub mod look;
 pub mod model;
 pub mod plan;
 pub mod progress;

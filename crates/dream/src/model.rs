@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use crate::spec::{Objective, ObjectiveKind};
+use crate::{
+    look::Look,
+    spec::{Objective, ObjectiveKind, Share},
+};
 use reverie_graph::Network;
 
 /// What happens to a pixel before the network sees it: `(x − mean) · scale`, channel by channel, x in 0–255. Padding comes
@@ -58,6 +61,10 @@ pub struct Model {
     pub default_layer: String,
     /// Layer that holds the logits of a classifier, if there is one.
     pub class_layer: Option<String>,
+    /// Share of the original's colours that makes this model's dreams of photos better, by default.
+    pub colors: Share,
+    /// Its looks, the usual one first; none for a model that is not known.
+    pub looks: Vec<Look>,
     /// Layer that single-channel references mean when they do not name one.
     pub channel_layer: String,
     /// Names of the classes in the order of the class layer's channels, where they are known.
@@ -88,6 +95,8 @@ impl Model {
             class_layer: class_layer.map(str::to_owned),
             channel_layer: layer.into(),
             labels: None,
+            colors: Share::default(),
+            looks: Vec::new(),
         }
     }
 

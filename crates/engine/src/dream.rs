@@ -23,7 +23,7 @@ use super::{
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::{
-    plan::sizes,
+    plan::{sizes, steps},
     spec::{DreamSpec, Normalization, OctaveMode},
 };
 
@@ -118,7 +118,7 @@ pub(super) fn dream(
         // Better known before the dream than after it.
         spec.encoding().check_size(width as u64, height as u64)?;
     }
-    let meter = Meter::new(octaves.sizes(), spec.iterations);
+    let meter = Meter::new(octaves.sizes(), |octave| steps(spec, octave));
     let count = octaves.sizes().len() as u32;
     let resume = resume.filter(|checkpoint| octaves.holds(checkpoint));
     let first = resume.as_ref().map_or(0, |checkpoint| checkpoint.octave + 1);
@@ -138,7 +138,8 @@ pub(super) fn dream(
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
         rng.set_stream(u64::from(octave));
         let began = Instant::now();
-        for iteration in 1..=spec.iterations {
+        let iterations = steps(spec, octave as usize);
+        for iteration in 1..=iterations {
             let shift = if spec.jitter { tiled.jitter(&mut rng) } else { (0, 0) };
             let (score, gradient) = tiled.gradient(&image, shift)?;
             if !score.is_finite() {
@@ -154,7 +155,7 @@ pub(super) fn dream(
         }
         // ReLU may turn NaN into 0, so check the image.
         if !sum(&image, |band| Ok(band.f_sum(Kind::Double)?))?.is_finite() {
-            return Err(RenderError::NotFinite { octave: octave + 1, iteration: spec.iterations });
+            return Err(RenderError::NotFinite { octave: octave + 1, iteration: iterations });
         }
         stepper.settle()?;
         if octave + 1 < count {
@@ -309,27 +310,31 @@ impl Stepper {
 
 /// Counts finished work in pixels × iterations.
 struct Meter {
-    /// Pixels of each octave, coarsest first.
-    pixels: Vec<i64>,
-    iterations: u32,
+    /// Pixels and gradient steps of each octave, coarsest first.
+    octaves: Vec<(i64, u32)>,
 }
 
 impl Meter {
-    fn new(sizes: &[(i64, i64)], iterations: u32) -> Self {
-        Self { pixels: sizes.iter().map(|(height, width)| height * width).collect(), iterations }
+    /// `steps` are those of each octave.
+    fn new(sizes: &[(i64, i64)], steps: impl Fn(usize) -> u32) -> Self {
+        let of = |(octave, (height, width)): (usize, &(i64, i64))| (height * width, steps(octave));
+        Self { octaves: sizes.iter().enumerate().map(of).collect() }
     }
 
     /// `octave` counts from 0, `iteration` is how many of its steps are done.
     fn read(&self, octave: usize, iteration: u32, score: f64) -> Progress {
-        let (done, rest) = self.pixels.split_at(octave);
-        let whole = |octaves: &[i64]| octaves.iter().sum::<i64>() as f64 * f64::from(self.iterations);
-        let current = rest.first().copied().unwrap_or(0) as f64 * f64::from(iteration);
+        let (done, rest) = self.octaves.split_at(octave);
+        let whole = |octaves: &[(i64, u32)]| {
+            octaves.iter().map(|&(pixels, steps)| pixels as f64 * f64::from(steps)).sum::<f64>()
+        };
+        let (pixels, iterations) = rest.first().copied().unwrap_or((0, 0));
+        let current = pixels as f64 * f64::from(iteration);
         Progress {
-            fraction: (whole(done) + current) / whole(&self.pixels),
+            fraction: (whole(done) + current) / whole(&self.octaves),
             octave: octave as u32 + 1,
-            octaves: self.pixels.len() as u32,
+            octaves: self.octaves.len() as u32,
             iteration,
-            iterations: self.iterations,
+            iterations,
             iterations_per_second: 0.0,
             score,
             resumed_from: 0.0,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Instant,
 };
@@ -16,10 +15,9 @@ use super::{
     device::{self, Processor},
     dream::{Callbacks, Dreamed, Fitted, dream_within_memory},
     finish,
-    mask::Mask,
+    input::Input,
     notes::{Outcome, notes},
     objective::BoundObjective,
-    original::Original,
     precision,
     resample::{Rows, resize},
     tiles::TiledGradient,
@@ -27,9 +25,9 @@ use super::{
 use reverie_dream::digest;
 use reverie_dream::{
     model::Model,
-    spec::{DreamSpec, Encoding, Format, Noise, Precision},
+    spec::{DreamSpec, Encoding, Format, Precision},
 };
-use reverie_picture::{self as picture, PictureError};
+use reverie_picture as picture;
 
 /// Longer edge of a preview in pixels.
 const PREVIEW_EDGE: i64 = 512;
@@ -90,7 +88,7 @@ impl Backend for Engine {
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
-        let Input { original, mask, alpha } = Input::read(&request, device, max_pixels)?;
+        let mut input = Input::read(&request, device, max_pixels)?;
         let precision = precision::resolve(request.spec.precision, device)?;
         let resume = request.resume.take();
         let resume = resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, device)).transpose()?;
@@ -104,7 +102,7 @@ impl Backend for Engine {
         let cancel = &request.cancel;
         let tiled = |spec: &DreamSpec| TiledGradient::new(source, &bound, spec, cancel);
         if fresh {
-            match tiled(spec).warm_up(&original) {
+            match tiled(spec).warm_up(&input.original) {
                 // The dream will do with less.
                 Ok(()) | Err(RenderError::OutOfMemory(_)) => {}
                 Err(error) => return Err(error),
@@ -119,8 +117,15 @@ impl Backend for Engine {
             source.watch();
         }
         let started = Instant::now();
-        let Fitted { dreamed, tiled, tile_size } =
-            dream_within_memory(tiled, spec, &original, mask.as_ref(), max_pixels, resume, callbacks)?;
+        let Fitted { dreamed, tiled, tile_size } = dream_within_memory(
+            tiled,
+            spec,
+            &input.original,
+            input.mask.as_ref(),
+            max_pixels,
+            resume,
+            callbacks,
+        )?;
         let Dreamed { image: dreamed, octaves, idle, callback_time } = dreamed;
         if let Some(recipe) = &mut recipe {
             recipe.spec.tile_size = tile_size;
@@ -130,17 +135,19 @@ impl Backend for Engine {
         let score = tiled.score(&dreamed)?;
         // Those who share it need not wait for this render any more.
         drop(network);
-        let notes = notes(spec, mask.as_ref(), &Outcome { octaves, idle, score, tile_size })?;
-        finish::restore_original(spec, &original, &dreamed)?;
+        let dreamed = input.restore_size(dreamed)?;
+        let sizes = [input.sent, input.original.extent()?, dreamed.extent()?];
+        let notes = notes(spec, input.mask.as_ref(), &Outcome { octaves, idle, score, tile_size, sizes })?;
+        finish::restore_original(spec, input.base(), &dreamed)?;
         if spec.auto_contrast {
             finish::set_contrast(&dreamed)?;
         }
         let mut picture = finish::to_picture(&dreamed)?;
         // A dream that has grown has lost the places that its transparency belonged to.
-        let same_size = original.extent()? == dreamed.extent()?;
-        picture.alpha = alpha.filter(|_| same_size && spec.format != Format::Jpeg);
+        let same_size = input.base().extent()? == dreamed.extent()?;
+        picture.alpha = input.alpha.take().filter(|_| same_size && spec.format != Format::Jpeg);
         picture.lift_from(spec.background.0);
-        drop((original, mask, dreamed));
+        drop((input, dreamed));
         let mut file = picture.encode(spec.encoding())?;
         if let Some(recipe) = recipe {
             let text =
@@ -188,39 +195,6 @@ impl Engine {
     }
 }
 
-/// What a request brings along, on the device.
-struct Input {
-    original: Original,
-    mask: Option<Mask>,
-    /// `[height, width]`, where the input has transparency.
-    alpha: Option<Vec<u8>>,
-}
-
-impl Input {
-    fn read(request: &RenderRequest, device: Device, max_pixels: u64) -> Result<Self, RenderError> {
-        let spec = &request.spec;
-        if let Some(Noise { width, height }) = spec.noise {
-            let original = Original::noise(spec.seed, height, width, device)?;
-            return Ok(Self { original, mask: None, alpha: None });
-        }
-        let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
-        let mut picture = guarded(|| picture::decode(file, max_pixels))?;
-        picture.lay_on(spec.background.0);
-        let original = Original::new(&picture, device)?;
-        let mask = match (spec.mask, request.mask.as_deref()) {
-            (Some(masking), Some(file)) => {
-                let mask = guarded(|| picture::decode_mask(file, max_pixels)).map_err(RenderError::Mask)?;
-                picture::check_mask((mask.width, mask.height), (picture.width, picture.height))
-                    .map_err(RenderError::Mask)?;
-                Some(Mask::new(&mask, masking.feather, device)?)
-            }
-            (Some(_), None) => return Err(RenderError::NoMask),
-            (None, _) => None,
-        };
-        Ok(Self { original, mask, alpha: picture.alpha })
-    }
-}
-
 /// What the result will say about itself.
 fn recipe(request: &RenderRequest, device: Device, precision: Precision) -> Recipe {
     Recipe {
@@ -250,24 +224,4 @@ fn finished_octave(
         checkpoint: checkpoint.encode(precision)?,
         preview: finish::to_picture(&small)?.encode(PREVIEW)?,
     })
-}
-
-/// Decodes with `decode`. A decoder that panics has met a damaged or hostile file: the file is at fault, not the renderer.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
-        let reason = "the decoder gave up".to_owned();
-        Err(PictureError::Undecodable { format: "image", reason })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decoder_that_panics_blames_the_file() {
-        let refused = guarded::<()>(|| panic!("index out of bounds")).unwrap_err();
-        assert_eq!(refused.to_string(), "the image file cannot be decoded: the decoder gave up");
-        assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
-    }
 }

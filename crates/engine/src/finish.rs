@@ -7,7 +7,7 @@ use super::{
     bands::{bands, each, moments, rows},
     original::Original,
 };
-use reverie_dream::spec::DreamSpec;
+use reverie_dream::spec::{DreamSpec, Share};
 use reverie_picture::{Picture, Samples};
 
 /// Weights of red, green and blue in brightness (ITU-R BT.601), as in JPEG's YCbCr.
@@ -19,7 +19,8 @@ pub(super) fn restore_original(
     original: &Original,
     image: &Tensor,
 ) -> Result<(), RenderError> {
-    if !spec.preserve_colors && spec.blend == 0.0 {
+    let Share(kept) = spec.preserve_colors;
+    if kept == 0.0 && spec.blend == 0.0 {
         return Ok(());
     }
     let (_, _, height, width) = image.size4()?;
@@ -27,9 +28,14 @@ pub(super) fn restore_original(
     original.each_band(height, width, |span, original| {
         let mut band = rows(image, span)?;
         let mut change = band.f_to_kind(Kind::Double)?.f_sub_(original)?;
-        if spec.preserve_colors {
-            // In YCbCr terms: Y of the dream, Cb and Cr of the original.
-            change = change.f_mul_(&luma)?.f_sum_dim_intlist(&[1i64][..], true, Kind::Double)?;
+        if kept > 0.0 {
+            // In YCbCr terms: Y of the dream; of Cb and Cr the wanted share of the original's and the rest of the dream's.
+            let brightness = change.f_mul(&luma)?.f_sum_dim_intlist(&[1i64][..], true, Kind::Double)?;
+            change = if kept == 1.0 {
+                brightness
+            } else {
+                change.f_mul_scalar_(1.0 - kept)?.f_add_(&brightness.f_mul_scalar(kept)?)?
+            };
         }
         let mixed = original.f_add(&change.f_mul_scalar_(1.0 - spec.blend)?)?;
         band.f_copy_(&mixed.f_clamp(0.0, 255.0)?)?;
@@ -68,6 +74,7 @@ pub(super) fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reverie_dream::spec::Preset;
 
     #[test]
     fn contrast_is_set_to_a_standard() {
@@ -81,6 +88,29 @@ mod tests {
         let flat = Tensor::full([1, 3, 4, 5], 7.0, (Kind::Float, Device::Cpu));
         set_contrast(&flat).unwrap();
         assert_eq!((flat - 127.5).abs().max().double_value(&[]), 0.0);
+    }
+
+    #[test]
+    fn a_share_of_the_original_colours_comes_back_and_brightness_stays_the_dreams() {
+        let values = |kept| {
+            let spec = DreamSpec { preserve_colors: Share(kept), ..DreamSpec::of_preset(Preset::Deepdream) };
+            let original = Tensor::from_slice(&[120f32, 100.0, 80.0]).reshape([1, 3, 1, 1]);
+            let image = Tensor::from_slice(&[100f32, 160.0, 90.0]).reshape([1, 3, 1, 1]);
+            restore_original(&spec, &Original::of_floats(&original), &image).unwrap();
+            [0, 1, 2].map(|channel| image.double_value(&[0, channel, 0, 0]))
+        };
+        let luma = |rgb: [f64; 3]| rgb.iter().zip(LUMA).map(|(value, weight)| value * weight).sum::<f64>();
+        // Brightness of the dream, differences between the channels of the original, or the mean of both.
+        let [dream, half, all] = [0.0, 0.5, 1.0].map(values);
+        assert_eq!(dream, [100.0, 160.0, 90.0]);
+        for rgb in [half, all] {
+            assert!((luma(rgb) - luma(dream)).abs() < 1e-4, "{rgb:?}");
+        }
+        assert!((all[0] - all[1] - 20.0).abs() < 1e-4 && (all[1] - all[2] - 20.0).abs() < 1e-4, "{all:?}");
+        assert!(
+            (half[0] - half[1] + 20.0).abs() < 1e-4 && (half[1] - half[2] - 45.0).abs() < 1e-4,
+            "{half:?}"
+        );
     }
 
     #[test]

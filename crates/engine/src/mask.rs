@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     RenderError,
     bands::{each, rows},
+    input::shrunk_plane,
     resample::{Rows, resize},
 };
 use reverie_picture as picture;
@@ -38,6 +39,11 @@ impl Mask {
         let soft = resize(&values.f_to_kind(Kind::Float)?, small(height), small(width))?;
         let soft = resize(&soft, height, width)?;
         Ok(Self { values: soft.f_round()?.f_to_kind(Kind::Uint8)? })
+    }
+
+    /// The mask of an image that was shrunk to this size.
+    pub(super) fn shrunk(&self, height: i64, width: i64) -> Result<Self, RenderError> {
+        Ok(Self { values: shrunk_plane(&self.values, height, width)? })
     }
 
     /// Whether the dream may grow nowhere.

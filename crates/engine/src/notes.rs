@@ -1,7 +1,7 @@
 //! What the requester should know about a finished dream: above all why it may look like its input.
 
 use super::{RenderError, mask::Mask};
-use reverie_dream::spec::DreamSpec;
+use reverie_dream::{plan::octave_count, spec::DreamSpec};
 
 /// What became of a dream.
 pub(super) struct Outcome {
@@ -13,6 +13,8 @@ pub(super) struct Outcome {
     pub(super) score: f64,
     /// Edge of the largest tile in pixels.
     pub(super) tile_size: u32,
+    /// Heights and widths: of the input, of what was dreamed on, and of the result.
+    pub(super) sizes: [(i64, i64); 3],
 }
 
 /// A sentence for each thing that differs from what the spec lets expect.
@@ -21,12 +23,20 @@ pub(super) fn notes(
     mask: Option<&Mask>,
     outcome: &Outcome,
 ) -> Result<Vec<String>, RenderError> {
-    let Outcome { octaves, idle, score, tile_size } = *outcome;
+    let Outcome { octaves, idle, score, tile_size, sizes: [sent, start, result] } = *outcome;
     let mut notes = Vec::new();
-    if octaves < spec.octaves {
+    if start != sent && result != sent {
+        let [(height, width), (from_height, from_width)] = [start, sent];
+        let edge = height.max(width);
         notes.push(format!(
-            "{octaves} of {} octaves were dreamed: the image is too small for a coarser one",
-            spec.octaves
+            "the image of {from_width}×{from_height} pixels was dreamed on at {width}×{height}: max_edge is {edge}; \
+             restore_size brings the size back, max_edge 0 keeps it"
+        ));
+    }
+    let wanted = octave_count(spec, start);
+    if octaves < wanted {
+        notes.push(format!(
+            "{octaves} of {wanted} octaves were dreamed: the image is too small for a coarser one"
         ));
     }
     if tile_size < spec.tile_size {

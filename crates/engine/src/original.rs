@@ -87,6 +87,11 @@ impl Original {
         Ok(resized)
     }
 
+    /// The same image at another size, with the values in between that its file had no room for.
+    pub(super) fn shrunk(&self, height: i64, width: i64) -> Result<Self, RenderError> {
+        Ok(Self { pixels: self.resized(height, width)? })
+    }
+
     /// Resampled to `height × width`, each band of rows in float64.
     pub(super) fn each_band(
         &self,

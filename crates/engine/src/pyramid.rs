@@ -75,7 +75,7 @@ impl<'a> Octaves<'a> {
             None => self.original.to_floats()?,
         };
         let before = coarser.get_mut(index - 1).and_then(Option::take).ok_or_else(missing)?;
-        resample(&Change { from: before, to: dreamed }, height, width, |span, change| {
+        resample(&Change { from: &before, to: &dreamed }, height, width, |span, change| {
             drop(rows(&start, span)?.f_add_(change)?);
             Ok(())
         })?;
@@ -84,12 +84,12 @@ impl<'a> Octaves<'a> {
 }
 
 /// What a dream has changed.
-struct Change {
-    from: Tensor,
-    to: Tensor,
+pub(super) struct Change<'a> {
+    pub(super) from: &'a dyn Rows,
+    pub(super) to: &'a Tensor,
 }
 
-impl Rows for Change {
+impl Rows for Change<'_> {
     fn extent(&self) -> Result<(i64, i64), RenderError> {
         self.to.extent()
     }

@@ -102,6 +102,18 @@ impl Fields {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
+    /// A field's value before it is taken out; `null` counts as absent.
+    pub fn peek(&self, name: &str) -> Option<&Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Gives a field that is absent a value.
+    pub fn fill(&mut self, name: &str, value: Value) {
+        if self.peek(name).is_none() {
+            self.map.insert(name.to_owned(), value);
+        }
+    }
+
     /// Names a field that is read elsewhere, or later. Unknown fields are told the names in the order of their first
     /// mention.
     pub fn known(&mut self, name: &'static str) {
@@ -162,6 +174,17 @@ impl Fields {
         let value = self.raw(name)?;
         let number = read_number(&value, &low, &high);
         number.or_else(|| self.unfit(name, &value, &format!("give {} from {low} to {high}", T::KIND)))
+    }
+
+    /// Takes a value of a form of its own: `read` gives `None` for what is not `wanted`, such as `give 1 or "auto"`.
+    pub fn other<T>(
+        &mut self,
+        name: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.raw(name)?;
+        read(&value).or_else(|| self.unfit(name, &value, wanted))
     }
 
     /// Takes a list of numbers in `low..=high`; the first that is none of them is noted.
@@ -242,7 +265,7 @@ numbers!("a whole number": u8, i8, u32, i32, u64, usize);
 numbers!("a number": f64);
 
 /// The number, where it is one and lies in `low..=high`. JSON has one kind of number: 2.0 and 2e0 are as whole as 2.
-fn read_number<T: Number>(value: &Value, low: &T, high: &T) -> Option<T> {
+pub fn read_number<T: Number>(value: &Value, low: &T, high: &T) -> Option<T> {
     let whole = |float: &f64| float.fract() == 0.0 && float.abs() <= EXACT;
     let value = match value.as_f64().filter(whole).filter(|_| value.is_f64()) {
         Some(float) => Value::from(float as i64),

@@ -1,6 +1,6 @@
 //! What a model file does not say: how its pixels are prepared and which of its layers are worth dreaming of.
 
-use reverie_dream::model::Preprocessing;
+use reverie_dream::{model::Preprocessing, spec::Share};
 use reverie_graph::{Network, Op};
 use reverie_import::{caffe, state_dict::Family};
 
@@ -10,7 +10,12 @@ pub(super) struct DreamDefaults {
     pub(super) default_layer: String,
     pub(super) class_layer: Option<String>,
     pub(super) channel_layer: String,
+    pub(super) colors: Share,
 }
+
+/// Share of the original's colours in dreams of EfficientNets, whose own are dark purples and greens: with half of a photo's
+/// colours the forms stay as vivid and the picture is that of the photo.
+const COLORS_OF_EFFICIENTNETS: Share = Share(0.55);
 
 impl DreamDefaults {
     /// Of weights by key. Tried on photographs: of Lite0 block 10 grows animals, blocks 5 to 8 ornaments; of Lite2, which has
@@ -35,6 +40,11 @@ impl DreamDefaults {
             class_layer: Some(class_layer.to_owned()),
             channel_layer: layer.clone(),
             default_layer: layer,
+            colors: if family == Family::EfficientNetLite {
+                COLORS_OF_EFFICIENTNETS
+            } else {
+                Share::default()
+            },
         }
     }
 
@@ -57,6 +67,7 @@ impl DreamDefaults {
             channel_layer: layer.clone(),
             default_layer: layer,
             class_layer: defaults.class_layer,
+            colors: defaults.colors,
         })
     }
 
@@ -87,6 +98,7 @@ impl DreamDefaults {
             class_layer: named("softmax2_pre_activation").or_else(before_softmax),
             channel_layer: named("mixed4d_3x3_bottleneck_pre_relu").unwrap_or_else(|| default_layer.clone()),
             default_layer,
+            colors: Share::default(),
         })
     }
 }

@@ -11,6 +11,7 @@ mod folders;
 mod known;
 mod labels;
 mod load;
+mod looks;
 mod settings;
 
 pub use error::ModelError;

@@ -20,7 +20,7 @@ use super::{
     KnownModel, ModelError,
     defaults::DreamDefaults,
     folders::{files, stem},
-    labels,
+    labels, looks,
     settings::Beside,
 };
 use reverie_import::{
@@ -86,6 +86,7 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;
+    let looks = looks::of(&network);
     let described = || format!("{format} from a file called {stem}.");
     let preprocessing = match &beside {
         Some(beside) => beside.preprocessing(defaults.preprocessing)?,
@@ -103,6 +104,8 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         class_layer: defaults.class_layer,
         channel_layer: defaults.channel_layer,
         labels: None,
+        colors: defaults.colors,
+        looks,
     };
     if let Some(beside) = beside {
         beside.apply(&mut model)?;

@@ -69,7 +69,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", requires = "input")]
     mask: Option<PathBuf>,
     /// Render a dream of this program again, from the same input and the recipe in the file.
-    #[arg(long, value_name = "DREAM", conflicts_with = "spec")]
+    #[arg(long, value_name = "DREAM", conflicts_with_all = ["spec", "look"])]
     replay: Option<PathBuf>,
     /// A spec file as for the API; options override it.
     #[arg(long, value_name = "FILE.json")]
@@ -193,7 +193,7 @@ impl Args {
         let (mut fields, from) = match (&self.spec, &self.replay, &recipe) {
             (Some(path), ..) => (read_spec(path)?, Some(path.display().to_string())),
             (None, Some(path), Some(recipe)) => {
-                let spec = object(serde_json::to_value(&recipe.spec)?).ok_or("the recipe has no spec")?;
+                let spec = object(recipe.spec.to_request()?).ok_or("the recipe has no spec")?;
                 (spec, Some(format!("the recipe in {}", path.display())))
             }
             _ => (Map::new(), None),
@@ -212,11 +212,15 @@ impl Args {
         }
         let mut catalogue = Catalogue::default();
         catalogue.insert(model);
-        let spec = spec::resolve("", Value::Object(fields), &catalogue, start).map_err(|mistakes| {
+        let mut spec = spec::resolve("", Value::Object(fields), &catalogue, start).map_err(|mistakes| {
             let describe = |mistake| self.dream.describe(mistake, &given, from.as_deref());
             // All errors in one message, one per line.
             mistakes.iter().map(describe).collect::<Vec<String>>().join("\n       ")
         })?;
+        // A recipe from before there was a largest edge is written as it was.
+        if recipe.is_some_and(|recipe| recipe.spec.max_edge.is_none()) {
+            spec.max_edge = spec.max_edge.filter(|edge| *edge > 0);
+        }
         Ok(Plan { spec, catalogue, files: [input, mask] })
     }
 

@@ -50,6 +50,7 @@ fn argument(parameter: &Parameter, option: &CommandOption) -> Arg {
             let argument = argument.value_name(value);
             match parameter.shape {
                 Shape::Whole(..) => argument.value_parser(value_parser!(u64)),
+                Shape::Count(..) => argument.value_parser(parse_count),
                 // So that a negative number is refused with the range, and not as an unknown option.
                 Shape::Number(..) => argument.value_parser(parse_number).allow_negative_numbers(true),
                 _ => argument.value_parser(value_parser!(String)),
@@ -62,6 +63,10 @@ fn argument(parameter: &Parameter, option: &CommandOption) -> Arg {
         OptionForm::On | OptionForm::Off => argument.action(ArgAction::SetTrue),
         OptionForm::OnOff => {
             let argument = argument.value_name("true|false").value_parser(value_parser!(bool));
+            argument.num_args(0..=1).require_equals(true).default_missing_value("true")
+        }
+        OptionForm::OnShare => {
+            let argument = argument.value_name("SHARE").value_parser(parse_share);
             argument.num_args(0..=1).require_equals(true).default_missing_value("true")
         }
     }
@@ -90,6 +95,8 @@ fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption)
     match (option.form, parameter.shape) {
         (OptionForm::Takes(_), Shape::Whole(..)) => matches.get_one::<u64>(name).map(|value| json!(value)),
         (OptionForm::Takes(_), Shape::Number(..)) => matches.get_one::<f64>(name).map(|value| json!(value)),
+        (OptionForm::Takes(_), Shape::Count(..)) => matches.get_one::<Value>(name).cloned(),
+        (OptionForm::OnShare, _) => matches.get_one::<f64>(name).map(|value| json!(value)),
         (OptionForm::Takes(_), _) => matches.get_one::<String>(name).map(|value| json!(value)),
         (OptionForm::Repeats(_), _) => {
             matches.get_many::<u64>(name).map(|values| json!(values.collect::<Vec<_>>()))
@@ -201,6 +208,23 @@ pub(super) const NO_INPUT: &str = "/INPUT";
 fn parse_number(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
     number.ok_or_else(|| "must be a number such as 1.5".into())
+}
+
+/// `auto` or a whole number.
+fn parse_count(text: &str) -> Result<Value, String> {
+    if text == "auto" {
+        return Ok(json!(text));
+    }
+    text.parse::<u64>().map(|count| json!(count)).map_err(|_| "must be a whole number, or auto".into())
+}
+
+/// `true`, `false` or a number.
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text {
+        "true" => Ok(1.0),
+        "false" => Ok(0.0),
+        _ => parse_number(text),
+    }
 }
 
 /// `224x224` as width and height.

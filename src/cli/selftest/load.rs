@@ -59,9 +59,12 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// A dream of `picture` with the defaults and `fields`.
+    /// A dream of `picture` in four octaves of ten steps, with `fields`.
     pub(super) fn request(&self, picture: &Bytes, fields: Value) -> Result<RenderRequest, Failure> {
-        let mut all = json!({ "model": self.model.id, "seed": 1 });
+        // As always, so that figures of different versions compare.
+        let mut all = json!({
+            "model": self.model.id, "seed": 1, "octaves": 4, "iterations": 10, "preserve_colors": false, "max_edge": 0,
+        });
         if self.quick {
             all["iterations"] = json!(2);
         }

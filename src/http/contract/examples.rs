@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, example::ExampleBuilder};
 
-use reverie_dream::spec::{DreamSpec, Objective, ObjectiveKind, Preset};
+use reverie_dream::spec::{Count, DreamSpec, Objective, ObjectiveKind, Preset, Share};
 
 /// A small image for the examples, as a data URI.
 pub const EXAMPLE_IMAGE: &str = include_str!("example.txt");
@@ -77,6 +77,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("LayerList", "The last layers", layers()),
         ("ClassList", "Of a thousand", classes()),
+        ("LookList", "One look", looks()),
         (
             "Malformed",
             "Damaged JSON",
@@ -215,9 +216,10 @@ fn job() -> Value {
     };
     let spec = DreamSpec {
         objectives: vec![objective],
-        octaves: 2,
-        iterations: 2,
+        octaves: Count::Of(2),
+        iterations: Count::Of(2),
         seed: 7,
+        preserve_colors: Share(0.55),
         ..DreamSpec::of_preset(Preset::default())
     };
     json!({
@@ -315,10 +317,12 @@ fn model() -> Value {
         "default_layer": "block10",
         "class_layer": "logits",
         "layers": 20,
+        "preserve_colors": 0.55,
         "links": {
             "self": "/v1/models/efficientnet-lite0",
             "layers": "/v1/models/efficientnet-lite0/layers",
             "classes": "/v1/models/efficientnet-lite0/classes",
+            "looks": "/v1/looks?model=efficientnet-lite0",
         },
     })
 }
@@ -326,6 +330,18 @@ fn model() -> Value {
 fn unreadable() -> Value {
     let reason = "this is a Git LFS pointer, not the model itself; fetch that with `git lfs pull`";
     json!({ "file": "vgg16.pth", "reason": reason })
+}
+
+fn looks() -> Value {
+    let look = json!({
+        "model": "efficientnet-lite0",
+        "id": "animals",
+        "title": "Animals",
+        "description": "Dogs and other animals.",
+        "spec": { "objectives": [{ "kind": "l2", "layer": "block10" }] },
+        "picture": "/studio/looks/lite0-animals.webp",
+    });
+    json!({ "looks": [look] })
 }
 
 fn key() -> Value {
@@ -379,7 +395,7 @@ fn problem(status: u16, kind: &str, title: &str, detail: &str, instance: &str) -
 }
 
 fn invalid() -> Value {
-    let detail = "0 is not allowed; give a whole number from 1 to 1000";
+    let detail = "0 is not allowed; give a whole number from 1 to 1000, or \"auto\"";
     let mut invalid =
         problem(422, "invalid", "Invalid request", &format!("/spec/iterations: {detail}"), JOBS);
     invalid["errors"] = json!([{ "pointer": "/spec/iterations", "detail": detail }]);

@@ -19,8 +19,8 @@ pub use responses::*;
 pub use schemas::*;
 
 use super::{
-    deliveries, error::ApiError, events, health, jobs, keys, links, list, models, preview, result, submit,
-    usage,
+    deliveries, error::ApiError, events, health, jobs, keys, links, list, looks, models, preview, result,
+    submit, usage,
 };
 use crate::http::state::AppState;
 
@@ -70,6 +70,7 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(models::one))
         .routes(routes!(models::layers))
         .routes(routes!(models::classes))
+        .routes(routes!(looks::list))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(usage::usage))

@@ -24,10 +24,31 @@ const PER_WEIGHT: f64 = 32.0;
 /// The same for kernels that are convolved with fewer multiplications, whose weights are kept at 36 points.
 const PER_WEIGHT_AT_POINTS: f64 = 60.0;
 
-/// Bytes for a render of `pixels` in its largest octave, and `values` in its largest tile.
-pub(super) fn bytes(pixels: f64, values: f64, half: bool) -> u64 {
-    let per_value = if half { PER_VALUE / 2.0 } else { PER_VALUE };
-    (pixels * BYTES_PER_PIXEL + values * per_value) as u64
+/// Bytes per pixel of an image that is shrunk before the dream begins: the decoded picture and the tensor made of it (3
+/// each) with their transparency and a mask (1 each), while there are both. `tests/memory.rs` measures that this and the next are enough.
+pub const BYTES_PER_SHRUNK_PIXEL: f64 = 10.0;
+
+/// The same where the dream is given the image's size again: the enlarged dream (12), the image (3), and what is written (3)
+/// with its transparency and a mask.
+pub const BYTES_PER_RESTORED_PIXEL: f64 = 22.0;
+
+/// What a dream holds of its images.
+pub(super) struct Images {
+    /// Pixels of the largest octave.
+    pub(super) largest: f64,
+    /// Pixels of the image that is shrunk; 0 where none is.
+    pub(super) shrunk: f64,
+    /// Whether the dream is given the image's size again.
+    pub(super) restored: bool,
+}
+
+impl Images {
+    /// Bytes of a render with so many `values` in its largest tile.
+    pub(super) fn bytes(&self, values: f64, half: bool) -> u64 {
+        let per_value = if half { PER_VALUE / 2.0 } else { PER_VALUE };
+        let per_shrunk = if self.restored { BYTES_PER_RESTORED_PIXEL } else { BYTES_PER_SHRUNK_PIXEL };
+        (self.largest * BYTES_PER_PIXEL + self.shrunk * per_shrunk + values * per_value) as u64
+    }
 }
 
 /// Bytes for the weights that `layers` need.

@@ -15,8 +15,8 @@ mod work;
 
 use std::collections::BTreeMap;
 
-pub use memory::BYTES_PER_PIXEL;
-pub use octaves::{octave_sizes, sizes};
+pub use memory::{BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL};
+pub use octaves::{dreamed_size, octave_count, octave_sizes, sizes, steps};
 pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, batch_within, held};
 pub use work::Work;
 
@@ -57,6 +57,8 @@ pub enum PlanError {
 pub struct Plan {
     /// Sizes `(height, width)` of the octaves, coarsest first.
     pub octaves: Vec<(i64, i64)>,
+    /// Size `(height, width)` of the finished picture.
+    pub result: (i64, i64),
     /// Everything from the encoded image to the encoded dream.
     pub work: Work,
     /// One gradient step of the last octave.
@@ -89,29 +91,39 @@ impl Plan {
             let [height, width] = grid.least(height, width).map(|n| usize::try_from(n).unwrap_or(0));
             network.shapes(&layers, height, width).is_ok()
         };
-        let octaves = sizes(spec, (height.into(), width.into()), max_pixels, &fits)?;
-        let mut steps = Work::default();
+        let start = (i64::from(height), i64::from(width));
+        let dreamed = dreamed_size(spec, start);
+        let octaves = sizes(spec, dreamed, max_pixels, &fits)?;
+        let mut all_steps = Work::default();
         let (mut values, mut pixel_steps) = (0usize, 0.0);
         let mut last = Work::default();
         let tiles = Tiles { network, layers: &layers, grid };
-        for &(height, width) in &octaves {
+        for (octave, &(height, width)) in octaves.iter().enumerate() {
+            let iterations = f64::from(steps(spec, octave));
             let (step, largest) = tiles.over(height, width)?;
             values = values.max(largest);
             let pixels = (height * width) as f64;
             let laplacian = if spec.normalization == Normalization::Laplacian { pixels } else { 0.0 };
             last = Work { pixels, laplacian, ..step };
-            steps = steps + last * f64::from(spec.iterations);
-            pixel_steps += pixels * f64::from(spec.iterations);
+            all_steps = all_steps + last * iterations;
+            pixel_steps += pixels * iterations;
         }
         let area = |(height, width): (i64, i64)| (height * width) as f64;
         let largest = octaves.iter().copied().map(area).fold(0.0, f64::max);
-        let file = f64::from(height) * f64::from(width) + octaves.last().copied().map_or(0.0, area);
+        let grown = octaves.last().copied().unwrap_or(dreamed);
+        let (shrunk, restored) = (dreamed != start, dreamed != start && spec.restore_size);
+        let result = if restored { start } else { grown };
+        // What is shrunk, or enlarged again, is gone through once more.
+        let resampled = if shrunk { area(start) } else { 0.0 } + if restored { area(start) } else { 0.0 };
+        let file = area(start) + area(result) + resampled;
         // The score of the finished dream is one more way forward.
         let score = Work { pixels: 0.0, laplacian: 0.0, ..last } * work::FORWARD;
-        let work = steps + score + Work { file, ..Work::default() };
+        let work = all_steps + score + Work { file, ..Work::default() };
         let weights = memory::weights(network, &layers);
-        let memory = memory::bytes(largest, values as f64, spec.precision == Precision::Bf16) + weights;
-        Ok(Self { octaves, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 })
+        let shrunk = if shrunk { area(start) } else { 0.0 };
+        let images = memory::Images { largest, shrunk, restored };
+        let memory = images.bytes(values as f64, spec.precision == Precision::Bf16) + weights;
+        Ok(Self { octaves, result, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 })
     }
 
     /// The largest size `(height, width)` of the same shape as `size` whose plan is `allowed`; none where not

@@ -64,6 +64,30 @@ fn tiles_and_octaves_add_up() {
 }
 
 #[test]
+fn a_photo_is_priced_at_the_size_at_which_it_is_dreamed() {
+    let of = |spec, size| plan_within(spec, size, 20_000_000).unwrap();
+    let small = of(json!({}), (960, 1280));
+    let large = of(json!({}), (3000, 4000));
+    assert_eq!(large.octaves, small.octaves);
+    assert_eq!((large.result, large.step), ((960, 1280), small.step));
+    assert_eq!(large.megapixel_iterations, small.megapixel_iterations);
+    // Only the file is larger.
+    assert_eq!(Work { file: 0.0, ..large.work }, Work { file: 0.0, ..small.work });
+    let files = large.work.file - small.work.file;
+    assert_eq!(files, 2.0 * 12e6 - 960.0 * 1280.0);
+    assert!(large.work.seconds() < 2.0 * small.work.seconds());
+    assert!(large.memory > small.memory && large.memory < small.memory + 12_000_000 * 12);
+    let restored = of(json!({ "restore_size": true }), (3000, 4000));
+    assert_eq!((restored.result, &restored.octaves), ((3000, 4000), &small.octaves));
+    assert!(restored.memory > large.memory && restored.work.file > large.work.file);
+    let kept = of(json!({ "max_edge": 0 }), (3000, 4000));
+    assert_eq!((kept.result, kept.octaves.len()), ((3000, 4000), 9));
+    assert!(kept.work.seconds() > 4.0 * large.work.seconds() && kept.memory > 2 * large.memory);
+    let article = of(json!({ "preset": "deepdream" }), (3000, 4000));
+    assert_eq!((article.result, article.octaves.len()), ((3000, 4000), 4));
+}
+
+#[test]
 fn what_would_fail_is_refused() {
     let small = plan_within(json!({}), (2, 100), 1_000_000);
     assert!(matches!(small, Err(PlanError::Shape(_))), "{small:?}");

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Color, Format, Normalization, Objective, OctaveMode, Precision, Preset, Tiling,
-    kind::{Flag, Hex, Kind, Name, Number, Object, Objectives, one_of},
-    parameter::{Parameter, defaults_in_words, of_type, off, on, on_off, parameters, settle, size, takes},
-    request::{InputKind, Sent, mask_in_use, noise_to_start_from, silent},
+    Color, Count, Format, Normalization, Objective, OctaveMode, Precision, Preset, Share, Tiling,
+    kind::{Counted, Flag, Hex, Kind, Name, Number, Object, Objectives, Shared, one_of},
+    parameter::{
+        Parameter, defaults_in_words, of_type, off, on, on_off, on_share, parameters, settle, size, takes,
+    },
+    request::{InputKind, Sent, edge_of_photo, mask_in_use, noise_to_start_from, silent},
 };
 use crate::model::Catalogue;
 use reverie_fields::{Fields, choice::Choices};
@@ -32,6 +34,17 @@ const fn default_quality() -> u8 {
     92
 }
 
+/// Longer edge in pixels at which a photo is dreamed by default: a network sees objects of some hundred pixels, and a larger
+/// picture would be full of small ones.
+const PHOTO_EDGE: u32 = 1280;
+
+/// Longest edge that a request may name.
+const MAX_EDGE: u32 = 65_535;
+
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 const fn default_background() -> Color {
     Color::WHITE
 }
@@ -42,9 +55,9 @@ const fn default_recipe() -> bool {
 
 /// What a preset stands for.
 struct PresetDefaults {
-    octaves: u32,
+    octaves: Count,
     octave_mode: OctaveMode,
-    iterations: u32,
+    iterations: Count,
     step: f64,
     normalization: Normalization,
     tile_size: u32,
@@ -52,6 +65,12 @@ struct PresetDefaults {
 }
 
 impl Preset {
+    /// The longer edge at which this preset dreams photos; `None` for the article's own presets, which take images as they
+    /// are, and for a start from noise, which has the size that was asked for.
+    fn suits_photos(self, noise: Option<Noise>) -> Option<u32> {
+        (self == Self::DeepdreamLapnorm && noise.is_none()).then_some(PHOTO_EDGE)
+    }
+
     fn defaults(self) -> PresetDefaults {
         use OctaveMode::{CarryDetail, Enlarge};
         let (octaves, octave_mode, iterations, step, normalization) = match self {
@@ -63,6 +82,7 @@ impl Preset {
         };
         // The naive ascent knows no tiles: one as large as is allowed, and no jitter to hide its borders.
         let (tile_size, jitter) = if self == Self::Naive { (MAX_TILE, false) } else { (512, true) };
+        let [octaves, iterations] = [octaves, iterations].map(Count::Of);
         PresetDefaults { octaves, octave_mode, iterations, step, normalization, tile_size, jitter }
     }
 }
@@ -83,6 +103,15 @@ parameters! {
             default: Preset::default(),
             option: takes("PRESET"),
         }
+        /// A look of the model: what it stands for fills in what the request leaves out. `GET /v1/looks` and `reverie looks`
+        /// list them.
+        #[serde(skip)]
+        look: Option<String> {
+            read: Name,
+            // Its members are among those of the request by now, and a spec holds them instead of the name.
+            settle: |_| None,
+            option: takes("NAME").help("A look of the model, such as animals; other options win over it"),
+        }
         /// Starts from noise of this size instead of an image. Without an image, `naive`, `multiscale` and `lapnorm` do
         /// so by themselves.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,10 +125,10 @@ parameters! {
             read: Objectives,
             settle: |written| sent.keep_objectives(written),
         }
-        /// Number of scales.
-        octaves: u32 {
-            read: Number(1, 16),
-            default: preset.defaults().octaves,
+        /// Number of scales. `auto` is as many as leave the smallest octave a shorter edge of about 200 pixels.
+        octaves: Count {
+            read: Counted(1, 16),
+            default: preset.suits_photos(noise).map_or(preset.defaults().octaves, |_| Count::Auto),
             option: takes("N"),
         }
         /// Ratio of neighbouring scales.
@@ -115,10 +144,10 @@ parameters! {
             default: preset.defaults().octave_mode,
             option: takes("MODE"),
         }
-        /// Gradient steps per octave.
-        iterations: u32 {
-            read: Number(1, 1000),
-            default: preset.defaults().iterations,
+        /// Gradient steps per octave. `auto` is 10 in the first four octaves and 6 in each further, larger one.
+        iterations: Count {
+            read: Counted(1, 1000),
+            default: preset.suits_photos(noise).map_or(preset.defaults().iterations, |_| Count::Auto),
             option: takes("N"),
         }
         /// Step length in units of the normalised gradient.
@@ -178,12 +207,13 @@ parameters! {
             default: 0.0,
             option: takes("B"),
         }
-        /// Keeps the colours of the original, and takes only brightness from the dream.
+        /// Share of the original's colours that comes back; with all of them, only brightness is taken from the dream. If
+        /// absent, the preset `deepdream-lapnorm` has a share for each model that it is known to suit.
         #[serde(default)]
-        preserve_colors: bool {
-            read: Flag,
-            default: false,
-            option: on(),
+        preserve_colors: Share {
+            read: Shared,
+            default: preset.suits_photos(noise).map_or(Share(0.0), |_| sent.colors_of(&model)),
+            option: on_share(),
         }
         /// Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a faint
         /// pattern on grey.
@@ -233,6 +263,20 @@ parameters! {
             default: default_recipe(),
             option: off("Do not write the recipe into the result"),
         }
+        /// Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps its size.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_edge: Option<u32> {
+            read: Number(0_u32, MAX_EDGE),
+            settle: |written| edge_of_photo(fields, written, preset.suits_photos(noise), noise),
+            option: takes("PIXELS"),
+        }
+        /// Gives the dream of an image that was shrunk the image's own size again, with the image's own detail.
+        #[serde(default, skip_serializing_if = "is_false")]
+        restore_size: bool {
+            read: Flag,
+            default: false,
+            option: on(),
+        }
     }
 }
 
@@ -270,6 +314,18 @@ impl DreamSpec {
     /// How the result is written.
     pub fn encoding(&self) -> Encoding {
         Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
+    }
+
+    /// The same as a request, with every member whose default could become another one: what a request makes of it is
+    /// this spec again, in any later version.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON, which would be a bug.
+    pub fn to_request(&self) -> Result<serde_json::Value, serde_json::Error> {
+        // A spec from before there was a largest edge keeps the image's size.
+        let edge = if self.noise.is_some() { None } else { self.max_edge.or(Some(0)) };
+        let edge = edge.filter(|edge| *edge > 0 || self.preset.suits_photos(self.noise).is_some());
+        serde_json::to_value(Self { max_edge: edge, ..self.clone() })
     }
 
     /// The spec of a request on an image that says nothing but its preset, without objectives: those come from the

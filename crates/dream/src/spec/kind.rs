@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Color,
+    Color, Count, Share,
     parameter::{Parameter, Shape},
+    values::AUTO,
 };
-use reverie_fields::{Fields, Number as Numeric, choice::Choices};
+use reverie_fields::{Fields, Number as Numeric, choice::Choices, read_number};
 
 /// A way to read a value.
 pub(super) trait Kind {
@@ -74,6 +75,44 @@ impl<T: Range> Kind for Number<T> {
 
     fn shape(&self) -> Shape {
         T::range(self.0, self.1)
+    }
+}
+
+/// How many, from the first to the second, or `auto`.
+pub(super) struct Counted(pub(super) u32, pub(super) u32);
+
+impl Kind for Counted {
+    type Value = Count;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Count> {
+        let Self(low, high) = self;
+        let wanted = format!("give {} from {low} to {high}, or \"{AUTO}\"", u32::KIND);
+        fields.other(name, &wanted, |value| match value.as_str() {
+            Some(word) => (word == AUTO).then_some(Count::Auto),
+            None => read_number(value, low, high).map(Count::Of),
+        })
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Count(self.0.into(), self.1.into())
+    }
+}
+
+/// A share from 0 to 1; `true` is 1 and `false` is 0.
+pub(super) struct Shared;
+
+impl Kind for Shared {
+    type Value = Share;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Share> {
+        fields.other(name, "give a number from 0 to 1, true or false", |value| match value.as_bool() {
+            Some(flag) => Some(Share(f64::from(u8::from(flag)))),
+            None => read_number(value, &0.0, &1.0).map(Share),
+        })
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Share
     }
 }
 

@@ -29,6 +29,8 @@ impl Parameter {
             Shape::Flag | Shape::Name => None,
             Shape::Whole(low, high) => Some(format!("{low} to {high}")),
             Shape::Number(low, high) => Some(format!("{low} to {high}")),
+            Shape::Count(low, high) => Some(format!("{low} to {high}, or `auto`")),
+            Shape::Share => Some("0 to 1, `true` or `false`".to_owned()),
             Shape::Wholes(low, high) => Some(format!("a list, each {low} to {high}")),
             Shape::Choice { values, .. } => {
                 let names: Vec<_> = values.iter().map(|value| format!("`{}`", value.name)).collect();
@@ -58,6 +60,10 @@ pub enum Shape {
     Whole(u64, u64),
     /// A number from the first to the second.
     Number(f64, f64),
+    /// A whole number from the first to the second, or `auto`.
+    Count(u64, u64),
+    /// A number from 0 to 1, or true or false for 1 and 0.
+    Share,
     /// A list of whole numbers, each from the first to the second.
     Wholes(u64, u64),
     /// One of a few names.
@@ -110,6 +116,8 @@ pub enum OptionForm {
     Off,
     /// Nothing for true, or `=true` or `=false`.
     OnOff,
+    /// Nothing for all of it, or `=` and a share.
+    OnShare,
 }
 
 impl CommandOption {
@@ -164,6 +172,11 @@ pub(super) const fn on_off() -> CommandOption {
     CommandOption::of(OptionForm::OnOff)
 }
 
+/// [`OptionForm::OnShare`].
+pub(super) const fn on_share() -> CommandOption {
+    CommandOption::of(OptionForm::OnShare)
+}
+
 /// The defaults in words, one for each parameter: `samples` are the values of a request that says nothing, under each
 /// name of a set of defaults, the usual set first: `4; naive: 1; multiscale, lapnorm: 3`.
 pub(super) fn defaults_in_words(samples: &[(&str, Vec<Value>)]) -> Vec<Option<String>> {
@@ -176,7 +189,11 @@ pub(super) fn defaults_in_words(samples: &[(&str, Vec<Value>)]) -> Vec<Option<St
         while let Some(&(_, first)) = others.first() {
             let (same, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, value)| *value == first);
             let names: Vec<&str> = same.into_iter().map(|(name, _)| name).collect();
-            text += &format!("; {}: {}", names.join(", "), first.and_then(in_words).unwrap_or_default());
+            text += &format!(
+                "; {}: {}",
+                names.join(", "),
+                first.and_then(in_words).unwrap_or_else(|| "none".to_owned())
+            );
             others = rest;
         }
         Some(text)

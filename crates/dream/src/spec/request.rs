@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{DreamSpec, Format, Masking, Noise, Objective, Preset, objective::read_objectives};
-use crate::model::Catalogue;
+use super::{
+    DreamSpec, Format, Masking, Noise, Objective, OctaveMode, Preset, Share, objective::read_objectives,
+};
+use crate::{look::named, model::Catalogue};
 use reverie_fields::{FieldError, Fields};
 
 /// What came with a spec.
@@ -44,6 +46,11 @@ impl<'a> Sent<'a> {
         id
     }
 
+    /// The share of the original's colours that suits the model's dreams.
+    pub(super) fn colors_of(&self, id: &str) -> Share {
+        self.catalogue.get(id).map_or(Share::default(), |model| model.colors)
+    }
+
     /// Keeps the list of objectives for later.
     pub(super) fn keep_objectives(&mut self, written: Option<Value>) -> Vec<Objective> {
         self.objectives = written;
@@ -66,10 +73,17 @@ pub fn resolve(
     let mut fields = Fields::new(pointer, value);
     // What most requests have comes first where an unknown field is told the known ones.
     ["model", "preset", "objectives"].into_iter().for_each(|name| fields.known(name));
+    fill_in_look(&mut fields, catalogue);
     let mut sent = Sent::new(catalogue, input);
     let spec = DreamSpec::read(&mut fields, &mut sent);
     if spec.lossless && spec.format == Format::Jpeg {
         fields.error("lossless", "a JPEG cannot be lossless; choose format \"png\" or \"webp\"");
+    }
+    if spec.restore_size && spec.octave_mode == OctaveMode::Enlarge {
+        fields.error(
+            "restore_size",
+            "needs octave_mode \"carry-detail\": with \"enlarge\" the dream has grown",
+        );
     }
     let model = catalogue.get(&spec.model).map(|model| &**model);
     let objectives =
@@ -83,6 +97,24 @@ pub fn resolve(
     }
     let errors = fields.finish();
     if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
+}
+
+/// Adds what the look that a request names stands for. A model that is unknown has a mistake of its own.
+fn fill_in_look(fields: &mut Fields, catalogue: &Catalogue) {
+    let Some(wanted) = fields.name("look") else { return };
+    let id = fields.peek("model").map_or(Some(catalogue.default_id()), Value::as_str);
+    let Some(model) = id.and_then(|id| catalogue.get(id)) else { return };
+    let Some(look) = model.looks.iter().find(|look| look.id == wanted) else {
+        let detail = match &model.looks[..] {
+            [] => format!("model \"{}\" has no looks; name a layer in \"objectives\"", model.id),
+            looks => format!("model \"{}\" has no look \"{wanted}\"; it has {}", model.id, named(looks)),
+        };
+        fields.error("look", detail);
+        return;
+    };
+    for (name, value) in &look.spec {
+        fields.fill(name, value.clone());
+    }
 }
 
 /// The size of a start from noise, or `None` for a start from the image; `written` is the member `noise`.
@@ -106,6 +138,24 @@ pub(super) fn noise_to_start_from(
         }
         (InputKind::Nothing { .. }, wanted, _) => wanted.or_else(|| Some(Noise::read(&mut silent()))),
     }
+}
+
+/// The longer edge of an image that is dreamed on; `written` is the member `max_edge`, `default` what stands for it. `None`
+/// is as 0: specs from before there was this member have none, and neither do those that need none.
+pub(super) fn edge_of_photo(
+    fields: &mut Fields,
+    written: Option<u32>,
+    default: Option<u32>,
+    noise: Option<Noise>,
+) -> Option<u32> {
+    if noise.is_some() {
+        if written.is_some_and(|edge| edge > 0) {
+            fields.error("max_edge", "is for images; the size of a start from noise is in \"noise\"");
+        }
+        return None;
+    }
+    // 0 has to be written only where it is not what stands for it.
+    written.filter(|edge| *edge > 0 || default.is_some()).or(default)
 }
 
 /// How the mask is used, if one came; `written` is the member `mask`.

@@ -23,6 +23,7 @@ use super::{
     color::COLOR_PATTERN,
     objective::{MAX_OBJECTIVES, of_class},
     parameter::{Parameter, Shape},
+    values::AUTO,
 };
 use reverie_fields::choice::{self, Choices, NamedValue};
 
@@ -201,6 +202,17 @@ fn schema_of(parameter: &Parameter, about: &str, nullable: bool) -> RefOr<Schema
         Shape::Number(low, high) => {
             let object = object.schema_type(or_null(Type::Number)).format(Some(known(KnownFormat::Double)));
             object.minimum(Some(low)).maximum(Some(high)).into()
+        }
+        Shape::Count(low, high) => {
+            let auto = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([AUTO]));
+            let auto = auto.description(Some("As many as suit the size of the picture."));
+            let count = whole(ObjectBuilder::new(), low, high).schema_type(or_null(Type::Integer));
+            OneOfBuilder::new().description(Some(about)).item(count).item(auto).into()
+        }
+        Shape::Share => {
+            let share = ObjectBuilder::new().schema_type(or_null(Type::Number)).minimum(Some(0.0));
+            let flag = ObjectBuilder::new().schema_type(Type::Boolean);
+            OneOfBuilder::new().description(Some(about)).item(share.maximum(Some(1.0))).item(flag).into()
         }
         Shape::Wholes(low, high) => {
             list.items(whole(ObjectBuilder::new().schema_type(Type::Integer), low, high)).into()

@@ -5,10 +5,14 @@ use serde_json::json;
 use proptest::prelude::*;
 use serde_json::Value;
 
+mod photos;
 mod table;
 
 use super::*;
-use crate::model::{Catalogue, Model};
+use crate::{
+    look::Look,
+    model::{Catalogue, Model},
+};
 use reverie_fields::{
     FieldError,
     arbitrary::{json, quick},
@@ -31,12 +35,15 @@ fn catalogue() -> Catalogue {
         inputs: index.checked_sub(1).map(NodeId).into_iter().collect(),
     });
     let mut catalogue = Catalogue::default();
-    catalogue.insert(Model::of_network(
-        "small",
-        Network::new(nodes.collect()).unwrap(),
-        "features",
-        Some("logits"),
-    ));
+    let network = Network::new(nodes.collect()).unwrap();
+    let model = Model::of_network("small", network, "features", Some("logits"));
+    let Value::Object(spec) = json!({
+        "objectives": [{ "layer": "features", "channels": [1, 2] }], "octaves": 5, "octave_scale": 1.3,
+    }) else {
+        panic!("not an object")
+    };
+    let look = Look { id: "spots", title: "Spots", description: "Spots.", spec, picture: "spots".into() };
+    catalogue.insert(Model { looks: vec![look], ..model });
     catalogue
 }
 
@@ -50,7 +57,9 @@ fn mistakes(spec: serde_json::Value) -> Vec<String> {
 fn an_empty_spec_is_the_default_preset() {
     let spec = resolve("", json!({}), &catalogue(), InputKind::Image).unwrap();
     assert_eq!((spec.model.as_str(), spec.preset), ("small", Preset::DeepdreamLapnorm));
-    assert_eq!((spec.octaves, spec.iterations, spec.octave_scale, spec.step), (4, 10, 1.4, 1.5));
+    assert_eq!((spec.octaves, spec.iterations), (Count::Auto, Count::Auto));
+    assert_eq!((spec.octave_scale, spec.step), (1.4, 1.5));
+    assert_eq!((spec.max_edge, spec.restore_size), (Some(1280), false));
     assert_eq!((spec.normalization, spec.laplacian_levels), (Normalization::Laplacian, 4));
     assert_eq!((spec.tile_size, spec.jitter, spec.seed), (512, true, 0));
     let [objective] = &spec.objectives[..] else { panic!("{:?}", spec.objectives) };
@@ -96,7 +105,7 @@ fn every_mistake_is_reported_at_once() {
         "/spec/seed: -1 is not allowed; give a whole number from 0 to 9007199254740991",
         "/spec/tile_size: 8 is not allowed; give a whole number from 64 to 2048",
         "/spec/preset: \"nightmare\" is not allowed; give one of naive, multiscale, lapnorm, deepdream, deepdream-lapnorm",
-        "/spec/colour: unknown field; allowed are model, preset, objectives,",
+        "/spec/colour: unknown field; allowed are model, preset, objectives, look,",
         "/spec/objectives/0/layer: model \"small\": there is no layer \"featurs\"; the closest are features",
         "/spec/objectives/1/channels: 3 is not in layer \"features\", which has channels 0 to 2",
         "/spec/objectives/1/weight: must not be 0",
@@ -228,14 +237,16 @@ fn words() -> Vec<&'static str> {
         Shape::Choice { values, .. } => Some(values.iter().map(|value| value.name)),
         _ => None,
     });
-    choices.flatten().chain(["small", "features", "logits", "#ff8000"]).collect()
+    choices.flatten().chain(["small", "features", "logits", "#ff8000", "spots"]).collect()
 }
 
 /// As version 0.1.0 has written specs: what is stored and what is in pictures must stay readable, and what is written
-/// must stay the same bytes.
-const STORED: [&str; 2] = [
+/// must stay the same bytes. The third is the default since photos are shrunk, the last that of the article.
+const STORED: [&str; 4] = [
     r#"{"model":"small","preset":"deepdream-lapnorm","objectives":[{"kind":"l2","layer":"features","weight":1.0}],"octaves":4,"octave_scale":1.4,"octave_mode":"carry-detail","iterations":10,"step":1.5,"normalization":"laplacian","laplacian_levels":4,"tile_size":512,"tiling":"even","jitter":true,"seed":0,"precision":"auto","blend":0.0,"preserve_colors":false,"auto_contrast":false,"format":"png","quality":92,"lossless":false,"recipe":true}"#,
     r##"{"model":"small","preset":"naive","noise":{"width":224,"height":3},"objectives":[{"kind":"mean","layer":"features","channels":[1],"weight":1.0},{"kind":"class","layer":"logits","class":2,"weight":-2.0}],"octaves":1,"octave_scale":1.4,"octave_mode":"enlarge","iterations":20,"step":1.0,"normalization":"std","laplacian_levels":4,"tile_size":2048,"tiling":"article","jitter":false,"seed":7,"precision":"bf16","blend":0.5,"preserve_colors":true,"auto_contrast":true,"background":"#ff8000","format":"webp","quality":1,"lossless":true,"recipe":false}"##,
+    r#"{"model":"small","preset":"deepdream-lapnorm","objectives":[{"kind":"l2","layer":"features","weight":1.0}],"octaves":"auto","octave_scale":1.4,"octave_mode":"carry-detail","iterations":"auto","step":1.5,"normalization":"laplacian","laplacian_levels":4,"tile_size":512,"tiling":"even","jitter":true,"seed":0,"precision":"auto","blend":0.0,"preserve_colors":false,"auto_contrast":false,"format":"png","quality":92,"lossless":false,"recipe":true,"max_edge":1280}"#,
+    r#"{"model":"small","preset":"deepdream","objectives":[{"kind":"l2","layer":"features","weight":1.0}],"octaves":4,"octave_scale":1.4,"octave_mode":"carry-detail","iterations":10,"step":1.5,"normalization":"mean-abs","laplacian_levels":4,"tile_size":512,"tiling":"even","jitter":true,"seed":0,"precision":"auto","blend":0.0,"preserve_colors":false,"auto_contrast":false,"format":"png","quality":92,"lossless":false,"recipe":true}"#,
 ];
 
 #[test]
@@ -246,11 +257,22 @@ fn specs_are_written_as_before() {
         "preserve_colors": true, "background": "#FF8000", "format": "webp", "quality": 1, "lossless": true,
         "recipe": false, "objectives": [{"channels": [1]}, {"class": 2, "weight": -2}],
     });
-    for (asked, input, stored) in [(json!({}), InputKind::Image, STORED[0]), (asked, NOTHING, STORED[1])] {
+    let article = json!({ "preset": "deepdream" });
+    for (asked, input, stored) in [
+        (json!({}), InputKind::Image, STORED[2]),
+        (asked, NOTHING, STORED[1]),
+        (article, InputKind::Image, STORED[3]),
+    ] {
         let spec = resolve("", asked, &catalogue(), input).unwrap();
         assert_eq!(serde_json::to_string(&spec).unwrap(), stored);
         assert_eq!(serde_json::from_str::<DreamSpec>(stored).unwrap(), spec);
     }
+    // A dream from before photos were shrunk keeps its size, also when it is dreamed again.
+    let before: DreamSpec = serde_json::from_str(STORED[0]).unwrap();
+    assert_eq!(serde_json::to_string(&before).unwrap(), STORED[0]);
+    assert_eq!((before.max_edge, before.octaves, before.preserve_colors), (None, Count::Of(4), Share(0.0)));
+    let again = resolve("", before.to_request().unwrap(), &catalogue(), InputKind::Image).unwrap();
+    assert_eq!(again, DreamSpec { max_edge: Some(0), ..before });
     // Before some parameters were added.
     let mut old: Value = serde_json::from_str(STORED[0]).unwrap();
     for name in ["blend", "preserve_colors", "auto_contrast", "quality", "lossless", "recipe"] {
@@ -261,7 +283,7 @@ fn specs_are_written_as_before() {
 
 #[test]
 fn unknown_fields_are_told_the_known_ones_in_the_usual_order() {
-    let allowed = "model, preset, objectives, noise, octaves, octave_scale, octave_mode, iterations, step, \
+    let allowed = "model, preset, objectives, look, noise, octaves, octave_scale, octave_mode, iterations, step, \
                    normalization, laplacian_levels, tile_size, tiling, jitter, seed, precision, blend, preserve_colors, \
                    auto_contrast, mask, background, format, quality, lossless, recipe";
     let [mistake] = &mistakes(json!({"colour": 1}))[..] else { panic!("not one mistake") };

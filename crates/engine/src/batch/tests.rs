@@ -16,7 +16,7 @@ use super::{
     },
     GradientSource, NetworkKey, SharedExecutor,
 };
-use reverie_dream::spec::{DreamSpec, Noise, Normalization, Objective, ObjectiveKind, Precision};
+use reverie_dream::spec::{Count, DreamSpec, Noise, Normalization, Objective, ObjectiveKind, Precision};
 
 fn objectives() -> [Objective; 3] {
     [
@@ -72,7 +72,7 @@ fn agree(executor: &Executor, objectives: &[Objective; 3], tiles: Tensor) {
 /// A dream from noise in tiles of 64 pixels.
 fn small(seed: u64, edge: u32, objective: Objective) -> DreamSpec {
     let noise = Some(Noise { width: edge, height: edge });
-    DreamSpec { noise, seed, tile_size: 64, iterations: 12, recipe: false, ..spec(objective) }
+    DreamSpec { noise, seed, tile_size: 64, iterations: Count::Of(12), recipe: false, ..spec(objective) }
 }
 
 /// Renders on threads of their own, all at once; each is canceled after so many steps where there is a number.
@@ -189,7 +189,8 @@ fn a_render_does_not_fail_because_of_another() {
 fn on_the_library_path_the_same_job_gives_the_same_bytes() {
     let [all, some, _] = objectives();
     let normalizations = [Normalization::Laplacian, Normalization::MeanAbs, Normalization::Std];
-    let spec = |normalization| DreamSpec { normalization, iterations: 3, ..small(8, 150, all.clone()) };
+    let spec =
+        |normalization| DreamSpec { normalization, iterations: Count::Of(3), ..small(8, 150, all.clone()) };
     let specs = normalizations.map(|normalization| (spec(normalization), None));
     let once = || render(Kernels::Library, None, &specs).into_iter().map(Result::unwrap);
     for (one, other) in once().zip(once()) {

@@ -16,7 +16,7 @@ use super::{
     },
     objective, random_network, spec,
 };
-use reverie_dream::spec::{DreamSpec, ObjectiveKind, OctaveMode};
+use reverie_dream::spec::{Count, DreamSpec, ObjectiveKind, OctaveMode};
 use reverie_graph::Network;
 
 /// A network on a device whose memory is enough for passes of so many pixels.
@@ -89,10 +89,10 @@ impl GradientSource for SmallDevice {
 fn dreamed(pixels: i64, tile_size: u32) -> (Result<(Tensor, u32), RenderError>, SmallDevice) {
     let objective = objective(ObjectiveKind::L2, "sum", &[]);
     let spec = DreamSpec {
-        octaves: 1,
+        octaves: Count::Of(1),
         octave_mode: OctaveMode::Enlarge,
         tile_size,
-        iterations: 2,
+        iterations: Count::Of(2),
         ..spec(objective)
     };
     let device = SmallDevice::new(pixels);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tch::Tensor;
 
 use reverie_dream::model::{Model, Preprocessing};
-use reverie_dream::spec::{DreamSpec, Objective, ObjectiveKind, Precision, Preset};
+use reverie_dream::spec::{Count, DreamSpec, Objective, ObjectiveKind, Precision, Preset};
 use reverie_graph::{Array, Network, Node, NodeId, Op, Padding, Window};
 
 /// `max |Δ| / max |expected|`.
@@ -31,8 +31,8 @@ pub(super) fn spec(objective: Objective) -> DreamSpec {
     DreamSpec {
         model: "test".into(),
         objectives: vec![objective],
-        octaves: 2,
-        iterations: 2,
+        octaves: Count::Of(2),
+        iterations: Count::Of(2),
         precision: Precision::Fp32,
         ..DreamSpec::of_preset(Preset::Deepdream)
     }

@@ -25,7 +25,7 @@ use super::{
 };
 use reverie_dream::{
     plan::{Grid, HALO, octave_sizes},
-    spec::{DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode, Precision, Tiling},
+    spec::{Count, DreamSpec, Masking, Objective, ObjectiveKind, OctaveMode, Precision, Tiling},
 };
 use reverie_graph::Op;
 use reverie_models as models;
@@ -250,7 +250,11 @@ fn equal_seeds_give_equal_dreams_and_others_do_not() {
 #[test]
 fn a_resumed_dream_ends_with_the_same_bytes() {
     for octave_mode in [OctaveMode::CarryDetail, OctaveMode::Enlarge] {
-        let spec = DreamSpec { octave_mode, octaves: 3, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
+        let spec = DreamSpec {
+            octave_mode,
+            octaves: Count::Of(3),
+            ..spec(objective(ObjectiveKind::L2, "sum", &[]))
+        };
         let (whole, checkpoints) = run(&spec, &slope(), None);
         assert_eq!(checkpoints.iter().map(|checkpoint| checkpoint.octave).collect::<Vec<_>>(), [0, 1]);
         for checkpoint in checkpoints {
@@ -290,7 +294,11 @@ fn a_canceled_dream_stops() {
 fn an_ascent_that_runs_away_is_an_error() {
     let own = LocalExecutor::new(Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap());
     for iterations in [1, 4] {
-        let spec = DreamSpec { step: 3e38, iterations, ..spec(objective(ObjectiveKind::L2, "sum", &[])) };
+        let spec = DreamSpec {
+            step: 3e38,
+            iterations: Count::Of(iterations),
+            ..spec(objective(ObjectiveKind::L2, "sum", &[]))
+        };
         let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
         let cancel = CancelFlag::default();
         let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);

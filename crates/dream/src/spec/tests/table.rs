@@ -40,8 +40,8 @@ fn mistakes_with(parameter: &Parameter, value: &Value) -> Vec<String> {
 
 #[test]
 fn the_table_says_what_is_allowed() {
-    // Whole numbers, numbers, flags, choices, lists.
-    let mut seen = [0; 5];
+    // Whole numbers, numbers, flags, choices, lists, counts, shares.
+    let mut seen = [0; 7];
     for parameter in every_parameter() {
         let name = parameter.name;
         let allowed = |value: Value| {
@@ -79,6 +79,19 @@ fn the_table_says_what_is_allowed() {
                 refused(json!("nightmare"), format!("one of {}", names.join(", ")));
                 seen[3] += 1;
             }
+            Shape::Count(low, high) => {
+                let wanted = || format!("a whole number from {low} to {high}, or \"auto\"");
+                [json!(low), json!(high), json!("auto")].into_iter().for_each(allowed);
+                refused(json!(high + 1), wanted());
+                refused(json!("some"), wanted());
+                seen[5] += 1;
+            }
+            Shape::Share => {
+                [json!(0), json!(1), json!(0.5), json!(true), json!(false)].into_iter().for_each(allowed);
+                refused(json!(1.0_f64.next_up()), "a number from 0 to 1, true or false".into());
+                refused(json!("half"), "a number from 0 to 1, true or false".into());
+                seen[6] += 1;
+            }
             Shape::Wholes(low, high) => {
                 let detail = format!(
                     " is not allowed; give an array, each member a whole number from {low} to {high}"
@@ -103,7 +116,8 @@ fn defaults_are_told_as_they_are() {
         let parameter = DreamSpec::parameters().iter().find(|parameter| parameter.name == name).unwrap();
         parameter.default.as_deref()
     };
-    assert_eq!(told("octaves"), Some("4; naive: 1; multiscale, lapnorm: 3"));
+    assert_eq!(told("octaves"), Some("auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4"));
+    assert_eq!(told("max_edge"), Some("1280; naive, multiscale, lapnorm, deepdream: none"));
     assert_eq!(told("preset"), Some("deepdream-lapnorm"));
     assert_eq!(told("tile_size"), Some("512; naive: 2048"));
     assert_eq!(
