@@ -127,7 +127,7 @@ async fn wrong_cursors_and_parameters_say_what_to_do() {
     let refused = problem(server.client.post("/v1/jobs?priority=5").await, 422).await;
     assert_eq!(pointers(&refused), ["/priority"]);
     assert!(
-        refused["detail"].as_str().unwrap().contains("in the body (priority, deadline_seconds)"),
+        refused["detail"].as_str().unwrap().contains("in the body (priority, deadline_seconds, webhook)"),
         "{refused}"
     );
 }
