@@ -4,15 +4,74 @@
 //! schema of a later one, and can also start on it, which a rollback after an upgrade needs. A migration that
 //! does more has a name that begins with `breaking`: a version that does not know it refuses to start.
 
-use sqlx::migrate::{MigrateError, Migrator};
+use std::sync::LazyLock;
+
+use sqlx::{
+    SqlSafeStr,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+};
 
 use super::QueueError;
+
+/// Includes files of a folder of `migrations/`, by their names without `.sql`.
+///
+/// Not `sqlx::migrate!`: for that macro the compiler builds both databases' drivers a second time, for itself. A test
+/// compares the lists with the folders.
+macro_rules! migrations {
+    ($database:literal: $($name:literal),+ $(,)?) => {
+        migrator(&[$((
+            $name,
+            include_str!(concat!("../../migrations/", $database, "/", $name, ".sql")),
+        )),+])
+    };
+}
+
+/// The schema on SQLite.
+pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
+    migrations! { "sqlite":
+        "0001_jobs",
+        "0002_options",
+        "0010_traces_and_retention",
+        "0011_forecasts",
+        "0012_previews",
+        "0013_faults",
+        "0014_tenants",
+        "0015_turns",
+        "0016_webhooks",
+        "0017_usage",
+    }
+});
+
+/// The schema on PostgreSQL.
+pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
+    migrations! { "postgres":
+        "0001_jobs",
+        "0002_faults",
+        "0003_workers",
+        "0004_tenants",
+        "0005_turns",
+        "0006_webhooks",
+        "0007_usage",
+    }
+});
 
 /// Name prefix of migrations that older versions do not support.
 const BREAKING: &str = "breaking";
 
 /// The applied migrations, by version and description.
 pub(super) const RUN: &str = "SELECT version, description FROM _sqlx_migrations";
+
+/// Migrations by the names of their files, `<version>_<description>`, and their SQL.
+fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
+    let migration = |&(name, sql): &(&'static str, &'static str)| {
+        let (version, description) = name.split_once('_')?;
+        let description = description.replace('_', " ").into();
+        let no_transaction = sql.starts_with("-- no-transaction");
+        let sql = sql.into_sql_str();
+        Some(Migration::new(version.parse().ok()?, description, MigrationType::Simple, sql, no_transaction))
+    };
+    Migrator::with_migrations(files.iter().filter_map(migration).collect())
+}
 
 /// The known migrations, for a database that may have unknown ones too.
 pub(super) fn beside_newer(known: &Migrator) -> Migrator {
@@ -42,5 +101,31 @@ pub(super) fn failed(error: MigrateError) -> QueueError {
         // For example a broken connection.
         MigrateError::Execute(error) => QueueError::Store(error),
         other => QueueError::Migrate(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_file_of_the_folders_is_in_the_program() {
+        for (known, folder) in [(&SQLITE, "sqlite"), (&POSTGRES, "postgres")] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(folder);
+            let files = Migrator::new(folder.as_path()).await.unwrap();
+            let told = |migrator: &Migrator| -> Vec<_> {
+                let tell =
+                    |one: &Migration| (one.version, one.description.clone(), one.checksum.clone(), one.no_tx);
+                migrator.iter().map(tell).collect()
+            };
+            assert_eq!(told(known), told(&files));
+            assert_eq!(
+                std::fs::read_dir(&folder).unwrap().count(),
+                files.iter().count(),
+                "a name without a version"
+            );
+        }
     }
 }

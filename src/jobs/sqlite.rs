@@ -20,7 +20,6 @@ use std::{path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sqlx::{
     Row, SqliteConnection, SqlitePool,
-    migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -42,8 +41,6 @@ use crate::{
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::spec::Precision;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// How long a statement waits for another process's lock, for example of a backup or a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,8 +87,8 @@ impl SqliteQueue {
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
         let writer = Writer::open(file, &connect).await?;
-        schema::beside_newer(&MIGRATIONS).run(writer.pool()).await.map_err(schema::failed)?;
-        schema::check(&MIGRATIONS, &sqlx::query_as(schema::RUN).fetch_all(writer.pool()).await?)?;
+        schema::beside_newer(&schema::SQLITE).run(writer.pool()).await.map_err(schema::failed)?;
+        schema::check(&schema::SQLITE, &sqlx::query_as(schema::RUN).fetch_all(writer.pool()).await?)?;
         let read = connect.read_only(true).create_if_missing(false);
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(read.clone()).await?;
         let cache = ReadCache::new(read.clone());

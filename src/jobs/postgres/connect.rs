@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sqlx::{
     ConnectOptions, Connection, PgPool, Row,
-    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -13,8 +12,6 @@ use crate::{
     clock::{Clock, Timestamp},
     jobs::{QueueError, QueueOptions, schema, transition::millis},
 };
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long to wait for a connection while all are busy or the server is down.
 const ACQUIRE: Duration = Duration::from_secs(4);
@@ -50,8 +47,8 @@ pub(super) async fn migrate(url: &PostgresUrl) -> Result<PgPool, QueueError> {
     options.connect().await.map_err(away)?.close().await.map_err(away)?;
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.map_err(away)?;
     let migrating = async {
-        schema::beside_newer(&MIGRATIONS).run(&pool).await.map_err(schema::failed)?;
-        schema::check(&MIGRATIONS, &sqlx::query_as(schema::RUN).fetch_all(&pool).await?)
+        schema::beside_newer(&schema::POSTGRES).run(&pool).await.map_err(schema::failed)?;
+        schema::check(&schema::POSTGRES, &sqlx::query_as(schema::RUN).fetch_all(&pool).await?)
     };
     match migrating.await {
         Ok(()) => Ok(pool),
