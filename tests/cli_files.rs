@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use scratch::{Scratch, reverie};
+use scratch::{Scratch, models, reverie};
 use serde_json::Value;
 
 /// As the other tests have it, and the same bytes each time: `auto` measures which precision is faster, and may find another
@@ -30,7 +30,8 @@ fn start(arguments: &[&str], input: Stdio) -> Child {
     // Where the tests run in the background of a shell, Ctrl-C is ignored, and the program would inherit that.
     let mut command = Command::new("env");
     command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reverie")]);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("REVERIE__MODELS__DIR").args(arguments);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("REVERIE__MODELS__DIR", models::models_dir());
+    command.args(arguments);
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 

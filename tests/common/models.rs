@@ -17,9 +17,11 @@ pub fn models_dir() -> PathBuf {
     let link = folder.join("efficientnet-lite0.pth");
     fs::create_dir_all(&folder).unwrap();
     if fs::read_link(&link).ok() != Some(file.clone()) {
-        // Another process may do the same.
-        drop(fs::remove_file(&link));
-        drop(std::os::unix::fs::symlink(&file, &link));
+        // By renaming, since other processes may dream with it at this moment.
+        let new = folder.join(format!(".new-{}", std::process::id()));
+        // What fails has been done by another thread.
+        drop(std::os::unix::fs::symlink(&file, &new));
+        drop(fs::rename(&new, &link));
     }
     folder
 }

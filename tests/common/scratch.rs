@@ -14,7 +14,7 @@ use std::{
 pub const QUICK: [&str; 6] = ["--layer", "block3", "--iterations", "2", "--octaves", "2"];
 
 #[path = "models.rs"]
-mod models;
+pub mod models;
 
 /// Runs the program in the folder of the sources.
 pub fn reverie(arguments: &[&str]) -> Output {

@@ -1,0 +1,248 @@
+"""What the client does, without a network: each flow yields what it needs and is sent what came of it.
+
+So there is one description of every operation, of which client.py makes a blocking one and aio.py one for asyncio. A flow
+yields a `Request` and gets the answer, or a `Pause`, or a `Report` for the caller's callback.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, TypeVar, Union, cast
+from urllib.parse import parse_qs, urlsplit
+
+from .errors import JobCanceled, JobEnded, JobExpired, JobFailed, Unreachable, api_error
+from .types import Job, JobList, JobState, LayerList, ModelList, Spec
+
+Picture = Union[str, Path, bytes, BinaryIO]
+"""A picture: a path, the file's bytes, or a file that is open for reading bytes."""
+
+MOST_TRIES = 5
+LONGEST_PAUSE = 60.0
+WAIT = 30
+"""Seconds that the server holds an answer back while a job is under way; well below proxies' limits."""
+ENDED: dict[str, type[JobEnded]] = {"failed": JobFailed, "canceled": JobCanceled, "expired": JobExpired}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request; files are bytes, so that it can be sent again."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] | None = None
+    files: Mapping[str, tuple[str, bytes]] | None = None
+    body: object = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer; a request that got none is a `Lost`."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> object:
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """No answer came, and why."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """Tell the caller how far the job is."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Dream:
+    """A finished dream."""
+
+    job: Job
+    picture: bytes
+    """The file, in the format that the spec asked for."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the picture to a file."""
+        target = Path(path)
+        target.write_bytes(self.picture)
+        return target
+
+
+T = TypeVar("T")
+Step = Union[Request, Pause, Report]
+Flow = Generator[Step, Union[Answer, Lost, None], T]
+
+
+def read(picture: Picture, name: str) -> tuple[str, bytes]:
+    """A file's name and bytes."""
+    if isinstance(picture, bytes):
+        return name, picture
+    if isinstance(picture, (str, Path)):
+        return Path(picture).name, Path(picture).read_bytes()
+    return name, picture.read()
+
+
+def ask(request: Request) -> Flow[Answer]:
+    """Sends a request, again where that can help and cannot do harm: every request here may be repeated, because a
+    submission has an idempotency key."""
+    for tried in range(1, MOST_TRIES + 1):
+        answer = yield request
+        if isinstance(answer, Lost):
+            if tried == MOST_TRIES:
+                raise Unreachable(f"the server does not answer: {answer.cause}") from answer.cause
+            yield Pause(backoff(tried))
+            continue
+        assert answer is not None
+        if answer.status < 400:
+            return answer
+        pause = retry_after(answer)
+        if answer.status not in (429, 503) or tried == MOST_TRIES or (pause or 0) > LONGEST_PAUSE:
+            raise api_error(answer.status, answer.json(), pause)
+        yield Pause(backoff(tried) if pause is None else pause)
+    raise AssertionError("the loop returns or raises")
+
+
+def backoff(tried: int) -> float:
+    """Seconds before the next try: half a second, doubled each time, with jitter."""
+    return min(LONGEST_PAUSE, 0.5 * 2 ** (tried - 1)) * random.uniform(0.5, 1.0)
+
+
+def retry_after(answer: Answer) -> float | None:
+    try:
+        return max(0.0, float(answer.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def submission(
+    image: Picture | None,
+    spec: Spec | None,
+    mask: Picture | None,
+    priority: int | None,
+    deadline_seconds: int | None,
+    idempotency_key: str | None,
+    webhook: str | None,
+    webhook_events: list[JobState] | None,
+    members: Mapping[str, object],
+) -> Flow[Job]:
+    """Submits a job. `members` are members of the spec that were given one by one."""
+    given = {
+        "spec": json.dumps({**(spec or {}), **members}),
+        "priority": None if priority is None else str(priority),
+        "deadline_seconds": None if deadline_seconds is None else str(deadline_seconds),
+        "webhook": webhook,
+        "webhook_events": ",".join(webhook_events) if webhook_events else None,
+    }
+    fields = {name: text for name, text in given.items() if text is not None}
+    files = {name: read(file, name) for name, file in (("image", image), ("mask", mask)) if file is not None}
+    # A submission that is sent twice is one job.
+    headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+    answer = yield from ask(Request("POST", "/v1/jobs", headers, fields=fields, files=files))
+    return cast(Job, answer.json())
+
+
+def get(job_id: str, wait: int = 0) -> Flow[Job]:
+    """A job; with `wait` the server answers after so many seconds, or as soon as the job has ended."""
+    headers = {"prefer": f"wait={wait}"} if wait else {}
+    answer = yield from ask(Request("GET", f"/v1/jobs/{job_id}", headers, timeout=wait + 30.0))
+    return cast(Job, answer.json())
+
+
+def finish(job: Job, poll: float | None) -> Flow[Job]:
+    """Waits until a job has ended, and reports on the way. `poll` is the pause between looks: without a callback none is
+    needed, since the server answers when the job has ended."""
+    yield Report(job)
+    while job["status"] in ("queued", "running"):
+        if poll is None:
+            job = yield from get(job["id"], WAIT)
+        else:
+            yield Pause(poll)
+            job = yield from get(job["id"])
+        yield Report(job)
+    if job["status"] in ENDED:
+        raise ENDED[job["status"]](job)
+    return job
+
+
+def result(job_id: str) -> Flow[bytes]:
+    answer = yield from ask(Request("GET", f"/v1/jobs/{job_id}/result", timeout=300.0))
+    return answer.content
+
+
+def preview(job_id: str) -> Flow[bytes]:
+    answer = yield from ask(Request("GET", f"/v1/jobs/{job_id}/preview"))
+    return answer.content
+
+
+def collect(job: Job, poll: float | None) -> Flow[Dream]:
+    """Waits for a job and fetches its picture."""
+    job = yield from finish(job, poll)
+    picture = yield from result(job["id"])
+    return Dream(job, picture)
+
+
+def dream(submitted: Flow[Job], poll: float | None) -> Flow[Dream]:
+    """Submits, waits, fetches."""
+    job = yield from submitted
+    return (yield from collect(job, poll))
+
+
+def cancel(job_id: str) -> Flow[Job]:
+    answer = yield from ask(Request("POST", f"/v1/jobs/{job_id}/cancel"))
+    return cast(Job, answer.json())
+
+
+def erase(job_id: str) -> Flow[None]:
+    yield from ask(Request("DELETE", f"/v1/jobs/{job_id}"))
+
+
+def page(status: JobState | None, limit: int, cursor: str | None) -> Flow[JobList]:
+    """One page of the list of jobs, newest first."""
+    query = {"limit": str(limit)}
+    query |= {"status": status} if status else {}
+    query |= {"cursor": cursor} if cursor else {}
+    answer = yield from ask(Request("GET", "/v1/jobs", query=query))
+    return cast(JobList, answer.json())
+
+
+def cursor_of(jobs: JobList) -> str | None:
+    """Where the next page begins; None after the last."""
+    following = jobs["links"]["next"]
+    if following is None:
+        return None
+    return parse_qs(urlsplit(following).query)["cursor"][0]
+
+
+def models() -> Flow[ModelList]:
+    answer = yield from ask(Request("GET", "/v1/models"))
+    return cast(ModelList, answer.json())
+
+
+def layers(model: str) -> Flow[LayerList]:
+    answer = yield from ask(Request("GET", f"/v1/models/{model}/layers"))
+    return cast(LayerList, answer.json())

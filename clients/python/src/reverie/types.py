@@ -1,0 +1,820 @@
+"""What is sent and what comes back, as openapi.yaml says. Made by clients/generate.py: do not edit."""
+
+from __future__ import annotations
+
+from typing import Literal, Required, TypedDict, Union
+
+
+class ApiKey(TypedDict, total=False):
+    """An API key, without its secret."""
+
+    # When it was made.
+    created_at: Required[str]
+    # When it stops working by itself.
+    expires_at: Required[str | None]
+    # The part between the underscores; it is no secret.
+    id: Required[str]
+    # When it was last used, to the minute.
+    last_used_at: Required[str | None]
+    # When it was revoked.
+    revoked_at: Required[str | None]
+    # What it allows.
+    scopes: Required[list[Scope]]
+    # Whose jobs it opens.
+    tenant: Required[str]
+
+
+class Checks(TypedDict, total=False):
+    """What readiness depends on."""
+
+    # False while the server is stopping.
+    accepting: Required[bool]
+    # Whether the job store answers and accepts writes.
+    database: Required[bool]
+    # False while models are loading.
+    started: Required[bool]
+    # Whether the blob store accepts blobs; checked every few seconds by storing and deleting one.
+    store: Required[bool]
+    # Workers of this process that can take jobs; a worker with a sick device or store cannot. A process
+    # that only accepts jobs needs no workers.
+    workers: Required[int]
+
+
+# A class that a network knows.
+Class = TypedDict('Class', {'class': 'Required[int]', 'name': 'Required[str | None]'}, total=False)
+
+
+class ClassList(TypedDict, total=False):
+    """The classes of one model."""
+
+    # In the order of the network.
+    classes: Required[list[Class]]
+    # Id of the model.
+    model: Required[str]
+
+
+# One class of a classifier layer, summed over positions.
+ClassObjective = TypedDict('ClassObjective', {'class': 'Required[int]', 'kind': "Required[Literal['class']]", 'layer': 'Required[str]', 'weight': 'Required[float]'}, total=False)
+
+
+# One class of a classifier layer, summed over positions.
+ClassObjectiveRequest = TypedDict('ClassObjectiveRequest', {'class': 'Required[int]', 'kind': "Required[Literal['class']]", 'layer': 'str | None', 'weight': 'float | None'}, total=False)
+
+
+# An sRGB colour, such as `#ff8000`.
+Color = str
+
+
+# How many, or `auto`: as many as suit the size of the picture.
+Count = Union['int', "Literal['auto']"]
+
+
+class CreatedKey(TypedDict, total=False):
+    """A key that was just made."""
+
+    # When it was made.
+    created_at: Required[str]
+    # When it stops working by itself.
+    expires_at: Required[str | None]
+    # The part between the underscores; it is no secret.
+    id: Required[str]
+    # The whole key. Only this answer shows it.
+    key: Required[str]
+    # What it allows.
+    scopes: Required[list[Scope]]
+    # Whose jobs it opens.
+    tenant: Required[str]
+
+
+class Delivery(TypedDict, total=False):
+    """A message about the end of a job."""
+
+    # The last attempts, oldest first, at most 20.
+    attempts: Required[list[DeliveryAttempt]]
+    # When the job ended.
+    created_at: Required[str]
+    # The state that the job ended in. The message's `type` is `job.` and this.
+    event: Required[JobState]
+    # The `webhook-id`: the same in every attempt.
+    id: Required[str]
+    # When the next attempt is due, while it is pending.
+    next_attempt_at: Required[str | None]
+    # Where it stands.
+    state: Required[DeliveryState]
+    # Where it goes.
+    url: Required[str]
+
+
+class DeliveryAttempt(TypedDict, total=False):
+    """One attempt to deliver a message."""
+
+    # When it began.
+    at: Required[str]
+    # Why there was no answer.
+    error: Required[str | None]
+    # How long it took.
+    milliseconds: Required[int]
+    # Status of the receiver's answer.
+    status: Required[int | None]
+
+
+class DeliveryList(TypedDict, total=False):
+    """The messages about the end of a job."""
+
+    # One where the job has ended in a state that its webhook is told of, else none.
+    deliveries: Required[list[Delivery]]
+
+
+# Where a delivery stands. - `pending`: It is still to be made, now or at its next attempt. - `delivered`: The
+# receiver answered with a status of success. - `failed`: Every attempt failed; it can be replayed. - `gone`:
+# The receiver answered 410: it wants no more of it.
+DeliveryState = Literal['pending', 'delivered', 'failed', 'gone']
+
+
+class DreamResult(TypedDict, total=False):
+    """A finished dream."""
+
+    # Height in pixels.
+    height: Required[int]
+    # Media type of the file.
+    media_type: Required[str]
+    # Objective of the finished dream.
+    score: Required[float]
+    # SHA-256 digest of the file, lower-case hexadecimal.
+    sha256: Required[str]
+    # Length of the file in bytes.
+    size: Required[int]
+    # Width in pixels.
+    width: Required[int]
+
+
+class DreamSpec(TypedDict, total=False):
+    """Everything that determines a dream, apart from the input image, its mask and the model's weights."""
+
+    # Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a
+    # faint pattern on grey.
+    auto_contrast: bool
+    # Colour behind transparent areas: the dream grows on it, and a JPEG shows it. Answers leave it out
+    # where it is white.
+    background: Color
+    # Share of the original image in the result.
+    blend: float
+    # File format of the result.
+    format: Required[Format]
+    # Gradient steps per octave. `auto` is 10 in the first four octaves and 6 in each further, larger one.
+    iterations: Required[Count]
+    # Whether the tiles' origin moves at random in each iteration.
+    jitter: Required[bool]
+    # Levels of the Laplacian pyramid, where `normalization` is `laplacian`.
+    laplacian_levels: Required[int]
+    # Keeps every pixel of a WebP as it is; not for JPEG.
+    lossless: bool
+    mask: Masking | None
+    # Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps
+    # its size.
+    max_edge: int | None
+    # Id of a model. The best are `inception5h`, then `efficientnet-lite2`, then `efficientnet-lite0`.
+    model: Required[str]
+    noise: Noise | None
+    # How the gradient is scaled.
+    normalization: Required[Normalization]
+    # What to maximise: the sum of these. If absent, `l2` of the model's default layer.
+    objectives: Required[list[Objective]]
+    # How one octave follows from the one before: `carry-detail` keeps the input's size, `enlarge` grows
+    # octave by octave.
+    octave_mode: Required[OctaveMode]
+    # Ratio of neighbouring scales.
+    octave_scale: Required[float]
+    # Number of scales. `auto` is as many as leave the smallest octave a shorter edge of about 200 pixels.
+    octaves: Required[Count]
+    # Arithmetic of the network. `auto` is `tf32` on a GPU; on a CPU it is `bf16` where the processor is
+    # measured to multiply it much faster, `fp32` elsewhere.
+    precision: Required[Precision]
+    # Share of the original's colours that comes back; with all of them, only brightness is taken from the
+    # dream. If absent, the preset `deepdream-lapnorm` has a share for each model that it is known to
+    # suit.
+    preserve_colors: Share
+    # A named set of defaults, which every other parameter overrides.
+    preset: Required[Preset]
+    # Quality of a JPEG or a lossy WebP.
+    quality: int
+    # Whether the result carries the recipe that makes it again (PNG text, XMP).
+    recipe: bool
+    # Gives the dream of an image that was shrunk the image's own size again, with the image's own detail.
+    restore_size: bool
+    # Seed of every random choice (ChaCha8): the same seed gives the same bytes on the same kind of
+    # device.
+    seed: Required[int]
+    # Step length in units of the normalised gradient.
+    step: Required[float]
+    # Edge of the largest tile in pixels, which bounds the memory; a picture of no more pixels than such a
+    # square is one tile.
+    tile_size: Required[int]
+    # How tiles are laid: `even` covers every pixel, `article` walks as the original article does.
+    tiling: Required[Tiling]
+
+
+class FieldError(TypedDict, total=False):
+    """One thing that is wrong with a JSON document."""
+
+    # What was wrong and what is allowed.
+    detail: Required[str]
+    # JSON pointer (RFC 6901) to the value at fault.
+    pointer: Required[str]
+
+
+# File format of a result. - `png`: Lossless. - `jpeg`: Smaller, with a quality; has no transparency. -
+# `webp`: Smaller than both, with a quality, or lossless.
+Format = Literal['png', 'jpeg', 'webp']
+
+
+class Health(TypedDict, total=False):
+    """The process is alive."""
+
+    # `ok`
+    status: Required[str]
+    # Version of the program.
+    version: Required[str]
+
+
+# An objective whose kind the server chooses: `class` if a class is given, `mean` if channels are, else `l2`.
+# A class and channels exclude each other.
+ImpliedObjectiveRequest = TypedDict('ImpliedObjectiveRequest', {'channels': 'list[int] | None', 'class': 'int | None', 'kind': 'None', 'layer': 'str | None', 'weight': 'float | None'}, total=False)
+
+
+class Job(TypedDict, total=False):
+    """A job. Members that are `null` are not known (yet)."""
+
+    # Number of attempts started.
+    attempt: Required[int]
+    # Whether a client asked to cancel the job.
+    cancel_requested: Required[bool]
+    # When it was accepted.
+    created_at: Required[str]
+    # When it expires.
+    deadline_at: Required[str | None]
+    error: Required[Problem | None]
+    # Estimated seconds until the end.
+    eta_seconds: Required[float | None]
+    # When it ended.
+    finished_at: Required[str | None]
+    # A UUIDv7: ids sort by creation time.
+    id: Required[str]
+    # Links to related resources.
+    links: Required[Links]
+    # Time and cost of the job.
+    metrics: Required[Metrics]
+    # Notes about the finished dream, one sentence each. For example, that fewer octaves fitted than
+    # requested, or that nothing changed and why.
+    notes: Required[list[str]]
+    # As requested. Workers take jobs by priority plus minutes waited.
+    priority: Required[int]
+    progress: Required[Progress | None]
+    # Position in the queue, starting at 1; only while queued.
+    queue_position: Required[int | None]
+    result: Required[DreamResult | None]
+    # The spec, with all defaults filled in.
+    spec: Required[DreamSpec]
+    # When the last attempt started.
+    started_at: Required[str | None]
+    # Current state.
+    status: Required[JobState]
+
+
+# Names of events. - `progress`: The job is queued or running. - `preview`: An octave is finished: there is a
+# new preview. - `succeeded`: The dream is finished. - `failed`: The job failed without a dream. - `canceled`:
+# A client canceled the job, and it stopped. - `expired`: Its deadline passed before it was done.
+JobEventName = Literal['progress', 'preview', 'succeeded', 'failed', 'canceled', 'expired']
+
+
+class JobList(TypedDict, total=False):
+    """A page of jobs."""
+
+    # Newest first.
+    jobs: Required[list[Job]]
+    # Links to other pages.
+    links: Required[PageLinks]
+
+
+# Where a job stands. - `queued`: Waits for a worker. - `running`: A worker holds its lease. - `succeeded`:
+# The dream is there. - `failed`: There will be no dream; the job's error says why. - `canceled`: A client
+# canceled it, and it stopped. - `expired`: Its deadline passed before it was done.
+JobState = Literal['queued', 'running', 'succeeded', 'failed', 'canceled', 'expired']
+
+
+class KeyList(TypedDict, total=False):
+    """API keys."""
+
+    # Newest first, at most 1000.
+    keys: Required[list[ApiKey]]
+
+
+class KeyRequest(TypedDict, total=False):
+    """A request for an API key."""
+
+    # Seconds until it expires; if absent, it does not.
+    expires_in_seconds: int | None
+    # What it allows.
+    scopes: Required[list[Scope]]
+    # Whose jobs it opens: 1 to 64 lower-case letters, digits, dots, hyphens or underscores, a letter or
+    # digit first.
+    tenant: Required[str]
+
+
+class L2Objective(TypedDict, total=False):
+    """Mean squared activation."""
+
+    # The channels of the layer that are measured; all if there are none.
+    channels: list[int]
+    # Mean squared activation.
+    kind: Required[Literal['l2']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: Required[str]
+    # Factor in the sum, not 0; negative values minimise.
+    weight: Required[float]
+
+
+class L2ObjectiveRequest(TypedDict, total=False):
+    """Mean squared activation."""
+
+    # The channels of the layer that are measured; all if there are none.
+    channels: list[int] | None
+    # Mean squared activation.
+    kind: Required[Literal['l2']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: str | None
+    # Factor in the sum, not 0; negative values minimise. Default: 1.
+    weight: float | None
+
+
+class Layer(TypedDict, total=False):
+    """What the API and the command line tell about a layer."""
+
+    # Number of channels (or features).
+    channels: Required[int]
+    # Operation, see `Op::kind`.
+    kind: Required[str]
+    # Name to use in an objective.
+    name: Required[str]
+    # Image pixels that one position sees along an axis; `null` where it sees the whole image.
+    receptive_field: Required[int | None]
+    # Image pixels between neighbouring positions; `null` where the layer has no positions.
+    stride: Required[int | None]
+
+
+class LayerList(TypedDict, total=False):
+    """The layers of one model."""
+
+    # From the image to the end of the network.
+    layers: Required[list[Layer]]
+    # Id of the model.
+    model: Required[str]
+
+
+class LinkRequest(TypedDict, total=False):
+    """A request for signed links."""
+
+    # Seconds for which they work; an hour if absent.
+    expires_in_seconds: int | None
+
+
+class Links(TypedDict, total=False):
+    """Paths, or absolute URLs if the server is configured so; `null` if there is nothing (yet)."""
+
+    # The URL to cancel the job, while it is unfinished.
+    cancel: Required[str | None]
+    # The event stream of the job.
+    events: Required[str]
+    # The preview of the newest finished octave, while the job is unfinished; `null` before the first.
+    preview: Required[str | None]
+    # The result, once it exists.
+    result: Required[str | None]
+    # The job.
+    self: Required[str]
+
+
+class Look(TypedDict, total=False):
+    """A look of a model."""
+
+    # What is seen in its dreams.
+    description: Required[str]
+    # Value for `spec.look`.
+    id: Required[str]
+    # Id of the model that it belongs to.
+    model: Required[str]
+    # A small picture that shows it; `null` without the Studio.
+    picture: Required[str | None]
+    # What it stands for: each of these members that a request does not have itself.
+    spec: Required[Spec]
+    # What it is called.
+    title: Required[str]
+
+
+class LookList(TypedDict, total=False):
+    """The looks of the models."""
+
+    # Sorted by model; the usual look of each first.
+    looks: Required[list[Look]]
+
+
+class Masking(TypedDict, total=False):
+    """How a mask, an image that came beside the input, is used: the dream grows where it is white."""
+
+    # Width in pixels over which the edges of the mask are softened; 0 leaves them as they are.
+    feather: Required[int]
+
+
+class MaskingRequest(TypedDict, total=False):
+    """How the mask is used, if one is sent: an image as large as the input, white where the dream may grow."""
+
+    # Width in pixels over which the edges of the mask are softened; 0 leaves them as they are. Default:
+    # 16.
+    feather: int | None
+
+
+class MeanObjective(TypedDict, total=False):
+    """Mean activation."""
+
+    # The channels of the layer that are measured; all if there are none.
+    channels: list[int]
+    # Mean activation.
+    kind: Required[Literal['mean']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: Required[str]
+    # Factor in the sum, not 0; negative values minimise.
+    weight: Required[float]
+
+
+class MeanObjectiveRequest(TypedDict, total=False):
+    """Mean activation."""
+
+    # The channels of the layer that are measured; all if there are none.
+    channels: list[int] | None
+    # Mean activation.
+    kind: Required[Literal['mean']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: str | None
+    # Factor in the sum, not 0; negative values minimise. Default: 1.
+    weight: float | None
+
+
+class Metrics(TypedDict, total=False):
+    """Time and cost of a job."""
+
+    # Pixels × gradient steps over all octaves, in millions; of a finished dream.
+    megapixel_iterations: Required[float | None]
+    # Predicted peak memory.
+    predicted_memory_mb: Required[float | None]
+    # Predicted seconds from the start of an attempt to its end.
+    predicted_seconds: Required[float | None]
+    # Seconds from acceptance to the start of the last attempt.
+    queue_seconds: Required[float | None]
+    # Seconds of pure rendering in the last attempt.
+    render_seconds: Required[float | None]
+
+
+class Model(TypedDict, total=False):
+    """A network that dreams are made with."""
+
+    # Layer of the logits of a classifier.
+    class_layer: Required[str | None]
+    # Whether specs without a model use this one.
+    default: Required[bool]
+    # The layer that a spec without objectives maximises.
+    default_layer: Required[str]
+    # Description in words.
+    description: Required[str]
+    # Value for `spec.model`.
+    id: Required[str]
+    # Number of layers.
+    layers: Required[int]
+    # Terms of use in a few words, where they are known.
+    licence: Required[str | None]
+    # Links to related resources.
+    links: Required[ModelLinks]
+    # Share of the original's colours in this model's dreams, where a spec of the default preset does not
+    # say.
+    preserve_colors: Required[float]
+    # Digest of the model file.
+    sha256: Required[str]
+
+
+class ModelLinks(TypedDict, total=False):
+    """Paths, or absolute URLs if the server is configured so."""
+
+    # Its classes.
+    classes: Required[str]
+    # Its layers.
+    layers: Required[str]
+    # Its looks.
+    looks: Required[str]
+    # The model.
+    self: Required[str]
+
+
+class ModelList(TypedDict, total=False):
+    """All models."""
+
+    # Id of the model that specs without a model use.
+    default: Required[str]
+    # Sorted by id.
+    models: Required[list[Model]]
+    # Files in the models folder that cannot be used.
+    unreadable: Required[list[UnreadableModel]]
+
+
+class Noise(TypedDict, total=False):
+    """Size of a start from noise: every value is 100 plus a random number below 1."""
+
+    # Height in pixels.
+    height: Required[int]
+    # Width in pixels.
+    width: Required[int]
+
+
+class NoiseRequest(TypedDict, total=False):
+    """Starts from noise of this size instead of an image. Without an image, `naive`, `multiscale` and `lapnorm`
+    do so by themselves.
+    """
+
+    # Height in pixels. Default: 224.
+    height: int | None
+    # Width in pixels. Default: 224.
+    width: int | None
+
+
+# How a gradient is scaled before it is added to the image. - `mean-abs`: Divided by its mean magnitude: `g /
+# (mean|g| + 1e-7)`. - `std`: Divided by its standard deviation: `g / (std(g) + 1e-8)`. - `laplacian`: Every
+# level of a Laplacian pyramid divided by its root mean square.
+Normalization = Literal['mean-abs', 'std', 'laplacian']
+
+
+# One term of the sum that the dream maximises, complete.
+Objective = Union['MeanObjective', 'L2Objective', 'ClassObjective', 'ProbabilityObjective']
+
+
+# One term of the sum that the dream maximises. With a `kind`, the members of that kind; without one, the
+# server chooses the kind.
+ObjectiveRequest = Union['ImpliedObjectiveRequest', 'MeanObjectiveRequest', 'L2ObjectiveRequest', 'ClassObjectiveRequest', 'ProbabilityObjectiveRequest']
+
+
+# How one octave follows from the one before. - `enlarge`: The input is the smallest octave; each further one
+# enlarges the dream by the octave scale, so the result is larger than the input. - `carry-detail`: The input
+# is the largest octave: it is shrunk first, and the detail lost on the way is put back octave by octave, so
+# the result has the input's size.
+OctaveMode = Literal['enlarge', 'carry-detail']
+
+
+class PageLinks(TypedDict, total=False):
+    """Links to neighbouring pages."""
+
+    # The next page, with older jobs; `null` on the last.
+    next: Required[str | None]
+
+
+# Arithmetic of the network. - `auto`: `tf32` on a GPU; `bf16` on a CPU that is measured to multiply it much
+# faster; `fp32` otherwise. - `fp32`: 32-bit floats: the reference. - `tf32`: GPU only: as `fp32`, with
+# convolutions in TF32, which rounds factors to 10 bits of mantissa. A CPU computes it as `fp32`. - `bf16`:
+# bfloat16 weights and activations; the image and its gradient stay in 32 bits.
+Precision = Literal['auto', 'fp32', 'tf32', 'bf16']
+
+
+class Prediction(TypedDict, total=False):
+    """Predicted cost of a refused job, and the limits."""
+
+    largest: Size | None
+    # Memory limit in megabytes.
+    max_memory_mb: Required[int]
+    # Limit in seconds; `null` for no limit.
+    max_seconds: float | None
+    # Predicted memory in megabytes.
+    memory_mb: Required[int]
+    # Predicted seconds.
+    seconds: Required[float]
+
+
+# A named set of defaults from the article. - `naive`: One scale, the gradient divided by its standard
+# deviation, tiles that stay in place. - `multiscale`: A small start that is enlarged octave by octave. -
+# `lapnorm`: As `multiscale`, the gradient Laplacian-normalised. - `deepdream`: Octaves with detail carried
+# over, the gradient divided by its mean magnitude. - `deepdream-lapnorm`: Octaves with detail carried over,
+# the gradient Laplacian-normalised.
+Preset = Literal['naive', 'multiscale', 'lapnorm', 'deepdream', 'deepdream-lapnorm']
+
+
+# As `class`, after a softmax over the classes: against all others.
+ProbabilityObjective = TypedDict('ProbabilityObjective', {'class': 'Required[int]', 'kind': "Required[Literal['probability']]", 'layer': 'Required[str]', 'weight': 'Required[float]'}, total=False)
+
+
+# As `class`, after a softmax over the classes: against all others.
+ProbabilityObjectiveRequest = TypedDict('ProbabilityObjectiveRequest', {'class': 'Required[int]', 'kind': "Required[Literal['probability']]", 'layer': 'str | None', 'weight': 'float | None'}, total=False)
+
+
+class Problem(TypedDict, total=False):
+    """A problem document (RFC 9457)."""
+
+    # Description of this occurrence.
+    detail: Required[str]
+    # All errors in the request's content.
+    errors: list[FieldError]
+    # Path of the request; absent if the problem is part of a job.
+    instance: str | None
+    prediction: Prediction | None
+    # HTTP status; absent if the problem is part of a job.
+    status: int | None
+    # Title of the kind.
+    title: Required[str]
+    # Identifies the kind of problem; never changes.
+    type: Required[str]
+
+
+class Progress(TypedDict, total=False):
+    """How far a render has come; also the `progress` of a job in the API."""
+
+    # Share of the whole work done, 0 to 1, weighted by the pixels of each octave.
+    fraction: Required[float]
+    # Finished gradient steps of this octave.
+    iteration: Required[int]
+    # Gradient steps per octave.
+    iterations: Required[int]
+    # Gradient steps per second in this octave.
+    iterations_per_second: float
+    # Octave at work, counted from 1.
+    octave: Required[int]
+    # Octaves in this render: fewer than the spec's where the image is small.
+    octaves: Required[int]
+    # Share of the whole work that an earlier attempt had done, and this one went on after; mostly 0.
+    resumed_from: float
+    # Objective before the last step: the mean over tiles, weighted by their pixels.
+    score: Required[float]
+
+
+class Readiness(TypedDict, total=False):
+    """Whether the server can take requests."""
+
+    # What readiness depends on.
+    checks: Required[Checks]
+    # `ready` or `not ready`
+    status: Required[str]
+
+
+# What a key allows. - `jobs:read`: Look at the tenant's jobs and fetch their pictures. - `jobs:write`:
+# Submit, cancel and erase the tenant's jobs. - `admin`: Make, list and revoke the keys of every tenant: the
+# operator's scope. It opens no jobs.
+Scope = Literal['jobs:read', 'jobs:write', 'admin']
+
+
+# A share from 0 to 1. `false` is 0, `true` is 1.
+Share = Union['float', 'bool']
+
+
+class SignedLinks(TypedDict, total=False):
+    """Links that work without a key."""
+
+    # Until when they work, if the key is not revoked before.
+    expires_at: Required[str]
+    # The preview, while the job runs.
+    preview: Required[str]
+    # The result, once it exists.
+    result: Required[str]
+
+
+class Size(TypedDict, total=False):
+    """Size of an image."""
+
+    # Height in pixels.
+    height: Required[int]
+    # Width in pixels.
+    width: Required[int]
+
+
+class Spec(TypedDict, total=False):
+    """The dream spec. Every member is optional; defaults come from the preset and the model."""
+
+    # Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a
+    # faint pattern on grey. Default: false.
+    auto_contrast: bool | None
+    # Colour behind transparent areas: the dream grows on it, and a JPEG shows it. Answers leave it out
+    # where it is white. Default: #ffffff.
+    background: str | None
+    # Share of the original image in the result. Default: 0.
+    blend: float | None
+    format: Format | None
+    # Gradient steps per octave. `auto` is 10 in the first four octaves and 6 in each further, larger one.
+    # Default: auto; naive: 20; multiscale, lapnorm, deepdream: 10.
+    iterations: int | None | Literal['auto']
+    # Whether the tiles' origin moves at random in each iteration. Default: true; naive: false.
+    jitter: bool | None
+    # Levels of the Laplacian pyramid, where `normalization` is `laplacian`. Default: 4.
+    laplacian_levels: int | None
+    # A look of the model: what it stands for fills in what the request leaves out. `GET /v1/looks` and
+    # `reverie looks` list them.
+    look: str | None
+    # Keeps every pixel of a WebP as it is; not for JPEG. Default: false.
+    lossless: bool | None
+    mask: MaskingRequest | None
+    # Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps
+    # its size. Default: 1280; naive, multiscale, lapnorm, deepdream: none.
+    max_edge: int | None
+    # Id of a model. The best are `inception5h`, then `efficientnet-lite2`, then `efficientnet-lite0`.
+    # Default: the best that is there.
+    model: str | None
+    noise: NoiseRequest | None
+    normalization: Normalization | None
+    # What to maximise: the sum of these. If absent, `l2` of the model's default layer.
+    objectives: list[ObjectiveRequest] | None
+    octave_mode: OctaveMode | None
+    # Ratio of neighbouring scales. Default: 1.4.
+    octave_scale: float | None
+    # Number of scales. `auto` is as many as leave the smallest octave a shorter edge of about 200 pixels.
+    # Default: auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4.
+    octaves: int | None | Literal['auto']
+    precision: Precision | None
+    # Share of the original's colours that comes back; with all of them, only brightness is taken from the
+    # dream. If absent, the preset `deepdream-lapnorm` has a share for each model that it is known to
+    # suit. Default: false.
+    preserve_colors: float | None | bool
+    preset: Preset | None
+    # Quality of a JPEG or a lossy WebP. Default: 92.
+    quality: int | None
+    # Whether the result carries the recipe that makes it again (PNG text, XMP). Default: true.
+    recipe: bool | None
+    # Gives the dream of an image that was shrunk the image's own size again, with the image's own detail.
+    # Default: false.
+    restore_size: bool | None
+    # Seed of every random choice (ChaCha8): the same seed gives the same bytes on the same kind of
+    # device. Default: 0.
+    seed: int | None
+    # Step length in units of the normalised gradient. Default: 1.5; naive, multiscale, lapnorm: 1.
+    step: float | None
+    # Edge of the largest tile in pixels, which bounds the memory; a picture of no more pixels than such a
+    # square is one tile. Default: 512; naive: 2048.
+    tile_size: int | None
+    tiling: Tiling | None
+
+
+class SubmitJson(TypedDict, total=False):
+    """A submission as JSON."""
+
+    # Seconds after which the job expires if it has not finished.
+    deadline_seconds: int | None
+    # The image file as a data URI (RFC 2397), or the URL that the server fetches it from: `https`, at a
+    # public address, within the limits of an upload. May be omitted if the dream starts from noise.
+    image: str | None
+    # An image file of the same size as `image`, white where the dream may grow, given in the same way.
+    mask: str | None
+    # Workers take jobs by priority plus minutes waited; 0 if absent.
+    priority: int | None
+    spec: Spec | None
+    # Where to tell of the job's end, an `https` URL. A POST by Standard Webhooks 1.0: `type`
+    # (`job.succeeded`, …), `timestamp`, and `data`, the job. Only where the operator has set secrets that
+    # sign it.
+    webhook: str | None
+    # The final states to tell of; all of them if absent.
+    webhook_events: list[WebhookEvent] | None
+
+
+# How an image is cut into tiles. - `even`: Near-equal tiles no larger than the tile size: every pixel gets a
+# gradient in every iteration. - `article`: The article's walk: full tiles, and a remainder of up to half a
+# tile is skipped.
+Tiling = Literal['even', 'article']
+
+
+class UnreadableModel(TypedDict, total=False):
+    """A file in the models folder that cannot be used."""
+
+    # Its name.
+    file: Required[str]
+    # What is wrong with it, in words.
+    reason: Required[str]
+
+
+class Usage(TypedDict, total=False):
+    """What a tenant has used."""
+
+    # Newest first; days on which no job ended are left out.
+    days: Required[list[UsageOfDay]]
+    # The tenant of the key.
+    tenant: Required[str]
+
+
+class UsageOfDay(TypedDict, total=False):
+    """What a tenant has used on one day. A job counts on the day on which it ended."""
+
+    # The day, in UTC.
+    day: Required[str]
+    # Jobs that ended.
+    jobs: Required[int]
+    # Pixels × gradient steps of the dreams, in millions.
+    megapixel_iterations: Required[float]
+    # Seconds of pure rendering.
+    render_seconds: Required[float]
+    # Length of the dreams' files in bytes.
+    result_bytes: Required[int]
+    # Those of them with a dream.
+    succeeded: Required[int]
+
+
+# The ends of a job that a webhook can be told of. - `succeeded`: The dream is finished. - `failed`: The job
+# failed without a dream. - `canceled`: A client canceled the job, and it stopped. - `expired`: Its deadline
+# passed before it was done.
+WebhookEvent = Literal['succeeded', 'failed', 'canceled', 'expired']
