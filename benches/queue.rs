@@ -124,7 +124,7 @@ impl Bench {
         }
         let mut catalogue = Catalogue::default();
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        catalogue.insert(models::load_id(&[models.clone()], REFERENCE_MODEL).unwrap());
+        catalogue.insert(models::load_id(std::slice::from_ref(&models), REFERENCE_MODEL).unwrap());
         let spec = spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, InputKind::Image).unwrap();
         Self { queues, spec, url: cluster.url_of(&database) }
     }

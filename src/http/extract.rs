@@ -115,7 +115,7 @@ pub fn discard(headers: &HeaderMap, body: Body, limit: usize) {
 
 /// A body that was received but not unpacked.
 enum Envelope {
-    Form(Form),
+    Form(Box<Form>),
     /// In pieces.
     Json(Vec<Bytes>),
 }
@@ -173,7 +173,9 @@ async fn read(
     }
     if form {
         let boundary = multer::parse_boundary(content_type).map_err(|error| malformed_form(&error))?;
-        read_form(Multipart::new(body, boundary), limits.json).await.map(Envelope::Form)
+        read_form(Multipart::new(body, boundary), limits.json)
+            .await
+            .map(|form| Envelope::Form(Box::new(form)))
     } else {
         let (mut pieces, mut outside) = (Vec::new(), Outside::default());
         while let Some(piece) = body.next().await {

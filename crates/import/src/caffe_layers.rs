@@ -209,7 +209,7 @@ impl Call<'_> {
             return Err(self.refused("normalisation within channels is not computed"));
         }
         let size = settings.local_size.unwrap_or(5);
-        if size % 2 == 0 {
+        if size.is_multiple_of(2) {
             return Err(self.refused(format!("the size {size} must be odd")));
         }
         Ok(Op::Lrn {
