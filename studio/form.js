@@ -39,6 +39,7 @@ export async function startForm() {
 
 async function chooseModel() {
   const chosen = model();
+  $("channels").value = "";
   const [{ layers }, found] = await Promise.all([json(chosen.links.layers), looksOf(chosen)]);
   looks = found;
   $("layer").replaceChildren(...layers.map((/** @type {any} */ layer) => new Option(layer.name, layer.name)));
@@ -57,7 +58,13 @@ async function chooseModel() {
     label.append(Object.assign(document.createElement("span"), { textContent: look.title }));
     return label;
   }));
+  // What was typed while the server was asked stays.
+  const typed = $("channels").value;
   take(looks[0]?.spec.objectives?.[0] ?? { layer: chosen.default_layer });
+  if (typed) {
+    $("channels").value = typed;
+    mark({ objectives: [{ kind: "l2", ...objective() }] });
+  }
   tell();
 }
 

@@ -25,12 +25,18 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The program with everything led elsewhere, started.
-fn start(arguments: &[&str], input: Stdio) -> Child {
+/// The program, in the folder of the sources and with the reference model.
+fn program() -> Command {
     // Where the tests run in the background of a shell, Ctrl-C is ignored, and the program would inherit that.
     let mut command = Command::new("env");
     command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reverie")]);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("REVERIE__MODELS__DIR", models::models_dir());
+    command
+}
+
+/// The program with everything led elsewhere, started.
+fn start(arguments: &[&str], input: Stdio) -> Child {
+    let mut command = program();
     command.args(arguments);
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -65,10 +71,8 @@ fn what_a_dream_is_made_from_is_never_written_over_without_force() {
     }
     // Standard input and output have no names and are files all the same.
     let appended = File::options().append(true).open(scratch.path("photo.png")).unwrap();
-    // Where the tests run in the background of a shell, Ctrl-C is ignored, and the program would inherit that.
-    let mut command = Command::new("env");
-    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reverie")]);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["render", &scratch.text("photo.png"), "-o", "-"]);
+    let mut command = program();
+    command.args(["render", &scratch.text("photo.png"), "-o", "-"]);
     let refused = command.args(QUICK).stdout(appended).output().unwrap();
     assert!(errors(&refused).contains("standard output is the input"), "{}", errors(&refused));
     let stdin = File::open(scratch.path("photo.png")).unwrap();
@@ -107,11 +111,8 @@ fn new_files_follow_the_umask_and_old_ones_keep_their_mode() {
     let mode = |name: &str| fs::metadata(scratch.path(name)).unwrap().mode() & 0o7777;
     let render = |umask: &str, name: &str| {
         let mut command = Command::new("sh");
-        command.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-            "-c",
-            &format!("umask {umask}; exec \"$@\""),
-            "sh",
-        ]);
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).env("REVERIE__MODELS__DIR", models::models_dir());
+        command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]);
         command.args([
             env!("CARGO_BIN_EXE_reverie"),
             "render",
@@ -171,15 +172,8 @@ fn pictures_go_through_standard_input_and_output_and_pipes() {
     // What was written before stays.
     fs::write(scratch.path("log"), "before").unwrap();
     let log = File::options().append(true).open(scratch.path("log")).unwrap();
-    // Where the tests run in the background of a shell, Ctrl-C is ignored, and the program would inherit that.
-    let mut command = Command::new("env");
-    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reverie")]);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-        "render",
-        &scratch.text("photo.png"),
-        "-o",
-        "/dev/stdout",
-    ]);
+    let mut command = program();
+    command.args(["render", &scratch.text("photo.png"), "-o", "/dev/stdout"]);
     assert!(command.args(QUICK).stdout(log).status().unwrap().success());
     assert!(fs::read(scratch.path("log")).unwrap() == [b"before", &dream[..]].concat());
 }

@@ -76,7 +76,7 @@ fn a_photo_is_priced_at_the_size_at_which_it_is_dreamed() {
     let files = large.work.file - small.work.file;
     assert_eq!(files, 2.0 * 12e6 - 960.0 * 1280.0);
     assert!(large.work.seconds() < 2.0 * small.work.seconds());
-    assert!(large.memory > small.memory && large.memory < small.memory + 12_000_000 * 12);
+    assert!(large.memory > small.memory && large.memory < small.memory + 12_000_000 * 14);
     let restored = of(json!({ "restore_size": true }), (3000, 4000));
     assert_eq!((restored.result, &restored.octaves), ((3000, 4000), &small.octaves));
     assert!(restored.memory > large.memory && restored.work.file > large.work.file);

