@@ -22,7 +22,10 @@ export async function looksOf(model) {
  * @param {Look[]} looks
  * @param {Record<string, any>} spec
  */
-export const lookIn = (looks, spec) => looks.find((look) => isWithin(look.spec, spec));
+export const lookIn = (looks, spec) => looks.find((look) => isWithin(look.spec, spec) && channels(look.spec) === channels(spec));
+
+/** The channels of each objective: one with channels is not that of the whole layer. @param {Record<string, any>} spec */
+const channels = (spec) => JSON.stringify((spec.objectives ?? []).map((/** @type {any} */ one) => one.channels ?? []));
 
 /** Whether all of `part` is in `whole`. @param {any} part @param {any} whole @returns {boolean} */
 function isWithin(part, whole) {

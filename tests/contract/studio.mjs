@@ -31,7 +31,11 @@ async function open(width, colorScheme) {
   const page = await context.newPage();
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("console", (message) => {
+    // A preview that is asked for while the job ends is answered with 409; the browser tells that, and the page goes on.
+    const late = message.location().url.endsWith("/preview") && message.text().includes("409");
+    if (message.type() === "error" && !late) complaints.push(message.text());
+  });
   page.on("request", (request) => {
     const foreign = !request.url().startsWith(url) && !/^(blob|data):/.test(request.url());
     if (foreign) complaints.push(`asked ${request.url()}`);
