@@ -16,7 +16,7 @@ use crate::{
     auth::Caller,
     clock::Timestamp,
     config::PublicUrl,
-    jobs::{Delivery, DeliveryAttempt, DeliveryState, Job, JobState, Webhook},
+    jobs::{Delivery, DeliveryAttempt, DeliveryState, Job, JobId, JobState, Webhook},
     keys::Tenant,
 };
 use reverie_fields::{FieldError, Fields, note};
@@ -197,8 +197,12 @@ pub async fn list(
 ) -> Result<Json<DeliveryList>, ApiError> {
     let id = named.job()?;
     state.queue.get(&tenant, id).await?;
-    let deliveries = state.queue.deliveries(&tenant, id).await?;
-    Ok(Json(DeliveryList { deliveries: deliveries.into_iter().map(DeliveryView::from).collect() }))
+    Ok(Json(listed(&state, &tenant, id).await?))
+}
+
+async fn listed(state: &AppState, tenant: &Tenant, id: JobId) -> Result<DeliveryList, ApiError> {
+    let deliveries = state.queue.deliveries(tenant, id).await?;
+    Ok(DeliveryList { deliveries: deliveries.into_iter().map(DeliveryView::from).collect() })
 }
 
 /// Replay a job's webhook deliveries
@@ -227,9 +231,7 @@ pub async fn replay(
     state.queue.get(&tenant, id).await?;
     state.queue.replay_deliveries(&tenant, id).await?;
     info!(job = %id, "webhook deliveries are replayed");
-    let deliveries = state.queue.deliveries(&tenant, id).await?;
-    let list = DeliveryList { deliveries: deliveries.into_iter().map(DeliveryView::from).collect() };
-    Ok((StatusCode::ACCEPTED, Json(list)))
+    Ok((StatusCode::ACCEPTED, Json(listed(&state, &tenant, id).await?)))
 }
 
 #[cfg(test)]

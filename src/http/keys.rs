@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::info;
 use utoipa::ToSchema;
 
@@ -20,13 +20,14 @@ use super::{
     error::ApiError,
     json_body,
     path_ids::Named,
+    query,
     state::AppState,
 };
 use crate::{
     clock::Timestamp,
     keys::{ApiKey, LONGEST_LIFETIME, NewKey, Scope, Scopes, Tenant, Token},
 };
-use reverie_fields::{FieldError, Fields, note, pointer};
+use reverie_fields::{FieldError, Fields};
 
 /// An API key, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
@@ -244,14 +245,7 @@ fn read_scopes(fields: &mut Fields) -> Result<Option<Scopes>, Wrong> {
 
 /// Reads the query: a tenant, or nothing.
 fn read_query(query: &str) -> Result<Option<Tenant>, Vec<FieldError>> {
-    let (mut map, mut errors) = (Map::new(), Vec::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if map.insert(name.to_string(), value.into_owned().into()).is_some() {
-            note(&mut errors, FieldError::new(pointer("", &name), "was given more than once"));
-        }
-    }
-    let mut fields = Fields::new("", Value::Object(map));
-    fields.extend(errors);
+    let mut fields = query::fields(query, |text| text.into());
     let tenant = read_tenant(&mut fields).unwrap_or_default();
     let errors = fields.finish();
     if errors.is_empty() { Ok(tenant) } else { Err(errors) }

@@ -10,12 +10,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
     contract::{Internal, Invalid, Unavailable},
     error::ApiError,
+    query,
     state::AppState,
     view::{JobView, eta, view},
 };
@@ -24,7 +25,7 @@ use crate::{
     clock::Timestamp,
     jobs::{JobState, PageStart},
 };
-use reverie_fields::{FieldError, Fields, note, note_all, pointer};
+use reverie_fields::FieldError;
 
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
@@ -94,15 +95,9 @@ pub async fn list(
 
 /// Parses the query; each error names its parameter.
 fn read(query: &str) -> Result<Query, Vec<FieldError>> {
-    let (mut map, mut errors) = (Map::new(), Vec::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        // Digits become a number, as in a JSON body; everything else is text.
-        let value = value.parse::<u64>().map_or_else(|_| value.into(), Value::from);
-        if map.insert(name.to_string(), value).is_some() {
-            note(&mut errors, FieldError::new(pointer("", &name), "was given more than once"));
-        }
-    }
-    let mut fields = Fields::new("", Value::Object(map));
+    // Digits become a number, as in a JSON body; everything else is text.
+    let mut fields =
+        query::fields(query, |text| text.parse::<u64>().map_or_else(|_| text.into(), Value::from));
     let status = fields.choice::<JobState>("status");
     let limit = fields.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
     let start = fields.raw("cursor").and_then(|cursor| {
@@ -112,7 +107,7 @@ fn read(query: &str) -> Result<Query, Vec<FieldError>> {
         }
         start
     });
-    note_all(&mut errors, fields.finish());
+    let errors = fields.finish();
     if errors.is_empty() { Ok(Query { status, limit, start }) } else { Err(errors) }
 }
 

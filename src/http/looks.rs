@@ -8,9 +8,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{contract::Invalid, error::ApiError, state::AppState, studio};
+use super::{contract::Invalid, error::ApiError, query, state::AppState, studio};
 use reverie_dream::{look::Look, model::Model, spec::SpecRequest};
-use reverie_fields::{FieldError, Fields, note, pointer};
 
 /// A look of a model.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,18 +77,12 @@ fn view(state: &AppState, model: &Model, look: &Look) -> LookView {
 
 /// The model of the query, if it names one.
 fn read(query: &str, state: &AppState) -> Result<Option<String>, ApiError> {
-    let (mut map, mut errors) = (Map::new(), Vec::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if map.insert(name.to_string(), value.into()).is_some() {
-            note(&mut errors, FieldError::new(pointer("", &name), "was given more than once"));
-        }
-    }
-    let mut fields = Fields::new("", Value::Object(map));
+    let mut fields = query::fields(query, |text| text.into());
     let model = fields.name("model");
     if let Some(id) = model.as_ref().filter(|id| state.catalogue.get(id).is_none()) {
         let available = state.catalogue.ids().join(", ");
         fields.error("model", format!("there is no model \"{id}\"; available are {available}"));
     }
-    errors.extend(fields.finish());
+    let errors = fields.finish();
     if errors.is_empty() { Ok(model) } else { Err(ApiError::Invalid(errors)) }
 }

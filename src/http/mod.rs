@@ -35,6 +35,7 @@ mod path_ids;
 mod per_client;
 mod preview;
 mod problem;
+mod query;
 mod request_headers;
 mod result;
 pub mod server;

@@ -5,12 +5,13 @@ use axum::{
     extract::{RawQuery, State},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
     contract::{Internal, Invalid, Unavailable},
     error::ApiError,
+    query,
     state::AppState,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     clock::Timestamp,
     jobs::{DAY, DailyUsage},
 };
-use reverie_fields::{FieldError, Fields, note, pointer};
+use reverie_fields::FieldError;
 
 /// Days that are shown: by default, and at most.
 const USUAL_DAYS: u32 = 31;
@@ -98,16 +99,9 @@ pub async fn usage(
 
 /// Reads the query.
 fn read_days(query: &str) -> Result<u32, Vec<FieldError>> {
-    let (mut map, mut errors) = (Map::new(), Vec::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        // Queries have no numbers, only text that may look like one.
-        let value = value.parse::<i64>().map_or_else(|_| Value::from(&*value), Value::from);
-        if map.insert(name.to_string(), value).is_some() {
-            note(&mut errors, FieldError::new(pointer("", &name), "was given more than once"));
-        }
-    }
-    let mut fields = Fields::new("", Value::Object(map));
-    fields.extend(errors);
+    // Queries have no numbers, only text that may look like one.
+    let mut fields =
+        query::fields(query, |text| text.parse::<i64>().map_or_else(|_| text.into(), Value::from));
     let days = fields.number("days", 1, MOST_DAYS);
     let errors = fields.finish();
     if errors.is_empty() { Ok(days.unwrap_or(USUAL_DAYS)) } else { Err(errors) }

@@ -1,5 +1,5 @@
 //! What a request brings along: the image, its transparency and the mask, decoded, on the device, and at the size at which
-//! the dream grows; and the way back to the image's own size.
+//! the dream grows. Gives the dream the image's own size again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -33,7 +33,7 @@ impl Original {
             Samples::Sixteen(_) => Kind::Int16,
         };
         let pixels = Tensor::f_empty([1, 3, height, width], (kind, device))?;
-        // Strip by band: a copy of a large picture would be the most that is ever held of it.
+        // Band by band: a copy of a large picture would be the most that is ever held of it.
         for span in bands(height, width) {
             let [from, to] = [span.start, span.start + span.length].map(|row| (row * width * 3) as usize);
             let band = match &picture.rgb {

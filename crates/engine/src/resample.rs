@@ -5,7 +5,7 @@
 //! they leave in flat areas (a clipped sky) decides which of several equal pixels a max-pooling picks, which
 //! changes the gradient by several per cent.
 //!
-//! Strip by band: libtorch resamples the rows of a band horizontally; vertically, where a band needs its
+//! Band by band: libtorch resamples the rows of a band horizontally; vertically, where a band needs its
 //! neighbours, each output row is a weighted sum of input rows. The source may be anything that yields rows, so
 //! that no image has to be held as floats only to be resampled.
 

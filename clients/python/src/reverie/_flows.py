@@ -38,7 +38,6 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] | None = None
     files: Mapping[str, tuple[str, bytes]] | None = None
-    body: object = None
     timeout: float | None = None
 
 

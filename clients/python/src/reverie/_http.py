@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -34,7 +33,4 @@ def httpx_request(url: str, headers: dict[str, str], request: Request) -> dict[s
         form: list[tuple[str, Any]] = [(name, (None, text.encode())) for name, text in request.fields.items()]
         form += [(name, file) for name, file in (request.files or {}).items()]
         arguments["files"] = form
-    elif request.body is not None:
-        arguments["content"] = json.dumps(request.body).encode()
-        arguments["headers"]["content-type"] = "application/json"
     return arguments
