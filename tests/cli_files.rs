@@ -202,19 +202,38 @@ fn a_stopped_render_leaves_nothing_and_says_so() {
     let long =
         ["render", &photo, "-o", &dream, "--layer", "block3", "--iterations", "1000", "--octaves", "8"];
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let run = start(&long, Stdio::null());
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while scratch.files().len() < 3 {
-            assert!(Instant::now() < deadline, "nothing was begun: {:?}", scratch.files());
-            thread::yield_now();
-        }
-        let pid = run.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        let run = begun(&scratch, &long);
+        send(&run, &[signal]);
         let run = run.wait_with_output().unwrap();
         assert_eq!(run.status.code(), Some(code), "{}", errors(&run));
         assert!(errors(&run).contains("stopped; no file was written"), "{}", errors(&run));
         assert_eq!(scratch.files(), ["dream.png", "photo.png"]);
         assert_eq!(fs::read(&dream).unwrap(), b"old");
+    }
+    // The second signal does not wait for the pass at work, and the process is not killed under it.
+    for _ in 0..8 {
+        let run = begun(&scratch, &long);
+        send(&run, &["INT", "TERM"]);
+        let run = run.wait_with_output().unwrap();
+        assert!(matches!(run.status.code(), Some(130 | 143)), "{}: {}", run.status, errors(&run));
+        assert_eq!(scratch.files(), ["dream.png", "photo.png"]);
+    }
+}
+
+/// The program, at work on its output.
+fn begun(scratch: &Scratch, arguments: &[&str]) -> Child {
+    let run = start(arguments, Stdio::null());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while scratch.files().len() < 3 {
+        assert!(Instant::now() < deadline, "nothing was begun: {:?}", scratch.files());
+        thread::yield_now();
+    }
+    run
+}
+
+fn send(run: &Child, signals: &[&str]) {
+    for signal in signals {
+        assert!(Command::new("kill").args(["-s", signal, &run.id().to_string()]).status().unwrap().success());
     }
 }
 

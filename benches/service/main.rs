@@ -85,7 +85,7 @@ struct Server {
 }
 
 impl Server {
-    /// Ends the renders: a process that exits in the middle of one crashes in libtorch.
+    /// Ends the renders, so that what is measured next has the machine.
     async fn stop(mut self) {
         self.app.stop(std::future::ready(())).await;
         self.app.close().await;

@@ -1,11 +1,11 @@
 //! `reverie health`: checks a running server, for container probes in images without curl.
 
-use std::{error::Error, io, iter::successors, path::PathBuf, process::ExitCode, time::Duration};
+use std::{error::Error, io, iter::successors, path::PathBuf, time::Duration};
 
 use reqwest::{Client, redirect::Policy};
 use tokio::runtime::Builder;
 
-use super::Failure;
+use super::{ExitCode, Failure};
 use crate::config::Config;
 
 /// Maximum length of a response in bytes.

@@ -1,9 +1,9 @@
 //! `reverie keys`: makes, lists and revokes API keys in the database of a configuration, beside a server that may be
 //! running.
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
-use super::Failure;
+use super::{ExitCode, Failure};
 use crate::{
     app,
     config::Config,

@@ -1,13 +1,10 @@
 //! `reverie looks`: lists the looks of a model, for `reverie render --look`.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::{Failure, models};
+use super::{ExitCode, Failure, models};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

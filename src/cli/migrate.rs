@@ -1,8 +1,8 @@
 //! `reverie migrate`: updates the schema of the database and the settings that all processes share.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
-use super::Failure;
+use super::{ExitCode, Failure};
 use crate::{app, config::Config, private, telemetry::Telemetry};
 
 /// Arguments of `reverie migrate`.

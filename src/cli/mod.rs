@@ -1,5 +1,6 @@
 //! The command line: its commands, and how failures are printed.
 
+mod ending;
 mod health;
 mod keys;
 mod looks;
@@ -14,9 +15,11 @@ mod runtime_env;
 mod selftest;
 pub mod serve;
 
-use std::{io, process::ExitCode};
+use std::io;
 
 use clap::{Parser, Subcommand};
+
+pub use ending::ExitCode;
 
 /// Dreams on photographs with neural networks, on the command line or as a service.
 #[derive(Debug, Parser)]

@@ -1,11 +1,8 @@
 //! `reverie openapi`: prints the OpenAPI document, from which clients are generated.
 
-use std::{
-    io::{Write, stdout},
-    process::ExitCode,
-};
+use std::io::{Write, stdout};
 
-use super::Failure;
+use super::{ExitCode, Failure};
 use crate::http::contract;
 
 /// Prints the document.

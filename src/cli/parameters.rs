@@ -5,10 +5,9 @@
 use std::{
     fmt::Write as _,
     io::{Write as _, stdout},
-    process::ExitCode,
 };
 
-use super::Failure;
+use super::{ExitCode, Failure};
 use reverie_dream::spec::{CommandOption, DreamSpec, OptionForm, Parameter, Shape, WrittenObjective};
 
 /// What to print.

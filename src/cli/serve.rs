@@ -1,7 +1,7 @@
 //! `reverie serve` and `reverie worker`: the process, from the first log line to the last. A worker process
 //! is a server without a listener for clients.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Failure;
+use super::{ExitCode, Failure};
 use crate::{
     app::{App, StartError},
     config::{AuthMode, Config, Database, ServerConfig},

@@ -7,7 +7,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError},
     },
@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{RenderError, RenderRequest, Rendered};
+use crate::{CancelFlag, RenderError, RenderRequest, Rendered, owned_thread::OwnedThread};
 
 /// Renders. Made on the thread that it works on, and made anew after a panic.
 pub trait Backend {
@@ -41,10 +41,11 @@ pub enum Health {
     Doubtful,
 }
 
-/// A handle to one render thread. Clones share the thread; it ends with the last handle.
+/// A handle to one render thread. Clones share the thread. The last handle cancels what is at work, and returns from `drop`
+/// when the thread has ended.
 #[derive(Clone)]
 pub struct Renderer {
-    tasks: SyncSender<Task>,
+    thread: Arc<Thread>,
     device: String,
     /// Bytes of the device's own memory that it may take.
     memory: Option<u64>,
@@ -69,14 +70,16 @@ impl Renderer {
         queue: usize,
         start: impl Fn() -> B + Send + 'static,
     ) -> Result<Self, RenderError> {
-        let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(queue);
         let doubtful = Arc::new(AtomicBool::new(false));
         let judged = Arc::clone(&doubtful);
-        std::thread::Builder::new()
-            .name("render".into())
-            .spawn(move || serve(&inbox, &judged, start))
+        let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(queue);
+        let stop = Arc::new(Stop::default());
+        let stopped = Arc::clone(&stop);
+        let thread = OwnedThread::start("render", move || serve(&inbox, &stopped, &judged, start));
+        let thread = thread
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
-        Ok(Self { tasks, device, memory: None, doubtful })
+        let thread = Arc::new(Thread { stop, tasks, _thread: thread });
+        Ok(Self { thread, device, memory: None, doubtful })
     }
 
     /// Hands a request over without waiting; the receiver yields the outcome.
@@ -89,7 +92,7 @@ impl Renderer {
     ) -> Result<oneshot::Receiver<Result<Rendered, RenderError>>, RenderError> {
         let (reply, outcome) = oneshot::channel();
         let task = Task { request, reply, span: tracing::Span::current() };
-        match self.tasks.try_send(task) {
+        match self.thread.tasks.try_send(task) {
             Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_)) => Err(RenderError::Busy),
             Err(TrySendError::Disconnected(_)) => Err(RenderError::Stopped),
@@ -118,11 +121,55 @@ impl Renderer {
     }
 }
 
+/// A render thread, as its handles see it.
+struct Thread {
+    stop: Arc<Stop>,
+    /// Gone before the thread is waited for.
+    tasks: SyncSender<Task>,
+    _thread: OwnedThread,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.stop.ask();
+    }
+}
+
+/// How a thread is told to end while it renders.
+#[derive(Default)]
+struct Stop {
+    asked: AtomicBool,
+    /// Cancels the render at work.
+    at_work: Mutex<Option<CancelFlag>>,
+}
+
+impl Stop {
+    fn at_work(&self) -> MutexGuard<'_, Option<CancelFlag>> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        if let Some(render) = &*self.at_work() {
+            render.cancel();
+        }
+    }
+
+    /// A render begins; it is canceled at once if the thread is to end.
+    fn begin(&self, render: &CancelFlag) {
+        *self.at_work() = Some(render.clone());
+        if self.asked.load(Ordering::SeqCst) {
+            render.cancel();
+        }
+    }
+}
+
 /// The render thread: one request after another until the last handle is dropped.
-fn serve<B: Backend>(inbox: &Receiver<Task>, doubtful: &AtomicBool, start: impl Fn() -> B) {
+fn serve<B: Backend>(inbox: &Receiver<Task>, stop: &Stop, doubtful: &AtomicBool, start: impl Fn() -> B) {
     let mut backend = start();
     while let Ok(Task { request, reply, span }) = inbox.recv() {
         let _entered = span.enter();
+        stop.begin(&request.cancel);
         // A panic inside a dependency must cost one render, not the thread.
         let outcome = catch_unwind(AssertUnwindSafe(|| backend.render(request))).unwrap_or_else(|panic| {
             backend = start();

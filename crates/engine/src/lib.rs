@@ -35,6 +35,7 @@ mod mask;
 mod notes;
 mod objective;
 mod original;
+mod owned_thread;
 #[doc(hidden)]
 pub mod parts;
 mod places;

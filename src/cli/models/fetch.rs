@@ -4,12 +4,11 @@ use std::{
     fs,
     io::{self, Write},
     path::PathBuf,
-    process::ExitCode,
 };
 
 use tokio::runtime::Builder;
 
-use super::{super::progress, Failure, Folder};
+use super::{super::progress, ExitCode, Failure, Folder};
 use crate::download::Download;
 use reverie_models::{self as models, KnownModel};
 

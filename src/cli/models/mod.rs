@@ -5,11 +5,10 @@ mod fetch;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
 };
 
-use super::Failure;
+use super::{ExitCode, Failure};
 use reverie_dream::model::Model;
 use reverie_engine::{
     Kernels, seams,

@@ -14,13 +14,12 @@ use std::{
     io::{self, Write},
     panic,
     path::PathBuf,
-    process::ExitCode,
 };
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{Failure, models, profile, progress};
+use super::{ExitCode, Failure, models, profile, progress};
 use crate::metrics;
 use input::{Source, check_replay, object, read_recipe, read_spec};
 use options::{DreamArgs, NO_INPUT, parse_format};

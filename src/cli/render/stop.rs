@@ -6,7 +6,6 @@
 use std::{
     fs, io,
     path::PathBuf,
-    process::{self, ExitCode},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
@@ -15,6 +14,8 @@ use std::{
 };
 
 use reverie_engine::CancelFlag;
+
+use super::super::ExitCode;
 
 /// A program ended by a signal returns 128 plus the signal's number, as shells do.
 #[cfg(unix)]
@@ -59,7 +60,7 @@ impl Stop {
                     // The file may already have been renamed.
                     let _ = fs::remove_file(temporary);
                 }
-                process::exit(again.into());
+                ExitCode::from(again).end();
             });
         };
         std::thread::Builder::new().name("signals".into()).spawn(listen)?;

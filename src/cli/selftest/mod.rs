@@ -12,11 +12,11 @@ mod load;
 mod report;
 mod verify;
 
-use std::{process::ExitCode, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Failure, models::Folder};
+use super::{ExitCode, Failure, models::Folder};
 use load::{Load, Subject};
 use report::{Dream, Report};
 use reverie_dream::{

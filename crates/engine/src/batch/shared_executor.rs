@@ -23,6 +23,7 @@ use super::{
         cuda,
         device::Processor,
         objective::{BoundObjective, TileObjective},
+        owned_thread::OwnedThread,
     },
     GradientSource, LocalExecutor, NetworkKey,
     autotune::Autotuner,
@@ -39,16 +40,22 @@ const PATIENCE: u32 = 10;
 /// it returns.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// The way to the thread that runs a device's networks. It ends with the last shared.
+/// The way to the thread that runs a device's networks. Clones share it; it ends with the last.
 #[derive(Clone)]
 pub(in super::super) struct SharedExecutor {
-    inbox: Sender<Message>,
+    thread: Arc<Way>,
     library: bool,
     /// Renders that use a network now.
     renders: Arc<AtomicUsize>,
     /// Tiles of the largest pass so far, for the tests.
     #[cfg(test)]
     pub(super) largest: Arc<AtomicUsize>,
+}
+
+/// The thread, and the only way to it, which is gone before the thread is waited for.
+struct Way {
+    inbox: Sender<Message>,
+    _thread: OwnedThread,
 }
 
 /// A network that others use too.
@@ -100,26 +107,27 @@ impl SharedExecutor {
     pub(in super::super) fn start(processor: Processor) -> Result<Self, RenderError> {
         let (inbox, messages) = channel();
         let renders = Arc::new(AtomicUsize::new(0));
-        let shared = Self {
-            inbox,
-            library: processor.is_library(),
-            renders: Arc::clone(&renders),
-            #[cfg(test)]
-            largest: Arc::default(),
-        };
+        #[cfg(test)]
+        let largest = Arc::new(AtomicUsize::new(0));
         let thread = Thread {
             processor,
             messages,
-            renders,
+            renders: Arc::clone(&renders),
             queue: BatchQueue::new(),
             networks: HashMap::new(),
             last: Duration::ZERO,
             #[cfg(test)]
-            largest: Arc::clone(&shared.largest),
+            largest: Arc::clone(&largest),
         };
-        let started = std::thread::Builder::new().name("executor".into()).spawn(move || thread.serve());
-        started.map_err(|error| RenderError::Engine(format!("a thread cannot be started: {error}")))?;
-        Ok(shared)
+        let thread = OwnedThread::start("executor", move || thread.serve())
+            .map_err(|error| RenderError::Engine(format!("a thread cannot be started: {error}")))?;
+        Ok(Self {
+            thread: Arc::new(Way { inbox, _thread: thread }),
+            library: processor.is_library(),
+            renders,
+            #[cfg(test)]
+            largest,
+        })
     }
 
     /// The network of `model`, and whether it was loaded just now.
@@ -130,7 +138,7 @@ impl SharedExecutor {
     ) -> Result<(Shared, bool), RenderError> {
         let (reply, answer) = channel();
         let message = Message::Load(key.clone(), Arc::clone(model), reply);
-        self.inbox.send(message).map_err(|_| RenderError::Stopped)?;
+        self.thread.inbox.send(message).map_err(|_| RenderError::Stopped)?;
         let (fresh, autotuner) = answer.recv().map_err(|_| RenderError::Stopped)??;
         self.renders.fetch_add(1, Ordering::SeqCst);
         Ok((Shared { shared: self.clone(), key, model: Arc::clone(model), autotuner }, fresh))
@@ -165,7 +173,7 @@ impl Shared {
             cancel: cancel.clone(),
             reply,
         };
-        self.shared.inbox.send(Message::Pass(request)).map_err(|_| RenderError::Stopped)?;
+        self.shared.thread.inbox.send(Message::Pass(request)).map_err(|_| RenderError::Stopped)?;
         answer.recv().map_err(|_| RenderError::Stopped)?
     }
 }
@@ -235,7 +243,7 @@ struct Thread {
 }
 
 impl Thread {
-    /// Runs pass after pass until the last shared is gone.
+    /// Runs pass after pass until the last way to it is gone.
     fn serve(mut self) {
         if let Device::Cuda(index) = self.processor.device
             && let Err(error) = cuda::choose(index)

@@ -1,6 +1,7 @@
 //! The renderer against other programs ([`references`], [`torchvision`]), against autograd on networks of any wiring ([`graphs`]), against
-//! libtorch's own layers ([`layers`]) and against what must always hold ([`properties`]).
+//! libtorch's own layers ([`layers`]) and against what must always hold ([`properties`]); and how it ends ([`ending`]).
 
+mod ending;
 mod graphs;
 mod layers;
 mod memory;
