@@ -176,6 +176,11 @@ fn mistakes_are_told_and_leave_nothing_behind() {
         &["--channel: 112 is not", "channels 0 to 111"],
     );
     scratch.refuses(&["--class", "1000"], &["--class: 1000 is not", "classes 0 to 999"]);
+    scratch.refuses(&["--class", "lino"], &["--class: there is no class \"lino\"", "lion (291)"]);
+    scratch.refuses(
+        &["--class", "retriever"],
+        &["--class: \"retriever\" is ambiguous", "golden retriever (207)", "or 2 more"],
+    );
     scratch.refuses(
         &["--iterations", "0", "--octaves", "99", "--step", "-1e9", "--preset", "nightmare"],
         &[
@@ -257,6 +262,22 @@ fn the_kind_of_an_objective_follows_by_the_rules_of_the_api() {
     let spec = scratch.text("spec.json");
     fs::write(&spec, "{\"objectives\": [{\"layer\": \"block2\", \"channels\": [3]}]}").unwrap();
     assert_eq!(kind(&["--spec", &spec]), "mean");
+}
+
+#[test]
+fn a_class_is_dreamed_by_name_and_its_number_is_what_stays() {
+    let scratch = Scratch::new();
+    let quick = ["--iterations", "1", "--octaves", "1", "--json"];
+    let objective = |output: &str, more: &[&str]| {
+        let run = scratch.render(output, &[&quick[..], more].concat());
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        serde_json::from_slice::<Value>(&run.stdout).unwrap()["spec"]["objectives"][0].clone()
+    };
+    let named = objective("named.png", &["--class", "Lion"]);
+    assert_eq!((&named["kind"], &named["class"]), (&"class".into(), &291.into()));
+    assert_eq!(objective("numbered.png", &["--class", "291"]), named);
+    let [named, numbered] = ["named.png", "numbered.png"].map(|name| fs::read(scratch.path(name)).unwrap());
+    assert!(named == numbered, "the recipes differ");
 }
 
 #[test]

@@ -20,8 +20,8 @@ use reverie_fields::{
 use reverie_graph::{Array, Network, Node, NodeId, Op};
 use table::every_parameter;
 
-/// One model with a map layer of 3 channels and a class layer of 4 classes.
-fn catalogue() -> Catalogue {
+/// A network with a map layer of 3 channels and a class layer of 4 classes.
+fn network() -> Network {
     let weight = Array::new(vec![3, 4], vec![0.0; 12]).unwrap();
     let ops = [
         ("input", Op::Input { channels: 3 }),
@@ -34,9 +34,13 @@ fn catalogue() -> Catalogue {
         op,
         inputs: index.checked_sub(1).map(NodeId).into_iter().collect(),
     });
+    Network::new(nodes.collect()).unwrap()
+}
+
+/// A catalogue of a model with it.
+fn catalogue() -> Catalogue {
     let mut catalogue = Catalogue::default();
-    let network = Network::new(nodes.collect()).unwrap();
-    let model = Model::of_network("small", network, "features", Some("logits"));
+    let model = Model::of_network("small", network(), "features", Some("logits"));
     let Value::Object(spec) = json!({
         "objectives": [{ "layer": "features", "channels": [1, 2] }], "octaves": 5, "octave_scale": 1.3,
     }) else {
@@ -199,6 +203,50 @@ fn masks_and_their_use_come_together() {
     let errors =
         resolve("", json!({ "mask": { "feather": -1, "soft": 1 } }), &catalogue(), InputKind::Masked);
     assert_eq!(errors.unwrap_err().len(), 2);
+}
+
+#[test]
+fn a_class_may_be_named_and_becomes_a_number() {
+    let mut catalogue = catalogue();
+    let model = Model::of_network("named", network(), "features", Some("logits"));
+    let labels = ["tiger", "sea lion", "lion", "tiger cat"].map(str::to_owned);
+    catalogue.insert(Model { labels: Some(labels.into()), ..model });
+    let resolve = |objective: Value| {
+        let spec = json!({ "model": "named", "objectives": [objective] });
+        resolve("", spec, &catalogue, InputKind::Image)
+    };
+    let wrong = |objective: Value| {
+        let mistakes = resolve(objective).unwrap_err();
+        mistakes.into_iter().map(|one| format!("{}: {}", one.pointer, one.detail)).collect::<Vec<_>>()
+    };
+    let spec = resolve(json!({ "class": "Lion" })).unwrap();
+    let [objective] = &spec.objectives[..] else { panic!("{spec:?}") };
+    assert_eq!((objective.kind, objective.class), (ObjectiveKind::Class, Some(2)));
+    // What is stored, and put into the recipe, is the number.
+    assert_eq!(serde_json::to_value(objective).unwrap()["class"], 2);
+    let probable = resolve(json!({ "kind": "probability", "layer": "logits", "class": "cat" })).unwrap();
+    assert_eq!(probable.objectives[0].class, Some(3));
+    let pointer = "/objectives/0/class";
+    assert_eq!(
+        wrong(json!({ "class": "lino" })),
+        [format!("{pointer}: there is no class \"lino\"; the closest are sea lion (1), lion (2), tiger (0)")]
+    );
+    // A mistake of its own stays the only one.
+    let [layer] = &wrong(json!({ "class": "lino", "layer": "logit" }))[..] else { panic!("several") };
+    assert!(layer.starts_with("/objectives/0/layer: "), "{layer}");
+    let [kind] = &wrong(json!({ "kind": "mean", "class": "lino" }))[..] else { panic!("several") };
+    assert!(kind.contains("belongs to objectives of kind"), "{kind}");
+    // Three channels of another layer are not called by the names of four classes.
+    assert_eq!(
+        wrong(json!({ "class": "lion", "layer": "features" })),
+        [format!("{pointer}: the classes of layer \"features\" have no names; give a number from 0 to 2")]
+    );
+    assert_eq!(
+        mistakes(json!({ "objectives": [{ "class": "lion" }] })),
+        [
+            "/spec/objectives/0/class: the classes of layer \"logits\" have no names; give a number from 0 to 3"
+        ]
+    );
 }
 
 #[test]
