@@ -181,6 +181,8 @@ async fn models_and_layers_are_listed() {
     let list: Value = server.client.get("/v1/models").await.json().await.unwrap();
     let model = &list["models"][0];
     assert_eq!((&model["id"], &model["default"]), (&json!("efficientnet-lite0"), &json!(true)));
+    let featured = model["featured_layers"].as_array().unwrap();
+    assert!((6..=12).contains(&featured.len()) && featured.contains(&model["default_layer"]), "{model}");
     let path = model["links"]["self"].as_str().unwrap();
     assert_eq!(&server.client.get(path).await.json::<Value>().await.unwrap(), model);
     let path = model["links"]["layers"].as_str().unwrap();

@@ -62,6 +62,6 @@ impl Builder {
         let inputs: Vec<NodeId> = inputs.map(|(index, _)| NodeId(index)).collect();
         let &[input] = &inputs[..] else { return Err(GraphError::InputCount(inputs.len())) };
         let Self { nodes, by_name, widths } = self;
-        Ok(Network { nodes, by_name, input, widths, left_out: BTreeMap::new() })
+        Ok(Network { nodes, by_name, input, widths, left_out: BTreeMap::new(), aliases: BTreeMap::new() })
     }
 }

@@ -120,6 +120,7 @@ fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
     let kind = kind.unwrap_or_else(|| default_kind(class.as_ref(), &channels));
     let layer = layer.or_else(|| default_layer(fields, kind, model?)).unwrap_or_default();
     let class = class.map(|class| class_number(fields, class, kind, &layer, model));
+    let layer = layer_by_its_own_name(layer, model);
     let mut objective = Objective { kind, layer, channels, class, weight };
     objective.channels.sort_unstable();
     objective.channels.dedup();
@@ -174,6 +175,13 @@ fn default_layer(fields: &mut Fields, kind: ObjectiveKind, model: &Model) -> Opt
         fields.error("kind", detail);
     }
     model.class_layer.clone()
+}
+
+/// The name that a layer has in the model's file, for an alias; so equal dreams have equal specs. What is no layer is as it was.
+fn layer_by_its_own_name(layer: String, model: Option<&Model>) -> String {
+    let found =
+        model.and_then(|model| Some(model.network.node(model.network.find(&layer).ok()?).name.clone()));
+    found.unwrap_or(layer)
 }
 
 /// Whether objectives of this kind have a class instead of channels.

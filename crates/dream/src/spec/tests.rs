@@ -250,6 +250,15 @@ fn a_class_may_be_named_and_becomes_a_number() {
 }
 
 #[test]
+fn a_layer_is_stored_by_the_name_that_it_has_in_the_file() {
+    let mut catalogue = catalogue();
+    let network = network().with_aliases([("mixed4c".to_owned(), NodeId(1))]);
+    catalogue.insert(Model::of_network("other", network, "features", Some("logits")));
+    let spec = json!({ "model": "other", "objectives": [{ "layer": "mixed4c" }] });
+    assert_eq!(resolve("", spec, &catalogue, InputKind::Image).unwrap().objectives[0].layer, "features");
+}
+
+#[test]
 fn classes_have_a_layer_of_their_own() {
     for kind in ["class", "probability"] {
         let wanted = json!({ "objectives": [{ "kind": kind, "class": 1 }] });

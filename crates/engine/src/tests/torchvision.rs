@@ -57,6 +57,8 @@ fn agrees(family: &str, references: &[(&str, usize)], default_layer: &str, prepr
     write(family, &path);
     let model = Arc::new(models::load_file(&path).unwrap());
     assert_eq!((model.default_layer.as_str(), model.preprocessing), (default_layer, preprocessing));
+    assert!((6..=12).contains(&model.featured.len()), "{:?}", model.featured);
+    assert!(model.featured.iter().any(|layer| layer == default_layer), "{:?}", model.featured);
     for (reference, count) in references {
         let checked = certify(&model, &local(&format!("tests/fixtures/torchvision/{reference}.npz")));
         assert_eq!(checked, *count, "{reference}");

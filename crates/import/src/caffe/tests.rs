@@ -47,8 +47,9 @@ fn files_of_both_kinds_are_recognised_and_read() {
     for name in ["tiny.caffemodel", "tiny_v1.caffemodel"] {
         let file = fixture(name);
         assert!(is_caffe(&file), "{name}");
-        let Imported { network, mean, scale } = import(file).unwrap();
+        let Imported { network, mean, scale, linear } = import(file).unwrap();
         assert_eq!((mean, scale), ([123.68, 116.779, 103.939], 1.0));
+        assert!(linear.contains(&"logits".to_owned()), "{linear:?}");
         let op = |name: &str| &network.node(network.find(name).unwrap()).op;
         let pool = Padding::Explicit { before: [0; 2], after: [0; 2], ceil: true };
         assert_eq!(op("pool1"), &Op::MaxPool(Window { kernel: [3; 2], stride: [2; 2], padding: pool }));
