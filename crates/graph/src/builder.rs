@@ -38,6 +38,11 @@ impl Builder {
         &self.nodes
     }
 
+    /// The nodes so far, to be built anew.
+    pub fn into_nodes(self) -> Vec<Node> {
+        self.nodes
+    }
+
     /// Number of channels (or features) that a node puts out.
     pub fn channels(&self, id: NodeId) -> usize {
         self.widths[id.0].channels()

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::{
-    Budget, ImportError, caffe_layers,
+    Budget, ImportError, batch_norm, caffe_layers,
     caffe_proto::{Layer, NetParameter, V1Layer},
 };
 use reverie_graph::{Builder, Network, Node, NodeId, Op};
@@ -114,7 +114,7 @@ pub fn import(file: impl Into<Bytes>) -> Result<Imported, ImportError> {
         let layer = layer.map_err(|error| malformed(format!("layer number {index}: {error}")))?;
         translation.layer(&layer, &mut budget)?;
     }
-    translation.finish()
+    translation.finish(&mut budget)
 }
 
 fn malformed(problem: impl Into<String>) -> ImportError {
@@ -234,7 +234,7 @@ impl Translation {
         Ok(Blob::Layer(caffe_layers::translate(layer, &inputs, &mut self.builder, budget)?))
     }
 
-    fn finish(self) -> Result<Imported, ImportError> {
+    fn finish(self, budget: &mut Budget) -> Result<Imported, ImportError> {
         let Self { builder, linear, mut left_out, refusal, image, pixels, .. } = self;
         if image.is_none() {
             return Err(ImportError::Inputs(Vec::new()));
@@ -247,7 +247,10 @@ impl Translation {
         let names: HashSet<&str> = builder.nodes().iter().map(|node| &*node.name).collect();
         left_out.retain(|name, _| !names.contains(name.as_str()));
         let (mean, scale) = pixels.unwrap_or((reversed(MEAN), 1.0));
-        Ok(Imported { network: builder.finish()?.without(left_out), mean, scale, linear })
+        // A normalisation is two layers, `BatchNorm` and `Scale`.
+        let (nodes, folded) = batch_norm::fold(builder.into_nodes(), 2, budget);
+        left_out.extend(folded);
+        Ok(Imported { network: Network::new(nodes)?.without(left_out), mean, scale, linear })
     }
 }
 
