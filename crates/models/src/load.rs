@@ -87,9 +87,10 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;
+    // Before a network answers to the names of others: looks belong to weights.
+    let looks = looks::of(&network);
     let further_names = aliases::of(&network);
     let network = network.with_aliases(further_names);
-    let looks = looks::of(&network);
     let featured = featured::of(&network, family, &looks, &defaults.default_layer);
     let described = || format!("{format} from a file called {stem}.");
     let preprocessing = match &beside {
