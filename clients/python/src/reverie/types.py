@@ -58,7 +58,7 @@ ClassObjective = TypedDict('ClassObjective', {'class': 'Required[int]', 'kind': 
 
 
 # One class of a classifier layer, summed over positions.
-ClassObjectiveRequest = TypedDict('ClassObjectiveRequest', {'class': 'Required[int]', 'kind': "Required[Literal['class']]", 'layer': 'str | None', 'weight': 'float | None'}, total=False)
+ClassObjectiveRequest = TypedDict('ClassObjectiveRequest', {'class': 'Required[int | str]', 'kind': "Required[Literal['class']]", 'layer': 'str | None', 'weight': 'float | None'}, total=False)
 
 
 # An sRGB colour, such as `#ff8000`.
@@ -239,7 +239,7 @@ class Health(TypedDict, total=False):
 
 # An objective whose kind the server chooses: `class` if a class is given, `mean` if channels are, else `l2`.
 # A class and channels exclude each other.
-ImpliedObjectiveRequest = TypedDict('ImpliedObjectiveRequest', {'channels': 'list[int] | None', 'class': 'int | None', 'kind': 'None', 'layer': 'str | None', 'weight': 'float | None'}, total=False)
+ImpliedObjectiveRequest = TypedDict('ImpliedObjectiveRequest', {'channels': 'list[int] | None', 'class': 'int | None | str', 'kind': 'None', 'layer': 'str | None', 'weight': 'float | None'}, total=False)
 
 
 class Job(TypedDict, total=False):
@@ -484,6 +484,8 @@ class Model(TypedDict, total=False):
     default_layer: Required[str]
     # Description in words.
     description: Required[str]
+    # Layers that are worth a first look, from the image to the end of the network; twelve at most.
+    featured_layers: Required[list[str]]
     # Value for `spec.model`.
     id: Required[str]
     # Number of layers.
@@ -606,7 +608,7 @@ ProbabilityObjective = TypedDict('ProbabilityObjective', {'class': 'Required[int
 
 
 # As `class`, after a softmax over the classes: against all others.
-ProbabilityObjectiveRequest = TypedDict('ProbabilityObjectiveRequest', {'class': 'Required[int]', 'kind': "Required[Literal['probability']]", 'layer': 'str | None', 'weight': 'float | None'}, total=False)
+ProbabilityObjectiveRequest = TypedDict('ProbabilityObjectiveRequest', {'class': 'Required[int | str]', 'kind': "Required[Literal['probability']]", 'layer': 'str | None', 'weight': 'float | None'}, total=False)
 
 
 class Problem(TypedDict, total=False):
