@@ -343,10 +343,10 @@ fn models_are_listed_with_their_layers() {
     let expected =
         "by default: block10; worth a look: block1, block2, block3, block4, block6, block8, block9, block10";
     assert!(told.contains(expected), "{told}");
-    let seams = reverie(&["models", "seams", "efficientnet-lite0", "assets/sample.jpg", "--layer", "blokc3"]);
+    let seams = reverie(&["models", "seams", "efficientnet-lite0", "assets/sample.jpg", "--layer", "blck3"]);
     let told = String::from_utf8(seams.stderr).unwrap();
     assert!(
-        !seams.status.success() && told.contains("no layer \"blokc3\"; the closest are block3"),
+        !seams.status.success() && told.contains("no layer \"blck3\"; the closest are block3"),
         "{told}"
     );
 }
