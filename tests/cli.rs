@@ -345,10 +345,7 @@ fn models_are_listed_with_their_layers() {
     assert!(told.contains(expected), "{told}");
     let seams = reverie(&["models", "seams", "efficientnet-lite0", "assets/sample.jpg", "--layer", "blck3"]);
     let told = String::from_utf8(seams.stderr).unwrap();
-    assert!(
-        !seams.status.success() && told.contains("no layer \"blck3\"; the closest are block3"),
-        "{told}"
-    );
+    assert!(!seams.status.success() && told.contains("no layer \"blck3\"; the closest are block3"), "{told}");
 }
 
 #[test]
