@@ -304,6 +304,35 @@ fn a_masked_dream_is_replayed_with_its_mask() {
 }
 
 #[test]
+fn a_guided_dream_is_replayed_with_its_guide() {
+    let scratch = Scratch::new();
+    let guide = |name: &str, width: u32| {
+        let stripe = |x, _| image::Rgb(if x / width % 2 == 0 { [250u8, 230, 20] } else { [20, 20, 120] });
+        image::RgbImage::from_fn(120, 80, stripe).save(scratch.path(name)).unwrap();
+        scratch.text(name)
+    };
+    let (fine, coarse) = (guide("fine.png", 6), guide("coarse.png", 20));
+    let dream = |name: &str, more: &[&str]| {
+        let output = scratch.render(name, more);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (fs::read(scratch.path(name)).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let guided = |guide| [&QUICK[..], &["--objective", "guide", "--guide", guide]].concat();
+    let (first, _) = dream("dream.png", &guided(&fine));
+    let (other, _) = dream("other.png", &guided(&coarse));
+    assert!(first != other);
+    let replay = ["--replay", &scratch.text("dream.png"), "--guide"];
+    let (again, told) = dream("again.png", &[&replay[..], &[&fine]].concat());
+    assert!(again == first && !told.contains("different"), "{told}");
+    let (_, told) = dream("again.png", &[&replay[..], &[&coarse]].concat());
+    assert!(told.contains("made with a different guide image"), "{told}");
+    scratch.refuses(&replay[..2], &["--guide: is needed"]);
+    scratch.refuses(&[&QUICK[..], &["--guide", &fine]].concat(), &["--guide: no objective follows it"]);
+    fs::write(scratch.path("text.png"), b"no guide").unwrap();
+    scratch.refuses(&guided(&scratch.text("text.png")), &["text.png: this is not an image"]);
+}
+
+#[test]
 fn models_are_listed_with_their_layers() {
     let list = String::from_utf8(reverie(&["models", "list"]).stdout).unwrap();
     assert!(list.contains("efficientnet-lite0"), "{list}");

@@ -189,6 +189,7 @@ impl DreamArgs {
             _ if pointer == NO_INPUT => {
                 "there is no input: give an image file, or --noise 224x224 to start from noise".into()
             }
+            _ if pointer == NO_GUIDE => format!("--guide: {detail}"),
             _ if given.iter().any(|name| name == field) => {
                 // The one detail that names another member.
                 let detail = detail.replace("in \"layer\"", "with --layer");
@@ -203,6 +204,9 @@ impl DreamArgs {
 
 /// The pointer of the missing image in a spec's errors.
 pub(super) const NO_INPUT: &str = "/INPUT";
+
+/// The pointer of the guide image in a spec's errors; no member of a spec.
+pub(super) const NO_GUIDE: &str = "/GUIDE";
 
 /// A number; the options become JSON, which has neither NaN nor infinity.
 fn parse_number(text: &str) -> Result<f64, String> {

@@ -27,7 +27,7 @@ pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
 pub use objective::{Objective, WrittenObjective, resolve_objectives};
 pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
-pub use request::{InputKind, resolve};
+pub use request::{GuideSent, InputKind, resolve, resolve_with_guide};
 pub use reverie_picture::{Encoding, Format};
 pub use schema::{ObjectiveRequest, SpecRequest};
 pub use values::{Count, Share};

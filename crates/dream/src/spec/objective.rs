@@ -39,7 +39,8 @@ parameters! {
     /// One objective as a request writes it; [`Objective`] is what the model makes of it.
     #[derive(Debug)]
     pub struct WrittenObjective, read from (fields) {
-        /// What is measured in the layer. If absent: `class` if a class is given, `mean` if channels are, else `l2`.
+        /// What is measured in the layer. If absent: `class` if a class is given, `mean` if channels are, else `l2`. Those of
+        /// a guide need the image `guide` beside the spec.
         kind: Option<ObjectiveKind> {
             read: one_of::<ObjectiveKind>(),
             settle: |kind| kind,
@@ -167,7 +168,8 @@ fn check_objective(fields: &mut Fields, objective: &Objective) {
     if objective.class.is_some() && !of_class(objective.kind) {
         fields.error("class", "belongs to objectives of kind \"class\" and \"probability\" only");
     }
-    if of_class(objective.kind) && !objective.channels.is_empty() {
+    let of_whole_layer = of_class(objective.kind) || objective.kind.follows_guide();
+    if of_whole_layer && !objective.channels.is_empty() {
         fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
     }
 }
