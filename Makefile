@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build renew demo test test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz sanitize clean distclean
+.PHONY: help setup build renew demo test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz sanitize clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: setup ## run the tests
 	@scripts/test-servers
 	$(FETCHED) cargo test --locked $(HEIF)
 	$(FETCHED) scripts/contract-test $(HEIF)
+
+test-image: ## build the container image and run it (root on Debian, with buildah, podman, runc and mmdebstrap)
+	scripts/test-image
 
 test-versions: setup ## test this version beside the next one (REVERIE_OTHER_VERSION=… for another)
 	@scripts/test-servers

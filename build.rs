@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=LIBTORCH");
+    println!("cargo::rerun-if-env-changed=REVERIE_RELOCATABLE");
 
     // `.cargo/config.toml` sets it, unless the user did.
     let libtorch = PathBuf::from(env::var_os("LIBTORCH").unwrap_or_else(|| ".libtorch".into()));
@@ -33,8 +34,12 @@ pub fn main() {
 }
 
 /// The libtorch that was linked against, and then `../lib` beside an installed
-/// binary, for a package that carries its own copy.
+/// binary, for a package that carries its own copy. With `REVERIE_RELOCATABLE`
+/// only the latter: a package should not look into folders of the machine that
+/// built it.
 fn add_run_paths(lib: &Path, origin: &str) {
-    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    if env::var_os("REVERIE_RELOCATABLE").is_none_or(|value| value.is_empty()) {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    }
     println!("cargo::rustc-link-arg=-Wl,-rpath,{origin}/../lib");
 }

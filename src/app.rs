@@ -212,6 +212,7 @@ impl App {
                 egress: egress.clone(),
                 secrets: Arc::new(config.webhooks.clone()),
                 body: Arc::new(move |job: &Job| http::message(job, &base)),
+                metrics: Arc::clone(&metrics),
             };
             deliverer.spawn(deliveries.work(draining.clone()));
         }

@@ -22,7 +22,7 @@ use zip::ZipArchive;
 use reverie_dream::digest;
 
 /// How long a connection may take, and how long a server may be silent.
-const PATIENCE: Duration = Duration::from_secs(30);
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Tries of one download, as long as each brings something.
 const TRIES: usize = 10;
@@ -127,7 +127,7 @@ impl Download<'_> {
     /// # Errors
     /// See [`DownloadError`]. A part is kept only of a download that broke off.
     pub async fn save(&self, target: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), DownloadError> {
-        let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).build();
+        let client = Client::builder().connect_timeout(STALL_TIMEOUT).read_timeout(STALL_TIMEOUT).build();
         let client = client.map_err(|error| self.request_error(&error))?;
         let mut part = Part::open(beside(target, "part"))?;
         let old = part.length > 0;

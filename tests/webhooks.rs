@@ -135,6 +135,14 @@ async fn the_end_of_a_job_is_told_signed_and_told_again_until_it_arrives() {
     assert_eq!((done["event"].as_str(), done["next_attempt_at"].as_str()), (Some("canceled"), None));
     assert_eq!(ids, HashSet::from([done["id"].as_str().unwrap().to_owned()]), "another id each time");
     assert!(receiver.rest().is_empty(), "the redirect was followed");
+    let metrics = server.admin_client().get("/metrics").await.text().await.unwrap();
+    for told in [
+        "attempts_total{status=\"delivered\"} 1",
+        "attempts_total{status=\"pending\"} 2",
+        "attempt_seconds_count 3",
+    ] {
+        assert!(metrics.contains(&format!("reverie_webhook_{told}")), "{told}: {metrics}");
+    }
 }
 
 #[tokio::test]

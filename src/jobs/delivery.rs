@@ -101,6 +101,15 @@ pub struct ClaimedDelivery {
     pub token: Uuid,
 }
 
+/// Whose deliveries are left for later, since they have as many attempts under way as they may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crowded {
+    /// Receivers, as [`Delivery::receiver`] names them.
+    pub receivers: Vec<String>,
+    /// Tenants.
+    pub tenants: Vec<String>,
+}
+
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryOutcome {

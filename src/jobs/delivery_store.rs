@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    ClaimedDelivery, Delivery, DeliveryAttempt, DeliveryOutcome, DeliveryState, JobId, MOST_ATTEMPTS,
-    QueueError,
+    ClaimedDelivery, Crowded, Delivery, DeliveryAttempt, DeliveryOutcome, DeliveryState, JobId,
+    MOST_ATTEMPTS, QueueError,
     row::{self, Columns},
 };
 use crate::{clock::Timestamp, keys::Tenant};
@@ -15,13 +15,13 @@ use crate::{clock::Timestamp, keys::Tenant};
 #[async_trait]
 pub trait DeliveryStore: Send + Sync + 'static {
     /// Takes the delivery that has been due for the longest time, for `lease`: after that others may take it again. Leaves
-    /// out those to the receivers in `except`.
+    /// out those to the receivers and of the tenants in `except`.
     ///
     /// # Errors
     /// Only when the store fails.
     async fn claim_delivery(
         &self,
-        except: &[String],
+        except: &Crowded,
         lease: Duration,
     ) -> Result<Option<ClaimedDelivery>, QueueError>;
 

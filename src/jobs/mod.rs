@@ -29,7 +29,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use delivery::{
-    ClaimedDelivery, Delivery, DeliveryAttempt, DeliveryOutcome, DeliveryState, MOST_ATTEMPTS, Webhook,
+    ClaimedDelivery, Crowded, Delivery, DeliveryAttempt, DeliveryOutcome, DeliveryState, MOST_ATTEMPTS,
+    Webhook,
 };
 pub use delivery_store::DeliveryStore;
 pub use error::QueueError;

@@ -28,8 +28,9 @@ pub use busy::BusyGuard;
 
 use crate::{
     clock::Timestamp,
-    jobs::{Counts, Job, JobState},
+    jobs::{Counts, DeliveryState, Job, JobState},
 };
+use reverie_fields::choice::Choices;
 
 /// Media type of the exposition.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -86,6 +87,8 @@ pub struct Metrics {
     requests: Family<ByAnswer, Counter>,
     answer: Family<ByRoute, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
+    webhooks: Family<ByStatus, Counter>,
+    webhook: Histogram,
 }
 
 /// Buckets for jobs: 50 ms to nearly an hour.
@@ -118,10 +121,15 @@ impl Metrics {
             requests: Family::default(),
             answer: Family::new_with_constructor(short_times),
             in_flight: Gauge::default(),
+            webhooks: Family::default(),
+            webhook: short_times(),
         };
         // A series that starts with its first event hides that event from rates.
         for state in JobState::ALL.into_iter().filter(|state| *state != JobState::Running) {
             metrics.ended.get_or_create(&ByStatus { status: state.as_str() }).inc_by(0);
+        }
+        for state in <DeliveryState as Choices>::ALL {
+            metrics.webhooks.get_or_create(&ByStatus { status: state.as_str() }).inc_by(0);
         }
         metrics.register(start, devices);
         metrics
@@ -162,6 +170,12 @@ impl Metrics {
             self.answer.clone(),
         );
         ours.register("http_requests_in_flight", "Requests being answered.", self.in_flight.clone());
+        ours.register(
+            "webhook_attempts",
+            "Attempts to deliver webhooks, by the status they led to: pending ones are tried again.",
+            self.webhooks.clone(),
+        );
+        ours.register("webhook_attempt_seconds", "From an attempt to its answer.", self.webhook.clone());
         if let Some(gpus) = gpus::Gpus::new(devices) {
             ours.register_collector(Box::new(gpus));
         }
@@ -196,6 +210,12 @@ impl Metrics {
     /// Counts one gradient step.
     pub fn stepped(&self) {
         self.iterations.inc();
+    }
+
+    /// Counts an attempt to deliver a webhook, by where the delivery stands after it.
+    pub fn told(&self, state: DeliveryState, took: Duration) {
+        self.webhooks.get_or_create(&ByStatus { status: state.as_str() }).inc();
+        self.webhook.observe(took.as_secs_f64());
     }
 
     /// Counts a worker as busy until the guard is dropped.

@@ -2,7 +2,8 @@
 //!
 //! What is to be told lies in the job store, written in the commit that ended the job. So a message is sent at least
 //! once, whatever dies between: a claim that is not noted runs out, and the next one sends the same message with the
-//! same id. A receiver that is slow or dead takes a few places and no more, so it delays no other.
+//! same id. A receiver that is slow or dead takes a few places and no more, and so does a tenant with many of them, so neither
+//! delays others.
 
 mod schedule;
 
@@ -20,11 +21,14 @@ use crate::{
     clock::Timestamp,
     config::WebhooksConfig,
     egress::{Egress, POST_TIMEOUT},
-    jobs::{ClaimedDelivery, Delivery, DeliveryAttempt, DeliveryState, Job, JobQueue, QueueError},
+    jobs::{ClaimedDelivery, Crowded, Delivery, DeliveryAttempt, DeliveryState, Job, JobQueue, QueueError},
+    keys::Tenant,
+    metrics::Metrics,
 };
 
-/// Deliveries at the same time, and to one receiver.
+/// Deliveries at the same time, of one tenant, and to one receiver.
 const MOST_AT_ONCE: usize = 128;
+const MOST_OF_ONE: usize = 32;
 const MOST_TO_ONE: usize = 4;
 
 /// How often to look for deliveries.
@@ -47,34 +51,43 @@ pub struct Deliverer {
     pub secrets: Arc<WebhooksConfig>,
     /// Writes the messages.
     pub body: Arc<Body>,
+    /// Counts the attempts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Whose attempt it is.
+struct Whose {
+    receiver: String,
+    tenant: Tenant,
 }
 
 impl Deliverer {
     /// Delivers until `stop` is canceled, then waits for the attempts that are being made.
     pub async fn work(self, stop: CancellationToken) {
-        let (mut attempts, mut receivers) = (JoinSet::new(), HashMap::<Id, String>::new());
+        let (mut attempts, mut under_way) = (JoinSet::new(), HashMap::<Id, Whose>::new());
         let mut looks = interval(EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
             tokio::select! {
                 _ = looks.tick() => {}
-                Some(ended) = attempts.join_next_with_id() => forget(&mut receivers, ended),
+                Some(ended) = attempts.join_next_with_id() => forget(&mut under_way, ended),
                 () = stop.cancelled() => break,
             }
             while attempts.len() < MOST_AT_ONCE
-                && let Some(claimed) = self.claim(&receivers).await
+                && let Some(claimed) = self.claim(&under_way).await
             {
-                let receiver = claimed.delivery.receiver.clone();
+                let Delivery { receiver, tenant, .. } = &claimed.delivery;
+                let whose = Whose { receiver: receiver.clone(), tenant: tenant.clone() };
                 let attempt = attempts.spawn(self.clone().deliver(claimed));
-                receivers.insert(attempt.id(), receiver);
+                under_way.insert(attempt.id(), whose);
             }
         }
         while attempts.join_next().await.is_some() {}
     }
 
-    /// Claims a delivery to a receiver that has a place.
-    async fn claim(&self, receivers: &HashMap<Id, String>) -> Option<ClaimedDelivery> {
-        let claimed = self.queue.claim_delivery(&crowded(receivers.values()), LEASE).await;
+    /// Claims a delivery for which its receiver and its tenant have a place.
+    async fn claim(&self, under_way: &HashMap<Id, Whose>) -> Option<ClaimedDelivery> {
+        let claimed = self.queue.claim_delivery(&crowded(under_way.values()), LEASE).await;
         claimed.unwrap_or_else(|error| {
             warn!(%error, "webhooks that are due cannot be read; the next look tries again");
             None
@@ -100,6 +113,7 @@ impl Deliverer {
         };
         let outcome = schedule::outcome(*failures, attempt);
         let (state, status) = (outcome.state, outcome.attempt.status);
+        self.metrics.told(state, began.elapsed());
         match state {
             DeliveryState::Failed => warn!(delivery = id, job = %job.id, status, "a webhook failed for good"),
             _ => info!(delivery = id, job = %job.id, status, state = state.as_str(), "a webhook was tried"),
@@ -146,20 +160,47 @@ impl Deliverer {
 }
 
 /// An attempt has ended, by itself or by a bug.
-fn forget(receivers: &mut HashMap<Id, String>, ended: Result<(Id, ()), JoinError>) {
+fn forget(under_way: &mut HashMap<Id, Whose>, ended: Result<(Id, ()), JoinError>) {
     let id = ended.map(|(id, ())| id).unwrap_or_else(|error| {
         error!(%error, "an attempt to deliver a webhook broke off");
         error.id()
     });
-    receivers.remove(&id);
+    under_way.remove(&id);
 }
 
-/// The receivers that have as many attempts as one may have.
-fn crowded<'a>(receivers: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let mut counts = HashMap::<&String, usize>::new();
-    for receiver in receivers {
-        *counts.entry(receiver).or_default() += 1;
+/// Who has as many attempts as one may have.
+fn crowded<'a>(under_way: impl Iterator<Item = &'a Whose> + Clone) -> Crowded {
+    let receivers = under_way.clone().map(|whose| whose.receiver.as_str());
+    let tenants = under_way.map(|whose| whose.tenant.as_str());
+    Crowded { receivers: at_least(MOST_TO_ONE, receivers), tenants: at_least(MOST_OF_ONE, tenants) }
+}
+
+/// The names that are there `most` times or more.
+fn at_least<'a>(most: usize, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut counts = HashMap::<&str, usize>::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
     }
-    let full = counts.into_iter().filter(|(_, count)| *count >= MOST_TO_ONE);
-    full.map(|(receiver, _)| receiver.clone()).collect()
+    let full = counts.into_iter().filter(|(_, count)| *count >= most);
+    full.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_and_a_tenant_have_their_share_of_the_attempts() {
+        let whose = |receiver: usize, tenant: &str| Whose {
+            receiver: format!("https://{receiver}"),
+            tenant: tenant.parse().unwrap(),
+        };
+        // Many receivers of one tenant, three attempts each, and one that has four.
+        let mut under_way: Vec<Whose> = (0..MOST_OF_ONE - 1).map(|index| whose(index / 3, "many")).collect();
+        under_way.extend((0..MOST_TO_ONE).map(|_| whose(99, "few")));
+        let found = crowded(under_way.iter());
+        assert_eq!((found.receivers, found.tenants), (vec!["https://99".to_owned()], vec![]));
+        under_way.push(whose(50, "many"));
+        assert_eq!(crowded(under_way.iter()).tenants, ["many"]);
+    }
 }

@@ -1,6 +1,6 @@
 //! Webhooks: the end of a job is told by a row in its commit, which one process at a time delivers.
 
-use reverie::jobs::{DeliveryAttempt, DeliveryOutcome, DeliveryState, MOST_ATTEMPTS, Webhook};
+use reverie::jobs::{Crowded, DeliveryAttempt, DeliveryOutcome, DeliveryState, MOST_ATTEMPTS, Webhook};
 
 use super::*;
 
@@ -115,14 +115,14 @@ pub async fn a_delivery_is_made_by_one_at_a_time(factory: &dyn Factory) {
     let mut claims = JoinSet::new();
     for number in 0..16 {
         let queue = Arc::clone(if number % 2 == 0 { &bench.queue } else { &other.queue });
-        claims.spawn(async move { queue.claim_delivery(&[], MINUTE).await.unwrap() });
+        claims.spawn(async move { queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap() });
     }
     let mut claimed = Vec::new();
     while let Some(claim) = claims.join_next().await {
         claimed.extend(claim.unwrap());
     }
     // A claim that met another's lock finds the next one later.
-    while let Some(claim) = bench.queue.claim_delivery(&[], MINUTE).await.unwrap() {
+    while let Some(claim) = bench.queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap() {
         claimed.push(claim);
     }
     assert_eq!(claimed.len(), 8);
@@ -135,7 +135,7 @@ pub async fn a_delivery_is_made_by_one_at_a_time(factory: &dyn Factory) {
         assert!(bench.queue.note_delivery(claim, done).await.unwrap());
     }
     bench.pass(MINUTE);
-    let second = other.queue.claim_delivery(&[], MINUTE).await.unwrap().unwrap();
+    let second = other.queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap().unwrap();
     assert_eq!((&second.delivery.id, second.delivery.job), (&first.delivery.id, first.delivery.job));
     let late = outcome(DeliveryState::Failed, Duration::ZERO, 10);
     assert!(!bench.queue.note_delivery(&first, late).await.unwrap());
@@ -143,9 +143,13 @@ pub async fn a_delivery_is_made_by_one_at_a_time(factory: &dyn Factory) {
     assert!(other.queue.note_delivery(&second, done.clone()).await.unwrap());
     assert!(!other.queue.note_delivery(&second, done).await.unwrap(), "it was noted twice");
     bench.pass(MINUTE);
-    assert!(bench.queue.claim_delivery(&[], MINUTE).await.unwrap().is_none());
+    assert!(bench.queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap().is_none());
     let told = bench.told(first.delivery.job).await;
     assert_eq!((told[0].state, told[0].attempts.len()), (DeliveryState::Delivered, 1));
+}
+
+fn receivers(names: &[&str]) -> Crowded {
+    Crowded { receivers: names.iter().map(ToString::to_string).collect(), ..Crowded::default() }
 }
 
 pub async fn receivers_are_left_out_and_attempts_remembered(factory: &dyn Factory) {
@@ -153,23 +157,26 @@ pub async fn receivers_are_left_out_and_attempts_remembered(factory: &dyn Factor
     let slow = bench.ended("slow").await;
     bench.pass(MINUTE);
     let quick = bench.ended("quick").await;
-    let except = ["https://slow".to_owned(), "https://elsewhere".to_owned()];
+    let except = receivers(&["https://slow", "https://elsewhere"]);
     let claim = bench.queue.claim_delivery(&except, MINUTE).await.unwrap().unwrap();
     assert_eq!(claim.delivery.job, quick);
     assert!(bench.queue.claim_delivery(&except, MINUTE).await.unwrap().is_none());
+    // So are tenants, whoever receives.
+    let ours = Crowded { tenants: vec![Tenant::DEFAULT.as_str().to_owned()], ..Crowded::default() };
+    assert!(bench.queue.claim_delivery(&ours, MINUTE).await.unwrap().is_none());
     // It is due again when its time has come, and not before.
     for failures in 1..=MOST_ATTEMPTS as u32 + 5 {
-        let claim = bench.queue.claim_delivery(&[], MINUTE).await.unwrap().unwrap();
+        let claim = bench.queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap().unwrap();
         assert_eq!((claim.delivery.job, claim.delivery.failures), (slow, failures - 1));
         let failed = outcome(DeliveryState::Pending, 2 * MINUTE, failures);
         assert!(bench.queue.note_delivery(&claim, failed).await.unwrap());
         bench.pass(2 * MINUTE - Duration::from_millis(1));
-        let except = ["https://quick".to_owned()];
+        let except = receivers(&["https://quick"]);
         assert!(bench.queue.claim_delivery(&except, MINUTE).await.unwrap().is_none());
         bench.pass(Duration::from_millis(1));
         if failures == 1 {
             // The other claim has run out meanwhile.
-            let again = bench.queue.claim_delivery(&["https://slow".to_owned()], MINUTE).await.unwrap();
+            let again = bench.queue.claim_delivery(&receivers(&["https://slow"]), MINUTE).await.unwrap();
             let gone = outcome(DeliveryState::Gone, Duration::ZERO, 0);
             assert!(bench.queue.note_delivery(&again.unwrap(), gone).await.unwrap());
         }
@@ -182,10 +189,10 @@ pub async fn deliveries_are_replayed_and_go_with_their_jobs(factory: &dyn Factor
     let bench = Bench::new(factory).await;
     let queue = &bench.queue;
     let id = bench.ended("a").await;
-    let claim = queue.claim_delivery(&[], MINUTE).await.unwrap().unwrap();
+    let claim = queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap().unwrap();
     // It is being made: there is nothing to replay.
     queue.replay_deliveries(&Tenant::DEFAULT, id).await.unwrap();
-    assert!(queue.claim_delivery(&[], MINUTE).await.unwrap().is_none());
+    assert!(queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap().is_none());
     assert!(queue.note_delivery(&claim, outcome(DeliveryState::Failed, Duration::ZERO, 10)).await.unwrap());
     // To another tenant there is none.
     let stranger: Tenant = "stranger".parse().unwrap();
@@ -193,7 +200,7 @@ pub async fn deliveries_are_replayed_and_go_with_their_jobs(factory: &dyn Factor
     assert!(queue.deliveries(&stranger, id).await.unwrap().is_empty());
     assert_eq!(bench.told(id).await[0].state, DeliveryState::Failed);
     queue.replay_deliveries(&Tenant::DEFAULT, id).await.unwrap();
-    let again = queue.claim_delivery(&[], MINUTE).await.unwrap().unwrap();
+    let again = queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap().unwrap();
     assert_eq!((&again.delivery.id, again.delivery.failures), (&claim.delivery.id, 0));
     assert_eq!(again.delivery.attempts.len(), 1);
     // An erased job is not told any more, whatever is under way.
@@ -203,5 +210,5 @@ pub async fn deliveries_are_replayed_and_go_with_their_jobs(factory: &dyn Factor
     let kept = bench.ended("a").await;
     bench.pass(MINUTE);
     assert_eq!(queue.purge(&[kept]).await.unwrap(), 1);
-    assert!(queue.claim_delivery(&[], MINUTE).await.unwrap().is_none());
+    assert!(queue.claim_delivery(&Crowded::default(), MINUTE).await.unwrap().is_none());
 }

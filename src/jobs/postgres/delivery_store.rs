@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{PostgresQueue, in_time};
 use crate::{
     jobs::{
-        ClaimedDelivery, Delivery, DeliveryOutcome, DeliveryStore, JobId, QueueError,
+        ClaimedDelivery, Crowded, Delivery, DeliveryOutcome, DeliveryStore, JobId, QueueError,
         delivery_store::{
             LIST_DELIVERIES, bind_note, claim_delivery, delivery, note_delivery, replay_deliveries,
         },
@@ -17,7 +17,8 @@ use crate::{
     keys::Tenant,
 };
 
-const CLAIM: &str = claim_delivery!("reverie_now($3)", "receiver <> ALL($4)", "FOR UPDATE SKIP LOCKED");
+const CLAIM: &str =
+    claim_delivery!("reverie_now($3)", "receiver <> ALL($4) AND tenant <> ALL($5)", "FOR UPDATE SKIP LOCKED");
 const NOTE: &str = note_delivery!("reverie_now($7)");
 const REPLAY: &str = replay_deliveries!("reverie_now($3)");
 
@@ -25,12 +26,12 @@ const REPLAY: &str = replay_deliveries!("reverie_now($3)");
 impl DeliveryStore for PostgresQueue {
     async fn claim_delivery(
         &self,
-        except: &[String],
+        except: &Crowded,
         lease: Duration,
     ) -> Result<Option<ClaimedDelivery>, QueueError> {
         let token = Uuid::new_v4();
         let claimed = sqlx::query(CLAIM).bind(token.to_string()).bind(millis(lease)).bind(self.now());
-        let claimed = claimed.bind(except).fetch_optional(&self.pool);
+        let claimed = claimed.bind(&except.receivers).bind(&except.tenants).fetch_optional(&self.pool);
         let claimed = in_time(claimed).await?.map(|row| delivery(&row)).transpose()?;
         Ok(claimed.map(|delivery| ClaimedDelivery { delivery, token }))
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::SqliteQueue;
 use crate::{
     jobs::{
-        ClaimedDelivery, Delivery, DeliveryOutcome, DeliveryStore, JobId, QueueError,
+        ClaimedDelivery, Crowded, Delivery, DeliveryOutcome, DeliveryStore, JobId, QueueError,
         delivery_store::{
             LIST_DELIVERIES, bind_note, claim_delivery, delivery, note_delivery, replay_deliveries,
         },
@@ -18,7 +18,11 @@ use crate::{
 };
 
 const IS_DUE: &str = "SELECT id FROM deliveries WHERE state = 'pending' AND due_at <= $1 LIMIT 1";
-const CLAIM: &str = claim_delivery!("$3", "receiver NOT IN (SELECT value FROM json_each($4))", "");
+const CLAIM: &str = claim_delivery!(
+    "$3",
+    "receiver NOT IN (SELECT value FROM json_each($4)) AND tenant NOT IN (SELECT value FROM json_each($5))",
+    ""
+);
 const NOTE: &str = note_delivery!("$7");
 const REPLAY: &str = replay_deliveries!("$3");
 const RELEASE: &str = "UPDATE deliveries SET claim = NULL, due_at = min(due_at, $1) WHERE state = 'pending' AND claim IS NOT NULL";
@@ -27,7 +31,7 @@ const RELEASE: &str = "UPDATE deliveries SET claim = NULL, due_at = min(due_at, 
 impl DeliveryStore for SqliteQueue {
     async fn claim_delivery(
         &self,
-        except: &[String],
+        except: &Crowded,
         lease: Duration,
     ) -> Result<Option<ClaimedDelivery>, QueueError> {
         let now = self.now().as_millis();
@@ -36,9 +40,11 @@ impl DeliveryStore for SqliteQueue {
             return Ok(None);
         }
         let token = Uuid::new_v4();
-        let except = serde_json::Value::from(except).to_string();
+        let [receivers, tenants] = [&except.receivers, &except.tenants]
+            .map(|list| serde_json::Value::from(list.as_slice()).to_string());
         let mut transaction = self.writer.begin().await?;
-        let claimed = sqlx::query(CLAIM).bind(token.to_string()).bind(millis(lease)).bind(now).bind(except);
+        let claimed = sqlx::query(CLAIM).bind(token.to_string()).bind(millis(lease)).bind(now);
+        let claimed = claimed.bind(receivers).bind(tenants);
         let Some(row) = claimed.fetch_optional(&mut *transaction).await? else { return Ok(None) };
         let delivery = delivery(&row)?;
         self.writer.commit(transaction).await?;
