@@ -37,6 +37,15 @@ const MAX_PIXELS: u64 = 100_000_000;
 
 /// The end of `reverie render --help`.
 pub(super) const AFTER_HELP: &str = "\
+Objectives:
+  --objective takes a kind, for the layer of --layer, or a sum of terms with + and -, each with a weight in front if it
+  needs one: --objective 'mixed4c - 0.5*mixed3b:21 + guide(mixed4c)'
+    LAYER                 the mean square (l2) of a layer; a name with other characters than letters, digits, _ . / in quotes
+    LAYER:C,C             the mean of these channels
+    mean(LAYER), l2(LAYER), mean(LAYER:C), l2(LAYER:C)
+    class(K), class(K, LAYER), probability(K)
+    guide(LAYER), guide-cosine(LAYER)   likeness to the image of --guide
+
 Exit codes:
   0    the dream is written
   1    it is not: stderr says why, and a file at OUT is as it was

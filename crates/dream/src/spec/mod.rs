@@ -13,6 +13,7 @@
 mod choices;
 mod color;
 mod dream_spec;
+mod formula;
 mod kind;
 mod objective;
 mod parameter;
@@ -25,6 +26,7 @@ mod values;
 pub use choices::{Normalization, ObjectiveKind, OctaveMode, Precision, Preset, Tiling};
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
+pub use formula::{FormulaError, FormulaTerm, parse_formula};
 pub use objective::{Objective, WrittenObjective, resolve_objectives};
 pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
 pub use request::{GuideSent, InputKind, resolve, resolve_with_guide};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     ObjectiveKind,
     kind::{Kind, Name, Number, Numbers, one_of},
-    parameter::{Parameter, defaults_in_words, of_type, parameters, repeats, settle, takes},
+    parameter::{Parameter, defaults_in_words, formula, of_type, parameters, repeats, settle, takes},
     request::silent,
 };
 use crate::model::Model;
@@ -44,7 +44,9 @@ parameters! {
         kind: Option<ObjectiveKind> {
             read: one_of::<ObjectiveKind>(),
             settle: |kind| kind,
-            option: takes("OBJECTIVE").named("objective"),
+            option: formula("OBJECTIVE").named("objective").help(
+                "What is measured in --layer: mean, l2, class, probability, guide or guide-cosine; or a sum of layers: see below",
+            ),
         }
         /// The layer that is measured. If absent, the model's default layer, or its layer of classes.
         layer: Option<String> {
