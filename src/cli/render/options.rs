@@ -120,7 +120,7 @@ fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption)
         (OptionForm::Repeats(_), _) => {
             matches.get_many::<u64>(name).map(|values| json!(values.collect::<Vec<_>>()))
         }
-        // It may be more than a value: [`DreamArgs::measure`] reads it.
+        // It may be more than a value: `update_from_arg_matches` reads it.
         (OptionForm::Formula(_), _) => None,
         (OptionForm::Size(_), _) => {
             let size = matches.get_one::<(u32, u32)>(name);
