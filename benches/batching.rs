@@ -97,6 +97,7 @@ fn seconds(renderers: &[Renderer], catalogue: &Catalogue, edge: u32) -> f64 {
             spec: spec::resolve("", fields, catalogue, InputKind::Nothing { image: "/image" }).unwrap(),
             input: None,
             mask: None,
+            guide: None,
             resume: None,
             on_progress: Box::new(|_| ()),
             on_octave: None,

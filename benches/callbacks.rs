@@ -42,6 +42,7 @@ fn main() {
             spec: spec.clone(),
             input: Some(file.into_inner().into()),
             mask: None,
+            guide: None,
             resume: None,
             on_progress: Box::new(|progress| drop(std::hint::black_box(serde_json::to_vec(&progress)))),
             on_octave: Some(Box::new(|octave| drop(std::hint::black_box(octave)))),

@@ -44,6 +44,7 @@ fn main() {
             spec: spec::resolve("", fields, &catalogue, start).unwrap(),
             input: None,
             mask: None,
+            guide: None,
             resume: None,
             on_progress: Box::new(|_| ()),
             on_octave: None,

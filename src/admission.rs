@@ -126,7 +126,8 @@ pub enum Refusal {
 }
 
 impl Admission {
-    /// Predicts the cost of `spec` for an image of `size` (height, width), and checks it. One plan takes a
+    /// Predicts the cost of `spec` for an image of `size` (height, width), and a guide image of size `guide` where it
+    /// follows one, and checks it. One plan takes a
     /// fraction of a millisecond, but the search for the largest fitting size takes some dozens of plans: do
     /// not call this on an async thread.
     ///
@@ -138,15 +139,26 @@ impl Admission {
         model: &Model,
         spec: &DreamSpec,
         size: (u32, u32),
+        guide: Option<(u32, u32)>,
     ) -> Result<Forecast, Refusal> {
         let plan = Plan::of(spec, &model.network, size, self.max_pixels);
         let plan = plan.map_err(|error| Refusal::Invalid(impossible(spec, size, error)))?;
+        let guided = |plan: Plan| match guide {
+            Some(guide) => plan.with_guide(spec, &model.network, guide),
+            None => Ok(plan),
+        };
+        let plan =
+            guided(plan).map_err(|error| Refusal::Invalid(FieldError::new("/guide", error.to_string())))?;
         check_format(spec, &plan)?;
         let forecast = forecast(throughput, spec, &plan);
         if self.allows(&forecast) {
             return Ok(forecast);
         }
-        Err(Refusal::TooMuchWork(Box::new(refuse(self, throughput, model, spec, size, forecast))))
+        let fits = |plan: &Plan| {
+            guided(plan.clone()).is_ok_and(|plan| self.allows(&self::forecast(throughput, spec, &plan)))
+        };
+        let largest = Plan::largest(spec, &model.network, size, self.max_pixels, fits);
+        Err(Refusal::TooMuchWork(Box::new(refuse(self, forecast, largest))))
     }
 }
 
@@ -160,17 +172,8 @@ fn forecast(throughput: &Throughput, spec: &DreamSpec, plan: &Plan) -> Forecast 
     }
 }
 
-/// The prediction of a refused job, with the largest size that would fit.
-fn refuse(
-    admission: &Admission,
-    throughput: &Throughput,
-    model: &Model,
-    spec: &DreamSpec,
-    size: (u32, u32),
-    refused: Forecast,
-) -> Prediction {
-    let fits = |plan: &Plan| admission.allows(&forecast(throughput, spec, plan));
-    let largest = Plan::largest(spec, &model.network, size, admission.max_pixels, fits);
+/// The prediction of a refused job, with the largest size (height, width) that would fit.
+fn refuse(admission: &Admission, refused: Forecast, largest: Option<(u32, u32)>) -> Prediction {
     Prediction {
         // A prediction is no more precise than tenths.
         seconds: (refused.seconds * 10.0).round() / 10.0,

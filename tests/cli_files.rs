@@ -49,9 +49,11 @@ fn what_a_dream_is_made_from_is_never_written_over_without_force() {
     fs::hard_link(scratch.path("photo.png"), scratch.path("twin.png")).unwrap();
     fs::create_dir(scratch.path("sub")).unwrap();
     image::GrayImage::from_pixel(90, 70, image::Luma([255])).save(scratch.path("mask.png")).unwrap();
+    fs::copy(scratch.path("mask.png"), scratch.path("guide.png")).unwrap();
     fs::write(scratch.path("spec.png"), "{}").unwrap();
     assert!(scratch.render("dream.png", &QUICK).status.success());
-    let [mask, spec, dream] = ["mask.png", "spec.png", "dream.png"].map(|name| scratch.text(name));
+    let [mask, guide, spec, dream] =
+        ["mask.png", "guide.png", "spec.png", "dream.png"].map(|name| scratch.text(name));
     let (before, contents) = (scratch.files(), |name: &str| fs::read(scratch.path(name)).unwrap());
     for (output, more, role) in [
         ("photo.png", &[][..], "input"),
@@ -59,6 +61,7 @@ fn what_a_dream_is_made_from_is_never_written_over_without_force() {
         ("link.png", &[], "input"),
         ("twin.png", &[], "input"),
         ("mask.png", &["--mask", &mask], "mask"),
+        ("guide.png", &["--guide", &guide], "guide"),
         ("spec.png", &["--spec", &spec], "spec"),
         ("dream.png", &["--replay", &dream], "dream to replay"),
     ] {

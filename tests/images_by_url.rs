@@ -11,7 +11,10 @@ use common::{
     receiver::{Answer, Receiver},
     server::{Setup, TestServer},
 };
-use reqwest::{Response, multipart::Form};
+use reqwest::{
+    Response,
+    multipart::{Form, Part},
+};
 use serde_json::{Value, json};
 
 /// A server that may fetch from this address of loopback, which stands for the internet, and from no other.
@@ -61,6 +64,17 @@ async fn a_picture_by_url_gives_the_same_dream_as_an_upload() {
     accepted(masked.await).await;
     let masked = form(picture(64, 64), &quick()).text("mask", source.url("/mask"));
     accepted(server.client.post_form(masked).await).await;
+    let mut guided = quick();
+    guided["objectives"][0]["kind"] = "guide".into();
+    let upload = Part::bytes(picture(64, 64)).file_name("guide.png");
+    let expected = server.client.post_form(form(picture(64, 64), &guided).part("guide", upload)).await;
+    let expected = server.client.dream(&accepted(expected).await).await;
+    let by_form = form(picture(64, 64), &guided).text("guide", source.url("/guide"));
+    let by_form = server.client.post_form(by_form).await;
+    let by_json = json!({ "image": source.url("/a"), "guide": source.url("/b"), "spec": guided });
+    for response in [by_form, post(&server, by_json).await] {
+        assert!(server.client.dream(&accepted(response).await).await == expected, "another dream");
+    }
 }
 
 #[tokio::test]

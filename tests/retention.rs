@@ -89,6 +89,7 @@ async fn pictures_without_a_job_are_removed_when_old() {
     // way, of one that has ended and of one that is gone.
     let orphans = [
         ObjectKey::Input(nobody),
+        ObjectKey::Guide(nobody),
         ObjectKey::result_under(lost),
         ObjectKey::Checkpoint(nobody),
         ObjectKey::Preview(nobody),
@@ -106,7 +107,9 @@ async fn pictures_without_a_job_are_removed_when_old() {
     assert_eq!(server.app.retention.orphans().await.unwrap(), 0, "they may belong to a job that is starting");
     clock.advance(DAY + Duration::from_secs(60));
     assert_eq!(server.app.retention.orphans().await.unwrap(), orphans.len() as u64);
-    assert!(server.blobs("checkpoints").is_empty() && server.blobs("previews").is_empty());
+    for folder in ["checkpoints", "previews", "guides"] {
+        assert!(server.blobs(folder).is_empty(), "{folder}");
+    }
     assert_eq!((server.blobs("inputs").len(), server.blobs("results").len()), (2, 1));
     assert!(note.exists());
     server.client.dream(&id).await;

@@ -58,7 +58,10 @@ fn row(text: &mut String, parameter: &Parameter) -> std::fmt::Result {
 fn shown(parameter: &Parameter, option: &CommandOption) -> String {
     let name = option.name_of(parameter);
     match option.form {
-        OptionForm::Takes(value) | OptionForm::Repeats(value) | OptionForm::Size(value) => {
+        OptionForm::Takes(value)
+        | OptionForm::Repeats(value)
+        | OptionForm::Formula(value)
+        | OptionForm::Size(value) => {
             format!("`--{name} {}`", value.replace('|', "\\|"))
         }
         OptionForm::On | OptionForm::Off => format!("`--{name}`"),

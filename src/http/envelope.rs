@@ -18,7 +18,7 @@ use reverie_fields::{cut, json};
 pub(super) const WHAT: &str = "the body";
 
 /// The members that contain images.
-const FILES: [&str; 2] = ["image", "mask"];
+const FILES: [&str; 3] = ["image", "mask", "guide"];
 
 /// A body after reading.
 pub(super) struct Json {
@@ -82,8 +82,11 @@ pub(super) fn open(bytes: &[u8], limit: usize) -> Result<Json, ApiError> {
             return Err(ApiError::Malformed(duplicate_member(&name)));
         }
     }
-    let [image, mask] = members.files.map(|file| file.and_then(read_file));
-    Ok(Json { rest: Value::Object(rest), files: [(FILES[0], image), (FILES[1], mask)] })
+    let mut files = FILES.map(none);
+    for ((_, content), file) in files.iter_mut().zip(members.files) {
+        *content = file.and_then(read_file);
+    }
+    Ok(Json { rest: Value::Object(rest), files })
 }
 
 /// Parses a JSON text; `what` is its name in error messages.
@@ -190,7 +193,8 @@ mod tests {
     fn pictures_do_not_count_and_all_else_does() {
         let picture = format!("data:,{}", "x".repeat(10_000));
         let body = |rest: &str| format!("{{\"image\": \"{picture}\", \"spec\": \"{rest}\"}}").into_bytes();
-        let Json { rest, files: [(_, image), (_, mask)] } = open(&body(&"s".repeat(90)), 100).ok().unwrap();
+        let Json { rest, files: [(_, image), (_, mask), _] } =
+            open(&body(&"s".repeat(90)), 100).ok().unwrap();
         assert_eq!((rest["spec"].as_str().unwrap().len(), mask), (90, None));
         assert_eq!(image.unwrap().unwrap().len(), 10_000);
         let long = open(&body(&"s".repeat(100)), 100).err();
@@ -212,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_no_data_uri_is_told_at_its_member() {
         let body = json!({"image": 7, "mask": null, "spec": {}}).to_string();
-        let Json { rest, files: [(name, image), (_, mask)] } = open(body.as_bytes(), 100).ok().unwrap();
+        let Json { rest, files: [(name, image), (_, mask), _] } = open(body.as_bytes(), 100).ok().unwrap();
         assert_eq!((name, rest, mask), ("image", json!({"spec": {}}), None));
         assert!(image.unwrap().unwrap_err().contains("data URI"));
         for damaged in [

@@ -35,6 +35,8 @@ pub struct SubmitRequest {
     pub image: Option<Bytes>,
     /// The mask file, likewise.
     pub mask: Option<Bytes>,
+    /// The guide image's file, likewise.
+    pub guide: Option<Bytes>,
     /// The partial spec; an empty object if none was sent.
     pub spec: Value,
     /// Priority and deadline.
@@ -60,7 +62,7 @@ pub struct BodyLimits {
     pub client: Option<IpAddr>,
 }
 
-/// Maximum number of parts of a form. There are seven fields, and each may be sent once.
+/// Maximum number of parts of a form. There are eight fields, and each may be sent once.
 const MAX_PARTS: usize = 64;
 
 /// Bytes of memory per byte of a JSON body: its text is kept beside the files decoded from it.
@@ -191,8 +193,8 @@ async fn read(
 }
 
 /// The fields of a form; a JSON body has the same members.
-const FORM_FIELDS: [&str; 7] =
-    ["image", "mask", "spec", "priority", "deadline_seconds", "webhook", "webhook_events"];
+const FORM_FIELDS: [&str; 8] =
+    ["image", "mask", "guide", "spec", "priority", "deadline_seconds", "webhook", "webhook_events"];
 
 async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiError> {
     let mut read = Form::default();
@@ -259,7 +261,7 @@ fn join(mut pieces: Vec<Bytes>) -> Bytes {
 
 impl Form {
     fn unpack(self) -> Result<SubmitRequest, ApiError> {
-        let Self { parts: [image, mask, spec, job_parts @ ..], mut errors } = self;
+        let Self { parts: [image, mask, guide, spec, job_parts @ ..], mut errors } = self;
         let spec = match spec {
             Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
             None => Value::Null,
@@ -268,14 +270,14 @@ impl Form {
         let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
         let (options, webhook, wrong) = job_fields::read_form(job_parts);
         note_all(&mut errors, wrong);
-        Ok(SubmitRequest { image, mask, spec, options, webhook, errors, share: None })
+        Ok(SubmitRequest { image, mask, guide, spec, options, webhook, errors, share: None })
     }
 }
 
 fn unpack_json(bytes: &[u8], limit: usize) -> Result<SubmitRequest, ApiError> {
     let envelope::Json { rest, files } = envelope::open(bytes, limit)?;
     let mut fields = Fields::new("", rest);
-    let [image, mask] = files.map(|(name, content)| {
+    let [image, mask, guide] = files.map(|(name, content)| {
         fields.known(name);
         match content? {
             Ok(content) => Some(content),
@@ -287,7 +289,7 @@ fn unpack_json(bytes: &[u8], limit: usize) -> Result<SubmitRequest, ApiError> {
     });
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
     let (options, webhook) = job_fields::read(&mut fields);
-    Ok(SubmitRequest { image, mask, spec, options, webhook, errors: fields.finish(), share: None })
+    Ok(SubmitRequest { image, mask, guide, spec, options, webhook, errors: fields.finish(), share: None })
 }
 
 fn malformed_form(error: &multer::Error) -> ApiError {

@@ -33,6 +33,7 @@ mod metrics;
 mod models;
 mod path_ids;
 mod per_client;
+mod pictures;
 mod preview;
 mod problem;
 mod query;

@@ -84,7 +84,7 @@ fn read_duration(text: &str) -> Result<Duration, ApiError> {
 /// with a default omitted or spelled out. Over the spec as sent, it is equal for requests with the same text,
 /// even in a version with other defaults.
 pub fn fingerprint(
-    pictures: [&Bytes; 2],
+    pictures: &[Option<Bytes>; 3],
     spec: &impl serde::Serialize,
     options: &JobOptions,
     webhook: Option<&Webhook>,
@@ -98,8 +98,11 @@ pub fn fingerprint(
     };
     let text = text.map_err(ApiError::internal)?;
     let mut digest = Sha256::new();
-    // The lengths separate the parts.
-    for part in [&text[..], pictures[0], pictures[1]] {
+    let [image, mask, guide] = pictures;
+    let [image, mask] = [image, mask].map(|file| file.as_deref().unwrap_or_default());
+    // The lengths separate the parts. A guide comes last and only where there is one, so that a request without is hashed as
+    // versions before guides did.
+    for part in [&text[..], image, mask].into_iter().chain(guide.as_deref()) {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
@@ -142,7 +145,7 @@ mod tests {
     fn the_order_of_members_is_no_other_wish() {
         let of = |spec: &str| {
             let spec: serde_json::Value = serde_json::from_str(spec).unwrap();
-            fingerprint([&Bytes::new(), &Bytes::new()], &spec, &JobOptions::default(), None).unwrap()
+            fingerprint(&[None, None, None], &spec, &JobOptions::default(), None).unwrap()
         };
         assert_eq!(of(r#"{"seed":1,"octaves":{"b":2,"a":1}}"#), of(r#"{"octaves":{"a":1,"b":2},"seed":1}"#));
         assert_ne!(of(r#"{"seed":1}"#), of(r#"{"seed":2}"#));

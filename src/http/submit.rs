@@ -25,6 +25,7 @@ use super::{
     error::ApiError,
     extract::{self, SubmitRequest},
     fetch,
+    pictures::size_of,
     request_headers::{self, JobHeaders},
     state::AppState,
     uploads::Share,
@@ -38,9 +39,9 @@ use crate::{
     objects::ObjectKey,
     telemetry, worker,
 };
-use reverie_dream::spec::{self, DreamSpec, InputKind};
+use reverie_dream::spec::{self, DreamSpec, GuideSent, InputKind};
 use reverie_fields::{FieldError, MOST_MISTAKES, note, note_all, pointer};
-use reverie_picture::{self as picture, Header, Look, PictureError};
+use reverie_picture as picture;
 
 /// Submit a dream
 ///
@@ -184,6 +185,7 @@ async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
 struct Pictures {
     image: Option<Bytes>,
     mask: Option<Bytes>,
+    guide: Option<Bytes>,
     /// The memory that the files take.
     share: Option<Share>,
 }
@@ -203,10 +205,11 @@ async fn check(
     request: SubmitRequest,
     request_headers: JobHeaders,
 ) -> Result<Checked, ApiError> {
-    let SubmitRequest { mut image, mut mask, spec, mut options, webhook, mut errors, mut share } = request;
+    let SubmitRequest { mut image, mut mask, mut guide, spec, mut options, webhook, mut errors, mut share } =
+        request;
     // The earlier of two deadlines counts.
     options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
-    let given = [image.clone(), mask.clone()];
+    let given = [image.clone(), mask.clone(), guide.clone()];
     let webhook = webhook.check(state, &tenant, &mut errors);
     // A file that could not be unpacked has its own error, and does not count as missing.
     let sent =
@@ -216,9 +219,11 @@ async fn check(
         (true, true) => InputKind::Masked,
         (false, _) => InputKind::Nothing { image: "/image" },
     };
+    let guide_sent = GuideSent { pointer: "/guide", sent: sent(&guide, "/guide") };
     let sent_spec = request_headers.idempotency_key.as_ref().map(|_| spec.clone());
     let catalogue = Arc::clone(&state.catalogue);
-    let resolving = tokio::task::spawn_blocking(move || spec::resolve("/spec", spec, &catalogue, start));
+    let resolve = move || spec::resolve_with_guide("/spec", spec, &catalogue, start, guide_sent);
+    let resolving = tokio::task::spawn_blocking(resolve);
     let spec = resolving.await.map_err(ApiError::internal)?;
     let spec = spec.map_err(|wrong| note_all(&mut errors, wrong));
     let mut idempotency = None;
@@ -235,15 +240,16 @@ async fn check(
                 }
                 idempotency = Some(same);
             }
-            fetch::resolve(state, "/image", &mut image, &mut share, &mut errors).await?;
-            fetch::resolve(state, "/mask", &mut mask, &mut share, &mut errors).await?;
+            for (pointer, file) in [("/image", &mut image), ("/mask", &mut mask), ("/guide", &mut guide)] {
+                fetch::resolve(state, pointer, file, &mut share, &mut errors).await?;
+            }
         }
-        fetch::leave_out(&mut image);
-        fetch::leave_out(&mut mask);
+        [&mut image, &mut mask, &mut guide].into_iter().for_each(fetch::leave_out);
     }
     let mut unknown = Vec::new();
     let size = size_of(state, "/image", image.as_ref(), &mut errors, &mut unknown).await?;
     let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors, &mut unknown).await?;
+    let guide_size = size_of(state, "/guide", guide.as_ref(), &mut errors, &mut unknown).await?;
     match (size, mask_size) {
         (Some((height, width)), Some((mask_height, mask_width))) => {
             let covers = picture::check_mask((mask_width, mask_height), (width, height));
@@ -269,7 +275,7 @@ async fn check(
     let forecast = match &request_headers.idempotency_key {
         // It was admitted when it was first sent.
         Some(key) if state.queue.with_idempotency_key(&tenant, key).await?.is_some() => None,
-        _ => Some(predict(state, &spec, size).await?),
+        _ => Some(predict(state, &spec, size, guide_size).await?),
     };
     let mut job = NewJob { tenant, options, forecast, webhook, ..NewJob::new(JobId::new(), spec) };
     job.idempotency = match (idempotency, &request_headers.idempotency_key) {
@@ -278,75 +284,26 @@ async fn check(
         }
         (known, _) => known,
     };
-    Ok(Checked::New(Pictures { image, mask, share }, Box::new(job)))
+    Ok(Checked::New(Pictures { image, mask, guide, share }, Box::new(job)))
 }
 
 /// The key of a request with the hashes of what it asks for. A picture by URL counts as its URL.
 async fn fingerprints(
     key: &str,
-    given: &[Option<Bytes>; 2],
+    given: &[Option<Bytes>; 3],
     sent: Option<Value>,
     spec: &DreamSpec,
     options: JobOptions,
     webhook: Option<Webhook>,
 ) -> Result<Idempotency, ApiError> {
-    let ([image, mask], spec) = (given.clone().map(Option::unwrap_or_default), spec.clone());
+    let (files, spec) = (given.clone(), spec.clone());
     let hashing = tokio::task::spawn_blocking(move || {
-        let files = [&image, &mask];
-        let request = request_headers::fingerprint(files, &sent, &options, webhook.as_ref())?;
-        let resolved = request_headers::fingerprint(files, &spec, &options, webhook.as_ref())?;
+        let request = request_headers::fingerprint(&files, &sent, &options, webhook.as_ref())?;
+        let resolved = request_headers::fingerprint(&files, &spec, &options, webhook.as_ref())?;
         Ok::<_, ApiError>((resolved, request))
     });
     let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
     Ok(Idempotency { key: key.to_owned(), fingerprint, request })
-}
-
-/// Height and width of a file. Records its errors in `errors`, or in `unknown` for an unsupported format,
-/// which alone has a status of its own.
-async fn size_of(
-    state: &AppState,
-    pointer: &str,
-    file: Option<&Bytes>,
-    errors: &mut Vec<FieldError>,
-    unknown: &mut Vec<FieldError>,
-) -> Result<Option<(u32, u32)>, ApiError> {
-    let Some(file) = file else { return Ok(None) };
-    if file.is_empty() {
-        let name = pointer.trim_start_matches('/');
-        note(errors, FieldError::new(pointer, format!("the {name} is empty (0 bytes)")));
-        return Ok(None);
-    }
-    match check_picture(state, file.clone()).await?.map_err(|error| ApiError::from_picture(pointer, error)) {
-        Ok(header) => Ok(Some((header.height, header.width))),
-        Err(ApiError::Invalid(wrong)) => {
-            note_all(errors, wrong);
-            Ok(None)
-        }
-        Err(ApiError::UnknownFormat(wrong)) => {
-            unknown.extend(wrong);
-            Ok(None)
-        }
-        Err(other) => Err(other),
-    }
-}
-
-/// Checks an image on a blocking thread. A JPEG with an end marker is judged by its segments; everything else is decoded
-/// once there is memory for it.
-async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, PictureError>, ApiError> {
-    let max_pixels = state.config.limits.max_pixels;
-    let file = image.clone();
-    let looking = tokio::task::spawn_blocking(move || picture::look(&file, max_pixels));
-    let bytes = match looking.await.map_err(ApiError::internal)? {
-        Ok(Look::Enough(header)) => return Ok(Ok(header)),
-        Ok(Look::Decode { bytes }) => bytes,
-        Err(wrong) => return Ok(Err(wrong)),
-    };
-    let permit = state.decoders.reserve(bytes).await.map_err(ApiError::internal)?;
-    let decoding = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        picture::verify(&image, max_pixels)
-    });
-    decoding.await.map_err(ApiError::internal)
 }
 
 /// The outcome of a submission.
@@ -359,8 +316,8 @@ struct Accepted {
 /// Stores the pictures, then the row.
 async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Accepted, ApiError> {
     let id = job.id;
-    let Pictures { image, mask, share: _share } = pictures;
-    let files = [(ObjectKey::Input(id), image), (ObjectKey::Mask(id), mask)];
+    let Pictures { image, mask, guide, share: _share } = pictures;
+    let files = [(ObjectKey::Input(id), image), (ObjectKey::Mask(id), mask), (ObjectKey::Guide(id), guide)];
     let mut stored = Vec::new();
     for (key, file) in files {
         if let Some(file) = file {
@@ -397,10 +354,16 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
 }
 
 /// Predicts the cost of a dream, and refuses one that would fail or take too much.
-async fn predict(state: &AppState, spec: &spec::DreamSpec, size: (u32, u32)) -> Result<Forecast, ApiError> {
+async fn predict(
+    state: &AppState,
+    spec: &DreamSpec,
+    size: (u32, u32),
+    guide: Option<(u32, u32)>,
+) -> Result<Forecast, ApiError> {
     let model = state.catalogue.get(&spec.model).cloned();
     let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
     let (admission, throughput, spec) = (state.admission(), Arc::clone(&state.throughput), spec.clone());
-    let checking = tokio::task::spawn_blocking(move || admission.check(&throughput, &model, &spec, size));
+    let check = move || admission.check(&throughput, &model, &spec, size, guide);
+    let checking = tokio::task::spawn_blocking(check);
     Ok(checking.await.map_err(ApiError::internal)??)
 }

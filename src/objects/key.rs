@@ -13,6 +13,8 @@ pub enum ObjectKey {
     Input(JobId),
     /// The mask of a job, white where the dream may grow.
     Mask(JobId),
+    /// The guide image of a job, which its objectives follow.
+    Guide(JobId),
     /// A finished dream. The lease is part of the key, so a worker that lost its job can neither overwrite
     /// nor delete its successor's dream.
     Result(JobId, Uuid),
@@ -37,7 +39,7 @@ impl ObjectKey {
     /// The job that the blob belongs to.
     pub fn job(self) -> JobId {
         match self {
-            Self::Input(job) | Self::Mask(job) => job,
+            Self::Input(job) | Self::Mask(job) | Self::Guide(job) => job,
             Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) => job,
         }
     }
@@ -47,6 +49,7 @@ impl ObjectKey {
         match name.split_once('/')? {
             ("inputs", job) => Some(Self::Input(job.parse().ok()?)),
             ("masks", job) => Some(Self::Mask(job.parse().ok()?)),
+            ("guides", job) => Some(Self::Guide(job.parse().ok()?)),
             ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
             ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
             ("results", name) => {
@@ -61,7 +64,8 @@ impl ObjectKey {
     pub fn all_of(job: &Job) -> Vec<Self> {
         let own = [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id)];
         let mask = job.spec.mask.map(|_| Self::Mask(job.id));
-        own.into_iter().chain(mask).chain(Self::result_of(job)).collect()
+        let guide = job.spec.follows_guide().then_some(Self::Guide(job.id));
+        own.into_iter().chain(mask).chain(guide).chain(Self::result_of(job)).collect()
     }
 
     pub(super) fn path(self) -> object_store::path::Path {
@@ -74,6 +78,7 @@ impl fmt::Display for ObjectKey {
         match self {
             Self::Input(job) => write!(f, "inputs/{job}"),
             Self::Mask(job) => write!(f, "masks/{job}"),
+            Self::Guide(job) => write!(f, "guides/{job}"),
             Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
             Self::Preview(job) => write!(f, "previews/{job}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
@@ -89,7 +94,8 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         let job = JobId::new();
         let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
-        for key in own.into_iter().chain([ObjectKey::Result(job, Uuid::new_v4())]) {
+        let own = own.into_iter().chain([ObjectKey::Mask(job), ObjectKey::Guide(job)]);
+        for key in own.chain([ObjectKey::Result(job, Uuid::new_v4())]) {
             assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
         }
         for strange in ["", "inputs", "inputs/holiday.jpg", "results/holiday-1", "else/where"] {

@@ -124,6 +124,12 @@ async fn render(
         ),
         None => None,
     };
+    let guide = if job.spec.follows_guide() {
+        let key = ObjectKey::Guide(job.id);
+        Some(retry_while_away(context, &cancel, 0, || context.objects.get(key)).await?)
+    } else {
+        None
+    };
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
         // JSON cannot represent a non-finite score.
@@ -139,6 +145,7 @@ async fn render(
         spec: DreamSpec { precision, ..job.spec.clone() },
         input,
         mask,
+        guide,
         resume: checkpoints::resume(&context.objects, job.id).await,
         on_progress,
         on_octave: Some(on_octave),

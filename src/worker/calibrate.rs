@@ -66,6 +66,7 @@ async fn measure(
         spec: spec.clone(),
         input: None,
         mask: None,
+        guide: None,
         resume: None,
         on_progress: Box::new(move |_| {
             recorder.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())

@@ -117,6 +117,7 @@ async fn render(renderer: &Renderer, model: &Arc<Model>, spec: &DreamSpec) -> Re
         spec: spec.clone(),
         input: None,
         mask: None,
+        guide: None,
         resume: None,
         on_progress: Box::new(|_| {}),
         on_octave: None,

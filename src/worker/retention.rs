@@ -211,7 +211,8 @@ impl Retention {
 
 /// Every picture that a job may have.
 fn pictures(job: &Erased) -> Vec<ObjectKey> {
-    let kinds = [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Checkpoint, ObjectKey::Preview];
+    let kinds =
+        [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Guide, ObjectKey::Checkpoint, ObjectKey::Preview];
     let own = kinds.map(|kind| kind(job.id));
     own.into_iter().chain(job.result.map(|lease| ObjectKey::Result(job.id, lease))).collect()
 }
@@ -222,7 +223,7 @@ fn is_owned(job: &Owner, key: ObjectKey) -> bool {
         _ if job.erased => false,
         // A newer version knows what it needs.
         (_, None) => true,
-        (ObjectKey::Input(_) | ObjectKey::Mask(_), _) => true,
+        (ObjectKey::Input(_) | ObjectKey::Mask(_) | ObjectKey::Guide(_), _) => true,
         // Checkpoint and preview are useless once the job has ended.
         (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
         // Until a job has ended, a worker may be about to complete it with this dream. A result without a

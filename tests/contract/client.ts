@@ -13,6 +13,7 @@ export const layer: Spec = { objectives: [{ layer: "block10" }] };
 export const channels: Spec = { objectives: [{ channels: [7, 21], weight: -0.5 }] };
 export const one: Spec = { objectives: [{ kind: "mean", channels: [7] }, { kind: "l2", layer: "block2" }] };
 export const classes: Spec = { objectives: [{ kind: "class", class: 291 }, { kind: "probability", class: 3, layer: "logits" }] };
+export const guides: Spec = { objectives: [{ kind: "guide" }, { kind: "guide-cosine", layer: "block2", weight: -1 }] };
 export const noise: Spec = { preset: "lapnorm", noise: { width: 64 }, seed: null };
 export const masked: Spec = { mask: {}, background: "#ff8000" };
 
@@ -27,6 +28,8 @@ export const misspelledObjective: Spec = { objectives: [{ layr: "block10" }] };
 export const wrongKind: Spec = { objectives: [{ kind: "l3", layer: "block10" }] };
 // @ts-expect-error a channel is not for classes
 export const classOfChannels: Spec = { objectives: [{ kind: "class", class: 3, channels: [1] }] };
+// @ts-expect-error a guide is followed by whole layers
+export const channelOfGuide: Spec = { objectives: [{ kind: "guide", channels: [1] }] };
 // @ts-expect-error a class is not for means
 export const meanOfClass: Spec = { objectives: [{ kind: "mean", class: 3 }] };
 // @ts-expect-error which class?
@@ -45,6 +48,9 @@ export function about(objective: Schemas["Objective"]): string {
         case "class":
         case "probability":
             return `${objective.layer}: class ${objective.class.toFixed()}`;
+        case "guide":
+        case "guide-cosine":
+            return `${objective.layer}: a guide`;
         default:
             return objective satisfies never;
     }

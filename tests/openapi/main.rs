@@ -162,7 +162,8 @@ async fn an_objective_is_one_of_its_variants_exactly_where_the_server_takes_it()
     let document = document();
     let schemas = &document["components"]["schemas"];
     let (mut taken, mut refused) = (0, 0);
-    for kind in [None, Some("mean"), Some("l2"), Some("class"), Some("probability"), Some("max")] {
+    let kinds = ["mean", "l2", "class", "probability", "guide", "guide-cosine", "max"];
+    for kind in [None].into_iter().chain(kinds.map(Some)) {
         for members in 0..32 {
             let mut objective = json!({});
             let values = [("layer", json!("logits")), ("channels", json!([3, 1])), ("class", json!(7))];
@@ -191,10 +192,13 @@ async fn an_objective_is_one_of_its_variants_exactly_where_the_server_takes_it()
             }
         }
     }
-    assert_eq!((taken, refused), (12 + 8 + 8 + 4 + 4, 6 * 32 - 36));
+    assert_eq!((taken, refused), (12 + 8 + 8 + 4 + 4 + 4 + 4, 8 * 32 - 44));
     let kinds = &schemas["Objective"]["discriminator"];
     assert_eq!(kinds["propertyName"], "kind");
-    assert_eq!(keys(&kinds["mapping"]), BTreeSet::from(["mean", "l2", "class", "probability"]));
+    assert_eq!(
+        keys(&kinds["mapping"]),
+        BTreeSet::from(["mean", "l2", "class", "probability", "guide", "guide-cosine"])
+    );
 }
 
 #[tokio::test]

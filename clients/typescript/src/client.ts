@@ -22,6 +22,8 @@ export interface Options {
 
 export interface SubmitOptions {
     mask?: Picture;
+    /** What the dream takes up, where an objective is of kind `guide` or `guide-cosine`. */
+    guide?: Picture;
     priority?: number;
     deadlineSeconds?: number;
     /** Makes one job of a submission that is sent twice; by default a new one each time. */
@@ -92,6 +94,7 @@ export class Reverie {
         form.set("spec", new Blob([JSON.stringify(spec)], { type: "application/json" }));
         if (image !== null) form.set("image", blob(image), "image");
         if (options.mask !== undefined) form.set("mask", blob(options.mask), "mask");
+        if (options.guide !== undefined) form.set("guide", blob(options.guide), "guide");
         if (options.priority !== undefined) form.set("priority", String(options.priority));
         if (options.deadlineSeconds !== undefined) form.set("deadline_seconds", String(options.deadlineSeconds));
         if (options.webhook !== undefined) form.set("webhook", options.webhook);

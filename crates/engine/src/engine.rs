@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::{
     Backend, FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
@@ -27,6 +27,7 @@ use reverie_dream::{
     model::Model,
     spec::{DreamSpec, Encoding, Format, Precision},
 };
+use reverie_graph::NodeId;
 use reverie_picture as picture;
 
 /// Longer edge of a preview in pixels.
@@ -94,11 +95,18 @@ impl Backend for Engine {
         let resume = resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, device)).transpose()?;
         let mut recipe = request.spec.recipe.then(|| self::recipe(&request, device, precision));
         // They are of no more use, and a file may be as large as what it was decoded to.
-        (request.input, request.mask) = (None, None);
+        (request.input, request.mask, request.guide) = (None, None, None);
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let source = network.source();
         let bound = BoundObjective::new(source.network(), &spec.objectives)?.on(device)?;
+        let bound = match input.guide.take() {
+            Some(guide) => {
+                let features = features(source, guide, bound.layers())?;
+                bound.guided_by(&features)?
+            }
+            None => bound,
+        };
         let cancel = &request.cancel;
         let tiled = |spec: &DreamSpec| TiledGradient::new(source, &bound, spec, cancel);
         if fresh {
@@ -195,6 +203,18 @@ impl Engine {
     }
 }
 
+/// Activations of a guide image, `[1, 3, h, w]`, at `layers`.
+fn features(
+    source: &dyn GradientSource,
+    guide: Tensor,
+    layers: &[NodeId],
+) -> Result<Vec<Tensor>, RenderError> {
+    source.features(guide, layers).map_err(|error| match error {
+        RenderError::Shape(small) => RenderError::GuideShape(small),
+        error => error,
+    })
+}
+
 /// What the result will say about itself.
 fn recipe(request: &RenderRequest, device: Device, precision: Precision) -> Recipe {
     Recipe {
@@ -202,6 +222,7 @@ fn recipe(request: &RenderRequest, device: Device, precision: Precision) -> Reci
         model_sha256: request.model.sha256.clone(),
         input_sha256: request.input.as_deref().map(digest::sha256),
         mask_sha256: request.mask.as_deref().map(digest::sha256),
+        guide_sha256: request.guide.as_deref().map(digest::sha256),
         device: device::name(device),
         threads: tch::get_num_threads(),
         spec: DreamSpec { precision, ..request.spec.clone() },

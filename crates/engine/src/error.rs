@@ -13,12 +13,21 @@ pub enum RenderError {
     /// The mask cannot be decoded, or does not cover the image.
     #[error("the mask: {0}")]
     Mask(#[source] PictureError),
+    /// The guide image cannot be decoded.
+    #[error("the guide: {0}")]
+    Guide(#[source] PictureError),
+    /// The guide image is too small for a layer that follows it.
+    #[error("the guide: {0}")]
+    GuideShape(#[source] ShapeError),
     /// The spec starts from an image, and none was given.
     #[error("there is no image to dream on, and the spec does not start from noise")]
     NoInput,
     /// The spec wants a mask, and none was given.
     #[error("there is no mask, and the spec says how to use one")]
     NoMask,
+    /// An objective follows a guide image, and none was given.
+    #[error("there is no guide image, and an objective follows one")]
+    NoGuide,
     /// The image does not fit a layer of the objective.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -78,6 +87,9 @@ impl RenderError {
             | Self::Mask(_)
             | Self::NoInput
             | Self::NoMask
+            | Self::Guide(_)
+            | Self::GuideShape(_)
+            | Self::NoGuide
             | Self::TooLarge(_)
             | Self::Shape(_)
             | Self::Layer(_)

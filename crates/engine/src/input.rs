@@ -1,4 +1,4 @@
-//! What a request brings along: the image, its transparency and the mask, decoded, on the device, and at the size at which
+//! What a request brings along: the image, its transparency, the mask and the guide image, decoded, on the device, and at the size at which
 //! the dream grows. Gives the dream the image's own size again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,10 +13,13 @@ use super::{
     pyramid::Change,
     resample::{Rows, resample},
 };
-use reverie_dream::{plan::dreamed_size, spec::Noise};
+use reverie_dream::{
+    plan::{dreamed_size, guide_size},
+    spec::Noise,
+};
 use reverie_picture::{self as picture, PictureError};
 
-/// The images of a request. All are as large as the dream's last octave, unless the dream has grown.
+/// The images of a request. All but the guide are as large as the dream's last octave, unless the dream has grown.
 pub(super) struct Input {
     /// What the dream starts from.
     pub(super) original: Original,
@@ -28,6 +31,8 @@ pub(super) struct Input {
     pub(super) whole: Option<Whole>,
     /// Height and width of what was sent.
     pub(super) sent: (i64, i64),
+    /// What an objective follows, `[1, 3, h, w]` float32 at its [`guide_size`].
+    pub(super) guide: Option<Tensor>,
 }
 
 /// An image and its mask before they were shrunk.
@@ -41,16 +46,19 @@ impl Input {
     ///
     /// # Errors
     /// A missing, damaged or too large file, and a mask that does not fit the image.
+    ///
+    /// The guide comes first, and only what was made of it is kept: it takes no memory beside the image.
     pub(super) fn read(
         request: &RenderRequest,
         device: Device,
         max_pixels: u64,
     ) -> Result<Self, RenderError> {
         let spec = &request.spec;
+        let guide = guide(request, device, max_pixels)?;
         if let Some(Noise { width, height }) = spec.noise {
             let original = Original::noise(spec.seed, height, width, device)?;
             let sent = original.extent()?;
-            return Ok(Self { original, mask: None, alpha: None, whole: None, sent });
+            return Ok(Self { original, mask: None, alpha: None, whole: None, sent, guide });
         }
         let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
         let mut picture = guarded(|| picture::decode(file, max_pixels))?;
@@ -67,7 +75,7 @@ impl Input {
             (None, _) => None,
         };
         let sent = original.extent()?;
-        let input = Self { original, mask, alpha: picture.alpha.take(), whole: None, sent };
+        let input = Self { original, mask, alpha: picture.alpha.take(), whole: None, sent, guide };
         drop(picture);
         let size = dreamed_size(spec, sent);
         if size == sent { Ok(input) } else { input.shrunk(size, spec.restore_size) }
@@ -75,7 +83,7 @@ impl Input {
 
     /// The same at another size; `restored` tells whether the size is to come back, and with it the transparency.
     fn shrunk(self, (height, width): (i64, i64), restored: bool) -> Result<Self, RenderError> {
-        let Self { original, mask, alpha, sent, .. } = self;
+        let Self { original, mask, alpha, sent, guide, .. } = self;
         let small = original.shrunk(height, width)?;
         let small_mask = mask.as_ref().map(|mask| mask.shrunk(height, width)).transpose()?;
         let alpha = match alpha {
@@ -89,7 +97,7 @@ impl Input {
             alpha => alpha,
         };
         let whole = restored.then_some(Whole { original, mask });
-        Ok(Self { original: small, mask: small_mask, alpha, whole, sent })
+        Ok(Self { original: small, mask: small_mask, alpha, whole, sent, guide })
     }
 
     /// The dream of `self`, `[1, 3, h, w]`, at the size of what was sent: what was dreamed is enlarged and added to the
@@ -114,6 +122,20 @@ impl Input {
     pub(super) fn base(&self) -> &Original {
         self.whole.as_ref().map_or(&self.original, |whole| &whole.original)
     }
+}
+
+/// The guide image, where an objective follows one, at the size at which its features are taken.
+fn guide(request: &RenderRequest, device: Device, max_pixels: u64) -> Result<Option<Tensor>, RenderError> {
+    if !request.spec.follows_guide() {
+        return Ok(None);
+    }
+    let file = request.guide.as_deref().ok_or(RenderError::NoGuide)?;
+    let mut picture = guarded(|| picture::decode(file, max_pixels)).map_err(RenderError::Guide)?;
+    picture.lay_on(request.spec.background.0);
+    let original = Original::new(&picture, device)?;
+    drop(picture);
+    let (height, width) = guide_size(original.extent()?);
+    Ok(Some(original.resized(height, width)?))
 }
 
 /// Shrinks `[1, 1, H, W]` uint8, a band at a time and rounded.
@@ -153,7 +175,7 @@ mod tests {
         let values: Vec<u8> = (0..300 * 200).map(|index| left(index % 300)).collect();
         let mask = picture::Mask { width: 300, height: 200, values: values.clone() };
         let mask = Some(Mask::new(&mask, 0, Device::Cpu).unwrap());
-        Input { original, mask, alpha: Some(values), whole: None, sent: (200, 300) }
+        Input { original, mask, alpha: Some(values), whole: None, sent: (200, 300), guide: None }
     }
 
     #[test]

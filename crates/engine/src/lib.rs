@@ -27,6 +27,7 @@ mod engine;
 mod error;
 mod exec;
 mod finish;
+mod guide;
 mod input;
 mod kernels;
 mod laplacian;

@@ -1,10 +1,13 @@
 //! The scalar that a dream maximises, and its gradient with respect to tiles of the image.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::OnceCell;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{RenderError, exec::Executor};
+use super::{RenderError, exec::Executor, guide::Guide};
 use reverie_dream::spec::{Objective, ObjectiveKind};
 use reverie_graph::{Network, NodeId, Op, Shape};
 
@@ -24,6 +27,16 @@ struct Term {
     softmax: bool,
     /// [`Self::channels`] on the device.
     index: OnceCell<Tensor>,
+    /// What a term that follows a guide image follows, once [`BoundObjective::guided_by`] has been told.
+    guide: Option<Guide>,
+}
+
+/// What a term measures in a layer.
+struct Picked {
+    /// The wanted channels. Of a guide: the dot product of each position with the one that it follows, `[P]`.
+    values: Tensor,
+    /// Of a guide: which position of it that is, `[P]`.
+    followed: Option<Tensor>,
 }
 
 impl BoundObjective {
@@ -47,9 +60,21 @@ impl BoundObjective {
                 channels,
                 softmax,
                 index: OnceCell::new(),
+                guide: None,
             });
         }
         Ok(Self { terms, layers })
+    }
+
+    /// Binds the terms that follow a guide image to its activations at [`Self::layers`].
+    pub(super) fn guided_by(mut self, activations: &[Tensor]) -> Result<Self, RenderError> {
+        for (term, activation) in self.terms.iter_mut().zip(activations) {
+            if term.kind.follows_guide() {
+                let unit = term.kind == ObjectiveKind::GuideCosine;
+                term.guide = Some(Guide::new(&term.competing(activation)?, unit)?);
+            }
+        }
+        Ok(self)
     }
 
     /// The layers that the network is run for.
@@ -108,8 +133,14 @@ impl BoundObjective {
     /// Whether `other`, which wants the same layers, is the same function of them.
     fn is_same(&self, other: &Self) -> bool {
         let same = |(one, other): (&Term, &Term)| {
-            (one.kind, one.weight, &one.channels, one.softmax)
-                == (other.kind, other.weight, &other.channels, other.softmax)
+            let same_guide = match (&one.guide, &other.guide) {
+                (Some(one), Some(other)) => one.is_same(other),
+                (None, None) => true,
+                _ => false,
+            };
+            same_guide
+                && (one.kind, one.weight, &one.channels, one.softmax)
+                    == (other.kind, other.weight, &other.channels, other.softmax)
         };
         std::ptr::eq(self, other)
             || (self.terms.len() == other.terms.len() && self.terms.iter().zip(&other.terms).all(same))
@@ -230,12 +261,22 @@ impl Term {
         Ok(if self.softmax { exact.f_softmax(1, None::<Kind>)? } else { exact })
     }
 
-    /// The wanted channels.
-    fn picked(&self, competing: &Tensor) -> Result<Tensor, RenderError> {
-        if self.channels.is_empty() {
-            return Ok(competing.shallow_clone());
+    /// What is measured of a layer.
+    fn picked(&self, competing: &Tensor) -> Result<Picked, RenderError> {
+        if self.kind.follows_guide() {
+            let (values, followed) = self.guide()?.best(competing)?;
+            return Ok(Picked { values, followed: Some(followed) });
         }
-        Ok(competing.f_index_select(1, self.index(competing.device())?)?)
+        let values = if self.channels.is_empty() {
+            competing.shallow_clone()
+        } else {
+            competing.f_index_select(1, self.index(competing.device())?)?
+        };
+        Ok(Picked { values, followed: None })
+    }
+
+    fn guide(&self) -> Result<&Guide, RenderError> {
+        self.guide.as_ref().ok_or(RenderError::NoGuide)
     }
 
     /// [`Self::channels`] on the device; uploaded once.
@@ -247,27 +288,32 @@ impl Term {
         Ok(self.index.get_or_init(|| index))
     }
 
-    /// What the picked channels of one tile are worth; a scalar.
-    fn value(&self, picked: &Tensor) -> Result<Tensor, RenderError> {
+    /// The term's value for one tile, without its weight; a scalar.
+    fn value(&self, Picked { values: picked, .. }: &Picked) -> Result<Tensor, RenderError> {
         Ok(match self.kind {
-            ObjectiveKind::Mean => picked.f_mean(None::<Kind>)?,
+            ObjectiveKind::Mean | ObjectiveKind::Guide | ObjectiveKind::GuideCosine => {
+                picked.f_mean(None::<Kind>)?
+            }
             ObjectiveKind::L2 => picked.f_square()?.f_mean(None::<Kind>)?,
             ObjectiveKind::Class | ObjectiveKind::Probability => picked.f_sum(None::<Kind>)?,
         })
     }
 
     /// [`Self::value`] of each of so many tiles, `[tiles]`.
-    fn values(&self, picked: &Tensor, tiles: i64) -> Result<Tensor, RenderError> {
+    fn values(&self, measured: &Picked, tiles: i64) -> Result<Tensor, RenderError> {
         if tiles == 1 {
-            return Ok(self.value(picked)?.f_reshape([1])?);
+            return Ok(self.value(measured)?.f_reshape([1])?);
         }
+        let picked = &measured.values;
         let (picked, all) = match picked.dim() {
             4 => (picked.shallow_clone(), &[1i64, 2, 3][..]),
-            // Several rows may be of one tile.
+            // Several rows, or positions, may be of one tile.
             _ => (picked.f_reshape([tiles, -1])?, &[1i64][..]),
         };
         Ok(match self.kind {
-            ObjectiveKind::Mean => picked.f_mean_dim(all, false, None::<Kind>)?,
+            ObjectiveKind::Mean | ObjectiveKind::Guide | ObjectiveKind::GuideCosine => {
+                picked.f_mean_dim(all, false, None::<Kind>)?
+            }
             ObjectiveKind::L2 => picked.f_square()?.f_mean_dim(all, false, None::<Kind>)?,
             ObjectiveKind::Class | ObjectiveKind::Probability => {
                 picked.f_sum_dim_intlist(all, false, None::<Kind>)?
@@ -278,11 +324,11 @@ impl Term {
     /// The derivative of `slope ·` [`Self::value`] with respect to the activations of so many tiles, given what
     /// [`Self::competing`] and [`Self::picked`] made of them:
     /// `slope / n` of a mean over n values, `2 · slope · x / n` of that of squares, `slope` of a sum; nothing for channels
-    /// that were not picked. Before a softmax y, `Σ_k slope · y_k · (δ_jk − y_j)` over the picked classes k.
+    /// that were not picked; of a guide `slope / n` times the positions that are followed. Before a softmax y, `Σ_k slope · y_k · (δ_jk − y_j)` over the picked classes k.
     fn derivative(
         &self,
         competing: &Tensor,
-        picked: &Tensor,
+        Picked { values: picked, followed }: &Picked,
         tiles: i64,
         slope: f64,
     ) -> Result<Tensor, RenderError> {
@@ -292,8 +338,13 @@ impl Term {
             // As autograd rounds it.
             _ => f64::from(slope as f32 / count as f32),
         };
+        if let Some(followed) = followed {
+            return self.guide()?.at(followed, competing, each);
+        }
         let of_picked = match self.kind {
-            ObjectiveKind::Mean => picked.f_full_like(each)?,
+            ObjectiveKind::Mean | ObjectiveKind::Guide | ObjectiveKind::GuideCosine => {
+                picked.f_full_like(each)?
+            }
             ObjectiveKind::L2 => picked.f_mul_scalar(2.0 * each)?,
             ObjectiveKind::Class | ObjectiveKind::Probability => picked.f_full_like(slope)?,
         };
@@ -312,76 +363,12 @@ impl Term {
 
 impl Clone for Term {
     fn clone(&self) -> Self {
-        let Self { kind, weight, ref channels, softmax, ref index } = *self;
+        let Self { kind, weight, ref channels, softmax, ref index, ref guide } = *self;
         let known = OnceCell::new();
         if let Some(index) = index.get() {
             // The cell is empty, so this sets it.
             let _ = known.set(index.shallow_clone());
         }
-        Self { kind, weight, channels: channels.clone(), softmax, index: known }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        super::{
-            exec::Manner,
-            tests::{objective, random_network},
-        },
-        *,
-    };
-
-    /// Scores and gradients of tiles that are climbed in the same way, and each as autograd has it.
-    #[test]
-    fn written_derivatives_are_those_of_autograd() {
-        tch::manual_seed(8);
-        let class = |kind, layer| Objective { class: Some(3), ..objective(kind, layer, &[]) };
-        let weighted = |weight, objective| Objective { weight, ..objective };
-        let cases = [
-            vec![objective(ObjectiveKind::Mean, "sum", &[])],
-            vec![objective(ObjectiveKind::Mean, "sum", &[1, 5])],
-            vec![objective(ObjectiveKind::L2, "sum", &[])],
-            vec![objective(ObjectiveKind::L2, "lrn", &[0, 2, 15])],
-            vec![class(ObjectiveKind::Class, "logits")],
-            vec![class(ObjectiveKind::Class, "sum")],
-            vec![class(ObjectiveKind::Probability, "logits")],
-            vec![class(ObjectiveKind::Probability, "softmax")],
-            vec![class(ObjectiveKind::Probability, "sum")],
-            vec![
-                weighted(0.5, objective(ObjectiveKind::L2, "sum", &[])),
-                weighted(-2.0, objective(ObjectiveKind::Mean, "sum", &[4])),
-                weighted(3.0, class(ObjectiveKind::Probability, "logits")),
-            ],
-        ];
-        for library in [false, true] {
-            let manner = Manner { library_only: library, ..Manner::of(Kind::Double) };
-            let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
-            for objectives in &cases {
-                let bound =
-                    BoundObjective::new(executor.network(), objectives).unwrap().on(Device::Cpu).unwrap();
-                let tiles = Tensor::rand([3, 3, 26, 37], (Kind::Double, Device::Cpu)) * 255.0;
-                let tile_objective = TileObjective { bound: &bound, whole: None };
-                let (scores, together) = gradients(&executor, &tiles, &[tile_objective; 3]).unwrap();
-                let later = bound.scores(&executor, &tiles).unwrap();
-                for index in 0..3 {
-                    let leaf = tiles.narrow(0, index, 1).copy().set_requires_grad(true);
-                    let score = bound.score(&executor, &leaf).unwrap();
-                    let expected = Tensor::run_backward(&[&score], &[&leaf], false, false).remove(0);
-                    let norm = |tensor: &Tensor| tensor.norm().double_value(&[]);
-                    let error = norm(&(together.narrow(0, index, 1) - &expected)) / norm(&expected);
-                    // The gradient leaves the executor in single precision.
-                    assert!(error < 1e-6, "{objectives:?}, library {library}: {error}");
-                    let score = score.double_value(&[]);
-                    for scores in [&scores, &later] {
-                        let found = scores.double_value(&[index]);
-                        assert!(
-                            (found - score).abs() <= 1e-12 * score.abs(),
-                            "{objectives:?}: {found}, {score}"
-                        );
-                    }
-                }
-            }
-        }
+        Self { kind, weight, channels: channels.clone(), softmax, index: known, guide: guide.clone() }
     }
 }

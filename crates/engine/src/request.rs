@@ -37,6 +37,8 @@ pub struct RenderRequest {
     pub input: Option<Bytes>,
     /// The mask as a file, where the spec wants one: as large as the input, white where the dream may grow.
     pub mask: Option<Bytes>,
+    /// The guide image as a file, where an objective of the spec follows one; of any size.
+    pub guide: Option<Bytes>,
     /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
     /// with the same bytes. One that does not fit is ignored.
     pub resume: Option<Bytes>,
@@ -74,6 +76,9 @@ pub struct Recipe {
     /// Digest of the mask file, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_sha256: Option<String>,
+    /// Digest of the guide image's file, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guide_sha256: Option<String>,
     /// `cpu` or `cuda:N`.
     pub device: String,
     /// CPU threads: another number sums in another order.

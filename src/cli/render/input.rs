@@ -115,8 +115,7 @@ pub(super) fn object(value: Value) -> Option<Map<String, Value>> {
 pub(super) fn check_replay(
     recipe: &Recipe,
     model: &Model,
-    input: Option<&[u8]>,
-    mask: Option<&[u8]>,
+    [input, mask, guide]: [Option<&[u8]>; 3],
 ) -> Result<(), Failure> {
     if recipe.model_sha256 != model.sha256 {
         let detail = "the dream was made with a different model file";
@@ -127,6 +126,9 @@ pub(super) fn check_replay(
     }
     if recipe.mask_sha256 != mask.map(digest::sha256) {
         eprintln!("note: the dream was made with a different mask");
+    }
+    if recipe.guide_sha256 != guide.map(digest::sha256) {
+        eprintln!("note: the dream was made with a different guide image");
     }
     if recipe.reverie != env!("CARGO_PKG_VERSION") {
         eprintln!("note: the dream was made by version {}; bytes may differ", recipe.reverie);

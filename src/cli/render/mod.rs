@@ -22,11 +22,11 @@ use serde_json::{Map, Value, json};
 use super::{ExitCode, Failure, models, profile, progress};
 use crate::metrics;
 use input::{Source, check_replay, object, read_recipe, read_spec};
-use options::{DreamArgs, NO_INPUT, parse_format};
+use options::{DreamArgs, NO_GUIDE, NO_INPUT, parse_format};
 use output::Target;
 use reverie_dream::{
     model::Catalogue,
-    spec::{self, DreamSpec, Format, InputKind},
+    spec::{self, DreamSpec, Format, GuideSent, InputKind},
 };
 use reverie_engine::{Kernels, RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
 use reverie_picture::PictureError;
@@ -37,6 +37,15 @@ const MAX_PIXELS: u64 = 100_000_000;
 
 /// The end of `reverie render --help`.
 pub(super) const AFTER_HELP: &str = "\
+Objectives:
+  --objective takes a kind, for the layer of --layer, or a sum of terms with + and -, each with a weight in front if it
+  needs one: --objective 'mixed4c - 0.5*mixed3b:21 + guide(mixed4c)'
+    LAYER                 the mean square (l2) of a layer; a name with other characters than letters, digits, _ . / in quotes
+    LAYER:C,C             the mean of these channels
+    mean(LAYER), l2(LAYER), mean(LAYER:C), l2(LAYER:C)
+    class(K), class(K, LAYER), probability(K)
+    guide(LAYER), guide-cosine(LAYER)   likeness to the image of --guide
+
 Exit codes:
   0    the dream is written
   1    it is not: stderr says why, and a file at OUT is as it was
@@ -67,6 +76,9 @@ pub(super) struct Args {
     /// An image of the same size as the input, white where the dream may grow.
     #[arg(long, value_name = "FILE", requires = "input")]
     mask: Option<PathBuf>,
+    /// An image whose forms the dream takes up, where --objective is guide or guide-cosine.
+    #[arg(long, value_name = "FILE")]
+    guide: Option<PathBuf>,
     /// Render a dream of this program again, from the same input and the recipe in the file.
     #[arg(long, value_name = "DREAM", conflicts_with_all = ["spec", "look"])]
     replay: Option<PathBuf>,
@@ -96,8 +108,8 @@ pub(super) struct Args {
 struct Plan {
     spec: DreamSpec,
     catalogue: Catalogue,
-    /// The image and the mask.
-    files: [Option<Vec<u8>>; 2],
+    /// The image, the mask and the guide image.
+    files: [Option<Vec<u8>>; 3],
 }
 
 /// Runs the command.
@@ -172,6 +184,7 @@ impl Args {
         let given = [
             ("input", self.input.as_deref().map(Source::of)),
             ("mask", self.mask.as_ref().map(file)),
+            ("guide", self.guide.as_ref().map(file)),
             ("spec", self.spec.as_ref().map(file)),
             ("dream to replay", self.replay.as_ref().map(file)),
             ("model", self.dream.model().map(|model| Source::File(model.into()))),
@@ -182,7 +195,9 @@ impl Args {
     /// Reads all sources and validates the spec.
     fn plan(&self, format: Option<Format>) -> Result<Plan, Failure> {
         let input = self.input.as_deref().map(|path| Source::of(path).read()).transpose()?;
-        let mask = self.mask.as_ref().map(|path| Source::File(path.clone()).read()).transpose()?;
+        let read = |path: &PathBuf| Source::File(path.clone()).read();
+        let [mask, guide] =
+            [self.mask.as_ref().map(read).transpose()?, self.guide.as_ref().map(read).transpose()?];
         let start = match (&input, &mask) {
             (Some(_), Some(_)) => InputKind::Masked,
             (Some(_), None) => InputKind::Image,
@@ -203,7 +218,7 @@ impl Args {
             None => reverie_models::load_best(&self.folder.list())?,
         };
         if let Some(recipe) = &recipe {
-            check_replay(recipe, &model, input.as_deref(), mask.as_deref())?;
+            check_replay(recipe, &model, [&input, &mask, &guide].map(Option::as_deref))?;
         }
         fields.insert("model".into(), model.id.clone().into());
         if let Some(format) = format {
@@ -211,7 +226,9 @@ impl Args {
         }
         let mut catalogue = Catalogue::default();
         catalogue.insert(model);
-        let mut spec = spec::resolve("", Value::Object(fields), &catalogue, start).map_err(|mistakes| {
+        let guide_sent = GuideSent { pointer: NO_GUIDE, sent: guide.is_some() };
+        let resolved = spec::resolve_with_guide("", Value::Object(fields), &catalogue, start, guide_sent);
+        let mut spec = resolved.map_err(|mistakes| {
             let describe = |mistake| self.dream.describe(mistake, &given, from.as_deref());
             // All errors in one message, one per line.
             mistakes.iter().map(describe).collect::<Vec<String>>().join("\n       ")
@@ -220,7 +237,7 @@ impl Args {
         if recipe.is_some_and(|recipe| recipe.spec.max_edge.is_none()) {
             spec.max_edge = spec.max_edge.filter(|edge| *edge > 0);
         }
-        Ok(Plan { spec, catalogue, files: [input, mask] })
+        Ok(Plan { spec, catalogue, files: [input, mask, guide] })
     }
 
     /// Names the file that caused a failed render, if there is one.
@@ -232,6 +249,7 @@ impl Args {
             }
             Some(RenderError::Picture(picture)) => (source(&self.input), picture),
             Some(RenderError::Mask(picture)) => (source(&self.mask), picture),
+            Some(RenderError::Guide(picture)) => (source(&self.guide), picture),
             _ => return error,
         };
         match file {
@@ -243,7 +261,7 @@ impl Args {
 
 /// Renders on its own thread while this one waits.
 fn render(args: &Args, plan: Plan, stop: &Stop) -> Result<Rendered, Failure> {
-    let Plan { spec, catalogue, files: [input, mask] } = plan;
+    let Plan { spec, catalogue, files: [input, mask, guide] } = plan;
     let model = catalogue.get(&spec.model).ok_or("the model is gone")?;
     let options = RenderOptions {
         device: args.device.clone(),
@@ -262,6 +280,7 @@ fn render(args: &Args, plan: Plan, stop: &Stop) -> Result<Rendered, Failure> {
         spec,
         input: input.map(Bytes::from),
         mask: mask.map(Bytes::from),
+        guide: guide.map(Bytes::from),
         resume: None,
         on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
         on_octave: None,

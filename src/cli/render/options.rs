@@ -1,10 +1,13 @@
 //! The dream spec as options, made from the tables of parameters: options become members of a spec, and errors of the
 //! spec become errors of the options.
 
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, error::ErrorKind, value_parser};
 use serde_json::{Map, Value, json};
 
-use reverie_dream::spec::{CommandOption, DreamSpec, Format, OptionForm, Parameter, Shape, WrittenObjective};
+use reverie_dream::spec::{
+    CommandOption, DreamSpec, Format, FormulaTerm, OptionForm, Parameter, Shape, WrittenObjective,
+    parse_formula,
+};
 use reverie_fields::FieldError;
 
 /// The options of the dream spec that were given; the preset and the model stand for the others.
@@ -14,6 +17,17 @@ pub(super) struct DreamArgs {
     fields: Map<String, Value>,
     /// Members of the one objective that options can say.
     objective: Map<String, Value>,
+    /// The objectives of a formula, which stands for that one.
+    formula: Vec<FormulaTerm>,
+}
+
+/// The value of `--objective`.
+#[derive(Clone, Debug)]
+enum Measured {
+    /// A kind of objective; other options say the rest.
+    Kind(String),
+    /// Whole objectives.
+    Formula(Vec<FormulaTerm>),
 }
 
 /// Where the value of an option belongs.
@@ -42,7 +56,7 @@ fn options() -> impl Iterator<Item = (Place, &'static Parameter, &'static Comman
 }
 
 /// The option as clap knows it.
-fn argument(parameter: &Parameter, option: &CommandOption) -> Arg {
+fn argument(parameter: &'static Parameter, option: &CommandOption) -> Arg {
     let name = option.name_of(parameter);
     let argument = Arg::new(name.clone()).long(name).help(help(parameter, option));
     match option.form {
@@ -59,6 +73,11 @@ fn argument(parameter: &Parameter, option: &CommandOption) -> Arg {
         }
         OptionForm::Repeats(value) => {
             argument.value_name(value).value_parser(value_parser!(u64)).action(ArgAction::Append)
+        }
+        // A formula may begin with a minus.
+        OptionForm::Formula(value) => {
+            let parse = move |text: &str| parse_measured(text, parameter);
+            argument.value_name(value).value_parser(parse).allow_hyphen_values(true)
         }
         OptionForm::Size(value) => argument.value_name(value).value_parser(parse_size),
         OptionForm::On | OptionForm::Off => argument.action(ArgAction::SetTrue),
@@ -104,6 +123,8 @@ fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption)
         (OptionForm::Repeats(_), _) => {
             matches.get_many::<u64>(name).map(|values| json!(values.collect::<Vec<_>>()))
         }
+        // It may be more than a value: `update_from_arg_matches` reads it.
+        (OptionForm::Formula(_), _) => None,
         (OptionForm::Size(_), _) => {
             let size = matches.get_one::<(u32, u32)>(name);
             size.map(|(width, height)| json!({ "width": width, "height": height }))
@@ -133,12 +154,25 @@ impl FromArgMatches for DreamArgs {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for (place, parameter, option) in options() {
+            if let (Place::Objective(name), OptionForm::Formula(_)) = (place, option.form) {
+                match matches.get_one::<Measured>(&option.name_of(parameter)) {
+                    Some(Measured::Kind(kind)) => drop(self.objective.insert(name.into(), json!(kind))),
+                    Some(Measured::Formula(terms)) => self.formula.clone_from(terms),
+                    None => {}
+                }
+                continue;
+            }
             let Some(value) = value_of(matches, parameter, option) else { continue };
             match place {
                 Place::Field(name) => self.fields.insert(name.into(), value),
                 Place::Member(field, name) => self.fields.insert(field.into(), json!({ name: value })),
                 Place::Objective(name) => self.objective.insert(name.into(), value),
             };
+        }
+        if !self.formula.is_empty() && !self.objective.is_empty() {
+            let detail = "--objective is a sum that names its layers, channels and classes itself: leave out --layer, --channel \
+                          and --class, or name one of the kinds with --objective\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, detail));
         }
         Ok(())
     }
@@ -156,6 +190,10 @@ impl DreamArgs {
         let mut given = self.fields.clone();
         if !self.objective.is_empty() {
             given.insert("objectives".into(), json!([self.objective]));
+        }
+        if !self.formula.is_empty() {
+            let objectives = self.formula.iter().map(|term| Value::from(term.objective.clone()));
+            given.insert("objectives".into(), objectives.collect());
         }
         let names = given.keys().cloned().collect();
         fields.extend(given);
@@ -183,6 +221,15 @@ impl DreamArgs {
         }
     }
 
+    /// An error of the objectives of a formula: the term and its member.
+    fn describe_term(&self, pointer: &str, detail: &str) -> String {
+        let mut parts = pointer.split('/').skip(2);
+        let term = parts.next().and_then(|index| self.formula.get(index.parse::<usize>().ok()?));
+        let place = term.map(|term| format!("in {}: ", term.text)).unwrap_or_default();
+        let member = parts.next().map(|member| format!("{member}: ")).unwrap_or_default();
+        format!("--objective: {place}{member}{detail}")
+    }
+
     /// An error of a spec, in words for the command line. `given` are the fields set by options; `rest` is
     /// the source of the others, such as a file.
     pub(super) fn describe(&self, mistake: &FieldError, given: &[String], rest: Option<&str>) -> String {
@@ -192,6 +239,8 @@ impl DreamArgs {
             _ if pointer == NO_INPUT => {
                 "there is no input: give an image file, or --noise 224x224 to start from noise".into()
             }
+            _ if pointer == NO_GUIDE => format!("--guide: {detail}"),
+            _ if field == "objectives" && !self.formula.is_empty() => self.describe_term(pointer, detail),
             _ if given.iter().any(|name| name == field) => {
                 // The one detail that names another member.
                 let detail = detail.replace("in \"layer\"", "with --layer");
@@ -206,6 +255,19 @@ impl DreamArgs {
 
 /// The pointer of the missing image in a spec's errors.
 pub(super) const NO_INPUT: &str = "/INPUT";
+
+/// The pointer of the guide image in a spec's errors; no member of a spec.
+pub(super) const NO_GUIDE: &str = "/GUIDE";
+
+/// A kind of objective, which are the choices of `parameter`, or a formula.
+fn parse_measured(text: &str, parameter: &Parameter) -> Result<Measured, String> {
+    if let Shape::Choice { values, .. } = parameter.shape
+        && values.iter().any(|kind| kind.name == text)
+    {
+        return Ok(Measured::Kind(text.to_owned()));
+    }
+    parse_formula(text).map(Measured::Formula).map_err(|error| error.to_string())
+}
 
 /// A number; the options become JSON, which has neither NaN nor infinity.
 fn parse_number(text: &str) -> Result<f64, String> {

@@ -80,6 +80,7 @@ impl Subject<'_> {
             spec,
             input: Some(picture.clone()),
             mask: None,
+            guide: None,
             resume: None,
             on_progress: Box::new(|_| {}),
             on_octave: None,

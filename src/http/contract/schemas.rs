@@ -79,6 +79,10 @@ pub struct SubmitForm {
     /// An image of the same size as `image`, white where the dream may grow.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     mask: Option<Vec<u8>>,
+    /// An image of any size for the dream to take up, where an objective is of kind `guide` or `guide-cosine`; like `image` a
+    /// file or its URL.
+    #[schema(value_type = Option<String>, format = Binary, nullable = false)]
+    guide: Option<Vec<u8>>,
     /// The dream spec.
     #[schema(nullable = false)]
     spec: Option<SpecRequest>,
@@ -133,6 +137,10 @@ pub struct SubmitJson {
     /// An image file of the same size as `image`, white where the dream may grow, given in the same way.
     #[schema(format = Uri, pattern = "^(data:|https?://)")]
     mask: Option<String>,
+    /// An image file of any size for the dream to take up, where an objective is of kind `guide` or `guide-cosine`; given in the
+    /// same way.
+    #[schema(format = Uri, pattern = "^(data:|https?://)")]
+    guide: Option<String>,
     /// The dream spec.
     spec: Option<SpecRequest>,
     /// Workers take jobs by priority plus minutes waited; 0 if absent.

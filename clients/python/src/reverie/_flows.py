@@ -142,6 +142,7 @@ def submission(
     image: Picture | None,
     spec: Spec | None,
     mask: Picture | None,
+    guide: Picture | None,
     priority: int | None,
     deadline_seconds: int | None,
     idempotency_key: str | None,
@@ -158,7 +159,8 @@ def submission(
         "webhook_events": ",".join(webhook_events) if webhook_events else None,
     }
     fields = {name: text for name, text in given.items() if text is not None}
-    files = {name: read(file, name) for name, file in (("image", image), ("mask", mask)) if file is not None}
+    pictures = (("image", image), ("mask", mask), ("guide", guide))
+    files = {name: read(file, name) for name, file in pictures if file is not None}
     # A submission that is sent twice is one job.
     headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
     answer = yield from ask(Request("POST", "/v1/jobs", headers, fields=fields, files=files))

@@ -51,6 +51,7 @@ class AsyncReverie:
         spec: Spec | None = None,
         *,
         mask: Picture | None = None,
+        guide: Picture | None = None,
         priority: int | None = None,
         deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
@@ -64,7 +65,7 @@ class AsyncReverie:
         job every `poll` seconds, and may be a coroutine. Raises JobFailed, JobCanceled or JobExpired, and what `submit` raises.
         """
         submission = _flows.submission(
-            image, spec, mask, priority, deadline_seconds, idempotency_key, None, None, members
+            image, spec, mask, guide, priority, deadline_seconds, idempotency_key, None, None, members
         )
         return await self._run(_flows.dream(submission, None if on_progress is None else poll), on_progress)
 
@@ -74,6 +75,7 @@ class AsyncReverie:
         spec: Spec | None = None,
         *,
         mask: Picture | None = None,
+        guide: Picture | None = None,
         priority: int | None = None,
         deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
@@ -87,7 +89,7 @@ class AsyncReverie:
         """
         return await self._run(
             _flows.submission(
-                image, spec, mask, priority, deadline_seconds, idempotency_key, webhook, webhook_events, members
+                image, spec, mask, guide, priority, deadline_seconds, idempotency_key, webhook, webhook_events, members
             )
         )
 

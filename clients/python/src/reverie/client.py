@@ -50,6 +50,7 @@ class Reverie:
         spec: Spec | None = None,
         *,
         mask: Picture | None = None,
+        guide: Picture | None = None,
         priority: int | None = None,
         deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
@@ -63,7 +64,7 @@ class Reverie:
         job every `poll` seconds. Raises JobFailed, JobCanceled or JobExpired, and what `submit` raises.
         """
         submission = _flows.submission(
-            image, spec, mask, priority, deadline_seconds, idempotency_key, None, None, members
+            image, spec, mask, guide, priority, deadline_seconds, idempotency_key, None, None, members
         )
         return self._run(_flows.dream(submission, None if on_progress is None else poll), on_progress)
 
@@ -73,6 +74,7 @@ class Reverie:
         spec: Spec | None = None,
         *,
         mask: Picture | None = None,
+        guide: Picture | None = None,
         priority: int | None = None,
         deadline_seconds: int | None = None,
         idempotency_key: str | None = None,
@@ -86,7 +88,7 @@ class Reverie:
         """
         return self._run(
             _flows.submission(
-                image, spec, mask, priority, deadline_seconds, idempotency_key, webhook, webhook_events, members
+                image, spec, mask, guide, priority, deadline_seconds, idempotency_key, webhook, webhook_events, members
             )
         )
 

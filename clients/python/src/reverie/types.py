@@ -149,7 +149,9 @@ class DreamResult(TypedDict, total=False):
 
 
 class DreamSpec(TypedDict, total=False):
-    """Everything that determines a dream, apart from the input image, its mask and the model's weights."""
+    """Everything that determines a dream, apart from the input image, its mask, the guide image and the model's
+    weights.
+    """
 
     # Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a
     # faint pattern on grey.
@@ -226,6 +228,62 @@ class FieldError(TypedDict, total=False):
 # File format of a result. - `png`: Lossless. - `jpeg`: Smaller, with a quality; has no transparency. -
 # `webp`: Smaller than both, with a quality, or lossless.
 Format = Literal['png', 'jpeg', 'webp']
+
+
+class GuideCosineObjective(TypedDict, total=False):
+    """As `guide`, with every position of the guide at length 1: the nearest by direction is followed, not the
+    strongest.
+    """
+
+    # As `guide`, with every position of the guide at length 1: the nearest by direction is followed, not
+    # the strongest.
+    kind: Required[Literal['guide-cosine']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: Required[str]
+    # Factor in the sum, not 0; negative values minimise.
+    weight: Required[float]
+
+
+class GuideCosineObjectiveRequest(TypedDict, total=False):
+    """As `guide`, with every position of the guide at length 1: the nearest by direction is followed, not the
+    strongest.
+    """
+
+    # As `guide`, with every position of the guide at length 1: the nearest by direction is followed, not
+    # the strongest.
+    kind: Required[Literal['guide-cosine']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: str | None
+    # Factor in the sum, not 0; negative values minimise. Default: 1.
+    weight: float | None
+
+
+class GuideObjective(TypedDict, total=False):
+    """Likeness to the guide image: each position's dot product with the position of the guide where that is
+    largest, averaged over the layer.
+    """
+
+    # Likeness to the guide image: each position's dot product with the position of the guide where that
+    # is largest, averaged over the layer.
+    kind: Required[Literal['guide']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: Required[str]
+    # Factor in the sum, not 0; negative values minimise.
+    weight: Required[float]
+
+
+class GuideObjectiveRequest(TypedDict, total=False):
+    """Likeness to the guide image: each position's dot product with the position of the guide where that is
+    largest, averaged over the layer.
+    """
+
+    # Likeness to the guide image: each position's dot product with the position of the guide where that
+    # is largest, averaged over the layer.
+    kind: Required[Literal['guide']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: str | None
+    # Factor in the sum, not 0; negative values minimise. Default: 1.
+    weight: float | None
 
 
 class Health(TypedDict, total=False):
@@ -552,12 +610,12 @@ Normalization = Literal['mean-abs', 'std', 'laplacian']
 
 
 # One term of the sum that the dream maximises, complete.
-Objective = Union['MeanObjective', 'L2Objective', 'ClassObjective', 'ProbabilityObjective']
+Objective = Union['MeanObjective', 'L2Objective', 'ClassObjective', 'ProbabilityObjective', 'GuideObjective', 'GuideCosineObjective']
 
 
 # One term of the sum that the dream maximises. With a `kind`, the members of that kind; without one, the
 # server chooses the kind.
-ObjectiveRequest = Union['ImpliedObjectiveRequest', 'MeanObjectiveRequest', 'L2ObjectiveRequest', 'ClassObjectiveRequest', 'ProbabilityObjectiveRequest']
+ObjectiveRequest = Union['ImpliedObjectiveRequest', 'MeanObjectiveRequest', 'L2ObjectiveRequest', 'ClassObjectiveRequest', 'ProbabilityObjectiveRequest', 'GuideObjectiveRequest', 'GuideCosineObjectiveRequest']
 
 
 # How one octave follows from the one before. - `enlarge`: The input is the smallest octave; each further one
@@ -759,6 +817,9 @@ class SubmitJson(TypedDict, total=False):
 
     # Seconds after which the job expires if it has not finished.
     deadline_seconds: int | None
+    # An image file of any size for the dream to take up, where an objective is of kind `guide` or `guide-
+    # cosine`; given in the same way.
+    guide: str | None
     # The image file as a data URI (RFC 2397), or the URL that the server fetches it from: `https`, at a
     # public address, within the limits of an upload. May be omitted if the dream starts from noise.
     image: str | None

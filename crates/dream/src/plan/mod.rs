@@ -5,6 +5,7 @@
 //! path its windows are uniform, and where a device has too little memory its tiles are smaller. Nothing here touches libtorch or
 //! a pixel.
 
+mod guide;
 mod memory;
 mod octaves;
 #[cfg(test)]
@@ -15,12 +16,14 @@ mod work;
 
 use std::collections::BTreeMap;
 
+pub use guide::{DOTS, GUIDE_EDGE, MAX_COLUMNS, columns_kept, guide_size};
 pub use memory::{BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL};
 pub use octaves::{dreamed_size, octave_count, octave_sizes, sizes, steps};
 pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, batch_within, held};
 pub use work::Work;
 
 use crate::spec::{DreamSpec, Normalization, Precision};
+use guide::Followed;
 use reverie_graph::{Network, NodeId, ShapeError, UnknownLayer};
 
 /// The last octave would have more pixels than allowed.
@@ -97,7 +100,8 @@ impl Plan {
         let mut all_steps = Work::default();
         let (mut values, mut pixel_steps) = (0usize, 0.0);
         let mut last = Work::default();
-        let tiles = Tiles { network, layers: &layers, grid };
+        let followed = guide::followed(spec, network)?;
+        let tiles = Tiles { network, layers: &layers, followed: &followed, grid };
         for (octave, &(height, width)) in octaves.iter().enumerate() {
             let iterations = f64::from(steps(spec, octave));
             let (step, largest) = tiles.over(height, width)?;
@@ -122,8 +126,29 @@ impl Plan {
         let weights = memory::weights(network, &layers);
         let shrunk = if shrunk { area(start) } else { 0.0 };
         let images = memory::Images { largest, shrunk, restored };
-        let memory = images.bytes(values as f64, spec.precision == Precision::Bf16) + weights;
+        let guides = guide::memory(&followed, network);
+        let memory = images.bytes(values as f64, spec.precision == Precision::Bf16) + weights + guides;
         Ok(Self { octaves, result, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 })
+    }
+
+    /// The same with a guide image of `height × width` pixels, which is read and decoded before the input, and goes forward
+    /// through the network once.
+    ///
+    /// # Errors
+    /// [`ShapeError`] where it is too small for a layer that follows it.
+    pub fn with_guide(
+        self,
+        spec: &DreamSpec,
+        network: &Network,
+        (height, width): (u32, u32),
+    ) -> Result<Self, PlanError> {
+        let layers = guide::followed(spec, network)?.into_iter().map(|followed| followed.layer);
+        let size = guide_size((height.into(), width.into()));
+        let [rows, columns] = [size.0, size.1].map(|n| usize::try_from(n).unwrap_or(0));
+        let once = Work::of_window(network, &layers.collect::<Vec<_>>(), rows, columns)? * work::FORWARD;
+        let pixels = f64::from(height) * f64::from(width);
+        let memory = self.memory.max((pixels * BYTES_PER_SHRUNK_PIXEL) as u64);
+        Ok(Self { work: self.work + once + Work { file: pixels, ..Work::default() }, memory, ..self })
     }
 
     /// The largest size `(height, width)` of the same shape as `size` whose plan is `allowed`; none where not
@@ -159,6 +184,7 @@ impl Plan {
 struct Tiles<'a> {
     network: &'a Network,
     layers: &'a [NodeId],
+    followed: &'a [Followed],
     grid: Grid,
 }
 
@@ -171,6 +197,7 @@ impl Tiles<'_> {
         for (&height, &down) in &rows {
             for (&width, &across) in &columns {
                 let window = Work::of_window(self.network, self.layers, height, width)?;
+                let window = window + guide::work(self.followed, self.network, height, width)?;
                 // Those of one size may be computed together.
                 let tiles = down * across;
                 let together = held(BATCH, [height as i64, width as i64]).min(tiles);

@@ -88,6 +88,37 @@ fn a_photo_is_priced_at_the_size_at_which_it_is_dreamed() {
 }
 
 #[test]
+fn following_a_guide_is_priced() {
+    let catalogue = catalogue();
+    let network = &catalogue.get("small").unwrap().network;
+    let of = |kind| {
+        let asked = json!({
+            "octaves": 1, "iterations": 10, "preset": "deepdream", "objectives": [{ "kind": kind, "layer": "conv" }],
+        });
+        let spec = spec::resolve("", asked, &catalogue, InputKind::Image).unwrap();
+        let plan = Plan::of(&spec, network, (41, 61), 1_000_000).unwrap();
+        (spec, plan)
+    };
+    let (_, plain) = of("l2");
+    let (spec, guided) = of("guide");
+    // 20 × 30 positions of 8 channels against 1024 positions of the guide, forward only.
+    let times = 10.0 + work::FORWARD;
+    let dots = 20.0 * 30.0 * 1024.0;
+    let more = guided.work.dense - plain.work.dense;
+    assert!((more - dots * 8.0 * work::FORWARD * times).abs() < 1.0, "{more}");
+    assert!(guided.work.values > plain.work.values + dots && guided.memory > plain.memory + 16_000_000);
+    // The guide itself: its pixels are read, and it goes forward once.
+    let whole = guided.clone().with_guide(&spec, network, (900, 1600)).unwrap();
+    assert_eq!(whole.work.file - guided.work.file, 900.0 * 1600.0);
+    let once = whole.work.dense - guided.work.dense;
+    // 216 × 384 pixels.
+    assert!((once - 107.0 * 191.0 * 8.0 * 27.0 * work::FORWARD).abs() < 1.0, "{once}");
+    let large = guided.clone().with_guide(&spec, network, (5000, 5000)).unwrap();
+    assert!(large.memory >= 25_000_000 * 13);
+    assert!(matches!(guided.with_guide(&spec, network, (2, 50)), Err(PlanError::Shape(_))));
+}
+
+#[test]
 fn what_would_fail_is_refused() {
     let small = plan_within(json!({}), (2, 100), 1_000_000);
     assert!(matches!(small, Err(PlanError::Shape(_))), "{small:?}");

@@ -101,5 +101,17 @@ choices! {
         Class = "class",
         /// As `class`, after a softmax over the classes: against all others.
         Probability = "probability",
+        /// Likeness to the guide image: each position's dot product with the position of the guide where that is largest,
+        /// averaged over the layer.
+        Guide = "guide",
+        /// As `guide`, with every position of the guide at length 1: the nearest by direction is followed, not the strongest.
+        GuideCosine = "guide-cosine",
+    }
+}
+
+impl ObjectiveKind {
+    /// Whether objectives of this kind follow a guide image.
+    pub const fn follows_guide(self) -> bool {
+        matches!(self, Self::Guide | Self::GuideCosine)
     }
 }

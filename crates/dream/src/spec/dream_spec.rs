@@ -88,7 +88,7 @@ impl Preset {
 }
 
 parameters! {
-    /// Everything that determines a dream, apart from the input image, its mask and the model's weights.
+    /// Everything that determines a dream, apart from the input image, its mask, the guide image and the model's weights.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
     pub struct DreamSpec, read from (fields, sent: &mut Sent<'_>) {
         /// Id of a model. The best are `inception5h`, then `efficientnet-lite2`, then `efficientnet-lite0`.
@@ -314,6 +314,11 @@ impl DreamSpec {
     /// How the result is written.
     pub fn encoding(&self) -> Encoding {
         Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
+    }
+
+    /// Whether an objective follows a guide image.
+    pub fn follows_guide(&self) -> bool {
+        self.objectives.iter().any(|objective| objective.kind.follows_guide())
     }
 
     /// The same as a request, with every member whose default could become another one: what a request makes of it is

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     ObjectiveKind, WrittenClass,
     kind::{ClassOf, Kind, Name, Number, Numbers, one_of},
-    parameter::{Parameter, defaults_in_words, of_type, parameters, repeats, settle, takes},
+    parameter::{Parameter, defaults_in_words, formula, of_type, parameters, repeats, settle, takes},
     request::silent,
 };
 use crate::model::Model;
@@ -39,11 +39,14 @@ parameters! {
     /// One objective as a request writes it; [`Objective`] is what the model makes of it.
     #[derive(Debug)]
     pub struct WrittenObjective, read from (fields) {
-        /// What is measured in the layer. If absent: `class` if a class is given, `mean` if channels are, else `l2`.
+        /// What is measured in the layer. If absent: `class` if a class is given, `mean` if channels are, else `l2`. Those of
+        /// a guide need the image `guide` beside the spec.
         kind: Option<ObjectiveKind> {
             read: one_of::<ObjectiveKind>(),
             settle: |kind| kind,
-            option: takes("OBJECTIVE").named("objective"),
+            option: formula("OBJECTIVE").named("objective").help(
+                "What is measured in --layer: mean, l2, class, probability, guide or guide-cosine; or a sum of layers: see below",
+            ),
         }
         /// The layer that is measured. If absent, the model's default layer, or its layer of classes.
         layer: Option<String> {
@@ -197,7 +200,8 @@ fn check_objective(fields: &mut Fields, objective: &Objective) {
     if objective.class.is_some() && !of_class(objective.kind) {
         fields.error("class", "belongs to objectives of kind \"class\" and \"probability\" only");
     }
-    if of_class(objective.kind) && !objective.channels.is_empty() {
+    let of_whole_layer = of_class(objective.kind) || objective.kind.follows_guide();
+    if of_whole_layer && !objective.channels.is_empty() {
         fields.error("channels", "belong to objectives of kind \"mean\" and \"l2\" only");
     }
 }

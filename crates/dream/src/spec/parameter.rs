@@ -111,6 +111,8 @@ pub enum OptionForm {
     Takes(&'static str),
     /// A value; the option may be repeated, and the values make a list.
     Repeats(&'static str),
+    /// One of the parameter's values, or a formula of whole objectives: see [`parse_formula`](super::parse_formula).
+    Formula(&'static str),
     /// `WIDTHxHEIGHT`, for an object of the two.
     Size(&'static str),
     /// Nothing: the option alone means true.
@@ -153,6 +155,11 @@ pub(super) const fn takes(value: &'static str) -> CommandOption {
 /// [`OptionForm::Repeats`].
 pub(super) const fn repeats(value: &'static str) -> CommandOption {
     CommandOption::of(OptionForm::Repeats(value))
+}
+
+/// [`OptionForm::Formula`].
+pub(super) const fn formula(value: &'static str) -> CommandOption {
+    CommandOption::of(OptionForm::Formula(value))
 }
 
 /// [`OptionForm::Size`].

@@ -70,6 +70,39 @@ pub fn resolve(
     catalogue: &Catalogue,
     input: InputKind,
 ) -> Result<DreamSpec, Vec<FieldError>> {
+    resolve_all(pointer, value, catalogue, input, None)
+}
+
+/// A guide image beside a spec: one that no objective follows is a mistake, and so is an objective that has none to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuideSent {
+    /// Pointer to where the image stands, or would stand.
+    pub pointer: &'static str,
+    /// Whether it came.
+    pub sent: bool,
+}
+
+/// As [`resolve`], where `guide` says whether a guide image came too.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_with_guide(
+    pointer: &str,
+    value: Value,
+    catalogue: &Catalogue,
+    input: InputKind,
+    guide: GuideSent,
+) -> Result<DreamSpec, Vec<FieldError>> {
+    resolve_all(pointer, value, catalogue, input, Some(guide))
+}
+
+fn resolve_all(
+    pointer: &str,
+    value: Value,
+    catalogue: &Catalogue,
+    input: InputKind,
+    guide: Option<GuideSent>,
+) -> Result<DreamSpec, Vec<FieldError>> {
     let mut fields = Fields::new(pointer, value);
     // What most requests have comes first where an unknown field is told the known ones.
     ["model", "preset", "objectives"].into_iter().for_each(|name| fields.known(name));
@@ -86,17 +119,38 @@ pub fn resolve(
         );
     }
     let model = catalogue.get(&spec.model).map(|model| &**model);
-    let objectives =
-        read_objectives(&fields.at("objectives"), sent.objectives, model).unwrap_or_else(|errors| {
+    let objectives = match read_objectives(&fields.at("objectives"), sent.objectives, model) {
+        Ok(objectives) => {
+            fields.extend(guide.and_then(|guide| misses_guide(&objectives, guide)));
+            objectives
+        }
+        Err(errors) => {
             fields.extend(errors);
             Vec::new()
-        });
+        }
+    };
     for name in ["layer", "channels", "class"] {
         fields
             .misplaced(name, &format!("belongs to an objective; write \"objectives\": [{{\"{name}\": …}}]"));
     }
     let errors = fields.finish();
     if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
+}
+
+/// What is wrong where a guide image and objectives that follow it do not come together.
+fn misses_guide(objectives: &[Objective], guide: GuideSent) -> Option<FieldError> {
+    let follower = objectives.iter().find(|objective| objective.kind.follows_guide());
+    let detail = match (guide.sent, follower) {
+        (true, Some(_)) | (false, None) => return None,
+        (true, None) => "no objective follows it; give one the kind \"guide\" or \"guide-cosine\"".to_owned(),
+        (false, Some(objective)) => {
+            format!(
+                "is needed: the objective in layer \"{}\" follows a guide image, and none was sent",
+                objective.layer
+            )
+        }
+    };
+    Some(FieldError::new(guide.pointer, detail))
 }
 
 /// Adds what the look that a request names stands for. A model that is unknown has a mistake of its own.

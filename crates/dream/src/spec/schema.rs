@@ -141,14 +141,22 @@ const IMPLIED: &str = "ImpliedObjectiveRequest";
 
 /// Name of the schema of the objectives of one kind: `MeanObjectiveRequest`.
 fn name(kind: &str, end: &str) -> String {
-    let (first, rest) = kind.split_at(1);
-    format!("{}{rest}Objective{end}", first.to_uppercase())
+    let capital = |word: &str| {
+        let (first, rest) = word.split_at(1);
+        format!("{}{rest}", first.to_uppercase())
+    };
+    format!("{}Objective{end}", kind.split('-').map(capital).collect::<String>())
 }
 
-/// The members that objectives of a kind may have: classes are about a class, the others about channels.
+/// The members that objectives of a kind may have: classes are about a class, guides about a whole layer, the others about
+/// channels.
 fn members_of(kind: ObjectiveKind) -> impl Iterator<Item = &'static Parameter> {
-    let other = if of_class(kind) { "channels" } else { "class" };
-    WrittenObjective::parameters().iter().filter(move |member| member.name != other)
+    let others: &[&str] = match kind {
+        kind if of_class(kind) => &["channels"],
+        kind if kind.follows_guide() => &["channels", "class"],
+        _ => &["class"],
+    };
+    WrittenObjective::parameters().iter().filter(|member| !others.contains(&member.name))
 }
 
 /// `object` with `names` required, and the class where the kind is about one.

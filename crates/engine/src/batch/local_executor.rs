@@ -17,7 +17,7 @@ use super::{
     recorded::RecordedPasses,
 };
 use reverie_dream::{model::Model, spec::Precision};
-use reverie_graph::Network;
+use reverie_graph::{Network, NodeId};
 
 /// An executor, and what is known about batches on it.
 pub(in super::super) struct LocalExecutor {
@@ -120,6 +120,11 @@ impl GradientSource for LocalExecutor {
         _cancel: &CancelFlag,
     ) -> Result<Tensor, RenderError> {
         bound.scores(&self.executor, &tiles)
+    }
+
+    fn features(&self, image: Tensor, layers: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
+        let _ungraded = tch::no_grad_guard();
+        self.executor.forward(&image, layers)
     }
 
     fn watch(&self) {

@@ -21,7 +21,7 @@ use tch::Tensor;
 
 use super::{CancelFlag, Profile, RenderError, objective::BoundObjective};
 use reverie_dream::spec::Precision;
-use reverie_graph::Network;
+use reverie_graph::{Network, NodeId};
 
 pub(super) use local_executor::LocalExecutor;
 pub(super) use shared_executor::SharedExecutor;
@@ -54,6 +54,9 @@ pub(super) trait GradientSource {
         bound: &BoundObjective,
         cancel: &CancelFlag,
     ) -> Result<Tensor, RenderError>;
+
+    /// Activations of `layers` for one image, `[1, 3, H, W]` in 0–255.
+    fn features(&self, image: Tensor, layers: &[NodeId]) -> Result<Vec<Tensor>, RenderError>;
 
     /// From now on notes where the time goes.
     fn watch(&self) {}

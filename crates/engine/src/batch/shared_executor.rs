@@ -71,6 +71,8 @@ enum Message {
     Load(NetworkKey, Arc<Model>, Sender<Result<(bool, Autotuner), RenderError>>),
     /// A pass is wanted.
     Pass(PassRequest),
+    /// Activations of an image are wanted: once a render, so they wait for no other.
+    Features(NetworkKey, Arc<Model>, Tensor, Vec<NodeId>, Sender<Result<Vec<Tensor>, RenderError>>),
 }
 
 /// What goes together: the network, its layers, and the tiles' size, `[H, W]`.
@@ -215,6 +217,14 @@ impl GradientSource for Shared {
     ) -> Result<Tensor, RenderError> {
         Ok(self.request(tiles, bound, None, cancel, true)?.0)
     }
+
+    fn features(&self, image: Tensor, layers: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
+        let (reply, answer) = channel();
+        let (key, model) = (self.key.clone(), Arc::clone(&self.model));
+        let message = Message::Features(key, model, image, layers.to_vec(), reply);
+        self.shared.thread.inbox.send(message).map_err(|_| RenderError::Stopped)?;
+        answer.recv().map_err(|_| RenderError::Stopped)?
+    }
 }
 
 impl Waiting for PassRequest {
@@ -300,6 +310,10 @@ impl Thread {
     fn receive(&mut self, message: Message) {
         match message {
             Message::Pass(request) => self.queue.push(request),
+            Message::Features(key, model, image, layers, reply) => {
+                let features = self.guarded(|thread| thread.network(&key, &model)?.features(image, &layers));
+                let _ = reply.send(features);
+            }
             Message::Load(key, model, reply) => {
                 let fresh = !self.networks.contains_key(&key);
                 let loaded = self.guarded(|thread| {

@@ -93,6 +93,7 @@ fn render(
                     spec,
                     input: None,
                     mask: None,
+                    guide: None,
                     resume: None,
                     on_progress: Box::new(move |now| {
                         if stop == Some(now.iteration) {

@@ -15,6 +15,7 @@ fn endless(begun: mpsc::Sender<()>) -> RenderRequest {
         spec: DreamSpec { noise, iterations: Count::Of(1_000_000), ..spec },
         input: None,
         mask: None,
+        guide: None,
         resume: None,
         on_progress: Box::new(move |_| {
             // The test has heard enough after the first.

@@ -17,7 +17,7 @@ use super::{
     objective, random_network, spec,
 };
 use reverie_dream::spec::{Count, DreamSpec, ObjectiveKind, OctaveMode};
-use reverie_graph::Network;
+use reverie_graph::{Network, NodeId};
 
 /// A network on a device whose memory is enough for passes of so many pixels.
 struct SmallDevice {
@@ -56,6 +56,10 @@ impl GradientSource for SmallDevice {
 
     fn is_library(&self) -> bool {
         true
+    }
+
+    fn features(&self, image: Tensor, layers: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
+        self.whole.features(image, layers)
     }
 
     fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize {
