@@ -184,11 +184,13 @@ impl Download<'_> {
         part: &mut Part,
         progress: &mut impl FnMut(u64, u64),
     ) -> Result<(), DownloadError> {
-        let mut request = client.get(self.url);
-        if part.length > 0 {
-            request = request.header(RANGE, format!("bytes={}-", part.length));
+        let mut response = self.ask(client, part.length).await?;
+        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        if partial && part.length > 0 && !continues(&response, part.length) {
+            // Another range than the one that was asked for: from the beginning, without one.
+            part.clear()?;
+            response = self.ask(client, 0).await?;
         }
-        let mut response = request.send().await.map_err(|error| self.request_error(&error))?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT if continues(&response, part.length) => {}
             // It has no more than that: the hash tells whether it is the file.
@@ -217,6 +219,15 @@ impl Download<'_> {
             }
             part.write(&chunk)?;
         }
+    }
+
+    /// Asks for what follows the first `from` bytes.
+    async fn ask(&self, client: &Client, from: u64) -> Result<Response, DownloadError> {
+        let mut request = client.get(self.url);
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        request.send().await.map_err(|error| self.request_error(&error))
     }
 
     /// Checks what came and puts it in its place.

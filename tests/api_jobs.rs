@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    client::{form, problem, quick},
+    client::{form, pointers, problem, quick},
     picture,
     server::{Setup, TestServer},
 };
@@ -181,6 +181,8 @@ async fn models_and_layers_are_listed() {
     let list: Value = server.client.get("/v1/models").await.json().await.unwrap();
     let model = &list["models"][0];
     assert_eq!((&model["id"], &model["default"]), (&json!("efficientnet-lite0"), &json!(true)));
+    let featured = model["featured_layers"].as_array().unwrap();
+    assert!((6..=12).contains(&featured.len()) && featured.contains(&model["default_layer"]), "{model}");
     let path = model["links"]["self"].as_str().unwrap();
     assert_eq!(&server.client.get(path).await.json::<Value>().await.unwrap(), model);
     let path = model["links"]["layers"].as_str().unwrap();
@@ -198,6 +200,24 @@ async fn models_and_layers_are_listed() {
     assert!(refused["detail"].as_str().unwrap().contains("resnet"), "{refused}");
     let refused = problem(server.client.get("/v1/models/resnet").await, 404).await;
     assert!(refused["detail"].as_str().unwrap().contains("resnet"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_class_may_be_named_and_the_job_has_its_number() {
+    let server = TestServer::idle().await;
+    let spec =
+        |class: &str| json!({ "objectives": [{ "kind": "class", "layer": "logits", "class": class }] });
+    let id = server.client.submit(picture(64, 64), &spec("golden retriever")).await;
+    assert_eq!(server.client.job(&id).await["spec"]["objectives"][0]["class"], 207);
+    for (class, expected) in [
+        ("lino", ["no class \"lino\"", "lion (291)"]),
+        ("retriever", ["is ambiguous", "golden retriever (207)"]),
+    ] {
+        let refused = problem(server.client.post_form(form(picture(64, 64), &spec(class))).await, 422).await;
+        assert_eq!(pointers(&refused), ["/spec/objectives/0/class"]);
+        let detail = refused["errors"][0]["detail"].as_str().unwrap();
+        assert!(expected.iter().all(|words| detail.contains(words)), "{detail}");
+    }
 }
 
 #[tokio::test]

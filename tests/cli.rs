@@ -176,6 +176,11 @@ fn mistakes_are_told_and_leave_nothing_behind() {
         &["--channel: 112 is not", "channels 0 to 111"],
     );
     scratch.refuses(&["--class", "1000"], &["--class: 1000 is not", "classes 0 to 999"]);
+    scratch.refuses(&["--class", "lino"], &["--class: there is no class \"lino\"", "lion (291)"]);
+    scratch.refuses(
+        &["--class", "retriever"],
+        &["--class: \"retriever\" is ambiguous", "golden retriever (207)", "or 2 more"],
+    );
     scratch.refuses(
         &["--iterations", "0", "--octaves", "99", "--step", "-1e9", "--preset", "nightmare"],
         &[
@@ -260,6 +265,22 @@ fn the_kind_of_an_objective_follows_by_the_rules_of_the_api() {
 }
 
 #[test]
+fn a_class_is_dreamed_by_name_and_its_number_is_what_stays() {
+    let scratch = Scratch::new();
+    let quick = ["--iterations", "1", "--octaves", "1", "--json"];
+    let objective = |output: &str, more: &[&str]| {
+        let run = scratch.render(output, &[&quick[..], more].concat());
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        serde_json::from_slice::<Value>(&run.stdout).unwrap()["spec"]["objectives"][0].clone()
+    };
+    let named = objective("named.png", &["--class", "Lion"]);
+    assert_eq!((&named["kind"], &named["class"]), (&"class".into(), &291.into()));
+    assert_eq!(objective("numbered.png", &["--class", "291"]), named);
+    let [named, numbered] = ["named.png", "numbered.png"].map(|name| fs::read(scratch.path(name)).unwrap());
+    assert!(named == numbered, "the recipes differ");
+}
+
+#[test]
 fn pictures_of_any_shape_are_dreamed() {
     let scratch = Scratch::new();
     for (width, height) in [(1, 1), (1, 700), (700, 1), (2, 3), (3000, 5)] {
@@ -322,6 +343,7 @@ fn an_objective_can_be_a_sum() {
             { "kind": "guide", "layer": "block2", "weight": -1.0 },
         ])
     );
+    assert_eq!(spec("class(lion)", &[])[0]["class"], 291);
     // Minimised and maximised are different dreams.
     let dream = |formula: &str| {
         spec(formula, &[]);
@@ -388,6 +410,16 @@ fn models_are_listed_with_their_layers() {
     let table =
         String::from_utf8(reverie(&["models", "layers", "tests/fixtures/tiny_graph.pb"]).stdout).unwrap();
     assert!(table.contains("convolutions") && table.contains("receptive field"), "{table}");
+    let told = String::from_utf8(reverie(&["models", "layers", "efficientnet-lite0"]).stdout).unwrap();
+    let expected =
+        "by default: block10; worth a look: block1, block2, block3, block4, block6, block8, block9, block10";
+    assert!(told.contains(expected), "{told}");
+    let seams = reverie(&["models", "seams", "efficientnet-lite0", "assets/sample.jpg", "--layer", "blokc3"]);
+    let told = String::from_utf8(seams.stderr).unwrap();
+    assert!(
+        !seams.status.success() && told.contains("no layer \"blokc3\"; the closest are block3"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -85,6 +85,23 @@ fn bvlc_inception_is_imported() {
     assert_eq!(model.channel_layer, "mixed4d_3x3_bottleneck_pre_relu");
     assert_eq!(model.class_layer.as_deref(), Some("softmax2_pre_activation"));
     let network = &model.network;
+    // Under the names that Caffe's and torchvision's files of the same network have.
+    for (alias, layer) in [
+        ("inception_4c/output", "mixed4c"),
+        ("inception4c", "mixed4c"),
+        ("conv2/relu_3x3", "conv2d2"),
+        ("inception_4d/3x3_reduce", "mixed4d_3x3_bottleneck_pre_relu"),
+        ("inception5b.branch4.1", "mixed5b_pool_reduce"),
+        ("loss3/classifier", "softmax2_pre_activation"),
+    ] {
+        assert_eq!(network.find(alias), network.find(layer), "{alias}");
+        assert!(network.find(layer).is_ok(), "{layer}");
+    }
+    let told = network.find("inception4f").unwrap_err();
+    assert!(told.nearest.iter().all(|name| name.starts_with("inception4")), "{told}");
+    // Those of its looks.
+    let blocks = ["3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a"].map(|block| format!("mixed{block}"));
+    assert_eq!(model.featured, [&["conv2d2".to_owned()], &blocks[..]].concat());
     assert_eq!((count(network, "conv2d"), count(network, "lrn")), (57, 2));
     let lrn = network.node(network.find("localresponsenorm0").unwrap());
     assert_eq!(lrn.op, Op::Lrn { radius: 2, bias: 1.0, alpha: 2e-5, beta: 0.75 });

@@ -28,6 +28,8 @@ pub struct ModelView {
     licence: Option<String>,
     /// The layer that a spec without objectives maximises.
     default_layer: String,
+    /// Layers that are worth a first look, from the image to the end of the network; twelve at most.
+    featured_layers: Vec<String>,
     /// Layer of the logits of a classifier.
     #[schema(required = true)]
     class_layer: Option<String>,
@@ -111,6 +113,7 @@ fn view(state: &AppState, model: &Model) -> ModelView {
         sha256: model.sha256.clone(),
         licence: model.licence.clone(),
         default_layer: model.default_layer.clone(),
+        featured_layers: model.featured.clone(),
         class_layer: model.class_layer.clone(),
         layers: model.network.layers().len(),
         preserve_colors: model.colors.0,

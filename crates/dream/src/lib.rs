@@ -1,5 +1,6 @@
 //! What to dream and what it costs, without dreaming it.
 //!
+//! - [`class_names`]: which class of a model a name means.
 //! - [`digest`]: SHA-256 in hexadecimal.
 //! - [`look`]: named parts of specs.
 //! - [`model`]: a network with what is known of it, and the catalogue of models.
@@ -10,6 +11,7 @@
 //! Nothing here touches a pixel, libtorch, a file or the network.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod class_names;
 pub mod digest;
 pub mod look;
 pub mod model;

@@ -67,6 +67,8 @@ pub struct Model {
     pub looks: Vec<Look>,
     /// Layer that single-channel references mean when they do not name one.
     pub channel_layer: String,
+    /// Layers that are worth a first look, in the order of the network.
+    pub featured: Vec<String>,
     /// Names of the classes in the order of the class layer's channels, where they are known.
     pub labels: Option<Arc<[String]>>,
 }
@@ -97,6 +99,7 @@ impl Model {
             labels: None,
             colors: Share::default(),
             looks: Vec::new(),
+            featured: Vec::new(),
         }
     }
 

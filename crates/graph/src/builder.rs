@@ -38,6 +38,11 @@ impl Builder {
         &self.nodes
     }
 
+    /// The nodes so far, to be built anew.
+    pub fn into_nodes(self) -> Vec<Node> {
+        self.nodes
+    }
+
     /// Number of channels (or features) that a node puts out.
     pub fn channels(&self, id: NodeId) -> usize {
         self.widths[id.0].channels()
@@ -62,6 +67,6 @@ impl Builder {
         let inputs: Vec<NodeId> = inputs.map(|(index, _)| NodeId(index)).collect();
         let &[input] = &inputs[..] else { return Err(GraphError::InputCount(inputs.len())) };
         let Self { nodes, by_name, widths } = self;
-        Ok(Network { nodes, by_name, input, widths, left_out: BTreeMap::new() })
+        Ok(Network { nodes, by_name, input, widths, left_out: BTreeMap::new(), aliases: BTreeMap::new() })
     }
 }

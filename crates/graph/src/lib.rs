@@ -75,6 +75,7 @@ pub struct Network {
     input: NodeId,
     widths: Vec<shape::Width>,
     left_out: BTreeMap<String, Arc<str>>,
+    aliases: BTreeMap<String, NodeId>,
 }
 
 impl Network {
@@ -99,6 +100,15 @@ impl Network {
         self
     }
 
+    /// Gives layers further names, under which they are found, too. A name that a layer has already stays that layer's.
+    #[must_use]
+    pub fn with_aliases(mut self, aliases: impl IntoIterator<Item = (String, NodeId)>) -> Self {
+        let fits =
+            |(name, id): &(String, NodeId)| id.0 < self.nodes.len() && !self.by_name.contains_key(name);
+        self.aliases = aliases.into_iter().filter(fits).collect();
+        self
+    }
+
     /// Layers of the model file that could not be read, and why.
     pub fn left_out(&self) -> &BTreeMap<String, Arc<str>> {
         &self.left_out
@@ -119,13 +129,17 @@ impl Network {
         self.input
     }
 
-    /// Looks a layer up by name.
+    /// Looks a layer up by its name, or by an alias.
     ///
     /// # Errors
     /// [`UnknownLayer`] with the names closest to `name`, or with the reason why the layer was left out.
     pub fn find(&self, name: &str) -> Result<NodeId, UnknownLayer> {
-        let unknown = || UnknownLayer::new(name, &self.nodes, self.left_out.get(name));
-        self.by_name.get(name).copied().ok_or_else(unknown)
+        let names = || {
+            let own = self.nodes.iter().enumerate().map(|(index, node)| (&*node.name, NodeId(index)));
+            own.chain(self.aliases.iter().map(|(alias, id)| (&**alias, *id)))
+        };
+        let unknown = || UnknownLayer::new(name, names(), self.left_out.get(name));
+        self.by_name.get(name).or_else(|| self.aliases.get(name)).copied().ok_or_else(unknown)
     }
 
     /// Number of channels (or features) that a layer puts out; it does not depend on the input size.

@@ -210,6 +210,31 @@ fn an_unknown_layer_brings_the_closest_names() {
 }
 
 #[test]
+fn a_layer_is_found_by_its_aliases_and_a_name_of_its_own_wins() {
+    let network =
+        Network::new(vec![input(), node("mixed4c", Op::Relu, &[0]), node("fc", Op::Relu, &[1])]).unwrap();
+    let aliases = [("inception4c", 1), ("inception_4c/output", 1), ("fc", 1), ("nowhere", 9)];
+    let network = network.with_aliases(aliases.map(|(name, id)| (name.to_owned(), NodeId(id))));
+    assert_eq!(network.find("inception4c"), Ok(NodeId(1)));
+    assert_eq!(network.find("inception_4c/output"), Ok(NodeId(1)));
+    assert_eq!(network.find("fc"), Ok(NodeId(2)));
+    assert!(network.find("nowhere").is_err());
+    // Of a layer with three names the closest is suggested.
+    assert_eq!(network.find("Inception4d").unwrap_err().nearest, ["inception4c", "input", "fc"]);
+}
+
+#[test]
+fn the_fewest_keystrokes_are_the_closest() {
+    let names = ["conv1", "conv10", "block10", "xblock1"];
+    let nodes = names.iter().enumerate().map(|(index, name)| node(name, Op::Relu, &[index]));
+    let network = Network::new(std::iter::once(input()).chain(nodes).collect()).unwrap();
+    // A letter too few, two that changed places, capitals.
+    for (wrong, right) in [("blck10", "block10"), ("cnov1", "conv1"), ("CONV10x", "conv10")] {
+        assert_eq!(network.find(wrong).unwrap_err().nearest[0], right, "{wrong}");
+    }
+}
+
+#[test]
 fn malformed_networks_are_refused_by_name() {
     let refused = |nodes: Vec<Node>| Network::new(nodes).unwrap_err().to_string();
     assert!(refused(vec![]).contains("exactly one input"));

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::{
-    Budget, ImportError, caffe_layers,
+    Budget, ImportError, batch_norm, caffe_layers,
     caffe_proto::{Layer, NetParameter, V1Layer},
 };
 use reverie_graph::{Builder, Network, Node, NodeId, Op};
@@ -37,6 +37,8 @@ pub struct Imported {
     pub mean: [f32; 3],
     /// Multiplied afterwards.
     pub scale: f32,
+    /// Names of the linear layers; those that read a map are convolutions in the network.
+    pub linear: Vec<String>,
 }
 
 /// Whether a file that starts like this may be one of Caffe's: a protobuf with a name, then layers. A TensorFlow graph has
@@ -112,7 +114,7 @@ pub fn import(file: impl Into<Bytes>) -> Result<Imported, ImportError> {
         let layer = layer.map_err(|error| malformed(format!("layer number {index}: {error}")))?;
         translation.layer(&layer, &mut budget)?;
     }
-    translation.finish()
+    translation.finish(&mut budget)
 }
 
 fn malformed(problem: impl Into<String>) -> ImportError {
@@ -134,6 +136,7 @@ struct Translation {
     /// Mean and scale.
     pixels: Option<([f32; 3], f32)>,
     builder: Builder,
+    linear: Vec<String>,
     left_out: BTreeMap<String, Arc<str>>,
     refusal: Option<ImportError>,
 }
@@ -188,8 +191,12 @@ impl Translation {
                 Blob::Opaque(reason)
             }
         };
-        if let Blob::Opaque(reason) = &given {
-            self.left_out.insert(layer.name.clone(), Arc::clone(reason));
+        match &given {
+            Blob::Opaque(reason) => {
+                self.left_out.insert(layer.name.clone(), Arc::clone(reason));
+            }
+            Blob::Layer(_) if layer.r#type == "InnerProduct" => self.linear.push(layer.name.clone()),
+            Blob::Layer(_) => {}
         }
         for (index, top) in layer.top.iter().enumerate() {
             let blob = match (index, layer.r#type.as_str()) {
@@ -227,8 +234,8 @@ impl Translation {
         Ok(Blob::Layer(caffe_layers::translate(layer, &inputs, &mut self.builder, budget)?))
     }
 
-    fn finish(self) -> Result<Imported, ImportError> {
-        let Self { builder, mut left_out, refusal, image, pixels, .. } = self;
+    fn finish(self, budget: &mut Budget) -> Result<Imported, ImportError> {
+        let Self { builder, linear, mut left_out, refusal, image, pixels, .. } = self;
         if image.is_none() {
             return Err(ImportError::Inputs(Vec::new()));
         }
@@ -240,7 +247,10 @@ impl Translation {
         let names: HashSet<&str> = builder.nodes().iter().map(|node| &*node.name).collect();
         left_out.retain(|name, _| !names.contains(name.as_str()));
         let (mean, scale) = pixels.unwrap_or((reversed(MEAN), 1.0));
-        Ok(Imported { network: builder.finish()?.without(left_out), mean, scale })
+        // A normalisation is two layers, `BatchNorm` and `Scale`.
+        let (nodes, folded) = batch_norm::fold(builder.into_nodes(), 2, budget);
+        left_out.extend(folded);
+        Ok(Imported { network: Network::new(nodes)?.without(left_out), mean, scale, linear })
     }
 }
 

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{
     Budget, ImportError,
-    batch_norm::affine,
+    batch_norm::Affine,
     caffe_proto::{Blob, Convolution, Layer, Pooling},
     floats::list,
     strided::gather,
@@ -258,8 +258,7 @@ impl Call<'_> {
         let scaled = |values: Vec<f32>| values.into_iter().map(|value| value * factor).collect::<Vec<_>>();
         let (mean, variance) = (scaled(mean), scaled(variance));
         let (ones, zeros) = (vec![1.0; mean.len()], vec![0.0; mean.len()]);
-        let (scale, bias) = affine([&ones, &zeros, &mean, &variance], f64::from(epsilon));
-        Ok(Op::Scale { scale, bias: Some(bias) })
+        Ok(Affine::of_statistics([&ones, &zeros, &mean, &variance], f64::from(epsilon)).as_scale())
     }
 
     fn scale(&mut self) -> Result<Op, ImportError> {

@@ -35,11 +35,13 @@ pub mod safetensors_file;
 pub mod state_dict;
 mod strided;
 pub mod tensorflow;
+mod tf_arithmetic;
 mod tf_call;
 mod tf_const;
 mod tf_fold;
 mod tf_layers;
 mod tf_ops;
+mod tf_shapes;
 mod tf_wiring;
 pub mod torch_file;
 

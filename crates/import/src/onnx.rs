@@ -13,7 +13,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::{
-    Budget, ImportError,
+    Budget, ImportError, batch_norm,
     onnx_call::{Call, Constant, Value},
     onnx_ops,
     onnx_proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, data_type},
@@ -56,7 +56,7 @@ pub fn import(file: impl Into<Bytes>) -> Result<Network, ImportError> {
     for node in &nodes {
         translation.node(node, &mut budget)?;
     }
-    translation.finish()
+    translation.finish(&mut budget)
 }
 
 fn malformed(problem: impl Into<String>) -> ImportError {
@@ -221,12 +221,16 @@ impl<'a> Translation<'a> {
         })
     }
 
-    fn finish(self) -> Result<Network, ImportError> {
-        let Self { builder, left_out, refusal, .. } = self;
+    fn finish(self, budget: &mut Budget) -> Result<Network, ImportError> {
+        let Self { builder, mut left_out, refusal, .. } = self;
         let only_image = builder.nodes().iter().all(|node| matches!(node.op, Op::Input { .. }));
         match refusal.filter(|_| only_image) {
             Some(refusal) => Err(refusal),
-            None => Ok(builder.finish()?.without(left_out)),
+            None => {
+                let (nodes, folded) = batch_norm::fold(builder.into_nodes(), 1, budget);
+                left_out.extend(folded);
+                Ok(Network::new(nodes)?.without(left_out))
+            }
         }
     }
 }

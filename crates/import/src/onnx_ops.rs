@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::{
-    ImportError, batch_norm,
+    ImportError,
+    batch_norm::Affine,
     floats::{Floats, combine, list},
     onnx_call::{Call, Constant, Value},
     onnx_layers as layers, onnx_shapes as shapes,
@@ -199,8 +200,8 @@ fn batch_normalization(call: &mut Call<'_, '_>) -> Result<Value, String> {
     let epsilon = f64::from(call.float("epsilon", 1e-5)?);
     let [scale, offset, mean, variance] = [1, 2, 3, 4].map(|index| call.list(index, channels));
     let (scale, offset, mean, variance) = (scale?, offset?, mean?, variance?);
-    let (scale, bias) = batch_norm::affine([&scale, &offset, &mean, &variance], epsilon);
-    Ok(plain(call.layer(Op::Scale { scale, bias: Some(bias) }, &[input])?))
+    let affine = Affine::of_statistics([&scale, &offset, &mean, &variance], epsilon);
+    Ok(plain(call.layer(affine.as_scale(), &[input])?))
 }
 
 /// Bounds are attributes before version 11, inputs since.

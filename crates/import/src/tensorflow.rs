@@ -13,7 +13,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::{
-    Budget, ImportError,
+    Budget, ImportError, batch_norm,
     graphdef::{GraphDef, NodeDef},
     tf_call::{Call, Output, Value},
     tf_ops,
@@ -166,7 +166,7 @@ impl<'a> Translation<'a> {
     }
 
     fn finish(self) -> Result<Network, ImportError> {
-        let Self { nodes, wiring, builder, mut left_out, refusal, .. } = self;
+        let Self { nodes, wiring, builder, mut budget, mut left_out, refusal, .. } = self;
         let only_image = builder.nodes().iter().all(|node| matches!(node.op, Op::Input { .. }));
         let cycle = wiring.cyclic::<()>(nodes).err().filter(|_| !wiring.blocked.is_empty());
         if let Some(reason) = cycle.as_ref().map(ToString::to_string) {
@@ -177,7 +177,9 @@ impl<'a> Translation<'a> {
         if let Some(refusal) = refusal.or(cycle).filter(|_| only_image) {
             return Err(refusal);
         }
-        Ok(builder.finish()?.without(left_out))
+        let (nodes, folded) = batch_norm::fold(builder.into_nodes(), 1, &mut budget);
+        left_out.extend(folded);
+        Ok(Network::new(nodes)?.without(left_out))
     }
 }
 

@@ -1,6 +1,7 @@
 //! TensorFlow's operations with weights and windows: convolutions, normalisations, poolings, products.
 
 use super::{
+    batch_norm::Affine,
     padding::absorb,
     strided::gather,
     tf_call::{Call, Output, shown},
@@ -105,8 +106,8 @@ fn normalized<'a>(
     };
     let (scale, offset) = (values(scale, 1.0)?, values(offset, 0.0)?);
     let (mean, variance) = (values(Some(mean), 0.0)?, values(Some(variance), 1.0)?);
-    let (scale, bias) = super::batch_norm::affine([&scale, &offset, &mean, &variance], f64::from(epsilon));
-    single(Op::Scale { scale, bias: Some(bias) }, layer)
+    let affine = Affine::of_statistics([&scale, &offset, &mean, &variance], f64::from(epsilon));
+    single(affine.as_scale(), layer)
 }
 
 pub(super) fn lrn<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {

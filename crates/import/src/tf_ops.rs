@@ -1,17 +1,18 @@
 //! TensorFlow's operations as a table: a line each, and a small function that reads the node's attributes
 //! and inputs. Names, attributes and defaults are those of TensorFlow's op definitions
-//! (`tensorflow/core/ops/{nn,array,math,control_flow}_ops.cc`). Here are the operations that move, combine and reshape values;
-//! `tf_layers` has those with weights and windows.
+//! (`tensorflow/core/ops/{nn,array,math,control_flow}_ops.cc`). Here are those that hand values on: the
+//! image, constants, branches. `tf_layers` has those with weights and windows, `tf_arithmetic` sums and products, `tf_shapes` what
+//! joins and reshapes.
 
 use std::rc::Rc;
 
 use super::{
     ImportError,
-    floats::list,
     graphdef::DT_BOOL,
+    tf_arithmetic as arithmetic,
     tf_call::{Call, Output, Value, shown},
     tf_const::{Constant, Folded},
-    tf_fold, tf_layers as layers,
+    tf_fold, tf_layers as layers, tf_shapes as shapes,
 };
 use reverie_graph::{NodeId, Op};
 
@@ -49,15 +50,15 @@ const DECODE: &[&str] = &[
 
 /// Every operation that can be imported, in alphabetical order. Those that only combine constants are in `tf_fold`.
 const RULES: &[Rule] = &[
-    rule("Add", &["T"], |call| sum(call, 1.0)),
-    rule("AddV2", &["T"], |call| sum(call, 1.0)),
+    rule("Add", &["T"], |call| arithmetic::sum(call, 1.0)),
+    rule("AddV2", &["T"], |call| arithmetic::sum(call, 1.0)),
     rule("AvgPool", POOL, |call| layers::pool(call, |window| Op::AvgPool { window, count_padding: false })),
     rule("BatchNormWithGlobalNormalization", OLD_NORM, layers::old_batch_norm),
-    rule("BiasAdd", &["T", "data_format"], bias_add),
+    rule("BiasAdd", &["T", "data_format"], arithmetic::bias_add),
     rule("Cast", &["Truncate"], alias),
     rule("CheckNumerics", &["T", "message"], alias),
-    rule("Concat", &["T"], |call| concat(call, 0)),
-    rule("ConcatV2", &["T"], |call| concat(call, call.inputs.len().saturating_sub(1))),
+    rule("Concat", &["T"], |call| shapes::concat(call, 0)),
+    rule("ConcatV2", &["T"], |call| shapes::concat(call, call.inputs.len().saturating_sub(1))),
     rule("Const", &["dtype", "value"], constant),
     rule("Conv2D", CONV, layers::conv2d),
     rule("DecodeImage", DECODE, image),
@@ -70,31 +71,31 @@ const RULES: &[Rule] = &[
     rule("FusedBatchNormV3", NORM, layers::batch_norm),
     rule("Identity", &["T"], identity),
     rule("LRN", LRN, layers::lrn),
-    rule("LeakyRelu", &["T", "alpha"], leaky_relu),
+    rule("LeakyRelu", &["T", "alpha"], arithmetic::leaky_relu),
     rule("MatMul", &["T", "transpose_a", "transpose_b"], layers::mat_mul),
     rule("MaxPool", POOL, |call| layers::pool(call, Op::MaxPool)),
-    rule("Maximum", &["T"], maximum),
-    rule("Mean", &["T", "keep_dims"], mean),
-    rule("Minimum", &["T"], minimum),
-    rule("Mul", &["T"], product),
-    rule("Neg", &["T"], negative),
+    rule("Maximum", &["T"], arithmetic::maximum),
+    rule("Mean", &["T", "keep_dims"], shapes::mean),
+    rule("Minimum", &["T"], arithmetic::minimum),
+    rule("Mul", &["T"], arithmetic::product),
+    rule("Neg", &["T"], arithmetic::negative),
     rule("Pad", &["T"], layers::pad),
     rule("PadV2", &["T"], layers::pad),
     rule("Placeholder", &["dtype", "shape"], placeholder),
     rule("PlaceholderWithDefault", &["dtype", "shape"], with_default),
-    rule("RealDiv", &["T"], quotient),
+    rule("RealDiv", &["T"], arithmetic::quotient),
     rule("Relu", &["T"], |call| unary(call, Op::Relu)),
     rule("Relu6", &["T"], |call| unary(call, Op::Relu6)),
-    rule("Reshape", &["T"], reshape),
+    rule("Reshape", &["T"], shapes::reshape),
     rule("ResizeBilinear", RESIZE, on_image),
     rule("ResizeNearestNeighbor", RESIZE, on_image),
-    rule("Shape", &["out_type"], shape),
+    rule("Shape", &["out_type"], shapes::shape),
     rule("Sigmoid", &["T"], |call| unary(call, Op::Sigmoid)),
     rule("Softmax", &["T"], |call| unary(call, Op::Softmax)),
-    rule("Squeeze", &["T", "squeeze_dims"], squeeze),
+    rule("Squeeze", &["T", "squeeze_dims"], shapes::squeeze),
     rule("StopGradient", &["T"], identity),
     rule("StridedSlice", SLICE, |_| Err("only a slice of a constant is supported".into())),
-    rule("Sub", &["T"], |call| sum(call, -1.0)),
+    rule("Sub", &["T"], |call| arithmetic::sum(call, -1.0)),
     rule("Switch", &[], switch),
 ];
 
@@ -158,123 +159,10 @@ pub(super) fn single<'a>(op: Op, input: NodeId) -> Result<Output<'a>, String> {
     Ok(Output::Layer(op, vec![input]))
 }
 
-fn unary<'a>(call: &mut Call<'a, '_>, op: Op) -> Result<Output<'a>, String> {
+/// An operation on the only input.
+pub(super) fn unary<'a>(call: &mut Call<'a, '_>, op: Op) -> Result<Output<'a>, String> {
     call.arity(1)?;
     single(op, call.layer(0)?)
-}
-
-/// The layer and the index of the constant of a node with one of each; none for one with two layers.
-fn with_constant(call: &Call<'_, '_>) -> Result<Option<(NodeId, usize)>, String> {
-    call.arity(2)?;
-    match call.inputs {
-        [Value::Layer(layer), Value::Constant(_)] => Ok(Some((*layer, 1))),
-        [Value::Constant(_), Value::Layer(layer)] => Ok(Some((*layer, 0))),
-        _ => Ok(None),
-    }
-}
-
-/// `a + sign · b`, of two layers or of a layer and a constant.
-fn sum<'a>(call: &mut Call<'a, '_>, sign: f32) -> Result<Output<'a>, String> {
-    let Some((layer, constant)) = with_constant(call)? else {
-        if sign < 0.0 {
-            return Err("the difference of two layers is not supported".into());
-        }
-        return Ok(Output::Layer(Op::Add, vec![call.layer(0)?, call.layer(1)?]));
-    };
-    let channels = call.builder.channels(layer);
-    let mut values = call.per_channel(constant, channels)?;
-    if sign < 0.0 && constant == 0 {
-        let scale = list(vec![-1.0; channels]);
-        return single(Op::Scale { scale, bias: Some(list(values)) }, layer);
-    }
-    values.iter_mut().for_each(|value| *value *= sign);
-    single(Op::BiasAdd { bias: list(values) }, layer)
-}
-
-fn product<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    let Some((layer, constant)) = with_constant(call)? else {
-        return Ok(Output::Layer(Op::Multiply, vec![call.layer(0)?, call.layer(1)?]));
-    };
-    let channels = call.builder.channels(layer);
-    single(Op::Scale { scale: list(call.per_channel(constant, channels)?), bias: None }, layer)
-}
-
-fn quotient<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    let Some((layer, 1)) = with_constant(call)? else {
-        return Err("only a layer over a constant is supported".into());
-    };
-    let channels = call.builder.channels(layer);
-    let mut values = call.per_channel(1, channels)?;
-    values.iter_mut().for_each(|value| *value = value.recip());
-    single(Op::Scale { scale: list(values), bias: None }, layer)
-}
-
-fn negative<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    call.arity(1)?;
-    let layer = call.layer(0)?;
-    single(Op::Scale { scale: list(vec![-1.0; call.builder.channels(layer)]), bias: None }, layer)
-}
-
-/// A bound of all values.
-fn bound(call: &mut Call<'_, '_>, constant: usize) -> Result<f32, String> {
-    match call.per_channel(constant, 1)?[..] {
-        [bound] => Ok(bound),
-        _ => Err("the bound must be one value".into()),
-    }
-}
-
-fn maximum<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    let Some((layer, constant)) = with_constant(call)? else { return leaky(call) };
-    match bound(call, constant)? {
-        0.0 => single(Op::Relu, layer),
-        low => single(Op::Clip { low, high: f32::INFINITY }, layer),
-    }
-}
-
-fn minimum<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    let Some((layer, constant)) = with_constant(call)? else {
-        return Err("only the minimum of a layer and a constant is supported".into());
-    };
-    single(Op::Clip { low: f32::NEG_INFINITY, high: bound(call, constant)? }, layer)
-}
-
-/// `max(x, slope · x)` is how a leaky ReLU was written before it was an operation.
-fn leaky<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    let (a, b) = (call.layer(0)?, call.layer(1)?);
-    for (x, scaled) in [(a, b), (b, a)] {
-        let node = &call.builder.nodes()[scaled.0];
-        if let (Op::Scale { scale, bias: None }, true) = (&node.op, node.inputs[..] == [x])
-            && let Some(&slope) = scale.data.first()
-            && scale.data.iter().all(|&other| other == slope)
-            && (0.0..1.0).contains(&slope)
-        {
-            return single(Op::LeakyRelu { slope }, x);
-        }
-    }
-    Err("only the maximum of a layer and a constant, or of a layer and a fraction of it, is supported".into())
-}
-
-fn leaky_relu<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    let slope = call.float("alpha", 0.2)?;
-    unary(call, Op::LeakyRelu { slope })
-}
-
-fn bias_add<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    call.arity(2)?;
-    call.is_nhwc()?;
-    let ([_], data) = call.weight(1)?;
-    single(Op::BiasAdd { bias: list(data) }, call.layer(0)?)
-}
-
-/// `axis` is the index of the input that holds the axis: the first of Concat, the last of ConcatV2.
-fn concat<'a>(call: &mut Call<'a, '_>, axis: usize) -> Result<Output<'a>, String> {
-    let joined = (0..call.inputs.len()).filter(|&index| index != axis);
-    let joined = joined.map(|index| call.layer(index)).collect::<Result<Vec<_>, _>>()?;
-    match call.integers(axis)?[..] {
-        [3 | -1] if !joined.is_empty() => Ok(Output::Layer(Op::Concat, joined)),
-        [3 | -1] => Err("has nothing to join".into()),
-        ref other => Err(format!("joins along axis {}, only channels (3) are supported", shown(other))),
-    }
 }
 
 fn constant<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
@@ -302,19 +190,6 @@ fn on_image<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
     match call.builder.nodes().get(layer.0).map(|node| &node.op) {
         Some(Op::Input { .. }) => alias(call),
         _ => Err("is supported on the image only".into()),
-    }
-}
-
-fn mean<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    call.arity(2)?;
-    let axes = call.integers(1)?;
-    let mut positive: Vec<i64> =
-        axes.iter().map(|&axis| if axis < 0 { axis.saturating_add(4) } else { axis }).collect();
-    positive.sort_unstable();
-    let op = if call.flag("keep_dims", false)? { Op::GlobalAvgPool } else { Op::SpatialMean };
-    match positive[..] {
-        [1, 2] => single(op, call.layer(0)?),
-        _ => Err(format!("averages over axes {}, only [1, 2] are supported", shown(&axes))),
     }
 }
 
@@ -358,59 +233,5 @@ fn switch<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
     match call.inputs.first() {
         Some(data) => Ok(Output::Switch { data: data.clone(), taken }),
         None => Err("has no input".into()),
-    }
-}
-
-fn shape<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    let layer = call.layer(0)?;
-    let shape = tf_fold::shape_of_layer(call.builder.is_map(layer), call.builder.channels(layer));
-    Ok(Output::Value(Value::Constant(Constant::Folded(Rc::new(shape)))))
-}
-
-fn flatten<'a>(features: usize, layer: NodeId) -> Result<Output<'a>, String> {
-    single(Op::Flatten { features, channels_first: false }, layer)
-}
-
-/// Of a map of one position the channels are the row. Of a larger one, as an image of another size than the network was
-/// trained on has it, each position gives a row.
-fn squeeze<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    call.arity(1)?;
-    let layer = call.layer(0)?;
-    let axes = call.ints("squeeze_dims")?.unwrap_or_default();
-    let spatial = axes.iter().all(|axis| [1, 2, -2, -3].contains(axis));
-    match (call.builder.is_map(layer), spatial) {
-        (true, true) => flatten(call.builder.channels(layer), layer),
-        (false, true) => single(Op::Identity, layer),
-        _ => Err(format!("removes the axes {}, only [1, 2] are supported", shown(axes))),
-    }
-}
-
-fn reshape<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
-    call.arity(2)?;
-    let layer = call.layer(0)?;
-    let (is_map, channels) = (call.builder.is_map(layer), call.builder.channels(layer));
-    let wanted = call.constant(1)?.integers()?;
-    match wanted[..] {
-        // A batch of one, or of as many images as there are.
-        [None | Some(-1 | 1), Some(-1)] => match call.row_length {
-            _ if !is_map => single(Op::Identity, layer),
-            Some(features) => flatten(features, layer),
-            None => Err("the length of the rows depends on the size of the image".into()),
-        },
-        [None | Some(-1 | 1), Some(features @ 1..)] => {
-            flatten(usize::try_from(features).map_err(|error| error.to_string())?, layer)
-        }
-        [None | Some(-1 | 1), Some(1), Some(1), Some(features)]
-            if features == -1 || usize::try_from(features) == Ok(channels) =>
-        {
-            single(if is_map { Op::Identity } else { Op::AsMap }, layer)
-        }
-        _ => {
-            let wanted: Vec<i64> = wanted.iter().map(|extent| extent.unwrap_or(-1)).collect();
-            Err(format!(
-                "the new shape is {}, only [-1, n] and [-1, 1, 1, channels] are supported",
-                shown(&wanted)
-            ))
-        }
     }
 }

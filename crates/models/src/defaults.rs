@@ -1,7 +1,9 @@
 //! What a model file does not say: how its pixels are prepared and which of its layers are worth dreaming of.
 
+use std::collections::HashSet;
+
 use reverie_dream::{model::Preprocessing, spec::Share};
-use reverie_graph::{Network, Op};
+use reverie_graph::{LayerInfo, Network, NodeId, Op};
 use reverie_import::{caffe, state_dict::Family};
 
 /// The part of a [`Model`](reverie_dream::model::Model) that is knowledge rather than content.
@@ -56,11 +58,22 @@ impl DreamDefaults {
 
     /// As [`Self::of_graph`], with the layers that Caffe's networks for dreams have. They take blue first.
     pub(super) fn of_caffe(imported: &caffe::Imported) -> Option<Self> {
-        let caffe::Imported { network, mean, scale } = imported;
-        let defaults = Self::of_graph(network)?;
-        // Of GoogLeNet, of VGG and of AlexNet.
-        let known = ["inception_4c/output", "relu4_3", "relu4_4", "relu4", "fire8/concat"];
-        let layer = known.into_iter().find(|layer| network.find(layer).is_ok()).map(str::to_owned);
+        let caffe::Imported { network, mean, scale, linear } = imported;
+        let defaults = Self::of_layers(network, linear)?;
+        // Of GoogLeNet, VGG-16 and 19, ResNet-50, 101 and 152, AlexNet, SqueezeNet.
+        let known = [
+            "inception_4c/output",
+            "relu4_3",
+            "relu4_4",
+            "res4f_relu",
+            "res4b22_relu",
+            "res4b35_relu",
+            "relu4",
+            "fire8/concat",
+        ];
+        let classifies = of_classifier(network, linear);
+        let sees = |layer: &&str| network.find(layer).is_ok_and(|NodeId(index)| !classifies[index]);
+        let layer = known.into_iter().find(sees).map(str::to_owned);
         let layer = layer.unwrap_or(defaults.default_layer);
         Some(Self {
             preprocessing: Preprocessing { mean: *mean, scale: [*scale; 3], bgr: true },
@@ -74,15 +87,23 @@ impl DreamDefaults {
     /// The article's choices where the graph has its layers, else something that works; `None` for a graph
     /// without feature maps. Graphs for DeepDream read pixels minus ImageNet's mean brightness.
     pub(super) fn of_graph(network: &Network) -> Option<Self> {
+        Self::of_layers(network, &[])
+    }
+
+    /// As [`Self::of_graph`]; `linear` are layers that were no convolutions before they were imported.
+    fn of_layers(network: &Network, linear: &[String]) -> Option<Self> {
         let named = |name: &str| network.find(name).ok().map(|_| name.to_owned());
         let nodes = || network.nodes().iter().rev();
         let last_map = || {
             // A softmax over channels is as good as flat where it is certain, and a mean over all positions has one.
             let layers = network.layers();
-            let layer = layers
-                .iter()
-                .rev()
-                .find(|layer| layer.stride.is_some() && layer.kind != Op::Softmax.kind())?;
+            let classifies = of_classifier(network, linear);
+            let is_map = |layer: &&LayerInfo| layer.stride.is_some() && layer.kind != Op::Softmax.kind();
+            let is_class =
+                |layer: &&LayerInfo| network.find(&layer.name).is_ok_and(|NodeId(index)| classifies[index]);
+            let last = layers.iter().rev().filter(is_map).find(|layer| !is_class(layer));
+            // A network that is a classifier from its first layer on.
+            let layer = last.or_else(|| layers.iter().rev().find(is_map))?;
             Some(layer.name.clone())
         };
         let before_softmax = || {
@@ -101,6 +122,28 @@ impl DreamDefaults {
             colors: Share::default(),
         })
     }
+}
+
+/// Which nodes only a classifier has: the last layer with weights before the softmax, layers that were `linear`, and all that is
+/// computed from them. Where those are convolutions they put out maps, of which each channel is a class, or a mixture of what was
+/// seen anywhere.
+fn of_classifier(network: &Network, linear: &[String]) -> Vec<bool> {
+    let nodes = network.nodes();
+    let linear: HashSet<&str> = linear.iter().map(String::as_str).collect();
+    let mut marked: Vec<bool> = nodes.iter().map(|node| linear.contains(node.name.as_str())).collect();
+    let mut at = nodes.iter().rposition(|node| node.op == Op::Softmax);
+    while let Some(index) = at {
+        let node = &nodes[index];
+        marked[index] |= matches!(node.op, Op::Conv2d { .. } | Op::MatMul { .. });
+        at = match node.inputs[..] {
+            [NodeId(input)] if !marked[index] => Some(input),
+            _ => None,
+        };
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        marked[index] |= node.inputs.iter().any(|input| marked[input.0]);
+    }
+    marked
 }
 
 /// The last of the layers whose names are this start and a number: the output of a stage of blocks.

@@ -5,8 +5,10 @@
 //! the formats are in `reverie_import`; here is only which of them a file needs.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod aliases;
 mod defaults;
 mod error;
+mod featured;
 mod folders;
 mod known;
 mod labels;

@@ -17,8 +17,9 @@ use reverie_dream::{
 };
 
 use super::{
-    KnownModel, ModelError,
+    KnownModel, ModelError, aliases,
     defaults::DreamDefaults,
+    featured,
     folders::{files, stem},
     labels, looks,
     settings::Beside,
@@ -60,33 +61,37 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     let refused = |source| ModelError::Import { path: path.to_owned(), source };
     let kind = format::recognise(&file).map_err(refused)?;
     let by_key = matches!(kind, Format::Torch | Format::Safetensors);
-    let (network, defaults, format) = match kind {
+    let (network, defaults, family, format) = match kind {
         Format::Torch | Format::Safetensors => {
             let read = if kind == Format::Torch { torch_file::read } else { safetensors_file::read };
             let weights = read(&file).map_err(refused)?;
             drop(file);
             let (network, family) = state_dict::build(weights).map_err(refused)?;
             let defaults = DreamDefaults::of_family(&network, family);
-            (network, Some(defaults), format!("{} weights", family.name()))
+            (network, Some(defaults), Some(family), format!("{} weights", family.name()))
         }
         Format::GraphDef => {
             let network = tensorflow::import(file).map_err(refused)?;
             let defaults = DreamDefaults::of_graph(&network);
-            (network, defaults, "A TensorFlow graph".to_owned())
+            (network, defaults, None, "A TensorFlow graph".to_owned())
         }
         Format::Onnx => {
             let network = onnx::import(file).map_err(refused)?;
             let defaults = DreamDefaults::of_onnx(&network);
-            (network, defaults, "An ONNX network".to_owned())
+            (network, defaults, None, "An ONNX network".to_owned())
         }
         Format::Caffe => {
             let imported = caffe::import(file).map_err(refused)?;
             let defaults = DreamDefaults::of_caffe(&imported);
-            (imported.network, defaults, "A Caffe network".to_owned())
+            (imported.network, defaults, None, "A Caffe network".to_owned())
         }
     };
     let defaults = defaults.ok_or_else(|| ModelError::NoLayer { path: path.to_owned() })?;
+    // Before a network answers to the names of others: looks belong to weights.
     let looks = looks::of(&network);
+    let further_names = aliases::of(&network);
+    let network = network.with_aliases(further_names);
+    let featured = featured::of(&network, family, &looks, &defaults.default_layer);
     let described = || format!("{format} from a file called {stem}.");
     let preprocessing = match &beside {
         Some(beside) => beside.preprocessing(defaults.preprocessing)?,
@@ -106,6 +111,7 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         labels: None,
         colors: defaults.colors,
         looks,
+        featured,
     };
     if let Some(beside) = beside {
         beside.apply(&mut model)?;

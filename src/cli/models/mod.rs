@@ -157,6 +157,12 @@ fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
     writeln!(out, "{}: {} layers, {convolutions} of them convolutions", model.id, layers.len())?;
     writeln!(
         out,
+        "dreamed of by default: {}; worth a look: {}",
+        model.default_layer,
+        model.featured.join(", ")
+    )?;
+    writeln!(
+        out,
         "{:<48} {:<12} {:>8} {:>6} {:>15}",
         "name", "kind", "channels", "stride", "receptive field"
     )?;

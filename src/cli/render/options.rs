@@ -65,6 +65,7 @@ fn argument(parameter: &'static Parameter, option: &CommandOption) -> Arg {
             match parameter.shape {
                 Shape::Whole(..) => argument.value_parser(value_parser!(u64)),
                 Shape::Count(..) => argument.value_parser(parse_count),
+                Shape::Class(..) => argument.value_parser(parse_class),
                 // So that a negative number is refused with the range, and not as an unknown option.
                 Shape::Number(..) => argument.value_parser(parse_number).allow_negative_numbers(true),
                 _ => argument.value_parser(value_parser!(String)),
@@ -114,7 +115,9 @@ fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption)
     match (option.form, parameter.shape) {
         (OptionForm::Takes(_), Shape::Whole(..)) => matches.get_one::<u64>(name).map(|value| json!(value)),
         (OptionForm::Takes(_), Shape::Number(..)) => matches.get_one::<f64>(name).map(|value| json!(value)),
-        (OptionForm::Takes(_), Shape::Count(..)) => matches.get_one::<Value>(name).cloned(),
+        (OptionForm::Takes(_), Shape::Count(..) | Shape::Class(..)) => {
+            matches.get_one::<Value>(name).cloned()
+        }
         (OptionForm::OnShare, _) => matches.get_one::<f64>(name).map(|value| json!(value)),
         (OptionForm::Takes(_), _) => matches.get_one::<String>(name).map(|value| json!(value)),
         (OptionForm::Repeats(_), _) => {
@@ -278,6 +281,11 @@ fn parse_count(text: &str) -> Result<Value, String> {
         return Ok(json!(text));
     }
     text.parse::<u64>().map(|count| json!(count)).map_err(|_| "must be a whole number, or auto".into())
+}
+
+/// The number of a class, or its name.
+fn parse_class(text: &str) -> Result<Value, std::convert::Infallible> {
+    Ok(text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number)))
 }
 
 /// `true`, `false` or a number.

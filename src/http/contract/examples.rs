@@ -315,6 +315,7 @@ fn model() -> Value {
         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "licence": "Apache-2.0",
         "default_layer": "block10",
+        "featured_layers": ["block3", "block6", "block8", "block9", "block10", "block11"],
         "class_layer": "logits",
         "layers": 20,
         "preserve_colors": 0.55,

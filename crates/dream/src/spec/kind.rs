@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Color, Count, Share,
+    Color, Count, Share, WrittenClass,
     parameter::{Parameter, Shape},
     values::AUTO,
 };
@@ -148,6 +148,26 @@ impl<T: Choices + DeserializeOwned> Kind for OneOf<T> {
 
     fn shape(&self) -> Shape {
         Shape::Choice { name: T::NAME, about: T::ABOUT, values: T::VALUES }
+    }
+}
+
+/// A class: a number from the first to the second, or a name that is looked up.
+pub(super) struct ClassOf(pub(super) u32, pub(super) u32);
+
+impl Kind for ClassOf {
+    type Value = WrittenClass;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<WrittenClass> {
+        if fields.peek(name).is_some_and(Value::is_string) {
+            return fields.name(name).map(WrittenClass::Name);
+        }
+        let Self(low, high) = self;
+        let wanted = format!("give {} from {low} to {high}, or a name", u32::KIND);
+        fields.other(name, &wanted, |value| read_number(value, low, high).map(WrittenClass::Number))
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Class(self.0.into(), self.1.into())
     }
 }
 

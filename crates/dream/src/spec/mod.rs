@@ -32,7 +32,7 @@ pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
 pub use request::{GuideSent, InputKind, resolve, resolve_with_guide};
 pub use reverie_picture::{Encoding, Format};
 pub use schema::{ObjectiveRequest, SpecRequest};
-pub use values::{Count, Share};
+pub use values::{Count, Share, WrittenClass};
 
 /// The first member of the spec `written` that this version does not know, if there is one. `read` is what this version
 /// has read of it. For callers that must not ignore an unknown member, such as a replay.

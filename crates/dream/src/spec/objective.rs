@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ObjectiveKind,
-    kind::{Kind, Name, Number, Numbers, one_of},
+    ObjectiveKind, WrittenClass,
+    kind::{ClassOf, Kind, Name, Number, Numbers, one_of},
     parameter::{Parameter, defaults_in_words, formula, of_type, parameters, repeats, settle, takes},
     request::silent,
 };
@@ -60,11 +60,11 @@ parameters! {
             default: Vec::new(),
             option: repeats("C").named("channel").help("Only this channel of the layer; can be repeated"),
         }
-        /// The class, counted from 0.
-        class: Option<u32> {
-            read: Number(0_u32, MAX_INDEX),
+        /// The class: its number, counted from 0, or its name.
+        class: Option<WrittenClass> {
+            read: ClassOf(0, MAX_INDEX),
             settle: |class| class,
-            option: takes("K"),
+            option: takes("CLASS"),
         }
         /// Factor in the sum, not 0; negative values minimise.
         weight: f64 {
@@ -120,8 +120,10 @@ pub(super) fn read_objectives(
 /// One objective; what is wrong with it is noted in `fields`.
 fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
     let WrittenObjective { kind, layer, channels, class, weight } = WrittenObjective::read(fields);
-    let kind = kind.unwrap_or_else(|| default_kind(class, &channels));
+    let kind = kind.unwrap_or_else(|| default_kind(class.as_ref(), &channels));
     let layer = layer.or_else(|| default_layer(fields, kind, model?)).unwrap_or_default();
+    let class = class.map(|class| class_number(fields, class, kind, &layer, model));
+    let layer = layer_by_its_own_name(layer, model);
     let mut objective = Objective { kind, layer, channels, class, weight };
     objective.channels.sort_unstable();
     objective.channels.dedup();
@@ -137,12 +139,33 @@ fn read_objective(fields: &mut Fields, model: Option<&Model>) -> Objective {
 
 /// The kind of an objective that names none. A class is maximised by `class`, single channels by their mean, as in the
 /// article, a whole layer by its [`ObjectiveKind::L2`].
-fn default_kind(class: Option<u32>, channels: &[u32]) -> ObjectiveKind {
+fn default_kind(class: Option<&WrittenClass>, channels: &[u32]) -> ObjectiveKind {
     match (class, channels) {
         (Some(_), _) => ObjectiveKind::Class,
         (None, [_, ..]) => ObjectiveKind::Mean,
         (None, []) => ObjectiveKind::L2,
     }
+}
+
+/// The number of a class. A name that is not understood is noted in `fields`, unless another mistake is; then it does not
+/// matter which number stands for it.
+fn class_number(
+    fields: &mut Fields,
+    class: WrittenClass,
+    kind: ObjectiveKind,
+    layer: &str,
+    model: Option<&Model>,
+) -> u32 {
+    let name = match class {
+        WrittenClass::Number(number) => return number,
+        WrittenClass::Name(name) => name,
+    };
+    let model = model.filter(|model| of_class(kind) && model.network.find(layer).is_ok());
+    let found = model.map_or(Ok(0), |model| model.class_named(&name, layer));
+    found.unwrap_or_else(|unknown| {
+        fields.error("class", unknown.to_string());
+        0
+    })
 }
 
 /// The layer of an objective that names none. A model without such a layer is noted in `fields`.
@@ -155,6 +178,13 @@ fn default_layer(fields: &mut Fields, kind: ObjectiveKind, model: &Model) -> Opt
         fields.error("kind", detail);
     }
     model.class_layer.clone()
+}
+
+/// The name that a layer has in the model's file, for an alias; so equal dreams have equal specs. What is no layer is as it was.
+fn layer_by_its_own_name(layer: String, model: Option<&Model>) -> String {
+    let found =
+        model.and_then(|model| Some(model.network.node(model.network.find(&layer).ok()?).name.clone()));
+    found.unwrap_or(layer)
 }
 
 /// Whether objectives of this kind have a class instead of channels.

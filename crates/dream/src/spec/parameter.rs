@@ -30,6 +30,7 @@ impl Parameter {
             Shape::Whole(low, high) => Some(format!("{low} to {high}")),
             Shape::Number(low, high) => Some(format!("{low} to {high}")),
             Shape::Count(low, high) => Some(format!("{low} to {high}, or `auto`")),
+            Shape::Class(low, high) => Some(format!("{low} to {high}, or a name")),
             Shape::Share => Some("0 to 1, `true` or `false`".to_owned()),
             Shape::Wholes(low, high) => Some(format!("a list, each {low} to {high}")),
             Shape::Choice { values, .. } => {
@@ -62,6 +63,8 @@ pub enum Shape {
     Number(f64, f64),
     /// A whole number from the first to the second, or `auto`.
     Count(u64, u64),
+    /// A whole number from the first to the second, or the name of a class.
+    Class(u64, u64),
     /// A number from 0 to 1, or true or false for 1 and 0.
     Share,
     /// A list of whole numbers, each from the first to the second.

@@ -116,7 +116,15 @@ impl ToSchema for Objective {
         for (&kind, value) in ObjectiveKind::ALL.iter().zip(ObjectiveKind::VALUES) {
             let mut object = ObjectBuilder::new().description(Some(value.about.trim()));
             for member in members_of(kind) {
-                let schema = if member.name == "kind" { one_kind(value) } else { present(member) };
+                let schema = match (member.name, member.shape) {
+                    ("kind", _) => one_kind(value),
+                    // A request's name has become its number.
+                    (_, Shape::Class(low, high)) => {
+                        let number = ObjectBuilder::new().schema_type(Type::Integer);
+                        whole(number.description(Some("The class, counted from 0.")), low, high).into()
+                    }
+                    _ => present(member),
+                };
                 object = object.property(member.name, schema);
             }
             let object = required(object, kind, &["kind", "layer", "weight"]);
@@ -216,6 +224,14 @@ fn schema_of(parameter: &Parameter, about: &str, nullable: bool) -> RefOr<Schema
             let auto = auto.description(Some("As many as suit the size of the picture."));
             let count = whole(ObjectBuilder::new(), low, high).schema_type(or_null(Type::Integer));
             OneOfBuilder::new().description(Some(about)).item(count).item(auto).into()
+        }
+        Shape::Class(low, high) => {
+            let number = whole(ObjectBuilder::new(), low, high).schema_type(or_null(Type::Integer));
+            let name = ObjectBuilder::new().schema_type(Type::String);
+            let name = name.description(Some(
+                "As `GET /v1/models/{id}/classes` has it; a part that only one class has is enough.",
+            ));
+            OneOfBuilder::new().description(Some(about)).item(number).item(name).into()
         }
         Shape::Share => {
             let share = ObjectBuilder::new().schema_type(or_null(Type::Number)).minimum(Some(0.0));

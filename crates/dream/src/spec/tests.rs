@@ -5,6 +5,7 @@ use serde_json::json;
 use proptest::prelude::*;
 use serde_json::Value;
 
+mod guides;
 mod photos;
 mod table;
 
@@ -20,8 +21,8 @@ use reverie_fields::{
 use reverie_graph::{Array, Network, Node, NodeId, Op};
 use table::every_parameter;
 
-/// One model with a map layer of 3 channels and a class layer of 4 classes.
-fn catalogue() -> Catalogue {
+/// A network with a map layer of 3 channels and a class layer of 4 classes.
+fn network() -> Network {
     let weight = Array::new(vec![3, 4], vec![0.0; 12]).unwrap();
     let ops = [
         ("input", Op::Input { channels: 3 }),
@@ -34,9 +35,13 @@ fn catalogue() -> Catalogue {
         op,
         inputs: index.checked_sub(1).map(NodeId).into_iter().collect(),
     });
+    Network::new(nodes.collect()).unwrap()
+}
+
+/// A catalogue of a model with it.
+fn catalogue() -> Catalogue {
     let mut catalogue = Catalogue::default();
-    let network = Network::new(nodes.collect()).unwrap();
-    let model = Model::of_network("small", network, "features", Some("logits"));
+    let model = Model::of_network("small", network(), "features", Some("logits"));
     let Value::Object(spec) = json!({
         "objectives": [{ "layer": "features", "channels": [1, 2] }], "octaves": 5, "octave_scale": 1.3,
     }) else {
@@ -202,38 +207,56 @@ fn masks_and_their_use_come_together() {
 }
 
 #[test]
-fn guides_and_objectives_that_follow_them_come_together() {
-    let with = |spec, sent| {
-        let guide = GuideSent { pointer: "/guide", sent };
-        resolve_with_guide("/spec", spec, &catalogue(), InputKind::Image, guide)
+fn a_class_may_be_named_and_becomes_a_number() {
+    let mut catalogue = catalogue();
+    let model = Model::of_network("named", network(), "features", Some("logits"));
+    let labels = ["tiger", "sea lion", "lion", "tiger cat"].map(str::to_owned);
+    catalogue.insert(Model { labels: Some(labels.into()), ..model });
+    let resolve = |objective: Value| {
+        let spec = json!({ "model": "named", "objectives": [objective] });
+        resolve("", spec, &catalogue, InputKind::Image)
     };
-    for kind in ["guide", "guide-cosine"] {
-        let asked = || json!({ "objectives": [{ "kind": kind, "weight": -2 }, {}] });
-        let spec = with(asked(), true).unwrap();
-        assert!(spec.follows_guide() && spec.objectives[0].layer == "features");
-        let stored = serde_json::to_value(&spec).unwrap();
-        assert_eq!(stored["objectives"][0], json!({ "kind": kind, "layer": "features", "weight": -2.0 }));
-        assert_eq!(with(stored, true).unwrap(), spec);
-        // Among the other mistakes.
-        let mut wrong = asked();
-        wrong["octaves"] = json!(0);
-        let errors = with(wrong, false).unwrap_err();
-        assert_eq!(
-            errors.iter().map(|error| &*error.pointer).collect::<Vec<_>>(),
-            ["/spec/octaves", "/guide"]
-        );
-        assert!(errors[1].detail.contains("none was sent"), "{errors:?}");
-        let channels =
-            json!({ "objectives": [{ "kind": kind, "channels": [1] }, { "kind": kind, "class": 1 }] });
-        assert_eq!(with(channels, true).unwrap_err().len(), 2);
-    }
-    assert!(!with(json!({}), false).unwrap().follows_guide());
-    let errors = with(json!({}), true).unwrap_err();
-    assert_eq!(errors.len(), 1);
-    assert!(
-        errors[0].pointer == "/guide" && errors[0].detail.contains("no objective follows it"),
-        "{errors:?}"
+    let wrong = |objective: Value| {
+        let mistakes = resolve(objective).unwrap_err();
+        mistakes.into_iter().map(|one| format!("{}: {}", one.pointer, one.detail)).collect::<Vec<_>>()
+    };
+    let spec = resolve(json!({ "class": "Lion" })).unwrap();
+    let [objective] = &spec.objectives[..] else { panic!("{spec:?}") };
+    assert_eq!((objective.kind, objective.class), (ObjectiveKind::Class, Some(2)));
+    // What is stored, and put into the recipe, is the number.
+    assert_eq!(serde_json::to_value(objective).unwrap()["class"], 2);
+    let probable = resolve(json!({ "kind": "probability", "layer": "logits", "class": "cat" })).unwrap();
+    assert_eq!(probable.objectives[0].class, Some(3));
+    let pointer = "/objectives/0/class";
+    assert_eq!(
+        wrong(json!({ "class": "lino" })),
+        [format!("{pointer}: there is no class \"lino\"; the closest are sea lion (1), lion (2), tiger (0)")]
     );
+    // A mistake of its own stays the only one.
+    let [layer] = &wrong(json!({ "class": "lino", "layer": "logit" }))[..] else { panic!("several") };
+    assert!(layer.starts_with("/objectives/0/layer: "), "{layer}");
+    let [kind] = &wrong(json!({ "kind": "mean", "class": "lino" }))[..] else { panic!("several") };
+    assert!(kind.contains("belongs to objectives of kind"), "{kind}");
+    // Three channels of another layer are not called by the names of four classes.
+    assert_eq!(
+        wrong(json!({ "class": "lion", "layer": "features" })),
+        [format!("{pointer}: the classes of layer \"features\" have no names; give a number from 0 to 2")]
+    );
+    assert_eq!(
+        mistakes(json!({ "objectives": [{ "class": "lion" }] })),
+        [
+            "/spec/objectives/0/class: the classes of layer \"logits\" have no names; give a number from 0 to 3"
+        ]
+    );
+}
+
+#[test]
+fn a_layer_is_stored_by_the_name_that_it_has_in_the_file() {
+    let mut catalogue = catalogue();
+    let network = network().with_aliases([("mixed4c".to_owned(), NodeId(1))]);
+    catalogue.insert(Model::of_network("other", network, "features", Some("logits")));
+    let spec = json!({ "model": "other", "objectives": [{ "layer": "mixed4c" }] });
+    assert_eq!(resolve("", spec, &catalogue, InputKind::Image).unwrap().objectives[0].layer, "features");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Values of parameters that are more than a number: counts that may be left to the picture, and shares that were once
-//! true or false.
+//! Values of parameters that are more than a number: counts that may be left to the picture, shares that were once true or
+//! false, and classes that have names.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{
@@ -60,6 +60,16 @@ impl PartialSchema for Count {
 }
 
 impl ToSchema for Count {}
+
+/// A class as a request writes it. A complete spec has the number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum WrittenClass {
+    /// Its number, counted from 0.
+    Number(u32),
+    /// Its name.
+    Name(String),
+}
 
 /// A share from 0 to 1. None of it is written as `false`, all of it as `true`: so it was before there was anything between.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

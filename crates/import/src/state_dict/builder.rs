@@ -1,7 +1,7 @@
 //! Builds a network from a state dict: takes weights out of it, layer by layer, until none is left.
 
 use super::{
-    super::{ImportError, strided::gather},
+    super::{ImportError, batch_norm::Affine, strided::gather},
     Weights,
 };
 use reverie_graph::{Array, Network, Node, NodeId, Op, Padding, Window};
@@ -125,28 +125,16 @@ impl Builder {
         stride: usize,
         border: Border,
     ) -> Result<NodeId, ImportError> {
-        let (mut weight, groups) = self.kernels(conv, input)?;
+        let (weight, groups) = self.kernels(conv, input)?;
         let outer = weight.shape[0];
         let mut statistic = |part: &str| self.list(&format!("{norm}.{part}"), outer);
         let (gamma, beta) = (statistic("weight")?, statistic("bias")?);
         let (mean, variance) = (statistic("running_mean")?, statistic("running_var")?);
         let own = format!("{conv}.bias");
         let own = if self.has(&own) { Some(self.list(&own, outer)?) } else { None };
-        // In 64 bits, so that folding adds no error worth mentioning.
-        let factors = gamma.data.iter().zip(&*variance.data);
-        let factors =
-            factors.map(|(&gamma, &variance)| f64::from(gamma) / (f64::from(variance) + self.epsilon).sqrt());
-        let factors: Vec<f64> = factors.collect();
-        let bias = (0..outer).map(|channel| {
-            let own = own.as_ref().map_or(0.0, |own| f64::from(own.data[channel]));
-            let shift = f64::from(mean.data[channel]) - own;
-            (f64::from(beta.data[channel]) - shift * factors[channel]) as f32
-        });
-        let bias = Array { shape: vec![outer], data: bias.collect() };
-        let rows = weight.data.chunks(weight.data.len() / outer).zip(&factors);
-        let scaled =
-            rows.flat_map(|(row, factor)| row.iter().map(move |&value| (f64::from(value) * factor) as f32));
-        weight.data = scaled.collect();
+        let affine =
+            Affine::of_statistics([&*gamma.data, &*beta.data, &*mean.data, &*variance.data], self.epsilon);
+        let (weight, bias) = affine.into_convolution(&weight, own.as_ref());
         self.push(name, convolution(weight, Some(bias), stride, border, groups), &[input])
     }
 

@@ -26,6 +26,20 @@ fn the_default_model_is_recognised_by_its_content() {
 }
 
 #[test]
+fn a_caffe_network_does_not_dream_of_its_classifier() {
+    // Its linear layers read maps, and are convolutions here.
+    for name in ["tiny.caffemodel", "tiny_v1.caffemodel"] {
+        let model = load_file(&manifest(&format!("tests/fixtures/{name}"))).unwrap();
+        assert_eq!(
+            (&*model.default_layer, model.class_layer.as_deref()),
+            ("pool3", Some("logits")),
+            "{name}"
+        );
+        assert!(model.featured.contains(&model.default_layer) && (6..=12).contains(&model.featured.len()));
+    }
+}
+
+#[test]
 fn a_graph_without_the_articles_layers_gets_usable_defaults() {
     let model = load_file(&manifest("tests/fixtures/tiny_graph.pb")).unwrap();
     assert_eq!(model.id, "tiny_graph");

@@ -40,8 +40,8 @@ fn mistakes_with(parameter: &Parameter, value: &Value) -> Vec<String> {
 
 #[test]
 fn the_table_says_what_is_allowed() {
-    // Whole numbers, numbers, flags, choices, lists, counts, shares.
-    let mut seen = [0; 7];
+    // Whole numbers, numbers, flags, choices, lists, counts, shares, classes.
+    let mut seen = [0; 8];
     for parameter in every_parameter() {
         let name = parameter.name;
         let allowed = |value: Value| {
@@ -91,6 +91,14 @@ fn the_table_says_what_is_allowed() {
                 refused(json!(1.0_f64.next_up()), "a number from 0 to 1, true or false".into());
                 refused(json!("half"), "a number from 0 to 1, true or false".into());
                 seen[6] += 1;
+            }
+            Shape::Class(low, high) => {
+                let wanted = || format!("a whole number from {low} to {high}, or a name");
+                [json!(low), json!(high), json!("lion")].into_iter().for_each(allowed);
+                refused(json!(high + 1), wanted());
+                refused(json!(1.5), wanted());
+                refused(json!([1]), wanted());
+                seen[7] += 1;
             }
             Shape::Wholes(low, high) => {
                 let detail = format!(
