@@ -5,7 +5,6 @@ use serde_json::json;
 use proptest::prelude::*;
 use serde_json::Value;
 
-mod guides;
 mod photos;
 mod table;
 
@@ -247,6 +246,41 @@ fn a_class_may_be_named_and_becomes_a_number() {
         [
             "/spec/objectives/0/class: the classes of layer \"logits\" have no names; give a number from 0 to 3"
         ]
+    );
+}
+
+#[test]
+fn guides_and_objectives_that_follow_them_come_together() {
+    let with = |spec, sent| {
+        let guide = GuideSent { pointer: "/guide", sent };
+        resolve_with_guide("/spec", spec, &catalogue(), InputKind::Image, guide)
+    };
+    for kind in ["guide", "guide-cosine"] {
+        let asked = || json!({ "objectives": [{ "kind": kind, "weight": -2 }, {}] });
+        let spec = with(asked(), true).unwrap();
+        assert!(spec.follows_guide() && spec.objectives[0].layer == "features");
+        let stored = serde_json::to_value(&spec).unwrap();
+        assert_eq!(stored["objectives"][0], json!({ "kind": kind, "layer": "features", "weight": -2.0 }));
+        assert_eq!(with(stored, true).unwrap(), spec);
+        // Among the other mistakes.
+        let mut wrong = asked();
+        wrong["octaves"] = json!(0);
+        let errors = with(wrong, false).unwrap_err();
+        assert_eq!(
+            errors.iter().map(|error| &*error.pointer).collect::<Vec<_>>(),
+            ["/spec/octaves", "/guide"]
+        );
+        assert!(errors[1].detail.contains("none was sent"), "{errors:?}");
+        let channels =
+            json!({ "objectives": [{ "kind": kind, "channels": [1] }, { "kind": kind, "class": 1 }] });
+        assert_eq!(with(channels, true).unwrap_err().len(), 2);
+    }
+    assert!(!with(json!({}), false).unwrap().follows_guide());
+    let errors = with(json!({}), true).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(
+        errors[0].pointer == "/guide" && errors[0].detail.contains("no objective follows it"),
+        "{errors:?}"
     );
 }
 
