@@ -343,6 +343,7 @@ fn an_objective_can_be_a_sum() {
             { "kind": "guide", "layer": "block2", "weight": -1.0 },
         ])
     );
+    assert_eq!(spec("class(lion)", &[])[0]["class"], 291);
     // Minimised and maximised are different dreams.
     let dream = |formula: &str| {
         spec(formula, &[]);
@@ -367,7 +368,9 @@ fn an_objective_can_be_a_sum() {
 fn a_guided_dream_is_replayed_with_its_guide() {
     let scratch = Scratch::new();
     let guide = |name: &str, width: u32| {
-        let stripe = |x, _| image::Rgb(if x / width % 2 == 0 { [250u8, 230, 20] } else { [20, 20, 120] });
+        let stripe = |x: u32, _: u32| {
+            image::Rgb(if (x / width).is_multiple_of(2) { [250u8, 230, 20] } else { [20, 20, 120] })
+        };
         image::RgbImage::from_fn(120, 80, stripe).save(scratch.path(name)).unwrap();
         scratch.text(name)
     };

@@ -19,7 +19,9 @@ use serde_json::{Value, json};
 
 /// Stripes of that width.
 fn stripes(width: u32) -> Vec<u8> {
-    let stripe = |x, _| image::Rgb(if x / width % 2 == 0 { [250u8, 230, 20] } else { [20, 20, 120] });
+    let stripe = |x: u32, _: u32| {
+        image::Rgb(if (x / width).is_multiple_of(2) { [250u8, 230, 20] } else { [20, 20, 120] })
+    };
     let mut file = Cursor::new(Vec::new());
     image::RgbImage::from_fn(120, 80, stripe).write_to(&mut file, image::ImageFormat::Png).unwrap();
     file.into_inner()

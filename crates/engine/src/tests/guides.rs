@@ -144,11 +144,11 @@ fn photo() -> Bytes {
 }
 
 fn stripes() -> Bytes {
-    file(64, 48, |x, _| if x / 4 % 2 == 0 { [250, 240, 20] } else { [10, 20, 90] })
+    file(64, 48, |x, _| if (x / 4).is_multiple_of(2) { [250, 240, 20] } else { [10, 20, 90] })
 }
 
 fn checks() -> Bytes {
-    file(80, 60, |x, y| if (x / 8 + y / 8) % 2 == 0 { [10, 160, 30] } else { [240, 230, 250] })
+    file(80, 60, |x, y| if (x / 8 + y / 8).is_multiple_of(2) { [10, 160, 30] } else { [240, 230, 250] })
 }
 
 /// What is heard of a render.
