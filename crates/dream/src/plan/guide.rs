@@ -70,7 +70,7 @@ fn positions(shape: Shape) -> f64 {
     }
 }
 
-/// What following the guide adds to one window. The way back is no product: it copies the chosen positions.
+/// What following the guide adds to one window. Its backward pass is no product: it copies the chosen positions.
 pub(super) fn work(
     followed: &[Followed],
     network: &Network,
