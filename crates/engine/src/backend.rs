@@ -75,11 +75,10 @@ impl Renderer {
         let (tasks, inbox) = std::sync::mpsc::sync_channel::<Task>(queue);
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
-        let thread = OwnedThread::start("render", move || serve(&inbox, &stopped, &judged, start));
-        let thread = thread
+        let thread = OwnedThread::start("render", tasks, move || serve(&inbox, &stopped, &judged, start));
+        let owned = thread
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
-        let thread = Arc::new(Thread { stop, tasks, _thread: thread });
-        Ok(Self { thread, device, memory: None, doubtful })
+        Ok(Self { thread: Arc::new(Thread { stop, owned }), device, memory: None, doubtful })
     }
 
     /// Hands a request over without waiting; the receiver yields the outcome.
@@ -92,7 +91,7 @@ impl Renderer {
     ) -> Result<oneshot::Receiver<Result<Rendered, RenderError>>, RenderError> {
         let (reply, outcome) = oneshot::channel();
         let task = Task { request, reply, span: tracing::Span::current() };
-        match self.thread.tasks.try_send(task) {
+        match self.thread.owned.inbox.try_send(task) {
             Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_)) => Err(RenderError::Busy),
             Err(TrySendError::Disconnected(_)) => Err(RenderError::Stopped),
@@ -124,9 +123,7 @@ impl Renderer {
 /// A render thread, as its handles see it.
 struct Thread {
     stop: Arc<Stop>,
-    /// Gone before the thread is waited for.
-    tasks: SyncSender<Task>,
-    _thread: OwnedThread,
+    owned: OwnedThread<SyncSender<Task>>,
 }
 
 impl Drop for Thread {
@@ -138,27 +135,26 @@ impl Drop for Thread {
 /// How a thread is told to end while it renders.
 #[derive(Default)]
 struct Stop {
-    asked: AtomicBool,
-    /// Cancels the render at work.
-    at_work: Mutex<Option<CancelFlag>>,
+    asked: CancelFlag,
+    /// Of the last render.
+    at_work: Mutex<CancelFlag>,
 }
 
 impl Stop {
-    fn at_work(&self) -> MutexGuard<'_, Option<CancelFlag>> {
+    fn at_work(&self) -> MutexGuard<'_, CancelFlag> {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self) {
-        self.asked.store(true, Ordering::SeqCst);
-        if let Some(render) = &*self.at_work() {
-            render.cancel();
-        }
+        self.asked.cancel();
+        self.at_work().cancel();
     }
 
-    /// A render begins; it is canceled at once if the thread is to end.
+    /// A render begins; it is canceled at once if the thread is to end. Whichever of this and [`Self::ask`] locks second sees
+    /// what the other did.
     fn begin(&self, render: &CancelFlag) {
-        *self.at_work() = Some(render.clone());
-        if self.asked.load(Ordering::SeqCst) {
+        *self.at_work() = render.clone();
+        if self.asked.is_canceled() {
             render.cancel();
         }
     }

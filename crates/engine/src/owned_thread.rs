@@ -11,34 +11,40 @@ use std::{
     time::Duration,
 };
 
-/// For so long an owner waits. Whoever computes looks before every pass whether to stop, and a pass takes seconds at most; a
+/// For so long an owner waits. A render checks before every pass whether it is canceled, and a pass takes seconds at most; a
 /// device that hangs must not keep the process alive.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
-/// A thread that is waited for when this is dropped. By then it must have been told to end, as by dropping the sender of its
-/// requests: a field that stands before this one.
-pub(crate) struct OwnedThread {
+/// A thread that serves what is sent to it, and ends when nothing more can come. Dropping this closes the way to it and waits.
+pub(crate) struct OwnedThread<S> {
+    /// The only sender to the thread. Fields are dropped in order: it is gone before the thread is waited for.
+    pub(crate) inbox: S,
+    _running: Running,
+}
+
+impl<S> OwnedThread<S> {
+    /// Starts a thread of this name, which serves the other end of `inbox`.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn start(name: &str, inbox: S, serve: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let (ending, ended) = channel();
+        let join = thread::Builder::new().name(name.into()).spawn(move || {
+            let _ending = ending;
+            serve();
+        })?;
+        Ok(Self { inbox, _running: Running { ended: Mutex::new(ended), join: Some(join) } })
+    }
+}
+
+/// A thread that is waited for when this is dropped.
+struct Running {
     /// Says nothing; its other end goes with the thread.
     ended: Mutex<Receiver<()>>,
     join: Option<JoinHandle<()>>,
 }
 
-impl OwnedThread {
-    /// Starts a thread of this name.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub(crate) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let (ending, ended) = channel();
-        let join = thread::Builder::new().name(name.into()).spawn(move || {
-            let _ending = ending;
-            run();
-        })?;
-        Ok(Self { ended: Mutex::new(ended), join: Some(join) })
-    }
-}
-
-impl Drop for OwnedThread {
+impl Drop for Running {
     fn drop(&mut self) {
         let Some(join) = self.join.take() else { return };
         // What a request carries may hold the last handle; a thread cannot wait for itself.

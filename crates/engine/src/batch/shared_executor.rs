@@ -32,30 +32,23 @@ use super::{
 use reverie_dream::model::Model;
 use reverie_graph::{Network, NodeId};
 
-/// Renders that are about to ask are waited for, as long as this part of what the last pass took: worth it where they
-/// come, and next to nothing where they do not.
-const PATIENCE: u32 = 10;
+/// Batching window: this part of what the last pass took. In it come the requests of renders that are about to ask; it is
+/// next to nothing where none does.
+const WINDOW: u32 = 10;
 
-/// The least time for which they are waited for on the library path, where a pass has only been handed to the device when
-/// it returns.
+/// The least batching window on the library path, where a pass has only been handed to the device when it returns.
 const LEAST: Duration = Duration::from_millis(1);
 
 /// The way to the thread that runs a device's networks. Clones share it; it ends with the last.
 #[derive(Clone)]
 pub(in super::super) struct SharedExecutor {
-    thread: Arc<Way>,
+    thread: Arc<OwnedThread<Sender<Message>>>,
     library: bool,
     /// Renders that use a network now.
     renders: Arc<AtomicUsize>,
     /// Tiles of the largest pass so far, for the tests.
     #[cfg(test)]
     pub(super) largest: Arc<AtomicUsize>,
-}
-
-/// The thread, and the only way to it, which is gone before the thread is waited for.
-struct Way {
-    inbox: Sender<Message>,
-    _thread: OwnedThread,
 }
 
 /// A network that others use too.
@@ -121,10 +114,10 @@ impl SharedExecutor {
             #[cfg(test)]
             largest: Arc::clone(&largest),
         };
-        let thread = OwnedThread::start("executor", move || thread.serve())
+        let thread = OwnedThread::start("executor", inbox, move || thread.serve())
             .map_err(|error| RenderError::Engine(format!("a thread cannot be started: {error}")))?;
         Ok(Self {
-            thread: Arc::new(Way { inbox, _thread: thread }),
+            thread: Arc::new(thread),
             library: processor.is_library(),
             renders,
             #[cfg(test)]
@@ -292,7 +285,7 @@ impl Thread {
             }
         }
         let least = if self.processor.is_library() { LEAST } else { Duration::ZERO };
-        let until = Instant::now() + (self.last / PATIENCE).max(least);
+        let until = Instant::now() + (self.last / WINDOW).max(least);
         loop {
             while let Ok(message) = self.messages.try_recv() {
                 self.receive(message);

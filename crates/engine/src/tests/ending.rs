@@ -6,7 +6,7 @@ use super::{objective, random_network, spec};
 use crate::{CancelFlag, RenderError, RenderOptions, RenderRequest, Renderer};
 use reverie_dream::spec::{Count, DreamSpec, Noise, ObjectiveKind};
 
-/// A dream that nobody would wait for; `begun` hears of its steps.
+/// A dream of a million steps; `begun` hears of each.
 fn endless(begun: mpsc::Sender<()>) -> RenderRequest {
     let noise = Some(Noise { width: 64, height: 64 });
     let spec = spec(objective(ObjectiveKind::L2, "sum", &[]));
