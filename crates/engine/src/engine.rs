@@ -15,7 +15,7 @@ use super::{
     device::{self, Processor},
     dream::{Callbacks, Dreamed, Fitted, dream_within_memory},
     finish,
-    input::Input,
+    input::{Input, read_guide},
     notes::{Outcome, notes},
     objective::BoundObjective,
     precision,
@@ -89,6 +89,8 @@ impl Backend for Engine {
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
+        // First, and only what was made of it is kept: it takes no memory beside the image.
+        let guide = read_guide(&request, device, max_pixels)?;
         let mut input = Input::read(&request, device, max_pixels)?;
         let precision = precision::resolve(request.spec.precision, device)?;
         let resume = request.resume.take();
@@ -100,7 +102,7 @@ impl Backend for Engine {
         let (network, fresh) = self.network(&request.model, precision)?;
         let source = network.source();
         let bound = BoundObjective::new(source.network(), &spec.objectives)?.on(device)?;
-        let bound = match input.guide.take() {
+        let bound = match guide {
             Some(guide) => {
                 let features = features(source, guide, bound.layers())?;
                 bound.guided_by(&features)?

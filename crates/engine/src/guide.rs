@@ -14,8 +14,6 @@
 //! `guide-cosine` therefore divides every `y_m` by its length first: for one `x`, the largest product is then the largest
 //! cosine.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use tch::Tensor;
 
 use super::{RenderError, library::copy};
@@ -23,16 +21,13 @@ use reverie_dream::plan::{DOTS, MAX_COLUMNS, columns_kept};
 
 /// The features of a guide image at one layer.
 pub(super) struct Guide {
-    /// Clones share it, and no other guide has it.
-    id: u64,
-    /// `[M, C]`, on the device.
+    /// `[M, C]`, on the device. Clones share its memory.
     positions: Tensor,
 }
 
 impl Guide {
     /// Keeps positions of a guide's `activation`, `[1, C, H, W]` or `[rows, C]`; of length 1 where `unit`.
     pub(super) fn new(activation: &Tensor, unit: bool) -> Result<Self, RenderError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let thinned = match activation.size()[..] {
             [_, _, height, width] => {
                 let (rows, columns) = columns_kept(height, width);
@@ -50,7 +45,7 @@ impl Guide {
         } else {
             positions
         };
-        Ok(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), positions })
+        Ok(Self { positions })
     }
 
     /// For each position of `activation`, a map or rows as in [`Self::new`] but of any number of tiles: the largest dot product
@@ -92,16 +87,18 @@ impl Guide {
         laid.f_copy_(&map)?;
         Ok(laid)
     }
+}
 
-    /// Whether it is the same guide at the same layer.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.id == other.id
+/// Whether it is the same guide at the same layer: one that was computed once, for one render.
+impl PartialEq for Guide {
+    fn eq(&self, other: &Self) -> bool {
+        self.positions.data_ptr() == other.positions.data_ptr()
     }
 }
 
 impl Clone for Guide {
     fn clone(&self) -> Self {
-        Self { id: self.id, positions: self.positions.shallow_clone() }
+        Self { positions: self.positions.shallow_clone() }
     }
 }
 

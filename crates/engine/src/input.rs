@@ -1,5 +1,5 @@
-//! What a request brings along: the image, its transparency, the mask and the guide image, decoded, on the device, and at the size at which
-//! the dream grows. Gives the dream the image's own size again.
+//! What a request brings along: the image, its transparency and the mask, decoded, on the device, and at the size at which
+//! the dream grows; and the guide image at its own. Gives the dream the image's own size again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +19,7 @@ use reverie_dream::{
 };
 use reverie_picture::{self as picture, PictureError};
 
-/// The images of a request. All but the guide are as large as the dream's last octave, unless the dream has grown.
+/// The images of a request. All are as large as the dream's last octave, unless the dream has grown.
 pub(super) struct Input {
     /// What the dream starts from.
     pub(super) original: Original,
@@ -31,8 +31,6 @@ pub(super) struct Input {
     pub(super) whole: Option<Whole>,
     /// Height and width of what was sent.
     pub(super) sent: (i64, i64),
-    /// What an objective follows, `[1, 3, h, w]` float32 at its [`guide_size`].
-    pub(super) guide: Option<Tensor>,
 }
 
 /// An image and its mask before they were shrunk.
@@ -46,19 +44,16 @@ impl Input {
     ///
     /// # Errors
     /// A missing, damaged or too large file, and a mask that does not fit the image.
-    ///
-    /// The guide comes first, and only what was made of it is kept: it takes no memory beside the image.
     pub(super) fn read(
         request: &RenderRequest,
         device: Device,
         max_pixels: u64,
     ) -> Result<Self, RenderError> {
         let spec = &request.spec;
-        let guide = guide(request, device, max_pixels)?;
         if let Some(Noise { width, height }) = spec.noise {
             let original = Original::noise(spec.seed, height, width, device)?;
             let sent = original.extent()?;
-            return Ok(Self { original, mask: None, alpha: None, whole: None, sent, guide });
+            return Ok(Self { original, mask: None, alpha: None, whole: None, sent });
         }
         let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
         let mut picture = guarded(|| picture::decode(file, max_pixels))?;
@@ -75,7 +70,7 @@ impl Input {
             (None, _) => None,
         };
         let sent = original.extent()?;
-        let input = Self { original, mask, alpha: picture.alpha.take(), whole: None, sent, guide };
+        let input = Self { original, mask, alpha: picture.alpha.take(), whole: None, sent };
         drop(picture);
         let size = dreamed_size(spec, sent);
         if size == sent { Ok(input) } else { input.shrunk(size, spec.restore_size) }
@@ -83,7 +78,7 @@ impl Input {
 
     /// The same at another size; `restored` tells whether the size is to come back, and with it the transparency.
     fn shrunk(self, (height, width): (i64, i64), restored: bool) -> Result<Self, RenderError> {
-        let Self { original, mask, alpha, sent, guide, .. } = self;
+        let Self { original, mask, alpha, sent, .. } = self;
         let small = original.shrunk(height, width)?;
         let small_mask = mask.as_ref().map(|mask| mask.shrunk(height, width)).transpose()?;
         let alpha = match alpha {
@@ -97,7 +92,7 @@ impl Input {
             alpha => alpha,
         };
         let whole = restored.then_some(Whole { original, mask });
-        Ok(Self { original: small, mask: small_mask, alpha, whole, sent, guide })
+        Ok(Self { original: small, mask: small_mask, alpha, whole, sent })
     }
 
     /// The dream of `self`, `[1, 3, h, w]`, at the size of what was sent: what was dreamed is enlarged and added to the
@@ -124,8 +119,15 @@ impl Input {
     }
 }
 
-/// The guide image, where an objective follows one, at the size at which its features are taken.
-fn guide(request: &RenderRequest, device: Device, max_pixels: u64) -> Result<Option<Tensor>, RenderError> {
+/// The guide image, where an objective follows one, `[1, 3, h, w]` float32 at the size at which its features are taken.
+///
+/// # Errors
+/// A missing, damaged or too large file.
+pub(super) fn read_guide(
+    request: &RenderRequest,
+    device: Device,
+    max_pixels: u64,
+) -> Result<Option<Tensor>, RenderError> {
     if !request.spec.follows_guide() {
         return Ok(None);
     }
@@ -175,7 +177,7 @@ mod tests {
         let values: Vec<u8> = (0..300 * 200).map(|index| left(index % 300)).collect();
         let mask = picture::Mask { width: 300, height: 200, values: values.clone() };
         let mask = Some(Mask::new(&mask, 0, Device::Cpu).unwrap());
-        Input { original, mask, alpha: Some(values), whole: None, sent: (200, 300), guide: None }
+        Input { original, mask, alpha: Some(values), whole: None, sent: (200, 300) }
     }
 
     #[test]

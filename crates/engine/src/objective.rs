@@ -133,14 +133,8 @@ impl BoundObjective {
     /// Whether `other`, which wants the same layers, is the same function of them.
     fn is_same(&self, other: &Self) -> bool {
         let same = |(one, other): (&Term, &Term)| {
-            let same_guide = match (&one.guide, &other.guide) {
-                (Some(one), Some(other)) => one.is_same(other),
-                (None, None) => true,
-                _ => false,
-            };
-            same_guide
-                && (one.kind, one.weight, &one.channels, one.softmax)
-                    == (other.kind, other.weight, &other.channels, other.softmax)
+            (one.kind, one.weight, &one.channels, one.softmax, &one.guide)
+                == (other.kind, other.weight, &other.channels, other.softmax, &other.guide)
         };
         std::ptr::eq(self, other)
             || (self.terms.len() == other.terms.len() && self.terms.iter().zip(&other.terms).all(same))
