@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Budget, floats::list};
-use reverie_graph::{Array, Node, NodeId, Op};
+use reverie_graph::{Array, Builder, GraphError, Network, Node, NodeId, Op};
 
 /// `(x − shift) · factor + offset`, channel by channel. In 64 bits, so that nothing that is made of it has an error worth
 /// mentioning.
@@ -81,13 +81,22 @@ struct Chain {
     affine: Vec<usize>,
 }
 
-/// Puts what scales a convolution's channels into its weights: one scale, or `scales` of them in a row, and the biases before and
-/// after. Nothing else may read what lies between. Returns the nodes, and names that are none any more with the reason.
-pub(super) fn fold(
-    mut nodes: Vec<Node>,
+/// The network of what was read, with normalisations in the convolutions before them; see [`fold`]. `left_out` says what is no layer,
+/// and why.
+pub(super) fn build(
+    builder: Builder,
+    mut left_out: BTreeMap<String, Arc<str>>,
     scales: usize,
     budget: &mut Budget,
-) -> (Vec<Node>, BTreeMap<String, Arc<str>>) {
+) -> Result<Network, GraphError> {
+    let (nodes, folded) = fold(builder.into_nodes(), scales, budget);
+    left_out.extend(folded);
+    Ok(Network::new(nodes)?.without(left_out))
+}
+
+/// Puts what scales a convolution's channels into its weights: one scale, or `scales` of them in a row, and the biases before and
+/// after. Nothing else may read what lies between. Returns the nodes, and names that are none any more with the reason.
+fn fold(mut nodes: Vec<Node>, scales: usize, budget: &mut Budget) -> (Vec<Node>, BTreeMap<String, Arc<str>>) {
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
         node.inputs.iter().for_each(|input| readers[input.0].push(index));
@@ -163,7 +172,7 @@ fn folded(nodes: &[Node], convolution: usize, affine: &[usize], budget: &mut Bud
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reverie_graph::{Network, Padding};
+    use reverie_graph::Padding;
 
     fn conv(name: &str, input: usize, bias: Option<[f32; 2]>) -> Node {
         let weight = Array::new(vec![2, 3, 1, 1], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();

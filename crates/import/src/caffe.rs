@@ -248,9 +248,8 @@ impl Translation {
         left_out.retain(|name, _| !names.contains(name.as_str()));
         let (mean, scale) = pixels.unwrap_or((reversed(MEAN), 1.0));
         // A normalisation is two layers, `BatchNorm` and `Scale`.
-        let (nodes, folded) = batch_norm::fold(builder.into_nodes(), 2, budget);
-        left_out.extend(folded);
-        Ok(Imported { network: Network::new(nodes)?.without(left_out), mean, scale, linear })
+        let network = batch_norm::build(builder, left_out, 2, budget)?;
+        Ok(Imported { network, mean, scale, linear })
     }
 }
 

@@ -222,15 +222,11 @@ impl<'a> Translation<'a> {
     }
 
     fn finish(self, budget: &mut Budget) -> Result<Network, ImportError> {
-        let Self { builder, mut left_out, refusal, .. } = self;
+        let Self { builder, left_out, refusal, .. } = self;
         let only_image = builder.nodes().iter().all(|node| matches!(node.op, Op::Input { .. }));
         match refusal.filter(|_| only_image) {
             Some(refusal) => Err(refusal),
-            None => {
-                let (nodes, folded) = batch_norm::fold(builder.into_nodes(), 1, budget);
-                left_out.extend(folded);
-                Ok(Network::new(nodes)?.without(left_out))
-            }
+            None => Ok(batch_norm::build(builder, left_out, 1, budget)?),
         }
     }
 }

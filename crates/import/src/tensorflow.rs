@@ -5,7 +5,7 @@
 //!
 //! A graph from elsewhere has more in it than the layers that a dream needs: summaries, losses, an input pipeline. A node
 //! that is not understood is *opaque*: it and all that reads it are left out of the network, which keeps the reason for
-//! whoever asks for one of them. Only where nothing is left the import fails, with the first reason.
+//! a spec that asks for one of them. Only where nothing is left the import fails, with the first reason.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -177,9 +177,7 @@ impl<'a> Translation<'a> {
         if let Some(refusal) = refusal.or(cycle).filter(|_| only_image) {
             return Err(refusal);
         }
-        let (nodes, folded) = batch_norm::fold(builder.into_nodes(), 1, &mut budget);
-        left_out.extend(folded);
-        Ok(Network::new(nodes)?.without(left_out))
+        Ok(batch_norm::build(builder, left_out, 1, &mut budget)?)
     }
 }
 
