@@ -222,7 +222,7 @@ async fn check(
     let guide_sent = GuideSent { pointer: "/guide", sent: sent(&guide, "/guide") };
     let sent_spec = request_headers.idempotency_key.as_ref().map(|_| spec.clone());
     let catalogue = Arc::clone(&state.catalogue);
-    let resolve = move || spec::resolve_with_guide("/spec", spec, &catalogue, start, guide_sent);
+    let resolve = move || spec::resolve_with_guide("/spec", spec, &catalogue, start, Some(guide_sent));
     let resolving = tokio::task::spawn_blocking(resolve);
     let spec = resolving.await.map_err(ApiError::internal)?;
     let spec = spec.map_err(|wrong| note_all(&mut errors, wrong));

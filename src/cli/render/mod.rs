@@ -227,7 +227,8 @@ impl Args {
         let mut catalogue = Catalogue::default();
         catalogue.insert(model);
         let guide_sent = GuideSent { pointer: NO_GUIDE, sent: guide.is_some() };
-        let resolved = spec::resolve_with_guide("", Value::Object(fields), &catalogue, start, guide_sent);
+        let resolved =
+            spec::resolve_with_guide("", Value::Object(fields), &catalogue, start, Some(guide_sent));
         let mut spec = resolved.map_err(|mistakes| {
             let describe = |mistake| self.dream.describe(mistake, &given, from.as_deref());
             // All errors in one message, one per line.

@@ -15,7 +15,7 @@ use std::{
 
 use reverie_engine::CancelFlag;
 
-use super::super::ExitCode;
+use super::ExitCode;
 
 /// A program ended by a signal returns 128 plus the signal's number, as shells do.
 #[cfg(unix)]

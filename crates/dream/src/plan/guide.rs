@@ -4,7 +4,10 @@
 //! At every step each position of the layer is compared with each kept position of the guide. The bounds here keep that to
 //! a part of what the network itself costs, for guides of any size and layers of any stride.
 
-use super::work::{FORWARD, Work};
+use super::{
+    octaves::within,
+    work::{FORWARD, Work},
+};
 use crate::spec::DreamSpec;
 use reverie_graph::{Network, NodeId, Shape, ShapeError, UnknownLayer};
 
@@ -20,13 +23,8 @@ pub const MAX_COLUMNS: i64 = 1024;
 pub const DOTS: i64 = 1 << 22;
 
 /// Height and width at which the features of a guide of that size are taken.
-pub fn guide_size((height, width): (i64, i64)) -> (i64, i64) {
-    let longer = height.max(width);
-    if longer <= GUIDE_EDGE {
-        return (height, width);
-    }
-    let shrink = |n: i64| ((n as f64 * GUIDE_EDGE as f64 / longer as f64).round() as i64).max(1);
-    (shrink(height), shrink(width))
+pub fn guide_size(size: (i64, i64)) -> (i64, i64) {
+    within(size, GUIDE_EDGE)
 }
 
 /// Rows and columns of positions that are kept of so many: all, or [`MAX_COLUMNS`] positions in the same proportion.

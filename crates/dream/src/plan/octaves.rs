@@ -24,14 +24,20 @@ const COARSE_OCTAVES: usize = 4;
 /// Size `(height, width)` at which an image of that size is dreamed: its longer edge has at most the spec's `max_edge`
 /// pixels.
 pub fn dreamed_size(spec: &DreamSpec, (height, width): (i64, i64)) -> (i64, i64) {
-    let longer = height.max(width);
-    match spec.max_edge.map(i64::from).filter(|&edge| edge > 0 && edge < longer) {
-        Some(edge) => {
-            let shrink = |n: i64| ((n as f64 * edge as f64 / longer as f64).round() as i64).max(1);
-            (shrink(height), shrink(width))
-        }
+    match spec.max_edge.map(i64::from).filter(|&edge| edge > 0) {
+        Some(edge) => within((height, width), edge),
         None => (height, width),
     }
+}
+
+/// The size `(height, width)`, shrunk in its proportions so that its longer edge has at most `edge` pixels.
+pub(super) fn within((height, width): (i64, i64), edge: i64) -> (i64, i64) {
+    let longer = height.max(width);
+    if longer <= edge {
+        return (height, width);
+    }
+    let shrink = |n: i64| ((n as f64 * edge as f64 / longer as f64).round() as i64).max(1);
+    (shrink(height), shrink(width))
 }
 
 /// Gradient steps of an octave, counted from 0 at the coarsest.

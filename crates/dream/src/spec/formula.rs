@@ -14,7 +14,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::ObjectiveKind;
+use super::{ObjectiveKind, objective::of_class};
 use reverie_fields::choice::Choices;
 
 /// One term of a formula.
@@ -103,9 +103,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the characters that belong, up to the first that does not.
-    fn take(&mut self, belongs: impl FnMut(char) -> bool) -> &'a str {
+    fn take(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
-        let length = rest.find(not(belongs)).unwrap_or(rest.len());
+        let length = rest.find(|next| !belongs(next)).unwrap_or(rest.len());
         self.at += length;
         rest.get(..length).unwrap_or_default()
     }
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
 
     fn function(&mut self, kind: ObjectiveKind) -> Result<Map<String, Value>, FormulaError> {
         self.need('(', "(")?;
-        let mut objective = if matches!(kind, ObjectiveKind::Class | ObjectiveKind::Probability) {
+        let mut objective = if of_class(kind) {
             let class = match self.peek() {
                 Some(next) if next.is_ascii_digit() => self.whole("a class: a number, or a name")?,
                 _ => self.name("a class: a number, or a name")?.into(),
@@ -230,10 +230,6 @@ impl<'a> Reader<'a> {
         }
         Ok(self.take(|next| next.is_alphanumeric() || matches!(next, '_' | '.' | '/')).to_owned())
     }
-}
-
-fn not(mut belongs: impl FnMut(char) -> bool) -> impl FnMut(char) -> bool {
-    move |next| !belongs(next)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub fn resolve(
     catalogue: &Catalogue,
     input: InputKind,
 ) -> Result<DreamSpec, Vec<FieldError>> {
-    resolve_all(pointer, value, catalogue, input, None)
+    resolve_with_guide(pointer, value, catalogue, input, None)
 }
 
 /// A guide image beside a spec: one that no objective follows is a mistake, and so is an objective that has none to follow.
@@ -82,21 +82,11 @@ pub struct GuideSent {
     pub sent: bool,
 }
 
-/// As [`resolve`], where `guide` says whether a guide image came too.
+/// As [`resolve`], where `guide`, if there is one, says whether a guide image came too.
 ///
 /// # Errors
 /// As [`resolve`].
 pub fn resolve_with_guide(
-    pointer: &str,
-    value: Value,
-    catalogue: &Catalogue,
-    input: InputKind,
-    guide: GuideSent,
-) -> Result<DreamSpec, Vec<FieldError>> {
-    resolve_all(pointer, value, catalogue, input, Some(guide))
-}
-
-fn resolve_all(
     pointer: &str,
     value: Value,
     catalogue: &Catalogue,

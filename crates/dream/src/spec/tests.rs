@@ -253,7 +253,7 @@ fn a_class_may_be_named_and_becomes_a_number() {
 fn guides_and_objectives_that_follow_them_come_together() {
     let with = |spec, sent| {
         let guide = GuideSent { pointer: "/guide", sent };
-        resolve_with_guide("/spec", spec, &catalogue(), InputKind::Image, guide)
+        resolve_with_guide("/spec", spec, &catalogue(), InputKind::Image, Some(guide))
     };
     for kind in ["guide", "guide-cosine"] {
         let asked = || json!({ "objectives": [{ "kind": kind, "weight": -2 }, {}] });
