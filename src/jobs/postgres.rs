@@ -377,7 +377,7 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
     Ok(answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }
 
-/// Reads a job that was found before, whoever it belongs to.
+/// Reads a job that was found before, whichever tenant it belongs to.
 async fn select(connection: &mut PgConnection, id: JobId) -> Result<Job, QueueError> {
     let row = sqlx::query(sql::SELECT_FOUND).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)

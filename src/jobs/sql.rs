@@ -61,7 +61,7 @@ macro_rules! select {
 /// One job, as a client sees it: another tenant's does not exist.
 pub(super) const SELECT: &str = select!("WHERE id = $1 AND tenant = $2");
 
-/// One job that the calling code has already found, whoever it belongs to.
+/// One job that the calling code has already found, whichever tenant it belongs to.
 pub(super) const SELECT_FOUND: &str = select!("WHERE id = $1");
 
 /// A page of a tenant's jobs. The queue is counted once for all rows, and only if one of them is queued. Their places

@@ -363,7 +363,7 @@ async fn select_of(connection: &mut SqliteConnection, tenant: &Tenant, id: JobId
     row::job(&row.fetch_optional(connection).await?.ok_or(QueueError::NotFound(id))?)
 }
 
-/// Reads a job that was found before, whoever it belongs to.
+/// Reads a job that was found before, whichever tenant it belongs to.
 async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, QueueError> {
     let row = sqlx::query(sql::SELECT_FOUND).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)

@@ -112,24 +112,15 @@ async fn render(
         .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
     let metrics = Arc::clone(&context.metrics);
     let precision = precision(context, renderer, job, lease).await?;
-    let input = match job.spec.noise {
-        Some(_) => None,
-        None => Some(
-            retry_while_away(context, &cancel, 0, || context.objects.get(ObjectKey::Input(job.id))).await?,
-        ),
+    let picture = async |wanted: bool, key: ObjectKey| {
+        if !wanted {
+            return Ok(None);
+        }
+        retry_while_away(context, &cancel, 0, || context.objects.get(key)).await.map(Some)
     };
-    let mask = match job.spec.mask {
-        Some(_) => Some(
-            retry_while_away(context, &cancel, 0, || context.objects.get(ObjectKey::Mask(job.id))).await?,
-        ),
-        None => None,
-    };
-    let guide = if job.spec.follows_guide() {
-        let key = ObjectKey::Guide(job.id);
-        Some(retry_while_away(context, &cancel, 0, || context.objects.get(key)).await?)
-    } else {
-        None
-    };
+    let input = picture(job.spec.noise.is_none(), ObjectKey::Input(job.id)).await?;
+    let mask = picture(job.spec.mask.is_some(), ObjectKey::Mask(job.id)).await?;
+    let guide = picture(job.spec.follows_guide(), ObjectKey::Guide(job.id)).await?;
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
         // JSON cannot represent a non-finite score.
