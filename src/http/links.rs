@@ -53,7 +53,7 @@ pub struct SignedLinks {
 
 /// Sign links to a job's pictures
 ///
-/// The links work without a key: in an `<img>`, or handed on. They end at their time, or when the key
+/// The links work without a key, for whoever has them: in an `<img>`, or handed on. They end at their time, or when the key
 /// that asked for them is revoked. The body may be left out.
 #[utoipa::path(
     post,
