@@ -83,6 +83,9 @@ pub struct Prediction {
     max_memory_mb: u64,
     /// The largest image of the same shape that fits this spec; `null` if none does.
     largest: Option<Size>,
+    /// Of an animation: the most frames that fit at the size of this image; `null` if none do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<u32>,
 }
 
 /// Size of an image.
@@ -96,12 +99,15 @@ pub struct Size {
 
 impl std::fmt::Display for Prediction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seconds, max_seconds, memory_mb, max_memory_mb, largest } = self;
+        let Self { seconds, max_seconds, memory_mb, max_memory_mb, largest, frames } = self;
         write!(f, "the dream would take about {seconds} seconds and {memory_mb} MB of memory; at most ")?;
         if let Some(max_seconds) = max_seconds {
             write!(f, "{max_seconds} seconds and ")?;
         }
         write!(f, "{max_memory_mb} MB are allowed: ")?;
+        if let Some(frames) = frames {
+            write!(f, "{frames} frames of this size fit, and ")?;
+        }
         match largest {
             Some(Size { width, height }) => {
                 write!(
@@ -158,7 +164,8 @@ impl Admission {
             guided(plan.clone()).is_ok_and(|plan| self.allows(&self::forecast(throughput, spec, &plan)))
         };
         let largest = Plan::largest(spec, &model.network, size, self.max_pixels, fits);
-        Err(Refusal::TooMuchWork(Box::new(refuse(self, forecast, largest))))
+        let frames = Plan::most_frames(spec, &model.network, size, self.max_pixels, fits);
+        Err(Refusal::TooMuchWork(Box::new(Prediction { frames, ..refuse(self, forecast, largest) })))
     }
 }
 
@@ -181,6 +188,7 @@ fn refuse(admission: &Admission, refused: Forecast, largest: Option<(u32, u32)>)
         memory_mb: refused.memory.div_ceil(MEGABYTE),
         max_memory_mb: admission.max_memory / MEGABYTE,
         largest: largest.map(|(height, width)| Size { width, height }),
+        frames: None,
     }
 }
 

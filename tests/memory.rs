@@ -7,12 +7,15 @@
 
 use std::{fs, path::Path, process::Command};
 
-use reverie_dream::plan::{BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL};
+use reverie_dream::plan::{
+    BYTES_PER_MOVING_PIXEL, BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL,
+};
 use serde_json::Value;
 
 /// Peak memory in bytes of a render of `edge × edge` pixels with further arguments.
 fn peak(folder: &Path, edge: u32, more: &[&str]) -> u64 {
-    let (input, output) = (folder.join(format!("{edge}.png")), folder.join(format!("{edge}.jpg")));
+    let ending = if more.contains(&"--frames") { "webp" } else { "jpg" };
+    let (input, output) = (folder.join(format!("{edge}.png")), folder.join(format!("{edge}.{ending}")));
     let pixel = |x: u32, y: u32| image::Rgba([(x % 251) as u8, (y % 241) as u8, ((x ^ y) % 256) as u8, 200]);
     image::RgbaImage::from_fn(edge, edge, pixel).save(&input).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
@@ -52,6 +55,16 @@ fn memory_grows_with_the_picture_as_promised() {
         (24.0..BYTES_PER_PIXEL).contains(&slope),
         "{slope:.1} bytes per pixel, predicted are {BYTES_PER_PIXEL}"
     );
+}
+
+#[test]
+fn an_animation_takes_as_much_more_as_promised() {
+    let still = ["--max-edge", "0", "--octaves", "3", "--preserve-colors=0.5"];
+    let moving = ["--frames", "3", "--frame-iterations", "1", "--rotate", "1", "--quality", "50"];
+    let slope = slope(1000, 2000, &[&still[..], &moving].concat());
+    let predicted = BYTES_PER_PIXEL + BYTES_PER_MOVING_PIXEL;
+    // Less than three images and a gradient is no measurement.
+    assert!((40.0..predicted).contains(&slope), "{slope:.1} bytes per pixel, predicted are {predicted}");
 }
 
 #[test]

@@ -43,11 +43,12 @@ fn row(text: &mut String, parameter: &Parameter) -> std::fmt::Result {
     let own = parameter.option.as_ref().map(|option| shown(parameter, option));
     let inner = match parameter.shape {
         Shape::Object { members, .. } => {
-            members().iter().find_map(|member| Some(shown(member, member.option.as_ref()?)))
+            let options = members().iter().filter_map(|member| Some(shown(member, member.option.as_ref()?)));
+            options.collect::<Vec<_>>().join(", ")
         }
-        _ => None,
+        _ => String::new(),
     };
-    let option = own.or(inner).unwrap_or_default();
+    let option = own.unwrap_or(inner);
     let default = parameter.default.clone().unwrap_or_default();
     let about = parameter.about.replace('|', "\\|");
     let allowed = parameter.allowed().map(|allowed| format!(" Allowed: {allowed}.")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Progress bars, on a terminal only: of a render (octave, iteration, score, time left) and of a download.
+//! Progress bars, on a terminal only: of a render (frame, octave, iteration, score, time left) and of a download.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -28,8 +28,10 @@ pub(super) fn bytes() -> ProgressBar {
 pub(super) fn show(bar: &ProgressBar, progress: &Progress) {
     let Progress { fraction, octave, octaves, iteration, iterations, iterations_per_second, score, .. } =
         progress;
+    let frame = progress.frame.zip(progress.frames);
+    let frame = frame.map(|(frame, frames)| format!("frame {frame}/{frames}  ")).unwrap_or_default();
     bar.set_position((fraction * STEPS as f64) as u64);
     bar.set_message(format!(
-        "octave {octave}/{octaves}  iteration {iteration}/{iterations}  {iterations_per_second:.1}/s  score {score:.4}"
+        "{frame}octave {octave}/{octaves}  iteration {iteration}/{iterations}  {iterations_per_second:.1}/s  score {score:.4}"
     ));
 }

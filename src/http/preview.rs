@@ -22,7 +22,7 @@ use reverie_dream::digest;
 
 /// Get the preview
 ///
-/// The newest finished octave as a small JPEG, while the job runs.
+/// The newest finished octave, or frame of an animation, as a small JPEG, while the job runs.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/preview",

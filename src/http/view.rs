@@ -123,7 +123,7 @@ struct Links {
     /// The result, once it exists.
     #[schema(required = true)]
     result: Option<String>,
-    /// The preview of the newest finished octave, while the job is unfinished; `null` before the first.
+    /// The preview of the newest finished octave, or frame of an animation, while the job is unfinished; `null` before the first.
     #[schema(required = true)]
     preview: Option<String>,
     /// The event stream of the job.

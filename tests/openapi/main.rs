@@ -106,9 +106,9 @@ fn every_value_of_every_enum_is_described_and_no_member_has_a_default() {
             values += 1;
         }
     }
-    // Presets, modes, ways to normalise, tilings, precisions, formats, states (twice), events, scopes, ends that a webhook
-    // is told of, states of deliveries.
-    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 3 + 6 + 6 + 6 + 3 + 4 + 4);
+    // Presets, modes, ways to normalise, tilings, precisions, formats, ways to play, states (twice), events, scopes, ends that
+    // a webhook is told of, states of deliveries.
+    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 4 + 3 + 6 + 6 + 6 + 3 + 4 + 4);
 }
 
 #[tokio::test]
@@ -121,6 +121,7 @@ async fn requests_have_the_members_that_are_read() {
     assert_eq!(keys(&schemas["Spec"]["properties"]), stored);
     assert_eq!(keys(&schemas["NoiseRequest"]["properties"]), keys(&schemas["Noise"]["properties"]));
     assert_eq!(keys(&schemas["MaskingRequest"]["properties"]), keys(&schemas["Masking"]["properties"]));
+    assert_eq!(keys(&schemas["MotionRequest"]["properties"]), keys(&schemas["Motion"]["properties"]));
     // The bounds too: what lies just outside is refused, what lies on them is not.
     for (member, schema) in schemas["Spec"]["properties"].as_object().unwrap() {
         for (bound, outside) in [("minimum", -1.0), ("maximum", 1.0)] {

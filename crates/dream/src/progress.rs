@@ -23,4 +23,10 @@ pub struct Progress {
     /// Share of the whole work that an earlier attempt had done, and this one went on after; mostly 0.
     #[serde(default)]
     pub resumed_from: f64,
+    /// Frame at work, counted from 1; of animations only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<u32>,
+    /// Frames of the animation; of animations only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u32>,
 }

@@ -6,6 +6,11 @@
 //! (0 for fp32, 1 for bf16, 2 for tf32), kind of device (0 for CPUs, 1 for GPUs), finished octave (from 0), height, width
 //! (4 bytes each), then the image, `[3, height, width]` float32 as the (little-endian)
 //! machine holds it.
+//!
+//! Between two frames of an animation it is the frames so far, as they are encoded, and that of the last frame, where the octave is
+//! the frame: `RVRF`, version, number of frames, the length of each (4 bytes each), then the frames, and the checkpoint.
+
+use std::borrow::Cow;
 
 use tch::{Device, Kind, Tensor};
 
@@ -13,8 +18,10 @@ use super::RenderError;
 use reverie_dream::spec::Precision;
 
 const MAGIC: [u8; 4] = *b"RVRC";
+const FRAMES_MAGIC: [u8; 4] = *b"RVRF";
 const VERSION: u32 = 3;
 const HEADER: usize = 28;
+const FRAMES_HEADER: usize = 12;
 
 /// The dream after an octave.
 pub(super) struct Checkpoint {
@@ -65,6 +72,62 @@ impl Checkpoint {
     }
 }
 
+/// An animation between two frames.
+pub(super) struct FrameCheckpoint<'a> {
+    /// The last frame before anything of the original came back, with its number, counted from 0.
+    pub(super) last: Checkpoint,
+    /// All frames, as [`Animation::frames`](reverie_picture::Animation::frames) has them.
+    pub(super) frames: Cow<'a, [Vec<u8>]>,
+}
+
+impl FrameCheckpoint<'_> {
+    /// Whether it is one of an animation of so many `frames` of that size, and has not all of them.
+    pub(super) fn fits(&self, frames: u32, size: (i64, i64)) -> bool {
+        let found = self.last.image.size4().map(|(_, _, height, width)| (height, width));
+        let number = self.last.octave as usize + 1;
+        number == self.frames.len() && number < frames as usize && found.is_ok_and(|found| found == size)
+    }
+
+    pub(super) fn encode(&self, precision: Precision) -> Result<Vec<u8>, RenderError> {
+        let last = self.last.encode(precision)?;
+        let frames: usize = self.frames.iter().map(|frame| 4 + frame.len()).sum();
+        let mut bytes = Vec::with_capacity(FRAMES_HEADER + frames + last.len());
+        bytes.extend_from_slice(&FRAMES_MAGIC);
+        for number in
+            [VERSION as usize, self.frames.len()].into_iter().chain(self.frames.iter().map(Vec::len))
+        {
+            let number = u32::try_from(number);
+            let number = number.map_err(|_| RenderError::Engine("a frame of more than 4 GB".into()))?;
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        self.frames.iter().for_each(|frame| bytes.extend_from_slice(frame));
+        bytes.extend_from_slice(&last);
+        Ok(bytes)
+    }
+
+    /// `None` for bytes that are no whole checkpoint of this version, or one of another precision or kind of device.
+    pub(super) fn decode(
+        bytes: &[u8],
+        precision: Precision,
+        device: Device,
+    ) -> Option<Result<FrameCheckpoint<'static>, RenderError>> {
+        let number = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        if !bytes.starts_with(&FRAMES_MAGIC) || number(4)? != VERSION {
+            return None;
+        }
+        let count = number(8)? as usize;
+        let mut rest = bytes.get(FRAMES_HEADER.checked_add(count.checked_mul(4)?)?..)?;
+        let mut frames = Vec::with_capacity(count);
+        for index in 0..count {
+            let (frame, after) = rest.split_at_checked(number(FRAMES_HEADER + 4 * index)? as usize)?;
+            frames.push(frame.to_vec());
+            rest = after;
+        }
+        let last = Checkpoint::decode(rest, precision, device)?;
+        Some(last.map(|last| FrameCheckpoint { last, frames: frames.into() }))
+    }
+}
+
 /// How a precision is written.
 fn code(precision: Precision) -> u32 {
     match precision {
@@ -103,5 +166,31 @@ mod tests {
             damaged[position] ^= 0x40;
             assert!(decode(&damaged).is_none(), "byte {position}");
         }
+    }
+
+    #[test]
+    fn checkpoints_of_frames_round_trip_and_damaged_ones_are_refused() {
+        let image = Tensor::rand([1, 3, 5, 7], (tch::Kind::Float, Device::Cpu)) * 255.0;
+        let last = Checkpoint { octave: 1, image: image.shallow_clone() };
+        let frames = vec![vec![1, 2, 3], Vec::new()];
+        let bytes = FrameCheckpoint { last, frames: frames.clone().into() }.encode(Precision::Fp32).unwrap();
+        let decode = |bytes: &[u8]| FrameCheckpoint::decode(bytes, Precision::Fp32, Device::Cpu);
+        let again = decode(&bytes).unwrap().unwrap();
+        assert_eq!((again.last.octave, &again.frames[..]), (1, &frames[..]));
+        assert_eq!((&again.last.image - image).abs().max().double_value(&[]), 0.0);
+        assert!(again.fits(3, (5, 7)));
+        assert!(!again.fits(2, (5, 7)) && !again.fits(3, (7, 5)));
+        for length in 0..bytes.len() {
+            assert!(decode(&bytes[..length]).is_none(), "{length} bytes");
+        }
+        for position in [0, 4, 8, 9, 12, 16] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 0x40;
+            assert!(decode(&damaged).is_none_or(|one| !one.unwrap().fits(3, (5, 7))), "byte {position}");
+        }
+        // A single picture's is none of an animation, and the other way round.
+        assert!(Checkpoint::decode(&bytes, Precision::Fp32, Device::Cpu).is_none());
+        let single = Checkpoint { octave: 1, image: again.last.image }.encode(Precision::Fp32).unwrap();
+        assert!(decode(&single).is_none());
     }
 }

@@ -27,6 +27,26 @@ use reverie_dream::{
     spec::{DreamSpec, Normalization, OctaveMode},
 };
 
+/// What a dream starts from.
+pub(super) struct Start<'a> {
+    /// The image.
+    pub(super) original: &'a Original,
+    /// Where the dream may grow; none for everywhere.
+    pub(super) mask: Option<&'a Mask>,
+    /// Which frame of an animation it is, counted from 0.
+    pub(super) frame: u32,
+    /// An octave of an earlier attempt, after which it goes on if it fits.
+    pub(super) resume: Option<Checkpoint>,
+}
+
+impl<'a> Start<'a> {
+    /// A dream of an image that has nothing else.
+    #[cfg(test)]
+    pub(super) fn of(original: &'a Original) -> Self {
+        Self { original, mask: None, frame: 0, resume: None }
+    }
+}
+
 /// What the caller hears while a dream is made.
 pub(super) struct Callbacks<'a> {
     /// After every gradient step.
@@ -48,10 +68,9 @@ pub(super) struct Dreamed {
     pub(super) callback_time: Duration,
 }
 
-/// A dream, what it was computed with, and how.
-pub(super) struct Fitted<'a> {
-    pub(super) dreamed: Dreamed,
-    pub(super) tiled: TiledGradient<'a>,
+/// Dreams, and how they were computed.
+pub(super) struct Fitted<T> {
+    pub(super) dreamed: T,
     /// Edge of the largest tile in pixels: the spec's, or as much of it as the device has memory for.
     pub(super) tile_size: u32,
 }
@@ -59,28 +78,19 @@ pub(super) struct Fitted<'a> {
 /// Edge in pixels below which tiles are not halved: most of a smaller one would be halo.
 const SMALLEST_TILE: u32 = 128;
 
-/// As [`dream`], with tiles of half the size each time that the device has too little memory for one of them. `tiled`
-/// makes the tiles of a spec.
+/// Dreams with `dream`, and anew with tiles of half the size each time that the device has too little memory for one of them: it
+/// is called with the spec that has that size.
 ///
 /// # Errors
-/// [`RenderError::OutOfMemory`] when even small tiles do not fit, otherwise as [`dream`].
-pub(super) fn dream_within_memory<'a>(
-    tiled: impl Fn(&DreamSpec) -> TiledGradient<'a>,
+/// [`RenderError::OutOfMemory`] when even small tiles do not fit, otherwise as `dream`.
+pub(super) fn within_memory<T>(
     spec: &DreamSpec,
-    original: &Original,
-    mask: Option<&Mask>,
-    max_pixels: u64,
-    mut resume: Option<Checkpoint>,
-    callbacks: Callbacks<'_>,
-) -> Result<Fitted<'a>, RenderError> {
+    mut dream: impl FnMut(&DreamSpec) -> Result<T, RenderError>,
+) -> Result<Fitted<T>, RenderError> {
     let mut spec = spec.clone();
     loop {
-        let tiled = tiled(&spec);
-        let callbacks =
-            Callbacks { on_progress: &mut *callbacks.on_progress, on_octave: &mut *callbacks.on_octave };
-        // A second try begins at the start: a checkpoint is of the tiles that it was made with.
-        match dream(&tiled, &spec, original, mask, max_pixels, resume.take(), callbacks) {
-            Ok(dreamed) => return Ok(Fitted { dreamed, tiled, tile_size: spec.tile_size }),
+        match dream(&spec) {
+            Ok(dreamed) => return Ok(Fitted { dreamed, tile_size: spec.tile_size }),
             Err(RenderError::OutOfMemory(reason)) if spec.tile_size / 2 >= SMALLEST_TILE => {
                 let tile_size = spec.tile_size;
                 tracing::warn!(
@@ -95,10 +105,10 @@ pub(super) fn dream_within_memory<'a>(
     }
 }
 
-/// Dreams `original`, where `mask` lets it, going on after `resume` where there is one that fits.
+/// Dreams from `start` on.
 ///
-/// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave,
-/// counted from 0 at the coarsest), so that an octave's random choices do not depend on what ran before.
+/// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave, counted from 0 at the
+/// coarsest, and 2³² times the frame), so that an octave's random choices do not depend on what ran before.
 ///
 /// # Errors
 /// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`, [`RenderError::Picture`] when the result
@@ -106,12 +116,11 @@ pub(super) fn dream_within_memory<'a>(
 pub(super) fn dream(
     tiled: &TiledGradient<'_>,
     spec: &DreamSpec,
-    original: &Original,
-    mask: Option<&Mask>,
+    start: Start<'_>,
     max_pixels: u64,
-    resume: Option<Checkpoint>,
     callbacks: Callbacks<'_>,
 ) -> Result<Dreamed, RenderError> {
+    let Start { original, mask, frame, resume } = start;
     let stepper = Stepper::new(spec, original.device(), tiled.is_library())?;
     let mut octaves = plan(tiled, spec, original, max_pixels)?;
     if let Some(&(height, width)) = octaves.sizes().last() {
@@ -136,7 +145,7 @@ pub(super) fn dream(
         let (height, width) = image.extent()?;
         let octave_mask = mask.map(|mask| mask.at(height, width)).transpose()?;
         let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
-        rng.set_stream(u64::from(octave));
+        rng.set_stream(u64::from(frame) << 32 | u64::from(octave));
         let began = Instant::now();
         let iterations = steps(spec, octave as usize);
         for iteration in 1..=iterations {
@@ -167,10 +176,28 @@ pub(super) fn dream(
     each(&image, |_, band| Ok(band.f_clamp_(0.0, 255.0)?))?;
     if let Some(mask) = mask
         && image.extent()? == original.extent()?
+        && image.extent()? == mask.extent()?
     {
         mask.restore(&image, original)?;
     }
     Ok(Dreamed { image, octaves: count, idle: !stepper.moved.get(), callback_time })
+}
+
+/// Pixels × gradient steps of a dream on an image of that size, which its progress is measured in.
+///
+/// # Errors
+/// [`RenderError::TooLarge`] when the spec enlarges beyond `max_pixels`.
+pub(super) fn pixel_steps(
+    tiled: &TiledGradient<'_>,
+    spec: &DreamSpec,
+    size: (i64, i64),
+    max_pixels: u64,
+) -> Result<f64, RenderError> {
+    let sizes = sizes(spec, size, max_pixels, &|height, width| tiled.fits(height, width))?;
+    let of = |(octave, (height, width)): (usize, &(i64, i64))| {
+        (height * width) as f64 * f64::from(steps(spec, octave))
+    };
+    Ok(sizes.iter().enumerate().map(of).sum())
 }
 
 /// The octaves of a dream.
@@ -335,9 +362,8 @@ impl Meter {
             octaves: self.octaves.len() as u32,
             iteration,
             iterations,
-            iterations_per_second: 0.0,
             score,
-            resumed_from: 0.0,
+            ..Progress::default()
         }
     }
 }

@@ -11,11 +11,12 @@ use tch::{Device, Tensor};
 use super::{
     Backend, FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, FrameCheckpoint},
     device::{self, Processor},
-    dream::{Callbacks, Dreamed, Fitted, dream_within_memory},
+    dream::{Callbacks, Dreamed, Fitted, Start, dream, within_memory},
     finish,
     input::{Input, read_guide},
+    motion::{Animated, Film, FilmCallbacks},
     notes::{Outcome, notes},
     objective::BoundObjective,
     precision,
@@ -93,8 +94,7 @@ impl Backend for Engine {
         let guide = read_guide(&request, device, max_pixels)?;
         let mut input = Input::read(&request, device, max_pixels)?;
         let precision = precision::resolve(request.spec.precision, device)?;
-        let resume = request.resume.take();
-        let resume = resume.and_then(|bytes| Checkpoint::decode(&bytes, precision, device)).transpose()?;
+        let mut resume = Resume::of(&mut request, precision, device)?;
         let mut recipe = request.spec.recipe.then(|| self::recipe(&request, device, precision));
         // They are of no more use, and a file may be as large as what it was decoded to.
         (request.input, request.mask, request.guide) = (None, None, None);
@@ -118,25 +118,44 @@ impl Backend for Engine {
                 Err(error) => return Err(error),
             }
         }
-        let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match &mut request.on_octave {
-            Some(on_octave) => finished_octave(octaves, checkpoint, precision).map(on_octave),
-            None => Ok(()),
-        };
-        let callbacks = Callbacks { on_progress: &mut request.on_progress, on_octave: &mut on_octave };
         if watched {
             source.watch();
         }
         let started = Instant::now();
-        let Fitted { dreamed, tiled, tile_size } = dream_within_memory(
-            tiled,
-            spec,
-            &input.original,
-            input.mask.as_ref(),
-            max_pixels,
-            resume,
-            callbacks,
-        )?;
-        let Dreamed { image: dreamed, octaves, idle, callback_time } = dreamed;
+        let (on_progress, finished) = (&mut request.on_progress, &mut request.on_octave);
+        // A second try begins at the start: a checkpoint is of the tiles that it was made with.
+        let Fitted { dreamed, tile_size } = within_memory(spec, |spec| match &spec.motion {
+            None => {
+                let start = Start {
+                    original: &input.original,
+                    mask: input.mask.as_ref(),
+                    frame: 0,
+                    resume: resume.octave.take(),
+                };
+                let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match finished {
+                    Some(finished) => finished_octave(octaves, checkpoint, precision).map(finished),
+                    None => Ok(()),
+                };
+                let tiled = tiled(spec);
+                let callbacks = Callbacks { on_progress, on_octave: &mut on_octave };
+                let dreamed = dream(&tiled, spec, start, max_pixels, callbacks)?;
+                Ok((dreamed, tiled, None))
+            }
+            Some(motion) => {
+                let mut on_frame = |checkpoint: &FrameCheckpoint<'_>, shown: &Tensor| match finished {
+                    Some(finished) => {
+                        finished_frame(motion.frames, checkpoint, shown, precision).map(finished)
+                    }
+                    None => Ok(()),
+                };
+                let callbacks = FilmCallbacks { on_progress, on_frame: &mut on_frame };
+                let film = Film { motion, input: &input, max_pixels };
+                let Animated { dreamed, tiled, animation } =
+                    film.dream(spec, &tiled, resume.frame.take(), callbacks)?;
+                Ok((dreamed, tiled, Some(animation)))
+            }
+        })?;
+        let (Dreamed { image: dreamed, octaves, idle, callback_time }, tiled, animation) = dreamed;
         if let Some(recipe) = &mut recipe {
             recipe.spec.tile_size = tile_size;
         }
@@ -147,18 +166,25 @@ impl Backend for Engine {
         drop(network);
         let dreamed = input.restore_size(dreamed)?;
         let sizes = [input.sent, input.original.extent()?, dreamed.extent()?];
-        let notes = notes(spec, input.mask.as_ref(), &Outcome { octaves, idle, score, tile_size, sizes })?;
-        finish::restore_original(spec, input.base(), &dreamed)?;
-        if spec.auto_contrast {
-            finish::set_contrast(&dreamed)?;
-        }
-        let mut picture = finish::to_picture(&dreamed)?;
-        // A dream that has grown has lost the places that its transparency belonged to.
-        let same_size = input.base().extent()? == dreamed.extent()?;
-        picture.alpha = input.alpha.take().filter(|_| same_size && spec.format != Format::Jpeg);
-        picture.lift_from(spec.background.0);
-        drop((input, dreamed));
-        let mut file = picture.encode(spec.encoding())?;
+        let transparent = input.alpha.is_some();
+        let outcome = Outcome { octaves, idle, score, tile_size, sizes, transparent };
+        let notes = notes(spec, input.mask.as_ref(), &outcome)?;
+        let (height, width) = dreamed.extent()?;
+        let mut file = match (animation, &spec.motion) {
+            (Some(animation), Some(motion)) => {
+                drop((input, dreamed));
+                animation.finish(motion.fps, motion.playback)?
+            }
+            _ => {
+                let mut picture = finish::to_shown(spec, input.base(), &dreamed)?;
+                // A dream that has grown has lost the places that its transparency belonged to.
+                let same_size = input.base().extent()? == dreamed.extent()?;
+                picture.alpha = input.alpha.take().filter(|_| same_size && spec.format.has_transparency());
+                picture.lift_from(spec.background.0);
+                drop((input, dreamed));
+                picture.encode(spec.encoding())?
+            }
+        };
         if let Some(recipe) = recipe {
             let text =
                 serde_json::to_string(&recipe).map_err(|error| RenderError::Engine(error.to_string()))?;
@@ -166,8 +192,8 @@ impl Backend for Engine {
         }
         Ok(Rendered {
             image: file,
-            width: picture.width,
-            height: picture.height,
+            width: width as u32,
+            height: height as u32,
             score,
             notes,
             render_seconds,
@@ -205,6 +231,24 @@ impl Engine {
     }
 }
 
+/// What an earlier attempt left, if it fits: of a single picture or of an animation.
+struct Resume {
+    octave: Option<Checkpoint>,
+    frame: Option<FrameCheckpoint<'static>>,
+}
+
+impl Resume {
+    fn of(request: &mut RenderRequest, precision: Precision, device: Device) -> Result<Self, RenderError> {
+        let Some(bytes) = request.resume.take() else { return Ok(Self { octave: None, frame: None }) };
+        Ok(match request.spec.motion {
+            None => Self { octave: Checkpoint::decode(&bytes, precision, device).transpose()?, frame: None },
+            Some(_) => {
+                Self { octave: None, frame: FrameCheckpoint::decode(&bytes, precision, device).transpose()? }
+            }
+        })
+    }
+}
+
 /// Activations of a guide image, `[1, 3, h, w]`, at `layers`.
 fn features(
     source: &dyn GradientSource,
@@ -237,14 +281,34 @@ fn finished_octave(
     checkpoint: &Checkpoint,
     precision: Precision,
 ) -> Result<FinishedOctave, RenderError> {
-    let (_, _, height, width) = checkpoint.image.size4()?;
-    let shrink = (PREVIEW_EDGE as f64 / height.max(width) as f64).min(1.0);
-    let edge = |n: i64| ((n as f64 * shrink) as i64).max(1);
-    let small = resize(&checkpoint.image, edge(height), edge(width))?;
     Ok(FinishedOctave {
         octave: checkpoint.octave + 1,
         octaves,
         checkpoint: checkpoint.encode(precision)?,
-        preview: finish::to_picture(&small)?.encode(PREVIEW)?,
+        preview: preview(&checkpoint.image)?,
     })
+}
+
+/// The same of a frame of an animation of so many `frames`; its preview is the frame as it is shown.
+fn finished_frame(
+    frames: u32,
+    checkpoint: &FrameCheckpoint<'_>,
+    shown: &Tensor,
+    precision: Precision,
+) -> Result<FinishedOctave, RenderError> {
+    Ok(FinishedOctave {
+        octave: checkpoint.last.octave + 1,
+        octaves: frames,
+        checkpoint: checkpoint.encode(precision)?,
+        preview: preview(shown)?,
+    })
+}
+
+/// A dream, `[1, 3, H, W]`, as a small JPEG.
+fn preview(image: &Tensor) -> Result<Vec<u8>, RenderError> {
+    let (_, _, height, width) = image.size4()?;
+    let shrink = (PREVIEW_EDGE as f64 / height.max(width) as f64).min(1.0);
+    let edge = |n: i64| ((n as f64 * shrink) as i64).max(1);
+    let small = resize(image, edge(height), edge(width))?;
+    Ok(finish::to_picture(&small)?.encode(PREVIEW)?)
 }

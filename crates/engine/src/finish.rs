@@ -13,12 +13,22 @@ use reverie_picture::{Picture, Samples};
 /// Weights of red, green and blue in brightness (ITU-R BT.601), as in JPEG's YCbCr.
 const LUMA: [f64; 3] = [0.299, 0.587, 0.114];
 
-/// Puts colours and parts of the original back into `image`, `[1, 3, H, W]`, where the spec asks for it.
-pub(super) fn restore_original(
+/// The picture that a dream, `[1, 3, H, W]`, is shown as: with what the spec wants of `original`, or a standard contrast. The
+/// dream is changed on the way.
+pub(super) fn to_shown(
     spec: &DreamSpec,
     original: &Original,
-    image: &Tensor,
-) -> Result<(), RenderError> {
+    dreamed: &Tensor,
+) -> Result<Picture, RenderError> {
+    restore_original(spec, original, dreamed)?;
+    if spec.auto_contrast {
+        set_contrast(dreamed)?;
+    }
+    to_picture(dreamed)
+}
+
+/// Puts colours and parts of the original back into `image`, `[1, 3, H, W]`, where the spec asks for it.
+fn restore_original(spec: &DreamSpec, original: &Original, image: &Tensor) -> Result<(), RenderError> {
     let Share(kept) = spec.preserve_colors;
     if kept == 0.0 && spec.blend == 0.0 {
         return Ok(());
@@ -45,7 +55,7 @@ pub(super) fn restore_original(
 
 /// Sets the mean of `image`, `[1, 3, H, W]`, to middle grey and its standard deviation to a tenth of the range, as
 /// the 2015 notebook shows its results (`visstd`).
-pub(super) fn set_contrast(image: &Tensor) -> Result<(), RenderError> {
+fn set_contrast(image: &Tensor) -> Result<(), RenderError> {
     let (mean, deviation) = moments(image)?;
     // A flat image has no contrast to set.
     let deviation = deviation.max(0.01);

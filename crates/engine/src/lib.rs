@@ -33,6 +33,7 @@ mod kernels;
 mod laplacian;
 mod library;
 mod mask;
+mod motion;
 mod notes;
 mod objective;
 mod original;

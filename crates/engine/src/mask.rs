@@ -62,6 +62,11 @@ impl Mask {
         Ok(OctaveMask { weights })
     }
 
+    /// Height and width.
+    pub(super) fn extent(&self) -> Result<(i64, i64), RenderError> {
+        self.values.extent()
+    }
+
     /// Puts the pixels of `original` back into `image` where the mask is black; both are `[1, 3, H, W]`.
     pub(super) fn restore(&self, image: &Tensor, original: &dyn Rows) -> Result<(), RenderError> {
         each(image, |span, band| {
@@ -77,6 +82,17 @@ impl OctaveMask {
     /// Weights `gradient`, `[1, 3, h, w]`, in place.
     pub(super) fn apply(&self, gradient: &Tensor) -> Result<(), RenderError> {
         each(gradient, |span, band| Ok(band.f_mul_(&rows(&self.weights, span)?)?))
+    }
+
+    /// Puts `image`, `[1, 3, h, w]`, where the weight is 0, back to `original`, and mixes the two in between.
+    pub(super) fn mix(&self, image: &Tensor, original: &dyn Rows) -> Result<(), RenderError> {
+        each(image, |span, band| {
+            let still = original.rows(span)?;
+            let mut change = band.f_to_kind(Kind::Double)?.f_sub_(&still)?;
+            let mixed = change.f_mul_(&rows(&self.weights, span)?)?.f_add_(&still)?;
+            band.f_copy_(&mixed)?;
+            Ok(band.shallow_clone())
+        })
     }
 
     /// The weight at a pixel.

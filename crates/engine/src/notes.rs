@@ -15,6 +15,8 @@ pub(super) struct Outcome {
     pub(super) tile_size: u32,
     /// Heights and widths: of the input, of what was dreamed on, and of the result.
     pub(super) sizes: [(i64, i64); 3],
+    /// Whether the input has transparency.
+    pub(super) transparent: bool,
 }
 
 /// A sentence for each thing that differs from what the spec lets expect.
@@ -23,14 +25,15 @@ pub(super) fn notes(
     mask: Option<&Mask>,
     outcome: &Outcome,
 ) -> Result<Vec<String>, RenderError> {
-    let Outcome { octaves, idle, score, tile_size, sizes: [sent, start, result] } = *outcome;
+    let Outcome { octaves, idle, score, tile_size, sizes: [sent, start, result], transparent } = *outcome;
     let mut notes = Vec::new();
     if start != sent && result != sent {
         let [(height, width), (from_height, from_width)] = [start, sent];
         let edge = height.max(width);
+        let back = if spec.motion.is_none() { "restore_size brings the size back, " } else { "" };
         notes.push(format!(
             "the image of {from_width}×{from_height} pixels was dreamed on at {width}×{height}: max_edge is {edge}; \
-             restore_size brings the size back, max_edge 0 keeps it"
+             {back}max_edge 0 keeps it"
         ));
     }
     let wanted = octave_count(spec, start);
@@ -56,6 +59,11 @@ pub(super) fn notes(
             "the dream changed nothing: the objective is {score}, and its gradient is zero {place}; choose another \
              layer, or other channels or classes"
         ));
+    }
+    if transparent && spec.motion.is_some() {
+        notes.push(
+            "the animation has no transparency: background shows where the image was transparent".into(),
+        );
     }
     if spec.blend == 1.0 {
         notes.push("the result is the original: blend is 1; a smaller value lets the dream show".into());

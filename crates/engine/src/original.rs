@@ -61,7 +61,6 @@ impl Original {
     }
 
     /// Takes floats as they are, `[1, 3, H, W]`.
-    #[cfg(test)]
     pub(super) fn of_floats(pixels: &Tensor) -> Self {
         Self { pixels: pixels.shallow_clone() }
     }

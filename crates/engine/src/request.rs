@@ -44,18 +44,18 @@ pub struct RenderRequest {
     pub resume: Option<Bytes>,
     /// Called on the render thread after every gradient step; must be quick.
     pub on_progress: Box<dyn FnMut(Progress) + Send>,
-    /// Called on the render thread after every octave but the last; must be quick.
+    /// Called on the render thread after every octave but the last, of an animation after its frames; must be quick.
     pub on_octave: Option<Box<dyn FnMut(FinishedOctave) + Send>>,
     /// Stops the render.
     pub cancel: CancelFlag,
 }
 
-/// What is known after an octave.
+/// What is known after an octave; of an animation, after a frame.
 #[derive(Clone, Debug)]
 pub struct FinishedOctave {
-    /// Which octave, counted from 1.
+    /// Which octave, or frame, counted from 1.
     pub octave: u32,
-    /// Octaves in this render.
+    /// Octaves in this render, or frames.
     pub octaves: u32,
     /// For [`RenderRequest::resume`].
     pub checkpoint: Vec<u8>,

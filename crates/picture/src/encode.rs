@@ -7,8 +7,7 @@ use image::{
     codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
 };
 
-use super::{Encoding, Format};
-use super::{Picture, PictureError, Samples};
+use super::{Encoding, Format, Picture, PictureError, Samples, animation};
 
 impl Encoding {
     /// Whether a picture of this size can be written.
@@ -20,6 +19,7 @@ impl Encoding {
             Format::Png => ("PNG", i32::MAX as u64),
             Format::Jpeg => ("JPEG", 65_535),
             Format::Webp => ("WebP", 16_383),
+            Format::Gif => ("GIF", 65_535),
         };
         match width.max(height) > max_edge {
             true => Err(PictureError::EdgeTooLong { format, width, height, max_edge }),
@@ -29,14 +29,25 @@ impl Encoding {
 }
 
 impl Picture {
-    /// Writes an image file. A JPEG has no transparency: alpha is dropped there.
+    /// Writes an image file. Where the format has no transparency, alpha is dropped.
     ///
     /// # Errors
     /// [`PictureError::EdgeTooLong`], and [`PictureError::Encode`] when the encoder refuses.
     pub fn encode(&self, encoding: Encoding) -> Result<Vec<u8>, PictureError> {
+        self.write(encoding, self.alpha.as_ref().filter(|_| encoding.format.has_transparency()))
+    }
+
+    /// The same without transparency.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub(super) fn encode_opaque(&self, encoding: Encoding) -> Result<Vec<u8>, PictureError> {
+        self.write(encoding, None)
+    }
+
+    fn write(&self, encoding: Encoding, alpha: Option<&Vec<u8>>) -> Result<Vec<u8>, PictureError> {
         let (width, height) = (self.width, self.height);
         encoding.check_size(width.into(), height.into())?;
-        let alpha = self.alpha.as_ref().filter(|_| encoding.format != Format::Jpeg);
         let (pixels, colour) = match alpha {
             Some(alpha) => (Cow::Owned(interleave(&self.bytes(), alpha)), ExtendedColorType::Rgba8),
             None => (self.bytes(), ExtendedColorType::Rgb8),
@@ -48,6 +59,7 @@ impl Picture {
                 WebPEncoder::new_lossless(&mut file).write_image(&pixels, width, height, colour)
             }
             Format::Webp => return lossy_webp(&pixels, width, height, alpha.is_some(), encoding.quality),
+            Format::Gif => return animation::still(self),
             Format::Jpeg => write_jpeg(&mut file, &pixels, width, height, encoding.quality),
         };
         written.map_err(|error| PictureError::Encode(error.to_string()))?;
@@ -55,7 +67,7 @@ impl Picture {
     }
 
     /// Eight bits per colour, `[height, width, 3]`.
-    fn bytes(&self) -> Cow<'_, [u8]> {
+    pub(super) fn bytes(&self) -> Cow<'_, [u8]> {
         match &self.rgb {
             Samples::Eight(values) => Cow::Borrowed(values),
             Samples::Sixteen(values) => values.iter().map(|value| (value / 257) as u8).collect(),

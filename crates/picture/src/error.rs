@@ -81,6 +81,9 @@ pub enum PictureError {
         /// The limit that one of them breaks.
         max_edge: u64,
     },
+    /// Frames were wanted of a format that has one picture.
+    #[error("a JPEG holds a single picture; an animation is a \"webp\", \"png\" (APNG) or \"gif\"")]
+    NotAnimated,
     /// The dream could not be written as a file.
     #[error("the picture cannot be encoded: {0}")]
     Encode(String),

@@ -8,13 +8,15 @@ choices! {
     /// File format of a result.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub enum Format {
-        /// Lossless.
+        /// Lossless; an animation as APNG.
         #[default]
         Png = "png",
-        /// Smaller, with a quality; has no transparency.
+        /// Smaller, with a quality; has no transparency and no animations.
         Jpeg = "jpeg",
         /// Smaller than both, with a quality, or lossless.
         Webp = "webp",
+        /// For animations that have to play everywhere: at most 256 colours in a frame, and no transparency.
+        Gif = "gif",
     }
 }
 
@@ -25,6 +27,7 @@ impl Format {
             Format::Png => "image/png",
             Format::Jpeg => "image/jpeg",
             Format::Webp => "image/webp",
+            Format::Gif => "image/gif",
         }
     }
 
@@ -34,7 +37,23 @@ impl Format {
             Format::Png => "png",
             Format::Jpeg => "jpg",
             Format::Webp => "webp",
+            Format::Gif => "gif",
         }
+    }
+
+    /// Whether a file may have several frames.
+    pub fn animates(self) -> bool {
+        self != Format::Jpeg
+    }
+
+    /// Whether what is written keeps the input's transparency.
+    pub fn has_transparency(self) -> bool {
+        matches!(self, Format::Png | Format::Webp)
+    }
+
+    /// Whether a file may have every pixel as it is.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Format::Png | Format::Webp)
     }
 }
 

@@ -5,6 +5,7 @@
 //! allocated, and `decode` does the rest within what the outline promised. A panic in a decoder is the file's fault.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod animation;
 mod background;
 mod bmp;
 mod bytes;
@@ -34,6 +35,7 @@ use std::{
 
 use image::{DynamicImage, Limits, metadata::Orientation};
 
+pub use animation::{Animation, Playback};
 pub use error::PictureError;
 pub use format::{Encoding, Format};
 

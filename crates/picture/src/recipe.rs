@@ -1,8 +1,8 @@
 //! The recipe that a dream carries: text inside the image file that says how to make it again.
 //!
 //! PNG: an `iTXt` chunk with the keyword `reverie` (PNG, third edition, 11.3.3.4). JPEG: an XMP packet in an APP1
-//! segment (XMP part 3, 1.1.3). WebP: an `XMP ` chunk of an extended file (RFC 9649, 2.7.1.5). Viewers ignore
-//! it, and metadata tools show it. Why not `img-parts`: `docs/decisions.md`.
+//! segment (XMP part 3, 1.1.3). WebP: an `XMP ` chunk of an extended file (RFC 9649, 2.7.1.5). GIF: an XMP packet in an
+//! application extension (XMP part 3, 1.1.2). An animation has it in the same place. Viewers ignore it, and metadata tools show it. Why not `img-parts`: `docs/decisions.md`.
 
 use super::Format;
 use super::PictureError;
@@ -17,6 +17,8 @@ const PNG_KEYWORD: &[u8] = b"reverie\0\0\0\0\0";
 /// Flags of an extended WebP file.
 const HAS_XMP: u8 = 0x04;
 const HAS_ALPHA: u8 = 0x10;
+/// An application extension of a GIF.
+const GIF_XMP: &[u8] = b"\x21\xff\x0bXMP DataXMP";
 const XMP_MARKER: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 const XMP_BEFORE: &str = "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\
     <x:xmpmeta xmlns:x=\"adobe:ns:meta/\"><rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\
@@ -34,6 +36,7 @@ pub fn embed(file: Vec<u8>, format: Format, recipe: &str) -> Result<Vec<u8>, Pic
         Format::Png => embed_png(&file, recipe),
         Format::Jpeg => embed_jpeg(&file, recipe),
         Format::Webp => embed_webp(&file, recipe),
+        Format::Gif => embed_gif(&file, recipe),
     };
     embedded.ok_or_else(|| PictureError::Encode("the recipe does not fit into the file".into()))
 }
@@ -44,6 +47,8 @@ pub fn extract(file: &[u8]) -> Option<String> {
         extract_png(file)
     } else if file.starts_with(b"\xff\xd8") {
         extract_jpeg(file)
+    } else if file.starts_with(b"GIF8") {
+        extract_gif(file)
     } else {
         extract_webp(file)
     }
@@ -123,7 +128,7 @@ fn embed_webp(file: &[u8], recipe: &str) -> Option<Vec<u8>> {
 }
 
 /// The header of an extended WebP file; sizes are those of the picture minus 1.
-fn extended(flags: u8, width: u32, height: u32) -> Option<Vec<u8>> {
+pub(super) fn extended(flags: u8, width: u32, height: u32) -> Option<Vec<u8>> {
     riff(b"VP8X", &[&[flags, 0, 0, 0][..], &width.to_le_bytes()[..3], &height.to_le_bytes()[..3]].concat())
 }
 
@@ -139,8 +144,29 @@ fn extract_webp(file: &[u8]) -> Option<String> {
     }
 }
 
+/// Where the colours of a GIF end that all its frames share: behind signature, screen and those colours.
+fn gif_header(file: &[u8]) -> Option<usize> {
+    let flags = *file.get(10)?;
+    Some(if flags & 0x80 == 0 { 13 } else { 13 + (6 << (flags & 7)) })
+}
+
+/// The packet stands in the file as it is, although a GIF's blocks have their lengths in front: readers that take its letters
+/// for lengths end up in the trailer, which leads from any place to the end of the extension.
+fn embed_gif(file: &[u8], recipe: &str) -> Option<Vec<u8>> {
+    let (header, rest) = file.split_at_checked(gif_header(file)?)?;
+    let trailer: Vec<u8> = [1].into_iter().chain((0..=255).rev()).chain([0]).collect();
+    Some([header, GIF_XMP, xmp(recipe).as_bytes(), &trailer, rest].concat())
+}
+
+fn extract_gif(file: &[u8]) -> Option<String> {
+    let rest = file.get(gif_header(file)?..)?.strip_prefix(GIF_XMP)?;
+    // The trailer begins with 1 and 255; no text has a byte of 255.
+    let end = rest.iter().position(|&byte| byte == 0xff)?;
+    from_xmp(rest.get(..end.checked_sub(1)?)?)
+}
+
 /// A RIFF chunk; chunks have an even length.
-fn riff(kind: &[u8; 4], data: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn riff(kind: &[u8; 4], data: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(data.len()).ok()?.to_le_bytes();
     let padding: &[u8] = if data.len() % 2 == 1 { &[0] } else { &[] };
     Some([kind, &length[..], data, padding].concat())
@@ -170,15 +196,17 @@ mod tests {
     use reverie_fields::arbitrary::quick;
 
     const RECIPE: &str = "{\"layer\": \"a<b>&amp;\\\"c\\\"\", \"naïve\": 1}";
-    const ENCODINGS: [Encoding; 4] = [
+    const ENCODINGS: [Encoding; 5] = [
         Encoding { format: Format::Png, quality: 90, lossless: false },
         Encoding { format: Format::Jpeg, quality: 90, lossless: false },
         Encoding { format: Format::Webp, quality: 90, lossless: false },
         Encoding { format: Format::Webp, quality: 90, lossless: true },
+        Encoding { format: Format::Gif, quality: 90, lossless: false },
     ];
 
     /// How files of the formats begin.
-    const STARTS: [&[u8]; 4] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1", b"RIFF\0\0\0\0WEBP", b""];
+    const STARTS: [&[u8]; 5] =
+        [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1", b"RIFF\0\0\0\0WEBP", b"GIF89a\x01\0\x01\0\0\0\0", b""];
 
     fn picture(alpha: Option<Vec<u8>>) -> Picture {
         let rgb = (0..7 * 5 * 3).map(|index| index * 2).collect();

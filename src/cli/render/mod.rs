@@ -61,11 +61,11 @@ pub(super) struct Args {
     /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF; also HEIC and AVIF if built with libheif), or -
     /// for standard input; without it, the dream starts from noise.
     input: Option<PathBuf>,
-    /// Where to write the dream, or - for standard output; the extension (.png, .jpg, .jpeg, .webp) selects
+    /// Where to write the dream, or - for standard output; the extension (.png, .jpg, .jpeg, .webp, .gif) selects
     /// the format.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// png, jpeg or webp, if no extension selects the format; PNG by default for standard output.
+    /// png, jpeg, webp or gif, if no extension selects the format; PNG by default for standard output.
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
     /// Write the dream even over one of its sources, such as the input.

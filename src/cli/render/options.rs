@@ -42,7 +42,7 @@ enum Place {
 }
 
 /// Every option of the spec, with its parameter and its place.
-fn options() -> impl Iterator<Item = (Place, &'static Parameter, &'static CommandOption)> {
+fn options() -> impl Iterator<Item = (Place, &'static Parameter, &'static CommandOption)> + Clone {
     let placed = DreamSpec::parameters().iter().flat_map(|parameter| {
         let (members, place): (_, fn(_, _) -> Place) = match parameter.shape {
             Shape::Object { members, .. } => (members(), Place::Member),
@@ -165,7 +165,10 @@ impl FromArgMatches for DreamArgs {
             let Some(value) = value_of(matches, parameter, option) else { continue };
             match place {
                 Place::Field(name) => self.fields.insert(name.into(), value),
-                Place::Member(field, name) => self.fields.insert(field.into(), json!({ name: value })),
+                Place::Member(field, name) => {
+                    let object = self.fields.entry(field).or_insert_with(|| json!({}));
+                    object.as_object_mut().and_then(|object| object.insert(name.into(), value))
+                }
                 Place::Objective(name) => self.objective.insert(name.into(), value),
             };
         }
@@ -196,7 +199,15 @@ impl DreamArgs {
             given.insert("objectives".into(), objectives.collect());
         }
         let names = given.keys().cloned().collect();
-        fields.extend(given);
+        for (name, value) in given {
+            match (fields.get_mut(&name), value) {
+                // Members that no option names stay, but a size is one value.
+                (Some(Value::Object(before)), Value::Object(members)) if has_options(&name) => {
+                    before.extend(members);
+                }
+                (_, value) => drop(fields.insert(name, value)),
+            }
+        }
         names
     }
 
@@ -211,9 +222,12 @@ impl DreamArgs {
         let found = match field {
             "objectives" => within(last.filter(|last| *last != "kind"))
                 .or_else(|| within(Some(if implied { "class" } else { "kind" }))),
-            _ => options().find(
-                |(place, ..)| matches!(place, Place::Field(name) | Place::Member(name, _) if *name == field),
-            ),
+            _ => {
+                let of_field = |place: &Place| matches!(place, Place::Field(name) | Place::Member(name, _) if *name == field);
+                let member = |place: &Place| matches!(place, Place::Member(_, name) if Some(*name) == last);
+                let mut within = options().filter(|(place, ..)| of_field(place));
+                within.clone().find(|(place, ..)| member(place)).or_else(|| within.next())
+            }
         };
         match found {
             Some((_, parameter, option)) => format!("--{}", option.name_of(parameter)),
@@ -251,6 +265,11 @@ impl DreamArgs {
             None => format!("{}: {detail}", self.option(pointer)),
         }
     }
+}
+
+/// Whether options set members of the object `field`.
+fn has_options(field: &str) -> bool {
+    options().any(|(place, ..)| matches!(place, Place::Member(name, _) if name == field))
 }
 
 /// The pointer of the missing image in a spec's errors.
@@ -310,6 +329,7 @@ pub(super) fn parse_format(text: &str) -> Result<Format, String> {
         "png" => Ok(Format::Png),
         "jpeg" | "jpg" => Ok(Format::Jpeg),
         "webp" => Ok(Format::Webp),
-        _ => Err("must be png, jpeg or webp".into()),
+        "gif" => Ok(Format::Gif),
+        _ => Err("must be png, jpeg, webp or gif".into()),
     }
 }

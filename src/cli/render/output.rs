@@ -213,6 +213,7 @@ fn ending(name: &str) -> Option<Format> {
         "png" => Some(Format::Png),
         "jpg" | "jpeg" => Some(Format::Jpeg),
         "webp" => Some(Format::Webp),
+        "gif" => Some(Format::Gif),
         _ => None,
     }
 }

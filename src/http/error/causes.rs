@@ -36,7 +36,7 @@ impl ApiError {
             | PictureError::EdgeTooLong { .. } => {
                 Self::Invalid(vec![FieldError::new(pointer, error.to_string())])
             }
-            PictureError::Encode(_) => Self::internal(error),
+            PictureError::Encode(_) | PictureError::NotAnimated => Self::internal(error),
         }
     }
 }

@@ -173,10 +173,11 @@ class DreamSpec(TypedDict, total=False):
     lossless: bool
     mask: Masking | None
     # Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps
-    # its size.
+    # its size. An animation has half the default.
     max_edge: int | None
     # Id of a model. The best are `inception5h`, then `efficientnet-lite2`, then `efficientnet-lite0`.
     model: Required[str]
+    motion: Motion | None
     noise: Noise | None
     # How the gradient is scaled.
     normalization: Required[Normalization]
@@ -225,9 +226,10 @@ class FieldError(TypedDict, total=False):
     pointer: Required[str]
 
 
-# File format of a result. - `png`: Lossless. - `jpeg`: Smaller, with a quality; has no transparency. -
-# `webp`: Smaller than both, with a quality, or lossless.
-Format = Literal['png', 'jpeg', 'webp']
+# File format of a result. - `png`: Lossless; an animation as APNG. - `jpeg`: Smaller, with a quality; has no
+# transparency and no animations. - `webp`: Smaller than both, with a quality, or lossless. - `gif`: For
+# animations that have to play everywhere: at most 256 colours in a frame, and no transparency.
+Format = Literal['png', 'jpeg', 'webp', 'gif']
 
 
 class GuideCosineObjective(TypedDict, total=False):
@@ -443,7 +445,8 @@ class Links(TypedDict, total=False):
     cancel: Required[str | None]
     # The event stream of the job.
     events: Required[str]
-    # The preview of the newest finished octave, while the job is unfinished; `null` before the first.
+    # The preview of the newest finished octave, or frame of an animation, while the job is unfinished;
+    # `null` before the first.
     preview: Required[str | None]
     # The result, once it exists.
     result: Required[str | None]
@@ -583,6 +586,55 @@ class ModelList(TypedDict, total=False):
     unreadable: Required[list[UnreadableModel]]
 
 
+class Motion(TypedDict, total=False):
+    """How a dream moves: each frame is the one before it, zoomed, turned and shifted a little, and dreamed on.
+    The first is the dream of the image.
+    """
+
+    # Frames a second.
+    fps: Required[int]
+    # Frames in all, the first included.
+    frames: Required[int]
+    # Gradient steps per octave in each frame after the first: enough to keep the dream sharp while it
+    # moves. Fewer leave it soft, more make it change faster.
+    iterations: Required[int]
+    # How the animation is played.
+    playback: Required[Playback]
+    # Degrees by which the picture turns in each frame, clockwise.
+    rotate: Required[float]
+    # Pixels by which the picture moves to the right in each frame.
+    shift_x: Required[float]
+    # Pixels by which the picture moves down in each frame.
+    shift_y: Required[float]
+    # How many times larger the picture is drawn in each frame than in the one before, about its centre;
+    # below 1 it shrinks, and its mirror image comes in at the edges.
+    zoom: Required[float]
+
+
+class MotionRequest(TypedDict, total=False):
+    """Makes an animation: the dream is moved a little and dreamed on, frame by frame. Its formats are `webp`,
+    `png` (APNG) and `gif`.
+    """
+
+    # Frames a second. Default: 15.
+    fps: int | None
+    # Frames in all, the first included. Default: 60.
+    frames: int | None
+    # Gradient steps per octave in each frame after the first: enough to keep the dream sharp while it
+    # moves. Fewer leave it soft, more make it change faster. Default: 4.
+    iterations: int | None
+    playback: Playback | None
+    # Degrees by which the picture turns in each frame, clockwise. Default: 0.
+    rotate: float | None
+    # Pixels by which the picture moves to the right in each frame. Default: 0.
+    shift_x: float | None
+    # Pixels by which the picture moves down in each frame. Default: 0.
+    shift_y: float | None
+    # How many times larger the picture is drawn in each frame than in the one before, about its centre;
+    # below 1 it shrinks, and its mirror image comes in at the edges. Default: 1.02.
+    zoom: float | None
+
+
 class Noise(TypedDict, total=False):
     """Size of a start from noise: every value is 100 plus a random number below 1."""
 
@@ -632,6 +684,11 @@ class PageLinks(TypedDict, total=False):
     next: Required[str | None]
 
 
+# How an animation is played. - `repeat`: Again and again from the first frame. - `boomerang`: Forth and back,
+# again and again: the file holds the frames between the ends twice. - `once`: Once; the last frame stays.
+Playback = Literal['repeat', 'boomerang', 'once']
+
+
 # Arithmetic of the network. - `auto`: `tf32` on a GPU; `bf16` on a CPU that is measured to multiply it much
 # faster; `fp32` otherwise. - `fp32`: 32-bit floats: the reference. - `tf32`: GPU only: as `fp32`, with
 # convolutions in TF32, which rounds factors to 10 bits of mantissa. A CPU computes it as `fp32`. - `bf16`:
@@ -642,6 +699,8 @@ Precision = Literal['auto', 'fp32', 'tf32', 'bf16']
 class Prediction(TypedDict, total=False):
     """Predicted cost of a refused job, and the limits."""
 
+    # Of an animation: the most frames that fit at the size of this image; `null` if none do.
+    frames: int | None
     largest: Size | None
     # Memory limit in megabytes.
     max_memory_mb: Required[int]
@@ -692,6 +751,10 @@ class Progress(TypedDict, total=False):
 
     # Share of the whole work done, 0 to 1, weighted by the pixels of each octave.
     fraction: Required[float]
+    # Frame at work, counted from 1; of animations only.
+    frame: int | None
+    # Frames of the animation; of animations only.
+    frames: int | None
     # Finished gradient steps of this octave.
     iteration: Required[int]
     # Gradient steps per octave.
@@ -773,11 +836,13 @@ class Spec(TypedDict, total=False):
     lossless: bool | None
     mask: MaskingRequest | None
     # Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps
-    # its size. Default: 1280; naive, multiscale, lapnorm, deepdream: none.
+    # its size. An animation has half the default. Default: 1280; naive, multiscale, lapnorm, deepdream:
+    # none.
     max_edge: int | None
     # Id of a model. The best are `inception5h`, then `efficientnet-lite2`, then `efficientnet-lite0`.
     # Default: the best that is there.
     model: str | None
+    motion: MotionRequest | None
     noise: NoiseRequest | None
     normalization: Normalization | None
     # What to maximise: the sum of these. If absent, `l2` of the model's default layer.

@@ -7,6 +7,7 @@
 
 mod guide;
 mod memory;
+mod motion;
 mod octaves;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 pub use guide::{DOTS, GUIDE_EDGE, MAX_COLUMNS, columns_kept, guide_size};
 pub use memory::{BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL};
+pub use motion::BYTES_PER_MOVING_PIXEL;
 pub use octaves::{dreamed_size, octave_count, octave_sizes, sizes, steps};
 pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, batch_within, held};
 pub use work::Work;
@@ -58,13 +60,13 @@ pub enum PlanError {
 /// A dream before it is dreamed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Sizes `(height, width)` of the octaves, coarsest first.
+    /// Sizes `(height, width)` of the octaves, coarsest first; of an animation those of its first frame.
     pub octaves: Vec<(i64, i64)>,
     /// Size `(height, width)` of the finished picture.
     pub result: (i64, i64),
     /// Everything from the encoded image to the encoded dream.
     pub work: Work,
-    /// One gradient step of the last octave.
+    /// One gradient step of the last octave, of an animation in its first frame.
     pub step: Work,
     /// Bytes at the most, beyond what the process holds anyway.
     pub memory: u64,
@@ -128,7 +130,12 @@ impl Plan {
         let images = memory::Images { largest, shrunk, restored };
         let guides = guide::memory(&followed, network);
         let memory = images.bytes(values as f64, spec.precision == Precision::Bf16) + weights + guides;
-        Ok(Self { octaves, result, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 })
+        let single =
+            Self { octaves, result, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 };
+        match &spec.motion {
+            Some(motion) => single.animated(spec, motion, network),
+            None => Ok(single),
+        }
     }
 
     /// The same with a guide image of `height × width` pixels, which is read and decoded before the input, and goes forward

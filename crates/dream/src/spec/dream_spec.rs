@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Color, Count, Format, Normalization, Objective, OctaveMode, Precision, Preset, Share, Tiling,
+    Color, Count, Format, Motion, Normalization, Objective, OctaveMode, Precision, Preset, Share, Tiling,
     kind::{Counted, Flag, Hex, Kind, Name, Number, Object, Objectives, Shared, one_of},
     parameter::{
         Parameter, defaults_in_words, of_type, off, on, on_off, on_share, parameters, settle, size, takes,
     },
-    request::{InputKind, Sent, edge_of_photo, mask_in_use, noise_to_start_from, silent},
+    request::{InputKind, Sent, edge_of_photo, mask_in_use, motion_wanted, noise_to_start_from, silent},
 };
 use crate::model::Catalogue;
 use reverie_fields::{Fields, choice::Choices};
@@ -263,7 +263,8 @@ parameters! {
             default: default_recipe(),
             option: off("Do not write the recipe into the result"),
         }
-        /// Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps its size.
+        /// Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps its size. An
+        /// animation has half the default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_edge: Option<u32> {
             read: Number(0_u32, MAX_EDGE),
@@ -276,6 +277,13 @@ parameters! {
             read: Flag,
             default: false,
             option: on(),
+        }
+        /// Makes an animation: the dream is moved a little and dreamed on, frame by frame. Its formats are `webp`, `png`
+        /// (APNG) and `gif`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        motion: Option<Motion> {
+            read: Object("MotionRequest", Motion::parameters),
+            settle: |written| motion_wanted(fields, written),
         }
     }
 }

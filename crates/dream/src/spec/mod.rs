@@ -15,6 +15,7 @@ mod color;
 mod dream_spec;
 mod formula;
 mod kind;
+mod motion;
 mod objective;
 mod parameter;
 mod request;
@@ -27,10 +28,11 @@ pub use choices::{Normalization, ObjectiveKind, OctaveMode, Precision, Preset, T
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
 pub use formula::{FormulaError, FormulaTerm, parse_formula};
+pub use motion::Motion;
 pub use objective::{Objective, WrittenObjective, resolve_objectives};
 pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
 pub use request::{GuideSent, InputKind, resolve, resolve_with_guide};
-pub use reverie_picture::{Encoding, Format};
+pub use reverie_picture::{Encoding, Format, Playback};
 pub use schema::{ObjectiveRequest, SpecRequest};
 pub use values::{Count, Share, WrittenClass};
 

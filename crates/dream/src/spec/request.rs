@@ -3,10 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::{
-    DreamSpec, Format, Masking, Noise, Objective, OctaveMode, Preset, Share, objective::read_objectives,
+    DreamSpec, Format, Masking, Motion, Noise, Objective, OctaveMode, Preset, Share,
+    objective::read_objectives,
 };
 use crate::{look::named, model::Catalogue};
 use reverie_fields::{FieldError, Fields};
+use reverie_picture::PictureError;
 
 /// What came with a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +101,18 @@ pub fn resolve_with_guide(
     fill_in_look(&mut fields, catalogue);
     let mut sent = Sent::new(catalogue, input);
     let spec = DreamSpec::read(&mut fields, &mut sent);
-    if spec.lossless && spec.format == Format::Jpeg {
-        fields.error("lossless", "a JPEG cannot be lossless; choose format \"png\" or \"webp\"");
+    if spec.lossless && !spec.format.is_exact() {
+        let format = if spec.format == Format::Gif { "GIF" } else { "JPEG" };
+        fields.error("lossless", format!("a {format} cannot be lossless; choose format \"png\" or \"webp\""));
+    }
+    if spec.motion.is_some() && !spec.format.animates() {
+        fields.error("format", PictureError::NotAnimated.to_string());
+    }
+    if spec.motion.is_some() && spec.restore_size {
+        fields.error(
+            "restore_size",
+            "is for single pictures: the frames of an animation have the size at which they are dreamed, see max_edge",
+        );
     }
     if spec.restore_size && spec.octave_mode == OctaveMode::Enlarge {
         fields.error(
@@ -198,6 +210,7 @@ pub(super) fn edge_of_photo(
         }
         return None;
     }
+    let default = default.map(|edge| if fields.peek("motion").is_some() { edge / 2 } else { edge });
     // 0 has to be written only where it is not what stands for it.
     written.filter(|edge| *edge > 0 || default.is_some()).or(default)
 }
@@ -212,6 +225,11 @@ pub(super) fn mask_in_use(fields: &mut Fields, written: Option<Value>, input: In
         fields.error("mask", "says how a mask image is used, and none was sent");
     }
     None
+}
+
+/// How the dream moves, if it does; `written` is the member `motion`.
+pub(super) fn motion_wanted(fields: &mut Fields, written: Option<Value>) -> Option<Motion> {
+    written.map(|value| read_object(fields, "motion", value, Motion::read))
 }
 
 /// Reads the object `value`, the member `name` of `fields`, where its mistakes are noted.

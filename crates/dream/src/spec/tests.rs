@@ -5,6 +5,7 @@ use serde_json::json;
 use proptest::prelude::*;
 use serde_json::Value;
 
+mod motion;
 mod photos;
 mod table;
 
@@ -181,7 +182,7 @@ fn messages_are_for_people() {
     assert_eq!(
         found,
         [
-            "/spec/format: 5 is not allowed; give one of png, jpeg, webp",
+            "/spec/format: 5 is not allowed; give one of png, jpeg, webp, gif",
             "/spec/jitter: \"yes\" is not allowed; give true or false",
             "/spec/layer: belongs to an objective; write \"objectives\": [{\"layer\": …}]",
             "/spec/precision: {} is not allowed; give one of auto, fp32, tf32, bf16",

@@ -8,7 +8,7 @@ use super::{
     super::{
         CancelFlag, RenderError,
         batch::{GradientSource, LocalExecutor},
-        dream::{Callbacks, Fitted, dream_within_memory},
+        dream::{Callbacks, Fitted, Start, dream, within_memory},
         exec::{Executor, Manner},
         objective::BoundObjective,
         original::Original,
@@ -104,10 +104,12 @@ fn dreamed(pixels: i64, tile_size: u32) -> (Result<(Tensor, u32), RenderError>, 
     let cancel = CancelFlag::default();
     let original = Tensor::arange(400 * 300 * 3, (Kind::Float, Device::Cpu)).remainder(211.0);
     let original = Original::of_floats(&original.view([1, 3, 300, 400]));
-    let tiled = |spec: &DreamSpec| TiledGradient::new(&device, &bound, spec, &cancel);
-    let callbacks = Callbacks { on_progress: &mut |_| (), on_octave: &mut |_, _| Ok(()) };
-    let outcome = dream_within_memory(tiled, &spec, &original, None, u64::MAX, None, callbacks);
-    let outcome = outcome.map(|Fitted { dreamed, tile_size, .. }| (dreamed.image, tile_size));
+    let outcome = within_memory(&spec, |spec| {
+        let tiled = TiledGradient::new(&device, &bound, spec, &cancel);
+        let callbacks = Callbacks { on_progress: &mut |_| (), on_octave: &mut |_, _| Ok(()) };
+        dream(&tiled, spec, Start::of(&original), u64::MAX, callbacks)
+    });
+    let outcome = outcome.map(|Fitted { dreamed, tile_size }| (dreamed.image, tile_size));
     drop(bound);
     (outcome, device)
 }

@@ -1,12 +1,13 @@
 //! The renderer against other programs ([`references`], [`torchvision`]), against autograd on networks of any wiring ([`graphs`]), against
 //! libtorch's own layers ([`layers`]) and against what must always hold ([`properties`]); what it takes from a guide image
-//! ([`guides`]), and how it ends ([`ending`]).
+//! ([`guides`]), how it moves ([`motion`]), and how it ends ([`ending`]).
 
 mod ending;
 mod graphs;
 mod guides;
 mod layers;
 mod memory;
+mod motion;
 mod properties;
 mod references;
 mod torchvision;

@@ -10,7 +10,7 @@ use super::{
         CancelFlag, RenderError,
         batch::{GradientSource, LocalExecutor},
         checkpoint::Checkpoint,
-        dream::{Callbacks, dream},
+        dream::{Callbacks, Start, dream},
         exec::{Executor, Manner},
         finish::to_picture,
         laplacian::Laplacian,
@@ -191,7 +191,8 @@ fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor,
     };
     let original = Original::of_floats(image);
     let mask = (spec.mask.is_some()).then(|| Mask::new(&left_half(), 0, Device::Cpu).unwrap());
-    let dreamed = dream(&tiled, spec, &original, mask.as_ref(), u64::MAX, resume, callbacks).unwrap();
+    let start = Start { mask: mask.as_ref(), resume, ..Start::of(&original) };
+    let dreamed = dream(&tiled, spec, start, u64::MAX, callbacks).unwrap();
     assert!(fractions.is_sorted() && fractions.last() == Some(&1.0));
     (dreamed.image, checkpoints)
 }
@@ -287,7 +288,7 @@ fn a_canceled_dream_stops() {
         },
         on_octave: &mut |_, _| panic!("no octave was finished"),
     };
-    let outcome = dream(&tiled, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
+    let outcome = dream(&tiled, &spec, Start::of(&Original::of_floats(&slope())), u64::MAX, callbacks);
     assert!(matches!(outcome, Err(RenderError::Canceled)));
 }
 
@@ -305,7 +306,7 @@ fn an_ascent_that_runs_away_is_an_error() {
         let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
         let callbacks =
             Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| panic!("no octave was finished") };
-        let outcome = dream(&tiled, &spec, &Original::of_floats(&slope()), None, u64::MAX, None, callbacks);
+        let outcome = dream(&tiled, &spec, Start::of(&Original::of_floats(&slope())), u64::MAX, callbacks);
         assert!(matches!(outcome, Err(RenderError::NotFinite { octave: 1, .. })));
     }
 }

@@ -10,7 +10,7 @@ use super::{
     super::{
         CancelFlag,
         batch::{GradientSource, LocalExecutor},
-        dream::{Callbacks, dream},
+        dream::{Callbacks, Start, dream},
         exec::{Executor, Manner},
         laplacian::Laplacian,
         library::Kernels,
@@ -303,7 +303,7 @@ fn short_runs_of_every_preset_match_the_article() {
             let callbacks = Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()) };
             let start = Original::of_floats(&arrays[start]);
             let actual =
-                arithmetic.run(|| dream(&tiled, &spec, &start, None, u64::MAX, None, callbacks).unwrap());
+                arithmetic.run(|| dream(&tiled, &spec, Start::of(&start), u64::MAX, callbacks).unwrap());
             psnr(&actual.image, &arrays[name])
         };
         for library in [false, true] {

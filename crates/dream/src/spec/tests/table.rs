@@ -8,6 +8,7 @@ use super::{super::*, catalogue};
 pub(super) fn every_parameter() -> Vec<&'static Parameter> {
     let mut all: Vec<&Parameter> = DreamSpec::parameters().iter().collect();
     all.extend(Noise::parameters().iter().chain(Masking::parameters()).chain(WrittenObjective::parameters()));
+    all.extend(Motion::parameters());
     all
 }
 
@@ -19,6 +20,8 @@ fn request_with(parameter: &Parameter, value: &Value) -> (Value, String) {
         (json!({ "noise": member }), format!("/noise/{}", parameter.name))
     } else if is_of(Masking::parameters()) {
         (json!({ "mask": member }), format!("/mask/{}", parameter.name))
+    } else if is_of(Motion::parameters()) {
+        (json!({ "motion": member }), format!("/motion/{}", parameter.name))
     } else if is_of(WrittenObjective::parameters()) {
         (json!({ "objectives": [member] }), format!("/objectives/0/{}", parameter.name))
     } else {
@@ -132,5 +135,7 @@ fn defaults_are_told_as_they_are() {
         (told("octave_scale"), told("blend"), told("background")),
         (Some("1.4"), Some("0"), Some("#ffffff"))
     );
-    assert_eq!((told("noise"), told("objectives"), told("mask")), (None, None, None));
+    for object in ["noise", "objectives", "mask", "motion"] {
+        assert_eq!(told(object), None);
+    }
 }
