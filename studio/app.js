@@ -155,6 +155,7 @@ async function dream() {
   const picture = state.picture;
   if (!picture) return;
   leave();
+  paint(false);
   const signal = state.stop.signal;
   const { spec, edge } = readForm();
   working(true);

@@ -94,6 +94,7 @@ for (const [width, theme] of [[1440, "light"], [768, "dark"], [375, "light"], [3
   await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
   // The original is there again, and the dream is among the others.
   await page.waitForSelector("#compare:not([hidden])");
+  await page.locator(`#history a[href="#${id}"]`).scrollIntoViewIfNeeded();
   await page.waitForFunction((id) => {
     const image = document.querySelector(`#history a[href="#${id}"] img`);
     return image instanceof HTMLImageElement && image.naturalWidth > 0 && image.naturalWidth <= 320;
@@ -164,9 +165,8 @@ await page.click("#undo-recipe");
 
 // Painted, it grows there only; a guide lends its forms.
 await page.setViewportSize({ width: 1440, height: 1200 });
-await page.click("#other", { timeout: 1000 }).catch(() => {});
 await page.setInputFiles("#file", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
-await page.waitForFunction("document.getElementById('before').naturalWidth === 160");
+await page.waitForFunction(() => document.querySelector("#before")?.naturalWidth === 160);
 await page.click("#paint");
 const box = await page.locator("#mask").boundingBox();
 assert.ok(box);
