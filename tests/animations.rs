@@ -158,6 +158,9 @@ async fn a_job_may_be_an_animation() {
         assert_eq!(response.headers()["content-type"], media_type);
         let disposition = response.headers()["content-disposition"].to_str().unwrap().to_owned();
         assert!(disposition.ends_with(&format!(".{ending}\"")), "{disposition}");
+        // Of the first frame.
+        let small = server.client.get(&format!("/v1/jobs/{id}/thumbnail")).await.bytes().await.unwrap();
+        assert_eq!(image::load_from_memory(&small).unwrap().width(), 96);
     }
     let id = server.client.submit(picture(96, 80), &quick()).await;
     server.client.dream(&id).await;

@@ -29,7 +29,7 @@ use reverie_dream::{
     spec::{DreamSpec, Encoding, Format, Precision},
 };
 use reverie_graph::NodeId;
-use reverie_picture as picture;
+use reverie_picture::{self as picture, Animation};
 
 /// Longer edge of a preview in pixels.
 const PREVIEW_EDGE: i64 = 512;
@@ -92,7 +92,7 @@ impl Backend for Engine {
         }
         // First, and only what was made of it is kept: it takes no memory beside the image.
         let guide = read_guide(&request, device, max_pixels)?;
-        let mut input = Input::read(&request, device, max_pixels)?;
+        let input = Input::read(&request, device, max_pixels)?;
         let precision = precision::resolve(request.spec.precision, device)?;
         let mut resume = Resume::of(&mut request, precision, device)?;
         let mut recipe = request.spec.recipe.then(|| self::recipe(&request, device, precision));
@@ -170,21 +170,7 @@ impl Backend for Engine {
         let outcome = Outcome { octaves, idle, score, tile_size, sizes, transparent };
         let notes = notes(spec, input.mask.as_ref(), &outcome)?;
         let (height, width) = dreamed.extent()?;
-        let mut file = match (animation, &spec.motion) {
-            (Some(animation), Some(motion)) => {
-                drop((input, dreamed));
-                animation.finish(motion.fps, motion.playback)?
-            }
-            _ => {
-                let mut picture = finish::to_shown(spec, input.base(), &dreamed)?;
-                // A dream that has grown has lost the places that its transparency belonged to.
-                let same_size = input.base().extent()? == dreamed.extent()?;
-                picture.alpha = input.alpha.take().filter(|_| same_size && spec.format.has_transparency());
-                picture.lift_from(spec.background.0);
-                drop((input, dreamed));
-                picture.encode(spec.encoding())?
-            }
-        };
+        let mut file = encode(spec, input, dreamed, animation)?;
         if let Some(recipe) = recipe {
             let text =
                 serde_json::to_string(&recipe).map_err(|error| RenderError::Engine(error.to_string()))?;
@@ -247,6 +233,26 @@ impl Resume {
             }
         })
     }
+}
+
+/// The file of a dream, `[1, 3, H, W]`, or of the animation whose last frame it is.
+fn encode(
+    spec: &DreamSpec,
+    mut input: Input,
+    dreamed: Tensor,
+    animation: Option<Animation>,
+) -> Result<Vec<u8>, RenderError> {
+    if let (Some(animation), Some(motion)) = (animation, &spec.motion) {
+        drop((input, dreamed));
+        return Ok(animation.finish(motion.fps, motion.playback)?);
+    }
+    let mut picture = finish::to_shown(spec, input.base(), &dreamed)?;
+    // A dream that has grown has lost the places that its transparency belonged to.
+    let same_size = input.base().extent()? == dreamed.extent()?;
+    picture.alpha = input.alpha.take().filter(|_| same_size && spec.format.has_transparency());
+    picture.lift_from(spec.background.0);
+    drop((input, dreamed));
+    Ok(picture.encode(spec.encoding())?)
 }
 
 /// Activations of a guide image, `[1, 3, h, w]`, at `layers`.

@@ -4,8 +4,8 @@ use gif::{Encoder, EncodingError, Frame, Repeat};
 
 use super::{Picture, PictureError, Playback, Sequence, broken};
 
-/// How much of a picture the choice of colours looks at, as the crate `gif` counts it: 1 is all of it and slow, 30 little. At
-/// 10 a frame of 640×480 takes a quarter of a second.
+/// How much of a picture the choice of colours looks at, as the crate `gif` counts it: 1 is all of it and slow, 30 little; it
+/// recommends 10.
 const SPEED: i32 = 10;
 
 /// Hundredths of a second, in which GIF counts.
