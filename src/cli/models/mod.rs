@@ -2,6 +2,7 @@
 
 mod certify;
 mod fetch;
+mod time;
 
 use std::{
     io::{self, Write},
@@ -83,6 +84,8 @@ pub(super) enum Command {
     },
     /// Make the reference of a model with the framework that its file comes from, and compare every layer and gradient.
     Certify(certify::Args),
+    /// Measure how long a gradient step takes, by itself, in float32.
+    Time(time::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -116,6 +119,7 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
             verify(&Arc::new(load(&model, &folder)?), &references, &device, kernels)
         }
         Command::Certify(args) => certify::run(&args),
+        Command::Time(args) => time::run(&args),
     }
 }
 
