@@ -20,7 +20,7 @@ def torch_networks(weights):
         def lite(name):
             # Padding goes by the image, not by the size that the network was trained at.
             options = {"num_classes": classes("_fc.weight"), "image_size": None}
-            return lambda: EfficientNet.from_name(name, options)
+            return lambda: EfficientNet.from_name(name, **options)
 
         modules = {"logits": ("_fc", 0)}
         for place, (name, module) in enumerate([("stem", "_bn0"), ("head", "_bn1")]):
