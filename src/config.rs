@@ -30,7 +30,7 @@ pub use operating::{RetentionConfig, TelemetryConfig};
 pub use public_url::{NotAPublicUrl, PublicUrl};
 pub use quotas::QuotasConfig;
 pub use s3::{Place, S3Config};
-pub use server::ServerConfig;
+pub use server::{ServerConfig, TlsFiles};
 pub use storage::Database;
 pub use webhooks::WebhooksConfig;
 

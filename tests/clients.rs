@@ -17,7 +17,7 @@ use common::{
 use reqwest::{StatusCode, header::HeaderMap};
 use reverie::http::{
     connections::Connections,
-    server::{self, Timeouts},
+    server::{self, Terms, Timeouts},
 };
 use serde_json::Value;
 use tokio::{
@@ -191,7 +191,8 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let address = listener.local_addr().unwrap();
     let timeouts = Timeouts { keep_alive: DEADLINE, write: Duration::from_millis(200) };
     let router = Router::new().route("/", get(endless));
-    tokio::spawn(server::serve(listener, router, timeouts, Connections::few(), CancellationToken::new()));
+    let terms = Terms { timeouts, connections: Connections::few(), tls: None };
+    tokio::spawn(server::serve(listener, router, terms, CancellationToken::new()));
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     timeout(DEADLINE, ended.notified()).await.expect("the server waits for ever");

@@ -12,6 +12,7 @@ use std::{
 use axum::{Router, extract::State, routing::post};
 use bytes::Bytes;
 use common::{
+    authority::Authority,
     client::{Client, form, quick},
     picture,
     process::ServerProcess,
@@ -24,7 +25,10 @@ use prost::Message;
 use serde_json::Value;
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
+    rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
     server::TlsStream,
 };
 
@@ -79,24 +83,18 @@ async fn collector() -> (Received, String) {
 
 /// A collector behind TLS, its address, and the certificate of the authority that vouches for it.
 async fn secure_collector() -> (Received, String, String) {
-    let mut authority = rcgen::CertificateParams::default();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = authority.self_signed(&key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(authority, key);
-    let own_key = rcgen::KeyPair::generate().unwrap();
-    let own = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-    let own = own.signed_by(&own_key, &issuer).unwrap();
-    let private = PrivateKeyDer::Pkcs8(own_key.serialize_der().into());
-    let config = ServerConfig::builder().with_no_client_auth();
-    let config = config.with_single_cert(vec![own.der().clone()], private).unwrap();
+    let authority = Authority::new();
+    let own = authority.issue("localhost");
+    let chain = vec![CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     let listener = Secure { listener, acceptor: TlsAcceptor::from(Arc::new(config)) };
     let received = Received::default();
     let router = Router::new().route("/v1/traces", post(collect)).with_state(Arc::clone(&received));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    (received, address, certificate)
+    (received, address, authority.pem)
 }
 
 /// Connections with TLS around them.

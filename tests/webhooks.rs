@@ -286,6 +286,20 @@ async fn a_killed_server_tells_what_it_owes() {
     assert_eq!((told.len(), told), (2, ids));
 }
 
+#[tokio::test]
+async fn a_server_that_stops_tells_the_end_of_its_last_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(|_| Answer::Status(200)).await;
+    let server = ServerProcess::start(folder.path(), &settings()).await;
+    let id = submit(&server.client, receiver.url("/")).await;
+    server.client.job_until(&id, |job| job["status"] == "running").await;
+    server.terminate();
+    assert!(server.ended().await);
+    let told = receiver.rest();
+    assert_eq!(told.len(), 1, "the end of the job was not told");
+    assert!(String::from_utf8_lossy(&told[0].body).contains("job.succeeded"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_tell_each_end_once() {
     let Some(cluster) = cluster("webhooks::two_processes_tell_each_end_once") else { return };

@@ -23,7 +23,7 @@ use reverie::{
     config::Config,
     http::{
         connections::Connections,
-        server::{self, Timeouts},
+        server::{self, Terms, Timeouts},
     },
 };
 use reverie_dream::model::Catalogue;
@@ -108,13 +108,8 @@ async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server
     let app = App::assemble(config, Arc::clone(catalogue), renderers, Clock::system()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(server::serve(
-        listener,
-        app.router(),
-        timeouts,
-        Connections::new(4096, 2048, Vec::new()),
-        CancellationToken::new(),
-    ));
+    let terms = Terms { timeouts, connections: Connections::new(4096, 2048, Vec::new()), tls: None };
+    tokio::spawn(server::serve(listener, app.router(), terms, CancellationToken::new()));
     Server { address, app, _folder: folder }
 }
 

@@ -19,7 +19,8 @@ use crate::{
         admin::AdminServer,
         connections::Connections,
         hosts::{Gate, is_loopback_address},
-        server::{self, Timeouts},
+        server::{self, Terms, Timeouts},
+        tls::{Tls, TlsError},
     },
     private,
     telemetry::Telemetry,
@@ -68,6 +69,9 @@ pub enum ServeError {
     /// A worker process without workers.
     #[error("`reverie worker` with worker.count = 0 has nothing to do; worker.count must be at least 1")]
     NoWorkers,
+    /// The certificate for TLS is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Signals cannot be received, or the listener failed.
     #[error("the server failed: {0}")]
     Io(#[from] std::io::Error),
@@ -131,6 +135,9 @@ fn start(config: Config, role: Role, check_only: bool) -> Result<ExitCode, Failu
     private::mask();
     if check_only {
         check_models(&config);
+        if let Some(Err(error)) = config.server.tls.as_ref().map(Tls::load) {
+            eprintln!("warning: the server cannot start here: {error}");
+        }
         println!("the configuration is valid");
         return Ok(ExitCode::SUCCESS);
     }
@@ -188,8 +195,8 @@ fn is_exposed(config: &Config) -> bool {
 
 /// Serves until SIGTERM or SIGINT; a second signal ends the grace period.
 ///
-/// When ready, prints the line `listening on http://ADDRESS` to standard output if it serves clients, and the
-/// line `admin listening on http://ADDRESS` if there is a listener for health and metrics. Logs go to
+/// When ready, prints the line `listening on http://ADDRESS` (`https://` with TLS) to standard output if it serves clients,
+/// and the line `admin listening on http://ADDRESS` if there is a listener for health and metrics. Logs go to
 /// standard error.
 ///
 /// # Errors
@@ -205,6 +212,8 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
     };
     let admin = start_admin(&config.server, timeouts)?;
     let connections = Connections::configured(&config.server);
+    let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     // The start may take a while, for example when it waits for a store.
     let mut app = tokio::select! {
@@ -218,8 +227,11 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
         admin.attach(app.state.clone());
     }
     let closing = CancellationToken::new();
-    let serving = listener
-        .map(|listener| server::serve(listener, app.router(), timeouts, connections, closing.clone()));
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.watch(closing.clone()));
+    }
+    let terms = Terms { timeouts, connections, tls };
+    let serving = listener.map(|listener| server::serve(listener, app.router(), terms, closing.clone()));
     let forever = closing.clone();
     let mut server = tokio::spawn(async move {
         match serving {
@@ -227,7 +239,7 @@ pub async fn serve(config: Config, role: Role) -> Result<(), ServeError> {
             None => forever.cancelled().await,
         }
     });
-    announce(address, admin.as_ref().map(|admin| admin.address));
+    announce(scheme, address, admin.as_ref().map(|admin| admin.address));
     let mut outcome = Ok(());
     tokio::select! {
         name = signals.next() => info!(signal = name, "stopping; no new jobs are accepted"),
@@ -280,10 +292,10 @@ fn start_admin(server: &ServerConfig, timeouts: Timeouts) -> Result<Option<Admin
 }
 
 /// Prints the addresses for scripts and people. A closed output is no reason to stop.
-fn announce(address: Option<SocketAddr>, admin: Option<SocketAddr>) {
+fn announce(scheme: &str, address: Option<SocketAddr>, admin: Option<SocketAddr>) {
     let mut lines = String::new();
     if let Some(address) = address {
-        lines += &format!("listening on http://{address}\n");
+        lines += &format!("listening on {scheme}://{address}\n");
     }
     if let Some(admin) = admin {
         lines += &format!("admin listening on http://{admin}\n");

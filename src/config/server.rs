@@ -1,16 +1,27 @@
 //! `[server]`: the addresses of the server, its clients, and their time limits.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
 use super::{Fields, PublicUrl, operating, seconds, text};
+
+/// A certificate chain and its private key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The key of the first certificate.
+    pub key: PathBuf,
+}
 
 /// The listeners and limits of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Address and port; port 0 lets the system choose a free one.
     pub listen: String,
+    /// What clients are served with over TLS; `None` for plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Address and port of a second listener for health and metrics; empty for none.
     pub admin_listen: String,
     /// Time limit for the head of the next request on a connection.
@@ -37,6 +48,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".into(),
+            tls: None,
             admin_listen: "127.0.0.1:9090".into(),
             keep_alive: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
@@ -54,6 +66,7 @@ impl Default for ServerConfig {
 pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig {
     let listen = text(fields, "listen").unwrap_or(default.listen);
     let listen = checked_address(fields, "listen", listen);
+    let tls = tls(fields);
     let admin_listen = match text(fields, "admin_listen") {
         Some(none) if none.is_empty() => none,
         given => checked_address(fields, "admin_listen", given.unwrap_or(default.admin_listen)),
@@ -92,6 +105,7 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
     });
     ServerConfig {
         listen,
+        tls,
         admin_listen,
         keep_alive,
         write_timeout,
@@ -102,6 +116,20 @@ pub(super) fn server(fields: &mut Fields, default: ServerConfig) -> ServerConfig
         trusted_proxies,
         public_url,
         studio: fields.flag("studio").unwrap_or(default.studio),
+    }
+}
+
+/// Both files, or none.
+fn tls(fields: &mut Fields) -> Option<TlsFiles> {
+    let mut path = |name| text(fields, name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    match (path("tls_certificate"), path("tls_key")) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (None, None) => None,
+        (certificate, _) => {
+            let missing = if certificate.is_none() { "tls_certificate" } else { "tls_key" };
+            fields.error(missing, "TLS needs both server.tls_certificate and server.tls_key, or neither");
+            None
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
     health,
     hosts::{self, Gate},
     metrics, problem,
-    server::{self, Timeouts},
+    server::{self, Terms, Timeouts},
 };
 
 /// Grace period for open responses at the end.
@@ -66,8 +66,9 @@ impl AdminServer {
                     Ok(listener) => listener,
                     Err(error) => return error!(%error, "the listener for health and metrics failed"),
                 };
+                let terms = Terms { timeouts, connections: Connections::few(), tls: None };
                 tokio::select! {
-                    () = server::serve(listener, router, timeouts, Connections::few(), stopped.clone()) => {}
+                    () = server::serve(listener, router, terms, stopped.clone()) => {}
                     () = async { stopped.cancelled().await; sleep(DRAIN_TIMEOUT).await } => {}
                 }
             });

@@ -10,6 +10,7 @@
 //! on its way.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -29,8 +30,21 @@ use tokio::{
 use super::{
     digests::Promised,
     error::ApiError,
-    uploads::{NoRoom, Share},
+    uploads::{NoRoom, Share, Uploads},
 };
+
+/// Limits of a body.
+#[derive(Clone, Debug)]
+pub struct BodyLimits {
+    /// Maximum size of the body in bytes.
+    pub body: usize,
+    /// Maximum size of its JSON in bytes, not counting data URIs.
+    pub json: usize,
+    /// The memory for all bodies.
+    pub uploads: Uploads,
+    /// Address of the client, if known.
+    pub client: Option<IpAddr>,
+}
 
 /// A client that sends nothing for this long is gone, or never meant to finish.
 const IDLE: Duration = Duration::from_secs(30);

@@ -4,8 +4,6 @@
 //! in. The body is then unpacked on a blocking thread: JSON and base64 of many megabytes would hold a thread
 //! that serves other clients for too long.
 
-use std::net::IpAddr;
-
 use axum::{
     body::Body,
     http::{HeaderMap, header},
@@ -17,13 +15,13 @@ use multer::{Field, Multipart};
 use serde_json::{Map, Value};
 
 use super::{
-    body_limits::MeteredBody,
+    body_limits::{BodyLimits, MeteredBody},
     deliveries::WebhookFields,
     digests::Promised,
     envelope::{self, Outside, parse_json},
     error::ApiError,
     job_fields,
-    uploads::{Share, Uploads},
+    uploads::Share,
 };
 use crate::jobs::JobOptions;
 use reverie_fields::{FieldError, Fields, cut, note, note_all, pointer};
@@ -47,19 +45,6 @@ pub struct SubmitRequest {
     pub errors: Vec<FieldError>,
     /// The memory that the files take; keep it as long as the files.
     pub share: Option<Share>,
-}
-
-/// Limits of a body.
-#[derive(Clone, Debug)]
-pub struct BodyLimits {
-    /// Maximum size of the body in bytes.
-    pub body: usize,
-    /// Maximum size of its JSON in bytes, not counting data URIs.
-    pub json: usize,
-    /// The memory for all bodies.
-    pub uploads: Uploads,
-    /// Address of the client, if known.
-    pub client: Option<IpAddr>,
 }
 
 /// Maximum number of parts of a form. There are eight fields, and each may be sent once.
@@ -303,7 +288,7 @@ mod tests {
     use axum::http::HeaderValue;
     use serde_json::json;
 
-    use super::*;
+    use super::{super::uploads::Uploads, *};
 
     async fn send(content_type: &str, body: impl Into<Body>) -> Result<SubmitRequest, ApiError> {
         let mut headers = HeaderMap::new();

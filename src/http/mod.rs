@@ -43,6 +43,7 @@ pub mod server;
 pub mod state;
 mod studio;
 mod submit;
+pub mod tls;
 pub mod uploads;
 mod usage;
 mod view;

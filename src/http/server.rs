@@ -18,13 +18,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use super::connections::Connections;
+use super::{connections::Connections, tls::Tls};
 
 /// Maximum size of a request's head in bytes; a larger one gets 431.
 const MAX_HEAD: usize = 64 * 1024;
@@ -38,37 +38,45 @@ const NO_CONNECTION: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// Time limits for clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For the head of a request, including the wait before its first byte.
+    /// For the head of a request, including the wait before its first byte, and for a TLS handshake.
     pub keep_alive: Duration,
     /// For reading a piece of the response.
     pub write: Duration,
 }
 
+/// How a listener treats its clients.
+#[derive(Clone)]
+pub struct Terms {
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// How many connections there may be.
+    pub connections: Connections,
+    /// The certificate; `None` for plain HTTP.
+    pub tls: Option<Tls>,
+}
+
 /// Serves until `stop`, then finishes the open responses. Handlers find the peer's address in
 /// `ConnectInfo<SocketAddr>`.
-pub async fn serve(
-    mut listener: TcpListener,
-    router: Router,
-    timeouts: Timeouts,
-    most: Connections,
-    stop: CancellationToken,
-) {
+pub async fn serve(mut listener: TcpListener, router: Router, terms: Terms, stop: CancellationToken) {
     let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
             accepted = Listener::accept(&mut listener) => accepted,
             () = stop.cancelled() => break,
         };
-        let Some(counted) = most.open(peer.ip()) else {
+        let Some(counted) = terms.connections.open(peer.ip()) else {
             debug!(%peer, "refused a connection beyond the limit");
-            let _ = stream.try_write(NO_CONNECTION);
+            // A client that speaks TLS could not read it.
+            if terms.tls.is_none() {
+                let _ = stream.try_write(NO_CONNECTION);
+            }
             continue;
         };
         // Responses are short: send each as soon as it is written.
         if let Err(error) = stream.set_nodelay(true) {
             warn!(%error, "a connection could not be set up");
         }
-        let serving = connection(stream, peer, router.clone(), timeouts, stop.clone());
+        let serving = connection(stream, peer, router.clone(), terms.clone(), stop.clone());
         connections.spawn(async move {
             let _counted = counted;
             serving.await;
@@ -79,9 +87,32 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// Serves one connection, request after request.
+/// Serves one connection, after a handshake where there is a certificate.
 async fn connection(
     stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    Terms { timeouts, tls, .. }: Terms,
+    stop: CancellationToken,
+) {
+    let stream = WriteTimeout::new(stream, timeouts.write);
+    let Some(tls) = tls else {
+        return requests(stream, peer, router, timeouts, stop).await;
+    };
+    let accepted = tokio::select! {
+        accepted = timeout(timeouts.keep_alive, tls.accept(stream)) => accepted,
+        () = stop.cancelled() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => requests(stream, peer, router, timeouts, stop).await,
+        Ok(Err(error)) => debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => debug!(%peer, "a TLS handshake took too long"),
+    }
+}
+
+/// Serves request after request.
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
     timeouts: Timeouts,
@@ -92,12 +123,11 @@ async fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
     });
-    let stream = TokioIo::new(WriteTimeout::new(stream, timeouts.write));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.keep_alive)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(stream, service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

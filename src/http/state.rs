@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{decoders::Decoders, extract::BodyLimits, uploads::Uploads};
+use super::{body_limits::BodyLimits, decoders::Decoders, uploads::Uploads};
 use crate::{
     admission::Admission,
     auth::{Authenticator, Rates},

@@ -275,14 +275,15 @@ macro_rules! transition {
     };
 }
 
-/// Queued jobs whose deadline has passed.
+/// Queued jobs whose deadline has passed. By tenant, as in [`lost!`]: ending a job locks the row that counts its tenant's
+/// use, and two processes that lock these rows in different orders would wait for each other.
 macro_rules! overdue {
     ($now:literal, $lock:literal) => {
         concat!(
             "SELECT id, state, attempt, cancel_requested FROM jobs
             WHERE state = 'queued' AND deadline_at IS NOT NULL AND deadline_at <= ",
             $now,
-            " ",
+            " ORDER BY tenant, created_at, id ",
             $lock
         )
     };
@@ -295,7 +296,7 @@ macro_rules! lost {
             "SELECT id, state, attempt, cancel_requested FROM jobs
             WHERE state = 'running' AND ($1 OR lease_expires_at <= ",
             $now,
-            ") ORDER BY created_at, id ",
+            ") ORDER BY tenant, created_at, id ",
             $lock
         )
     };

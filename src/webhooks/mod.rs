@@ -62,16 +62,17 @@ struct Whose {
 }
 
 impl Deliverer {
-    /// Delivers until `stop` is canceled, then waits for the attempts that are being made.
+    /// Delivers until `stop` is canceled, looks a last time, and waits for the attempts that are being made.
     pub async fn work(self, stop: CancellationToken) {
         let (mut attempts, mut under_way) = (JoinSet::new(), HashMap::<Id, Whose>::new());
         let mut looks = interval(EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !stop.is_cancelled() {
+        let mut stopping = false;
+        while !stopping {
             tokio::select! {
                 _ = looks.tick() => {}
                 Some(ended) = attempts.join_next_with_id() => forget(&mut under_way, ended),
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => stopping = true,
             }
             while attempts.len() < MOST_AT_ONCE
                 && let Some(claimed) = self.claim(&under_way).await

@@ -10,6 +10,7 @@
     reason = "every test uses a part of this, and tests may fail loudly"
 )]
 
+pub mod authority;
 #[cfg(unix)]
 pub mod balancer;
 pub mod catalogue;

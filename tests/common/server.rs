@@ -11,7 +11,7 @@ use reverie::{
         admin::AdminServer,
         connections::Connections,
         hosts::Gate,
-        server::{self, Timeouts},
+        server::{self, Terms, Timeouts},
         state::AppState,
     },
     jobs::{QueueOptions, TenantOptions, sqlite::SqliteQueue},
@@ -107,8 +107,8 @@ impl Setup {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = app.router();
-        let serving =
-            tokio::spawn(server::serve(listener, router, timeouts, connections, CancellationToken::new()));
+        let terms = Terms { timeouts, connections, tls: None };
+        let serving = tokio::spawn(server::serve(listener, router, terms, CancellationToken::new()));
         let admin = AdminServer::start("127.0.0.1:0", timeouts, Gate::new(&server, "127.0.0.1:0")).unwrap();
         admin.attach(app.state.clone());
         let (client, state) = (Client::new(url), app.state.clone());

@@ -224,7 +224,7 @@ fn measure_seams(
     writeln!(
         out,
         "{:<8} {:>5} {:>10} {:>10} {:>10} {:>10}",
-        "walk", "halo", "seams", "interior", "skipped", "work"
+        "tiling", "halo", "seams", "interior", "skipped", "work"
     )?;
     for seam in seams::measure(&Arc::new(model), &objective, &bytes, tile_size)? {
         writeln!(

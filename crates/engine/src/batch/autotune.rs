@@ -18,7 +18,7 @@ const SIZES: usize = 4096;
 
 /// Sizes in a row that may fail to pay before the search ends. One may be chance, or two tiles still too few for the
 /// threads.
-const PATIENCE: u32 = 2;
+const MAX_MISSES: u32 = 2;
 
 /// A larger batch has to take so much less time per tile: less is noise, and a batch takes memory.
 const GAIN: f64 = 0.95;
@@ -155,7 +155,7 @@ impl Trial {
         } else {
             self.missed += 1;
         }
-        self.trying = (self.missed < PATIENCE).then_some(2 * tiles);
+        self.trying = (self.missed < MAX_MISSES).then_some(2 * tiles);
         (self.timed, self.fastest) = (0, f64::INFINITY);
     }
 }
