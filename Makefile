@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build renew demo test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity serve lint fuzz sanitize clean distclean
+.PHONY: help setup build renew demo test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve lint fuzz sanitize clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ bench: build ## compare how long a dream takes with TensorFlow (GRAPH=…pb IMAG
 bench-parity: build ## compare what dreams reach with TensorFlow (GRAPH=…pb IMAGES=…)
 	scripts/peers
 	.venv-peers/bin/python benches/peer/parity.py "$(or $(GRAPH),$(error GRAPH=… must name a frozen Inception GraphDef))" $(IMAGES)
+
+bench-families: build ## compare a gradient step of each family of networks with PyTorch
+	scripts/peers torch
+	.venv-peers-torch/bin/python benches/peer/families.py
 
 serve: build ## run the service
 	./target/release/reverie serve

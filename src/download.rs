@@ -16,10 +16,9 @@ use reqwest::{
     Client, Response, StatusCode,
     header::{CONTENT_RANGE, RANGE},
 };
-use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
-use reverie_dream::digest;
+use reverie_models::KnownHash;
 
 /// How long a connection may take, and how long a server may be silent.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,8 +38,8 @@ pub struct Download<'a> {
     pub size: u64,
     /// Path in the archive, if it is one.
     pub member: Option<&'a str>,
-    /// Lower-case hex digest of the file itself, or how it begins.
-    pub sha256: &'a str,
+    /// The hash of the file itself.
+    pub hash: KnownHash<'a>,
 }
 
 /// Why a file did not come.
@@ -102,12 +101,14 @@ pub enum DownloadError {
         expected: u64,
     },
     /// Something else came.
-    #[error("the sha256 of {url} must begin with {expected}, what came has {found}; nothing was kept")]
+    #[error("the {algorithm} of {url} must {demand}, what came has {found}; nothing was kept")]
     WrongHash {
         /// The URL.
         url: String,
-        /// The known hash.
-        expected: String,
+        /// Of the hash.
+        algorithm: &'static str,
+        /// What the known hash asks for.
+        demand: String,
         /// The hash of what came.
         found: String,
     },
@@ -233,7 +234,7 @@ impl Download<'_> {
     /// Checks what came and puts it in its place.
     fn finish(&self, part: &mut Part, target: &Path) -> Result<(), DownloadError> {
         let Some(member) = self.member else {
-            self.check(&part.hash()?)?;
+            self.check(&part.hash(self.hash)?)?;
             return part.save_as(&part.path, target);
         };
         let unpacked = beside(target, "unpacked");
@@ -248,11 +249,11 @@ impl Download<'_> {
     }
 
     fn check(&self, found: &str) -> Result<(), DownloadError> {
-        if found.starts_with(self.sha256) {
+        if self.hash.fits(found) {
             return Ok(());
         }
-        let (url, expected) = (self.url.to_owned(), self.sha256.to_owned());
-        Err(DownloadError::WrongHash { url, expected, found: found.to_owned() })
+        let (url, algorithm, demand) = (self.url.to_owned(), self.hash.algorithm(), self.hash.demand());
+        Err(DownloadError::WrongHash { url, algorithm, demand, found: found.to_owned() })
     }
 
     /// Unpacks the file, and hashes it. An archive may hold anything: what it may unpack to is limited.
@@ -264,7 +265,7 @@ impl Download<'_> {
         let limit = self.limit() * 4;
         let written = |source| DownloadError::Io { path: to.to_owned(), source };
         let mut file = File::create(to).map_err(written)?;
-        let mut hash = Sha256::new();
+        let mut hash = self.hash.hasher();
         let mut entry = entry.take(limit + 1);
         let mut chunk = vec![0; 1 << 20];
         let mut length = 0;
@@ -279,7 +280,7 @@ impl Download<'_> {
             file.write_all(read).map_err(written)?;
         }
         file.sync_all().map_err(written)?;
-        Ok(digest::hex(&hash.finalize()))
+        Ok(hash.finish())
     }
 
     fn too_long(&self) -> DownloadError {
@@ -349,8 +350,8 @@ impl Part {
         Ok(())
     }
 
-    fn hash(&mut self) -> Result<String, DownloadError> {
-        let mut hash = Sha256::new();
+    fn hash(&mut self, known: KnownHash<'_>) -> Result<String, DownloadError> {
+        let mut hash = known.hasher();
         let mut read = || {
             self.file.seek(SeekFrom::Start(0))?;
             let mut chunk = vec![0; 1 << 20];
@@ -362,7 +363,7 @@ impl Part {
             }
         };
         read().map_err(|source| self.failed(source))?;
-        Ok(digest::hex(&hash.finalize()))
+        Ok(hash.finish())
     }
 
     fn save_as(&self, from: &Path, target: &Path) -> Result<(), DownloadError> {

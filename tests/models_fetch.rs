@@ -16,6 +16,7 @@ use std::{
 
 use reverie::download::{Download, DownloadError};
 use reverie_dream::digest;
+use reverie_models::KnownHash;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use zip::{ZipWriter, write::SimpleFileOptions};
@@ -105,7 +106,8 @@ impl Case {
     }
 
     async fn save(&self, url: &str) -> Result<u64, DownloadError> {
-        let download = Download { url, size: 1000, member: self.member, sha256: &self.sha256 };
+        let download =
+            Download { url, size: 1000, member: self.member, hash: KnownHash::Sha256(&self.sha256) };
         let mut seen = 0;
         download.save(&self.target(), |done, _| seen = done).await?;
         Ok(seen)
@@ -133,6 +135,19 @@ async fn the_right_file_is_kept() {
     assert_eq!(case.save(&server.url).await.unwrap(), 1000);
     case.is_done();
     assert_eq!(server.ranges(), ["all"]);
+    // As Caffe's model zoo publishes them: of SHA-1.
+    let known = "1e9552cc9c3f995ed4ffc5f58926880313040996";
+    let hash = KnownHash::Sha1(known);
+    let target = case.folder.path().join("sha1.pth");
+    for (sent, right) in [(body(), true), (vec![0; 1000], false)] {
+        let server = Server::of(vec![whole(&sent)]);
+        let download = Download { url: &server.url, size: 1000, member: None, hash };
+        let saved = download.save(&target, |_, _| {}).await;
+        assert_eq!((saved.is_ok(), target.exists()), (right, right));
+        let told = saved.err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(told.contains(&format!("the sha1 of {} must be {known}", server.url)), !right, "{told}");
+        drop(fs::remove_file(&target));
+    }
     // As PyTorch publishes hashes: the first digits.
     let case = Case { sha256: sha256(&body())[..8].to_owned(), ..Case::new() };
     case.save(&Server::of(vec![whole(&body())]).url).await.unwrap();
@@ -254,7 +269,7 @@ async fn a_file_comes_out_of_its_archive() {
     for (file, expected) in [
         (archive("inside/other.pth", &body()), "\"inside/net.pth\""),
         (body(), "is not the expected archive"),
-        (archive("inside/net.pth", &body()[1..]), "must begin with"),
+        (archive("inside/net.pth", &body()[1..]), "must be"),
         // A megabyte that packs into a kilobyte.
         (archive("inside/net.pth", &zeros)[..].to_vec(), "sends more than 1010 bytes"),
         (archive("inside/net.pth", &zeros[..200_000]), "has more than 4040 bytes"),
@@ -310,5 +325,5 @@ fn a_known_model_is_fetched_by_its_id() {
         "{available}"
     );
     let unknown = reverie(&folder, &["fetch", "resnet"]);
-    assert!(text(&unknown.stderr).contains("known are efficientnet-lite0, "), "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("known are bvlc_googlenet, "), "{}", text(&unknown.stderr));
 }

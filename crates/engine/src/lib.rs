@@ -47,6 +47,7 @@ mod request;
 mod resample;
 pub mod seams;
 mod start;
+pub mod steps;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -4,7 +4,9 @@
 //! A reference is a NumPy `.npz` file of float32 arrays: `input` is `[H, W, 3]` in 0–255; a layer's name
 //! holds its activations, `[H, W, C]` or `[features]`; `NAME__every_8th_channel` only the channels 0, 8,
 //! 16, …; `l2_LAYER` (or `LAYER_l2`), `mean_LAYER`, `channelN` and `classN_logit`, with or without `grad_`
-//! in front, hold the gradient of that objective, `[H, W, 3]`; `score_` in front of one its value.
+//! in front, hold the gradient of that objective, `[H, W, 3]`; `score_` in front of one its value. `slope_` in front of one
+//! holds its derivatives along the K arrays of `directions`, `[K, H, W, 3]`: what a program can say that evaluates a network,
+//! but does not differentiate it. Of directions drawn at random the error of the slopes is on average that of the gradient.
 //!
 //! A network of ReLUs and max-poolings is differentiable only almost everywhere: where an activation is zero, or
 //! two maxima in a window are equal but for rounding, the last digit decides which side's derivative is computed,
@@ -13,7 +15,9 @@
 //! tolerance in one of them: a wrong import fails in all. On any other input the arithmetic that renders has to meet it by
 //! itself.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+mod reference;
+
+use std::{path::Path, sync::Arc};
 
 use tch::{Kind, Tensor};
 
@@ -24,10 +28,8 @@ use super::{
     objective::BoundObjective,
     original::planar,
 };
-use reverie_dream::{
-    model::Model,
-    spec::{Objective, ObjectiveKind},
-};
+use reference::{Entry, Values};
+use reverie_dream::{model::Model, spec::Objective};
 use reverie_graph::NodeId;
 
 /// Largest allowed `max |Δ| / max |reference|` of an activation, and relative error of a score.
@@ -36,9 +38,6 @@ pub const ACTIVATION_TOLERANCE: f64 = 1e-4;
 pub const GRADIENT_TOLERANCE: f64 = 1e-3;
 /// Smallest allowed cosine between a gradient and its reference.
 pub const GRADIENT_COSINE: f64 = 0.9999;
-
-/// Values in one array of a reference; more is taken for a damaged header.
-const MAX_VALUES: u64 = 1 << 28;
 
 /// Why a reference could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +68,8 @@ pub enum Quantity {
     Activation,
     /// The derivative of an objective with respect to the input.
     Gradient,
+    /// The derivatives of an objective along some directions.
+    Slope,
     /// The value of an objective.
     Score,
 }
@@ -86,7 +87,7 @@ pub struct Check {
     pub tolerance: f64,
     /// Direction of a gradient against its reference.
     pub cosine: Option<f64>,
-    /// The error of the arithmetic that renders, where others were tried, too: of gradients.
+    /// The error of the arithmetic that renders, where others were tried, too: of gradients and slopes.
     pub own: Option<Own>,
 }
 
@@ -108,12 +109,6 @@ impl Check {
     }
 }
 
-/// An array of a reference file.
-struct Values {
-    shape: Vec<u64>,
-    data: Vec<f32>,
-}
-
 /// Compares `model` with everything that `reference` holds, in float32.
 ///
 /// # Errors
@@ -127,7 +122,7 @@ pub fn verify(
 ) -> Result<Vec<Check>, VerifyError> {
     let file = reference.display().to_string();
     let refuse = |problem: String| VerifyError::Reference { file: file.clone(), problem };
-    let mut entries = read(reference).map_err(refuse)?;
+    let mut entries = reference::read(reference).map_err(refuse)?;
     let input = entries.remove("input").ok_or_else(|| refuse("has no array \"input\"".into()))?;
     let &[height, width, 3] = &input.shape[..] else {
         return Err(refuse(format!("\"input\" has shape {:?}, needs [height, width, 3]", input.shape)));
@@ -136,8 +131,12 @@ pub fn verify(
     // read() has bounded the number of values, so both extents fit.
     let values = Tensor::f_from_slice(&input.data)?;
     let image = planar(&values, height as i64, width as i64, device)?;
+    let directions = entries.remove("directions").map(|values| values.rows(&input.shape)).transpose();
+    let directions = directions.map_err(|problem| refuse(format!("\"directions\" {problem}")))?;
     let library = kernels.are_library(device);
-    let subject = Subject { model, image: &image, library, flat: is_flat(&input.data, width as usize) };
+    let own = ARITHMETICS[0].executor(model, &image, library)?;
+    let flat = is_flat(&input.data, width as usize);
+    let subject = Subject { model, image: &image, library, own, flat, directions };
     let mut checks = Vec::with_capacity(entries.len());
     for (name, expected) in entries {
         let check = subject.compare(&name, &expected)?;
@@ -167,6 +166,12 @@ pub(super) const ARITHMETICS: [Arithmetic; 7] = [
 ];
 
 impl Arithmetic {
+    fn executor(self, model: &Arc<Model>, image: &Tensor, library: bool) -> Result<Executor, RenderError> {
+        let Self { layout, kind, .. } = self;
+        let manner = Manner { kind, layout, library_only: library, tf32: false };
+        Executor::with_manner(Arc::clone(model), image.device(), manner)
+    }
+
     /// Runs `work` with the threads of this arithmetic.
     pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
         let threads = tch::get_num_threads();
@@ -182,31 +187,27 @@ struct Subject<'a> {
     model: &'a Arc<Model>,
     image: &'a Tensor,
     library: bool,
+    /// In the arithmetic that renders.
+    own: Executor,
     /// Whether the image has flat areas.
     flat: bool,
+    /// `[K, H · W · 3]`, where the reference has directions.
+    directions: Option<Tensor>,
 }
 
 impl Subject<'_> {
     /// One entry; the inner error says what is wrong with the entry itself.
     fn compare(&self, name: &str, expected: &Values) -> Result<Result<Check, String>, VerifyError> {
-        let (base, every) = selection(name);
-        if let Ok(id) = self.model.network.find(base) {
-            return self.activation(name, id, every, expected);
+        match Entry::of(name, self.model) {
+            Some(Entry::Layer(id, every)) => self.activation(name, id, every, expected),
+            Some(Entry::Score(objective)) => self.score(name, &objective, expected),
+            Some(Entry::Gradient(objective)) => self.gradient(name, &objective, None, expected),
+            Some(Entry::Slope(objective)) => match &self.directions {
+                Some(directions) => self.gradient(name, &objective, Some(directions), expected),
+                None => Ok(Err("is a slope; the reference has no array \"directions\"".into())),
+            },
+            None => Ok(Err("names neither a layer nor an objective of this model".into())),
         }
-        let (objective_name, is_score) = match base.strip_prefix("score_") {
-            Some(rest) => (rest, true),
-            None => (base.strip_prefix("grad_").unwrap_or(base), false),
-        };
-        match (objective(objective_name, self.model), is_score) {
-            (Some(objective), true) => self.score(name, &objective, expected),
-            (Some(objective), false) => self.gradient(name, &objective, expected),
-            (None, _) => Ok(Err("names neither a layer nor an objective of this model".into())),
-        }
-    }
-
-    fn executor(&self, Arithmetic { layout, kind, .. }: Arithmetic) -> Result<Executor, RenderError> {
-        let manner = Manner { kind, layout, library_only: self.library, tf32: false };
-        Executor::with_manner(Arc::clone(self.model), self.image.device(), manner)
     }
 
     fn activation(
@@ -216,7 +217,7 @@ impl Subject<'_> {
         every: i64,
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
-        let layer = self.executor(ARITHMETICS[0])?.forward(self.image, &[id])?.pop();
+        let layer = self.own.forward(self.image, &[id])?.pop();
         let layer = layer.ok_or_else(|| RenderError::Engine("no activation".into()))?;
         let layer = if layer.dim() == 4 { layer.f_permute([0, 2, 3, 1])? } else { layer };
         Ok(difference(&layer.f_slice(-1, 0, None, every)?, expected)?.map(|errors| Check {
@@ -235,9 +236,8 @@ impl Subject<'_> {
         objective: &Objective,
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
-        let executor = self.executor(ARITHMETICS[0])?;
-        let bound = BoundObjective::new(executor.network(), std::slice::from_ref(objective))?;
-        let score = bound.score(&executor, self.image)?.f_double_value(&[])?;
+        let bound = BoundObjective::new(self.own.network(), std::slice::from_ref(objective))?;
+        let score = bound.score(&self.own, self.image)?.f_double_value(&[])?;
         let &[reference] = &expected.data[..] else {
             return Ok(Err(format!("has shape {:?}; a score is one number", expected.shape)));
         };
@@ -247,21 +247,30 @@ impl Subject<'_> {
         Ok(Ok(Check { name: name.to_owned(), quantity, error, tolerance, cosine: None, own: None }))
     }
 
-    /// The best of [`ARITHMETICS`].
+    /// The best of [`ARITHMETICS`]; of a gradient the slopes along `directions`, where there are some.
     fn gradient(
         &self,
         name: &str,
         objective: &Objective,
+        directions: Option<&Tensor>,
         expected: &Values,
     ) -> Result<Result<Check, String>, VerifyError> {
+        let quantity = if directions.is_some() { Quantity::Slope } else { Quantity::Gradient };
+        let bound = BoundObjective::new(&self.model.network, std::slice::from_ref(objective))?;
         let mut best: Option<Check> = None;
         let mut own = None;
-        for arithmetic in ARITHMETICS {
-            let executor = self.executor(arithmetic)?;
-            let bound = BoundObjective::new(executor.network(), std::slice::from_ref(objective))?;
-            let gradient = arithmetic.run(|| bound.gradient(&executor, self.image));
-            let gradient = gradient?.1.f_permute([0, 2, 3, 1])?;
-            let errors = match difference(&gradient, expected)? {
+        for (index, arithmetic) in ARITHMETICS.into_iter().enumerate() {
+            let other = (index > 0).then(|| arithmetic.executor(self.model, self.image, self.library));
+            let other = other.transpose()?;
+            let executor = other.as_ref().unwrap_or(&self.own);
+            let gradient = arithmetic.run(|| bound.gradient(executor, self.image));
+            let mut found = gradient?.1.f_permute([0, 2, 3, 1])?;
+            if let Some(directions) = directions {
+                let gradient =
+                    found.f_to_device(tch::Device::Cpu)?.f_reshape([-1])?.f_to_kind(Kind::Double)?;
+                found = directions.f_mv(&gradient)?;
+            }
+            let errors = match difference(&found, expected)? {
                 Ok(errors) => errors,
                 Err(problem) => return Ok(Err(problem)),
             };
@@ -269,10 +278,10 @@ impl Subject<'_> {
             let own = *own.get_or_insert(Own { error: errors.norm_ratio, counts: !self.flat });
             let check = Check {
                 name: name.to_owned(),
-                quantity: Quantity::Gradient,
+                quantity,
                 error: errors.norm_ratio,
                 tolerance: GRADIENT_TOLERANCE,
-                cosine: Some(errors.cosine),
+                cosine: directions.is_none().then_some(errors.cosine),
                 own: Some(own),
             };
             if best.as_ref().is_none_or(|best| check.error < best.error) {
@@ -303,35 +312,6 @@ fn is_flat(pixels: &[f32], width: usize) -> bool {
     flat * 3000 > pixels.len()
 }
 
-/// Splits `NAME__every_8th_channel` into the name and 8: such an entry holds channels 0, 8, 16, …
-fn selection(name: &str) -> (&str, i64) {
-    let parsed = name.rsplit_once("__every_").and_then(|(base, rest)| {
-        let every = rest.strip_suffix("th_channel")?.parse().ok()?;
-        (every > 0).then_some((base, every))
-    });
-    parsed.unwrap_or((name, 1))
-}
-
-/// The objective behind a name such as `l2_mixed4c`, `block10_l2`, `channel139` or `class291_logit`.
-fn objective(name: &str, model: &Model) -> Option<Objective> {
-    let known = |layer: &str| model.network.find(layer).is_ok().then(|| layer.to_owned());
-    let number = |text: &str| text.parse::<u32>().ok();
-    let (kind, layer, channels, class) = if let Some(channel) = name.strip_prefix("channel").and_then(number)
-    {
-        (ObjectiveKind::Mean, model.channel_layer.clone(), vec![channel], None)
-    } else if let Some(class) =
-        name.strip_prefix("class").and_then(|rest| number(rest.strip_suffix("_logit")?))
-    {
-        (ObjectiveKind::Class, model.class_layer.clone()?, Vec::new(), Some(class))
-    } else if let Some(layer) = name.strip_prefix("l2_").or_else(|| name.strip_suffix("_l2")).and_then(known)
-    {
-        (ObjectiveKind::L2, layer, Vec::new(), None)
-    } else {
-        (ObjectiveKind::Mean, name.strip_prefix("mean_").and_then(known)?, Vec::new(), None)
-    };
-    Some(Objective { kind, layer, channels, class, weight: 1.0 })
-}
-
 /// How far two arrays are apart.
 struct Errors {
     max_ratio: f64,
@@ -357,27 +337,4 @@ fn difference(actual: &Tensor, expected: &Values) -> Result<Result<Errors, Strin
         norm_ratio: value(difference.f_norm()?)? / expected_norm,
         cosine: value(actual.f_dot(&expected)?)? / (norm * expected_norm),
     }))
-}
-
-/// Reads all arrays of an `.npz` file.
-fn read(path: &Path) -> Result<BTreeMap<String, Values>, String> {
-    let mut archive = npyz::npz::NpzArchive::open(path).map_err(|error| error.to_string())?;
-    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
-    let mut arrays = BTreeMap::new();
-    for name in names {
-        let in_array = |problem: String| format!("array \"{name}\": {problem}");
-        let array = archive.by_name(&name).map_err(|error| in_array(error.to_string()))?;
-        let array = array.ok_or_else(|| in_array("is missing".into()))?;
-        if array.order() != npyz::Order::C {
-            return Err(in_array("is stored in Fortran order; C order is needed".into()));
-        }
-        let shape = array.shape().to_vec();
-        let count = shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
-        if count.is_none_or(|count| count == 0 || count > MAX_VALUES) {
-            return Err(in_array(format!("has shape {shape:?}; 1 to {MAX_VALUES} values are allowed")));
-        }
-        let data = array.into_vec::<f32>().map_err(|error| in_array(error.to_string()))?;
-        arrays.insert(name, Values { shape, data });
-    }
-    Ok(arrays)
 }

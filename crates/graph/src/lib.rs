@@ -75,7 +75,8 @@ pub struct Network {
     input: NodeId,
     widths: Vec<shape::Width>,
     left_out: BTreeMap<String, Arc<str>>,
-    aliases: BTreeMap<String, NodeId>,
+    /// The layers that a further name means: one, or several to which it belongs alike.
+    aliases: BTreeMap<String, Vec<NodeId>>,
 }
 
 impl Network {
@@ -100,12 +101,18 @@ impl Network {
         self
     }
 
-    /// Gives layers further names, under which they are found, too. A name that a layer has already stays that layer's.
+    /// Gives layers further names, under which they are found, too. A name that a layer has already stays that layer's; one that is
+    /// given to several is refused, with all of them.
     #[must_use]
     pub fn with_aliases(mut self, aliases: impl IntoIterator<Item = (String, NodeId)>) -> Self {
         let fits =
             |(name, id): &(String, NodeId)| id.0 < self.nodes.len() && !self.by_name.contains_key(name);
-        self.aliases = aliases.into_iter().filter(fits).collect();
+        for (alias, id) in aliases.into_iter().filter(fits).collect::<Vec<_>>() {
+            let meant = self.aliases.entry(alias).or_default();
+            if !meant.contains(&id) {
+                meant.push(id);
+            }
+        }
         self
     }
 
@@ -132,14 +139,29 @@ impl Network {
     /// Looks a layer up by its name, or by an alias.
     ///
     /// # Errors
-    /// [`UnknownLayer`] with the names closest to `name`, or with the reason why the layer was left out.
+    /// [`UnknownLayer`] with the names closest to `name`, or with the reason why there is no such layer: it was left out, or the
+    /// name means several.
     pub fn find(&self, name: &str) -> Result<NodeId, UnknownLayer> {
-        let names = || {
-            let own = self.nodes.iter().enumerate().map(|(index, node)| (&*node.name, NodeId(index)));
-            own.chain(self.aliases.iter().map(|(alias, id)| (&**alias, *id)))
-        };
-        let unknown = || UnknownLayer::new(name, names(), self.left_out.get(name));
-        self.by_name.get(name).or_else(|| self.aliases.get(name)).copied().ok_or_else(unknown)
+        if let Some(&id) = self.by_name.get(name) {
+            return Ok(id);
+        }
+        match self.aliases.get(name).map(Vec::as_slice) {
+            Some(&[id]) => Ok(id),
+            Some(several) => {
+                let names = several.iter().map(|id| format!("\"{}\"", self.nodes[id.0].name));
+                let names = names.collect::<Vec<_>>().join(" and ");
+                let reason = format!("different programs call {names} so; use one of these names");
+                Err(UnknownLayer::new(name, std::iter::empty(), Some(&reason.into())))
+            }
+            None => {
+                let own = self.nodes.iter().enumerate().map(|(index, node)| (&*node.name, NodeId(index)));
+                let others = self.aliases.iter().filter_map(|(alias, meant)| match meant[..] {
+                    [id] => Some((&**alias, id)),
+                    _ => None,
+                });
+                Err(UnknownLayer::new(name, own.chain(others), self.left_out.get(name)))
+            }
+        }
     }
 
     /// Number of channels (or features) that a layer puts out; it does not depend on the input size.

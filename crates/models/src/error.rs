@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reverie_dream::model::Unreadable;
 use reverie_import::ImportError;
 
-use super::load::MAX_FILE;
+use super::{hash::KnownHash, load::MAX_FILE};
 
 /// Why a model file was refused. The message begins with the file and a colon, where it is about one.
 #[derive(Debug, thiserror::Error)]
@@ -34,16 +34,17 @@ pub enum ModelError {
     },
     /// The file claims to be a known model, but is not.
     #[error(
-        "{path}: the sha256 of \"{id}\" must {}{expected}, this file has {found}; download it again, or rename it",
-        if .expected.len() < 64 { "begin with " } else { "be " }
+        "{path}: the {} of \"{id}\" must {}, this file has {found}; download it again, or rename it",
+        .hash.algorithm(),
+        .hash.demand()
     )]
     WrongHash {
         /// The file.
         path: PathBuf,
         /// The known model's id.
         id: &'static str,
-        /// The known hash, or how it begins.
-        expected: &'static str,
+        /// The known hash.
+        hash: KnownHash<'static>,
         /// The file's hash.
         found: String,
     },

@@ -1,7 +1,9 @@
 //! The models that Reverie knows by name: where their files come from, and the hash that proves it.
 //!
 //! PyTorch publishes the first eight digits of a file's hash, in its name; where the whole hash is not published, those are
-//! compared, as PyTorch itself does.
+//! compared, as PyTorch itself does. Caffe's model zoo publishes a SHA-1.
+
+use super::hash::KnownHash::{self, Sha1, Sha256};
 
 /// A model that has been tried and whose file is pinned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,8 +12,8 @@ pub struct KnownModel {
     pub id: &'static str,
     /// The file in the models folder. A file called after the id is recognised too.
     pub file_name: &'static str,
-    /// Lower-case hex digest of the file, or how it begins.
-    pub sha256: &'static str,
+    /// The file's hash, or how it begins.
+    pub hash: KnownHash<'static>,
     /// One sentence for people.
     pub description: &'static str,
     /// Terms of use, in a few words.
@@ -38,11 +40,19 @@ const fn direct(url: &'static str, size: u64) -> Download {
 /// Of torchvision's weights: the code is under this licence, the weights were trained on ImageNet, which asks for research.
 const TORCHVISION: &str = "BSD-3-Clause (torchvision); trained on ImageNet, whose terms are for research";
 
-const KNOWN: [KnownModel; 10] = [
+const KNOWN: [KnownModel; 11] = [
+    KnownModel {
+        id: "bvlc_googlenet",
+        file_name: "bvlc_googlenet.caffemodel",
+        hash: Sha1("405fc5acd08a3bb12de8ee5e23a96bec22f08204"),
+        description: "GoogLeNet trained on ImageNet by Caffe's authors: the network of the notebook of 2015.",
+        licence: "unrestricted use",
+        download: direct("http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel", 53_533_754),
+    },
     KnownModel {
         id: "efficientnet-lite0",
         file_name: "efficientnet-lite0.pth",
-        sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        hash: Sha256("579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
         description: "EfficientNet-Lite0 trained on ImageNet: vivid animals, ornaments in its early blocks.",
         licence: "Apache-2.0",
         download: Download {
@@ -55,7 +65,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "efficientnet-lite1",
         file_name: "efficientnet-lite1.pth",
-        sha256: "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        hash: Sha256("77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
         description: "EfficientNet-Lite1 trained on ImageNet.",
         licence: "Apache-2.0",
         download: Download {
@@ -68,7 +78,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "efficientnet-lite2",
         file_name: "efficientnet-lite2.pth",
-        sha256: "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        hash: Sha256("9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
         description: "EfficientNet-Lite2 trained on ImageNet: groups of whole animals.",
         licence: "Apache-2.0",
         download: Download {
@@ -81,7 +91,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "googlenet",
         file_name: "googlenet-1378be20.pth",
-        sha256: "1378be20",
+        hash: Sha256("1378be20"),
         description: "GoogLeNet with batch normalisation, trained on ImageNet; torchvision's weights.",
         licence: TORCHVISION,
         download: direct("https://download.pytorch.org/models/googlenet-1378be20.pth", 52_146_733),
@@ -89,7 +99,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "inception-v3",
         file_name: "inception_v3_google-0cc3c7bd.pth",
-        sha256: "0cc3c7bd",
+        hash: Sha256("0cc3c7bd"),
         description: "Inception v3 trained on ImageNet; torchvision's weights.",
         licence: TORCHVISION,
         download: direct("https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth", 108_950_192),
@@ -97,7 +107,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "inception5h",
         file_name: "tensorflow_inception_graph.pb",
-        sha256: "a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f",
+        hash: Sha256("a39b08b826c9d5a5532ff424c03a3a11a202967544e389aca4b06c2bd8aef63f"),
         description: "GoogLeNet trained on ImageNet: the network of the original DeepDream.",
         licence: "Apache-2.0",
         download: Download {
@@ -109,7 +119,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "resnet50",
         file_name: "resnet50-11ad3fa6.pth",
-        sha256: "11ad3fa6",
+        hash: Sha256("11ad3fa6"),
         description: "ResNet-50 trained on ImageNet; torchvision's second weights.",
         licence: TORCHVISION,
         download: direct("https://download.pytorch.org/models/resnet50-11ad3fa6.pth", 102_540_247),
@@ -117,7 +127,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "squeezenet1.1",
         file_name: "squeezenet1_1-b8a52dc0.pth",
-        sha256: "b8a52dc0",
+        hash: Sha256("b8a52dc0"),
         description: "SqueezeNet 1.1 trained on ImageNet; torchvision's weights.",
         licence: TORCHVISION,
         download: direct("https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth", 4_958_716),
@@ -125,7 +135,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "vgg16",
         file_name: "vgg16-397923af.pth",
-        sha256: "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        hash: Sha256("397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
         description: "VGG-16 trained on ImageNet; torchvision's weights.",
         licence: TORCHVISION,
         download: direct("https://download.pytorch.org/models/vgg16-397923af.pth", 553_433_881),
@@ -133,7 +143,7 @@ const KNOWN: [KnownModel; 10] = [
     KnownModel {
         id: "vgg19",
         file_name: "vgg19-dcbb9e9d.pth",
-        sha256: "dcbb9e9d",
+        hash: Sha256("dcbb9e9d"),
         description: "VGG-19 trained on ImageNet; torchvision's weights.",
         licence: TORCHVISION,
         download: direct("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", 574_673_125),
@@ -152,9 +162,10 @@ impl KnownModel {
         KNOWN.iter().find(|known| known.id == stem || stem_of(known.file_name) == stem)
     }
 
-    /// Whether a file of this hash is this model.
-    pub fn has_hash(&self, sha256: &str) -> bool {
-        sha256.starts_with(self.sha256)
+    /// Whether `file`, of this SHA-256, is this model; if not, the hash that it has.
+    pub(super) fn check(&self, file: &[u8], sha256: &str) -> Result<(), String> {
+        let found = self.hash.of(file, sha256);
+        if self.hash.fits(&found) { Ok(()) } else { Err(found) }
     }
 
     /// Length of the download for people.
@@ -171,10 +182,14 @@ mod tests {
     fn what_is_known_is_sound() {
         assert!(KNOWN.is_sorted_by_key(|known| known.id));
         for known in KNOWN {
-            let KnownModel { id, file_name, sha256, download, .. } = known;
-            let digits = sha256.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-            assert!(digits && matches!(sha256.len(), 8 | 64), "{id}");
-            assert!(download.url.starts_with("https://") && !download.url.contains(' '), "{id}");
+            let KnownModel { id, file_name, hash, download, .. } = known;
+            let digits = hash.digits();
+            let lengths = if hash.algorithm() == "sha1" { &[40][..] } else { &[8, 64] };
+            assert!(digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+            assert!(lengths.contains(&digits.len()), "{id}");
+            // Caffe's host is known without encryption only; the hash proves what comes.
+            let schemes = if id == "bvlc_googlenet" { "http://" } else { "https://" };
+            assert!(download.url.starts_with(schemes) && !download.url.contains(' '), "{id}");
             assert!(!file_name.contains('/') && (1 << 20..1 << 30).contains(&download.size), "{id}");
             for claimed in [id, file_name.rsplit_once('.').unwrap().0] {
                 assert_eq!(KnownModel::claimed_by(claimed), Some(&known));

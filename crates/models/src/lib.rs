@@ -10,6 +10,7 @@ mod defaults;
 mod error;
 mod featured;
 mod folders;
+mod hash;
 mod known;
 mod labels;
 mod load;
@@ -18,5 +19,7 @@ mod settings;
 
 pub use error::ModelError;
 pub use folders::{data_folder, folders};
+pub use hash::{Hasher, KnownHash};
 pub use known::{Download, KnownModel, known_models};
-pub use load::{Folder, find_known, load_best, load_file, load_folders, load_id};
+pub use load::{Folder, find_known, format_of, load_best, load_file, load_folders, load_id};
+pub use reverie_import::format::Format;

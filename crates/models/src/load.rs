@@ -50,13 +50,10 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         return Err(ModelError::Settings { path: path.with_extension("toml"), problem });
     }
     let (file, sha256) = read(path)?;
-    if let Some(known) = known.filter(|known| !known.has_hash(&sha256)) {
-        return Err(ModelError::WrongHash {
-            path: path.to_owned(),
-            id: known.id,
-            expected: known.sha256,
-            found: sha256,
-        });
+    if let Some(known) = known
+        && let Err(found) = known.check(&file, &sha256)
+    {
+        return Err(ModelError::WrongHash { path: path.to_owned(), id: known.id, hash: known.hash, found });
     }
     let refused = |source| ModelError::Import { path: path.to_owned(), source };
     let kind = format::recognise(&file).map_err(refused)?;
@@ -121,6 +118,15 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         model.labels = labels::imagenet(model.classes());
     }
     Ok(model)
+}
+
+/// What a model's file is.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn format_of(path: &Path) -> Result<Format, ModelError> {
+    let (file, _) = read(path)?;
+    format::recognise(&file).map_err(|source| ModelError::Import { path: path.to_owned(), source })
 }
 
 /// The models of some folders.
@@ -194,7 +200,8 @@ pub fn load_best(folders: &[PathBuf]) -> Result<Model, ModelError> {
 /// [`ModelError::Io`] where a folder or the file cannot be read.
 pub fn find_known(folders: &[PathBuf], known: &KnownModel) -> Result<Option<PathBuf>, ModelError> {
     for (_, path) in all_files(folders)?.into_iter().filter(|(id, _)| id == known.id) {
-        if known.has_hash(&read(&path)?.1) {
+        let (file, sha256) = read(&path)?;
+        if known.check(&file, &sha256).is_ok() {
             return Ok(Some(path));
         }
     }

@@ -39,12 +39,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     eprintln!("{:.1} MB from {url}", known.megabytes());
     eprintln!("licence: {}", known.licence);
     let target = folder.join(known.file_name);
-    let download = Download {
-        url: &url,
-        size: known.download.size,
-        member: known.download.member,
-        sha256: known.sha256,
-    };
+    let download =
+        Download { url: &url, size: known.download.size, member: known.download.member, hash: known.hash };
     let bar = progress::bytes();
     let saved = Builder::new_current_thread().enable_all().build()?.block_on(download.save(
         &target,

@@ -1,6 +1,8 @@
 //! `reverie models`: lists, fetches and describes models, and checks that they compute correctly.
 
+mod certify;
 mod fetch;
+mod time;
 
 use std::{
     io::{self, Write},
@@ -80,6 +82,10 @@ pub(super) enum Command {
         #[command(flatten)]
         folder: Folder,
     },
+    /// Make the reference of a model with the framework that its file comes from, and compare every layer and gradient.
+    Certify(certify::Args),
+    /// Measure how long a gradient step takes, by itself, in float32.
+    Time(time::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -112,7 +118,18 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Verify { model, references, device, kernels, folder } => {
             verify(&Arc::new(load(&model, &folder)?), &references, &device, kernels)
         }
+        Command::Certify(args) => certify::run(&args),
+        Command::Time(args) => time::run(&args),
     }
+}
+
+/// Reads the size of an image, `WIDTHxHEIGHT`.
+fn size(text: &str) -> Result<[u32; 2], String> {
+    let sides =
+        text.split_once('x').and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
+    sides
+        .filter(|sides| sides.iter().all(|side| (8..=2048).contains(side)))
+        .ok_or_else(|| "use WIDTHxHEIGHT, from 8x8 to 2048x2048".to_owned())
 }
 
 /// Loads a model from the file `model`, if it is one, or else by id from the folders.
@@ -250,6 +267,7 @@ fn line(check: &Check) -> String {
     let what = match check.quantity {
         Quantity::Activation => "activation",
         Quantity::Gradient => "gradient",
+        Quantity::Slope => "slope",
         Quantity::Score => "score",
     };
     let cosine = check.cosine.map_or(String::new(), |cosine| format!("  cosine {cosine:.6}"));

@@ -40,6 +40,7 @@ use super::{
 use forward::SavedForBackward;
 use params::NodeParams;
 use preparation::Preparation;
+pub(super) use profile::settle;
 pub use profile::{NodeProfile, Profile};
 use reverie_dream::model::Model;
 use reverie_graph::{Network, NodeId};

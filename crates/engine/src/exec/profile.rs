@@ -97,7 +97,7 @@ impl Profile {
 }
 
 /// Waits until the device has done what it was given.
-pub(super) fn settle(device: Device) {
+pub(in super::super) fn settle(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index as i64);
     }

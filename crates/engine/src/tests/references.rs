@@ -87,6 +87,37 @@ fn the_tiny_graph_computes_what_tensorflow_does() {
     }
 }
 
+/// What a program says that does not differentiate: here from TensorFlow's gradient.
+#[test]
+fn slopes_are_compared_along_their_directions() {
+    let model = Arc::new(models::load_file(&local("tests/fixtures/tiny_graph.pb")).unwrap());
+    let arrays: std::collections::HashMap<String, Tensor> =
+        Tensor::read_npz(local("tests/fixtures/tiny_graph_33x47.npz")).unwrap().into_iter().collect();
+    let gradient = &arrays["l2_features"];
+    tch::manual_seed(1);
+    let directions = Tensor::randn([8, 33, 47, 3], (Kind::Float, Device::Cpu));
+    let along =
+        |gradient: &Tensor| (&directions * gradient).sum_dim_intlist(&[1i64, 2, 3][..], false, Kind::Float);
+    let folder = tempfile::tempdir().unwrap();
+    let verified = |slopes: Tensor, directions: &Tensor| {
+        let path = folder.path().join("slopes.npz");
+        Tensor::write_npz(
+            &[("input", &arrays["input"]), ("directions", directions), ("slope_l2_features", &slopes)],
+            &path,
+        )
+        .unwrap();
+        verify::verify(&model, &path, "cpu", Kernels::Auto)
+    };
+    let right = verified(along(gradient), &directions).unwrap();
+    assert_eq!((right.len(), right[0].quantity, right[0].cosine), (1, verify::Quantity::Slope, None));
+    assert!(right[0].passed(), "{right:?}");
+    // A gradient that is wrong in one colour.
+    let factors = Tensor::from_slice(&[1.0f32, 1.0, 1.01]);
+    assert!(!verified(along(&(gradient * factors)), &directions).unwrap()[0].passed());
+    let error = verified(along(gradient), &directions.slice(1, 0, 32, 1)).unwrap_err().to_string();
+    assert!(error.contains("\"directions\" has shape [8, 32, 47, 3]"), "{error}");
+}
+
 #[test]
 fn the_tiny_onnx_network_computes_what_onnx_runtime_does() {
     let model = Arc::new(models::load_file(&local("tests/fixtures/tiny.onnx")).unwrap());

@@ -1,0 +1,66 @@
+//! `reverie models time`: how long a gradient step of a model takes, by itself. `benches/peer/families.py` compares it with PyTorch's.
+
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+
+use serde_json::json;
+
+use super::{ExitCode, Failure, Folder, load, size};
+use reverie_engine::{Kernels, steps};
+
+/// Arguments of `reverie models time`.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// A model's id, or a model file.
+    model: String,
+    /// Layer to maximise; by default the model's default layer.
+    #[arg(long)]
+    layer: Option<String>,
+    /// Size of the image, which is one tile.
+    #[arg(long, value_name = "WIDTHxHEIGHT", default_value = "512x512", value_parser = size)]
+    size: [u32; 2],
+    /// Steps to measure, after two that are not counted.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    steps: u16,
+    /// One JSON object with the seconds of every step.
+    #[arg(long)]
+    json: bool,
+    /// auto, cpu or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
+    #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
+    kernels: Kernels,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let model = Arc::new(load(&args.model, &args.folder)?);
+    let mut objective = model.default_objective();
+    if let Some(layer) = &args.layer {
+        objective.layer.clone_from(layer);
+    }
+    let count = args.steps.into();
+    let mut seconds = steps::measure(&model, &objective, args.size, count, &args.device, args.kernels)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!({ "model": model.id, "layer": objective.layer, "seconds": seconds }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    seconds.sort_unstable_by(f64::total_cmp);
+    let at = |index: usize| seconds.get(index).copied().unwrap_or_default() * 1e3;
+    writeln!(
+        out,
+        "{} {}: {:.1} ms (median of {count}; {:.1} to {:.1})",
+        model.id,
+        objective.layer,
+        at(count / 2),
+        at(0),
+        at(count - 1)
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
