@@ -207,7 +207,7 @@ fn mistakes_are_told_and_leave_nothing_behind() {
     scratch.refuses(&["--noise", "ten"], &["224x224"]);
     fs::write(scratch.path("model.pb"), b"\x0a\x05nonsense").unwrap();
     scratch.refuses(&["--model", &scratch.text("model.pb")], &["GraphDef"]);
-    let output = scratch.render("dream.gif", &[]);
+    let output = scratch.render("dream.bmp", &[]);
     assert!(String::from_utf8(output.stderr).unwrap().contains("must end in .png"));
     fs::write(scratch.path("photo.png"), b"not an image").unwrap();
     scratch.refuses(&QUICK, &["photo.png: ", "PNG, JPEG, WebP, GIF, BMP or TIFF"]);

@@ -203,7 +203,7 @@ async fn every_choice_of_a_request_is_accepted() {
             choices += 1;
         }
     }
-    assert_eq!(choices, 5 + 2 + 3 + 2 + 4 + 3);
+    assert_eq!(choices, 5 + 2 + 3 + 2 + 4 + 4);
     for variant in schemas["ObjectiveRequest"]["oneOf"].as_array().unwrap() {
         let variant = resolved(&document, variant);
         let mut objective = json!({});

@@ -108,7 +108,7 @@ impl Target {
                     .into())
             }
             (None, None, Kind::File { .. }) => Err(format!(
-                "{name}: the output must end in .png, .jpg, .jpeg or .webp, or --format must say what it is"
+                "{name}: the output must end in .png, .jpg, .jpeg, .webp or .gif, or --format must say what it is"
             )
             .into()),
             (ending, wanted, _) => Ok(ending.or(wanted)),

@@ -5,10 +5,10 @@ use super::{Plan, PlanError, Work, work};
 use crate::spec::{DreamSpec, Encoding, Format, Motion};
 use reverie_graph::Network;
 
-/// Bytes per pixel of a frame beside what a single picture takes: the frame before it, moved (12, where a single picture has its
-/// input in 3), the image in its place as floats (12), the frame that is shown (12 and 3), less the gradient and the
-/// pyramid's levels (16), which are gone when that is made. `tests/memory.rs` measures that it is enough.
-pub const BYTES_PER_MOVING_PIXEL: f64 = 24.0;
+/// Bytes per pixel of a frame beside what a single picture takes: the frame before it, moved, in floats (12, where a single
+/// picture has its input in 3), its coarser octaves, and the image in its place in floats (12). 27 were measured;
+/// `tests/memory.rs` measures that this is enough.
+pub const BYTES_PER_MOVING_PIXEL: f64 = 32.0;
 
 /// How often the file so far is held at the most: as frames, in the checkpoint that is made of them, and in the one that is
 /// being stored; or, at the end, as frames, as the file, and as the file with its recipe.
