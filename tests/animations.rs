@@ -1,11 +1,11 @@
-//! Animations: from the command line and over HTTP, in every format, and after the server was killed in the middle of one.
+//! Animations over HTTP: in every format, and after the server was killed in the middle of one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod common;
-#[path = "common/scratch.rs"]
-mod scratch;
+#[path = "common/frames.rs"]
+mod frames;
 
-use std::{fs, io::Cursor, time::Duration};
+use std::time::Duration;
 
 use common::{
     client::{form, pointers, problem, quick},
@@ -13,123 +13,8 @@ use common::{
     process::ServerProcess,
     server::{Setup, TestServer},
 };
-use image::{
-    AnimationDecoder, Frame,
-    codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder},
-};
-use scratch::{QUICK, Scratch, reverie};
+use frames::check;
 use serde_json::{Value, json};
-
-/// The frames of a file, by its first bytes, as another decoder finds them.
-fn frames(file: &[u8]) -> Vec<Frame> {
-    let bytes = Cursor::new(file);
-    let frames = match image::guess_format(file).unwrap() {
-        image::ImageFormat::Png => PngDecoder::new(bytes).unwrap().apng().unwrap().into_frames(),
-        image::ImageFormat::WebP => WebPDecoder::new(bytes).unwrap().into_frames(),
-        image::ImageFormat::Gif => GifDecoder::new(bytes).unwrap().into_frames(),
-        other => panic!("{other:?}"),
-    };
-    frames.collect_frames().unwrap()
-}
-
-/// Checks number, size and time of frames, and that each differs from the one before.
-fn check(file: &[u8], count: usize, (width, height): (u32, u32), milliseconds: f64) {
-    let frames = frames(file);
-    assert_eq!(frames.len(), count);
-    for frame in &frames {
-        let (numerator, denominator) = frame.delay().numer_denom_ms();
-        assert_eq!(f64::from(numerator) / f64::from(denominator), milliseconds);
-        assert_eq!(frame.buffer().dimensions(), (width, height));
-    }
-    assert!(frames.windows(2).all(|pair| pair[0].buffer() != pair[1].buffer()));
-}
-
-/// As [`QUICK`], and the same bytes each time.
-const EXACT: [&str; 2] = ["--precision", "fp32"];
-
-#[test]
-fn an_animation_is_rendered_in_every_format_and_replayed_to_the_same_bytes() {
-    let scratch = Scratch::new();
-    let motion = ["--frames", "4", "--zoom", "1.05", "--rotate", "-2", "--fps", "20", "--json"];
-    for (ending, more) in [
-        ("png", &[][..]),
-        ("webp", &[]),
-        ("webp", &["--lossless", "--shift-x", "-1.5", "--frame-iterations", "1"]),
-        ("gif", &["--preserve-colors=0.5"]),
-    ] {
-        let name = format!("dream.{ending}");
-        let output = scratch.render(&name, &[&QUICK[..], &EXACT, &motion, more].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let line: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((&line["width"], &line["height"]), (&json!(90), &json!(70)));
-        assert_eq!(
-            (&line["spec"]["motion"]["frames"], &line["spec"]["motion"]["rotate"]),
-            (&json!(4), &json!(-2.0))
-        );
-        let dream = fs::read(scratch.path(&name)).unwrap();
-        check(&dream, 4, (90, 70), 50.0);
-        let again = format!("again.{ending}");
-        let replay = scratch.render(&again, &["--replay", &scratch.text(&name)]);
-        assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
-        assert!(fs::read(scratch.path(&again)).unwrap() == dream, "{ending}: the replay differs");
-        // An option changes its own member, and leaves the rest of the motion.
-        let shorter = ["--replay", &scratch.text(&name), "--frames", "2", "--playback", "once", "--json"];
-        let shorter = scratch.render(&again, &shorter);
-        let line: Value = serde_json::from_slice(&shorter.stdout).unwrap();
-        let motion = &line["spec"]["motion"];
-        assert_eq!(
-            (&motion["frames"], &motion["fps"], &motion["zoom"]),
-            (&json!(2), &json!(20), &json!(1.05))
-        );
-        let shorter = frames(&fs::read(scratch.path(&again)).unwrap());
-        assert!(shorter.iter().zip(frames(&dream)).all(|(one, other)| *one.buffer() == *other.buffer()));
-    }
-}
-
-#[test]
-fn a_boomerang_shows_its_way_back() {
-    let scratch = Scratch::new();
-    let output =
-        scratch.render("dream.gif", &[&QUICK[..], &["--frames", "3", "--playback", "boomerang"]].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let frames = frames(&fs::read(scratch.path("dream.gif")).unwrap());
-    assert_eq!(frames.len(), 4);
-    assert!(frames[1].buffer() == frames[3].buffer() && frames[0].buffer() != frames[2].buffer());
-}
-
-#[test]
-fn an_animation_from_noise_has_the_size_to_which_its_first_frame_grew() {
-    let scratch = Scratch::new();
-    let output = scratch.text("noise.webp");
-    let arguments = ["render", "-o", &output, "--preset", "multiscale", "--noise", "40x30", "--frames", "3"];
-    let run = reverie(&[&arguments[..], &QUICK, &["--fps", "10"]].concat());
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    check(&fs::read(&output).unwrap(), 3, (56, 42), 100.0);
-}
-
-#[test]
-fn what_no_animation_can_be_is_refused_with_what_it_can() {
-    let scratch = Scratch::new();
-    for (more, expected) in [
-        (&["--frames", "0"][..], &["--frames: 0 is not allowed", "from 1 to 1000"][..]),
-        (&["--frames", "10000"], &["--frames: 10000 is not allowed", "from 1 to 1000"]),
-        (&["--zoom", "1.3"], &["--zoom: 1.3 is not allowed", "from 0.8 to 1.25"]),
-        (&["--zoom", "much"], &["must be a number"]),
-        (&["--rotate", "-46"], &["--rotate: -46.0 is not allowed", "from -45 to 45"]),
-        (&["--shift-x", "300"], &["--shift-x: 300.0 is not allowed", "from -256 to 256"]),
-        (&["--shift-y", "-300"], &["--shift-y: -300.0 is not allowed"]),
-        (&["--frame-iterations", "0"], &["--frame-iterations: 0 is not allowed", "from 1 to 100"]),
-        (&["--fps", "51"], &["--fps: 51 is not allowed", "from 1 to 50"]),
-        (&["--playback", "twice"], &["--playback: \"twice\" is not allowed", "repeat, boomerang, once"]),
-        (&["--frames", "2", "--restore-size"], &["--restore-size: is for single pictures"]),
-    ] {
-        scratch.refuses(more, expected);
-    }
-    let jpeg = scratch.render("dream.jpg", &["--frames", "2"]);
-    let errors = String::from_utf8(jpeg.stderr).unwrap();
-    assert!(!jpeg.status.success() && errors.contains("a JPEG holds a single picture"), "{errors}");
-    assert!(errors.contains("webp") && errors.contains("gif") && !scratch.path("dream.jpg").exists());
-}
 
 /// A short animation.
 fn moving(frames: u32) -> Value {
@@ -261,32 +146,4 @@ async fn a_killed_animation_goes_on_after_its_last_frame_to_the_same_bytes() {
     assert!(server.client.dream(&undisturbed).await == dream, "the interruption shows in the animation");
     server.terminate();
     assert!(server.ended().await);
-}
-
-/// Peak memory in bytes of a render of an animation.
-#[cfg(target_os = "linux")]
-fn peak(scratch: &Scratch, photo: &str, frames: &str) -> (u64, u64) {
-    let output = scratch.text("long.webp");
-    let arguments =
-        ["render", photo, "-o", &output, "--frames", frames, "--layer", "stem", "--iterations", "1"];
-    let more = ["--frame-iterations", "1", "--octaves", "1", "--threads", "1", "--quality", "50", "--json"];
-    let run = reverie(&[&arguments[..], &more].concat());
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let line: Value = serde_json::from_slice(&run.stdout).unwrap();
-    (line["peak_memory_bytes"].as_u64().unwrap(), fs::metadata(&output).unwrap().len())
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn memory_grows_with_the_file_of_an_animation_and_not_with_its_frames() {
-    let scratch = Scratch::new();
-    let photo = scratch.text("large.png");
-    let pixel = |x: u32, y: u32| image::Rgb([(x % 251) as u8, (y % 241) as u8, ((x ^ y) % 256) as u8]);
-    image::RgbImage::from_fn(600, 600, pixel).save(&photo).unwrap();
-    let ((few, small), (many, large)) = (peak(&scratch, &photo, "3"), peak(&scratch, &photo, "33"));
-    let (grown, file) = (many.saturating_sub(few), large - small);
-    println!("30 frames more: {grown} bytes of memory, {file} of the file");
-    // As floats, thirty frames would be 130 MB; ten of them are left to the allocators.
-    let frame = 600 * 600 * 12;
-    assert!(grown < 3 * file + 10 * frame, "{grown} bytes more for {file} bytes of file");
 }
