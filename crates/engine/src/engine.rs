@@ -151,7 +151,7 @@ impl Backend for Engine {
                 let callbacks = FilmCallbacks { on_progress, on_frame: &mut on_frame };
                 let film = Film { motion, input: &input, max_pixels };
                 let Animated { dreamed, tiled, animation } =
-                    film.dream(spec, &tiled, resume.frame.take(), callbacks)?;
+                    film.dream(spec, tiled, resume.frame.take(), callbacks)?;
                 Ok((dreamed, tiled, Some(animation)))
             }
         })?;

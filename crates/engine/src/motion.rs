@@ -199,7 +199,7 @@ impl<'a> Scene<'a> {
 /// bilinearly; what is beyond an edge is the mirror image of what is before it. A tensor of its own.
 pub(super) fn moved(image: &Tensor, motion: &Motion) -> Result<Tensor, RenderError> {
     if motion.is_still() {
-        return Ok(copy(image)?);
+        return copy(image);
     }
     let (height, width) = image.extent()?;
     let device = image.device();

@@ -172,7 +172,7 @@ fn the_first_frame_is_the_single_picture() {
     ] {
         let single = render(&DreamSpec { motion: None, ..spec.clone() });
         let single = image::load_from_memory(&single).unwrap().into_rgb8();
-        assert_eq!(frames(&render(&spec)), [single.clone()], "{spec:?}");
+        assert_eq!(frames(&render(&spec)), std::slice::from_ref(&single), "{spec:?}");
         let more = DreamSpec { motion: Some(Motion { frames: 3, ..ZOOM }), ..spec };
         let more = frames(&render(&more));
         assert!(more.len() == 3 && more[0] == single, "the first frame is another one");
