@@ -34,7 +34,7 @@ use crate::{
 use s3::S3;
 
 /// The folders of the keys.
-const FOLDERS: [&str; 6] = ["inputs", "masks", "guides", "results", "checkpoints", "previews"];
+const FOLDERS: [&str; 7] = ["inputs", "masks", "guides", "results", "checkpoints", "previews", "thumbnails"];
 
 /// The blob that a check of the store writes and deletes.
 const PROBE: &str = "probe";

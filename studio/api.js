@@ -75,27 +75,36 @@ export async function ask(path, init = {}) {
   return reply;
 }
 
-/** @param {string} path */
+/** @param {string} path @param {RequestInit} [init] */
 export const json = async (path, init = {}) => (await ask(path, init)).json();
 
 /** @param {string} path */
 export const blob = async (path) => (await ask(path)).blob();
 
+/** @typedef {{ spec: object, image: Blob, mask?: Blob | null, guide?: Blob | null }} Submission */
+
+/** @param {Submission} submission */
+function form({ spec, ...files }) {
+  const form = new FormData();
+  form.append("spec", new Blob([JSON.stringify(spec)], { type: "application/json" }));
+  for (const [name, file] of Object.entries(files)) if (file) form.append(name, file, name);
+  return form;
+}
+
+/** Posts a submission, and has the answer. @param {string} path @param {Submission} submission @param {AbortSignal} signal */
+export const send = (path, submission, signal) => json(path, { method: "POST", body: form(submission), signal });
+
 /**
- * Hands a picture in; `sent` hears the share of it that is on its way.
- * @param {Blob} picture
- * @param {object} spec
+ * Hands a job in; `sent` hears the share of it that is on its way.
+ * @param {Submission} submission
  * @param {(share: number) => void} sent
  * @param {AbortSignal} signal
  * @returns {Promise<Job>}
  */
-export function submit(picture, spec, sent, signal) {
+export function submit(submission, sent, signal) {
   // `fetch` does not tell how much of a body has been sent.
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    const form = new FormData();
-    form.append("spec", new Blob([JSON.stringify(spec)], { type: "application/json" }));
-    form.append("image", picture, "picture");
     request.open("POST", "/v1/jobs");
     for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && sent(event.loaded / event.total);
@@ -106,7 +115,7 @@ export function submit(picture, spec, sent, signal) {
     request.onerror = () => reject(problem(0, "", null));
     request.onabort = () => reject(new DOMException("aborted", "AbortError"));
     signal.addEventListener("abort", () => request.abort());
-    request.send(form);
+    request.send(form(submission));
   });
 }
 

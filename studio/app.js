@@ -3,9 +3,12 @@
 // moment that there is one, so a reload, a second tab or a phone that wakes up finds it again.
 
 import { Problem, ask, blob, follow, hasKey, isOver, json, submit, useKey } from "./api.js";
-import { readForm, showSpec, startForm } from "./form.js";
+import { startCost } from "./cost.js";
+import { guideFile, readForm, showSpec, snapshot, startForm } from "./form.js";
 import { startHistory } from "./history.js";
-import { smaller } from "./picture.js";
+import { startMask } from "./mask.js";
+import { sizeAt, smaller } from "./picture.js";
+import { recipeOf } from "./recipe.js";
 import { snippet } from "./snippets.js";
 
 /** @typedef {import("./types.js").Job} Job */
@@ -32,6 +35,12 @@ const state = {
 };
 
 const history_ = startHistory($("history"), $("more"), (id) => attach(id));
+const mask = startMask($("mask"), $("before"), $("brush"));
+const cost = startCost($("cost"), () => {
+  const { spec, edge } = readForm();
+  const known = state.picture && $("before").naturalWidth;
+  return { size: known ? sizeAt($("before"), edge) : null, spec, guide: guideFile() };
+});
 
 // ---- the picture
 
@@ -42,11 +51,81 @@ function take(file, name) {
     return complain(new Problem(0, `${name || "this"} is not a picture`));
   }
   leave();
+  use(file, name);
+  offerRecipe(file);
+}
+
+/** Has a picture to dream on. @param {Blob} file @param {string} name */
+function use(file, name) {
   state.picture = { file, name: name || "picture.png" };
   show("before", file);
   $("frame").classList.replace("empty", "full");
   $("invite").hidden = true;
-  $("dream").disabled = false;
+  $("dream").disabled = Boolean(state.job && !isOver(state.job));
+  $("tools").hidden = false;
+}
+
+/** Where a picture is a dream with a recipe: asks what it is for. @param {Blob} file */
+async function offerRecipe(file) {
+  const spec = await recipeOf(file);
+  if (!spec || state.picture?.file !== file) return;
+  const box = $("recipe");
+  $("recipe-words").textContent = "This picture is a dream, and says how it was made.";
+  for (const id of ["use-recipe", "use-picture", "use-both"]) $(id).hidden = false;
+  $("undo-recipe").hidden = true;
+  box.hidden = false;
+  /** @param {boolean} settings @param {boolean} picture */
+  const choose = (settings, picture) => async () => {
+    if (!picture) unuse();
+    if (!settings) return void (box.hidden = true);
+    const undo = snapshot();
+    const before = readForm().spec;
+    await showSpec(spec);
+    const after = readForm().spec;
+    cost.renew();
+    $("recipe-words").textContent = changes(before, after);
+    for (const id of ["use-recipe", "use-picture", "use-both"]) $(id).hidden = true;
+    $("undo-recipe").hidden = false;
+    $("undo-recipe").onclick = () => {
+      undo();
+      cost.renew();
+      box.hidden = true;
+    };
+  };
+  $("use-recipe").onclick = choose(true, false);
+  $("use-picture").onclick = choose(false, true);
+  $("use-both").onclick = choose(true, true);
+}
+
+/** What is different, a line each. @param {Record<string, any>} before @param {Record<string, any>} after */
+function changes(before, after) {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  /** @param {any} value */
+  const told = (value) => (value === undefined ? "as usual" : JSON.stringify(value));
+  const lines = names.filter((name) => told(before[name]) !== told(after[name]))
+    .map((name) => `${name.replaceAll("_", " ")}: ${told(before[name])} → ${told(after[name])}`);
+  return lines.length ? lines.join("\n") : "Nothing changed: these are the settings already.";
+}
+
+/** Has no picture any more. */
+function unuse() {
+  state.picture = null;
+  show("before", null);
+  $("frame").classList.replace("full", "empty");
+  $("invite").hidden = false;
+  $("dream").disabled = true;
+  $("tools").hidden = true;
+  cost.renew();
+}
+
+/** Begins or ends painting. @param {boolean} on */
+function paint(on) {
+  $("paint").setAttribute("aria-pressed", String(on));
+  $("paint").textContent = mask.isPainted() ? "Change where it may grow" : "Paint where it may grow";
+  $("brushes").hidden = !on;
+  $("unpaint").hidden = !on && !mask.isPainted();
+  $("mask").hidden = !on && !mask.isPainted();
+  $("mask").style.pointerEvents = on ? "" : "none";
 }
 
 /** Shows a picture in one of the two places. @param {"before" | "after"} place @param {Blob | null} file */
@@ -66,6 +145,7 @@ function leave() {
   show("after", null);
   for (const id of ["compare", "status", "actions", "problem", "cancel"]) $(id).hidden = true;
   $("notes").replaceChildren();
+  $("recipe").hidden = true;
   if (location.hash) history.replaceState(null, "", location.pathname);
 }
 
@@ -75,14 +155,19 @@ async function dream() {
   const picture = state.picture;
   if (!picture) return;
   leave();
+  paint(false);
   const signal = state.stop.signal;
   const { spec, edge } = readForm();
   working(true);
   scrollTo({ top: 0 });
   say("Getting the picture ready", 0);
   try {
-    const sent = await smaller(picture.file, edge);
-    const job = await submit(sent, spec, (share) => say("Sending the picture", share), signal);
+    const image = await smaller(picture.file, edge);
+    const size = sizeAt($("before"), edge);
+    const submission = {
+      spec, image, guide: guideFile(), mask: mask.isPainted() ? await mask.file(size.width, size.height) : null,
+    };
+    const job = await submit(submission, (share) => say("Sending the picture", share), signal);
     location.hash = job.id;
     await watch(job, signal);
   } catch (error) {
@@ -98,9 +183,12 @@ async function attach(id) {
   try {
     const job = /** @type {Job} */ (await json(`/v1/jobs/${encodeURIComponent(id)}`));
     location.hash = job.id;
-    showSpec(job.spec);
+    await showSpec(job.spec);
     $("invite").hidden = true;
     $("frame").classList.replace("empty", "full");
+    if (job.links.input) {
+      blob(job.links.input).then((file) => state.job?.id === job.id && use(file, "picture"), () => {});
+    }
     await watch(job, signal);
   } catch (error) {
     if (!signal.aborted) complain(error);
@@ -152,6 +240,7 @@ async function finish(job) {
   }
   const file = await blob(job.links.result);
   reveal(file);
+  $("mask").hidden = true;
   $("live").textContent = "The dream is finished";
   $("actions").hidden = false;
   $("download").href = $("after").src;
@@ -162,7 +251,12 @@ async function finish(job) {
 /** @param {Blob} file */
 function reveal(file) {
   show("after", file);
-  const both = !$("before").hidden;
+  compare();
+}
+
+/** Offers to compare where there are both pictures. */
+function compare() {
+  const both = !$("before").hidden && !$("after").hidden;
   $("compare").hidden = !both;
   split(both ? Number($("split").value) : 0);
 }
@@ -261,6 +355,18 @@ $("form").onsubmit = (/** @type {Event} */ event) => {
   event.preventDefault();
   dream();
 };
+$("paint").onclick = () => paint($("paint").getAttribute("aria-pressed") !== "true");
+$("unpaint").onclick = () => {
+  mask.clear();
+  paint(false);
+};
+$("before").onload = () => {
+  mask.clear();
+  paint(false);
+  compare();
+  cost.renew();
+};
+$("form").addEventListener("input", () => cost.renew());
 $("form").oninput = (/** @type {Event} */ event) => {
   if (event.target instanceof HTMLElement) event.target.removeAttribute("aria-invalid");
 };

@@ -17,6 +17,9 @@ const SLIDERS = /** @type {Record<string, { start: number, told: (value: number)
 });
 const NUMBERS = ["step", "octave_scale", "seed"];
 
+/** The longest edge where a spec says nothing, in pixels. */
+const MAX_EDGE = 1280;
+
 /** The share of the original's colours has a default for each model. */
 const COLORS = "preserve_colors";
 
@@ -25,6 +28,15 @@ let models = [];
 
 /** @type {import("./looks.js").Look[]} Of the chosen model. */
 let looks = [];
+
+/** @type {Record<string, any>[] | null} Objectives of a job that the controls cannot say; they stay until the controls are used. */
+let kept = null;
+
+/** @type {Blob | null} The picture whose forms the dream is to have. */
+let guide = null;
+
+/** The guide image, if one was chosen. */
+export const guideFile = () => guide;
 
 const model = () => models.find((one) => one.id === $("model").value) ?? models[0];
 
@@ -39,6 +51,7 @@ export async function startForm() {
 
 async function chooseModel() {
   const chosen = model();
+  kept = null;
   $("channels").value = "";
   const [{ layers }, found] = await Promise.all([json(chosen.links.layers), looksOf(chosen)]);
   looks = found;
@@ -50,6 +63,7 @@ async function chooseModel() {
       type: "radio", name: "look", value: look.id, checked: index === 0,
     });
     input.onchange = () => {
+      kept = null;
       take(look.spec.objectives?.[0]);
       tell();
     };
@@ -105,7 +119,9 @@ export function readForm() {
   const spec = {};
   if (chosen && !chosen.default) spec.model = chosen.id;
   const look = chosenLook();
-  if (look?.id) spec.look = look.id;
+  if (guide) spec.objectives = [{ kind: "guide", layer: $("layer").value }];
+  else if (kept) spec.objectives = kept;
+  else if (look?.id) spec.look = look.id;
   else spec.objectives = [objective()];
   for (const [name, { start }] of Object.entries(SLIDERS)) {
     const value = Number($(name).value);
@@ -116,19 +132,60 @@ export function readForm() {
   if (chosen && colors !== chosen.preserve_colors) spec.preserve_colors = colors;
   if ($("format").value) spec.format = $("format").value;
   const edge = Number($("edge").value);
-  if (!edge) spec.max_edge = 0;
+  if (edge !== MAX_EDGE) spec.max_edge = edge;
   return { spec, edge };
 }
 
-/** Sets the form to a job's spec. @param {Record<string, any>} spec */
-export function showSpec(spec) {
+/** Sets the form to a job's spec, or to one from a recipe, which may hold anything. @param {Record<string, any>} spec */
+export async function showSpec(spec) {
+  const known = models.find((one) => one.id === spec.model);
+  if (known && known !== model()) {
+    $("model").value = known.id;
+    await chooseModel();
+  }
   for (const name of Object.keys(SLIDERS)) if (name in spec) $(name).value = spec[name] === "auto" ? "0" : String(spec[name]);
   for (const name of NUMBERS) if (name in spec) $(name).value = String(spec[name]);
   $(COLORS).value = String(Number(spec.preserve_colors ?? 0));
   $("format").value = spec.format === "png" ? "" : (spec.format ?? "");
-  take(spec.objectives?.[0]);
+  const edge = String(spec.max_edge ?? MAX_EDGE);
+  if ([...$("edge").options].some((option) => option.value === edge)) $("edge").value = edge;
+  const objectives = Array.isArray(spec.objectives) ? spec.objectives : [];
+  take(objectives[0]);
   mark(spec);
+  // A guide is a picture, which the form does not have.
+  const needsGuide = objectives.some((one) => String(one?.kind).startsWith("guide"));
+  kept = needsGuide || chosenLook() || isPlain(objectives) ? null : objectives;
   tell();
+}
+
+/** Whether the layer's controls say all of the objectives. @param {any[]} objectives */
+function isPlain(objectives) {
+  const [one] = objectives;
+  return objectives.length < 2 && (!one || ((one.kind ?? "l2") === "l2" && (one.weight ?? 1) === 1));
+}
+
+/** Remembers what the form says; the answer brings it back. */
+export function snapshot() {
+  const controls = /** @type {HTMLInputElement[]} */ ([...$("form").elements].filter((one) => one.name || one.id));
+  const values = controls.map((one) => [one, one.value, one.checked]);
+  const objectives = kept;
+  return () => {
+    for (const [one, value, checked] of /** @type {[HTMLInputElement, string, boolean][]} */ (values)) {
+      if (one.type !== "file") one.value = value;
+      one.checked = checked;
+    }
+    kept = objectives;
+    tell();
+  };
+}
+
+/** Takes a guide image, or none. @param {Blob | null} file @param {string} name */
+function takeGuide(file, name) {
+  guide = file;
+  $("guided").textContent = file ? name : "none";
+  $("unguide").hidden = !file;
+  tell();
+  $("form").dispatchEvent(new Event("input"));
 }
 
 /** Tells the sliders' values, and the whole as JSON. */
@@ -148,7 +205,15 @@ function tell() {
 $("form").addEventListener("input", tell);
 for (const id of ["layer", "channels"]) {
   $(id).addEventListener("input", () => {
+    kept = null;
     mark({ objectives: [{ kind: "l2", ...objective() }] });
     tell();
   });
 }
+$("guide").onclick = () => $("guidefile").click();
+$("guidefile").onchange = () => {
+  const file = $("guidefile").files[0];
+  if (file) takeGuide(file, file.name);
+  $("guidefile").value = "";
+};
+$("unguide").onclick = () => takeGuide(null, "");

@@ -35,13 +35,13 @@ export function startHistory(list, more, open) {
     });
     const blank = Object.assign(document.createElement("div"), { className: "blank" });
     link.append(blank, words);
-    if (job.links.result) {
-      const result = job.links.result;
+    if (job.links.thumbnail) {
+      const thumbnail = job.links.thumbnail;
       // Only what is looked at is fetched.
       const watcher = new IntersectionObserver((seen) => {
         if (!seen.some((entry) => entry.isIntersecting)) return;
         watcher.disconnect();
-        blob(result).then((file) => {
+        blob(thumbnail).then((file) => {
           const image = Object.assign(document.createElement("img"), { alt: `A dream of ${layer}`, src: URL.createObjectURL(file) });
           image.onload = () => URL.revokeObjectURL(image.src);
           blank.replaceWith(image);

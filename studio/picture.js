@@ -33,3 +33,14 @@ export async function smaller(file, edge) {
   const kind = file.type === "image/jpeg" ? "image/jpeg" : "image/png";
   return new Promise((resolve) => canvas.toBlob((small) => resolve(small ?? file), kind, QUALITY));
 }
+
+/**
+ * The size that a picture of this one will have with its longer edge at `edge` pixels.
+ * @param {{ naturalWidth: number, naturalHeight: number }} image
+ * @param {number} edge 0: as it is
+ */
+export function sizeAt({ naturalWidth, naturalHeight }, edge) {
+  const scale = edge ? Math.min(1, edge / Math.max(naturalWidth, naturalHeight, 1)) : 1;
+  const side = (/** @type {number} */ length) => Math.max(1, Math.round(length * scale));
+  return { width: side(naturalWidth), height: side(naturalHeight) };
+}

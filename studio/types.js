@@ -13,7 +13,7 @@
  * @property {{ detail: string } | null} error
  * @property {{ media_type: string, width: number, height: number } | null} result
  * @property {string[]} notes
- * @property {{ self: string, result: string | null, preview: string | null, cancel: string | null }} links
+ * @property {{ self: string, result: string | null, input: string | null, thumbnail: string | null, preview: string | null, cancel: string | null }} links
  */
 
 /**

@@ -167,6 +167,9 @@ pub enum ApiError {
         /// Seconds after which to poll again, if that makes sense.
         retry_after: Option<u64>,
     },
+    /// The job has no input image.
+    #[error("the job has no input image: its dream started from noise")]
+    NoInput,
     /// There is no preview, or none yet.
     #[error("the job is {state}: there is no preview {}", when(.state))]
     NoPreview {
@@ -214,7 +217,7 @@ impl ApiError {
     /// Status, last part of the problem type, and title.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::NoSuchPath | Self::TrailingSlash | Self::NotFound { .. } => {
+            Self::NoSuchPath | Self::TrailingSlash | Self::NotFound { .. } | Self::NoInput => {
                 (StatusCode::NOT_FOUND, "not-found", "Not found")
             }
             Self::MethodNotAllowed => {

@@ -190,7 +190,7 @@ async fn open(
 /// Why a picture is missing. A job that is being erased loses its picture a moment before its row, and an
 /// expired one a moment after it is marked, so the row decides. If the row still promises the picture, it is
 /// lost.
-async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
+pub(super) async fn missing(state: &AppState, job: &Job, error: ObjectError) -> ApiError {
     let ObjectError::NotFound(key) = error else { return error.into() };
     match state.queue.get(&job.tenant, job.id).await.map(|job| job.erased_at) {
         Ok(Some(erased_at)) => ApiError::Gone(erased_at),

@@ -37,10 +37,13 @@ const ASSETS: &[Asset] = assets! {
     "style.css": "text/css; charset=utf-8" = "studio/style.css";
     "app.js": "text/javascript; charset=utf-8" = "studio/app.js";
     "api.js": "text/javascript; charset=utf-8" = "studio/api.js";
+    "cost.js": "text/javascript; charset=utf-8" = "studio/cost.js";
     "form.js": "text/javascript; charset=utf-8" = "studio/form.js";
     "history.js": "text/javascript; charset=utf-8" = "studio/history.js";
     "looks.js": "text/javascript; charset=utf-8" = "studio/looks.js";
+    "mask.js": "text/javascript; charset=utf-8" = "studio/mask.js";
     "picture.js": "text/javascript; charset=utf-8" = "studio/picture.js";
+    "recipe.js": "text/javascript; charset=utf-8" = "studio/recipe.js";
     "snippets.js": "text/javascript; charset=utf-8" = "studio/snippets.js";
     "icon.svg": "image/svg+xml" = "studio/icon.svg";
     "sample.jpg": "image/jpeg" = "assets/sample.jpg";

@@ -98,21 +98,9 @@ use reverie_picture as picture;
     )
 )]
 pub async fn submit(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
-    let (mut parts, body) = request.into_parts();
-    boundary::quote(&mut parts.headers);
-    let Caller { tenant, .. } = Caller::from_request_parts(&mut parts, &state).await?;
-    let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
-    let limits = state.body_limits(client);
-    let request_headers = match check_early(&state, &tenant, &parts).await {
-        Ok(request_headers) => request_headers,
-        Err(refusal) => {
-            extract::discard(&parts.headers, body, limits.body);
-            return Err(refusal);
-        }
-    };
+    let (parts, checked) = receive(&state, request).await?;
     let preference = Preference::of(&parts.headers);
-    let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
-    let accepted = match check(&state, tenant, request, request_headers).await? {
+    let accepted = match checked {
         Checked::Repeated(job) => Accepted { job: *job, replayed: true },
         Checked::New(pictures, mut job) => {
             job.traceparent = telemetry::of_request(&Span::current(), &parts.headers);
@@ -138,6 +126,25 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
     }
     wait::mark_applied(&mut response, preference);
     Ok(response)
+}
+
+/// Reads and checks a submission; the head of the request, and what it asks for.
+pub(super) async fn receive(state: &AppState, request: Request) -> Result<(Parts, Checked), ApiError> {
+    let (mut parts, body) = request.into_parts();
+    boundary::quote(&mut parts.headers);
+    let Caller { tenant, .. } = Caller::from_request_parts(&mut parts, state).await?;
+    let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
+    let limits = state.body_limits(client);
+    let request_headers = match check_early(state, &tenant, &parts).await {
+        Ok(request_headers) => request_headers,
+        Err(refusal) => {
+            extract::discard(&parts.headers, body, limits.body);
+            return Err(refusal);
+        }
+    };
+    let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
+    let checked = check(state, tenant, request, request_headers).await?;
+    Ok((parts, checked))
 }
 
 /// Checks whether to read the upload at all. A request whose Idempotency-Key is known needs no free place in the queue.
@@ -182,7 +189,7 @@ async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
 }
 
 /// The files of a request.
-struct Pictures {
+pub(super) struct Pictures {
     image: Option<Bytes>,
     mask: Option<Bytes>,
     guide: Option<Bytes>,
@@ -191,7 +198,7 @@ struct Pictures {
 }
 
 /// A request that is right.
-enum Checked {
+pub(super) enum Checked {
     /// It is to be accepted.
     New(Pictures, Box<NewJob>),
     /// It came before: what it gives by URL need not be fetched again, and may be gone.
@@ -231,9 +238,10 @@ async fn check(
         if let Ok(spec) = &spec
             && errors.is_empty()
         {
-            if let Some(key) = &request_headers.idempotency_key {
+            if let Some(idempotency_key) = &request_headers.idempotency_key {
                 let same =
-                    fingerprints(key, &given, sent_spec.clone(), spec, options, webhook.clone()).await?;
+                    fingerprints(idempotency_key, &given, sent_spec.clone(), spec, options, webhook.clone())
+                        .await?;
                 if let Some(job) = state.queue.repeated(&tenant, &same).await? {
                     info!(job = %job.id, "a request was repeated");
                     return Ok(Checked::Repeated(Box::new(job)));
@@ -289,7 +297,7 @@ async fn check(
 
 /// The key of a request with the hashes of what it asks for. A picture by URL counts as its URL.
 async fn fingerprints(
-    key: &str,
+    idempotency_key: &str,
     given: &[Option<Bytes>; 3],
     sent: Option<Value>,
     spec: &DreamSpec,
@@ -303,7 +311,7 @@ async fn fingerprints(
         Ok::<_, ApiError>((resolved, request))
     });
     let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
-    Ok(Idempotency { key: key.to_owned(), fingerprint, request })
+    Ok(Idempotency { key: idempotency_key.to_owned(), fingerprint, request })
 }
 
 /// The outcome of a submission.
@@ -319,10 +327,10 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
     let Pictures { image, mask, guide, share: _share } = pictures;
     let files = [(ObjectKey::Input(id), image), (ObjectKey::Mask(id), mask), (ObjectKey::Guide(id), guide)];
     let mut stored = Vec::new();
-    for (key, file) in files {
+    for (object, file) in files {
         if let Some(file) = file {
-            stored.push(key);
-            state.objects.put(key, file).await?;
+            stored.push(object);
+            state.objects.put(object, file).await?;
         }
     }
     let accepted = state.queue.enqueue(job).await;
@@ -336,8 +344,8 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
         other => other,
     };
     // The pictures are useless: the job is refused, or exists already.
-    for key in stored {
-        if let Err(error) = state.objects.delete(key).await {
+    for object in stored {
+        if let Err(error) = state.objects.delete(object).await {
             error!(%error, "the input of a job that was not accepted could not be deleted");
         }
     }

@@ -8,8 +8,8 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::Problem;
-use super::state::AppState;
+use super::{input::has_input, problem::Problem, state::AppState};
+
 use crate::{
     clock::Timestamp,
     config::PublicUrl,
@@ -123,6 +123,12 @@ struct Links {
     /// The result, once it exists.
     #[schema(required = true)]
     result: Option<String>,
+    /// The image that the job was submitted with; `null` for a dream of noise, and once the job's pictures are no longer kept.
+    #[schema(required = true)]
+    input: Option<String>,
+    /// A small picture of what there is of the job; `null` once its pictures are no longer kept.
+    #[schema(required = true)]
+    thumbnail: Option<String>,
     /// The preview of the newest finished octave, while the job is unfinished; `null` before the first.
     #[schema(required = true)]
     preview: Option<String>,
@@ -180,7 +186,8 @@ fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
 pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> JobView<'a> {
     let this = format!("{base}{}", path(job.id));
     let (forecast, thousandths) = (job.forecast, |number: f64| (number * 1e3).round() / 1e3);
-    let has_picture = job.state == JobState::Succeeded && job.erased_at.is_none();
+    let kept = job.erased_at.is_none();
+    let has_picture = job.state == JobState::Succeeded && kept;
     JobView {
         id: job.id,
         status: job.state,
@@ -216,6 +223,8 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> Job
         },
         links: Links {
             result: has_picture.then(|| format!("{this}/result")),
+            input: (kept && has_input(job)).then(|| format!("{this}/input")),
+            thumbnail: kept.then(|| format!("{this}/thumbnail")),
             preview: job
                 .preview_octave
                 .filter(|_| !job.state.is_finished())

@@ -23,6 +23,8 @@ pub enum ObjectKey {
     Checkpoint(JobId),
     /// The newest finished octave as a small JPEG.
     Preview(JobId),
+    /// A finished dream as a small WebP.
+    Thumbnail(JobId),
 }
 
 impl ObjectKey {
@@ -40,7 +42,7 @@ impl ObjectKey {
     pub fn job(self) -> JobId {
         match self {
             Self::Input(job) | Self::Mask(job) | Self::Guide(job) => job,
-            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) => job,
+            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) | Self::Thumbnail(job) => job,
         }
     }
 
@@ -52,6 +54,7 @@ impl ObjectKey {
             ("guides", job) => Some(Self::Guide(job.parse().ok()?)),
             ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
             ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
+            ("thumbnails", job) => Some(Self::Thumbnail(job.parse().ok()?)),
             ("results", name) => {
                 let (job, lease) = name.rsplit_once('-')?;
                 Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
@@ -62,7 +65,8 @@ impl ObjectKey {
 
     /// Every blob that belongs to a job.
     pub fn all_of(job: &Job) -> Vec<Self> {
-        let own = [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id)];
+        let own =
+            [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id), Self::Thumbnail(job.id)];
         let mask = job.spec.mask.map(|_| Self::Mask(job.id));
         let guide = job.spec.follows_guide().then_some(Self::Guide(job.id));
         own.into_iter().chain(mask).chain(guide).chain(Self::result_of(job)).collect()
@@ -81,6 +85,7 @@ impl fmt::Display for ObjectKey {
             Self::Guide(job) => write!(f, "guides/{job}"),
             Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
             Self::Preview(job) => write!(f, "previews/{job}"),
+            Self::Thumbnail(job) => write!(f, "thumbnails/{job}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
         }
     }
@@ -94,7 +99,8 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         let job = JobId::new();
         let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
-        let own = own.into_iter().chain([ObjectKey::Mask(job), ObjectKey::Guide(job)]);
+        let own =
+            own.into_iter().chain([ObjectKey::Mask(job), ObjectKey::Guide(job), ObjectKey::Thumbnail(job)]);
         for key in own.chain([ObjectKey::Result(job, Uuid::new_v4())]) {
             assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
         }

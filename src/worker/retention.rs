@@ -211,8 +211,14 @@ impl Retention {
 
 /// Every picture that a job may have.
 fn pictures(job: &Erased) -> Vec<ObjectKey> {
-    let kinds =
-        [ObjectKey::Input, ObjectKey::Mask, ObjectKey::Guide, ObjectKey::Checkpoint, ObjectKey::Preview];
+    let kinds = [
+        ObjectKey::Input,
+        ObjectKey::Mask,
+        ObjectKey::Guide,
+        ObjectKey::Checkpoint,
+        ObjectKey::Preview,
+        ObjectKey::Thumbnail,
+    ];
     let own = kinds.map(|kind| kind(job.id));
     own.into_iter().chain(job.result.map(|lease| ObjectKey::Result(job.id, lease))).collect()
 }
@@ -226,6 +232,7 @@ fn is_owned(job: &Owner, key: ObjectKey) -> bool {
         (ObjectKey::Input(_) | ObjectKey::Mask(_) | ObjectKey::Guide(_), _) => true,
         // Checkpoint and preview are useless once the job has ended.
         (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
+        (ObjectKey::Thumbnail(_), Some(state)) => state == JobState::Succeeded,
         // Until a job has ended, a worker may be about to complete it with this dream. A result without a
         // readable lease belongs to a newer version.
         (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {

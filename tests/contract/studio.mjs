@@ -52,6 +52,19 @@ async function open(width, colorScheme) {
   return { page, complaints };
 }
 
+/** A PNG with squares, in base64. */
+const checkers = (page) => page.evaluate(() => {
+  const sheet = Object.assign(document.createElement("canvas"), { width: 160, height: 120 });
+  const context = sheet.getContext("2d");
+  for (let x = 0; x < 160; x += 20) {
+    for (let y = 0; y < 120; y += 20) {
+      context.fillStyle = `rgb(${x}, ${y * 2}, ${(x + y) % 40 ? 200 : 60})`;
+      context.fillRect(x, y, 20, 20);
+    }
+  }
+  return sheet.toDataURL("image/png").split(",")[1];
+});
+
 async function accessible(page, where) {
   // The policy forbids scripts from elsewhere, and lets a debugger run what it likes.
   const { violations } = await page.evaluate(`${axe};axe.run(document, { resultTypes: ["violations"] })`);
@@ -64,8 +77,9 @@ for (const [width, theme] of [[1440, "light"], [768, "dark"], [375, "light"], [3
   await accessible(page, where);
   const overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth");
   assert.ok(overflow <= 0, `${where}: the page is ${overflow} pixels too wide`);
-  // Three taps: picture, look, dream.
+  // Three taps: picture, look, dream. What it takes is told before.
   await page.click("#sample");
+  await page.waitForFunction(() => /^About \d+ (s|min)/.test(document.getElementById("cost")?.textContent ?? ""));
   await page.click('.look:has-text("Stained glass")');
   await page.fill("#iterations", "2");
   await page.click("#dream");
@@ -78,6 +92,13 @@ for (const [width, theme] of [[1440, "light"], [768, "dark"], [375, "light"], [3
   assert.ok(shown[0] > 100 && shown[1] === job.result.width, `${where}: the dream is shown ${shown} pixels wide`);
   await page.reload();
   await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
+  // The original is there again, and the dream is among the others.
+  await page.waitForSelector("#compare:not([hidden])");
+  await page.locator(`#history a[href="#${id}"]`).scrollIntoViewIfNeeded();
+  await page.waitForFunction((id) => {
+    const image = document.querySelector(`#history a[href="#${id}"] img`);
+    return image instanceof HTMLImageElement && image.naturalWidth > 0 && image.naturalWidth <= 320;
+  }, id);
   assert.equal(new URL(page.url()).hash.slice(1), id);
   assert.deepEqual(complaints, [], where);
   await page.context().close();
@@ -106,6 +127,80 @@ for (const tab of [page, second]) {
   await tab.waitForSelector("#problem:not([hidden])", { timeout: DREAM });
   assert.match(await tab.textContent("#problem"), /canceled/);
 }
+
+// A dream that is dropped in says how it was made; its settings can be taken, and given back.
+const asked = { objectives: [{ kind: "mean", layer: "block5", channels: [3] }], iterations: 3, octaves: 2, seed: 7 };
+for (const format of ["png", "jpeg", "webp"]) {
+  const spec = { ...asked, format, noise: { width: 64, height: 48 } };
+  const { id } = await (await page.request.post(`${url}/v1/jobs`, { headers, data: { spec } })).json();
+  const told = { headers: { ...headers, prefer: "wait=60" } };
+  assert.equal((await (await page.request.get(`${url}/v1/jobs/${id}`, told)).json()).status, "succeeded");
+  const dream = await (await page.request.get(`${url}/v1/jobs/${id}/result`, { headers })).body();
+  await page.setInputFiles("#file", { name: `dream.${format}`, mimeType: `image/${format}`, buffer: dream });
+  await page.waitForSelector("#recipe:not([hidden])");
+  const before = await page.inputValue("#spec");
+  await page.click("#use-both");
+  await page.waitForSelector("#undo-recipe:not([hidden])");
+  const taken = JSON.parse(await page.inputValue("#spec"));
+  // What the controls cannot say stays as it was.
+  assert.equal(taken.objectives[0].kind, "mean", format);
+  assert.deepEqual([taken.objectives[0].layer, taken.iterations, taken.seed], ["block5", 3, 7], format);
+  assert.match(await page.textContent("#recipe-words"), /iterations: .* → 3/);
+  await page.click("#undo-recipe");
+  assert.equal(await page.inputValue("#spec"), before, format);
+}
+// One made to do harm does nothing.
+const text = JSON.stringify({ spec: { objectives: [{ layer: "<img src=x onerror=alert(1)>" }], seed: "<b>" } });
+const chunk = Buffer.concat([Buffer.from("iTXtreverie\0\0\0\0\0"), Buffer.from(text)]);
+const length = Buffer.alloc(4);
+length.writeUInt32BE(chunk.length - 4);
+const pixel = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
+const hostile = Buffer.concat([pixel.subarray(0, 33), length, chunk, Buffer.alloc(4), pixel.subarray(33)]);
+await page.setInputFiles("#file", { name: "harm.png", mimeType: "image/png", buffer: hostile });
+await page.waitForSelector("#recipe:not([hidden])");
+await page.click("#use-recipe");
+await page.waitForSelector("#undo-recipe:not([hidden])");
+assert.equal(await page.evaluate("document.querySelectorAll('img[src=x]').length"), 0);
+await page.click("#undo-recipe");
+
+// Painted, it grows there only; a guide lends its forms.
+await page.setViewportSize({ width: 1440, height: 1200 });
+await page.setInputFiles("#file", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
+await page.waitForFunction(() => document.querySelector("#before")?.naturalWidth === 160);
+await page.click("#paint");
+const box = await page.locator("#mask").boundingBox();
+assert.ok(box);
+await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);
+await page.mouse.down();
+await page.mouse.move(box.x + box.width * 0.35, box.y + box.height / 2);
+await page.mouse.up();
+await page.setInputFiles("#guidefile", { name: "guide.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
+assert.match(await page.textContent("#guided"), /guide.png/);
+await page.fill("#iterations", "2");
+await page.click("#dream");
+await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
+const guided = await (await page.request.get(`${url}/v1/jobs/${new URL(page.url()).hash.slice(1)}`, { headers })).json();
+assert.equal(guided.spec.objectives[0].kind, "guide");
+assert.ok(guided.spec.mask, JSON.stringify(guided.spec));
+const changed = await page.evaluate(async () => {
+  const pixels = async (id) => {
+    const image = document.getElementById(id);
+    await image.decode();
+    const sheet = Object.assign(document.createElement("canvas"), { width: image.naturalWidth, height: image.naturalHeight });
+    const context = sheet.getContext("2d");
+    context.drawImage(image, 0, 0);
+    return context.getImageData(0, 0, sheet.width, sheet.height);
+  };
+  const [one, other] = [await pixels("before"), await pixels("after")];
+  const differ = (x, y) => [0, 1, 2].some((c) => one.data[(y * one.width + x) * 4 + c] !== other.data[(y * one.width + x) * 4 + c]);
+  const share = (from, to) => {
+    let count = 0;
+    for (let x = from; x < to; x++) for (let y = 0; y < one.height; y++) count += Number(differ(x, y));
+    return count / ((to - from) * one.height);
+  };
+  return [share(40, 64), share(110, 160)];
+});
+assert.ok(changed[0] > 0.1 && changed[1] === 0, `changed where painted: ${changed[0]}, elsewhere: ${changed[1]}`);
 await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
 assert.match(await page.textContent("#problem"), /not a picture/);
 await browser.close();

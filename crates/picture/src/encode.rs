@@ -55,7 +55,7 @@ impl Picture {
     }
 
     /// Eight bits per colour, `[height, width, 3]`.
-    fn bytes(&self) -> Cow<'_, [u8]> {
+    pub(super) fn bytes(&self) -> Cow<'_, [u8]> {
         match &self.rgb {
             Samples::Eight(values) => Cow::Borrowed(values),
             Samples::Sixteen(values) => values.iter().map(|value| (value / 257) as u8).collect(),

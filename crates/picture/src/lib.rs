@@ -24,6 +24,7 @@ mod png;
 pub mod recipe;
 #[cfg(test)]
 mod tests;
+mod thumbnail;
 mod tiff;
 mod webp;
 
@@ -154,6 +155,14 @@ impl Outline {
 struct Decoded {
     image: DynamicImage,
     colors: Colors,
+}
+
+/// Media type of a file, by its first bytes.
+///
+/// # Errors
+/// Unknown format, or one that is not read.
+pub fn media_type(head: &[u8]) -> Result<&'static str, PictureError> {
+    Kind::of(head).map(Kind::media_type)
 }
 
 /// Reads the header and checks it against `max_pixels`; nothing is decoded.

@@ -56,6 +56,7 @@ fn refer(content: &mut Content, name: String) {
 fn all() -> Vec<(&'static str, &'static str, Value)> {
     vec![
         ("Job", "A finished job", job()),
+        ("DryRun", "A small dream, and an empty queue", dry_run()),
         ("JobList", "The last page", json!({ "jobs": [job()], "links": { "next": null } })),
         ("SignedLinks", "Links for an hour", signed_links()),
         ("Usage", "One day", usage()),
@@ -256,10 +257,24 @@ fn job() -> Value {
         "links": {
             "self": JOB,
             "result": of_job("result"),
+            "input": of_job("input"),
+            "thumbnail": of_job("thumbnail"),
             "preview": null,
             "events": of_job("events"),
             "cancel": null,
         },
+    })
+}
+
+/// What the job of the examples would have been predicted to take.
+fn dry_run() -> Value {
+    json!({
+        "spec": job()["spec"],
+        "predicted_seconds": 0.471,
+        "predicted_memory_mb": 4.7,
+        "megapixel_iterations": 0.012242,
+        "queue_position": 1,
+        "eta_seconds": 0.5,
     })
 }
 

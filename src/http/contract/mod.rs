@@ -19,8 +19,8 @@ pub use responses::*;
 pub use schemas::*;
 
 use super::{
-    deliveries, error::ApiError, events, health, jobs, keys, links, list, looks, models, preview, result,
-    submit, usage,
+    deliveries, dry_run, error::ApiError, events, health, input, jobs, keys, links, list, looks, models,
+    preview, result, submit, thumbnail, usage,
 };
 use crate::http::state::AppState;
 
@@ -61,8 +61,11 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(list::list, submit::submit))
         .routes(routes!(jobs::status, jobs::erase))
         .routes(routes!(events::events))
+        .routes(routes!(input::input))
         .routes(routes!(preview::preview))
         .routes(routes!(result::result))
+        .routes(routes!(thumbnail::thumbnail))
+        .routes(routes!(dry_run::dry_run))
         .routes(routes!(jobs::cancel))
         .routes(routes!(deliveries::list, deliveries::replay))
         .routes(routes!(links::sign))

@@ -216,6 +216,23 @@ class DreamSpec(TypedDict, total=False):
     tiling: Required[Tiling]
 
 
+class DryRun(TypedDict, total=False):
+    """What a submission would be, had it been sent to `/v1/jobs`."""
+
+    # Estimated seconds until the end, behind all jobs that wait now.
+    eta_seconds: Required[float]
+    # Pixels × gradient steps over all octaves, in millions.
+    megapixel_iterations: Required[float]
+    # Predicted peak memory.
+    predicted_memory_mb: Required[float]
+    # Predicted seconds from the start of an attempt to its end.
+    predicted_seconds: Required[float]
+    # Position in the queue behind all jobs that wait now, starting at 1.
+    queue_position: Required[int]
+    # The spec, with all defaults filled in.
+    spec: Required[DreamSpec]
+
+
 class FieldError(TypedDict, total=False):
     """One thing that is wrong with a JSON document."""
 
@@ -443,12 +460,17 @@ class Links(TypedDict, total=False):
     cancel: Required[str | None]
     # The event stream of the job.
     events: Required[str]
+    # The image that the job was submitted with; `null` for a dream of noise, and once the job's pictures
+    # are no longer kept.
+    input: Required[str | None]
     # The preview of the newest finished octave, while the job is unfinished; `null` before the first.
     preview: Required[str | None]
     # The result, once it exists.
     result: Required[str | None]
     # The job.
     self: Required[str]
+    # A small picture of what there is of the job; `null` once its pictures are no longer kept.
+    thumbnail: Required[str | None]
 
 
 class Look(TypedDict, total=False):

@@ -1,0 +1,94 @@
+//! `POST /v1/dry-run`: what a dream would take, without dreaming it.
+
+use axum::{
+    Json,
+    extract::{Request, State},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    contract::{
+        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, SubmitForm, SubmitJson, TooLarge, TooSlow,
+        Unavailable, UnsupportedType,
+    },
+    error::ApiError,
+    state::AppState,
+    submit::{self, Checked},
+};
+use reverie_dream::spec::DreamSpec;
+
+/// What a submission would be, had it been sent to `/v1/jobs`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryRun {
+    /// The spec, with all defaults filled in.
+    spec: DreamSpec,
+    /// Predicted seconds from the start of an attempt to its end.
+    #[schema(minimum = 0)]
+    predicted_seconds: f64,
+    /// Predicted peak memory.
+    #[schema(minimum = 0)]
+    predicted_memory_mb: f64,
+    /// Pixels × gradient steps over all octaves, in millions.
+    #[schema(minimum = 0)]
+    megapixel_iterations: f64,
+    /// Position in the queue behind all jobs that wait now, starting at 1.
+    #[schema(minimum = 1)]
+    queue_position: u64,
+    /// Estimated seconds until the end, behind all jobs that wait now.
+    #[schema(minimum = 0)]
+    eta_seconds: f64,
+}
+
+/// Predict a dream
+///
+/// Checks a submission and answers what it would take. Nothing is stored, and no job is created. A submission that would be refused
+/// is refused in the same words. Of the picture only the size counts: a blank one, of a few kilobytes, costs the same.
+#[utoipa::path(
+    post,
+    path = "/v1/dry-run",
+    operation_id = "dryRun",
+    tag = "jobs",
+    request_body(content(
+        (SubmitForm = "multipart/form-data", example = json!({
+            "spec": { "preset": "multiscale", "noise": { "width": 64, "height": 64 }, "iterations": 2 },
+        })),
+        (SubmitJson = "application/json", example = json!({
+            "image": EXAMPLE_IMAGE,
+            "spec": { "objectives": [{ "kind": "l2", "layer": "block2" }], "octaves": 2, "iterations": 2, "seed": 7 },
+        })),
+    )),
+    responses(
+        (status = 200, description = "What it would take.", body = DryRun),
+        (status = 400, response = Malformed),
+        (status = 408, response = TooSlow),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 422, response = Invalid),
+        (status = 429, response = QueueFull),
+        (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub async fn dry_run(State(state): State<AppState>, mut request: Request) -> Result<Json<DryRun>, ApiError> {
+    // These are about a job, and there is none.
+    for header in ["idempotency-key", "prefer"] {
+        request.headers_mut().remove(header);
+    }
+    let (_, checked) = submit::receive(&state, request).await?;
+    let Checked::New(_, job) = checked else {
+        return Err(ApiError::internal("a dry run was taken for a repeated request"));
+    };
+    let forecast = job.forecast.ok_or_else(|| ApiError::internal("a dry run has no forecast"))?;
+    let (ahead, backlog) = (state.queue.depth().await?, state.queue.backlog_seconds().await?);
+    let eta = backlog / state.workers_in_cluster().max(1) as f64 + forecast.seconds;
+    let rounded = |number: f64, parts: f64| (number * parts).round() / parts;
+    Ok(Json(DryRun {
+        spec: job.spec,
+        predicted_seconds: rounded(forecast.seconds, 1e3),
+        predicted_memory_mb: rounded(forecast.memory as f64 / 1e6, 1e3),
+        megapixel_iterations: forecast.megapixel_iterations,
+        queue_position: ahead + 1,
+        eta_seconds: rounded(eta, 10.0),
+    }))
+}
