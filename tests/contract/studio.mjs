@@ -201,6 +201,24 @@ const changed = await page.evaluate(async () => {
   return [share(40, 64), share(110, 160)];
 });
 assert.ok(changed[0] > 0.1 && changed[1] === 0, `changed where painted: ${changed[0]}, elsewhere: ${changed[1]}`);
+// The page of the contract takes a photo as it comes: what it fills in by itself is right.
+const docs = await page.context().newPage();
+await docs.goto(`${url}/docs/`);
+await docs.click(".auth-wrapper .authorize");
+await docs.fill(".auth-container input", key);
+await docs.click(".auth-btn-wrapper .authorize");
+await docs.click(".auth-btn-wrapper .btn-done");
+const operation = docs.locator("#operations-jobs-submitJob");
+await operation.locator(".opblock-summary-control").click();
+await operation.locator(".opblock-section-request-body select").selectOption("multipart/form-data");
+const photo = { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") };
+await operation.locator('tr[data-property-name="image"] input[type=file]').setInputFiles(photo);
+const [answer] = await Promise.all([
+  docs.waitForResponse((response) => response.url() === `${url}/v1/jobs`),
+  operation.locator(".execute").click(),
+]);
+assert.equal(answer.status(), 202, await answer.text());
+await docs.close();
 await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
 assert.match(await page.textContent("#problem"), /not a picture/);
 await browser.close();

@@ -2,6 +2,7 @@
 //! at the root of the repository is its output (`reverie openapi`); a test compares the two.
 
 mod examples;
+mod page;
 mod responses;
 mod schemas;
 mod security;
@@ -113,8 +114,9 @@ pub fn yaml() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
 /// Serves `/openapi.yaml`, and `/docs`: a page for it whose scripts and styles come from this server.
 pub fn pages() -> Router<AppState> {
     // No external requests: without this the page would call a validator on the internet.
-    let config = Config::from("/openapi.yaml").validator_url("none").try_it_out_enabled(true);
-    Router::new().route("/openapi.yaml", get(openapi_yaml)).merge(SwaggerUi::new("/docs").config(config))
+    let config = Config::default().validator_url("none").try_it_out_enabled(true);
+    let page = SwaggerUi::new("/docs").config(config).external_url_unchecked(page::URL, page::document());
+    Router::new().route("/openapi.yaml", get(openapi_yaml)).merge(page)
 }
 
 async fn openapi_yaml() -> Result<impl IntoResponse, ApiError> {
