@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build renew demo test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve lint fuzz sanitize clean distclean
+.PHONY: help setup build renew demo test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve studio lint fuzz sanitize clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench-families: build ## compare a gradient step of each family of networks with
 
 serve: build ## run the service
 	./target/release/reverie serve
+
+studio: build ## run the service and open its page in a browser
+	@scripts/studio
 
 lint: setup ## check formatting, clippy, the documentation, spelling, dependencies and deploy/
 	cargo fmt --check
