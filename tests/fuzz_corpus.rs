@@ -106,3 +106,46 @@ fn every_folder_has_a_target() {
     targets.sort();
     assert_eq!(folders, targets);
 }
+
+/// Names of what a package needs when it is built, as its manifest has them.
+fn dependencies(manifest: &str) -> Vec<&str> {
+    let mut inside = false;
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside =
+                line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+        } else if inside && line.contains('=') && !line.starts_with('#') && !line.contains("optional = true")
+        {
+            names.extend(line.split([' ', '.', '=']).next());
+        }
+    }
+    names
+}
+
+/// `make fuzz` takes the versions that fuzz/Cargo.lock holds, and stops where a package needs one that it does not.
+#[test]
+fn the_lock_file_of_the_fuzzer_has_what_the_packages_need() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lock = fs::read_to_string(root.join("fuzz/Cargo.lock")).unwrap();
+    let folders = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut packages = 0;
+    for folder in folders.chain([root.to_owned()]) {
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
+        // What the fuzzer does not link is not in its lock file.
+        let Some((_, entry)) = lock.split_once(&format!("\nname = {name}\n")) else { continue };
+        let entry = entry.split("\n[[package]]").next().unwrap();
+        let needed = dependencies(&manifest);
+        assert!(needed.len() > 1, "{name} needs {needed:?}");
+        for needed in needed {
+            let held = entry.contains(&format!(" \"{needed}\"")) || entry.contains(&format!(" \"{needed} "));
+            assert!(
+                held,
+                "fuzz/Cargo.lock: {name} without {needed}; run `cargo metadata --manifest-path fuzz/Cargo.toml`"
+            );
+        }
+        packages += 1;
+    }
+    assert!(packages > 6, "only {packages} packages");
+}

@@ -8,11 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::stream;
-use reverie::http::{
-    boundary,
-    extract::{BodyLimits, read_submit_request},
-    uploads::Uploads,
-};
+use reverie::http::{body_limits::BodyLimits, boundary, extract::read_submit_request, uploads::Uploads};
 use reverie_fields::MOST_MISTAKES;
 use tokio::runtime::{Builder, Runtime};
 

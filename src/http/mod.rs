@@ -5,7 +5,7 @@ pub mod admin;
 mod audit;
 pub mod auth;
 mod bodiless;
-mod body_limits;
+pub mod body_limits;
 #[doc(hidden)]
 pub mod boundary;
 mod client_address;

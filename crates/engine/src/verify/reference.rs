@@ -49,15 +49,14 @@ impl Entry {
         if let Ok(id) = model.network.find(base) {
             return Some(Self::Layer(id, every));
         }
-        let kinds: [(&str, fn(Objective) -> Self); 4] = [
-            ("score_", Self::Score),
-            ("slope_", Self::Slope),
-            ("grad_", Self::Gradient),
-            ("", Self::Gradient),
-        ];
-        let found = kinds.into_iter().find_map(|(start, kind)| Some((base.strip_prefix(start)?, kind)));
-        let (name, kind) = found?;
-        objective(name, model).map(kind)
+        let of = |name| objective(name, model);
+        if let Some(name) = base.strip_prefix("score_") {
+            return of(name).map(Self::Score);
+        }
+        if let Some(name) = base.strip_prefix("slope_") {
+            return of(name).map(Self::Slope);
+        }
+        of(base.strip_prefix("grad_").unwrap_or(base)).map(Self::Gradient)
     }
 }
 

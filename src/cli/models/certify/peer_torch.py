@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from peer_common import Preparation, arranged, dithered, undecided
+from peer_common import Preparation, arranged, dithered, nudges, undecided
 
 
 def torch_networks(weights):
@@ -139,14 +139,17 @@ class Peer:
     def values(self, pixels):
         gradients = {name: [] for name in self.layers}
         arrays = {"input": pixels}
-        # The first are kept: of the gradient the digits beyond the kinks, of the activations what is usual.
-        for kind in (torch.float64, torch.float32):
-            x = self._run(pixels, kind)
+        # Of gradients the first are kept, with their digits; of activations what is usual. Roundings differ from program to program,
+        # so an image must be good for some of 32 bits.
+        still, *nudged = nudges(*pixels.shape[:2])
+        ways = [(torch.float64, still), (torch.float32, still)] + [(torch.float32, nudge) for nudge in nudged]
+        for kind, nudge in ways:
+            x = self._run(pixels + nudge, kind)
             for name in self.layers:
                 output = self._output(name)
                 (gradient,) = torch.autograd.grad(output.square().mean(), x, retain_graph=True)
                 gradients[name].append(gradient.numpy())
-                if kind == torch.float32:
+                if kind == torch.float32 and nudge is still:
                     arrays[name] = arranged(output.detach().numpy(), self.shapes[name], False)
         unsure = []
         for name, variants in gradients.items():
