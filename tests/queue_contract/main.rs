@@ -261,6 +261,7 @@ fn progress(fraction: f64) -> Progress {
         iterations_per_second: 2.5,
         score: 0.5,
         resumed_from: 0.25,
+        ..Progress::default()
     }
 }
 
