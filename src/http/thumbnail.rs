@@ -23,7 +23,7 @@ use crate::{
     objects::{ObjectError, ObjectKey},
 };
 use reverie_dream::digest;
-use reverie_picture::{self as picture, Look, PictureError};
+use reverie_picture::{self as picture, Look};
 
 /// Longer edge in pixels.
 const EDGE: u32 = 320;
@@ -127,7 +127,7 @@ async fn shrink(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiEr
     let permit = state.decoders.reserve(bytes).await.map_err(ApiError::internal)?;
     let shrinking = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        Ok::<_, PictureError>(picture::decode(&file, u64::MAX)?.thumbnail(EDGE)?)
+        picture::decode(&file, u64::MAX)?.thumbnail(EDGE)
     });
     match shrinking.await.map_err(ApiError::internal)? {
         Ok(small) => Ok(Some(small.into())),
