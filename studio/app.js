@@ -211,14 +211,15 @@ function see(job) {
     const place = job.queue_position ? `place ${job.queue_position}` : "waiting";
     say(`In the queue: ${place}${left(job)}`, 0);
   } else if (progress) {
-    say(`Octave ${progress.octave} of ${progress.octaves}${left(job)}`, progress.fraction);
-    const told = `Octave ${progress.octave} of ${progress.octaves}`;
+    const octave = `Octave ${progress.octave} of ${progress.octaves}`;
+    const told = progress.frames ? `Frame ${progress.frame} of ${progress.frames}` : octave;
+    say(`${told}${left(job)}`, progress.fraction);
     if ($("live").textContent !== told) $("live").textContent = told;
   } else {
     say(`Beginning${left(job)}`, 0);
   }
   const now = Date.now();
-  const key = `${links.preview} ${progress?.octave}`;
+  const key = `${links.preview} ${progress?.frame} ${progress?.octave}`;
   if (links.preview && !isOver(job) && key !== state.preview.link && now - state.preview.at >= PREVIEW) {
     state.preview = { link: key, at: now };
     blob(links.preview).then((file) => state.job?.id === job.id && !isOver(state.job) && reveal(file), () => {});
@@ -300,8 +301,8 @@ function complain(error) {
   const lines = [Object.assign(document.createElement("div"), { textContent: error.message })];
   const list = document.createElement("ul");
   for (const { pointer, detail } of error.errors ?? []) {
-    const name = pointer.split("/")[2] ?? "";
-    const control = document.forms.namedItem("form")?.elements.namedItem(name) ?? document.getElementById(name);
+    const [, , name = "", part = ""] = pointer.split("/");
+    const control = document.getElementById(part) ?? document.getElementById(name);
     if (control instanceof HTMLElement) control.setAttribute("aria-invalid", "true");
     list.append(Object.assign(document.createElement("li"), { textContent: `${name.replaceAll("_", " ")}: ${detail}` }));
   }

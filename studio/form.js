@@ -20,6 +20,9 @@ const NUMBERS = ["step", "octave_scale", "seed"];
 /** The longest edge where a spec says nothing, in pixels. */
 const MAX_EDGE = 1280;
 
+/** Of an animation; without them it is a single picture. */
+const MOTION = ["frames", "zoom"];
+
 /** The share of the original's colours has a default for each model. */
 const COLORS = "preserve_colors";
 
@@ -31,6 +34,9 @@ let looks = [];
 
 /** @type {Record<string, any>[] | null} Objectives of a job that the controls cannot say; they stay until the controls are used. */
 let kept = null;
+
+/** @type {Record<string, any>} What a job says of its motion beside what the controls say. */
+let keptMotion = {};
 
 /** @type {Blob | null} The picture whose forms the dream is to have. */
 let guide = null;
@@ -131,6 +137,12 @@ export function readForm() {
   const colors = Number($(COLORS).value);
   if (chosen && colors !== chosen.preserve_colors) spec.preserve_colors = colors;
   if ($("format").value) spec.format = $("format").value;
+  if ($("frames").value || $("zoom").value) {
+    spec.motion = { ...keptMotion };
+    for (const name of MOTION) if ($(name).value) spec.motion[name] = Number($(name).value);
+    // A PNG of many frames is large.
+    spec.format ??= "webp";
+  }
   const edge = Number($("edge").value);
   if (edge !== MAX_EDGE) spec.max_edge = edge;
   return { spec, edge };
@@ -147,6 +159,8 @@ export async function showSpec(spec) {
   for (const name of NUMBERS) if (name in spec) $(name).value = String(spec[name]);
   $(COLORS).value = String(Number(spec.preserve_colors ?? 0));
   $("format").value = spec.format === "png" ? "" : (spec.format ?? "");
+  keptMotion = typeof spec.motion === "object" && spec.motion ? spec.motion : {};
+  for (const name of MOTION) $(name).value = String(keptMotion[name] ?? "");
   const edge = String(spec.max_edge ?? MAX_EDGE);
   if ([...$("edge").options].some((option) => option.value === edge)) $("edge").value = edge;
   const objectives = Array.isArray(spec.objectives) ? spec.objectives : [];

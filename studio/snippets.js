@@ -24,14 +24,18 @@ export function snippet(kind, spec, name, origin, keyed) {
     const key = keyed ? ` -H "Authorization: Bearer $REVERIE_KEY"` : "";
     return `curl${key} -F image=@${quoted(name)} -F spec=${quoted(json)} ${origin}/v1/jobs`;
   }
+  const ending = spec.format === "jpeg" ? "jpg" : (spec.format ?? "png");
   if (kind === "cli") {
-    const parts = ["reverie", "render", quoted(name), "-o", "dream.png"];
+    const parts = ["reverie", "render", quoted(name), "-o", `dream.${ending}`];
     for (const [field, option] of Object.entries(OPTIONS)) {
       if (field in spec) parts.push(option, String(spec[field]));
     }
     const objective = spec.objectives?.[0];
     if (objective) parts.push("--layer", quoted(objective.layer));
     for (const channel of objective?.channels ?? []) parts.push("--channel", String(channel));
+    for (const [field, value] of Object.entries(spec.motion ?? {})) {
+      parts.push(`--${field === "iterations" ? "frame-iterations" : field.replaceAll("_", "-")}`, String(value));
+    }
     if ("preserve_colors" in spec) parts.push(`--preserve-colors=${spec.preserve_colors}`);
     return parts.join(" ");
   }
@@ -44,6 +48,6 @@ export function snippet(kind, spec, name, origin, keyed) {
     `    job = client.post("/v1/jobs", files={"image": image}, data={"spec": json.dumps(spec)}).raise_for_status().json()`,
     `    while job["status"] in ("queued", "running"):`,
     `        job = client.get(job["links"]["self"], headers={"Prefer": "wait=30"}).json()`,
-    `    open("dream.png", "wb").write(client.get(job["links"]["result"]).content)`,
+    `    open("dream.${ending}", "wb").write(client.get(job["links"]["result"]).content)`,
   ].join("\n");
 }

@@ -6,7 +6,7 @@
  * @property {string} id
  * @property {"queued" | "running" | "succeeded" | "failed" | "canceled" | "expired"} status
  * @property {Record<string, any>} spec
- * @property {{ fraction: number, octave: number, octaves: number, iteration: number, iterations: number } | null} progress
+ * @property {{ fraction: number, octave: number, octaves: number, iteration: number, iterations: number, frame?: number, frames?: number } | null} progress
  * @property {number | null} queue_position
  * @property {number | null} eta_seconds
  * @property {string} created_at

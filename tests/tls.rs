@@ -1,5 +1,6 @@
 //! TLS in the program itself: clients that trust the certificate are served, a renewed one is used without a restart, and what
 //! cannot work ends the start with a reason.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may fail loudly")]
 
 mod common;
 

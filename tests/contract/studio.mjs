@@ -201,6 +201,19 @@ const changed = await page.evaluate(async () => {
   return [share(40, 64), share(110, 160)];
 });
 assert.ok(changed[0] > 0.1 && changed[1] === 0, `changed where painted: ${changed[0]}, elsewhere: ${changed[1]}`);
+// It moves, where a number of frames is given.
+await page.click("#unguide");
+await page.fill("#frames", "3");
+await page.fill("#zoom", "1.1");
+await page.click("#dream");
+await page.waitForFunction((old) => location.hash.slice(1) !== old, guided.id);
+await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
+const moving = await (await page.request.get(`${url}/v1/jobs/${new URL(page.url()).hash.slice(1)}`, { headers })).json();
+assert.deepEqual([moving.spec.motion.frames, moving.spec.motion.zoom, moving.result.media_type], [3, 1.1, "image/webp"]);
+assert.match(await page.getAttribute("#download", "download"), /\.webp$/);
+await page.fill("#frames", "");
+await page.fill("#zoom", "");
+
 // The page of the contract takes a photo as it comes: what it fills in by itself is right.
 const docs = await page.context().newPage();
 await docs.goto(`${url}/docs/`);
