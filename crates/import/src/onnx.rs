@@ -245,7 +245,13 @@ fn image<'a>(inputs: &[&'a ValueInfoProto]) -> Result<Image<'a>, ImportError> {
         .iter()
         .filter_map(|&input| {
             let tensor = input.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
-            if tensor.is_some_and(|tensor| !matches!(tensor.elem_type, 0 | data_type::FLOAT)) {
+            let of_floats = |kind| {
+                matches!(
+                    kind,
+                    0 | data_type::FLOAT | data_type::FLOAT16 | data_type::BFLOAT16 | data_type::DOUBLE
+                )
+            };
+            if tensor.is_some_and(|tensor| !of_floats(tensor.elem_type)) {
                 return None;
             }
             let dims = tensor.and_then(|tensor| tensor.shape.as_ref());

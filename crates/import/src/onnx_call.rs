@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Budget,
-    floats::Floats,
+    floats::{self, Floats},
     onnx_proto::{AttributeProto, NodeProto, TensorProto, data_type, kind},
     volume,
 };
@@ -70,28 +70,41 @@ impl Constant {
         if tensor.data_location != 0 {
             return Err("its weights are in another file, which is not supported".into());
         }
-        if tensor.data_type != data_type::FLOAT {
-            return Err(format!(
-                "the constant is of type {}, only 32-bit floats (1) are read",
-                tensor.data_type
-            ));
-        }
+        let (width, listed, decode): (usize, usize, fn(&TensorProto) -> Vec<f32>) = match tensor.data_type {
+            data_type::FLOAT => (4, tensor.float_data.len(), |tensor| match tensor.raw_data.is_empty() {
+                true => tensor.float_data.clone(),
+                false => floats::of_f32(&tensor.raw_data),
+            }),
+            data_type::DOUBLE => (8, tensor.double_data.len(), |tensor| match tensor.raw_data.is_empty() {
+                true => tensor.double_data.iter().map(|&value| value as f32).collect(),
+                false => floats::of_f64(&tensor.raw_data),
+            }),
+            data_type::FLOAT16 => (2, tensor.int32_data.len(), |tensor| match tensor.raw_data.is_empty() {
+                true => tensor.int32_data.iter().map(|&bits| floats::half(bits as u16)).collect(),
+                false => floats::of_f16(&tensor.raw_data),
+            }),
+            data_type::BFLOAT16 => (2, tensor.int32_data.len(), |tensor| match tensor.raw_data.is_empty() {
+                true => tensor.int32_data.iter().map(|&bits| f32::from_bits((bits as u32) << 16)).collect(),
+                false => floats::of_bf16(&tensor.raw_data),
+            }),
+            other => {
+                return Err(format!(
+                    "the constant is of type {other} ({}); float32, float16, bfloat16 and float64 are read",
+                    data_type::name(other)
+                ));
+            }
+        };
         let shape = self.shape()?;
         let count = volume(&shape)?;
         let raw = &tensor.raw_data;
-        let there = if raw.is_empty() { tensor.float_data.len() } else { raw.len() / 4 };
-        if there != count || !raw.len().is_multiple_of(4) {
+        let there = if raw.is_empty() { listed } else { raw.len() / width };
+        if there != count || !raw.len().is_multiple_of(width) {
             return Err(format!(
                 "the constant's shape is {shape:?}, but the file holds {there} value(s) for it"
             ));
         }
         budget.spend(count)?;
-        let data = if raw.is_empty() {
-            tensor.float_data.clone()
-        } else {
-            raw.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-        };
-        Ok(Floats { shape, data })
+        Ok(Floats { shape, data: decode(tensor) })
     }
 
     /// A short list of integers, or a single one.

@@ -122,7 +122,7 @@ pub struct TensorProto {
     /// Floats.
     #[prost(float, repeated, tag = "4")]
     pub float_data: Vec<f32>,
-    /// Integers of 32 bits and less, booleans.
+    /// Integers of 32 bits and less, booleans, the bits of 16-bit floats.
     #[prost(int32, repeated, tag = "5")]
     pub int32_data: Vec<i32>,
     /// Integers of 64 bits.
@@ -134,6 +134,9 @@ pub struct TensorProto {
     /// Any type.
     #[prost(bytes = "bytes", tag = "9")]
     pub raw_data: Bytes,
+    /// Floats of 64 bits.
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
     /// 1 where the values are in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
@@ -149,6 +152,37 @@ pub mod data_type {
     pub const INT64: i32 = 7;
     /// Booleans.
     pub const BOOL: i32 = 9;
+    /// 16-bit floats of IEEE 754.
+    pub const FLOAT16: i32 = 10;
+    /// 64-bit floats.
+    pub const DOUBLE: i32 = 11;
+    /// bfloat16.
+    pub const BFLOAT16: i32 = 16;
+
+    /// What the type is called.
+    pub fn name(data_type: i32) -> &'static str {
+        match data_type {
+            FLOAT => "float32",
+            2 => "uint8",
+            3 => "int8",
+            4 => "uint16",
+            5 => "int16",
+            INT32 => "int32",
+            INT64 => "int64",
+            8 => "string",
+            BOOL => "bool",
+            FLOAT16 => "float16",
+            DOUBLE => "float64",
+            12 => "uint32",
+            13 => "uint64",
+            14 | 15 => "complex",
+            BFLOAT16 => "bfloat16",
+            17..=20 => "float8",
+            21 => "uint4",
+            22 => "int4",
+            _ => "unknown",
+        }
+    }
 }
 
 /// Name and type of a value.

@@ -97,6 +97,46 @@ fn on_image(name: &str, weights: &[TensorProto], attributes: Vec<AttributeProto>
 }
 
 #[test]
+fn weights_of_every_float_type_are_read_and_no_other() {
+    let values = [0.5f32, -2.0, 3.25];
+    let weight = |data_type, raw: Vec<u8>| TensorProto {
+        dims: vec![1, 3, 1, 1],
+        data_type,
+        name: "w".into(),
+        raw_data: raw.into(),
+        ..Default::default()
+    };
+    let half: [u16; 3] = [0x3800, 0xc000, 0x4280];
+    let brain = values.map(|value| (value.to_bits() >> 16) as u16);
+    let bits = |bits: [u16; 3]| bits.iter().flat_map(|bits| bits.to_le_bytes()).collect::<Vec<u8>>();
+    let listed = |data_type, bits: [u16; 3]| TensorProto {
+        int32_data: bits.map(i32::from).to_vec(),
+        ..weight(data_type, Vec::new())
+    };
+    let double = values.map(f64::from);
+    for tensor in [
+        weight(data_type::FLOAT16, bits(half)),
+        listed(data_type::FLOAT16, half),
+        weight(data_type::BFLOAT16, bits(brain)),
+        listed(data_type::BFLOAT16, brain),
+        weight(data_type::DOUBLE, double.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        TensorProto { double_data: double.to_vec(), ..weight(data_type::DOUBLE, Vec::new()) },
+    ] {
+        let kind = tensor.data_type;
+        let Op::Conv2d { weight, .. } = on_image("Conv", &[tensor], vec![]) else { panic!("{kind}") };
+        assert_eq!(weight.data.to_vec(), values, "{kind}");
+    }
+    for (kind, name) in [(3, "int8"), (2, "uint8"), (17, "float8")] {
+        let told = refusal(&[node("Conv", "it", &["image", "w"], vec![])], &[weight(kind, vec![1, 2, 3])]);
+        assert!(told.contains(name) && told.contains("float16"), "{told}");
+    }
+    // An odd number of bytes.
+    let told =
+        refusal(&[node("Conv", "it", &["image", "w"], vec![])], &[weight(data_type::FLOAT16, vec![0; 5])]);
+    assert!(told.contains("holds 2 value(s)"), "{told}");
+}
+
+#[test]
 fn convolutions_and_windows_are_read() {
     let values: Vec<f32> = (0..12u8).map(f32::from).collect();
     let weight = floats("w", &[2, 3, 1, 2], &values);
