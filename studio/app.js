@@ -4,11 +4,11 @@
 
 import { Problem, ask, blob, follow, hasKey, isOver, json, submit, useKey } from "./api.js";
 import { startCost } from "./cost.js";
-import { guideFile, readForm, showSpec, snapshot, startForm } from "./form.js";
+import { guideFile, readForm, showSpec, startForm } from "./form.js";
 import { startHistory } from "./history.js";
 import { startMask } from "./mask.js";
+import { startOffer } from "./offer.js";
 import { sizeAt, smaller } from "./picture.js";
-import { recipeOf } from "./recipe.js";
 import { snippet } from "./snippets.js";
 
 /** @typedef {import("./types.js").Job} Job */
@@ -42,6 +42,13 @@ const cost = startCost($("cost"), () => {
   return { size: known ? sizeAt($("before"), edge) : null, spec, guide: guideFile() };
 });
 
+/** Asks what a dream with a recipe is for. */
+const offer = startOffer({
+  isShown: (file) => state.picture?.file === file,
+  unuse: () => unuse(),
+  changed: () => cost.renew(),
+});
+
 // ---- the picture
 
 /** @param {Blob | null | undefined} file @param {string} name */
@@ -52,7 +59,7 @@ function take(file, name) {
   }
   leave();
   use(file, name);
-  offerRecipe(file);
+  offer(file);
 }
 
 /** Has a picture to dream on. @param {Blob} file @param {string} name */
@@ -63,48 +70,6 @@ function use(file, name) {
   $("invite").hidden = true;
   $("dream").disabled = Boolean(state.job && !isOver(state.job));
   $("tools").hidden = false;
-}
-
-/** Where a picture is a dream with a recipe: asks what it is for. @param {Blob} file */
-async function offerRecipe(file) {
-  const spec = await recipeOf(file);
-  if (!spec || state.picture?.file !== file) return;
-  const box = $("recipe");
-  $("recipe-words").textContent = "This picture is a dream, and says how it was made.";
-  for (const id of ["use-recipe", "use-picture", "use-both"]) $(id).hidden = false;
-  $("undo-recipe").hidden = true;
-  box.hidden = false;
-  /** @param {boolean} settings @param {boolean} picture */
-  const choose = (settings, picture) => async () => {
-    if (!picture) unuse();
-    if (!settings) return void (box.hidden = true);
-    const undo = snapshot();
-    const before = readForm().spec;
-    await showSpec(spec);
-    const after = readForm().spec;
-    cost.renew();
-    $("recipe-words").textContent = changes(before, after);
-    for (const id of ["use-recipe", "use-picture", "use-both"]) $(id).hidden = true;
-    $("undo-recipe").hidden = false;
-    $("undo-recipe").onclick = () => {
-      undo();
-      cost.renew();
-      box.hidden = true;
-    };
-  };
-  $("use-recipe").onclick = choose(true, false);
-  $("use-picture").onclick = choose(false, true);
-  $("use-both").onclick = choose(true, true);
-}
-
-/** What is different, a line each. @param {Record<string, any>} before @param {Record<string, any>} after */
-function changes(before, after) {
-  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-  /** @param {any} value */
-  const told = (value) => (value === undefined ? "as usual" : JSON.stringify(value));
-  const lines = names.filter((name) => told(before[name]) !== told(after[name]))
-    .map((name) => `${name.replaceAll("_", " ")}: ${told(before[name])} → ${told(after[name])}`);
-  return lines.length ? lines.join("\n") : "Nothing changed: these are the settings already.";
 }
 
 /** Has no picture any more. */

@@ -103,9 +103,13 @@ function chosenLook() {
 
 /** Marks the look that a spec has. @param {Record<string, any>} spec */
 function mark(spec) {
-  const found = lookIn(looks, spec);
+  check(lookIn(looks, spec)?.id);
+}
+
+/** Checks one look, or none. @param {string | undefined} id */
+function check(id) {
   for (const input of document.querySelectorAll("input[name=look]")) {
-    /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === found?.id;
+    /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === id;
   }
 }
 
@@ -180,15 +184,17 @@ function isPlain(objectives) {
 
 /** Remembers what the form says; the answer brings it back. */
 export function snapshot() {
-  const controls = /** @type {HTMLInputElement[]} */ ([...$("form").elements].filter((one) => one.name || one.id));
-  const values = controls.map((one) => [one, one.value, one.checked]);
-  const objectives = kept;
-  return () => {
-    for (const [one, value, checked] of /** @type {[HTMLInputElement, string, boolean][]} */ (values)) {
-      if (one.type !== "file") one.value = value;
-      one.checked = checked;
+  const before = { model: $("model").value, look: chosenLook()?.id, kept, keptMotion };
+  const controls = /** @type {HTMLInputElement[]} */ ([...$("form").elements]);
+  const values = controls.filter((one) => one.id && one.type !== "file").map((one) => ({ id: one.id, value: one.value }));
+  return async () => {
+    if ($("model").value !== before.model) {
+      $("model").value = before.model;
+      await chooseModel();
     }
-    kept = objectives;
+    for (const { id, value } of values) $(id).value = value;
+    check(before.look);
+    ({ kept, keptMotion } = before);
     tell();
   };
 }

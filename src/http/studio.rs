@@ -42,6 +42,7 @@ const ASSETS: &[Asset] = assets! {
     "history.js": "text/javascript; charset=utf-8" = "studio/history.js";
     "looks.js": "text/javascript; charset=utf-8" = "studio/looks.js";
     "mask.js": "text/javascript; charset=utf-8" = "studio/mask.js";
+    "offer.js": "text/javascript; charset=utf-8" = "studio/offer.js";
     "picture.js": "text/javascript; charset=utf-8" = "studio/picture.js";
     "recipe.js": "text/javascript; charset=utf-8" = "studio/recipe.js";
     "snippets.js": "text/javascript; charset=utf-8" = "studio/snippets.js";

@@ -1,0 +1,67 @@
+// @ts-check
+// A dream that is dropped in says how it was made: its settings can be taken, or the picture, or both. What changed is told, and can be
+// undone.
+
+import { readForm, showSpec, snapshot } from "./form.js";
+import { recipeOf } from "./recipe.js";
+
+/** @param {string} id */
+const $ = (id) => /** @type {any} */ (document.getElementById(id));
+
+const CHOICES = ["use-recipe", "use-picture", "use-both"];
+
+/**
+ * @param {object} page
+ * @param {(file: Blob) => boolean} page.isShown whether this is the picture still
+ * @param {() => void} page.unuse takes the picture away
+ * @param {() => void} page.changed hears of changed settings
+ * @returns {(file: Blob) => Promise<void>} offers the recipe of a picture, if it has one
+ */
+export function startOffer({ isShown, unuse, changed }) {
+  const box = $("recipe");
+
+  /** @param {boolean} on */
+  function undoable(on) {
+    for (const id of CHOICES) $(id).hidden = on;
+    $("undo-recipe").hidden = !on;
+  }
+
+  /** @param {Record<string, any>} spec */
+  async function take(spec) {
+    const undo = snapshot();
+    const before = readForm().spec;
+    await showSpec(spec);
+    changed();
+    $("recipe-words").textContent = changes(before, readForm().spec);
+    undoable(true);
+    $("undo-recipe").onclick = async () => {
+      await undo();
+      changed();
+      box.hidden = true;
+    };
+  }
+
+  return async (file) => {
+    const spec = await recipeOf(file);
+    if (!spec || !isShown(file)) return;
+    $("recipe-words").textContent = "This picture is a dream, and says how it was made.";
+    undoable(false);
+    box.hidden = false;
+    $("use-recipe").onclick = () => {
+      unuse();
+      take(spec);
+    };
+    $("use-picture").onclick = () => (box.hidden = true);
+    $("use-both").onclick = () => take(spec);
+  };
+}
+
+/** What is different, a line each. @param {Record<string, any>} before @param {Record<string, any>} after */
+function changes(before, after) {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  /** @param {any} value */
+  const told = (value) => (value === undefined ? "as usual" : JSON.stringify(value));
+  const lines = names.filter((name) => told(before[name]) !== told(after[name]))
+    .map((name) => `${name.replaceAll("_", " ")}: ${told(before[name])} → ${told(after[name])}`);
+  return lines.length ? lines.join("\n") : "Nothing changed: these are the settings already.";
+}
