@@ -83,7 +83,7 @@ pub struct Prediction {
     max_memory_mb: u64,
     /// The largest image of the same shape that fits this spec; `null` if none does.
     largest: Option<Size>,
-    /// Of an animation: the most frames that fit at the size of this image; `null` if none do.
+    /// Of an animation: the most frames that fit at the size of this image; absent if none do.
     #[serde(skip_serializing_if = "Option::is_none")]
     frames: Option<u32>,
 }

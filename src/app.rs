@@ -101,7 +101,7 @@ pub struct App {
     /// Delivers webhooks, if there are secrets to sign them.
     deliverer: JoinSet<()>,
     /// Ends the deliveries.
-    delivered: CancellationToken,
+    stop_deliveries: CancellationToken,
     sick: CancellationToken,
     /// Held until everything else has ended.
     _lock: Option<File>,
@@ -206,7 +206,7 @@ impl App {
         let rates = Arc::new(Rates::new(config.quotas.requests_per_second));
         let egress = Egress::new(&config.egress)?;
         let draining = CancellationToken::new();
-        let (mut deliverer, delivered) = (JoinSet::new(), CancellationToken::new());
+        let (mut deliverer, stop_deliveries) = (JoinSet::new(), CancellationToken::new());
         if !config.webhooks.secrets.is_empty() {
             let base = config.server.public_url.clone();
             let deliveries = Deliverer {
@@ -216,7 +216,7 @@ impl App {
                 body: Arc::new(move |job: &Job| http::message(job, &base)),
                 metrics: Arc::clone(&metrics),
             };
-            deliverer.spawn(deliveries.work(delivered.clone()));
+            deliverer.spawn(deliveries.work(stop_deliveries.clone()));
         }
         let state = AppState {
             config: Arc::new(config),
@@ -237,7 +237,7 @@ impl App {
             draining,
             written: Arc::default(),
         };
-        Ok(Self { state, retention, workers, deliverer, delivered, sick: context.sick, _lock: lock })
+        Ok(Self { state, retention, workers, deliverer, stop_deliveries, sick: context.sick, _lock: lock })
     }
 
     /// The routes, for any listener.
@@ -256,7 +256,7 @@ impl App {
         self.state.draining.cancel();
         self.workers.stop(grace).await;
         // After the last jobs, whose ends are told too.
-        self.delivered.cancel();
+        self.stop_deliveries.cancel();
         // An attempt that takes longer is made again: its claim runs out.
         let _ = timeout(DELIVERY_GRACE, async { while self.deliverer.join_next().await.is_some() {} }).await;
         self.deliverer.shutdown().await;

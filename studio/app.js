@@ -147,13 +147,14 @@ async function attach(id) {
   const signal = state.stop.signal;
   try {
     const job = /** @type {Job} */ (await json(`/v1/jobs/${encodeURIComponent(id)}`));
+    if (signal.aborted) return;
     location.hash = job.id;
     await showSpec(job.spec);
+    if (signal.aborted) return;
+    unuse();
     $("invite").hidden = true;
     $("frame").classList.replace("empty", "full");
-    if (job.links.input) {
-      blob(job.links.input).then((file) => state.job?.id === job.id && use(file, "picture"), () => {});
-    }
+    if (job.links.input) blob(job.links.input).then((file) => signal.aborted || use(file, "picture"), () => {});
     await watch(job, signal);
   } catch (error) {
     if (!signal.aborted) complain(error);

@@ -88,7 +88,7 @@ async function chooseModel() {
   tell();
 }
 
-/** Shows an objective. @param {{ layer: string, channels?: number[] } | undefined} objective */
+/** Shows an objective. @param {Record<string, any> | undefined} objective */
 function take(objective) {
   if (!objective) return;
   $("layer").value = objective.layer;
@@ -148,7 +148,8 @@ export function readForm() {
     spec.format ??= "webp";
   }
   const edge = Number($("edge").value);
-  if (edge !== MAX_EDGE) spec.max_edge = edge;
+  // An animation is smaller by default.
+  if (edge !== MAX_EDGE || spec.motion) spec.max_edge = edge;
   return { spec, edge };
 }
 
@@ -163,17 +164,37 @@ export async function showSpec(spec) {
   for (const name of NUMBERS) if (name in spec) $(name).value = String(spec[name]);
   $(COLORS).value = String(Number(spec.preserve_colors ?? 0));
   $("format").value = spec.format === "png" ? "" : (spec.format ?? "");
-  keptMotion = typeof spec.motion === "object" && spec.motion ? spec.motion : {};
+  keptMotion = motionOf(spec);
   for (const name of MOTION) $(name).value = String(keptMotion[name] ?? "");
   const edge = String(spec.max_edge ?? MAX_EDGE);
   if ([...$("edge").options].some((option) => option.value === edge)) $("edge").value = edge;
-  const objectives = Array.isArray(spec.objectives) ? spec.objectives : [];
+  const objectives = objectivesOf(spec);
   take(objectives[0]);
   mark(spec);
   // A guide is a picture, which the form does not have.
-  const needsGuide = objectives.some((one) => String(one?.kind).startsWith("guide"));
+  const needsGuide = objectives.some((one) => String(one.kind).startsWith("guide"));
   kept = needsGuide || chosenLook() || isPlain(objectives) ? null : objectives;
   tell();
+}
+
+/** The numbers and words of a motion, and nothing else. @param {Record<string, any>} spec @returns {Record<string, any>} */
+function motionOf(spec) {
+  const known = ["frames", "zoom", "rotate", "shift_x", "shift_y", "iterations", "fps"];
+  const numbers = known.filter((name) => typeof spec.motion?.[name] === "number").map((name) => [name, spec.motion[name]]);
+  const playback = ["once", "boomerang"].includes(spec.motion?.playback) ? [["playback", spec.motion.playback]] : [];
+  return Object.fromEntries([...numbers, ...playback]);
+}
+
+/** The objectives of a spec, without what is none. @param {Record<string, any>} spec @returns {Record<string, any>[]} */
+function objectivesOf(spec) {
+  const all = Array.isArray(spec.objectives) ? spec.objectives : [];
+  return all.filter((one) => typeof one?.layer === "string").map(({ kind, layer, channels, weight, class: number }) => ({
+    ...(/^[a-z0-9-]+$/.test(kind) ? { kind } : {}),
+    layer,
+    ...(Array.isArray(channels) ? { channels: channels.filter(Number.isInteger) } : {}),
+    ...(typeof weight === "number" ? { weight } : {}),
+    ...(Number.isInteger(number) ? { class: number } : {}),
+  }));
 }
 
 /** Whether the layer's controls say all of the objectives. @param {any[]} objectives */

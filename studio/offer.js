@@ -30,7 +30,8 @@ export function startOffer({ isShown, unuse, changed }) {
   async function take(spec) {
     const undo = snapshot();
     const before = readForm().spec;
-    await showSpec(spec);
+    // Of a recipe that is none, what could be read is taken.
+    await showSpec(spec).catch(() => {});
     changed();
     $("recipe-words").textContent = changes(before, readForm().spec);
     undoable(true);

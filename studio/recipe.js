@@ -1,6 +1,6 @@
 // @ts-check
 // The recipe that a dream carries: how it was made. PNG: an iTXt chunk; JPEG and WebP: an XMP packet. It may come from anyone, so it
-// is data and never markup: only the fields that the form knows are read from it.
+// is data and never markup, and the form takes from it only numbers and words that it knows.
 
 /** Longest recipe in bytes; a spec is a few hundred. */
 const LONGEST = 100_000;

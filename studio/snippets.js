@@ -10,6 +10,15 @@ const OPTIONS = /** @type {Record<string, string>} */ ({
   seed: "--seed", blend: "--blend", max_edge: "--max-edge",
 });
 
+/** An objective in a formula, with its sign. @param {Record<string, any>} objective */
+function term({ kind, layer, channels, weight = 1, class: number }) {
+  const name = /^[A-Za-z_.\/][\w.\/]*$/.test(layer) ? layer : `"${layer}"`;
+  const of = channels?.length ? `${name}:${channels.join(",")}` : name;
+  const value = number !== undefined ? `${kind ?? "class"}(${number}, ${name})` : kind && kind !== "l2" ? `${kind}(${of})` : of;
+  const factor = Math.abs(weight) === 1 ? "" : `${Math.abs(weight)}*`;
+  return `${weight < 0 ? "-" : "+"} ${factor}${value}`;
+}
+
 /**
  * @param {"curl" | "cli" | "python" | "json"} kind
  * @param {Record<string, any>} spec
@@ -28,13 +37,11 @@ export function snippet(kind, spec, name, origin, keyed) {
   if (kind === "cli") {
     const parts = ["reverie", "render", quoted(name), "-o", `dream.${ending}`];
     for (const [field, option] of Object.entries(OPTIONS)) {
-      if (field in spec) parts.push(option, String(spec[field]));
+      if (field in spec) parts.push(option, quoted(String(spec[field])));
     }
-    const objective = spec.objectives?.[0];
-    if (objective) parts.push("--layer", quoted(objective.layer));
-    for (const channel of objective?.channels ?? []) parts.push("--channel", String(channel));
+    if (spec.objectives) parts.push("--objective", quoted(spec.objectives.map(term).join(" ").replace(/^\+ /, "")));
     for (const [field, value] of Object.entries(spec.motion ?? {})) {
-      parts.push(`--${field === "iterations" ? "frame-iterations" : field.replaceAll("_", "-")}`, String(value));
+      parts.push(`--${field === "iterations" ? "frame-iterations" : field.replaceAll("_", "-")}`, quoted(String(value)));
     }
     if ("preserve_colors" in spec) parts.push(`--preserve-colors=${spec.preserve_colors}`);
     return parts.join(" ");

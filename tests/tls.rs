@@ -109,6 +109,12 @@ async fn files_that_cannot_work_end_the_start_with_a_reason() {
     let missing = missing.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>();
     let (code, _, error) = process::ended(folder.path(), &["serve"], &missing).await;
     assert!(code == 1 && error.contains("server.tls_key: /nowhere/key.pem"), "{error}");
+    // A probe cannot trust a certificate that is for the server's public name.
+    let only_tls = store(folder.path(), &good);
+    let mut only_tls: Vec<_> = only_tls.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    only_tls.push(("REVERIE__SERVER__ADMIN_LISTEN", ""));
+    let (code, _, error) = process::ended(folder.path(), &["health"], &only_tls).await;
+    assert!(code != 0 && error.contains("server.admin_listen"), "{error}");
     let alone = [(certificate.0, certificate.1.as_str())];
     let (code, _, error) = process::ended(folder.path(), &["serve", "--check-config"], &alone).await;
     assert!(code != 0 && error.contains("server.tls_key"), "{code} {error}");

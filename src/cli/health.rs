@@ -39,6 +39,11 @@ enum HealthError {
     Url(String),
     #[error("{url} does not answer: {cause}")]
     Silent { url: String, cause: String },
+    #[error(
+        "the server speaks TLS only, and its certificate is for its public name; set server.admin_listen, such as \
+         127.0.0.1:9090, which is plain HTTP"
+    )]
+    OnlyTls,
     #[error("the response of {url} is not HTTP")]
     NoHttp { url: String },
     #[error("the program cannot wait for a response: {0}")]
@@ -53,7 +58,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
             format!("{url}/readyz")
         }
         Some(url) => url,
-        None => own_url(&Config::load(args.config.as_deref())?, args.alive),
+        None => own_url(&Config::load(args.config.as_deref())?, args.alive)?,
     };
     let (status, body) = get(&url, Duration::from_secs(args.timeout))?;
     println!("{}", body.trim_end());
@@ -61,12 +66,15 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// The URL of the server that `config` describes, on this machine.
-fn own_url(config: &Config, alive: bool) -> String {
+fn own_url(config: &Config, alive: bool) -> Result<String, HealthError> {
     let server = &config.server;
+    if server.admin_listen.is_empty() && server.tls.is_some() {
+        return Err(HealthError::OnlyTls);
+    }
     let address = if server.admin_listen.is_empty() { &server.listen } else { &server.admin_listen };
     // A server that listens on all interfaces also listens on this one.
     let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-    format!("http://{address}/{}", if alive { "healthz" } else { "readyz" })
+    Ok(format!("http://{address}/{}", if alive { "healthz" } else { "readyz" }))
 }
 
 /// Sends one request, and follows no redirect and no proxy; returns status and body.

@@ -42,8 +42,8 @@ pub struct DryRun {
 
 /// Predict a dream
 ///
-/// Checks a submission and answers what it would take. Nothing is stored, and no job is created. A submission that would be refused
-/// is refused in the same words. Of the picture only the size counts: a blank one, of a few kilobytes, costs the same.
+/// Checks a submission and answers what it would take. Nothing is stored, and no job is created. What is wrong with a submission is
+/// told in the same words; whether a quota of the tenant or the disk has room for it shows when it is submitted. Of the picture only the size counts: a blank one, of a few kilobytes, costs the same.
 #[utoipa::path(
     post,
     path = "/v1/dry-run",

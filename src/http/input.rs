@@ -18,8 +18,8 @@ use super::{
 use crate::{auth::Caller, jobs::Job, objects::ObjectKey};
 use reverie_picture as picture;
 
-/// So many bytes tell the kind of a file.
-const HEAD: u64 = 64;
+/// So many bytes tell the kind of a file: a HEIC may list its brands up to there.
+const HEAD: u64 = 256;
 
 /// Get the input
 ///

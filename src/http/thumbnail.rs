@@ -6,12 +6,14 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::{
     contract::{Gone, ImageFile, Internal, NoResult, NotFound, Unavailable},
     error::ApiError,
     input::has_input,
+    none_match,
     path_ids::Named,
     revalidated,
     state::AppState,
@@ -19,22 +21,29 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    jobs::{Job, JobState},
+    jobs::{Job, QueueError},
     objects::{ObjectError, ObjectKey},
 };
-use reverie_dream::digest;
 use reverie_picture::{self as picture, Look};
 
 /// Longer edge in pixels.
 const EDGE: u32 = 320;
 
-/// Memory that decoding a JPEG takes, in bytes per pixel.
-const JPEG_BYTES: u64 = 6;
+/// Memory beside what decoding takes, in bytes per pixel: the picture once more. Decoding a JPEG takes as much again.
+const COPY_BYTES: u64 = 3;
+
+/// The longest file that is read for a thumbnail: a long animation is longer, and its input is shown instead.
+const LONGEST: u64 = 64 << 20;
+
+/// Thumbnails that are made at the same time: each holds a file and its picture.
+const AT_ONCE: usize = 2;
+
+static MAKING: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Get the thumbnail
 ///
-/// A WebP of at most 320 pixels: of the dream once it is finished, before that of the preview, and of the input as long as there is
-/// nothing else.
+/// A WebP of at most 320 pixels: of the dream once it is finished (of an animation the first frame), before that of the preview,
+/// and of the input as long as there is nothing else, or where the dream's file is longer than 64 MiB.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/thumbnail",
@@ -68,42 +77,60 @@ pub async fn thumbnail(
     if let Some(erased_at) = job.erased_at {
         return Err(ApiError::Gone(erased_at));
     }
-    let file = match job.state {
-        JobState::Succeeded => of_dream(&state, &job).await?,
-        _ => of_what_there_is(&state, &job).await?,
+    // What is shown is another one when the job ends, and with each preview.
+    let frame = job.progress.and_then(|progress| progress.frame).unwrap_or_default();
+    let etag = match job.state.is_finished() {
+        true => format!("\"{}-ended\"", job.id),
+        false => format!("\"{}-{}-{frame}\"", job.id, job.preview_octave.unwrap_or_default()),
     };
+    if none_match(&headers, &etag) {
+        return revalidated(&headers, &etag, ());
+    }
+    let file = if job.state.is_finished() { kept(&state, &job).await? } else { made(&state, &job).await? };
     let file = file.ok_or_else(|| ApiError::NoPreview {
         state: job.state,
         retry_after: poll_after(&job, eta(&state, &job)),
     })?;
-    let etag = format!("\"{}\"", digest::sha256(&file));
     revalidated(&headers, &etag, ([(header::CONTENT_TYPE, "image/webp")], file))
 }
 
-/// Of a finished dream: made when it is first asked for, and kept.
-async fn of_dream(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
-    let kept = ObjectKey::Thumbnail(job.id);
-    if let Some(file) = stored(state, kept).await? {
+/// Of a job that has ended: made when it is first asked for, and kept.
+async fn kept(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
+    let key = ObjectKey::Thumbnail(job.id);
+    if let Some(file) = stored(state, key).await? {
         return Ok(Some(file));
     }
-    let Some(key) = ObjectKey::result_of(job) else { return Ok(None) };
-    let made = shrink(state, key).await?;
-    if let Some(file) = &made
-        && let Err(error) = state.objects.put(kept, file.clone()).await
-    {
+    let Some(file) = made(state, job).await? else { return Ok(None) };
+    if let Err(error) = state.objects.put(key, file.clone()).await {
         warn!(%error, job = %job.id, "a thumbnail could not be kept; it is made again when it is asked for");
     }
-    Ok(made)
+    // Who erases a job erases what is there; a thumbnail that came later goes here.
+    match state.queue.get(&job.tenant, job.id).await {
+        Ok(now) if now.erased_at.is_none() => {}
+        Ok(_) | Err(QueueError::NotFound(_)) => state.objects.delete(key).await?,
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Some(file))
 }
 
-/// Of a job without a dream: the preview, else the input.
-async fn of_what_there_is(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
-    let preview =
-        if job.state.is_finished() { None } else { shrink(state, ObjectKey::Preview(job.id)).await? };
-    match preview {
-        None if has_input(job) => shrink(state, ObjectKey::Input(job.id)).await,
-        preview => Ok(preview),
+/// Of what there is: the dream, else the preview, else the input.
+async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
+    let newest = match ObjectKey::result_of(job) {
+        Some(dream) => Some(dream),
+        None => (!job.state.is_finished()).then_some(ObjectKey::Preview(job.id)),
+    };
+    let input = has_input(job).then_some(ObjectKey::Input(job.id));
+    let _turn = MAKING.acquire().await.map_err(ApiError::internal)?;
+    // Others who asked for the same had the turn before.
+    if let Some(file) = stored(state, ObjectKey::Thumbnail(job.id)).await? {
+        return Ok(Some(file));
     }
+    for key in newest.into_iter().chain(input) {
+        if let Some(small) = shrink(state, key).await? {
+            return Ok(Some(small));
+        }
+    }
+    Ok(None)
 }
 
 /// A blob, if there is one.
@@ -118,11 +145,17 @@ async fn stored(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiEr
 /// Decodes a stored picture, once there is memory for it, and makes a small one of it. `None` if there is no such picture, or none
 /// that can be decoded: of some inputs only the worker finds that.
 async fn shrink(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiError> {
+    match state.objects.size(key).await {
+        Ok(size) if size <= LONGEST => {}
+        Ok(_) | Err(ObjectError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
     let Some(file) = stored(state, key).await? else { return Ok(None) };
-    let bytes = match picture::look(&file, u64::MAX) {
-        Ok(Look::Decode { bytes }) => bytes,
-        Ok(Look::Enough(header)) => u64::from(header.width) * u64::from(header.height) * JPEG_BYTES,
-        Err(_) => return Ok(None),
+    let pixels = |width, height| u64::from(width) * u64::from(height) * COPY_BYTES;
+    let bytes = match (picture::look(&file, u64::MAX), picture::probe(&file, u64::MAX)) {
+        (Ok(Look::Decode { bytes }), Ok(header)) => bytes + pixels(header.width, header.height),
+        (Ok(Look::Enough(header)), _) => 2 * pixels(header.width, header.height),
+        _ => return Ok(None),
     };
     let permit = state.decoders.reserve(bytes).await.map_err(ApiError::internal)?;
     let shrinking = tokio::task::spawn_blocking(move || {

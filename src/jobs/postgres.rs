@@ -58,7 +58,8 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 const HEARTBEAT: &str = sql::heartbeat!("reverie_now($5)");
 const TRANSITION: &str = sql::transition!("reverie_now($10)");
 const IS_OVERDUE: &str = sql::overdue!("reverie_now($1)", "LIMIT 1");
-const OVERDUE: &str = sql::overdue!("reverie_now($1)", "FOR UPDATE SKIP LOCKED");
+const OVERDUE: &str =
+    sql::overdue!("reverie_now($1)", "ORDER BY tenant, created_at, id FOR UPDATE SKIP LOCKED");
 const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
 
 /// See the module's description.

@@ -275,15 +275,15 @@ macro_rules! transition {
     };
 }
 
-/// Queued jobs whose deadline has passed. By tenant, as in [`lost!`]: ending a job locks the row that counts its tenant's
-/// use, and two processes that lock these rows in different orders would wait for each other.
+/// Queued jobs whose deadline has passed. Those that are to be ended are taken by tenant, as in [`lost!`]: ending a job locks the
+/// row that counts its tenant's use, and two processes that lock these rows in different orders would wait for each other.
 macro_rules! overdue {
     ($now:literal, $lock:literal) => {
         concat!(
             "SELECT id, state, attempt, cancel_requested FROM jobs
             WHERE state = 'queued' AND deadline_at IS NOT NULL AND deadline_at <= ",
             $now,
-            " ORDER BY tenant, created_at, id ",
+            " ",
             $lock
         )
     };

@@ -23,7 +23,7 @@ pub enum ObjectKey {
     Checkpoint(JobId),
     /// The newest finished octave as a small JPEG.
     Preview(JobId),
-    /// A finished dream as a small WebP.
+    /// What there is of a job that has ended, as a small WebP.
     Thumbnail(JobId),
 }
 

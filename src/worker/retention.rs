@@ -232,7 +232,7 @@ fn is_owned(job: &Owner, key: ObjectKey) -> bool {
         (ObjectKey::Input(_) | ObjectKey::Mask(_) | ObjectKey::Guide(_), _) => true,
         // Checkpoint and preview are useless once the job has ended.
         (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
-        (ObjectKey::Thumbnail(_), Some(state)) => state == JobState::Succeeded,
+        (ObjectKey::Thumbnail(_), Some(state)) => state.is_finished(),
         // Until a job has ended, a worker may be about to complete it with this dream. A result without a
         // readable lease belongs to a newer version.
         (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {

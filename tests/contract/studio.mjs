@@ -4,6 +4,7 @@
 // axe finds nothing that keeps people out.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
@@ -150,7 +151,12 @@ for (const format of ["png", "jpeg", "webp"]) {
   assert.equal(await page.inputValue("#spec"), before, format);
 }
 // One made to do harm does nothing.
-const text = JSON.stringify({ spec: { objectives: [{ layer: "<img src=x onerror=alert(1)>" }], seed: "<b>" } });
+const text = JSON.stringify({
+  spec: {
+    objectives: [{ layer: "<img src=x onerror=alert(1)>", weight: 2, channels: ["1; echo"] }, { layer: "block5'; echo", channels: 5 }],
+    seed: "<b>", motion: { frames: 2, playback: "once; echo", "x; echo": 1 },
+  },
+});
 const chunk = Buffer.concat([Buffer.from("iTXtreverie\0\0\0\0\0"), Buffer.from(text)]);
 const length = Buffer.alloc(4);
 length.writeUInt32BE(chunk.length - 4);
@@ -161,6 +167,15 @@ await page.waitForSelector("#recipe:not([hidden])");
 await page.click("#use-recipe");
 await page.waitForSelector("#undo-recipe:not([hidden])");
 assert.equal(await page.evaluate("document.querySelectorAll('img[src=x]').length"), 0);
+const dangerous = JSON.parse(await page.inputValue("#spec"));
+assert.deepEqual(dangerous.motion, { frames: 2 });
+assert.deepEqual(dangerous.objectives[0].channels, []);
+// A shell reads what is copied as one command with words.
+await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+await page.selectOption("#copy", "cli");
+const line = await page.evaluate(() => navigator.clipboard.readText());
+const words = execFileSync("sh", ["-c", `set -- ${line}; printf '%s\n' "$@"`], { encoding: "utf8" });
+assert.ok(!/^echo$|^\s+$/m.test(words) && words.includes("block5'; echo"), words);
 await page.click("#undo-recipe");
 
 // Painted, it grows there only; a guide lends its forms.

@@ -149,8 +149,8 @@ impl Network {
             Some(&[id]) => Ok(id),
             Some(several) => {
                 let names = several.iter().map(|id| format!("\"{}\"", self.nodes[id.0].name));
-                let names = names.collect::<Vec<_>>().join(" and ");
-                let reason = format!("different programs call {names} so; use one of these names");
+                let names = names.collect::<Vec<_>>().join(" or ");
+                let reason = format!("it may mean {names}; use one of these names");
                 Err(UnknownLayer::new(name, std::iter::empty(), Some(&reason.into())))
             }
             None => {

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(found(&torchvision, "pool4/3x3_s2"), "maxpool4");
         assert_eq!(found(&caffe, "maxpool10"), "pool4/3x3_s2");
         let told = caffe.find("maxpool1").unwrap_err().to_string();
-        let both = "different programs call \"pool1/3x3_s2\" and \"pool2/3x3_s2\" so; use one of these names";
+        let both = "it may mean \"pool1/3x3_s2\" or \"pool2/3x3_s2\"; use one of these names";
         assert_eq!(told, format!("the layer \"maxpool1\" is not available: {both}"));
         assert!(
             caffe.find("maxpool4").unwrap_err().to_string().contains("\"pool3/3x3_s2\" and \"pool4/3x3_s2\"")

@@ -10,17 +10,23 @@ use reverie_graph::Network;
 /// measured in all, with those of a single picture; `tests/memory.rs` measures that this is enough.
 pub const BYTES_PER_MOVING_PIXEL: f64 = 32.0;
 
-/// How often the file so far is held at the most: as frames, in the checkpoint that is made of them, and in the one that is
-/// being stored; or, at the end, as frames, as the file, and as the file with its recipe.
-const COPIES: f64 = 3.0;
+/// How often the file so far is held at the most: as frames, in the checkpoint that is made of them, in the one that waits to be
+/// stored, and in the one that is being stored; or, at the end, as frames, and twice as the file, which the frames of a
+/// boomerang make twice as long.
+const COPIES: f64 = 4.0;
+
+/// From here on lossy WebP keeps noise.
+const NOISY_QUALITY: u8 = 93;
 
 /// Bytes per pixel of an encoded frame, above what dreams take: 1.8 as PNG, 0.4 as WebP of quality 92.
 fn bytes_per_pixel(encoding: Encoding) -> f64 {
     match encoding.format {
         Format::Png => 3.0,
         Format::Webp if encoding.lossless => 3.0,
+        Format::Webp if encoding.quality >= NOISY_QUALITY => 2.0,
         Format::Webp | Format::Jpeg => 1.0,
-        Format::Gif => 1.3,
+        // LZW can make incompressible bytes longer by half.
+        Format::Gif => 1.5,
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn prepare(peer: Peer, python: &Path) -> Result<PathBuf, Failure> {
 /// Looks whether `python` runs, is new enough and has pip; returns its version.
 fn check(python: &Path) -> Result<String, Failure> {
     let say = "import sys; print('%d.%d' % sys.version_info[:2]); import pip";
-    let output = Command::new(python).args(["-c", say]).stdin(Stdio::null()).output().map_err(|error| {
+    let output = Command::new(python).args(["-P", "-c", say]).stdin(Stdio::null()).output().map_err(|error| {
         let python = python.display();
         format!("Python {PYTHON} or later with pip is needed, and {python} does not run ({error}); name one with --python")
     })?;
@@ -104,7 +104,7 @@ fn install(peer: Peer, python: &Path, target: &Path) -> Result<(), Failure> {
 
 fn pip(python: &Path, target: &Path, options: &[&str], packages: &[&str]) -> Result<Output, Failure> {
     let mut command = Command::new(python);
-    command.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", "install"]);
+    command.args(["-P", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", "install"]);
     command
         .args(["--no-warn-script-location", "--only-binary", ":all:", "--upgrade", "--target"])
         .arg(target);

@@ -121,6 +121,9 @@ for operation in OPERATIONS:
 class Peer:
     def __init__(self, request):
         model = onnx.load(request["model"])
+        half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+        if half.intersection(weight.data_type for weight in model.graph.initializer):
+            raise SystemExit("its weights are in half precision, and ONNX Runtime computes in it: certify the file that it was made from")
         made = {name for node in model.graph.node for name in node.output}
         self.layers = [name for name in request["layers"] if name in made]
         self.absent = [name for name in request["layers"] if name not in made]
@@ -147,6 +150,7 @@ class Peer:
         dims = image.type.tensor_type.shape.dim
         self.channels_last = len(dims) == 4 and dims[3].dim_value == 3 and dims[1].dim_value != 3
         kind = image.type.tensor_type.elem_type
+        self.kind = np.float64 if kind == onnx.TensorProto.DOUBLE else np.float32
         image = onnx.helper.make_tensor_value_info(self.input, kind, [None] * 4)
         for field, values in [
             ("node", [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]),
@@ -187,7 +191,7 @@ class Peer:
         return np.array([np.mean(np.square(value, dtype=np.float64)) for value in values])
 
     def values(self, pixels):
-        activations = dict(zip(self.layers, self.session.run(self.layers, self._feed(pixels, np.float32))))
+        activations = dict(zip(self.layers, self.session.run(self.layers, self._feed(pixels, self.kind))))
         arrays = {"input": pixels}
         for name, value in activations.items():
             # The shape that Reverie says tells maps from rows; a layer behind a transposition has its channels last in the file.
