@@ -55,7 +55,7 @@ static MAKING: Semaphore = Semaphore::const_new(AT_ONCE);
     ),
     responses(
         (status = 200, description = "The picture.", content((ImageFile = "image/webp")), headers(
-            ("ETag" = String, description = "Entity tag: the digest of the picture."),
+            ("ETag" = String, description = "Entity tag of the picture."),
         )),
         (status = 304, description = "The client already has the newest picture.", headers(
             ("ETag" = String, description = "Entity tag of the picture."),

@@ -148,7 +148,7 @@ mod tests {
         let both = "it may mean \"pool1/3x3_s2\" or \"pool2/3x3_s2\"; use one of these names";
         assert_eq!(told, format!("the layer \"maxpool1\" is not available: {both}"));
         assert!(
-            caffe.find("maxpool4").unwrap_err().to_string().contains("\"pool3/3x3_s2\" and \"pool4/3x3_s2\"")
+            caffe.find("maxpool4").unwrap_err().to_string().contains("\"pool3/3x3_s2\" or \"pool4/3x3_s2\"")
         );
         // Nor are they offered where another name is misspelled.
         assert!(!caffe.find("maxpool5").unwrap_err().nearest.iter().any(|name| name == "maxpool4"));

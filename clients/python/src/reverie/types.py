@@ -721,7 +721,7 @@ Precision = Literal['auto', 'fp32', 'tf32', 'bf16']
 class Prediction(TypedDict, total=False):
     """Predicted cost of a refused job, and the limits."""
 
-    # Of an animation: the most frames that fit at the size of this image; `null` if none do.
+    # Of an animation: the most frames that fit at the size of this image; absent if none do.
     frames: int | None
     largest: Size | None
     # Memory limit in megabytes.
