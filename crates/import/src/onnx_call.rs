@@ -14,6 +14,9 @@ use reverie_graph::{Builder, MAX_EXTENT, Node, NodeId, Op, Padding, Window};
 /// Integers that a constant may hold: axes and shapes are short.
 const MAX_INTEGERS: usize = 64;
 
+/// Decodes a constant's values.
+type Decode = fn(&TensorProto) -> Vec<f32>;
+
 /// What a value of the file is.
 #[derive(Clone)]
 pub(super) enum Value {
@@ -70,7 +73,7 @@ impl Constant {
         if tensor.data_location != 0 {
             return Err("its weights are in another file, which is not supported".into());
         }
-        let (width, listed, decode): (usize, usize, fn(&TensorProto) -> Vec<f32>) = match tensor.data_type {
+        let (width, listed, decode): (usize, usize, Decode) = match tensor.data_type {
             data_type::FLOAT => (4, tensor.float_data.len(), |tensor| match tensor.raw_data.is_empty() {
                 true => tensor.float_data.clone(),
                 false => floats::of_f32(&tensor.raw_data),
