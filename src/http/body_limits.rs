@@ -1,7 +1,7 @@
 //! Limits a request body while it streams in, and drains it after a refusal.
 //!
 //! A body may not exceed the size limit, not take more memory than uploads may, and not arrive more slowly
-//! than [`LEAST_RATE`]: a client that sends a byte a second would hold its connection and its memory for
+//! than `LEAST_RATE`: a client that sends a byte a second would hold its connection and its memory for
 //! ever.
 //!
 //! If the server refuses a request and closes the connection while the client still sends, the client sees a
