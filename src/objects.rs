@@ -214,6 +214,18 @@ impl Objects {
         found.bytes().await.map_err(|source| ObjectError::of(key, source))
     }
 
+    /// A blob, if it is there.
+    ///
+    /// # Errors
+    /// See [`ObjectError`], but for [`ObjectError::NotFound`].
+    pub async fn find(&self, key: ObjectKey) -> Result<Option<Bytes>, ObjectError> {
+        match self.get(key).await {
+            Ok(blob) => Ok(Some(blob)),
+            Err(ObjectError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Length of a blob in bytes.
     ///
     /// # Errors

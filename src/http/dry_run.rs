@@ -15,6 +15,7 @@ use super::{
     error::ApiError,
     state::AppState,
     submit::{self, Checked},
+    view::{eta_behind, thousandths},
 };
 use reverie_dream::spec::DreamSpec;
 
@@ -81,14 +82,12 @@ pub async fn dry_run(State(state): State<AppState>, mut request: Request) -> Res
     };
     let forecast = job.forecast.ok_or_else(|| ApiError::internal("a dry run has no forecast"))?;
     let (ahead, backlog) = (state.queue.depth().await?, state.queue.backlog_seconds().await?);
-    let eta = backlog / state.workers_in_cluster().max(1) as f64 + forecast.seconds;
-    let rounded = |number: f64, parts: f64| (number * parts).round() / parts;
     Ok(Json(DryRun {
         spec: job.spec,
-        predicted_seconds: rounded(forecast.seconds, 1e3),
-        predicted_memory_mb: rounded(forecast.memory as f64 / 1e6, 1e3),
+        predicted_seconds: thousandths(forecast.seconds),
+        predicted_memory_mb: thousandths(forecast.memory as f64 / 1e6),
         megapixel_iterations: forecast.megapixel_iterations,
         queue_position: ahead + 1,
-        eta_seconds: rounded(eta, 10.0),
+        eta_seconds: eta_behind(&state, backlog, forecast.seconds),
     }))
 }

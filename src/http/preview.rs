@@ -14,10 +14,7 @@ use super::{
     state::AppState,
     view::{eta, poll_after},
 };
-use crate::{
-    auth::Caller,
-    objects::{ObjectError, ObjectKey},
-};
+use crate::{auth::Caller, objects::ObjectKey};
 use reverie_dream::digest;
 
 /// Get the preview
@@ -52,13 +49,10 @@ pub async fn preview(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = state.queue.get(&tenant, named.job()?).await?;
-    let picture = match state.objects.get(ObjectKey::Preview(job.id)).await {
-        Ok(picture) if !job.state.is_finished() => picture,
-        Ok(_) | Err(ObjectError::NotFound(_)) => {
-            let retry_after = poll_after(&job, eta(&state, &job));
-            return Err(ApiError::NoPreview { state: job.state, retry_after });
-        }
-        Err(error) => return Err(error.into()),
+    let picture = state.objects.find(ObjectKey::Preview(job.id)).await?;
+    let Some(picture) = picture.filter(|_| !job.state.is_finished()) else {
+        let retry_after = poll_after(&job, eta(&state, &job));
+        return Err(ApiError::NoPreview { state: job.state, retry_after });
     };
     // The key stays the same while the content changes, so the entity tag is the content's digest.
     let etag = format!("\"{}\"", digest::sha256(&picture));

@@ -24,13 +24,13 @@ use crate::{
     jobs::{Job, QueueError},
     objects::{ObjectError, ObjectKey},
 };
-use reverie_picture::{self as picture, Look};
+use reverie_picture as picture;
 
 /// Longer edge in pixels.
 const EDGE: u32 = 320;
 
-/// Memory beside what decoding takes, in bytes per pixel: the picture once more. Decoding a JPEG takes as much again.
-const COPY_BYTES: u64 = 3;
+/// Memory beside what decoding takes, in bytes per pixel: the picture in red, green and blue, and once more.
+const COPY_BYTES: u64 = 6;
 
 /// The longest file that is read for a thumbnail: a long animation is longer, and its input is shown instead.
 const LONGEST: u64 = 64 << 20;
@@ -97,7 +97,7 @@ pub async fn thumbnail(
 /// Of a job that has ended: made when it is first asked for, and kept.
 async fn kept(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
     let key = ObjectKey::Thumbnail(job.id);
-    if let Some(file) = stored(state, key).await? {
+    if let Some(file) = state.objects.find(key).await? {
         return Ok(Some(file));
     }
     let Some(file) = made(state, job).await? else { return Ok(None) };
@@ -122,7 +122,7 @@ async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
     let input = has_input(job).then_some(ObjectKey::Input(job.id));
     let _turn = MAKING.acquire().await.map_err(ApiError::internal)?;
     // Others who asked for the same had the turn before.
-    if let Some(file) = stored(state, ObjectKey::Thumbnail(job.id)).await? {
+    if let Some(file) = state.objects.find(ObjectKey::Thumbnail(job.id)).await? {
         return Ok(Some(file));
     }
     for key in newest.into_iter().chain(input) {
@@ -133,15 +133,6 @@ async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
     Ok(None)
 }
 
-/// A blob, if there is one.
-async fn stored(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiError> {
-    match state.objects.get(key).await {
-        Ok(file) => Ok(Some(file)),
-        Err(ObjectError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Decodes a stored picture, once there is memory for it, and makes a small one of it. `None` if there is no such picture, or none
 /// that can be decoded: of some inputs only the worker finds that.
 async fn shrink(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiError> {
@@ -150,13 +141,9 @@ async fn shrink(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiEr
         Ok(_) | Err(ObjectError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let Some(file) = stored(state, key).await? else { return Ok(None) };
-    let pixels = |width, height| u64::from(width) * u64::from(height) * COPY_BYTES;
-    let bytes = match (picture::look(&file, u64::MAX), picture::probe(&file, u64::MAX)) {
-        (Ok(Look::Decode { bytes }), Ok(header)) => bytes + pixels(header.width, header.height),
-        (Ok(Look::Enough(header)), _) => 2 * pixels(header.width, header.height),
-        _ => return Ok(None),
-    };
+    let Some(file) = state.objects.find(key).await? else { return Ok(None) };
+    let Ok((header, decoding)) = picture::weigh(&file) else { return Ok(None) };
+    let bytes = decoding + u64::from(header.width) * u64::from(header.height) * COPY_BYTES;
     let permit = state.decoders.reserve(bytes).await.map_err(ApiError::internal)?;
     let shrinking = tokio::task::spawn_blocking(move || {
         let _permit = permit;

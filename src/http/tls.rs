@@ -102,18 +102,17 @@ impl Tls {
         while tokio::select! { _ = rounds.tick() => true, () = stop.cancelled() => false } {
             let tls = self.clone();
             let Ok(outcome) = tokio::task::spawn_blocking(move || tls.reload()).await else { continue };
-            match outcome {
-                Ok(true) => info!("the TLS certificate was renewed"),
-                Ok(false) => {}
-                // Once, not every five seconds.
-                Err(error) if last.as_ref() != Some(&error.to_string()) => {
-                    error!(%error, "the new TLS certificate is of no use; the old one stays");
-                    last = Some(error.to_string());
-                    continue;
-                }
-                Err(_) => continue,
+            if let Ok(true) = outcome {
+                info!("the TLS certificate was renewed");
             }
-            last = None;
+            let problem = outcome.err().map(|error| error.to_string());
+            // Once, not every five seconds.
+            if let Some(error) = &problem
+                && problem != last
+            {
+                error!(error, "the new TLS certificate is of no use; the old one stays");
+            }
+            last = problem;
         }
     }
 
@@ -171,11 +170,10 @@ impl Pem {
             let expected = "expected PEM without a password, \"-----BEGIN PRIVATE KEY-----\"";
             content("server.tls_key", &files.key, format!("no private key in it ({error}); {expected}"))
         })?;
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(TlsError::Mismatch)?;
-        let mut config = config;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }

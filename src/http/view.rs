@@ -149,9 +149,7 @@ pub fn path(id: JobId) -> String {
 pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
     let own = job.forecast.map_or(UNKNOWN_SECONDS, |forecast| forecast.seconds);
     let seconds = match (job.state, job.progress, job.started_at) {
-        (JobState::Queued, ..) => {
-            job.seconds_ahead.unwrap_or_default() / state.workers_in_cluster().max(1) as f64 + own
-        }
+        (JobState::Queued, ..) => return Some(eta_behind(state, job.seconds_ahead.unwrap_or_default(), own)),
         (JobState::Running, Some(progress), Some(started)) => {
             let spent = job.updated_at.seconds_since(started);
             left(&progress, spent, own)
@@ -159,8 +157,22 @@ pub fn eta(state: &AppState, job: &Job) -> Option<f64> {
         (JobState::Running, ..) => own,
         _ => return None,
     };
-    // An estimate is no more precise than tenths.
-    Some((seconds * 10.0).round() / 10.0)
+    Some(tenths(seconds))
+}
+
+/// Predicted seconds until a job of `own` seconds is done that waits behind jobs of `ahead` seconds.
+pub fn eta_behind(state: &AppState, ahead: f64, own: f64) -> f64 {
+    tenths(ahead / state.workers_in_cluster().max(1) as f64 + own)
+}
+
+/// An estimate of the time left is no more precise than that.
+fn tenths(seconds: f64) -> f64 {
+    (seconds * 10.0).round() / 10.0
+}
+
+/// A figure of a forecast, as precise as it is told.
+pub fn thousandths(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
 }
 
 /// Share of a job after which its own speed outweighs the prediction completely.
@@ -185,7 +197,7 @@ fn left(progress: &Progress, spent: f64, predicted: f64) -> f64 {
 /// of each link: `server.public_url`.
 pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> JobView<'a> {
     let this = format!("{base}{}", path(job.id));
-    let (forecast, thousandths) = (job.forecast, |number: f64| (number * 1e3).round() / 1e3);
+    let forecast = job.forecast;
     let kept = job.erased_at.is_none();
     let has_picture = job.state == JobState::Succeeded && kept;
     JobView {

@@ -16,7 +16,7 @@ use tracing::{Instrument, info, warn};
 
 use crate::{
     jobs::{JobId, JobQueue, Lease, Owner, QueueError},
-    objects::{ObjectError, ObjectKey, Objects},
+    objects::{ObjectKey, Objects},
 };
 use reverie_engine::FinishedOctave;
 
@@ -74,12 +74,13 @@ async fn delete_unless_running(queue: &dyn JobQueue, objects: &Objects, job: Job
 
 /// Returns the checkpoint of an earlier attempt, if there is one.
 pub(super) async fn resume(objects: &Objects, job: JobId) -> Option<Bytes> {
-    match objects.get(ObjectKey::Checkpoint(job)).await {
+    match objects.find(ObjectKey::Checkpoint(job)).await {
         Ok(checkpoint) => {
-            info!("an earlier attempt left a checkpoint");
-            Some(checkpoint)
+            if checkpoint.is_some() {
+                info!("an earlier attempt left a checkpoint");
+            }
+            checkpoint
         }
-        Err(ObjectError::NotFound(_)) => None,
         Err(error) => {
             warn!(%error, "the checkpoint of an earlier attempt cannot be read");
             None

@@ -176,6 +176,15 @@ pub fn probe(bytes: &[u8], max_pixels: u64) -> Result<Header, PictureError> {
     Ok(outline.header(kind))
 }
 
+/// Reads the header, and how many bytes of memory [`decode`] takes; nothing is decoded.
+///
+/// # Errors
+/// As [`probe`], but for the number of pixels.
+pub fn weigh(bytes: &[u8]) -> Result<(Header, u64), PictureError> {
+    let (kind, outline) = open(bytes, u64::MAX)?;
+    Ok((outline.header(kind), outline.bytes()))
+}
+
 /// What the header tells about whether [`decode`] would succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {

@@ -73,12 +73,8 @@ pub(super) enum Command {
         /// A NumPy .npz file with the input and the expected values; can be repeated.
         #[arg(long = "reference", required = true, value_name = "FILE.npz")]
         references: Vec<PathBuf>,
-        /// auto, cpu or cuda:N.
-        #[arg(long, default_value = "auto")]
-        device: String,
-        /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
-        #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
-        kernels: Kernels,
+        #[command(flatten)]
+        compute: Compute,
         #[command(flatten)]
         folder: Folder,
     },
@@ -86,6 +82,17 @@ pub(super) enum Command {
     Certify(certify::Args),
     /// Measure how long a gradient step takes, by itself, in float32.
     Time(time::Args),
+}
+
+/// What computes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Compute {
+    /// auto, cpu or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
+    #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
+    kernels: Kernels,
 }
 
 #[derive(Debug, clap::Args)]
@@ -115,8 +122,8 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Seams { model, image, layer, tile_size, folder } => {
             measure_seams(load(&model, &folder)?, &image, layer, tile_size)
         }
-        Command::Verify { model, references, device, kernels, folder } => {
-            verify(&Arc::new(load(&model, &folder)?), &references, &device, kernels)
+        Command::Verify { model, references, compute, folder } => {
+            verify(&Arc::new(load(&model, &folder)?), &references, &compute)
         }
         Command::Certify(args) => certify::run(&args),
         Command::Time(args) => time::run(&args),
@@ -244,14 +251,13 @@ fn measure_seams(
 fn verify(
     model: &Arc<Model>,
     references: &[PathBuf],
-    device: &str,
-    kernels: Kernels,
+    Compute { device, kernels }: &Compute,
 ) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let mut failed = 0;
     for reference in references {
         writeln!(out, "{}", reference.display())?;
-        for check in verify::verify(model, reference, device, kernels)? {
+        for check in verify::verify(model, reference, device, *kernels)? {
             writeln!(out, "  {}", line(&check))?;
             failed += usize::from(!check.passed());
         }

@@ -7,8 +7,8 @@ use std::{
 
 use serde_json::json;
 
-use super::{ExitCode, Failure, Folder, load, size};
-use reverie_engine::{Kernels, steps};
+use super::{Compute, ExitCode, Failure, Folder, load, size};
+use reverie_engine::steps;
 
 /// Arguments of `reverie models time`.
 #[derive(Debug, clap::Args)]
@@ -27,12 +27,8 @@ pub(in crate::cli) struct Args {
     /// One JSON object with the seconds of every step.
     #[arg(long)]
     json: bool,
-    /// auto, cpu or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
-    #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
-    kernels: Kernels,
+    #[command(flatten)]
+    compute: Compute,
     #[command(flatten)]
     folder: Folder,
 }
@@ -45,7 +41,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         objective.layer.clone_from(layer);
     }
     let count = args.steps.into();
-    let mut seconds = steps::measure(&model, &objective, args.size, count, &args.device, args.kernels)?;
+    let mut seconds =
+        steps::measure(&model, &objective, args.size, count, &args.compute.device, args.compute.kernels)?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", json!({ "model": model.id, "layer": objective.layer, "seconds": seconds }))?;

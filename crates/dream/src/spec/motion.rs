@@ -14,7 +14,7 @@ use super::{
 use reverie_fields::Fields;
 use reverie_picture::Playback;
 
-/// Frames at the most: a minute at the usual speed. What a server takes is bounded by time and memory besides.
+/// Frames at the most: a minute at the usual speed. A server's limits of time and memory bound them, too.
 const MAX_FRAMES: u32 = 1000;
 
 parameters! {

@@ -73,7 +73,7 @@ fn frames_come_back_in_every_format() {
             let difference = difference(frame, index as u8);
             assert!(difference <= if lossy { 12.0 } else { 0.0 }, "{encoding:?} frame {index}: {difference}");
         }
-        // Whoever shows one picture shows the first.
+        // Programs that show one picture show the first.
         assert_eq!(decode(&file, 1000).unwrap().rgb, decode(&still(encoding), 1000).unwrap().rgb);
     }
 }

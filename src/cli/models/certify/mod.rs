@@ -18,9 +18,9 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{ExitCode, Failure, Folder, load, size};
+use super::{Compute, ExitCode, Failure, Folder, load, size};
 use reverie_dream::model::Model;
-use reverie_engine::{Kernels, verify};
+use reverie_engine::verify;
 use reverie_graph::{NodeId, Shape};
 use reverie_models::{self as models, Format};
 
@@ -53,12 +53,8 @@ pub(in crate::cli) struct Args {
     /// Python 3.11 or later, with pip. Packages are fetched once, into $XDG_CACHE_HOME/reverie.
     #[arg(long, env = "REVERIE_PYTHON", value_name = "PROGRAM", default_value = "python3")]
     python: PathBuf,
-    /// auto, cpu or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
-    #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
-    kernels: Kernels,
+    #[command(flatten)]
+    compute: Compute,
     #[command(flatten)]
     folder: Folder,
 }
@@ -99,7 +95,7 @@ impl Peer {
 
 /// What the script says of the layers.
 #[derive(Deserialize)]
-struct Said {
+struct Summary {
     /// Without a gradient: on every image that was tried it depends on the last digits.
     undecided: Vec<String>,
     /// Not among what the framework puts out.
@@ -117,17 +113,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let folder = tempfile::tempdir()?;
     let reference = folder.path().join("reference.npz");
     let request = request(&model, peer, [width, height], layers)?;
-    let said = make(&args.python, &packages, &request, folder.path(), &reference)?;
+    let summary = make(&args.python, &packages, &request, folder.path(), &reference)?;
     if let Some(keep) = &args.keep {
         fs::copy(&reference, keep).map_err(|error| format!("{}: {error}", keep.display()))?;
     }
-    let checks = verify::verify(&model, &reference, &args.device, args.kernels)?;
+    let checks = verify::verify(&model, &reference, &args.compute.device, args.compute.kernels)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{} against {}, {width}x{height} pixels", model.id, peer.name())?;
     let failed = report::print(&mut out, &model.network, &checks)?;
     let lists = [
-        ("undecided gradients, at a kink on every image that was tried", said.undecided),
-        ("no outputs of the framework's own", said.absent),
+        ("undecided gradients, at a kink on every image that was tried", summary.undecided),
+        ("no outputs of the framework's own", summary.absent),
     ];
     for (what, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
         let more = if names.len() > SHOWN { ", …" } else { "" };
@@ -196,7 +192,13 @@ fn request(
 }
 
 /// Has the script write the reference.
-fn make(python: &Path, packages: &Path, request: &Value, folder: &Path, out: &Path) -> Result<Said, Failure> {
+fn make(
+    python: &Path,
+    packages: &Path,
+    request: &Value,
+    folder: &Path,
+    out: &Path,
+) -> Result<Summary, Failure> {
     for (name, text) in SCRIPTS {
         fs::write(folder.join(name), text)?;
     }

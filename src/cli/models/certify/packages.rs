@@ -31,7 +31,7 @@ impl Peer {
     }
 
     /// Packages without their dependencies: of old ones, which ask for more than is needed.
-    fn alone(self) -> &'static [&'static str] {
+    fn without_dependencies(self) -> &'static [&'static str] {
         match self {
             Self::OnnxRuntime | Self::TensorFlow => &[],
             Self::Torch => &["efficientnet-lite-pytorch==0.1.0"],
@@ -42,7 +42,7 @@ impl Peer {
 /// The folder with the peer's packages, which is filled if it is not there.
 pub(super) fn prepare(peer: Peer, python: &Path) -> Result<PathBuf, Failure> {
     let version = check(python)?;
-    let pins = [peer.packages(), peer.alone()].concat().join(" ");
+    let pins = [peer.packages(), peer.without_dependencies()].concat().join(" ");
     let hash = digest::hex(&Sha256::digest(format!("{version} {pins}")));
     let cache = cache_folder().ok_or("there is no home folder to keep packages in; set XDG_CACHE_HOME")?;
     let folder = cache.join(format!("{}-{}", peer.name(), hash.get(..12).unwrap_or_default()));
@@ -88,17 +88,14 @@ fn check(python: &Path) -> Result<String, Failure> {
 
 fn install(peer: Peer, python: &Path, target: &Path) -> Result<(), Failure> {
     let packages = peer.packages();
-    if peer == Peer::Torch {
-        let quick = ["--index-url", CPU_INDEX, "--retries", "0", "--timeout", "10"];
-        if !pip(python, target, &quick, packages)?.status.success() {
-            told(&pip(python, target, &[], packages)?, packages)?;
-        }
-    } else {
-        told(&pip(python, target, &[], packages)?, packages)?;
+    let quick = ["--index-url", CPU_INDEX, "--retries", "0", "--timeout", "10"];
+    let done = peer == Peer::Torch && pip(python, target, &quick, packages)?.status.success();
+    if !done {
+        check_installed(&pip(python, target, &[], packages)?, packages)?;
     }
-    match peer.alone() {
+    match peer.without_dependencies() {
         [] => Ok(()),
-        alone => told(&pip(python, target, &["--no-deps"], alone)?, alone),
+        more => check_installed(&pip(python, target, &["--no-deps"], more)?, more),
     }
 }
 
@@ -111,7 +108,7 @@ fn pip(python: &Path, target: &Path, options: &[&str], packages: &[&str]) -> Res
     Ok(command.args(options).args(packages).stdin(Stdio::null()).output()?)
 }
 
-fn told(output: &Output, packages: &[&str]) -> Result<(), Failure> {
+fn check_installed(output: &Output, packages: &[&str]) -> Result<(), Failure> {
     if output.status.success() {
         return Ok(());
     }
