@@ -114,17 +114,7 @@ fn floats(tensor: &TensorProto, budget: &mut Budget) -> Result<Floats, String> {
     let count = volume(&shape)?;
     let content = &tensor.tensor_content;
     let data = if content.is_empty() {
-        match &tensor.float_val[..] {
-            values if values.len() == count => {
-                budget.spend(count)?;
-                values.to_vec()
-            }
-            &[value] if count <= MAX_REPEATED => {
-                budget.spend(count)?;
-                vec![value; count]
-            }
-            values => return Err(wrong_length(&shape, values.len())),
-        }
+        filled(&shape, &tensor.float_val, MAX_REPEATED, |count| budget.spend(count))?
     } else {
         if count.checked_mul(4) != Some(content.len()) {
             return Err(wrong_length(&shape, content.len() / 4));
@@ -157,11 +147,29 @@ fn integers(tensor: &TensorProto) -> Result<Vec<i64>, String> {
             return Err(format!("the constant is {}, needs DT_INT32 or DT_INT64", type_name(other)));
         }
     };
-    match values[..] {
-        [value] => Ok(vec![value; count]),
-        _ if values.len() == count => Ok(values),
-        _ => Err(wrong_length(&shape, values.len())),
+    match content.is_empty() {
+        true => filled(&shape, &values, MAX_INTEGERS, |_| Ok(())),
+        false if values.len() == count => Ok(values),
+        false => Err(wrong_length(&shape, values.len())),
     }
+}
+
+/// The values of a list that stands for a constant: TensorFlow leaves out what follows the last that differs from the one before, and zeros
+/// where there are no others. At most `most` values are made of one.
+fn filled<T: Copy + Default>(
+    shape: &[usize],
+    list: &[T],
+    most: usize,
+    spend: impl FnOnce(usize) -> Result<(), String>,
+) -> Result<Vec<T>, String> {
+    let count = volume(shape)?;
+    if list.len() > count || (list.len() < count && count > most) {
+        return Err(wrong_length(shape, list.len()));
+    }
+    spend(count)?;
+    let mut values = list.to_vec();
+    values.resize(count, list.last().copied().unwrap_or_default());
+    Ok(values)
 }
 
 fn shape(tensor: &TensorProto) -> Result<Vec<usize>, String> {
@@ -202,6 +210,23 @@ mod tests {
         assert_eq!(integers(&constant).unwrap(), [7, 7]);
     }
 
+    /// As TensorFlow shortens constants when it freezes a graph.
+    #[test]
+    fn the_last_value_stands_for_those_left_out_and_none_for_zeros() {
+        let of = |float_val: &[f32], dims: &[i64]| {
+            let constant = TensorProto { float_val: float_val.to_vec(), ..tensor(DT_FLOAT, dims) };
+            floats(&constant, &mut Budget::of_file(0)).unwrap().data
+        };
+        assert_eq!(of(&[1.0, 2.0], &[2, 2]), [1.0, 2.0, 2.0, 2.0]);
+        assert_eq!(of(&[], &[]), [0.0]);
+        assert_eq!(of(&[], &[3]), [0.0; 3]);
+        let list = TensorProto { int_val: vec![1, 5], ..tensor(DT_INT32, &[4]) };
+        assert_eq!(integers(&list).unwrap(), [1, 5, 5, 5]);
+        assert_eq!(integers(&tensor(DT_INT32, &[2])).unwrap(), [0, 0]);
+        let cut = TensorProto { tensor_content: vec![0; 4].into(), ..tensor(DT_INT32, &[2]) };
+        assert!(integers(&cut).is_err());
+    }
+
     #[test]
     fn both_forms_and_widths_of_integers_are_read() {
         let content = TensorProto {
@@ -220,11 +245,12 @@ mod tests {
             |dims: &[i64]| TensorProto { tensor_content: vec![0; 8].into(), ..tensor(DT_FLOAT, dims) };
         for (constant, expected) in [
             (one_value(&[1 << 40]), "holds 1 value(s)"),
+            (TensorProto { float_val: vec![1.0; 3], ..tensor(DT_FLOAT, &[2]) }, "holds 3 value(s)"),
             (one_value(&[i64::MAX, i64::MAX]), "absurd"),
             (one_value(&[-1]), "a dimension of -1"),
             (content(&[3]), "holds 2 value(s)"),
             (content(&[i64::MAX]), "holds 2 value(s)"),
-            (tensor(DT_FLOAT, &[2]), "holds 0 value(s)"),
+            (tensor(DT_FLOAT, &[1 << 23]), "holds 0 value(s)"),
             (tensor(2, &[0]), "DT_DOUBLE, needs DT_FLOAT"),
         ] {
             let problem = floats(&constant, &mut Budget::of_file(0)).err().unwrap();

@@ -11,7 +11,10 @@ use std::{
     io::{Cursor, Read},
 };
 
-use zip::ZipArchive;
+use zip::{
+    ZipArchive,
+    read::{ArchiveOffset, Config},
+};
 
 use super::{
     Budget, ImportError, floats,
@@ -98,7 +101,11 @@ fn old_storage<'a>(rest: &mut &'a [u8], storage: Storage) -> Option<&'a [u8]> {
 }
 
 fn read_zip(file: &[u8]) -> Result<BTreeMap<String, Array>, ImportError> {
-    let mut archive = ZipArchive::new(Cursor::new(file)).map_err(|error| malformed(error.to_string()))?;
+    // Where the archive begins is not searched for: that search takes the second file for the first where the name of the first has as
+    // many letters as make its entry as long as what stands between the directory and its end.
+    let whole = Config { archive_offset: ArchiveOffset::Known(0) };
+    let archive = ZipArchive::with_config(whole, Cursor::new(file));
+    let mut archive = archive.map_err(|error| malformed(error.to_string()))?;
     let roots = archive.file_names_raw().filter_map(|name| name.strip_suffix(b"data.pkl"));
     let [root] = &roots.take(2).map(<[u8]>::to_vec).collect::<Vec<_>>()[..] else {
         return Err(malformed("the archive needs exactly one data.pkl"));

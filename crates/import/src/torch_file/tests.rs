@@ -184,6 +184,35 @@ fn archives_that_contradict_themselves_are_refused() {
     }
 }
 
+/// PyTorch writes the records of large archives into all of its files: 76 bytes between the directory and its end. The first entry of
+/// this directory has 76 bytes, too, as one has in a file of 21 letters.
+#[test]
+fn a_name_of_any_length_is_read() {
+    let object = state_dict(&ENTRIES);
+    let [(_, _, floats), (_, _, integers)] = stored();
+    for root in ["net", "torchvision_googlenet"] {
+        let name = |entry: &str| format!("{root}/{entry}");
+        let names = [name("data.pkl"), name("data/10"), name("data/11")];
+        let entries = [(&*names[0], &*object), (&names[1], &floats), (&names[2], &integers)];
+        let file = zip_file(&entries, CompressionMethod::Stored);
+        let end = file.len() - 22;
+        let [size, start] = [12, 16].map(|at| u32::from_le_bytes(*file[end + at..].first_chunk().unwrap()));
+        let mut large = file[..end].to_vec();
+        large.extend(b"PK\x06\x06");
+        large.extend(44u64.to_le_bytes());
+        large.extend([0x1e, 3, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for number in [3, 3, u64::from(size), u64::from(start)] {
+            large.extend(number.to_le_bytes());
+        }
+        large.extend(b"PK\x06\x07\0\0\0\0");
+        large.extend((end as u64).to_le_bytes());
+        large.extend(1u32.to_le_bytes());
+        assert_eq!(large.len(), end + 76);
+        large.extend(&file[end..]);
+        check(&read(&large).unwrap());
+    }
+}
+
 /// Short files that stand for much: one storage that many tensors show, and one that packs a thousandfold.
 #[test]
 fn what_a_file_costs_follows_from_its_length() {
