@@ -7,6 +7,8 @@ mod common;
 use std::{fs, path::Path};
 
 use common::process::{ServerProcess, reverie};
+use prost::Message;
+use reverie_import::onnx_proto::{Entry, ModelProto, TensorProto};
 use serde_json::{Value, json};
 
 /// EfficientNet-Lite0, the tiny graph with settings, and two files that are none.
@@ -78,4 +80,80 @@ async fn the_users_data_folder_is_searched() {
     assert!(output.status.success(), "{said}");
     let default = said.lines().find(|line| line.ends_with("(default)")).unwrap();
     assert!(default.starts_with("efficientnet-lite0") && said.contains("a-tiny"), "{said}");
+}
+
+/// The tiny ONNX file as PyTorch's exporter writes one: its weights in a second file.
+fn in_two_files(folder: &Path, name: &str) {
+    let file = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny.onnx")).unwrap();
+    let mut model = ModelProto::decode(&*file).unwrap();
+    let mut data = Vec::new();
+    for bytes in &mut model.graph.as_mut().unwrap().initializer {
+        let mut tensor = TensorProto::decode(bytes.clone()).unwrap();
+        if tensor.raw_data.is_empty() {
+            continue;
+        }
+        let values = std::mem::take(&mut tensor.raw_data);
+        let entry = |key: &str, value: String| Entry { key: key.to_owned(), value };
+        tensor.data_location = 1;
+        tensor.external_data = vec![
+            entry("location", format!("{name}.onnx.data")),
+            entry("offset", data.len().to_string()),
+            entry("length", values.len().to_string()),
+        ];
+        data.extend_from_slice(&values);
+        *bytes = tensor.encode_to_vec().into();
+    }
+    assert!(data.len() > 1000, "{} bytes of weights", data.len());
+    // The version of the format comes first.
+    let file = [&[8, 8], &model.encode_to_vec()[..]].concat();
+    fs::write(folder.join(format!("{name}.onnx")), file).unwrap();
+    fs::write(folder.join(format!("{name}.onnx.data")), data).unwrap();
+}
+
+#[tokio::test]
+async fn weights_in_a_second_file_are_part_of_the_model() {
+    let (data, models) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (folder, fixtures) = (models.path(), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"));
+    fs::copy(fixtures.join("tiny.onnx"), folder.join("whole.onnx")).unwrap();
+    in_two_files(folder, "parted");
+    let run = async |arguments: &[&str]| {
+        let mut command = reverie(data.path(), &[("REVERIE__MODELS__DIR", folder.to_str().unwrap())]);
+        command.args(arguments).stderr(std::process::Stdio::piped());
+        let output = command.output().await.unwrap();
+        (
+            output.status.success(),
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()),
+        )
+    };
+    let reference = fixtures.join("tiny_onnx_33x47.npz");
+    for model in ["whole", "parted"] {
+        let (good, said) =
+            run(&["models", "verify", model, "--reference", reference.to_str().unwrap()]).await;
+        assert!(good, "{model}: {said:?}");
+    }
+    // They count for the hash that a recipe names.
+    let hash = async |model: &str| {
+        let (_, [list, _]) = run(&["models", "list"]).await;
+        let line = list.lines().find(|line| line.starts_with(model)).unwrap_or_else(|| panic!("{list}"));
+        line.split("sha256 ").nth(1).unwrap()[..12].to_owned()
+    };
+    let before = hash("parted").await;
+    let weights = folder.join("parted.onnx.data");
+    let mut changed = fs::read(&weights).unwrap();
+    changed[0] ^= 1;
+    fs::write(&weights, &changed).unwrap();
+    assert_ne!(hash("parted").await, before);
+
+    for (content, told) in [
+        (Some(&changed[..8]), "which has 8 bytes: is it whole?"),
+        (None, "its weights are in the file \"parted.onnx.data\", which must lie beside it: No such file"),
+    ] {
+        match content {
+            Some(content) => fs::write(&weights, content).unwrap(),
+            None => fs::remove_file(&weights).unwrap(),
+        }
+        let (good, [list, warned]) = run(&["models", "list"]).await;
+        assert!(good && list.contains("whole") && !list.contains("parted "), "{list}");
+        assert!(warned.contains("parted.onnx: ") && warned.contains(told), "{warned}");
+    }
 }

@@ -113,6 +113,16 @@ fn width(op: &Op, inputs: &[Width]) -> Result<Width, String> {
             map(inputs).map(Width::Map)
         }
         Op::GlobalAvgPool => map(inputs).map(Width::Map),
+        Op::SliceChannels { start, channels } => match map(inputs)? {
+            all if *channels > 0 && start.checked_add(*channels).is_some_and(|end| end <= all) => {
+                Ok(Width::Map(*channels))
+            }
+            all => Err(format!("takes {channels} channels from number {start} on, of {all}")),
+        },
+        Op::ChannelShuffle { groups } => match map(inputs)? {
+            channels if *groups > 0 && channels % groups == 0 => Ok(Width::Map(channels)),
+            channels => Err(format!("mixes {groups} groups, which do not divide {channels} channels")),
+        },
         Op::AsMap => match one(inputs)? {
             Width::Rows(features) => Ok(Width::Map(features)),
             map @ Width::Map(_) => Err(format!("needs rows, its input is {map}")),

@@ -37,7 +37,7 @@ pub struct NodeId(pub usize);
 pub struct Array {
     /// Extent of each dimension.
     pub shape: Vec<usize>,
-    /// `shape.iter().product()` values.
+    /// `shape.iter().product()` values; or a single one, which all are ([`Self::repeated`]).
     pub data: Arc<[f32]>,
 }
 
@@ -47,6 +47,16 @@ impl Array {
         let data = data.into();
         let expected = shape.iter().try_fold(1usize, |total, &extent| total.checked_mul(extent))?;
         (expected == data.len()).then_some(Self { shape, data })
+    }
+
+    /// Wraps one value that stands for all, so that a short file that says so takes little memory until the network runs.
+    pub fn repeated(shape: Vec<usize>, value: f32) -> Self {
+        Self { shape, data: [value].into() }
+    }
+
+    /// Whether one value stands for many.
+    pub fn is_repeated(&self) -> bool {
+        self.data.len() == 1 && self.shape.iter().any(|&extent| extent != 1)
     }
 }
 

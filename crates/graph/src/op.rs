@@ -158,6 +158,18 @@ pub enum Op {
     },
     /// Joins maps along the channels.
     Concat,
+    /// Some of the channels, one after another.
+    SliceChannels {
+        /// The first.
+        start: usize,
+        /// How many.
+        channels: usize,
+    },
+    /// Mixes the channels of `groups` groups: the first of each group, the second of each, and so on (ShuffleNet).
+    ChannelShuffle {
+        /// Number of groups; divides the channels.
+        groups: usize,
+    },
     /// Element-wise sum of two maps of the same shape.
     Add,
     /// Element-wise product of two maps of the same shape, or of a map and one of one position: a squeeze-and-excite
@@ -208,6 +220,8 @@ impl Op {
             Op::AvgPool { .. } => "avg_pool",
             Op::Lrn { .. } => "lrn",
             Op::Concat => "concat",
+            Op::SliceChannels { .. } => "slice_channels",
+            Op::ChannelShuffle { .. } => "channel_shuffle",
             Op::Add => "add",
             Op::Multiply => "multiply",
             Op::GlobalAvgPool => "global_avg_pool",

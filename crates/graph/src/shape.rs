@@ -194,6 +194,9 @@ fn shape(op: &Op, inputs: &[Shape], height: usize, width: usize) -> Result<Shape
             Ok(Shape::Map { channels: *channels, height, width })
         }
         (Op::Concat, maps) => concat(maps),
+        (Op::SliceChannels { channels, .. }, [Shape::Map { height, width, .. }]) => {
+            Ok(Shape::Map { channels: *channels, height: *height, width: *width })
+        }
         (Op::Add, [a, b]) if a != b => Err(format!("adds {a:?} to {b:?}")),
         (Op::Multiply, [a, b]) => multiply(*a, *b),
         (Op::Pad { before, after }, [Shape::Map { channels, height, width }]) => Ok(Shape::Map {

@@ -161,6 +161,8 @@ fn folded(nodes: &[Node], convolution: usize, affine: &[usize], budget: &mut Bud
         return None;
     };
     let (stride, dilation, padding, groups) = (*stride, *dilation, *padding, *groups);
+    // With a factor for each channel it would be one value no more.
+    (!weight.is_repeated()).then_some(())?;
     budget.spend(weight.data.len()).ok()?;
     let nothing = Affine::nothing(*weight.shape.first()?);
     let all = affine.iter().try_fold(nothing, |sum, &index| sum.then(&nodes[index].op))?;

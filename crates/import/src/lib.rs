@@ -9,7 +9,7 @@
 //! | file | reading | translating |
 //! |---|---|---|
 //! | TensorFlow `GraphDef` | [`tensorflow::read`] | [`tensorflow::translate`], operations in `tf_ops` |
-//! | ONNX | [`onnx::import`] | operations in `onnx_ops`, `onnx_layers` and `onnx_shapes` |
+//! | ONNX | [`onnx::import`] | operations in `onnx_ops`, `onnx_layers`, `onnx_parts` and `onnx_shapes` |
 //! | Caffe | [`caffe::import`] | layers in `caffe_layers` |
 //! | PyTorch state dict | [`torch_file::read`] | [`state_dict::build`], a file for each family |
 //! | safetensors | [`safetensors_file::read`] | the same |
@@ -25,8 +25,10 @@ pub mod format;
 pub mod graphdef;
 pub mod onnx;
 mod onnx_call;
+pub mod onnx_data;
 mod onnx_layers;
 mod onnx_ops;
+mod onnx_parts;
 pub mod onnx_proto;
 mod onnx_shapes;
 mod padding;
@@ -163,6 +165,8 @@ fn list(names: &[String]) -> String {
 /// times, or be packed a thousandfold, so that what it may cost follows from its length.
 struct Budget {
     left: usize,
+    /// Values that weights may have that are one value repeated: they take memory where a network runs, not here.
+    repeated: usize,
     exhausted: bool,
 }
 
@@ -173,7 +177,16 @@ impl Budget {
     }
 
     fn of_values(left: usize) -> Self {
-        Self { left, exhausted: false }
+        Self { left, repeated: MAX_VALUES, exhausted: false }
+    }
+
+    /// Accounts for a weight of so many values that are all the same.
+    fn repeat(&mut self, values: usize) -> Result<(), String> {
+        let left = self.repeated.checked_sub(values);
+        self.exhausted |= left.is_none();
+        self.repeated =
+            left.ok_or_else(|| format!("the weights have more values than a model may have, {MAX_VALUES}"))?;
+        Ok(())
     }
 
     /// Accounts for `values`, before they are allocated.

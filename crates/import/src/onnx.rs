@@ -15,6 +15,7 @@ use prost::Message;
 use super::{
     Budget, ImportError, batch_norm,
     onnx_call::{Call, Constant, Value},
+    onnx_data::{DataFiles, with_values},
     onnx_ops,
     onnx_proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, data_type},
 };
@@ -33,13 +34,15 @@ pub fn is_onnx(start: &[u8]) -> bool {
 }
 
 /// Reads and translates a network. The image goes in as the file's input expects it, layers are called after the values
-/// that they give, and initial values become weights.
+/// that they give, and initial values become weights. `data` has the files beside it that it names
+/// ([`data_files`](super::onnx_data::data_files)).
 ///
 /// # Errors
 /// See [`ImportError`]; the message names the node at fault.
-pub fn import(file: impl Into<Bytes>) -> Result<Network, ImportError> {
+pub fn import(file: impl Into<Bytes>, data: &DataFiles) -> Result<Network, ImportError> {
     let file = file.into();
-    let mut budget = Budget::of_file(file.len());
+    let beside = data.values().map(Bytes::len).fold(0, usize::saturating_add);
+    let mut budget = Budget::of_file(file.len().saturating_add(beside));
     let model = ModelProto::decode(file).map_err(|error| malformed(error.to_string()))?;
     let opset = opset(&model)?;
     let graph = model.graph.ok_or_else(|| malformed("it has no network"))?;
@@ -52,7 +55,7 @@ pub fn import(file: impl Into<Bytes>) -> Result<Network, ImportError> {
         NodeProto::decode(bytes.clone()).map_err(|error| malformed(format!("node number {index}: {error}")))
     });
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-    let mut translation = Translation::new(&graph, &nodes, opset)?;
+    let mut translation = Translation::new(&graph, &nodes, opset, data)?;
     for node in &nodes {
         translation.node(node, &mut budget)?;
     }
@@ -105,12 +108,17 @@ struct Translation<'a> {
 }
 
 impl<'a> Translation<'a> {
-    fn new(graph: &'a GraphProto, nodes: &'a [NodeProto], opset: i64) -> Result<Self, ImportError> {
+    fn new(
+        graph: &'a GraphProto,
+        nodes: &'a [NodeProto],
+        opset: i64,
+        data: &DataFiles,
+    ) -> Result<Self, ImportError> {
         let mut weights = HashMap::with_capacity(graph.initializer.len());
         for (index, bytes) in graph.initializer.iter().enumerate() {
             let tensor = TensorProto::decode(bytes.clone());
             let tensor = tensor.map_err(|error| malformed(format!("weight number {index}: {error}")))?;
-            weights.insert(tensor.name.clone(), Arc::new(tensor));
+            weights.insert(tensor.name.clone(), Arc::new(with_values(tensor, data)?));
         }
         let mut row_lengths = HashMap::new();
         let mut taken = HashSet::new();

@@ -6,10 +6,11 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     Budget,
     floats::{self, Floats},
+    onnx_data,
     onnx_proto::{AttributeProto, NodeProto, TensorProto, data_type, kind},
     volume,
 };
-use reverie_graph::{Builder, MAX_EXTENT, Node, NodeId, Op, Padding, Window};
+use reverie_graph::{Array, Builder, MAX_EXTENT, Node, NodeId, Op, Padding, Window};
 
 /// Integers that a constant may hold: axes and shapes are short.
 const MAX_INTEGERS: usize = 64;
@@ -26,6 +27,16 @@ pub(super) enum Value {
         id: NodeId,
         nhwc: bool,
     },
+    /// A map of one channel that the file has without it, `[N, H, W]`.
+    Plane(NodeId),
+    /// A map with its channels in groups, `[N, groups, C / groups, H, W]`; `[N, C / groups, groups, H, W]` where they are `swapped`.
+    Grouped {
+        id: NodeId,
+        groups: usize,
+        swapped: bool,
+        /// Rows and columns as the file says them; none where they depend on the image.
+        size: [Option<i64>; 2],
+    },
     /// Not understood, or computed from something that is not; why.
     Opaque(Arc<str>),
 }
@@ -36,6 +47,8 @@ pub(super) enum Constant {
     /// Not decoded yet.
     Raw(Arc<TensorProto>),
     Floats(Arc<Floats>),
+    /// A shape full of one value.
+    Repeated(Vec<usize>, f32),
     /// Extents and integers; none for one that depends on the size of the image.
     Integers(Vec<usize>, Vec<Option<i64>>),
 }
@@ -49,14 +62,14 @@ impl Constant {
                 tensor.dims.iter().map(extent).collect()
             }
             Self::Floats(floats) => Ok(floats.shape.clone()),
-            Self::Integers(shape, _) => Ok(shape.clone()),
+            Self::Repeated(shape, _) | Self::Integers(shape, _) => Ok(shape.clone()),
         }
     }
 
     pub(super) fn is_integer(&self) -> bool {
         match self {
             Self::Raw(tensor) => matches!(tensor.data_type, data_type::INT32 | data_type::INT64),
-            Self::Floats(_) => false,
+            Self::Floats(_) | Self::Repeated(..) => false,
             Self::Integers(..) => true,
         }
     }
@@ -68,10 +81,18 @@ impl Constant {
                 budget.spend(floats.data.len())?;
                 return Ok(Floats { shape: floats.shape.clone(), data: floats.data.clone() });
             }
+            Self::Repeated(shape, value) => {
+                let count = volume(shape)?;
+                budget.spend(count)?;
+                return Ok(Floats { shape: shape.clone(), data: vec![*value; count] });
+            }
             Self::Integers(..) => return Err("the constant holds integers, needs floats".into()),
         };
         if tensor.data_location != 0 {
-            return Err("its weights are in another file, which is not supported".into());
+            return Err(onnx_data::location(tensor).map_or_else(
+                |problem| problem,
+                |name| format!("the values of a constant are in the file {name:?}, which is not there"),
+            ));
         }
         let (width, listed, decode): (usize, usize, Decode) = match tensor.data_type {
             data_type::FLOAT => (4, tensor.float_data.len(), |tensor| match tensor.raw_data.is_empty() {
@@ -115,7 +136,9 @@ impl Constant {
         let tensor = match self {
             Self::Raw(tensor) => tensor,
             Self::Integers(_, values) => return Ok(values.clone()),
-            Self::Floats(_) => return Err("the constant holds floats, needs integers".into()),
+            Self::Floats(_) | Self::Repeated(..) => {
+                return Err("the constant holds floats, needs integers".into());
+            }
         };
         let count = volume(&self.shape()?)?;
         if count > MAX_INTEGERS || tensor.raw_data.len() > 8 * MAX_INTEGERS {
@@ -195,6 +218,10 @@ impl<'a> Call<'a, '_> {
         match self.inputs.get(index) {
             Some(Some(Value::Layer { id, nhwc })) => Ok((*id, *nhwc)),
             Some(Some(Value::Constant(_))) => Err(format!("input {index} is a constant, needs a layer")),
+            Some(Some(Value::Plane(_))) => Err(format!("input {index} has three dimensions, needs a map")),
+            Some(Some(Value::Grouped { .. })) => {
+                Err(format!("input {index} has five dimensions, needs a map"))
+            }
             _ => Err(format!("input {index} is missing")),
         }
     }
@@ -211,7 +238,9 @@ impl<'a> Call<'a, '_> {
     pub(super) fn optional(&self, index: usize) -> Result<Option<&Constant>, String> {
         match self.inputs.get(index) {
             Some(Some(Value::Constant(constant))) => Ok(Some(constant)),
-            Some(Some(Value::Layer { .. })) => Err(format!("input {index} is computed, needs a constant")),
+            Some(Some(Value::Layer { .. } | Value::Plane(_) | Value::Grouped { .. })) => {
+                Err(format!("input {index} is computed, needs a constant"))
+            }
             _ => Ok(None),
         }
     }
@@ -225,6 +254,17 @@ impl<'a> Call<'a, '_> {
     pub(super) fn floats(&mut self, index: usize) -> Result<Floats, String> {
         let constant = self.constant(index)?.clone();
         constant.floats(self.budget)
+    }
+
+    /// An input that must be a constant of floats, as the weight of a layer.
+    pub(super) fn weight(&mut self, index: usize) -> Result<Array, String> {
+        if let Constant::Repeated(shape, value) = self.constant(index)? {
+            let (shape, value) = (shape.clone(), *value);
+            self.budget.repeat(volume(&shape)?)?;
+            return Ok(Array::repeated(shape, value));
+        }
+        let Floats { shape, data } = self.floats(index)?;
+        Array::new(shape, data).ok_or_else(|| "the weight does not fill its shape".into())
     }
 
     /// As [`Self::floats`], of so many values.

@@ -19,11 +19,12 @@ pub(super) const AVERAGE: &[&str] =
 pub(super) fn conv(call: &mut Call<'_, '_>) -> Result<Value, String> {
     call.arity(2, 3)?;
     let input = call.input(0)?;
-    let Floats { shape, data } = call.floats(1)?;
+    let weight = call.weight(1)?;
+    let shape = &weight.shape;
     let &[outer, _, height, width] = &shape[..] else {
         return Err(format!("the weight has the shape {shape:?}, needs four dimensions"));
     };
-    if data.is_empty() || call.pair("kernel_shape")?.is_some_and(|kernel| kernel != [height, width]) {
+    if shape.contains(&0) || call.pair("kernel_shape")?.is_some_and(|kernel| kernel != [height, width]) {
         return Err(format!("the weight has the shape {shape:?}, which is not that of kernel_shape"));
     }
     let bias = if call.optional(2)?.is_some() { Some(list(call.list(2, outer)?)) } else { None };
@@ -32,7 +33,6 @@ pub(super) fn conv(call: &mut Call<'_, '_>) -> Result<Value, String> {
     let extent = [(height, dilation[0]), (width, dilation[1])];
     let extent = extent.map(|(n, step)| (n - 1).saturating_mul(step).saturating_add(1));
     let (input, padding) = absorb(call.builder.nodes(), input, call.padding(false)?, extent);
-    let weight = Array::new(shape, data).ok_or("the weight does not fill its shape")?;
     let stride = call.pair("strides")?.unwrap_or([1, 1]);
     let op = Op::Conv2d { weight, bias, stride, dilation, padding, groups };
     Ok(plain(call.layer(op, &[input])?))
@@ -70,18 +70,21 @@ pub(super) fn mat_mul(call: &mut Call<'_, '_>) -> Result<Value, String> {
 
 /// The second input, `[in, out]`, times `alpha`.
 fn matrix(call: &mut Call<'_, '_>, transposed: bool, alpha: f32) -> Result<Array, String> {
-    let Floats { shape, mut data } = call.floats(1)?;
-    let (&[first, second], false) = (&shape[..], data.is_empty()) else {
-        return Err(format!("the weight has the shape {shape:?}, needs two dimensions"));
+    let mut weight = call.weight(1)?;
+    let (&[first, second], false) = (&weight.shape[..], weight.shape.contains(&0)) else {
+        return Err(format!("the weight has the shape {:?}, needs two dimensions", weight.shape));
     };
     if alpha != 1.0 {
-        data.iter_mut().for_each(|value| *value *= alpha);
+        weight.data = weight.data.iter().map(|value| value * alpha).collect();
     }
-    if transposed {
-        call.budget.spend(data.len())?;
-        return gather(&data, &[second, first], &[1, second], 0);
+    match transposed {
+        true if weight.is_repeated() => Ok(Array { shape: vec![second, first], ..weight }),
+        true => {
+            call.budget.spend(weight.data.len())?;
+            gather(&weight.data, &[second, first], &[1, second], 0)
+        }
+        false => Ok(weight),
     }
-    Array::new(shape, data).ok_or_else(|| "the weight does not fill its shape".into())
 }
 
 pub(super) fn max_pool(call: &mut Call<'_, '_>) -> Result<Value, String> {

@@ -8,7 +8,7 @@ use super::{
     batch_norm::Affine,
     floats::{Floats, combine, list},
     onnx_call::{Call, Constant, Value},
-    onnx_layers as layers, onnx_shapes as shapes,
+    onnx_layers as layers, onnx_parts as parts, onnx_shapes as shapes,
 };
 use reverie_graph::{NodeId, Op};
 
@@ -28,7 +28,7 @@ const RULES: &[(&str, &[&str], Build)] = &[
     ("Div", &[], |call| arithmetic(call, Arithmetic::Div)),
     ("Dropout", &["ratio", "seed"], |call| unary(call, Op::Identity)),
     ("Flatten", &["axis"], shapes::flatten),
-    ("Gather", &["axis"], shapes::gather_integer),
+    ("Gather", &["axis"], parts::gather),
     ("Gemm", &["alpha", "beta", "transA", "transB"], layers::gemm),
     ("GlobalAveragePool", &[], |call| on_map(call, Op::GlobalAvgPool)),
     ("HardSigmoid", &["alpha", "beta"], hard_sigmoid),
@@ -45,6 +45,7 @@ const RULES: &[(&str, &[&str], Build)] = &[
     ("Reshape", &["allowzero"], shapes::reshape),
     ("Shape", &["start", "end"], shapes::shape),
     ("Sigmoid", &[], |call| unary(call, Op::Sigmoid)),
+    ("Slice", &["axes", "starts", "ends"], parts::slice),
     ("Softmax", &["axis"], softmax),
     ("Squeeze", &["axes"], shapes::squeeze),
     ("Sub", &[], |call| arithmetic(call, Arithmetic::Sub)),

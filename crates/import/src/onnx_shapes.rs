@@ -7,7 +7,7 @@ use super::{
     floats::Floats,
     onnx_call::{Call, Constant, Value, shown},
     onnx_ops::plain,
-    volume,
+    onnx_parts as parts, volume,
 };
 use reverie_graph::{Op, Shape};
 
@@ -31,19 +31,6 @@ pub(super) fn shape(call: &mut Call<'_, '_>) -> Result<Value, String> {
         return Err("a part of a shape is not supported".into());
     }
     Ok(Value::Constant(Constant::Integers(vec![extents.len()], extents)))
-}
-
-/// Elements of a list of integers.
-pub(super) fn gather_integer(call: &mut Call<'_, '_>) -> Result<Value, String> {
-    call.arity(2, 2)?;
-    let (values, indices) = (call.constant(0)?.integers()?, call.integers(1)?);
-    let shape = call.constant(1)?.shape()?;
-    let pick = |&index: &i64| {
-        let index = if index < 0 { index.saturating_add(values.len() as i64) } else { index };
-        usize::try_from(index).ok().and_then(|index| values.get(index).copied()).ok_or("the index is outside")
-    };
-    let picked = indices.iter().map(pick).collect::<Result<Vec<_>, _>>()?;
-    Ok(Value::Constant(Constant::Integers(shape, picked)))
 }
 
 /// Axes are an attribute in old versions and an input in new ones.
@@ -85,6 +72,11 @@ pub(super) fn transpose(call: &mut Call<'_, '_>) -> Result<Value, String> {
         let data = (0..data.len()).map(|index| data[index % rows * columns + index / rows]).collect();
         return Ok(Value::Constant(Constant::Floats(Arc::new(Floats { shape: vec![columns, rows], data }))));
     }
+    if let (Some(Some(Value::Grouped { id, groups, swapped, size })), [0, 2, 1, 3, 4]) =
+        (call.inputs.first(), perm)
+    {
+        return Ok(Value::Grouped { id: *id, groups: *groups, swapped: !swapped, size: *size });
+    }
     let (id, nhwc) = call.either(0)?;
     match (perm, nhwc) {
         ([0, 2, 3, 1], false) | ([0, 3, 1, 2], true) if call.builder.is_map(id) => {
@@ -116,6 +108,16 @@ pub(super) fn unsqueeze(call: &mut Call<'_, '_>) -> Result<Value, String> {
     if let Some(Some(Value::Constant(constant))) = call.inputs.first() {
         let constant = constant.clone();
         return with_axes(call, &constant, &axes).map(Value::Constant);
+    }
+    if let Some(Some(Value::Plane(id))) = call.inputs.first() {
+        let id = *id;
+        return match axes[..] {
+            [1 | -3] => Ok(plain(call.layer(Op::Identity, &[id])?)),
+            _ => Err(format!(
+                "adds the axes {} to one channel, only that of channels is supported",
+                shown(&axes)
+            )),
+        };
     }
     let input = call.input(0)?;
     if call.builder.is_map(input) || !are_spatial(&axes, false) {
@@ -181,9 +183,19 @@ pub(super) fn reshape(call: &mut Call<'_, '_>) -> Result<Value, String> {
         let constant = constant.clone();
         return constant_reshaped(call, &constant).map(Value::Constant);
     }
+    let wanted = call.constant(1)?.integers()?;
+    if let Some(Some(Value::Grouped { id, groups, swapped, size })) = call.inputs.first() {
+        let (id, groups, swapped, size) = (*id, *groups, *swapped, *size);
+        return parts::joined(call, id, swapped.then_some(groups), size, &wanted);
+    }
     let (input, nhwc) = call.either(0)?;
     let (is_map, channels) = (call.builder.is_map(input), call.builder.channels(input));
-    let wanted = call.constant(1)?.integers()?;
+    if is_map
+        && !nhwc
+        && let Some(grouped) = parts::grouped(input, channels, &wanted)
+    {
+        return Ok(grouped);
+    }
     // 0 stands for the extent that is there; the first is the number of images.
     match wanted[..] {
         [None | Some(-1..=1), Some(-1)] => rows(call, None),
@@ -229,7 +241,7 @@ pub(super) fn constant_of_shape(call: &mut Call<'_, '_>) -> Result<Value, String
     let shape = call.integers(0)?;
     let extent = |&n: &i64| usize::try_from(n).map_err(|_| format!("the constant has a dimension of {n}"));
     let shape = shape.iter().map(extent).collect::<Result<Vec<_>, _>>()?;
-    let count = volume(&shape)?;
+    volume(&shape)?;
     let value = match call.tensor("value")? {
         Some(tensor) => match Constant::Raw(Arc::new(tensor.clone())).floats(call.budget)?.data[..] {
             [value] => value,
@@ -237,6 +249,5 @@ pub(super) fn constant_of_shape(call: &mut Call<'_, '_>) -> Result<Value, String
         },
         None => 0.0,
     };
-    call.budget.spend(count)?;
-    Ok(Value::Constant(Constant::Floats(Arc::new(Floats { shape, data: vec![value; count] }))))
+    Ok(Value::Constant(Constant::Repeated(shape, value)))
 }

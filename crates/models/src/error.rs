@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use reverie_dream::model::Unreadable;
 use reverie_import::ImportError;
 
-use super::{hash::KnownHash, load::MAX_FILE};
+use super::{hash::KnownHash, read::MAX_FILE};
 
 /// Why a model file was refused. The message begins with the file and a colon, where it is about one.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// The file is larger than any model that can be used.
-    #[error("{path}: the file has more than {MAX_FILE} bytes")]
+    #[error("{path}: the model has more than {MAX_FILE} bytes")]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -47,6 +47,16 @@ pub enum ModelError {
         hash: KnownHash<'static>,
         /// The file's hash.
         found: String,
+    },
+    /// A file beside it that has its weights cannot be read.
+    #[error("{path}: its weights are in the file \"{name}\", which must lie beside it: {source}")]
+    Companion {
+        /// The file.
+        path: PathBuf,
+        /// The name of the other.
+        name: String,
+        /// The system's reason.
+        source: std::io::Error,
     },
     /// The file's content is refused.
     #[error("{path}: {source}")]
@@ -110,6 +120,7 @@ impl ModelError {
             | Self::TooLarge { path }
             | Self::Name { path }
             | Self::WrongHash { path, .. }
+            | Self::Companion { path, .. }
             | Self::Import { path, .. }
             | Self::NoLayer { path }
             | Self::Settings { path, .. }

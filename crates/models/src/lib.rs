@@ -15,6 +15,7 @@ mod known;
 mod labels;
 mod load;
 mod looks;
+mod read;
 mod settings;
 
 pub use error::ModelError;

@@ -4,17 +4,13 @@
 //! model must have the known hash: a dream names its model by id, and the id must mean the same everywhere.
 
 use std::{
-    fs::File,
-    io::Read,
+    io,
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
+use bytes::Bytes;
 
-use reverie_dream::{
-    digest,
-    model::{Catalogue, Model, best},
-};
+use reverie_dream::model::{Catalogue, Model, best};
 
 use super::{
     KnownModel, ModelError, aliases,
@@ -22,16 +18,16 @@ use super::{
     featured,
     folders::{files, stem},
     labels, looks,
+    read::{Reader, read},
     settings::Beside,
 };
 use reverie_import::{
     caffe,
     format::{self, Format},
-    onnx, safetensors_file, state_dict, tensorflow, torch_file,
+    onnx,
+    onnx_data::{DataFiles, data_files},
+    safetensors_file, state_dict, tensorflow, torch_file,
 };
-
-/// Largest model file, 1 GiB: it is read into memory as a whole.
-pub(super) const MAX_FILE: u64 = 1 << 30;
 
 /// Loads one file. Its id is the file's name without extension, or that of the known model it claims to be. What a
 /// `NAME.toml` beside it says holds for it.
@@ -49,9 +45,10 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         );
         return Err(ModelError::Settings { path: path.with_extension("toml"), problem });
     }
-    let (file, sha256) = read(path)?;
+    let mut reader = Reader::default();
+    let file = reader.read(path)?;
     if let Some(known) = known
-        && let Err(found) = known.check(&file, &sha256)
+        && let Err(found) = known.check(&file, &reader.sha256())
     {
         return Err(ModelError::WrongHash { path: path.to_owned(), id: known.id, hash: known.hash, found });
     }
@@ -73,7 +70,10 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
             (network, defaults, None, "A TensorFlow graph".to_owned())
         }
         Format::Onnx => {
-            let network = onnx::import(file).map_err(refused)?;
+            let file = Bytes::from(file);
+            let names = data_files(file.clone()).map_err(refused)?;
+            let data = beside_onnx(path, &names, &mut reader)?;
+            let network = onnx::import(file, &data).map_err(refused)?;
             let defaults = DreamDefaults::of_onnx(&network);
             (network, defaults, None, "An ONNX network".to_owned())
         }
@@ -98,7 +98,7 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         id: known.map_or(stem, |known| known.id).to_owned(),
         description: known.map_or_else(described, |known| known.description.to_owned()),
         path: path.to_owned(),
-        sha256,
+        sha256: reader.sha256(),
         licence: known.map(|known| known.licence.to_owned()),
         network,
         preprocessing,
@@ -118,6 +118,19 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
         model.labels = labels::imagenet(model.classes());
     }
     Ok(model)
+}
+
+/// The files in the folder of an ONNX file that have its weights. They count as parts of it, in its size and in its hash.
+fn beside_onnx(path: &Path, names: &[String], reader: &mut Reader) -> Result<DataFiles, ModelError> {
+    let content = |name: &String| {
+        let file = path.with_file_name(name);
+        let missing = |source| ModelError::Companion { path: path.to_owned(), name: name.clone(), source };
+        if !file.metadata().map_err(missing)?.is_file() {
+            return Err(missing(io::Error::other("it is no file")));
+        }
+        Ok((name.clone(), reader.read(&file)?.into()))
+    };
+    names.iter().map(content).collect()
 }
 
 /// What a model's file is.
@@ -215,28 +228,6 @@ fn all_files(folders: &[PathBuf]) -> Result<Vec<(String, PathBuf)>, ModelError> 
         all.extend(files(folder)?.by_id);
     }
     Ok(all)
-}
-
-/// Reads a file and hashes what was read, so that no other content can slip in between.
-fn read(path: &Path) -> Result<(Vec<u8>, String), ModelError> {
-    let unreadable = |source| ModelError::Io { path: path.to_owned(), source };
-    let mut source = File::open(path).map_err(unreadable)?.take(MAX_FILE + 1);
-    let mut file = Vec::new();
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        let count = source.read(&mut chunk).map_err(unreadable)?;
-        let Some(read) = chunk.get(..count).filter(|read| !read.is_empty()) else {
-            break;
-        };
-        hash.update(read);
-        file.extend_from_slice(read);
-    }
-    if file.len() as u64 > MAX_FILE {
-        return Err(ModelError::TooLarge { path: path.to_owned() });
-    }
-    let sha256 = digest::hex(&hash.finalize());
-    Ok((file, sha256))
 }
 
 #[cfg(test)]

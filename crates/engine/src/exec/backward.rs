@@ -88,6 +88,12 @@ impl Executor {
                 )?;
                 one(back.ok_or_else(out_of_step)?)
             }
+            (
+                Op::Conv2d { .. },
+                SavedForBackward::Size(size),
+                NodeParams::RepeatedConvolution(convolution),
+            ) => one(convolution.backward(&self.threads, &gradient, size, sum, self.layout)?),
+            (Op::MatMul { .. }, _, NodeParams::RepeatedMatrix(matrix)) => one(matrix.backward(&gradient)?),
             (Op::MatMul { .. }, _, NodeParams::Matrix(weight)) => {
                 one(product(&gradient, &weight.f_transpose(0, 1)?)?)
             }
@@ -139,6 +145,16 @@ impl Executor {
                     Some((*start - channels, channels))
                 });
                 starts.map(|(start, channels)| Ok(gradient.f_narrow(1, start, channels)?)).collect()
+            }
+            (Op::SliceChannels { start, channels }, SavedForBackward::Channels(all), _) => {
+                let start = *start as i64;
+                let rest = all.iter().sum::<i64>() - start - *channels as i64;
+                one(self.layout.arrange(&gradient.f_pad([0, 0, 0, 0, start, rest], "constant", 0.0)?)?)
+            }
+            // Shuffling so many groups as each had channels puts them back.
+            (Op::ChannelShuffle { groups }, ..) => {
+                let (_, channels, ..) = gradient.size4()?;
+                one(self.layout.arrange(&gradient.f_channel_shuffle(channels / *groups as i64)?)?)
             }
             (Op::Add, ..) => Ok(vec![gradient.shallow_clone(), gradient]),
             (Op::SpatialMean, SavedForBackward::Size([height, width]), _) => {

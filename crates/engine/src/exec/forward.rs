@@ -187,6 +187,13 @@ impl Executor {
             (Op::BiasAdd { .. }, NodeParams::Bias(bias)) => {
                 (if owned { x.f_add_(bias)? } else { x.f_add(bias)? }, SavedForBackward::Nothing)
             }
+            (Op::Conv2d { .. }, NodeParams::RepeatedConvolution(convolution)) => {
+                let size = rows_and_columns(&x)?;
+                (convolution.forward(&self.threads, &x, self.layout)?, SavedForBackward::Size(size))
+            }
+            (Op::MatMul { .. }, NodeParams::RepeatedMatrix(matrix)) => {
+                (matrix.forward(&x)?, SavedForBackward::Nothing)
+            }
             (Op::MatMul { .. }, NodeParams::Matrix(weight)) => {
                 (product(&x, weight)?, SavedForBackward::Nothing)
             }
@@ -228,6 +235,13 @@ impl Executor {
                 x.f_mean_dim(&[2i64, 3][..], true, None::<Kind>)?,
                 SavedForBackward::Size(rows_and_columns(&x)?),
             ),
+            (Op::SliceChannels { start, channels }, _) => {
+                let part = x.f_narrow(1, *start as i64, *channels as i64)?;
+                (self.layout.arrange(&part)?, SavedForBackward::Channels(vec![x.size4()?.1]))
+            }
+            (Op::ChannelShuffle { groups }, _) => {
+                (self.layout.arrange(&x.f_channel_shuffle(*groups as i64)?)?, SavedForBackward::Nothing)
+            }
             (Op::AsMap, _) => {
                 let (rows, features) = x.size2()?;
                 (x.f_reshape([rows, features, 1, 1])?, SavedForBackward::Shape(x.size()))

@@ -26,6 +26,7 @@ mod params;
 mod plan;
 mod preparation;
 mod profile;
+mod repeated;
 mod window;
 
 use std::{cell::RefCell, sync::Arc, time::Instant};

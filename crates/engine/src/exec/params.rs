@@ -10,6 +10,7 @@ use super::{
     },
     Manner,
     convolution::{ConvAttributes, Convolution},
+    repeated::{RepeatedConvolution, RepeatedMatrix},
 };
 use reverie_graph::{Array, Network, NodeId, Op};
 
@@ -19,12 +20,16 @@ pub(super) enum NodeParams {
     None,
     /// A convolution.
     Convolution(Box<Convolution>),
+    /// A convolution whose weight is one value.
+    RepeatedConvolution(Box<RepeatedConvolution>),
     /// What is added: `[1, C, 1, 1]` for maps, `[C]` for rows.
     Bias(Tensor),
     /// Factors and what is added, in the same shapes.
     Scale { scale: Tensor, bias: Option<Tensor> },
     /// `[in, out]`.
     Matrix(Tensor),
+    /// One of one value.
+    RepeatedMatrix(RepeatedMatrix),
     /// Local response normalisation.
     Lrn(Lrn),
 }
@@ -54,7 +59,11 @@ impl NodeParams {
         let kind = manner.kind;
         let as_kind = |array: &Array, kind: Kind| -> Result<Tensor, RenderError> {
             let shape: Vec<i64> = array.shape.iter().map(|&extent| extent as i64).collect();
-            Ok(Tensor::f_from_slice(&array.data)?.f_reshape(shape)?.f_to_device(device)?.f_to_kind(kind)?)
+            let values = match array.data[..] {
+                [value] => Tensor::f_full(&shape, f64::from(value), (Kind::Float, Device::Cpu))?,
+                _ => Tensor::f_from_slice(&array.data)?.f_reshape(&shape)?,
+            };
+            Ok(values.f_to_device(device)?.f_to_kind(kind)?)
         };
         let to_device = |array: &Array| as_kind(array, kind);
         let per_channel = |array: &Array| -> Result<Tensor, RenderError> {
@@ -63,20 +72,34 @@ impl NodeParams {
         };
         Ok(match &network.node(id).op {
             Op::Conv2d { weight, bias, stride, dilation, padding, groups } => {
-                let bias = bias.as_ref().map(to_device).transpose()?;
                 let attributes = ConvAttributes {
                     stride: *stride,
                     dilation: *dilation,
                     padding: *padding,
                     groups: *groups,
                 };
+                if let (true, 1, &[out, ref inner @ ..]) = (weight.is_repeated(), *groups, &weight.shape[..])
+                {
+                    let one = Array { shape: [&[1], inner].concat(), data: weight.data.clone() };
+                    let one = Convolution::new(&to_device(&one)?, None, attributes, manner)?;
+                    let bias = bias.as_ref().map(per_channel).transpose()?;
+                    let all = RepeatedConvolution { one, bias, channels: out as i64 };
+                    return Ok(Self::RepeatedConvolution(Box::new(all)));
+                }
+                let bias = bias.as_ref().map(to_device).transpose()?;
                 Self::Convolution(Box::new(Convolution::new(&to_device(weight)?, bias, attributes, manner)?))
             }
             Op::BiasAdd { bias } => Self::Bias(per_channel(bias)?),
             Op::Scale { scale, bias } => {
                 Self::Scale { scale: per_channel(scale)?, bias: bias.as_ref().map(per_channel).transpose()? }
             }
-            Op::MatMul { weight } => Self::Matrix(to_device(weight)?),
+            Op::MatMul { weight } => match (&weight.data[..], &weight.shape[..]) {
+                (&[value], &[rows, columns]) => Self::RepeatedMatrix(RepeatedMatrix {
+                    value: f64::from(value),
+                    shape: [rows as i64, columns as i64],
+                }),
+                _ => Self::Matrix(to_device(weight)?),
+            },
             Op::Lrn { radius, bias, alpha, beta } => {
                 let channels = network.channels(id);
                 let exact = exact(kind);

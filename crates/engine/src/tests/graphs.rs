@@ -175,7 +175,12 @@ impl Graph {
             16 => return self.gate(input, channels),
             8 => Op::Lrn { radius: 1 + self.below(3), bias: 1.0, alpha: 0.2, beta: 0.75 },
             9 => return self.join(input),
-            _ => [Op::Identity, Op::Softmax][self.below(2)].clone(),
+            10 => [Op::Identity, Op::Softmax][self.below(2)].clone(),
+            _ if self.flip() => Op::ChannelShuffle { groups: 4 },
+            _ => {
+                let start = self.below(channels);
+                Op::SliceChannels { start, channels: 1 + self.below(channels - start) }
+            }
         };
         self.push(op, &[input])
     }

@@ -162,6 +162,29 @@ fn channels_are_prepared_one_by_one() {
     assert_eq!(uniform(Preprocessing::imagenet()), None);
 }
 
+/// What one value stands for is computed once; so it is one number, however large.
+#[test]
+fn a_repeated_weight_is_a_weight_of_equal_values() {
+    tch::manual_seed(5);
+    let conv = |weight| Op::Conv2d {
+        weight,
+        bias: None,
+        stride: [1, 1],
+        dilation: [1, 1],
+        padding: Padding::Same,
+        groups: 1,
+    };
+    let shape = vec![1000, 3, 1, 1];
+    let [repeated, plain] =
+        [Array::repeated(shape.clone(), 3e9), Array::new(shape, vec![3e9; 3000]).unwrap()]
+            .map(|weight| outputs(&[conv(weight), Op::Relu], PLAIN, &image(5, 6)));
+    for (one, all) in repeated.iter().zip(&plain) {
+        let error = ((one - all).abs().max() / all.abs().max()).double_value(&[]);
+        assert!(error < 1e-6, "{error}");
+        assert!((one - one.narrow(1, 0, 1)).abs().max().double_value(&[]) == 0.0);
+    }
+}
+
 fn derivative_is_autograds(ops: &[Op], preprocessing: Preprocessing, image: &Tensor) {
     let layer = format!("n{}", ops.len());
     for library in [false, true] {
@@ -226,6 +249,26 @@ fn every_operation_has_its_derivative() {
         vec![Op::AvgPool { window: window(true), count_padding: true }],
         vec![Op::AvgPool { window: window(true), count_padding: false }],
         vec![conv(1)],
+        vec![conv(1), Op::ChannelShuffle { groups: 2 }, Op::Sigmoid],
+        vec![conv(1), Op::SliceChannels { start: 3, channels: 4 }, Op::Sigmoid],
+        vec![Op::SliceChannels { start: 1, channels: 1 }, Op::Swish],
+        vec![
+            Op::Conv2d {
+                weight: Array::repeated(vec![5, 3, 3, 3], 0.02),
+                bias: Some(random(&[5])),
+                stride: [2, 2],
+                dilation: [1, 1],
+                padding: explicit(false),
+                groups: 1,
+            },
+            Op::Sigmoid,
+        ],
+        vec![
+            Op::Flatten { features: 9, channels_first: true },
+            Op::MatMul { weight: Array::repeated(vec![9, 4], 0.02) },
+            Op::BiasAdd { bias: random(&[4]) },
+            Op::Softmax,
+        ],
         vec![conv(2)],
         vec![depthwise],
     ] {
