@@ -56,8 +56,7 @@ bench-parity: build ## compare what dreams reach with TensorFlow (GRAPH=…pb IM
 	.venv-peers/bin/python benches/peer/parity.py "$(or $(GRAPH),$(error GRAPH=… must name a frozen Inception GraphDef))" $(IMAGES)
 
 bench-families: build ## compare a gradient step of each family of networks with PyTorch
-	scripts/peers torch
-	.venv-peers-torch/bin/python benches/peer/families.py
+	packages=$$(./target/release/reverie models certify --with torch --prepare) && PYTHONPATH=$$packages python3 benches/peer/families.py
 
 serve: build ## run the service
 	./target/release/reverie serve

@@ -40,10 +40,14 @@ const SHOWN: usize = 8;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// A model's id, or a model file.
-    model: String,
+    #[arg(required_unless_present = "prepare")]
+    model: Option<String>,
     /// The framework; by default the one that the file comes from.
     #[arg(long, value_name = "FRAMEWORK")]
     with: Option<Peer>,
+    /// Only fetch the framework's packages, and say in which folder they are.
+    #[arg(long, requires = "with", conflicts_with_all = ["model", "keep"])]
+    prepare: bool,
     /// Keep the reference, for `reverie models verify`.
     #[arg(long, value_name = "FILE.npz")]
     keep: Option<PathBuf>,
@@ -104,7 +108,13 @@ struct Summary {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let model = Arc::new(load(&args.model, &args.folder)?);
+    let Some(model) = &args.model else {
+        let peer = args.with.ok_or("--with says which framework's packages are wanted")?;
+        let packages = packages::prepare(peer, &args.python)?;
+        writeln!(io::stdout(), "{}", packages.display())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let model = Arc::new(load(model, &args.folder)?);
     let peer = peer(&model.path, args.with)?;
     let [width, height] = args.size.map(|side| side as usize);
     let layers = layers(&model, [width, height]);
