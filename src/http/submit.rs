@@ -132,10 +132,10 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
 pub(super) async fn receive(state: &AppState, request: Request) -> Result<(Parts, Checked), ApiError> {
     let (mut parts, body) = request.into_parts();
     boundary::quote(&mut parts.headers);
-    let Caller { tenant, .. } = Caller::from_request_parts(&mut parts, state).await?;
+    let caller = Caller::from_request_parts(&mut parts, state).await?;
     let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
     let limits = state.body_limits(client);
-    let request_headers = match check_early(state, &tenant, &parts).await {
+    let request_headers = match check_early(state, &caller.tenant, &parts).await {
         Ok(request_headers) => request_headers,
         Err(refusal) => {
             extract::discard(&parts.headers, body, limits.body);
@@ -143,7 +143,7 @@ pub(super) async fn receive(state: &AppState, request: Request) -> Result<(Parts
         }
     };
     let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
-    let checked = check(state, tenant, request, request_headers).await?;
+    let checked = check(state, caller, request, request_headers).await?;
     Ok((parts, checked))
 }
 
@@ -182,6 +182,18 @@ async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
     Ok(ApiError::QueueFull { capacity, retry_after: retry_after(state).await? })
 }
 
+/// The refusal of a job by the queue, with the time after which there may be room.
+pub(super) async fn refused(state: &AppState, error: QueueError) -> Result<ApiError, QueueError> {
+    Ok(match error {
+        QueueError::Full { capacity } => full(state, capacity).await?,
+        QueueError::TenantFull { .. } | QueueError::TenantSeconds { .. } => {
+            let (detail, retry_after) = (error.to_string(), retry_after(state).await?);
+            ApiError::QuotaExceeded { detail, retry_after }
+        }
+        other => other.into(),
+    })
+}
+
 /// Predicted seconds until the queued jobs are done.
 async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
@@ -208,7 +220,7 @@ pub(super) enum Checked {
 /// Validates the spec and the images, and reports all errors together. Pictures by URL are fetched where all else is right.
 async fn check(
     state: &AppState,
-    tenant: Tenant,
+    Caller { tenant, max_priority, .. }: Caller,
     request: SubmitRequest,
     request_headers: JobHeaders,
 ) -> Result<Checked, ApiError> {
@@ -216,6 +228,10 @@ async fn check(
         request;
     // The earlier of two deadlines counts.
     options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
+    if let Some(bound) = max_priority.filter(|bound| options.priority > *bound) {
+        let problem = format!("must be at most {bound}, the largest priority of this key");
+        note(&mut errors, FieldError::new("/priority", problem));
+    }
     let given = [image.clone(), mask.clone(), guide.clone()];
     let webhook = webhook.check(state, &tenant, &mut errors);
     // A file that could not be unpacked has its own error, and does not count as missing.
@@ -285,7 +301,10 @@ async fn check(
         Some(key) if state.queue.with_idempotency_key(&tenant, key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size, guide_size).await?),
     };
-    let mut job = NewJob { tenant, options, forecast, webhook, ..NewJob::new(JobId::new(), spec) };
+    let files = [&image, &mask, &guide].into_iter().flatten();
+    let input_bytes = files.map(|file| file.len() as u64).sum();
+    let mut job =
+        NewJob { tenant, options, forecast, webhook, input_bytes, ..NewJob::new(JobId::new(), spec) };
     job.idempotency = match (idempotency, &request_headers.idempotency_key) {
         (None, Some(key)) => {
             Some(fingerprints(key, &given, sent_spec, &job.spec, options, job.webhook.clone()).await?)
@@ -350,12 +369,8 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
         }
     }
     let known = match accepted {
-        Err(QueueError::Full { capacity }) => return Err(full(&state, capacity).await?),
-        Err(error @ (QueueError::TenantFull { .. } | QueueError::TenantSeconds { .. })) => {
-            let (detail, retry_after) = (error.to_string(), retry_after(&state).await?);
-            return Err(ApiError::QuotaExceeded { detail, retry_after });
-        }
-        other => other?,
+        Err(error) => return Err(refused(&state, error).await?),
+        Ok(known) => known,
     };
     info!(job = %known.id, "a request was repeated");
     Ok(Accepted { job: known, replayed: true })

@@ -28,6 +28,19 @@ pub enum QueueError {
         /// The limit.
         limit: u32,
     },
+    /// The files of the tenant, with those of the new job, would take more than those of one tenant may.
+    #[error(
+        "the stored files of this tenant take {:.1} MB, and those of this job {:.1} MB more; its limit is {:.1} MB: delete \
+         jobs that are no longer needed", megabytes(*.used), megabytes(*.more), megabytes(*.limit)
+    )]
+    TenantBytes {
+        /// The limit in bytes.
+        limit: u64,
+        /// What its files take.
+        used: u64,
+        /// What those of the new job would take.
+        more: u64,
+    },
     /// No job has this id.
     #[error("there is no job {0}")]
     NotFound(JobId),
@@ -101,6 +114,10 @@ pub enum QueueError {
     /// The schema migration failed.
     #[error("the job store cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 impl QueueError {

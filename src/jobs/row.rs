@@ -58,8 +58,9 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         deadline_at: time("deadline_at")?,
         attempt: snapshot.attempt,
         cancel_requested: snapshot.cancel_requested,
-        queue_position: row.integer("queue_position")?.map(i64::unsigned_abs),
-        seconds_ahead: row.real("seconds_ahead")?,
+        // `Places` knows them.
+        queue_position: None,
+        seconds_ahead: None,
         forecast: forecast(row)?,
         progress: parsed(row, "progress")?,
         preview_octave: small(row, "preview_octave")?,

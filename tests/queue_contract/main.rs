@@ -15,6 +15,7 @@ mod newer;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod retention;
+mod stored;
 mod tenants;
 mod turns;
 mod usage;
@@ -45,6 +46,7 @@ use job_options::*;
 use keys::*;
 use newer::*;
 use retention::*;
+use stored::*;
 use tenants::*;
 use turns::*;
 use usage::*;
@@ -361,4 +363,8 @@ contract!(
     receivers_are_left_out_and_attempts_remembered,
     deliveries_are_replayed_and_go_with_their_jobs,
     what_a_tenant_uses_is_counted_by_day_and_kept,
+    what_a_tenant_stores_is_counted_until_it_is_deleted,
+    one_tenant_stores_within_its_bound,
+    counting_for_many_tenants_never_locks_up,
+    places_are_in_the_order_of_the_claims,
 );

@@ -275,6 +275,8 @@ fn dry_run() -> Value {
         "megapixel_iterations": 0.012242,
         "queue_position": 1,
         "eta_seconds": 0.5,
+        "accepted": true,
+        "refusal": null,
     })
 }
 
@@ -288,7 +290,7 @@ fn usage() -> Value {
         "day": "2025-08-19", "jobs": 12, "succeeded": 11, "megapixel_iterations": 310.5, "render_seconds": 84.2,
         "result_bytes": 9_120_400,
     });
-    json!({ "tenant": "lab", "days": [day] })
+    json!({ "tenant": "lab", "stored_bytes": 31_457_280, "max_stored_bytes": 2_000_000_000_u64, "days": [day] })
 }
 
 fn signed_links() -> Value {
@@ -365,6 +367,7 @@ fn key() -> Value {
         "id": "0123456789abcdef",
         "tenant": "lab",
         "scopes": ["jobs:read", "jobs:write"],
+        "max_priority": 5,
         "created_at": "2025-08-19T08:00:00.000Z",
         "expires_at": "2025-11-17T08:00:00.000Z",
         "revoked_at": null,
@@ -379,6 +382,7 @@ fn created_key() -> Value {
         "id": "0123456789abcdef",
         "tenant": "lab",
         "scopes": ["jobs:read", "jobs:write"],
+        "max_priority": 5,
         "created_at": "2025-08-19T08:00:00.000Z",
         "expires_at": "2025-11-17T08:00:00.000Z",
     })

@@ -124,6 +124,9 @@ pub struct KeyRequest {
     /// Seconds until it expires; if absent, it does not.
     #[schema(minimum = 1, maximum = 315_360_000)]
     expires_in_seconds: Option<u64>,
+    /// Largest priority of its jobs; if absent, they may have any.
+    #[schema(minimum = 0, maximum = 10)]
+    max_priority: Option<i8>,
 }
 
 /// A submission as JSON.

@@ -18,7 +18,7 @@ const MAX_SKIPPED: usize = 16;
 
 /// Finds the job of a claim whose answer was lost.
 const CLAIMED: &str =
-    concat!("SELECT ", sql::uncounted!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
+    concat!("SELECT ", sql::columns!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
 
 impl PostgresQueue {
     /// See [`JobQueue::claim`](crate::jobs::JobQueue::claim).

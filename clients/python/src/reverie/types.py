@@ -16,6 +16,8 @@ class ApiKey(TypedDict, total=False):
     id: Required[str]
     # When it was last used, to the minute.
     last_used_at: Required[str | None]
+    # Largest priority of its jobs; `null` if they may have any.
+    max_priority: Required[int | None]
     # When it was revoked.
     revoked_at: Required[str | None]
     # What it allows.
@@ -80,6 +82,8 @@ class CreatedKey(TypedDict, total=False):
     id: Required[str]
     # The whole key. Only this answer shows it.
     key: Required[str]
+    # Largest priority of its jobs; `null` if they may have any.
+    max_priority: Required[int | None]
     # What it allows.
     scopes: Required[list[Scope]]
     # Whose jobs it opens.
@@ -220,7 +224,9 @@ class DreamSpec(TypedDict, total=False):
 class DryRun(TypedDict, total=False):
     """What a submission would be, had it been sent to `/v1/jobs`."""
 
-    # Estimated seconds until the end, behind all jobs that wait now.
+    # Whether it would be accepted now.
+    accepted: Required[bool]
+    # Estimated seconds until the end, at that position.
     eta_seconds: Required[float]
     # Pixels × gradient steps over all octaves, in millions.
     megapixel_iterations: Required[float]
@@ -228,8 +234,9 @@ class DryRun(TypedDict, total=False):
     predicted_memory_mb: Required[float]
     # Predicted seconds from the start of an attempt to its end.
     predicted_seconds: Required[float]
-    # Position in the queue behind all jobs that wait now, starting at 1.
+    # Position in the queue that it would have now, starting at 1.
     queue_position: Required[int]
+    refusal: Required[Problem | None]
     # The spec, with all defaults filled in.
     spec: Required[DreamSpec]
 
@@ -391,6 +398,8 @@ class KeyRequest(TypedDict, total=False):
 
     # Seconds until it expires; if absent, it does not.
     expires_in_seconds: int | None
+    # Largest priority of its jobs; if absent, they may have any.
+    max_priority: int | None
     # What it allows.
     scopes: Required[list[Scope]]
     # Whose jobs it opens: 1 to 64 lower-case letters, digits, dots, hyphens or underscores, a letter or
@@ -943,6 +952,11 @@ class Usage(TypedDict, total=False):
 
     # Newest first; days on which no job ended are left out.
     days: Required[list[UsageOfDay]]
+    # The most bytes that they may take; `null` for no limit.
+    max_stored_bytes: Required[int | None]
+    # Bytes that the tenant's files take now: inputs, checkpoints, previews and results, until they are
+    # deleted.
+    stored_bytes: Required[int]
     # The tenant of the key.
     tenant: Required[str]
 
