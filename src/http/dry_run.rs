@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use super::{
     contract::{
-        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, SubmitForm, SubmitJson, TooLarge, TooSlow,
-        Unavailable, UnsupportedType,
+        EXAMPLE_IMAGE, Internal, Invalid, Malformed, NotFound, QueueFull, SubmitForm, SubmitJson, TooLarge,
+        TooSlow, Unavailable, UnsupportedType,
     },
     error::ApiError,
     problem::Problem,
@@ -68,6 +68,7 @@ pub struct DryRun {
     responses(
         (status = 200, description = "What it would take.", body = DryRun),
         (status = 400, response = Malformed),
+        (status = 404, response = NotFound),
         (status = 408, response = TooSlow),
         (status = 413, response = TooLarge),
         (status = 415, response = UnsupportedType),

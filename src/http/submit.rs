@@ -19,8 +19,8 @@ use super::{
     boundary,
     client_address::ClientAddress,
     contract::{
-        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
-        TooLarge, TooSlow, Unavailable, UnsupportedType,
+        EXAMPLE_IMAGE, Internal, Invalid, Malformed, NotFound, QueueFull, StorageFull, SubmitForm,
+        SubmitJson, TooLarge, TooSlow, Unavailable, UnsupportedType,
     },
     error::ApiError,
     extract::{self, SubmitRequest},
@@ -87,6 +87,7 @@ use reverie_picture as picture;
             ("Preference-Applied" = String, description = "The applied wait, such as `wait=10`; only after a `Prefer`."),
         )),
         (status = 400, response = Malformed),
+        (status = 404, response = NotFound),
         (status = 408, response = TooSlow),
         (status = 413, response = TooLarge),
         (status = 415, response = UnsupportedType),
@@ -250,7 +251,7 @@ async fn check(
     let spec = resolving.await.map_err(ApiError::internal)?;
     let spec = spec.map_err(|wrong| note_all(&mut errors, wrong));
     let mut idempotency = None;
-    if given.iter().any(|file| fetch::is_url(file.as_ref())) {
+    if given.iter().any(|file| fetch::is_elsewhere(file.as_ref())) {
         if let Ok(spec) = &spec
             && errors.is_empty()
         {
@@ -265,7 +266,7 @@ async fn check(
                 idempotency = Some(same);
             }
             for (pointer, file) in [("/image", &mut image), ("/mask", &mut mask), ("/guide", &mut guide)] {
-                fetch::resolve(state, pointer, file, &mut share, &mut errors).await?;
+                fetch::resolve(state, &tenant, pointer, file, &mut share, &mut errors).await?;
             }
         }
         [&mut image, &mut mask, &mut guide].into_iter().for_each(fetch::leave_out);

@@ -22,6 +22,7 @@ pub mod sqlite;
 mod state;
 mod transition;
 mod unreadable;
+mod upload_store;
 mod usage;
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -44,6 +45,7 @@ pub use queue::{
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};
+pub use upload_store::{MOST_UPLOADS, UPLOAD_LIFETIME, Upload, UploadId, UploadStore};
 pub use usage::{DAY, DailyUsage, UsageStore};
 
 use crate::{clock::Timestamp, keys::Tenant, telemetry::TraceParent};

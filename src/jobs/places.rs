@@ -9,11 +9,9 @@ use std::{
     cmp::{Ordering, Reverse},
     collections::{BTreeSet, BinaryHeap, HashMap},
     future::Future,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-
-use tokio::sync::Mutex;
 
 use super::{
     Job, JobId, JobState, QueueError, TenantOptions,
@@ -274,9 +272,13 @@ fn rank(created_at: Timestamp, priority: i8) -> i64 {
 
 /// The newest places.
 #[derive(Debug, Default)]
-pub(super) struct PlaceCache(Mutex<Option<Found>>);
+pub(super) struct PlaceCache {
+    newest: Mutex<Option<Found>>,
+    /// Held while new ones are found.
+    finding: tokio::sync::Mutex<()>,
+}
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Found {
     places: Arc<Places>,
     /// When the reading of them began.
@@ -294,7 +296,8 @@ impl Found {
 }
 
 impl PlaceCache {
-    /// Returns the places: those that were found after this call began, or of a long queue a moment before.
+    /// Returns the places: those that were found after this call began, or of a long queue a moment before. While those of a long queue
+    /// are found anew, the others who ask get the last ones.
     pub async fn get<F>(
         &self,
         options: &TenantOptions,
@@ -304,9 +307,17 @@ impl PlaceCache {
         F: Future<Output = Result<Queue, QueueError>>,
     {
         let asked = Instant::now();
-        let mut newest = self.0.lock().await;
-        if let Some(found) = newest.as_ref().filter(|found| found.serves(asked)) {
+        let known = self.newest();
+        if let Some(found) = known.as_ref().filter(|found| found.serves(asked)) {
             return Ok(Arc::clone(&found.places));
+        }
+        let _finding = match (self.finding.try_lock(), known) {
+            (Ok(finding), _) => finding,
+            (Err(_), Some(found)) if found.places.is_long() => return Ok(found.places),
+            (Err(_), _) => self.finding.lock().await,
+        };
+        if let Some(found) = self.newest().filter(|found| found.serves(asked)) {
+            return Ok(found.places);
         }
         let began = Instant::now();
         let queue = read().await?;
@@ -318,8 +329,14 @@ impl PlaceCache {
             Places::of(&queue, options)
         };
         let places = Arc::new(places);
-        *newest = Some(Found { places: Arc::clone(&places), began, took: began.elapsed() });
+        let found = Found { places: Arc::clone(&places), began, took: began.elapsed() };
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         Ok(places)
+    }
+
+    /// No code panics while it holds the lock.
+    fn newest(&self) -> Option<Found> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

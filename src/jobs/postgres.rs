@@ -16,7 +16,9 @@ mod delivery_store;
 mod key_store;
 mod notifier;
 mod transitions;
+mod turns;
 mod upkeep;
+mod upload_store;
 mod usage;
 mod vacuum;
 mod workers;
@@ -30,6 +32,7 @@ use uuid::Uuid;
 
 use batch_inserter::PostgresBatchInserter;
 use notifier::Notifier;
+use turns::TurnCache;
 
 use super::{
     Claim, Counts, Erased, Event, Finished, HeartbeatReply, Idempotency, Job, JobError, JobId, JobQueue,
@@ -76,6 +79,7 @@ pub struct PostgresQueue {
     clock: Clock,
     unreadable: Unreadable,
     places: PlaceCache,
+    turns: TurnCache,
     /// Id of this process, new at every start.
     process: Uuid,
     /// Background tasks; they end with the queue.
@@ -116,6 +120,7 @@ impl PostgresQueue {
             clock,
             unreadable,
             places,
+            turns: TurnCache::default(),
             process,
             _tasks: tasks,
         })

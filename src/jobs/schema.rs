@@ -42,6 +42,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0019_stored_bytes",
         "0020_key_priorities",
         "0021_places",
+        "0022_uploads",
     }
 });
 
@@ -58,6 +59,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0009_stored_bytes",
         "0010_key_priorities",
         "0011_places",
+        "0012_uploads",
     }
 });
 

@@ -12,6 +12,7 @@ mod key_store;
 mod read_cache;
 mod transitions;
 mod upkeep;
+mod upload_store;
 mod usage;
 mod writer;
 

@@ -18,6 +18,7 @@ mod retention;
 mod stored;
 mod tenants;
 mod turns;
+mod uploads;
 mod usage;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -49,6 +50,7 @@ use retention::*;
 use stored::*;
 use tenants::*;
 use turns::*;
+use uploads::*;
 use usage::*;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -367,4 +369,7 @@ contract!(
     one_tenant_stores_within_its_bound,
     counting_for_many_tenants_never_locks_up,
     places_are_in_the_order_of_the_claims,
+    very_many_tenants_take_turns,
+    an_upload_is_its_tenants_until_it_expires,
+    one_tenant_sends_ahead_within_its_bounds,
 );

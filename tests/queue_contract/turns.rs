@@ -82,6 +82,28 @@ pub async fn a_crowd_delays_another_tenant_by_one_job(factory: &dyn Factory) {
     assert_eq!(bench.serve_one().await, "crowd");
 }
 
+/// Each of very many tenants has its turn, also where one look at them serves several claims.
+pub async fn very_many_tenants_take_turns(factory: &dyn Factory) {
+    const TENANTS: usize = 150;
+    let options = QueueOptions { capacity: 1000, ..Bench::options() };
+    let bench = Bench::with(factory, options).await;
+    for _ in 0..3 {
+        for number in 0..TENANTS {
+            bench.wish(&format!("t{number}")).await.unwrap();
+        }
+    }
+    for _ in 0..3 {
+        let mut round = HashSet::new();
+        for _ in 0..TENANTS {
+            let claim = bench.claim().await;
+            bench.queue.complete(claim.lease, finished(claim.lease)).await.unwrap();
+            round.insert(claim.job.tenant);
+        }
+        assert_eq!(round.len(), TENANTS);
+    }
+    assert!(bench.queue.claim("worker").await.unwrap().is_none());
+}
+
 /// What clients are told is what happens: with one worker and with several, with weights, priorities and bounds.
 pub async fn places_are_in_the_order_of_the_claims(factory: &dyn Factory) {
     for workers in [1, 4] {

@@ -715,6 +715,14 @@ class PageLinks(TypedDict, total=False):
     next: Required[str | None]
 
 
+# A picture, as a JSON body gives it.
+PictureRequest = Union['PictureUri', 'UploadReference']
+
+
+# A data URI (RFC 2397), or a URL to fetch the picture from.
+PictureUri = str
+
+
 # How an animation is played. - `repeat`: Again and again from the first frame. - `boomerang`: Forth and back,
 # again and again: the file holds the frames between the ends twice. - `once`: Once; the last frame stays.
 Playback = Literal['repeat', 'boomerang', 'once']
@@ -913,14 +921,9 @@ class SubmitJson(TypedDict, total=False):
 
     # Seconds after which the job expires if it has not finished.
     deadline_seconds: int | None
-    # An image file of any size for the dream to take up, where an objective is of kind `guide` or `guide-
-    # cosine`; given in the same way.
-    guide: str | None
-    # The image file as a data URI (RFC 2397), or the URL that the server fetches it from: `https`, at a
-    # public address, within the limits of an upload. May be omitted if the dream starts from noise.
-    image: str | None
-    # An image file of the same size as `image`, white where the dream may grow, given in the same way.
-    mask: str | None
+    guide: PictureRequest | None
+    image: PictureRequest | None
+    mask: PictureRequest | None
     # Workers take jobs by priority plus minutes waited; 0 if absent.
     priority: int | None
     spec: Spec | None
@@ -945,6 +948,38 @@ class UnreadableModel(TypedDict, total=False):
     file: Required[str]
     # What is wrong with it, in words.
     reason: Required[str]
+
+
+class Upload(TypedDict, total=False):
+    """Where a picture can be sent."""
+
+    # Until when it may be sent, and submissions may name it.
+    expires_at: Required[str]
+    # Headers to send with it.
+    headers: Required[dict[str, str]]
+    # What a submission names: `{"image": {"upload": ID}}`.
+    id: Required[str]
+    # Most bytes that the file may have.
+    max_bytes: Required[int]
+    # The method to send it with.
+    method: Required[str]
+    # The URL to send the file to, as the body of one request. It works without a key, for whoever has it;
+    # but where the server signs no links, a URL of the server needs the key.
+    url: Required[str]
+
+
+class UploadReference(TypedDict, total=False):
+    """A picture that was sent ahead with `POST /v1/uploads`."""
+
+    # Id of the upload.
+    upload: Required[str]
+
+
+class UploadRequest(TypedDict, total=False):
+    """A request to send a picture ahead."""
+
+    # Length of the file in bytes, or more; at most what a submission may have.
+    bytes: Required[int]
 
 
 class Usage(TypedDict, total=False):
