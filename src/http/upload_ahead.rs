@@ -46,7 +46,6 @@ pub struct UploadView {
     id: String,
     /// The URL to send the file to, as the body of one request. It works without a key, for whoever has it; but where the server signs
     /// no links, a URL of the server needs the key.
-    #[schema(format = Uri)]
     url: String,
     /// The method to send it with.
     method: &'static str,
@@ -164,6 +163,9 @@ pub async fn send(
         return Err(refusal);
     }
     body.verify().await?;
+    if pieces.is_empty() {
+        return Err(ApiError::Malformed("the body is empty; send the file".into()));
+    }
     state.objects.put(ObjectKey::Upload(upload.id), pieces.concat().into()).await?;
     info!(upload = %upload.id, "an upload has come");
     Ok(StatusCode::NO_CONTENT)

@@ -89,6 +89,8 @@ async fn ask(
     if operation["requestBody"]["content"]["application/json"].is_object() {
         let body = &operation["requestBody"]["content"]["application/json"]["example"];
         request = request.header("content-type", "application/json").body(body.to_string());
+    } else if operation["requestBody"].is_object() {
+        request = request.body("x");
     }
     request.send().await.unwrap()
 }
