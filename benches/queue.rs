@@ -59,6 +59,10 @@ const REFILL: u64 = 1000;
 /// Jobs whose pick-up is measured, one at a time.
 const PICKUPS: usize = 300;
 
+/// Tenants that wait in one of the measurements; in the others there is one. There a job whose pick-up is measured is the first of a
+/// tenant of its own.
+const TENANTS: u64 = 1000;
+
 /// The simulation: so many workers, who pretend to render for so long, and the share of them that is busy.
 const WORKERS: usize = 200;
 const PRETENCE: Duration = Duration::from_secs(1);
@@ -86,6 +90,11 @@ async fn measure() {
     young.row(0, 0).await;
     young.fill("queued", 100_000).await;
     young.row(100_000, 0).await;
+    let crowded = Bench::of_tenants(&cluster, TENANTS).await;
+    crowded.fill("queued", 100_000).await;
+    // All have been served before, so that a newcomer is next.
+    crowded.sql("INSERT INTO turns (tenant, served) SELECT DISTINCT tenant, 1 FROM jobs").await;
+    crowded.row(100_000, 0).await;
     let old = Bench::new(&cluster).await;
     old.fill("succeeded", 1_000_000).await;
     old.row(0, 1_000_000).await;
@@ -106,10 +115,15 @@ struct Bench {
     queues: Vec<Arc<PostgresQueue>>,
     spec: DreamSpec,
     url: String,
+    tenants: u64,
 }
 
 impl Bench {
     async fn new(cluster: &Cluster) -> Self {
+        Self::of_tenants(cluster, 1).await
+    }
+
+    async fn of_tenants(cluster: &Cluster, tenants: u64) -> Self {
         let database = cluster.database().await;
         let options = QueueOptions {
             capacity: 10_000_000,
@@ -126,7 +140,7 @@ impl Bench {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
         catalogue.insert(models::load_id(std::slice::from_ref(&models), REFERENCE_MODEL).unwrap());
         let spec = spec::resolve("", serde_json::json!({ "seed": 7 }), &catalogue, InputKind::Image).unwrap();
-        Self { queues, spec, url: cluster.url_of(&database) }
+        Self { queues, spec, url: cluster.url_of(&database), tenants }
     }
 
     /// Puts rows in by themselves, with specs and results like those of real jobs. What has ended did so yesterday; what
@@ -140,15 +154,19 @@ impl Bench {
         let quoted = |text: String| format!("'{}'", text.replace('\'', "''"));
         let spec = quoted(serde_json::to_string(&self.spec).unwrap());
         let result = quoted(serde_json::to_string(&result(Uuid::new_v4())).unwrap());
+        let tenant = match self.tenants {
+            1 => "'default'".to_owned(),
+            tenants => format!("'t' || (n % {tenants})"),
+        };
         let (age, ended, result, attempt) = match state {
             "queued" => (0, "NULL", "NULL".to_owned(), 0),
             _ => (86_400_000, "at + 5000", result, 1),
         };
         self.sql(&format!(
             "INSERT INTO jobs (id, state, spec, not_before, created_at, updated_at, started_at, finished_at, result,
-                attempt, predicted_seconds, reference_seconds)
-            SELECT gen_random_uuid()::text, '{state}', {spec}, at, at, at, {ended}, {ended}, {result}, {attempt}, 5, 5
-            FROM (SELECT reverie_now(NULL) - {age} - {rows} + n AS at FROM generate_series(1, {rows}) AS n) AS times",
+                attempt, predicted_seconds, reference_seconds, tenant)
+            SELECT gen_random_uuid()::text, '{state}', {spec}, at, at, at, {ended}, {ended}, {result}, {attempt}, 5, 5, {tenant}
+            FROM (SELECT n, reverie_now(NULL) - {age} - {rows} + n AS at FROM generate_series(1, {rows}) AS n) AS times",
         ))
         .await;
     }
@@ -162,7 +180,8 @@ impl Bench {
     async fn row(&self, waiting: u64, finished: u64) {
         let pickups = self.pickups().await;
         let rates = self.rates(waiting).await;
-        println!("| {waiting} | {finished} | {rates} | {pickups} |");
+        let tenants = if self.tenants > 1 { format!(" of {} tenants", self.tenants) } else { String::new() };
+        println!("| {waiting}{tenants} | {finished} | {rates} | {pickups} |");
     }
 
     /// How long a job waits for a worker that has nothing to do: from before it is handed to one process to when another,
@@ -172,7 +191,10 @@ impl Bench {
         let mut times = Vec::new();
         for number in 0..PICKUPS {
             let options = JobOptions { priority: 10, ..JobOptions::default() };
-            let job = NewJob { options, ..NewJob::new(JobId::new(), self.spec.clone()) };
+            let mut job = NewJob { options, ..NewJob::new(JobId::new(), self.spec.clone()) };
+            if self.tenants > 1 {
+                job.tenant = format!("new{number}").parse().unwrap();
+            }
             let id = job.id;
             let working = async {
                 loop {

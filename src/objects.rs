@@ -18,6 +18,7 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use hyper::Method;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, local::LocalFileSystem};
 
 pub use error::ObjectError;
@@ -34,7 +35,8 @@ use crate::{
 use s3::S3;
 
 /// The folders of the keys.
-const FOLDERS: [&str; 7] = ["inputs", "masks", "guides", "results", "checkpoints", "previews", "thumbnails"];
+const FOLDERS: [&str; 8] =
+    ["inputs", "masks", "guides", "results", "checkpoints", "previews", "thumbnails", "uploads"];
 
 /// The blob that a check of the store writes and deletes.
 const PROBE: &str = "probe";
@@ -248,7 +250,22 @@ impl Objects {
         answer: &[(&str, &str)],
     ) -> Result<Option<String>, ObjectError> {
         let Kind::Bucket(s3) = &*self.kind else { return Ok(None) };
-        let signed = s3.sign(&key.path(), time, answer).await;
+        let signed = s3.sign(Method::GET, &key.path(), time, answer).await;
+        signed.map(Some).map_err(|source| ObjectError::of(key, source))
+    }
+
+    /// A URL to which anyone who knows it can PUT a blob, for `time`; `None` if the store does not support that. The store bounds
+    /// neither its length nor how often it is replaced.
+    ///
+    /// # Errors
+    /// If there are no credentials to sign with.
+    pub async fn upload_address(
+        &self,
+        key: ObjectKey,
+        time: Duration,
+    ) -> Result<Option<String>, ObjectError> {
+        let Kind::Bucket(s3) = &*self.kind else { return Ok(None) };
+        let signed = s3.sign(Method::PUT, &key.path(), time, &[]).await;
         signed.map(Some).map_err(|source| ObjectError::of(key, source))
     }
 

@@ -217,8 +217,18 @@ async fn keys_are_made_beside_a_running_server_and_never_logged() {
     assert_eq!(first.get("/v1/keys").await.status(), 200);
 
     let run = async |arguments: &[&str]| ended(&data, arguments, &settings).await;
-    let create =
-        ["keys", "create", "--tenant", "lab", "--scopes", "jobs:read,jobs:write", "--expires", "90d"];
+    let create = [
+        "keys",
+        "create",
+        "--tenant",
+        "lab",
+        "--scopes",
+        "jobs:read,jobs:write",
+        "--expires",
+        "90d",
+        "--max-priority",
+        "3",
+    ];
     let (code, made, told) = run(&create).await;
     assert_eq!(code, 0, "{told}");
     let made: Token = made.trim().parse().unwrap();
@@ -280,6 +290,10 @@ async fn keys_are_made_beside_a_running_server_and_never_logged() {
         (vec!["keys", "create", "--tenant", "A b", "--scopes", "admin"], "not the name of a tenant"),
         (vec!["keys", "create", "--tenant", "a", "--scopes", "root"], "unknown scope"),
         (vec!["keys", "create", "--tenant", "a", "--scopes", "admin", "--expires", "0s"], "give a time"),
+        (
+            vec!["keys", "create", "--tenant", "a", "--scopes", "admin", "--max-priority", "11"],
+            "11 is not in 0..=10",
+        ),
         (vec!["keys", "revoke", "0000000000000000"], "there is no key"),
         (vec!["keys", "revoke", "rvk_0"], "give the id"),
     ] {

@@ -117,6 +117,7 @@ fn options(config: &Config, clock: &Clock) -> QueueOptions {
             capacity: config.quotas.max_waiting_jobs,
             waiting_seconds: config.quotas.max_waiting_seconds,
             running: config.quotas.max_running_jobs,
+            stored_bytes: config.quotas.max_stored_bytes(),
             weights: config.quotas.weights.clone(),
         },
     }

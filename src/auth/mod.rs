@@ -41,18 +41,25 @@ pub struct Caller {
     pub key: Option<KeyId>,
     /// What it may do.
     pub scopes: Scopes,
+    /// Largest priority of its jobs, if that is bounded.
+    pub max_priority: Option<i8>,
 }
 
 impl Caller {
     /// A client of a server without keys: it may do everything with jobs, and nothing with keys.
     pub fn anonymous() -> Self {
         let scopes = [Scope::JobsRead, Scope::JobsWrite].into_iter().collect();
-        Self { tenant: Tenant::DEFAULT, key: None, scopes }
+        Self { tenant: Tenant::DEFAULT, key: None, scopes, max_priority: None }
     }
 }
 
 fn caller_of(key: &ApiKey) -> Caller {
-    Caller { tenant: key.tenant.clone(), key: Some(key.id.clone()), scopes: key.scopes.clone() }
+    Caller {
+        tenant: key.tenant.clone(),
+        key: Some(key.id.clone()),
+        scopes: key.scopes.clone(),
+        max_priority: key.max_priority,
+    }
 }
 
 /// Why a token opens nothing.

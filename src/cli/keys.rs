@@ -38,6 +38,10 @@ pub struct CreateArgs {
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     expires: Option<Duration>,
 
+    /// Largest priority of its jobs, from 0 to 10; without, they may have any.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i8).range(0..=10))]
+    max_priority: Option<i8>,
+
     #[command(flatten)]
     at: Place,
 }
@@ -111,7 +115,8 @@ async fn act(store: &dyn JobQueue, command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(args) => {
             let token = Token::generate()?;
-            let new = NewKey { lifetime: args.expires, ..NewKey::new(&token, args.tenant, args.scopes) };
+            let CreateArgs { tenant, scopes, expires: lifetime, max_priority, .. } = args;
+            let new = NewKey { lifetime, max_priority, ..NewKey::new(&token, tenant, scopes) };
             let key = store.add_key(&new).await?;
             let expiry = key.expires_at.map_or("does not expire".to_owned(), |at| format!("expires at {at}"));
             eprintln!(
@@ -135,16 +140,21 @@ async fn act(store: &dyn JobQueue, command: Command) -> Result<(), Failure> {
 /// One line per key, in columns.
 fn table(keys: &[ApiKey]) -> String {
     let time = |time: Option<crate::clock::Timestamp>| time.map_or("-".to_owned(), |time| time.to_string());
-    let line = |cells: [&str; 7]| {
-        let [id, tenant, scopes, created, expires, revoked, used] = cells;
-        format!("{id:16}  {tenant:16}  {scopes:26}  {created:24}  {expires:24}  {revoked:24}  {used}\n")
+    let line = |cells: [&str; 8]| {
+        let [id, tenant, scopes, priority, created, expires, revoked, used] = cells;
+        format!(
+            "{id:16}  {tenant:16}  {scopes:26}  {priority:12}  {created:24}  {expires:24}  {revoked:24}  {used}\n"
+        )
     };
-    let mut text = line(["ID", "TENANT", "SCOPES", "CREATED", "EXPIRES", "REVOKED", "LAST USED"]);
+    let mut text =
+        line(["ID", "TENANT", "SCOPES", "MAX PRIORITY", "CREATED", "EXPIRES", "REVOKED", "LAST USED"]);
     for key in keys {
         let times = [Some(key.created_at), key.expires_at, key.revoked_at, key.last_used_at].map(time);
         let [created, expires, revoked, used] = &times;
         let scopes = key.scopes.to_string();
-        text += &line([key.id.as_str(), key.tenant.as_str(), &scopes, created, expires, revoked, used]);
+        let priority = key.max_priority.map_or("-".to_owned(), |bound| bound.to_string());
+        let (id, tenant) = (key.id.as_str(), key.tenant.as_str());
+        text += &line([id, tenant, &scopes, &priority, created, expires, revoked, used]);
     }
     text
 }

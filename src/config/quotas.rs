@@ -14,10 +14,19 @@ pub struct QuotasConfig {
     pub max_waiting_seconds: Option<u32>,
     /// Maximum number of running jobs of one tenant; `None` for no limit.
     pub max_running_jobs: Option<u32>,
+    /// Maximum size of one tenant's stored files, in megabytes; `None` for no limit.
+    pub max_stored_mb: Option<u32>,
     /// Requests per second of one tenant to this process; `None` for no limit.
     pub requests_per_second: Option<u32>,
     /// Shares of the workers; 1 for tenants that are not named.
     pub weights: BTreeMap<Tenant, u32>,
+}
+
+impl QuotasConfig {
+    /// Maximum length of one tenant's stored files in bytes; `None` for no limit.
+    pub fn max_stored_bytes(&self) -> Option<u64> {
+        self.max_stored_mb.map(|megabytes| u64::from(megabytes) * 1_000_000)
+    }
 }
 
 pub(super) fn quotas(fields: &mut Fields, default: QuotasConfig) -> QuotasConfig {
@@ -28,6 +37,7 @@ pub(super) fn quotas(fields: &mut Fields, default: QuotasConfig) -> QuotasConfig
     let max_waiting_jobs = fields.number("max_waiting_jobs", 0, 1_000_000);
     let max_waiting_seconds = fields.number("max_waiting_seconds", 0, 100_000_000);
     let max_running_jobs = fields.number("max_running_jobs", 0, 1_000_000);
+    let max_stored_mb = fields.number("max_stored_mb", 0, 1_000_000_000);
     let requests_per_second = fields.number("requests_per_second", 0, 1_000_000);
     let mut weights = default.weights;
     for text in fields.texts("weights").unwrap_or_default() {
@@ -47,6 +57,7 @@ pub(super) fn quotas(fields: &mut Fields, default: QuotasConfig) -> QuotasConfig
         max_waiting_jobs: limit(max_waiting_jobs, default.max_waiting_jobs),
         max_waiting_seconds: limit(max_waiting_seconds, default.max_waiting_seconds),
         max_running_jobs: limit(max_running_jobs, default.max_running_jobs),
+        max_stored_mb: limit(max_stored_mb, default.max_stored_mb),
         requests_per_second: limit(requests_per_second, default.requests_per_second),
         weights,
     }

@@ -48,7 +48,7 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
             let reads = matches!(*method, Method::GET | Method::HEAD);
             Access::Scope(if reads { Scope::JobsRead } else { Scope::JobsWrite })
         }
-        "/v1/dry-run" => Access::Scope(Scope::JobsWrite),
+        "/v1/dry-run" | "/v1/uploads" | "/v1/uploads/{id}" => Access::Scope(Scope::JobsWrite),
         "/v1/usage" => Access::AnyKey,
         _ => Access::Scope(Scope::Admin),
     }

@@ -9,10 +9,11 @@ use utoipa::ToSchema;
 
 use super::{
     contract::{
-        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, SubmitForm, SubmitJson, TooLarge, TooSlow,
-        Unavailable, UnsupportedType,
+        EXAMPLE_IMAGE, Internal, Invalid, Malformed, NotFound, QueueFull, SubmitForm, SubmitJson, TooLarge,
+        TooSlow, Unavailable, UnsupportedType,
     },
     error::ApiError,
+    problem::Problem,
     state::AppState,
     submit::{self, Checked},
     view::{eta_behind, thousandths},
@@ -33,18 +34,23 @@ pub struct DryRun {
     /// Pixels × gradient steps over all octaves, in millions.
     #[schema(minimum = 0)]
     megapixel_iterations: f64,
-    /// Position in the queue behind all jobs that wait now, starting at 1.
+    /// Position in the queue that it would have now, starting at 1.
     #[schema(minimum = 1)]
     queue_position: u64,
-    /// Estimated seconds until the end, behind all jobs that wait now.
+    /// Estimated seconds until the end, at that position.
     #[schema(minimum = 0)]
     eta_seconds: f64,
+    /// Whether it would be accepted now.
+    accepted: bool,
+    /// The problem that it would be refused with now, because of a quota of the tenant; `null` if it would be accepted.
+    #[schema(required = true)]
+    refusal: Option<Problem>,
 }
 
 /// Predict a dream
 ///
 /// Checks a submission and answers what it would take. Nothing is stored, and no job is created. What is wrong with a submission is
-/// told in the same words; whether a quota of the tenant or the disk has room for it shows when it is submitted. Of the picture only the size counts: a blank one, of a few kilobytes, costs the same.
+/// told in the same words. Whether the tenant's quotas have room for it now is told in `accepted` and `refusal`; a full queue refuses the dry run itself. For the prediction only the size of the picture counts: a blank one, of a few kilobytes, costs the same; its length counts for the quota of stored bytes.
 #[utoipa::path(
     post,
     path = "/v1/dry-run",
@@ -62,6 +68,7 @@ pub struct DryRun {
     responses(
         (status = 200, description = "What it would take.", body = DryRun),
         (status = 400, response = Malformed),
+        (status = 404, response = NotFound),
         (status = 408, response = TooSlow),
         (status = 413, response = TooLarge),
         (status = 415, response = UnsupportedType),
@@ -81,13 +88,19 @@ pub async fn dry_run(State(state): State<AppState>, mut request: Request) -> Res
         return Err(ApiError::internal("a dry run was taken for a repeated request"));
     };
     let forecast = job.forecast.ok_or_else(|| ApiError::internal("a dry run has no forecast"))?;
-    let (ahead, backlog) = (state.queue.depth().await?, state.queue.backlog_seconds().await?);
+    let refusal = match state.queue.refusal(&job).await? {
+        Some(refusal) => Some(submit::refused(&state, refusal).await?.problem()),
+        None => None,
+    };
+    let place = state.queue.next_place(&job.tenant, job.options.priority).await?;
     Ok(Json(DryRun {
         spec: job.spec,
         predicted_seconds: thousandths(forecast.seconds),
         predicted_memory_mb: thousandths(forecast.memory as f64 / 1e6),
         megapixel_iterations: forecast.megapixel_iterations,
-        queue_position: ahead + 1,
-        eta_seconds: eta_behind(&state, backlog, forecast.seconds),
+        queue_position: place.position,
+        eta_seconds: eta_behind(&state, place.seconds_ahead, forecast.seconds),
+        accepted: refusal.is_none(),
+        refusal,
     }))
 }

@@ -159,10 +159,23 @@ impl<'a> Visitor<'a> for &mut Members<'a> {
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads a member that is a data URI; `None` for null.
+/// An upload in place of a picture.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UploadReference {
+    upload: String,
+}
+
+/// Reads a member that is a data URI, or names an upload; `None` for null.
 fn read_file(value: &RawValue) -> Option<Result<Bytes, String>> {
     if value.get() == "null" {
         return None;
+    }
+    if value.get().starts_with('{') {
+        let named = serde_json::from_str::<UploadReference>(value.get()).ok();
+        let id = named.and_then(|named| named.upload.parse().ok());
+        let wrong = "must be {\"upload\": ID, with an id from POST /v1/uploads}, or a string with a data URI or a URL";
+        return Some(id.map(fetch::mark_upload).ok_or_else(|| wrong.to_owned()));
     }
     Some(match serde_json::from_str::<Name<'_>>(value.get()) {
         Ok(Name(uri)) => read_data_uri(&uri).map_err(str::to_owned),

@@ -271,6 +271,20 @@ impl ApiError {
         }
     }
 
+    /// The problem as it would be told.
+    pub(super) fn problem(&self) -> Problem {
+        let (status, name, title) = self.kind();
+        Problem {
+            kind: kind_uri(name),
+            title,
+            status: Some(status.as_u16()),
+            detail: self.to_string(),
+            instance: None,
+            errors: Vec::new(),
+            prediction: None,
+        }
+    }
+
     /// How to ask with a fitting key (RFC 6750, section 3).
     fn challenge(&self) -> Option<String> {
         match self {
@@ -300,8 +314,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, name, title) = self.kind();
-        let detail = self.to_string();
+        let (status, problem) = (self.kind().0, self.problem());
         let (retry_after, challenge) = (self.retry_after(), self.challenge());
         let size = if let Self::BeyondEnd { size } = self { Some(size) } else { None };
         let encoded = matches!(self, Self::EncodedBody(_));
@@ -318,15 +331,7 @@ impl IntoResponse for ApiError {
             Self::TooMuchWork(prediction) => (Vec::new(), Some(prediction)),
             _ => (Vec::new(), None),
         };
-        let problem = Problem {
-            kind: kind_uri(name),
-            title,
-            status: Some(status.as_u16()),
-            detail,
-            instance: None,
-            errors,
-            prediction,
-        };
+        let problem = Problem { errors, prediction, ..problem };
         let mut response = (status, render(&problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    keys::{ApiKey, LONGEST_LIFETIME, NewKey, Scope, Scopes, Tenant, Token},
+    keys::{ApiKey, LONGEST_LIFETIME, NewKey, PRIORITY_BOUNDS, Scope, Scopes, Tenant, Token},
 };
 use reverie_fields::{FieldError, Fields};
 
@@ -40,6 +40,9 @@ pub struct KeyView {
     /// What it allows.
     #[schema(value_type = Vec<Scope>)]
     scopes: Scopes,
+    /// Largest priority of its jobs; `null` if they may have any.
+    #[schema(required = true, minimum = 0, maximum = 10)]
+    max_priority: Option<i8>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -67,6 +70,9 @@ pub struct CreatedKey {
     /// What it allows.
     #[schema(value_type = Vec<Scope>)]
     scopes: Scopes,
+    /// Largest priority of its jobs; `null` if they may have any.
+    #[schema(required = true, minimum = 0, maximum = 10)]
+    max_priority: Option<i8>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -89,6 +95,7 @@ impl From<ApiKey> for KeyView {
             id: key.id.to_string(),
             tenant: key.tenant.to_string(),
             scopes: key.scopes,
+            max_priority: key.max_priority,
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
@@ -126,7 +133,8 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
     let (parts, body) = request.into_parts();
     let asked = read_request(json_body::read(&parts.headers, body).await?).map_err(ApiError::Invalid)?;
     let token = Token::generate().map_err(ApiError::internal)?;
-    let new = NewKey { lifetime: asked.lifetime, ..NewKey::new(&token, asked.tenant, asked.scopes) };
+    let Asked { tenant, scopes, lifetime, max_priority } = asked;
+    let new = NewKey { lifetime, max_priority, ..NewKey::new(&token, tenant, scopes) };
     let key = state.queue.add_key(&new).await?;
     info!(made = %key.id, of = %key.tenant, scopes = %key.scopes, "key made");
     let created = CreatedKey {
@@ -134,6 +142,7 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
         id: key.id.to_string(),
         tenant: key.tenant.to_string(),
         scopes: key.scopes,
+        max_priority: key.max_priority,
         created_at: key.created_at,
         expires_at: key.expires_at,
     };
@@ -193,6 +202,7 @@ struct Asked {
     tenant: Tenant,
     scopes: Scopes,
     lifetime: Option<Duration>,
+    max_priority: Option<i8>,
 }
 
 /// Reads the body; each error names its member.
@@ -201,6 +211,7 @@ fn read_request(body: Value) -> Result<Asked, Vec<FieldError>> {
     let tenant = read_tenant(&mut fields);
     let scopes = read_scopes(&mut fields);
     let seconds = fields.number("expires_in_seconds", 1, LONGEST_LIFETIME.as_secs());
+    let max_priority = fields.number("max_priority", *PRIORITY_BOUNDS.start(), *PRIORITY_BOUNDS.end());
     for (name, missing) in [("tenant", matches!(tenant, Ok(None))), ("scopes", matches!(scopes, Ok(None)))] {
         if missing {
             fields.error(name, "is required");
@@ -209,7 +220,7 @@ fn read_request(body: Value) -> Result<Asked, Vec<FieldError>> {
     let errors = fields.finish();
     match (tenant, scopes) {
         (Ok(Some(tenant)), Ok(Some(scopes))) if errors.is_empty() => {
-            Ok(Asked { tenant, scopes, lifetime: seconds.map(Duration::from_secs) })
+            Ok(Asked { tenant, scopes, lifetime: seconds.map(Duration::from_secs), max_priority })
         }
         _ => Err(errors),
     }
@@ -263,9 +274,11 @@ mod tests {
 
     #[test]
     fn a_request_is_read_and_every_mistake_told() {
-        let asked =
-            read_request(json!({ "tenant": "lab", "scopes": ["admin", "admin"], "expires_in_seconds": 60 }));
+        let asked = read_request(
+            json!({ "tenant": "lab", "scopes": ["admin", "admin"], "expires_in_seconds": 60, "max_priority": 3 }),
+        );
         let asked = asked.ok().unwrap();
+        assert_eq!(asked.max_priority, Some(3));
         assert_eq!((asked.tenant.as_str(), asked.scopes.to_string()), ("lab", "admin".to_owned()));
         assert_eq!(asked.lifetime, Some(Duration::from_secs(60)));
         for (body, expected) in [
@@ -278,6 +291,7 @@ mod tests {
                 vec!["/expires_in_seconds"],
             ),
             (json!({ "tenant": "a", "scopes": ["admin"], "secret": "x" }), vec!["/secret"]),
+            (json!({ "tenant": "a", "scopes": ["admin"], "max_priority": -1 }), vec!["/max_priority"]),
             (json!([]), vec!["", "/tenant", "/scopes"]),
         ] {
             assert_eq!(pointers(read_request(body.clone()).err().unwrap()), expected, "{body}");

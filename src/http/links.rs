@@ -1,4 +1,5 @@
-//! Signed links: URLs of one job's pictures that work for some time without a key, for `<img>` and for others.
+//! Signed links: URLs of one job's pictures that work for some time without a key, for `<img>` and for others; and the URL that an upload
+//! is sent to.
 //!
 //! A link is `?expires=&key=&signature=`, an HMAC-SHA-256 by a secret of the server over method, path, time and key. It
 //! allows what its key allows, so it ends with the key.
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     auth::Caller,
     clock::Timestamp,
-    keys::{KeyId, Link, Scope},
+    keys::{KeyId, Link, LinkSecret, Scope},
 };
 use reverie_fields::Fields;
 
@@ -97,8 +98,7 @@ pub async fn sign(
     let expires = state.clock.now().as_millis().div_euclid(1000) + seconds as i64;
     let link = |part: &str| {
         let path = format!("{}/{part}", view::path(id));
-        let signature = secret.sign(Link { path: &path, expires, key: &key });
-        format!("{}{path}?expires={expires}&key={key}&signature={signature}", state.public_url())
+        signed(&state, secret, Link { method: "GET", path: &path, expires, key: &key })
     };
     let links = SignedLinks {
         expires_at: Timestamp::from_millis(expires * 1000),
@@ -109,6 +109,21 @@ pub async fn sign(
     Ok((StatusCode::OK, [(header::CACHE_CONTROL, "no-store")], Json(links)).into_response())
 }
 
+/// The URL of a link.
+fn signed(state: &AppState, secret: &LinkSecret, link: Link<'_>) -> String {
+    let (Link { path, expires, key, .. }, signature) = (link, secret.sign(link));
+    format!("{}{path}?expires={expires}&key={key}&signature={signature}", state.public_url())
+}
+
+/// The URL that an upload is sent to until `end`: signed where links are, and else one that needs the key.
+pub(super) fn upload_url(state: &AppState, key: Option<&KeyId>, path: &str, end: Timestamp) -> String {
+    let expires = end.as_millis().div_euclid(1000);
+    match (key, state.config.auth.link_secrets.first()) {
+        (Some(key), Some(secret)) => signed(state, secret, Link { method: "PUT", path, expires, key }),
+        _ => format!("{}{path}", state.public_url()),
+    }
+}
+
 /// Reads how long the links shall work.
 fn read_seconds(body: serde_json::Value) -> Result<u64, ApiError> {
     let mut fields = Fields::new("", body);
@@ -117,7 +132,7 @@ fn read_seconds(body: serde_json::Value) -> Result<u64, ApiError> {
     if errors.is_empty() { Ok(seconds.unwrap_or(USUAL)) } else { Err(ApiError::Invalid(errors)) }
 }
 
-/// Who asks by a signed link: its key's tenant, who may only read. `None` for a request that is no such link.
+/// Who asks by a signed link: its key's tenant, who may do only that. `None` for a request that is no such link.
 ///
 /// # Errors
 /// [`ApiError::KeyRefused`] for a link that has expired, was changed, or whose key opens nothing any more.
@@ -126,13 +141,14 @@ pub(super) async fn caller(
     request: &Parts,
     route: Option<&str>,
 ) -> Result<Option<Caller>, ApiError> {
-    let reads = matches!(request.method, Method::GET | Method::HEAD);
-    if !reads || !route.is_some_and(|route| LINKED.contains(&route)) {
-        return Ok(None);
-    }
+    let (method, allowed) = match (&request.method, route) {
+        (&Method::GET | &Method::HEAD, Some(route)) if LINKED.contains(&route) => ("GET", Scope::JobsRead),
+        (&Method::PUT, Some("/v1/uploads/{id}")) => ("PUT", Scope::JobsWrite),
+        _ => return Ok(None),
+    };
     let Some(Query { expires, key, signature }) = Query::of(&request.uri) else { return Ok(None) };
     let refused = |why: String| ApiError::KeyRefused(why);
-    let link = Link { path: request.uri.path(), expires, key: &key };
+    let link = Link { method, path: request.uri.path(), expires, key: &key };
     if !state.config.auth.link_secrets.iter().any(|secret| secret.has_signed(link, &signature)) {
         return Err(refused("the link is not one of this server, or was changed".into()));
     }
@@ -141,7 +157,7 @@ pub(super) async fn caller(
         return Err(refused(format!("the link expired at {end}")));
     }
     let caller = state.auth.caller(&key).await?;
-    let scopes = [Scope::JobsRead].into_iter().filter(|scope| caller.scopes.has(*scope)).collect();
+    let scopes = [allowed].into_iter().filter(|scope| caller.scopes.has(*scope)).collect();
     Ok(Some(Caller { scopes, ..caller }))
 }
 

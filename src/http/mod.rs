@@ -47,6 +47,7 @@ mod studio;
 mod submit;
 mod thumbnail;
 pub mod tls;
+mod upload_ahead;
 pub mod uploads;
 mod usage;
 mod view;
@@ -138,7 +139,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

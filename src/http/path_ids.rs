@@ -1,4 +1,4 @@
-//! Ids in paths: of a job, of a model, of an API key. A name that cannot be read, for example bytes that are not text, is
+//! Ids in paths: of a job, of an upload, of a model, of an API key. A name that cannot be read, for example bytes that are not text, is
 //! treated like any other unknown name.
 
 use std::convert::Infallible;
@@ -9,7 +9,10 @@ use axum::{
 };
 
 use super::error::ApiError;
-use crate::{jobs::JobId, keys::KeyId};
+use crate::{
+    jobs::{JobId, UploadId},
+    keys::KeyId,
+};
 
 /// The id in a path such as `/v1/jobs/{id}`, as far as it is text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,14 @@ impl Named {
     /// [`ApiError::NotFound`].
     pub fn job(self) -> Result<JobId, ApiError> {
         self.0.parse().map_err(|_| ApiError::NotFound { kind: "job", name: self.0 })
+    }
+
+    /// The upload with this id. An invalid id is unknown too.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub fn upload(self) -> Result<UploadId, ApiError> {
+        self.0.parse().map_err(|_| ApiError::NotFound { kind: "upload", name: self.0 })
     }
 
     /// The API key with this id. An invalid id is unknown too.

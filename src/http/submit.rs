@@ -19,8 +19,8 @@ use super::{
     boundary,
     client_address::ClientAddress,
     contract::{
-        EXAMPLE_IMAGE, Internal, Invalid, Malformed, QueueFull, StorageFull, SubmitForm, SubmitJson,
-        TooLarge, TooSlow, Unavailable, UnsupportedType,
+        EXAMPLE_IMAGE, Internal, Invalid, Malformed, NotFound, QueueFull, StorageFull, SubmitForm,
+        SubmitJson, TooLarge, TooSlow, Unavailable, UnsupportedType,
     },
     error::ApiError,
     extract::{self, SubmitRequest},
@@ -87,6 +87,7 @@ use reverie_picture as picture;
             ("Preference-Applied" = String, description = "The applied wait, such as `wait=10`; only after a `Prefer`."),
         )),
         (status = 400, response = Malformed),
+        (status = 404, response = NotFound),
         (status = 408, response = TooSlow),
         (status = 413, response = TooLarge),
         (status = 415, response = UnsupportedType),
@@ -132,10 +133,10 @@ pub async fn submit(State(state): State<AppState>, request: Request) -> Result<R
 pub(super) async fn receive(state: &AppState, request: Request) -> Result<(Parts, Checked), ApiError> {
     let (mut parts, body) = request.into_parts();
     boundary::quote(&mut parts.headers);
-    let Caller { tenant, .. } = Caller::from_request_parts(&mut parts, state).await?;
+    let caller = Caller::from_request_parts(&mut parts, state).await?;
     let client = parts.extensions.get::<ClientAddress>().map(|ClientAddress(address)| *address);
     let limits = state.body_limits(client);
-    let request_headers = match check_early(state, &tenant, &parts).await {
+    let request_headers = match check_early(state, &caller.tenant, &parts).await {
         Ok(request_headers) => request_headers,
         Err(refusal) => {
             extract::discard(&parts.headers, body, limits.body);
@@ -143,7 +144,7 @@ pub(super) async fn receive(state: &AppState, request: Request) -> Result<(Parts
         }
     };
     let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
-    let checked = check(state, tenant, request, request_headers).await?;
+    let checked = check(state, caller, request, request_headers).await?;
     Ok((parts, checked))
 }
 
@@ -182,6 +183,18 @@ async fn full(state: &AppState, capacity: u32) -> Result<ApiError, QueueError> {
     Ok(ApiError::QueueFull { capacity, retry_after: retry_after(state).await? })
 }
 
+/// The refusal of a job by the queue, with the time after which there may be room.
+pub(super) async fn refused(state: &AppState, error: QueueError) -> Result<ApiError, QueueError> {
+    Ok(match error {
+        QueueError::Full { capacity } => full(state, capacity).await?,
+        QueueError::TenantFull { .. } | QueueError::TenantSeconds { .. } => {
+            let (detail, retry_after) = (error.to_string(), retry_after(state).await?);
+            ApiError::QuotaExceeded { detail, retry_after }
+        }
+        other => other.into(),
+    })
+}
+
 /// Predicted seconds until the queued jobs are done.
 async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
@@ -208,7 +221,7 @@ pub(super) enum Checked {
 /// Validates the spec and the images, and reports all errors together. Pictures by URL are fetched where all else is right.
 async fn check(
     state: &AppState,
-    tenant: Tenant,
+    Caller { tenant, max_priority, .. }: Caller,
     request: SubmitRequest,
     request_headers: JobHeaders,
 ) -> Result<Checked, ApiError> {
@@ -216,6 +229,10 @@ async fn check(
         request;
     // The earlier of two deadlines counts.
     options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
+    if let Some(bound) = max_priority.filter(|bound| options.priority > *bound) {
+        let problem = format!("must be at most {bound}, the largest priority of this key");
+        note(&mut errors, FieldError::new("/priority", problem));
+    }
     let given = [image.clone(), mask.clone(), guide.clone()];
     let webhook = webhook.check(state, &tenant, &mut errors);
     // A file that could not be unpacked has its own error, and does not count as missing.
@@ -234,7 +251,7 @@ async fn check(
     let spec = resolving.await.map_err(ApiError::internal)?;
     let spec = spec.map_err(|wrong| note_all(&mut errors, wrong));
     let mut idempotency = None;
-    if given.iter().any(|file| fetch::is_url(file.as_ref())) {
+    if given.iter().any(|file| fetch::is_elsewhere(file.as_ref())) {
         if let Ok(spec) = &spec
             && errors.is_empty()
         {
@@ -249,7 +266,7 @@ async fn check(
                 idempotency = Some(same);
             }
             for (pointer, file) in [("/image", &mut image), ("/mask", &mut mask), ("/guide", &mut guide)] {
-                fetch::resolve(state, pointer, file, &mut share, &mut errors).await?;
+                fetch::resolve(state, &tenant, pointer, file, &mut share, &mut errors).await?;
             }
         }
         [&mut image, &mut mask, &mut guide].into_iter().for_each(fetch::leave_out);
@@ -285,7 +302,10 @@ async fn check(
         Some(key) if state.queue.with_idempotency_key(&tenant, key).await?.is_some() => None,
         _ => Some(predict(state, &spec, size, guide_size).await?),
     };
-    let mut job = NewJob { tenant, options, forecast, webhook, ..NewJob::new(JobId::new(), spec) };
+    let files = [&image, &mask, &guide].into_iter().flatten();
+    let input_bytes = files.map(|file| file.len() as u64).sum();
+    let mut job =
+        NewJob { tenant, options, forecast, webhook, input_bytes, ..NewJob::new(JobId::new(), spec) };
     job.idempotency = match (idempotency, &request_headers.idempotency_key) {
         (None, Some(key)) => {
             Some(fingerprints(key, &given, sent_spec, &job.spec, options, job.webhook.clone()).await?)
@@ -350,12 +370,8 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
         }
     }
     let known = match accepted {
-        Err(QueueError::Full { capacity }) => return Err(full(&state, capacity).await?),
-        Err(error @ (QueueError::TenantFull { .. } | QueueError::TenantSeconds { .. })) => {
-            let (detail, retry_after) = (error.to_string(), retry_after(&state).await?);
-            return Err(ApiError::QuotaExceeded { detail, retry_after });
-        }
-        other => other?,
+        Err(error) => return Err(refused(&state, error).await?),
+        Ok(known) => known,
     };
     info!(job = %known.id, "a request was repeated");
     Ok(Accepted { job: known, replayed: true })

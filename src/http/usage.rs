@@ -31,6 +31,11 @@ const MOST_DAYS: u32 = 366;
 pub struct UsageView {
     /// The tenant of the key.
     tenant: String,
+    /// Bytes that the tenant's files take now: inputs, checkpoints, previews and results, until they are deleted.
+    stored_bytes: u64,
+    /// The most bytes that they may take; `null` for no limit.
+    #[schema(required = true)]
+    max_stored_bytes: Option<u64>,
     /// Newest first; days on which no job ended are left out.
     days: Vec<DayView>,
 }
@@ -70,7 +75,8 @@ impl From<DailyUsage> for DayView {
 
 /// Show usage
 ///
-/// What the tenant of the key has used, by day. Jobs count when they end, and stay counted when they are erased.
+/// What the tenant of the key has used, by day, and what its files take now. Jobs count when they end, and stay counted when they
+/// are erased.
 #[utoipa::path(
     get,
     path = "/v1/usage",
@@ -94,7 +100,10 @@ pub async fn usage(
     let days = read_days(query.as_deref().unwrap_or_default()).map_err(ApiError::Invalid)?;
     let today = state.clock.now().as_millis().div_euclid(DAY);
     let used = state.queue.usage(&tenant, today - i64::from(days) + 1).await?;
-    Ok(Json(UsageView { tenant: tenant.to_string(), days: used.into_iter().map(DayView::from).collect() }))
+    let stored_bytes = state.queue.stored_bytes(&tenant).await?;
+    let max_stored_bytes = state.config.quotas.max_stored_bytes();
+    let days = used.into_iter().map(DayView::from).collect();
+    Ok(Json(UsageView { tenant: tenant.to_string(), stored_bytes, max_stored_bytes, days }))
 }
 
 /// Reads the query.

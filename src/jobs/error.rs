@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{InvalidTransition, JobId, JobState, fault::Fault};
+use super::{InvalidTransition, JobId, JobState, UploadId, fault::Fault};
 use crate::keys::KeyId;
 
 /// Why a queue operation failed.
@@ -28,6 +28,28 @@ pub enum QueueError {
         /// The limit.
         limit: u32,
     },
+    /// The files of the tenant, with those of the new job, would take more than those of one tenant may.
+    #[error(
+        "the stored files of this tenant take {:.1} MB, and these would take {:.1} MB more; its limit is {:.1} MB: delete \
+         jobs that are no longer needed", megabytes(*.used), megabytes(*.more), megabytes(*.limit)
+    )]
+    TenantBytes {
+        /// The limit in bytes.
+        limit: u64,
+        /// What its files take.
+        used: u64,
+        /// What those of the new job would take.
+        more: u64,
+    },
+    /// The tenant has as many uploads as one tenant may have.
+    #[error("{limit} uploads of this tenant have not expired, which is its limit")]
+    TenantUploads {
+        /// The limit.
+        limit: u32,
+    },
+    /// No upload of the tenant has this id, or it has expired.
+    #[error("there is no upload {0}")]
+    NoUpload(UploadId),
     /// No job has this id.
     #[error("there is no job {0}")]
     NotFound(JobId),
@@ -101,6 +123,10 @@ pub enum QueueError {
     /// The schema migration failed.
     #[error("the job store cannot be migrated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 impl QueueError {

@@ -22,8 +22,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions, TenantOptions, UNKNOWN_SECONDS,
-    row::{self, Columns},
+    Idempotency, Job, JobId, NewJob, QueueError, QueueOptions, TenantOptions, UNKNOWN_SECONDS, row::Columns,
 };
 use crate::keys::Tenant;
 
@@ -57,32 +56,29 @@ pub(super) trait JobTransaction: Send {
     ) -> Result<Option<JobId>, QueueError>;
     /// Counts the queued jobs of a tenant.
     async fn waiting_of(&mut self, tenant: &Tenant) -> Result<Waiting, QueueError>;
-    /// Counts the queued jobs.
-    async fn waiting(&mut self) -> Result<Waiting, QueueError>;
-    /// Inserts a row and returns its rank; `None` if the row already exists.
-    async fn insert(&mut self, job: &NewJob) -> Result<Option<(i64, Job)>, QueueError>;
+    /// Bytes that the files of a tenant take.
+    async fn stored_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError>;
+    /// Counts the queued jobs of all tenants.
+    async fn depth(&mut self) -> Result<u64, QueueError>;
+    /// Inserts a row; `None` if it already exists.
+    async fn insert(&mut self, job: &NewJob) -> Result<Option<Job>, QueueError>;
     /// Returns a job.
     async fn select(&mut self, id: JobId) -> Result<Job, QueueError>;
 }
 
-/// The state of the queue.
+/// The queued jobs of a tenant.
 pub(super) struct Waiting {
     pub jobs: u64,
-    /// Predicted seconds of all queued jobs, plus the rest of the running ones.
+    /// Their predicted seconds.
     pub seconds: f64,
-    /// Rank and id of the last queued job.
-    pub last: Option<(i64, JobId)>,
 }
 
 impl Waiting {
-    /// Reads a row of [`sql::WAITING`](super::sql::WAITING) and one of [`sql::LAST`](super::sql::LAST).
-    pub(super) fn read<R: Columns>(counted: &R, last: Option<&R>) -> Result<Self, QueueError> {
-        let rank =
-            |row: &R| Ok::<_, QueueError>((row.integer("rank")?.unwrap_or_default(), row::job_id(row)?));
+    /// Reads a row of [`sql::WAITING_OF`](super::sql::WAITING_OF).
+    pub(super) fn read(counted: &impl Columns) -> Result<Self, QueueError> {
         Ok(Self {
             jobs: counted.integer("jobs")?.unwrap_or_default().unsigned_abs(),
             seconds: counted.real("seconds")?.unwrap_or_default(),
-            last: last.map(rank).transpose()?,
         })
     }
 }
@@ -93,21 +89,21 @@ pub(super) async fn accept(
     jobs: &[&NewJob],
     options: &QueueOptions,
 ) -> Result<Accepted, QueueError> {
-    let mut waiting = transaction_view.waiting().await?;
+    let mut depth = transaction_view.depth().await?;
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        match accept_one(transaction_view, &mut waiting, job, options).await {
+        match accept_one(transaction_view, &mut depth, job, options).await {
             Err(error @ (QueueError::Store(_) | QueueError::Moved { .. })) => return Err(error),
             answer => answers.push(answer),
         }
     }
-    Ok((answers, waiting.jobs))
+    Ok((answers, depth))
 }
 
 /// Inserts one job, or returns the one that its key belongs to.
 async fn accept_one(
     transaction_view: &mut dyn JobTransaction,
-    waiting: &mut Waiting,
+    depth: &mut u64,
     new: &NewJob,
     options: &QueueOptions,
 ) -> Answer {
@@ -117,10 +113,13 @@ async fn accept_one(
         return transaction_view.select(known).await;
     }
     let mut full = None;
-    if waiting.jobs >= u64::from(options.capacity) {
+    if *depth >= u64::from(options.capacity) {
         full = Some(QueueError::Full { capacity: options.capacity });
     } else if options.tenants.bounds_waiting() {
         full = beyond(&transaction_view.waiting_of(&new.tenant).await?, new, &options.tenants);
+    }
+    if full.is_none() && options.tenants.stored_bytes.is_some() {
+        full = beyond_store(transaction_view.stored_of(&new.tenant).await?, new, &options.tenants);
     }
     if let Some(full) = full {
         // The job itself may have filled the last place, in a commit whose answer was lost.
@@ -129,20 +128,26 @@ async fn accept_one(
             found => found,
         };
     }
-    let Some((rank, mut job)) = transaction_view.insert(new).await? else {
+    let Some(job) = transaction_view.insert(new).await? else {
         return transaction_view.select(new.id).await;
     };
-    let place = (rank, new.id);
-    let (position, seconds_ahead) = (waiting.jobs + 1, waiting.seconds);
-    let last = waiting.last.is_none_or(|last| last < place);
-    waiting.jobs += 1;
-    waiting.seconds += seconds_of(new);
-    if !last {
-        return transaction_view.select(new.id).await;
-    }
-    waiting.last = Some(place);
-    (job.queue_position, job.seconds_ahead) = (Some(position), Some(seconds_ahead));
+    *depth += 1;
     Ok(job)
+}
+
+/// Why a job would be refused, if it would: `depth` jobs are waiting, `waiting` of its tenant, whose files take `stored` bytes.
+pub(super) fn refusal(
+    depth: u64,
+    waiting: &Waiting,
+    stored: u64,
+    new: &NewJob,
+    options: &QueueOptions,
+) -> Option<QueueError> {
+    if depth >= u64::from(options.capacity) {
+        return Some(QueueError::Full { capacity: options.capacity });
+    }
+    let tenants = &options.tenants;
+    beyond(waiting, new, tenants).or_else(|| beyond_store(stored, new, tenants))
 }
 
 /// Why a tenant with these waiting jobs may not have another one. A job that is longer than the limit by itself may wait
@@ -158,6 +163,12 @@ fn beyond(waiting: &Waiting, new: &NewJob, options: &TenantOptions) -> Option<Qu
         }
         _ => None,
     }
+}
+
+/// Why a tenant whose files take `used` bytes may not have those of another job stored.
+fn beyond_store(used: u64, new: &NewJob, options: &TenantOptions) -> Option<QueueError> {
+    let (limit, more) = (options.stored_bytes?, new.input_bytes);
+    (used.saturating_add(more) > limit).then_some(QueueError::TenantBytes { limit, used, more })
 }
 
 /// Predicted seconds of a new job.
@@ -224,6 +235,8 @@ impl GroupCommit {
 async fn serve(inserter: &impl BatchInserter, counted: &AtomicU64, mut batch: Vec<Request>) {
     // Their clients were told to retry later, and do not expect the job before they do.
     batch.retain(|request| !request.answer.is_closed());
+    // One transaction counts for its tenants in the order of their names: see `migrations/postgres/*_stored_bytes.sql`.
+    batch.sort_by(|one, other| one.job.tenant.cmp(&other.job.tenant));
     if batch.len() > 1 {
         let jobs: Vec<&NewJob> = batch.iter().map(|request| &request.job).collect();
         match inserter.commit(&jobs).await {
@@ -274,6 +287,7 @@ macro_rules! bind_new {
             .bind(key.map(|key| key.request.as_str()))
             .bind(new.tenant.as_str())
             .bind(new.webhook.as_ref().map(|webhook| $crate::jobs::row::json(new.id, webhook)).transpose()?)
+            .bind(new.input_bytes as i64)
     }};
 }
 

@@ -54,19 +54,19 @@ pub trait KeyStore: Send + Sync + 'static {
 
 macro_rules! key_columns {
     () => {
-        "id, tenant, scopes, secret_sha256, created_at, expires_at, revoked_at, last_used_at"
+        "id, tenant, scopes, secret_sha256, created_at, expires_at, revoked_at, last_used_at, max_priority"
     };
 }
 
 macro_rules! add_key {
     ($now:literal) => {
         concat!(
-            "INSERT INTO api_keys (id, tenant, scopes, secret_sha256, created_at, expires_at)
+            "INSERT INTO api_keys (id, tenant, scopes, secret_sha256, created_at, expires_at, max_priority)
             VALUES ($1, $2, $3, $4, ",
             $now,
             ", ",
             $now,
-            " + $5)
+            " + $5, $7)
             ON CONFLICT (id) DO NOTHING"
         )
     };
@@ -114,6 +114,7 @@ macro_rules! bind_key {
             .bind(key.digest.as_str())
             .bind(key.lifetime.map($crate::jobs::transition::millis))
             .bind($now)
+            .bind(key.max_priority.map(i64::from))
     }};
 }
 
@@ -132,6 +133,8 @@ pub(super) fn key(row: &impl Columns) -> Result<ApiKey, QueueError> {
         expires_at: time("expires_at")?,
         revoked_at: time("revoked_at")?,
         last_used_at: time("last_used_at")?,
+        // What this version cannot read allows least.
+        max_priority: row.integer("max_priority")?.map(|bound| i8::try_from(bound).unwrap_or_default()),
     })
 }
 

@@ -11,6 +11,7 @@ mod fault;
 mod group_commit;
 mod key_store;
 mod options;
+mod places;
 pub mod postgres;
 mod queue;
 mod row;
@@ -21,6 +22,7 @@ pub mod sqlite;
 mod state;
 mod transition;
 mod unreadable;
+mod upload_store;
 mod usage;
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -36,12 +38,14 @@ pub use delivery_store::DeliveryStore;
 pub use error::QueueError;
 pub use key_store::KeyStore;
 pub use options::{Idempotency, JobOptions, Page, PageStart};
+pub use places::Place;
 pub use queue::{
     Erased, HeartbeatReply, JobQueue, Owner, QueueOptions, REPORT_EVERY, Rescue, Rescued, TenantOptions,
     WorkerReport,
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};
+pub use upload_store::{MOST_UPLOADS, UPLOAD_LIFETIME, Upload, UploadId, UploadStore};
 pub use usage::{DAY, DailyUsage, UsageStore};
 
 use crate::{clock::Timestamp, keys::Tenant, telemetry::TraceParent};
@@ -110,6 +114,8 @@ pub struct NewJob {
     pub forecast: Option<Forecast>,
     /// Where its end is told.
     pub webhook: Option<Webhook>,
+    /// Length of its files in the blob store: image, mask and guide image.
+    pub input_bytes: u64,
 }
 
 /// Assumed duration of a job without a prediction, in seconds. The SQL statements use the same value.
@@ -143,6 +149,7 @@ impl NewJob {
             traceparent: None,
             forecast: None,
             webhook: None,
+            input_bytes: 0,
         }
     }
 }
@@ -168,7 +175,7 @@ pub struct Job {
     pub attempt: u32,
     /// Whether a client asked to cancel the job.
     pub cancel_requested: bool,
-    /// Position in the queue, starting at 1; only while queued.
+    /// Position in the queue, starting at 1, as workers will take the jobs; only while queued.
     pub queue_position: Option<u64>,
     /// Predicted seconds of the jobs ahead, minus what the running ones have already done; only while queued.
     pub seconds_ahead: Option<f64>,

@@ -16,7 +16,9 @@ mod delivery_store;
 mod key_store;
 mod notifier;
 mod transitions;
+mod turns;
 mod upkeep;
+mod upload_store;
 mod usage;
 mod vacuum;
 mod workers;
@@ -30,12 +32,14 @@ use uuid::Uuid;
 
 use batch_inserter::PostgresBatchInserter;
 use notifier::Notifier;
+use turns::TurnCache;
 
 use super::{
     Claim, Counts, Erased, Event, Finished, HeartbeatReply, Idempotency, Job, JobError, JobId, JobQueue,
     JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    WorkerReport,
-    group_commit::GroupCommit,
+    UsageStore, WorkerReport,
+    group_commit::{self, GroupCommit, Waiting},
+    places::{Place, PlaceCache, Places, Queue},
     row, sql,
     transition::{Transition, TransitionData, is_canceled, millis},
     unreadable::Unreadable,
@@ -74,6 +78,8 @@ pub struct PostgresQueue {
     options: QueueOptions,
     clock: Clock,
     unreadable: Unreadable,
+    places: PlaceCache,
+    turns: TurnCache,
     /// Id of this process, new at every start.
     process: Uuid,
     /// Background tasks; they end with the queue.
@@ -104,8 +110,20 @@ impl PostgresQueue {
         tasks.spawn(notifier.clone().send(pool.clone(), process));
         tasks.spawn(vacuum::run(pool.clone(), connect.clone()));
         tasks.spawn(notifier.clone().receive(connect, process, clock.clone()));
-        let unreadable = Unreadable::default();
-        Ok(Self { pool, watcher, group_commit, notifier, options, clock, unreadable, process, _tasks: tasks })
+        let (unreadable, places) = (Unreadable::default(), PlaceCache::default());
+        Ok(Self {
+            pool,
+            watcher,
+            group_commit,
+            notifier,
+            options,
+            clock,
+            unreadable,
+            places,
+            turns: TurnCache::default(),
+            process,
+            _tasks: tasks,
+        })
     }
 
     /// Migrates the schema and makes the settings in `options` those of all processes. Returns the changed
@@ -123,6 +141,25 @@ impl PostgresQueue {
         Ok(changed)
     }
 
+    /// The places of the waiting jobs.
+    async fn places(&self) -> Result<Arc<Places>, QueueError> {
+        let read = || async {
+            let waiting = in_time(sqlx::query(sql::WAITING_JOBS).fetch_all(&self.pool)).await?;
+            let running = in_time(sqlx::query(sql::RUNNING_JOBS).fetch_all(&self.pool)).await?;
+            let served = in_time(sqlx::query(sql::SERVED_TENANTS).fetch_all(&self.pool)).await?;
+            Queue::read(&waiting, &running, &served)
+        };
+        self.places.get(&self.options.tenants, read).await
+    }
+
+    /// The job with its place, if it waits.
+    async fn placed(&self, mut job: Job) -> Result<Job, QueueError> {
+        if job.state == JobState::Queued {
+            self.places().await?.fill([&mut job]);
+        }
+        Ok(job)
+    }
+
     /// The time to pass to the statements; `None` for the server's clock.
     fn now(&self) -> Option<i64> {
         self.options.clock.by_hand().map(Timestamp::as_millis)
@@ -134,7 +171,19 @@ impl JobQueue for PostgresQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
         let job = self.group_commit.enqueue(job).await?;
         self.notifier.work_is_there();
-        Ok(job)
+        self.placed(job).await
+    }
+
+    async fn refusal(&self, job: &NewJob) -> Result<Option<QueueError>, QueueError> {
+        let (depth, stored) = (self.depth().await?, self.stored_bytes(&job.tenant).await?);
+        let waiting = sqlx::query(sql::WAITING_OF).bind(job.tenant.as_str()).fetch_one(&self.pool);
+        let waiting = Waiting::read(&in_time(waiting).await?)?;
+        Ok(group_commit::refusal(depth, &waiting, stored, job, &self.options))
+    }
+
+    async fn next_place(&self, tenant: &Tenant, priority: i8) -> Result<Place, QueueError> {
+        let now = self.clock.now();
+        Ok(self.places().await?.next(tenant.as_str(), now, priority))
     }
 
     async fn with_idempotency_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
@@ -162,7 +211,11 @@ impl JobQueue for PostgresQueue {
         let query =
             sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1).bind(tenant.as_str());
         let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
-        row::page(&in_time(query.fetch_all(&self.pool)).await?, limit, &self.unreadable)
+        let mut page = row::page(&in_time(query.fetch_all(&self.pool)).await?, limit, &self.unreadable)?;
+        if page.jobs.iter().any(|job| job.state == JobState::Queued) {
+            self.places().await?.fill(&mut page.jobs);
+        }
+        Ok(page)
     }
 
     async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
@@ -182,7 +235,7 @@ impl JobQueue for PostgresQueue {
     async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
         let row = sqlx::query(sql::SELECT).bind(id.to_string()).bind(tenant.as_str());
         let row = in_time(row.fetch_optional(&self.pool)).await?;
-        row::job(&row.ok_or(QueueError::NotFound(id))?)
+        self.placed(row::job(&row.ok_or(QueueError::NotFound(id))?)?).await
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {
@@ -209,9 +262,10 @@ impl JobQueue for PostgresQueue {
         Ok(HeartbeatReply { cancel_requested: row.try_get("cancel_requested")? })
     }
 
-    async fn set_preview(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+    async fn set_preview(&self, lease: Lease, octave: u32, bytes: u64) -> Result<(), QueueError> {
         let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
-        if noted.bind(i64::from(octave)).execute(&self.pool).await?.rows_affected() == 0 {
+        let noted = noted.bind(i64::from(octave)).bind(bytes as i64);
+        if noted.execute(&self.pool).await?.rows_affected() == 0 {
             return Err(QueueError::LeaseLost);
         }
         self.notifier.changed(lease.job);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Claim, Counts, DeliveryStore, Finished, Idempotency, Job, JobError, JobId, JobSnapshot, JobState,
-    KeyStore, Lease, NewJob, Page, PageStart, QueueError, Signals, UsageStore,
+    KeyStore, Lease, NewJob, Page, PageStart, Place, QueueError, Signals, UploadStore, UsageStore,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -42,6 +42,8 @@ pub struct TenantOptions {
     /// Maximum number of running jobs of one tenant; `None` for no limit. Several processes that claim in the same moment
     /// may each let one begin.
     pub running: Option<u32>,
+    /// Maximum length in bytes of a tenant's stored files; `None` for no limit.
+    pub stored_bytes: Option<u64>,
     /// Shares of the workers, where several tenants wait, above 0; 1 for a tenant that is not named.
     pub weights: BTreeMap<Tenant, u32>,
 }
@@ -63,21 +65,34 @@ pub enum Rescue {
     All,
 }
 
-/// A durable, bounded queue of jobs, with the API keys, the deliveries of webhooks and the usage of tenants beside it.
+/// A durable, bounded queue of jobs, with the API keys, the deliveries of webhooks, the uploads and the usage of tenants beside it.
 ///
 /// The methods for clients take the client's tenant. To them a job of another tenant does not exist.
 ///
 /// When a call returns, its effect survives a power cut. The [`Lease`] fences every write of a worker:
 /// [`QueueError::LeaseLost`] means that nothing was written.
 #[async_trait]
-pub trait JobQueue: KeyStore + DeliveryStore + UsageStore + Send + Sync + 'static {
+pub trait JobQueue: KeyStore + DeliveryStore + UploadStore + UsageStore + Send + Sync + 'static {
     /// Adds a job to the queue. If its tenant has used its idempotency key with the same fingerprint,
     /// returns the existing job instead, even if the queue is full. Compare the returned id with yours.
     ///
     /// # Errors
-    /// [`QueueError::Full`] if the queue is full, [`QueueError::TenantFull`] or [`QueueError::TenantSeconds`] if the tenant has used up its part,
+    /// [`QueueError::Full`] if the queue is full, [`QueueError::TenantFull`], [`QueueError::TenantSeconds`] or
+    /// [`QueueError::TenantBytes`] if the tenant has used up its part,
     /// [`QueueError::KeyReused`].
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError>;
+
+    /// The place that a tenant's next job would have, if it came now: an estimate.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn next_place(&self, tenant: &Tenant, priority: i8) -> Result<Place, QueueError>;
+
+    /// Why [`JobQueue::enqueue`] would refuse this job now, if it would. An idempotency key does not count here.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn refusal(&self, job: &NewJob) -> Result<Option<QueueError>, QueueError>;
 
     /// Returns the tenant's job with this idempotency key, if there is one.
     ///
@@ -109,7 +124,7 @@ pub trait JobQueue: KeyStore + DeliveryStore + UsageStore + Send + Sync + 'stati
     /// [`QueueError::NotFound`].
     async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
-    /// Returns a tenant's job, including its position in the queue.
+    /// Returns a tenant's job, including its place in the queue. In a queue of thousands the place may be some seconds old.
     ///
     /// # Errors
     /// [`QueueError::NotFound`].
@@ -131,11 +146,11 @@ pub trait JobQueue: KeyStore + DeliveryStore + UsageStore + Send + Sync + 'stati
     async fn heartbeat(&self, lease: Lease, progress: Option<Progress>)
     -> Result<HeartbeatReply, QueueError>;
 
-    /// Records that the preview of an octave, counted from 1, is stored.
+    /// Records that the preview of an octave, counted from 1, is stored; with the checkpoint beside it, it takes `bytes`.
     ///
     /// # Errors
     /// [`QueueError::LeaseLost`].
-    async fn set_preview(&self, lease: Lease, octave: u32) -> Result<(), QueueError>;
+    async fn set_preview(&self, lease: Lease, octave: u32, bytes: u64) -> Result<(), QueueError>;
 
     /// Completes a job with its dream.
     ///

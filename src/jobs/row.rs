@@ -58,8 +58,9 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         deadline_at: time("deadline_at")?,
         attempt: snapshot.attempt,
         cancel_requested: snapshot.cancel_requested,
-        queue_position: row.integer("queue_position")?.map(i64::unsigned_abs),
-        seconds_ahead: row.real("seconds_ahead")?,
+        // `Places` knows them.
+        queue_position: None,
+        seconds_ahead: None,
         forecast: forecast(row)?,
         progress: parsed(row, "progress")?,
         preview_octave: small(row, "preview_octave")?,
@@ -127,13 +128,14 @@ pub(super) fn tenant(row: &impl Columns) -> Result<Tenant, QueueError> {
 }
 
 /// A tenant that has a job ready.
+#[derive(Clone, Debug)]
 pub(super) struct Turn {
     /// Its name, as stored: a version that cannot read it leaves its jobs to others.
     pub tenant: String,
     /// Whether it was the last to be served.
     pub is_last: bool,
     /// Its jobs at work.
-    busy: u64,
+    pub busy: u64,
 }
 
 /// The tenants in the order of their turns: first the one with the fewest jobs at work per weight; among equals the one
@@ -145,11 +147,21 @@ pub(super) fn turns(rows: &[impl Columns], options: &TenantOptions) -> Result<Ve
         Ok(Turn { tenant, is_last: Columns::flag(row, "is_last")?, busy })
     };
     let mut turns = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    turns.retain(|turn| options.running.is_none_or(|most| turn.busy < u64::from(most)));
-    let load =
-        |turn: &Turn| turn.busy as f64 / f64::from(options.weights.get(&*turn.tenant).copied().unwrap_or(1));
-    turns.sort_by(|one, other| load(one).total_cmp(&load(other)));
+    turns.retain(|turn| turn.is_due(options));
+    turns.sort_by(|one, other| one.load(options).total_cmp(&other.load(options)));
     Ok(turns)
+}
+
+impl Turn {
+    /// Whether the tenant has fewer jobs at work than it may have.
+    pub fn is_due(&self, options: &TenantOptions) -> bool {
+        options.running.is_none_or(|most| self.busy < u64::from(most))
+    }
+
+    /// Its jobs at work per weight.
+    pub fn load(&self, options: &TenantOptions) -> f64 {
+        self.busy as f64 / f64::from(options.weights.get(&*self.tenant).copied().unwrap_or(1))
+    }
 }
 
 /// Where a dream was stored; ignores other fields, which a newer version may add.

@@ -39,6 +39,10 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0015_turns",
         "0016_webhooks",
         "0017_usage",
+        "0019_stored_bytes",
+        "0020_key_priorities",
+        "0021_places",
+        "0022_uploads",
     }
 });
 
@@ -52,6 +56,10 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0005_turns",
         "0006_webhooks",
         "0007_usage",
+        "0009_stored_bytes",
+        "0010_key_priorities",
+        "0011_places",
+        "0012_uploads",
     }
 });
 

@@ -17,13 +17,6 @@ macro_rules! columns {
     };
 }
 
-/// The columns, with NULL for queue position and seconds ahead, which only queued jobs have.
-macro_rules! uncounted {
-    () => {
-        concat!($crate::jobs::sql::columns!(), ", NULL AS queue_position, NULL AS seconds_ahead")
-    };
-}
-
 /// The final states; another version may add states whose meaning is unknown here.
 macro_rules! ended {
     () => {
@@ -38,55 +31,21 @@ macro_rules! left {
     };
 }
 
-/// A row with its queue position and the predicted seconds ahead, which only queued jobs have. A job without
-/// a prediction counts as ten seconds.
-macro_rules! select {
-    ($($rest:literal)+) => {
-        concat!(
-            "SELECT ", $crate::jobs::sql::columns!(), ", CASE WHEN state = 'queued' THEN (
-                SELECT count(*) FROM jobs AS ahead
-                WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) <= (jobs.rank, jobs.id)
-            ) END AS queue_position, CASE WHEN state = 'queued' THEN (
-                SELECT coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) FROM jobs AS ahead
-                WHERE ahead.state = 'queued' AND (ahead.rank, ahead.id) < (jobs.rank, jobs.id)
-            ) + (
-                SELECT coalesce(sum(", left!(), "), 0.0) FROM jobs AS ahead
-                WHERE ahead.state = 'running'
-            ) END AS seconds_ahead FROM jobs ",
-            $($rest),+
-        )
-    };
-}
-
 /// One job, as a client sees it: another tenant's does not exist.
-pub(super) const SELECT: &str = select!("WHERE id = $1 AND tenant = $2");
+pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1 AND tenant = $2");
 
 /// One job that the calling code has already found, whichever tenant it belongs to.
-pub(super) const SELECT_FOUND: &str = select!("WHERE id = $1");
+pub(super) const SELECT_FOUND: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
 
-/// A page of a tenant's jobs. The queue is counted once for all rows, and only if one of them is queued. Their places
-/// count the jobs of all tenants, which wait in one queue.
+/// A page of a tenant's jobs.
 macro_rules! list {
     ($condition:literal) => {
         concat!(
-            "WITH page AS MATERIALIZED (
-                SELECT ", $crate::jobs::sql::columns!(), " FROM jobs
-                WHERE tenant = $4 AND (created_at, id) < ($1, $2) ", $condition, "
-                ORDER BY created_at DESC, id DESC LIMIT $3
-            ), line AS MATERIALIZED (
-                SELECT id AS waiting, 1 + count(*) OVER ahead AS place,
-                    sum(coalesce(predicted_seconds, 10.0)) OVER ahead AS seconds
-                FROM jobs WHERE state = 'queued' AND (SELECT count(*) FROM page WHERE page.state = 'queued') > 0
-                WINDOW ahead AS (ORDER BY rank, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-            ), places AS MATERIALIZED (
-                SELECT waiting, place, seconds FROM line WHERE waiting IN (SELECT id FROM page)
-            ), busy AS (
-                SELECT coalesce(sum(", left!(), "), 0.0) AS seconds FROM jobs WHERE state = 'running'
-            )
-            SELECT page.*, places.place AS queue_position,
-                CASE WHEN page.state = 'queued' THEN coalesce(places.seconds, 0.0) + busy.seconds END AS seconds_ahead
-            FROM page CROSS JOIN busy LEFT JOIN places ON places.waiting = page.id
-            ORDER BY page.created_at DESC, page.id DESC"
+            "SELECT ",
+            $crate::jobs::sql::columns!(),
+            " FROM jobs WHERE tenant = $4 AND (created_at, id) < ($1, $2) ",
+            $condition,
+            " ORDER BY created_at DESC, id DESC LIMIT $3"
         )
     };
 }
@@ -94,6 +53,18 @@ macro_rules! list {
 /// A page of all jobs of a tenant, and of those in one state: two statements, so each uses its own index.
 pub(super) const LIST: &str = list!("");
 pub(super) const LIST_IN_STATE: &str = list!("AND state = $5");
+
+/// What the places of waiting jobs follow from: the waiting ones by tenant and in their order, the running ones, and when each
+/// tenant was served.
+pub(super) const WAITING_JOBS: &str = "
+    SELECT id, tenant, rank, coalesce(predicted_seconds, 10.0) AS seconds FROM jobs WHERE state = 'queued'
+    ORDER BY tenant, rank, id";
+pub(super) const RUNNING_JOBS: &str = concat!(
+    "SELECT tenant, ",
+    left!(),
+    " AS seconds FROM jobs WHERE state = 'running' ORDER BY started_at, id"
+);
+pub(super) const SERVED_TENANTS: &str = "SELECT tenant, served FROM turns";
 
 /// Number of queued jobs, and the predicted seconds of queued jobs plus the rest of the running ones.
 pub(super) const WAITING: &str = concat!(
@@ -104,10 +75,6 @@ pub(super) const WAITING: &str = concat!(
     ) AS seconds
     FROM jobs WHERE state = 'queued'"
 );
-
-/// The last job of the queue.
-pub(super) const LAST: &str =
-    "SELECT rank, id FROM jobs WHERE state = 'queued' ORDER BY rank DESC, id DESC LIMIT 1";
 
 pub(super) const COUNTS: &str = "SELECT state, count(*) AS jobs FROM jobs GROUP BY state";
 pub(super) const DEPTH: &str = "SELECT count(*) FROM jobs WHERE state = 'queued'";
@@ -121,20 +88,19 @@ pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1 AND tenant = $2"
 pub(super) const HELD: &str =
     "SELECT id, state, attempt, cancel_requested FROM jobs WHERE id = $1 AND lease_token = $2";
 
-/// Inserts a job. If it is the last in rank, its position is known; otherwise it is counted. An existing row
-/// stays unchanged, so a client that does not know whether its insert succeeded may repeat it.
+/// Inserts a job. An existing row stays unchanged, so a client that does not know whether its insert succeeded may repeat it.
 macro_rules! enqueue {
     ($now:literal) => {
         concat!(
             "INSERT INTO jobs (
                 id, state, spec, not_before, created_at, updated_at, priority, deadline_at, idempotency_key,
                 fingerprint, traceparent, predicted_seconds, reference_seconds, predicted_memory,
-                megapixel_iterations, request_fingerprint, tenant, webhook
+                megapixel_iterations, request_fingerprint, tenant, webhook, input_bytes
             )
             VALUES ($1, 'queued', $2, ", $now, ", ", $now, ", ", $now, ", $4, ", $now, " + $5, $6, $7, $8, $9, $10,
-                $11, $12, $13, $14, $15)
+                $11, $12, $13, $14, $15, $16)
             ON CONFLICT (id) DO NOTHING
-            RETURNING ", $crate::jobs::sql::uncounted!()
+            RETURNING ", $crate::jobs::sql::columns!()
         )
     };
 }
@@ -218,7 +184,7 @@ macro_rules! claim {
             "
             )
             RETURNING ",
-            $crate::jobs::sql::uncounted!()
+            $crate::jobs::sql::columns!()
         )
     };
 }
@@ -242,8 +208,8 @@ macro_rules! heartbeat {
 }
 
 /// `updated_at` stays the time of the progress, because estimates of the remaining time count from it.
-pub(super) const PREVIEW: &str =
-    "UPDATE jobs SET preview_octave = $3, version = version + 1 WHERE id = $1 AND lease_token = $2";
+pub(super) const PREVIEW: &str = "
+    UPDATE jobs SET preview_octave = $3, working_bytes = $4, version = version + 1 WHERE id = $1 AND lease_token = $2";
 
 /// Every other transition. Only a job that keeps running keeps its lease; a job that returns to the queue
 /// loses the progress of its attempt. If the row no longer matches the snapshot that the rules were applied
@@ -270,7 +236,7 @@ macro_rules! transition {
             WHERE id = $1 AND state = $11 AND attempt = $12 AND cancel_requested = $13
                 AND ($14 IS NULL OR lease_token = $14)
             RETURNING ",
-            $crate::jobs::sql::uncounted!()
+            $crate::jobs::sql::columns!()
         )
     };
 }
@@ -378,5 +344,5 @@ pub(super) const PRECISION: &str = "
 
 pub(super) use {
     blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue, owners,
-    probe, transition, turns, uncounted,
+    probe, transition, turns,
 };

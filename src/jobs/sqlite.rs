@@ -12,6 +12,7 @@ mod key_store;
 mod read_cache;
 mod transitions;
 mod upkeep;
+mod upload_store;
 mod usage;
 mod writer;
 
@@ -30,7 +31,9 @@ use writer::Writer;
 use super::{
     Claim, Counts, Erased, Event, Finished, HeartbeatReply, Idempotency, Job, JobError, JobId, JobQueue,
     JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    group_commit::GroupCommit,
+    UsageStore,
+    group_commit::{self, GroupCommit, Waiting},
+    places::{Place, PlaceCache, Places, Queue},
     row, schema, sql,
     transition::{TransitionData, is_canceled, millis},
     unreadable::Unreadable,
@@ -72,6 +75,7 @@ pub struct SqliteQueue {
     options: QueueOptions,
     signals: Arc<Signals>,
     unreadable: Unreadable,
+    places: PlaceCache,
 }
 
 impl SqliteQueue {
@@ -95,12 +99,31 @@ impl SqliteQueue {
         let watcher = SqlitePoolOptions::new().max_connections(1).connect_with(read).await?;
         let group_commit =
             GroupCommit::start(SqliteBatchInserter { writer: writer.clone(), options: options.clone() });
-        let (signals, unreadable) = (Arc::default(), Unreadable::default());
-        Ok(Self { writer, group_commit, readers, cache, watcher, options, signals, unreadable })
+        let (signals, unreadable, places) = (Arc::default(), Unreadable::default(), PlaceCache::default());
+        Ok(Self { writer, group_commit, readers, cache, watcher, options, signals, unreadable, places })
     }
 
     fn now(&self) -> Timestamp {
         self.options.clock.now()
+    }
+
+    /// The places of the waiting jobs.
+    async fn places(&self) -> Result<Arc<Places>, QueueError> {
+        let read = || async {
+            let waiting = sqlx::query(sql::WAITING_JOBS).fetch_all(&self.readers).await?;
+            let running = sqlx::query(sql::RUNNING_JOBS).fetch_all(&self.readers).await?;
+            let served = sqlx::query(sql::SERVED_TENANTS).fetch_all(&self.readers).await?;
+            Queue::read(&waiting, &running, &served)
+        };
+        self.places.get(&self.options.tenants, read).await
+    }
+
+    /// The job with its place, if it waits.
+    async fn placed(&self, mut job: Job) -> Result<Job, QueueError> {
+        if job.state == JobState::Queued {
+            self.places().await?.fill([&mut job]);
+        }
+        Ok(job)
     }
 }
 
@@ -109,7 +132,18 @@ impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
         let job = self.group_commit.enqueue(job).await?;
         self.signals.work_is_there();
-        Ok(job)
+        self.placed(job).await
+    }
+
+    async fn refusal(&self, job: &NewJob) -> Result<Option<QueueError>, QueueError> {
+        let (depth, stored) = (self.depth().await?, self.stored_bytes(&job.tenant).await?);
+        let waiting = sqlx::query(sql::WAITING_OF).bind(job.tenant.as_str()).fetch_one(&self.readers).await?;
+        Ok(group_commit::refusal(depth, &Waiting::read(&waiting)?, stored, job, &self.options))
+    }
+
+    async fn next_place(&self, tenant: &Tenant, priority: i8) -> Result<Place, QueueError> {
+        let now = self.now();
+        Ok(self.places().await?.next(tenant.as_str(), now, priority))
     }
 
     async fn with_idempotency_key(&self, tenant: &Tenant, key: &str) -> Result<Option<JobId>, QueueError> {
@@ -121,7 +155,9 @@ impl JobQueue for SqliteQueue {
     async fn repeated(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<Job>, QueueError> {
         let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
         let Some(row) = found.fetch_optional(&self.readers).await? else { return Ok(None) };
-        select_of(&mut *self.readers.acquire().await?, tenant, row::known(&row, idempotency)?).await.map(Some)
+        let job =
+            select_of(&mut *self.readers.acquire().await?, tenant, row::known(&row, idempotency)?).await?;
+        self.placed(job).await.map(Some)
     }
 
     async fn list(
@@ -136,7 +172,11 @@ impl JobQueue for SqliteQueue {
         let query =
             sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1).bind(tenant.as_str());
         let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
-        row::page(&query.fetch_all(&self.readers).await?, limit, &self.unreadable)
+        let mut page = row::page(&query.fetch_all(&self.readers).await?, limit, &self.unreadable)?;
+        if page.jobs.iter().any(|job| job.state == JobState::Queued) {
+            self.places().await?.fill(&mut page.jobs);
+        }
+        Ok(page)
     }
 
     async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
@@ -156,8 +196,8 @@ impl JobQueue for SqliteQueue {
             Ok(_) => return Err(QueueError::NotFound(id)),
             Err(version) => version,
         };
-        let mut connection = self.readers.acquire().await?;
-        let job = select_of(&mut connection, tenant, id).await?;
+        let job = select_of(&mut *self.readers.acquire().await?, tenant, id).await?;
+        let job = self.placed(job).await?;
         self.cache.keep(version, &job).await;
         Ok(job)
     }
@@ -188,10 +228,11 @@ impl JobQueue for SqliteQueue {
         Ok(HeartbeatReply { cancel_requested: row.try_get("cancel_requested")? })
     }
 
-    async fn set_preview(&self, lease: Lease, octave: u32) -> Result<(), QueueError> {
+    async fn set_preview(&self, lease: Lease, octave: u32, bytes: u64) -> Result<(), QueueError> {
         let mut transaction = self.writer.begin().await?;
         let noted = sqlx::query(sql::PREVIEW).bind(lease.job.to_string()).bind(lease.token.to_string());
-        if noted.bind(i64::from(octave)).execute(&mut *transaction).await?.rows_affected() == 0 {
+        let noted = noted.bind(i64::from(octave)).bind(bytes as i64);
+        if noted.execute(&mut *transaction).await?.rows_affected() == 0 {
             return Err(QueueError::LeaseLost);
         }
         self.writer.commit(transaction).await?;
@@ -263,7 +304,7 @@ impl JobQueue for SqliteQueue {
         self.writer.commit(transaction).await?;
         self.signals.cancel(id);
         self.signals.changed(id);
-        Ok(job)
+        self.placed(job).await
     }
 
     async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError> {
@@ -367,33 +408,4 @@ async fn select_of(connection: &mut SqliteConnection, tenant: &Tenant, id: JobId
 async fn select(connection: &mut SqliteConnection, id: JobId) -> Result<Job, QueueError> {
     let row = sqlx::query(sql::SELECT_FOUND).bind(id.to_string()).fetch_optional(connection).await?;
     row::job(&row.ok_or(QueueError::NotFound(id))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use sqlx::Executor;
-
-    use crate::jobs::TenantOptions;
-
-    use super::*;
-
-    /// A page counts the queue once, not once per row.
-    #[tokio::test]
-    async fn a_page_counts_the_queue_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = QueueOptions {
-            capacity: 10,
-            lease: Duration::from_secs(30),
-            max_attempts: 3,
-            clock: Clock::system(),
-            tenants: TenantOptions::default(),
-        };
-        let queue = SqliteQueue::open(&folder.path().join("jobs"), options).await.unwrap();
-        for statement in [sql::LIST, sql::LIST_IN_STATE] {
-            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-            let plan = queue.readers.fetch_all(explain).await.unwrap();
-            let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-            assert!(!plan.is_empty() && !plan.iter().any(|step| step.contains("CORRELATED")), "{plan:#?}");
-        }
-    }
 }

@@ -33,11 +33,26 @@ pub trait UsageStore: Send + Sync + 'static {
     /// # Errors
     /// Only when the store fails.
     async fn usage(&self, tenant: &Tenant, from_day: i64) -> Result<Vec<DailyUsage>, QueueError>;
+
+    /// Bytes that a tenant's files take in the blob store now: inputs, and of jobs that have not ended the newest checkpoint and
+    /// preview, and results. They count until they are deleted.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn stored_bytes(&self, tenant: &Tenant) -> Result<u64, QueueError>;
 }
 
 pub(super) const USAGE: &str = "
     SELECT day, jobs, succeeded, megapixel_iterations, render_seconds, result_bytes FROM usage
     WHERE tenant = $1 AND day >= $2 ORDER BY day DESC";
+
+pub(super) const STORED: &str = "SELECT bytes FROM stored WHERE tenant = $1";
+
+/// Reads what a tenant's files take; a tenant without a row has none.
+pub(super) fn stored(row: Option<&impl Columns>) -> Result<u64, QueueError> {
+    let bytes = row.map(|row| row.integer("bytes")).transpose()?.flatten();
+    Ok(bytes.unwrap_or_default().max(0).unsigned_abs())
+}
 
 /// Reads a day from its row.
 pub(super) fn day(row: &impl Columns) -> Result<DailyUsage, QueueError> {

@@ -23,9 +23,11 @@ pub struct LinkSecret {
     mac: Hmac<Sha256>,
 }
 
-/// What a link allows: to get one path, until some time, by the permission of a key.
+/// What a link allows: one method on one path, until some time, by the permission of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Link<'a> {
+    /// The method: `GET`, which allows `HEAD` too, or `PUT`.
+    pub method: &'a str,
     /// The path, without the query.
     pub path: &'a str,
     /// Seconds since 1970.
@@ -46,10 +48,10 @@ impl LinkSecret {
         bytes.is_ok_and(|bytes| self.mac_of(link).verify_slice(&bytes).is_ok())
     }
 
-    fn mac_of(&self, Link { path, expires, key }: Link<'_>) -> Hmac<Sha256> {
+    fn mac_of(&self, Link { method, path, expires, key }: Link<'_>) -> Hmac<Sha256> {
         let mut mac = self.mac.clone();
         // No part has a line feed in it, so the parts cannot be shifted.
-        mac.update(format!("GET\n{path}\n{expires}\n{key}").as_bytes());
+        mac.update(format!("{method}\n{path}\n{expires}\n{key}").as_bytes());
         mac
     }
 }
@@ -89,13 +91,13 @@ mod tests {
         let secret: LinkSecret = "0123456789abcdef0123456789abcdef".parse().unwrap();
         let (key, other): (KeyId, KeyId) =
             ("0123456789abcdef".parse().unwrap(), "0123456789abcdee".parse().unwrap());
-        let link = Link { path: "/v1/jobs/1/result", expires: 17, key: &key };
+        let link = Link { method: "GET", path: "/v1/jobs/1/result", expires: 17, key: &key };
         let signature = secret.sign(link);
         // By Python: hmac.new(secret, b"GET\n/v1/jobs/1/result\n17\n0123456789abcdef", "sha256").
         assert_eq!(signature, "Ao_2H23s375gW_T257FObZKwiihVyfHT6zN8bkPzQwg");
         assert!(secret.has_signed(link, &signature));
         for link in [
-            Link { path: "/v1/jobs/2/result", ..link },
+            Link { method: "GET", path: "/v1/jobs/2/result", ..link },
             Link { expires: 18, ..link },
             Link { key: &other, ..link },
         ] {

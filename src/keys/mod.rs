@@ -10,7 +10,7 @@ mod tenant;
 mod token;
 mod webhook_secret;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 pub use link_secret::{Link, LinkSecret, WeakSecret};
 pub use scope::{Scope, Scopes, UnknownScope};
@@ -33,12 +33,21 @@ pub struct NewKey {
     pub scopes: Scopes,
     /// Time from its creation until it expires, if it does.
     pub lifetime: Option<Duration>,
+    /// Largest priority of its jobs, see [`PRIORITY_BOUNDS`]; `None` for no bound.
+    pub max_priority: Option<i8>,
 }
 
 impl NewKey {
-    /// A key that does not expire.
+    /// A key that does not expire, for jobs of any priority.
     pub fn new(token: &Token, tenant: Tenant, scopes: Scopes) -> Self {
-        Self { id: token.id().clone(), digest: token.digest(), tenant, scopes, lifetime: None }
+        Self {
+            id: token.id().clone(),
+            digest: token.digest(),
+            tenant,
+            scopes,
+            lifetime: None,
+            max_priority: None,
+        }
     }
 }
 
@@ -59,6 +68,8 @@ pub struct ApiKey {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// Largest priority of its jobs, if that is bounded.
+    pub max_priority: Option<i8>,
 }
 
 /// A key with the digest of its secret.
@@ -69,6 +80,9 @@ pub struct StoredKey {
     /// What a token's secret is compared with.
     pub digest: SecretDigest,
 }
+
+/// What a key's largest priority may be: from 0, which jobs have that name none, to the largest of all.
+pub const PRIORITY_BOUNDS: RangeInclusive<i8> = 0..=10;
 
 /// Longest time until a key expires: ten years.
 pub const LONGEST_LIFETIME: Duration = Duration::from_secs(3650 * 24 * 60 * 60);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::jobs::{Job, JobId, Lease};
+use crate::jobs::{Job, JobId, Lease, UploadId};
 
 /// Key of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +25,8 @@ pub enum ObjectKey {
     Preview(JobId),
     /// What there is of a job that has ended, as a small WebP.
     Thumbnail(JobId),
+    /// A picture that was sent ahead of its jobs.
+    Upload(UploadId),
 }
 
 impl ObjectKey {
@@ -38,11 +40,14 @@ impl ObjectKey {
         job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
     }
 
-    /// The job that the blob belongs to.
-    pub fn job(self) -> JobId {
+    /// The job that the blob belongs to; an upload belongs to none.
+    pub fn job(self) -> Option<JobId> {
         match self {
-            Self::Input(job) | Self::Mask(job) | Self::Guide(job) => job,
-            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) | Self::Thumbnail(job) => job,
+            Self::Input(job) | Self::Mask(job) | Self::Guide(job) => Some(job),
+            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) | Self::Thumbnail(job) => {
+                Some(job)
+            }
+            Self::Upload(_) => None,
         }
     }
 
@@ -55,6 +60,7 @@ impl ObjectKey {
             ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
             ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
             ("thumbnails", job) => Some(Self::Thumbnail(job.parse().ok()?)),
+            ("uploads", upload) => Some(Self::Upload(upload.parse().ok()?)),
             ("results", name) => {
                 let (job, lease) = name.rsplit_once('-')?;
                 Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
@@ -86,6 +92,7 @@ impl fmt::Display for ObjectKey {
             Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
             Self::Preview(job) => write!(f, "previews/{job}"),
             Self::Thumbnail(job) => write!(f, "thumbnails/{job}"),
+            Self::Upload(upload) => write!(f, "uploads/{upload}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
         }
     }
@@ -101,7 +108,7 @@ mod tests {
         let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
         let own =
             own.into_iter().chain([ObjectKey::Mask(job), ObjectKey::Guide(job), ObjectKey::Thumbnail(job)]);
-        for key in own.chain([ObjectKey::Result(job, Uuid::new_v4())]) {
+        for key in own.chain([ObjectKey::Result(job, Uuid::new_v4()), ObjectKey::Upload(UploadId::new())]) {
             assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
         }
         for strange in ["", "inputs", "inputs/holiday.jpg", "results/holiday-1", "else/where"] {

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use hyper::Method;
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder, Checksum},
@@ -125,16 +126,17 @@ impl S3 {
         }
     }
 
-    /// A URL from which anyone can fetch a blob for a while.
+    /// A URL with which anyone can do this with a blob for a while.
     pub async fn sign(
         &self,
+        method: Method,
         path: &Path,
         time: Duration,
         answer: &[(&str, &str)],
     ) -> Result<String, object_store::Error> {
         let path: Path = self.prefix.parts().chain(path.parts()).collect();
         let options = SignedUrlOptions::new().with_query(answer.iter().copied());
-        let url = self.signer.signed_url_opts(hyper::Method::GET, &path, time, &options).await?;
+        let url = self.signer.signed_url_opts(method, &path, time, &options).await?;
         Ok(url.into())
     }
 }

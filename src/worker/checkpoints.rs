@@ -38,13 +38,15 @@ pub(super) async fn keep(
 async fn store(queue: Arc<dyn JobQueue>, objects: Objects, lease: Lease, finished: FinishedOctave) {
     let FinishedOctave { octave, octaves, checkpoint, preview } = finished;
     let job = lease.job;
+    let (mut bytes, preview_bytes) = (checkpoint.len() as u64, preview.len() as u64);
     // If the disk has no room for the checkpoint, it may still have room for the preview, which is much
     // smaller.
     if let Err(error) = objects.put(ObjectKey::Checkpoint(job), checkpoint.into()).await {
         warn!(%error, octave, octaves, "a checkpoint could not be stored");
+        bytes = 0;
     }
     let recorded = match objects.put(ObjectKey::Preview(job), preview.into()).await {
-        Ok(()) => queue.set_preview(lease, octave).await,
+        Ok(()) => queue.set_preview(lease, octave, bytes + preview_bytes).await,
         Err(error) => {
             warn!(%error, octave, octaves, "a preview could not be stored");
             // Only checks whether the lease is still held.

@@ -56,6 +56,8 @@ pub struct Deleted {
     pub pictures: u64,
     /// Deleted jobs.
     pub jobs: u64,
+    /// Uploads that had expired.
+    pub uploads: u64,
 }
 
 /// Deletes what is past its retention time.
@@ -82,8 +84,8 @@ impl Retention {
                 rounds.tick().await;
                 match self.round().await {
                     Ok(deleted) if deleted == Deleted::default() => {}
-                    Ok(Deleted { pictures, jobs }) => {
-                        info!(pictures, jobs, "old jobs or their pictures were deleted")
+                    Ok(Deleted { pictures, jobs, uploads }) => {
+                        info!(pictures, jobs, uploads, "old jobs, their pictures or uploads were deleted")
                     }
                     Err(error) => error!(%error, "a retention round failed; the next round tries again"),
                 }
@@ -138,7 +140,25 @@ impl Retention {
                 break;
             }
         }
+        deleted.uploads = self.uploads().await?;
         Ok(deleted)
+    }
+
+    /// Deletes the uploads that have expired, each picture before its row.
+    async fn uploads(&self) -> Result<u64, RetentionError> {
+        let mut deleted = 0;
+        loop {
+            let expired = self.queue.expired_uploads(BATCH).await?;
+            self.objects.delete_all(expired.iter().copied().map(ObjectKey::Upload).collect()).await?;
+            // One by one: a transaction that counts for several tenants could wait for another for ever.
+            for id in &expired {
+                self.queue.delete_upload(*id).await?;
+            }
+            deleted += expired.len() as u64;
+            if expired.len() < BATCH as usize {
+                return Ok(deleted);
+            }
+        }
     }
 
     /// The time `age` ago; `None` if things are kept for ever.
@@ -195,12 +215,14 @@ impl Retention {
         let mut old = self.objects.older_than(before).try_chunks(LISTED);
         while let Some(listed) = old.next().await {
             let listed = listed.map_err(|cut| cut.1)?;
-            let mut ids: Vec<JobId> = listed.iter().map(|key| key.job()).collect();
+            let mut ids: Vec<JobId> = listed.iter().filter_map(|key| key.job()).collect();
             ids.sort_unstable();
             ids.dedup();
             let owners = self.queue.owners(&ids).await?;
             let owners: HashMap<JobId, Owner> = owners.into_iter().map(|owner| (owner.id, owner)).collect();
-            let owned = |key: &ObjectKey| owners.get(&key.job()).is_some_and(|owner| is_owned(owner, *key));
+            // An upload of this age expired long ago, and came too late to go with its row.
+            let owner = |key: &ObjectKey| key.job().and_then(|job| owners.get(&job));
+            let owned = |key: &ObjectKey| owner(key).is_some_and(|owner| is_owned(owner, *key));
             let unowned: Vec<ObjectKey> = listed.into_iter().filter(|key| !owned(key)).collect();
             orphans += unowned.len() as u64;
             self.objects.delete_all(unowned).await?;
@@ -233,6 +255,7 @@ fn is_owned(job: &Owner, key: ObjectKey) -> bool {
         // Checkpoint and preview are useless once the job has ended.
         (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
         (ObjectKey::Thumbnail(_), Some(state)) => state.is_finished(),
+        (ObjectKey::Upload(_), _) => false,
         // Until a job has ended, a worker may be about to complete it with this dream. A result without a
         // readable lease belongs to a newer version.
         (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {

@@ -86,9 +86,11 @@ async fn ask(
     if let Some((_, name, text)) = given.filter(|(one, ..)| one["in"] == "header") {
         request = request.header(name, text);
     }
-    if operation["requestBody"].is_object() {
+    if operation["requestBody"]["content"]["application/json"].is_object() {
         let body = &operation["requestBody"]["content"]["application/json"]["example"];
         request = request.header("content-type", "application/json").body(body.to_string());
+    } else if operation["requestBody"].is_object() {
+        request = request.body("x");
     }
     request.send().await.unwrap()
 }
@@ -107,6 +109,14 @@ async fn subject(client: &Client, operation: &Value, finished: &str) -> String {
             id
         }
         "cancelJob" | "eraseJob" => submit(client, &long).await,
+        "sendUpload" => {
+            let announced = json!({ "bytes": 1 }).to_string();
+            let request = client.http.post(format!("{}/v1/uploads", client.url));
+            let made =
+                request.header("content-type", "application/json").body(announced).send().await.unwrap();
+            let upload: Value = made.json().await.unwrap();
+            upload["id"].as_str().unwrap().to_owned()
+        }
         _ => finished.to_owned(),
     }
 }

@@ -36,12 +36,12 @@ pub async fn previews_are_noted_by_the_holder_alone(factory: &dyn Factory) {
     let before = bench.get(id).await;
     assert_eq!(before.preview_octave, None);
     let mut changes = bench.queue.signals().follow(id);
-    bench.queue.set_preview(lease, 2).await.unwrap();
+    bench.queue.set_preview(lease, 2, 9).await.unwrap();
     changes.changed().await;
     let after = bench.get(id).await;
     assert_eq!((after.preview_octave, after.version), (Some(2), before.version + 1));
     let lost = Lease { token: uuid::Uuid::new_v4(), ..lease };
-    assert!(is_lost(bench.queue.set_preview(lost, 3).await));
+    assert!(is_lost(bench.queue.set_preview(lost, 3, 9).await));
     assert_eq!(bench.get(id).await, after);
     // The picture stays where a job goes back into the queue, and so does the word of it.
     bench.queue.release(lease).await.unwrap();

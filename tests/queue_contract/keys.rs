@@ -14,6 +14,7 @@ pub async fn a_key_is_kept_without_its_secret(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
     let now = bench.options.clock.now();
     let (token, new) = new_key("lab", Some(Duration::from_secs(90)));
+    let new = NewKey { max_priority: Some(4), ..new };
     assert!(bench.queue.find_key(token.id()).await.unwrap().is_none());
     let key = bench.queue.add_key(&new).await.unwrap();
     assert_eq!(
@@ -21,7 +22,7 @@ pub async fn a_key_is_kept_without_its_secret(factory: &dyn Factory) {
         (token.id(), "lab", "jobs:read,jobs:write".into())
     );
     assert_eq!((key.created_at, key.expires_at), (now, Some(now + Duration::from_secs(90))));
-    assert_eq!((key.revoked_at, key.last_used_at), (None, None));
+    assert_eq!((key.revoked_at, key.last_used_at, key.max_priority), (None, None, Some(4)));
     let bench = bench.reopened(factory).await;
     let found = bench.queue.find_key(token.id()).await.unwrap().unwrap();
     assert_eq!(found.key, key);

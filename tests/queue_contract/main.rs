@@ -15,8 +15,10 @@ mod newer;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod retention;
+mod stored;
 mod tenants;
 mod turns;
+mod uploads;
 mod usage;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -45,8 +47,10 @@ use job_options::*;
 use keys::*;
 use newer::*;
 use retention::*;
+use stored::*;
 use tenants::*;
 use turns::*;
+use uploads::*;
 use usage::*;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -361,4 +365,11 @@ contract!(
     receivers_are_left_out_and_attempts_remembered,
     deliveries_are_replayed_and_go_with_their_jobs,
     what_a_tenant_uses_is_counted_by_day_and_kept,
+    what_a_tenant_stores_is_counted_until_it_is_deleted,
+    one_tenant_stores_within_its_bound,
+    counting_for_many_tenants_never_locks_up,
+    places_are_in_the_order_of_the_claims,
+    very_many_tenants_take_turns,
+    an_upload_is_its_tenants_until_it_expires,
+    one_tenant_sends_ahead_within_its_bounds,
 );

@@ -1,6 +1,6 @@
 //! What one tenant may take of the queue and of the workers.
 
-use std::io::Write;
+use std::{collections::VecDeque, io::Write};
 
 use super::*;
 
@@ -50,7 +50,11 @@ pub async fn a_crowd_delays_another_tenant_by_one_job(factory: &dyn Factory) {
     let at_work = bench.claim().await;
     assert_eq!(at_work.job.tenant, crowd());
     let late = bench.wish("late").await.unwrap();
-    assert!(late.queue_position > Some(CROWD / 2), "it stands behind the crowd: {late:?}");
+    assert_eq!(
+        (late.queue_position, late.seconds_ahead),
+        (Some(1), Some(10.0)),
+        "behind the one at work: {late:?}"
+    );
     bench.queue.complete(at_work.lease, finished(at_work.lease)).await.unwrap();
     // One job of the crowd ended in between: the one that was at work.
     let claim = bench.claim().await;
@@ -76,6 +80,71 @@ pub async fn a_crowd_delays_another_tenant_by_one_job(factory: &dyn Factory) {
     assert_eq!(turns, ["late", "crowd", "late", "crowd", "late", "crowd", "late", "crowd"]);
     // Alone again, the crowd has every turn.
     assert_eq!(bench.serve_one().await, "crowd");
+}
+
+/// Each of very many tenants has its turn, also where one look at them serves several claims.
+pub async fn very_many_tenants_take_turns(factory: &dyn Factory) {
+    const TENANTS: usize = 150;
+    let options = QueueOptions { capacity: 1000, ..Bench::options() };
+    let bench = Bench::with(factory, options).await;
+    for _ in 0..3 {
+        for number in 0..TENANTS {
+            bench.wish(&format!("t{number}")).await.unwrap();
+        }
+    }
+    for _ in 0..3 {
+        let mut round = HashSet::new();
+        for _ in 0..TENANTS {
+            let claim = bench.claim().await;
+            bench.queue.complete(claim.lease, finished(claim.lease)).await.unwrap();
+            round.insert(claim.job.tenant);
+        }
+        assert_eq!(round.len(), TENANTS);
+    }
+    assert!(bench.queue.claim("worker").await.unwrap().is_none());
+}
+
+/// What clients are told is what happens: with one worker and with several, with weights, priorities and bounds.
+pub async fn places_are_in_the_order_of_the_claims(factory: &dyn Factory) {
+    for workers in [1, 4] {
+        let mut options = QueueOptions { capacity: 100, ..Bench::options() };
+        options.tenants.weights.insert("three".parse().unwrap(), 3);
+        options.tenants.running = (workers > 1).then_some(2);
+        let bench = Bench::with(factory, options).await;
+        let mut at_work = VecDeque::new();
+        for number in 0..workers {
+            bench.wish(["crowd", "three"][number % 2]).await.unwrap();
+            at_work.push_back(bench.claim().await);
+        }
+        for number in 0..24_i8 {
+            let tenant = ["crowd", "crowd", "three", "few"][usize::from(number.unsigned_abs()) % 4];
+            let options = JobOptions { priority: number % 3, ..JobOptions::default() };
+            let new =
+                NewJob { tenant: tenant.parse().unwrap(), options, ..NewJob::new(JobId::new(), spec()) };
+            bench.queue.enqueue(new).await.unwrap();
+            bench.pass(Duration::from_millis(1));
+        }
+        let mut told = Vec::new();
+        for tenant in ["crowd", "three", "few"] {
+            let page = bench.queue.list(&tenant.parse().unwrap(), Some(JobState::Queued), None, 100).await;
+            told.extend(page.unwrap().jobs.into_iter().map(|job| (job.queue_position.unwrap(), job.id)));
+        }
+        told.sort_unstable();
+        assert!(told.iter().map(|(position, _)| *position).eq(1..=24), "{told:?}");
+        let mut claimed = Vec::new();
+        while let Some(ended) = at_work.pop_front() {
+            bench.queue.complete(ended.lease, finished(ended.lease)).await.unwrap();
+            while let Some(claim) = bench.queue.claim("worker").await.unwrap() {
+                claimed.push(claim.job.id);
+                at_work.push_back(claim);
+                if at_work.len() == workers {
+                    break;
+                }
+            }
+        }
+        let told: Vec<JobId> = told.into_iter().map(|(_, id)| id).collect();
+        assert_eq!(claimed, told, "with {workers} workers");
+    }
 }
 
 pub async fn workers_are_shared_by_weight(factory: &dyn Factory) {

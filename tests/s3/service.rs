@@ -63,6 +63,40 @@ async fn a_job_goes_its_way_through_a_bucket() {
 }
 
 #[tokio::test]
+async fn a_picture_is_sent_ahead_to_the_bucket() {
+    let (s3, folder) = (S3Server::start().await, tempfile::tempdir().unwrap());
+    let server = start(&s3, folder.path(), &[]).await;
+    let (client, photo) = (&server.client, picture(64, 64));
+    let body = json!({ "bytes": photo.len() }).to_string();
+    let made =
+        client.http.post(format!("{}/v1/uploads", client.url)).header("content-type", "application/json");
+    let upload: Value = made.body(body).send().await.unwrap().json().await.unwrap();
+    let url = upload["url"].as_str().unwrap();
+    assert!(url.starts_with(&s3.url) && !url.contains(SECRET) && url.contains("X-Amz-Expires=3600"), "{url}");
+    let bucket = reqwest::Client::new();
+    let submit = async || {
+        let body = json!({ "image": { "upload": upload["id"] }, "spec": quick() });
+        client.post_bytes("application/json", body.to_string()).await
+    };
+    problem(submit().await, 422).await;
+    // The bucket takes more than was announced; the submission does not.
+    let mut longer = photo.clone();
+    longer.push(0);
+    assert_eq!(bucket.put(url).body(longer).send().await.unwrap().status(), 200);
+    let refusal = problem(submit().await, 422).await;
+    assert!(refusal["detail"].as_str().unwrap().contains("were announced"), "{refusal}");
+    assert_eq!(bucket.put(url).body(photo).send().await.unwrap().status(), 200);
+    let job: Value = submit().await.json().await.unwrap();
+    client.dream(job["id"].as_str().unwrap_or_else(|| panic!("{job}"))).await;
+    // Only there, and only so.
+    let (elsewhere, query) = url.split_once('?').unwrap();
+    let elsewhere = format!("{}0?{query}", &elsewhere[..elsewhere.len() - 1]);
+    for (method, url) in [(Method::GET, url), (Method::PUT, &elsewhere)] {
+        assert_eq!(bucket.request(method, url).body("x").send().await.unwrap().status(), 403);
+    }
+}
+
+#[tokio::test]
 async fn clients_are_sent_to_the_bucket() {
     let (s3, folder) = (S3Server::start().await, tempfile::tempdir().unwrap());
     let server = start(&s3, folder.path(), &[("REVERIE__STORAGE__REDIRECT_RESULTS", "true")]).await;

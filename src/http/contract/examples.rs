@@ -18,7 +18,9 @@ pub(super) fn attach(document: &mut OpenApi) {
     let examples = all();
     let named = |name: &str| examples.iter().any(|(example, ..)| *example == name);
     let operations = document.paths.paths.values_mut().flat_map(|item| {
-        [&mut item.get, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
+        [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]
+            .into_iter()
+            .filter_map(Option::as_mut)
     });
     for response in operations.flat_map(|operation| operation.responses.responses.values_mut()) {
         let RefOr::T(response) = response else { continue };
@@ -60,6 +62,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ("JobList", "The last page", json!({ "jobs": [job()], "links": { "next": null } })),
         ("SignedLinks", "Links for an hour", signed_links()),
         ("Usage", "One day", usage()),
+        ("Upload", "Where a picture can be sent for an hour", upload()),
         ("JobEvent", "The end of a job", job_event()),
         (
             "DeliveryList",
@@ -275,6 +278,8 @@ fn dry_run() -> Value {
         "megapixel_iterations": 0.012242,
         "queue_position": 1,
         "eta_seconds": 0.5,
+        "accepted": true,
+        "refusal": null,
     })
 }
 
@@ -288,7 +293,17 @@ fn usage() -> Value {
         "day": "2025-08-19", "jobs": 12, "succeeded": 11, "megapixel_iterations": 310.5, "render_seconds": 84.2,
         "result_bytes": 9_120_400,
     });
-    json!({ "tenant": "lab", "days": [day] })
+    json!({ "tenant": "lab", "stored_bytes": 31_457_280, "max_stored_bytes": 2_000_000_000_u64, "days": [day] })
+}
+
+fn upload() -> Value {
+    let id = "0198c0de-5a7e-7000-8000-0000000000fe";
+    let query =
+        "expires=1755594000&key=0123456789abcdef&signature=n4bQgYhMfWWaL-qgxVrQFaO_TxsrC4Is0V1sFbDwCgg";
+    json!({
+        "id": id, "url": format!("/v1/uploads/{id}?{query}"), "method": "PUT", "headers": {}, "max_bytes": 3_500_000,
+        "expires_at": "2025-08-19T09:00:00.000Z",
+    })
 }
 
 fn signed_links() -> Value {
@@ -365,6 +380,7 @@ fn key() -> Value {
         "id": "0123456789abcdef",
         "tenant": "lab",
         "scopes": ["jobs:read", "jobs:write"],
+        "max_priority": 5,
         "created_at": "2025-08-19T08:00:00.000Z",
         "expires_at": "2025-11-17T08:00:00.000Z",
         "revoked_at": null,
@@ -379,6 +395,7 @@ fn created_key() -> Value {
         "id": "0123456789abcdef",
         "tenant": "lab",
         "scopes": ["jobs:read", "jobs:write"],
+        "max_priority": 5,
         "created_at": "2025-08-19T08:00:00.000Z",
         "expires_at": "2025-11-17T08:00:00.000Z",
     })

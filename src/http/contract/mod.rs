@@ -21,7 +21,7 @@ pub use schemas::*;
 
 use super::{
     deliveries, dry_run, error::ApiError, events, health, input, jobs, keys, links, list, looks, models,
-    preview, result, submit, thumbnail, usage,
+    preview, result, submit, thumbnail, upload_ahead, usage,
 };
 use crate::http::state::AppState;
 
@@ -67,6 +67,8 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(result::result))
         .routes(routes!(thumbnail::thumbnail))
         .routes(routes!(dry_run::dry_run))
+        .routes(routes!(upload_ahead::create))
+        .routes(routes!(upload_ahead::send))
         .routes(routes!(jobs::cancel))
         .routes(routes!(deliveries::list, deliveries::replay))
         .routes(routes!(links::sign))
@@ -87,7 +89,9 @@ pub fn document() -> OpenApiDocument {
     let mut document = operations().into_openapi();
     document.info.contact = None;
     let operations = document.paths.paths.values_mut().flat_map(|item| {
-        [&mut item.get, &mut item.post, &mut item.delete].into_iter().filter_map(Option::as_mut)
+        [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]
+            .into_iter()
+            .filter_map(Option::as_mut)
     });
     // The macros mark every parameter as required; only path parameters are.
     for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {

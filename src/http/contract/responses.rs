@@ -54,7 +54,7 @@ refusals! {
     /// than one job may, and `prediction` says how much and what would fit; or its `Idempotency-Key` was
     /// already used for a different request.
     Invalid;
-    /// The tenant has used up a quota: its requests per second, or its waiting jobs; `detail` says which.
+    /// The tenant has used up a quota: its requests per second, its waiting jobs, or its stored bytes; `detail` says which.
     #[response(headers(
         ("Retry-After" = u64, description = "Seconds after which to retry."),
         ("RateLimit-Policy" = String, description = "The limit, such as `\"requests\";q=50;w=1`: 50 requests in 1 second; only where requests are limited."),

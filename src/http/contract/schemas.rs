@@ -72,8 +72,8 @@ choices! {
 #[serde(deny_unknown_fields)]
 pub struct SubmitForm {
     /// A PNG, JPEG, WebP, GIF, BMP or TIFF file; also HEIC and AVIF if the server is built with libheif. Its
-    /// first bytes decide, not its name or type. Or, in place of the file, the URL to fetch it from. May be omitted if the dream
-    /// starts from noise.
+    /// first bytes decide, not its name or type. Or, in place of the file, the URL to fetch it from, or an upload that was
+    /// sent ahead, as `urn:reverie:upload:` and its id. May be omitted if the dream starts from noise.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     image: Option<Vec<u8>>,
     /// An image of the same size as `image`, white where the dream may grow.
@@ -124,6 +124,42 @@ pub struct KeyRequest {
     /// Seconds until it expires; if absent, it does not.
     #[schema(minimum = 1, maximum = 315_360_000)]
     expires_in_seconds: Option<u64>,
+    /// Largest priority of its jobs; if absent, they may have any.
+    #[schema(minimum = 0, maximum = 10)]
+    max_priority: Option<i8>,
+}
+
+/// A picture, as a JSON body gives it.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum PictureRequest {
+    /// In itself, or by URL.
+    Uri(PictureUri),
+    /// Sent ahead.
+    Upload(UploadReference),
+}
+
+/// A data URI (RFC 2397), or a URL to fetch the picture from.
+#[derive(Serialize, ToSchema)]
+#[schema(value_type = String, format = Uri, pattern = "^(data:|https?://)")]
+pub struct PictureUri(String);
+
+/// A picture that was sent ahead with `POST /v1/uploads`.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UploadReference {
+    /// Id of the upload.
+    #[schema(format = Uuid)]
+    upload: String,
+}
+
+/// A request to send a picture ahead.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UploadRequest {
+    /// Length of the file in bytes, or more; at most what a submission may have.
+    #[schema(minimum = 1)]
+    bytes: u64,
 }
 
 /// A submission as JSON.
@@ -131,16 +167,13 @@ pub struct KeyRequest {
 #[serde(deny_unknown_fields)]
 pub struct SubmitJson {
     /// The image file as a data URI (RFC 2397), or the URL that the server fetches it from: `https`, at a public address, within
-    /// the limits of an upload. May be omitted if the dream starts from noise.
-    #[schema(format = Uri, pattern = "^(data:|https?://)")]
-    image: Option<String>,
+    /// the limits of an upload; or an upload that was sent ahead. May be omitted if the dream starts from noise.
+    image: Option<PictureRequest>,
     /// An image file of the same size as `image`, white where the dream may grow, given in the same way.
-    #[schema(format = Uri, pattern = "^(data:|https?://)")]
-    mask: Option<String>,
+    mask: Option<PictureRequest>,
     /// An image file of any size for the dream to take up, where an objective is of kind `guide` or `guide-cosine`; given in the
     /// same way.
-    #[schema(format = Uri, pattern = "^(data:|https?://)")]
-    guide: Option<String>,
+    guide: Option<PictureRequest>,
     /// The dream spec.
     spec: Option<SpecRequest>,
     /// Workers take jobs by priority plus minutes waited; 0 if absent.

@@ -28,6 +28,7 @@ pub(super) fn attach(document: &mut OpenApi) {
         let operations = [
             (Method::GET, &mut item.get),
             (Method::POST, &mut item.post),
+            (Method::PUT, &mut item.put),
             (Method::DELETE, &mut item.delete),
         ];
         for (method, operation) in operations {

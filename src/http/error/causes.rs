@@ -57,6 +57,14 @@ impl From<QueueError> for ApiError {
             error @ (QueueError::TenantFull { .. } | QueueError::TenantSeconds { .. }) => {
                 Self::QuotaExceeded { detail: error.to_string(), retry_after: 5 }
             }
+            // Room is made by the tenant, or by the retention, which counts in days.
+            error @ QueueError::TenantBytes { .. } => {
+                Self::QuotaExceeded { detail: error.to_string(), retry_after: 60 }
+            }
+            error @ QueueError::TenantUploads { .. } => {
+                Self::QuotaExceeded { detail: error.to_string(), retry_after: 60 }
+            }
+            QueueError::NoUpload(id) => Self::NotFound { kind: "upload", name: id.to_string() },
             QueueError::NoKey(id) => Self::NotFound { kind: "key", name: id.to_string() },
             QueueError::Finished(state) => Self::AlreadyFinished(state),
             QueueError::KeyReused => Self::KeyReused,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::{ConstantBuilder, Retryable};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool};
 use tokio::time::timeout;
 
 use super::{ENQUEUE, select};
@@ -17,7 +17,7 @@ use crate::{
     jobs::{
         Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
         group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
-        row, sql,
+        row, sql, usage,
     },
     keys::Tenant,
 };
@@ -82,18 +82,22 @@ impl JobTransaction for PostgresJobTransaction<'_> {
 
     async fn waiting_of(&mut self, tenant: &Tenant) -> Result<Waiting, QueueError> {
         let counted = sqlx::query(sql::WAITING_OF).bind(tenant.as_str());
-        Waiting::read(&counted.fetch_one(&mut *self.connection).await?, None)
+        Waiting::read(&counted.fetch_one(&mut *self.connection).await?)
     }
 
-    async fn waiting(&mut self) -> Result<Waiting, QueueError> {
-        let counted = sqlx::query(sql::WAITING).fetch_one(&mut *self.connection).await?;
-        let last = sqlx::query(sql::LAST).fetch_optional(&mut *self.connection).await?;
-        Waiting::read(&counted, last.as_ref())
+    async fn stored_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError> {
+        let stored = sqlx::query(usage::STORED).bind(tenant.as_str());
+        usage::stored(stored.fetch_optional(&mut *self.connection).await?.as_ref())
     }
 
-    async fn insert(&mut self, job: &NewJob) -> Result<Option<(i64, Job)>, QueueError> {
+    async fn depth(&mut self) -> Result<u64, QueueError> {
+        let depth = sqlx::query_scalar::<_, i64>(sql::DEPTH).fetch_one(&mut *self.connection).await?;
+        Ok(depth.unsigned_abs())
+    }
+
+    async fn insert(&mut self, job: &NewJob) -> Result<Option<Job>, QueueError> {
         let inserted = bind_new!(ENQUEUE, job, self.now).fetch_optional(&mut *self.connection).await?;
-        inserted.map(|row| Ok((row.try_get("rank")?, row::job(&row)?))).transpose()
+        inserted.map(|row| row::job(&row)).transpose()
     }
 
     async fn select(&mut self, id: JobId) -> Result<Job, QueueError> {

@@ -1,6 +1,8 @@
 //! Claims a job: one statement says whose turn it is, the next claims. Between them another process may claim too; then two
 //! jobs of one tenant begin in a row, and the next turn is another's all the same. A claimed job that this version cannot read returns to the queue unharmed.
 
+use std::time::Instant;
+
 use sqlx::postgres::PgRow;
 use tracing::warn;
 use uuid::Uuid;
@@ -18,7 +20,7 @@ const MAX_SKIPPED: usize = 16;
 
 /// Finds the job of a claim whose answer was lost.
 const CLAIMED: &str =
-    concat!("SELECT ", sql::uncounted!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
+    concat!("SELECT ", sql::columns!(), " FROM jobs WHERE state = 'running' AND lease_token = $1");
 
 impl PostgresQueue {
     /// See [`JobQueue::claim`](crate::jobs::JobQueue::claim).
@@ -49,30 +51,55 @@ impl PostgresQueue {
     /// next tenant has its turn.
     async fn take_in_turn(&self, worker: &str, token: Uuid) -> Result<Option<PgRow>, QueueError> {
         let left = self.unreadable.left();
-        let turns = sqlx::query(TURNS).bind(self.now()).bind(&left).fetch_all(&self.pool).await?;
-        for turn in row::turns(&turns, &self.options.tenants)? {
-            let claimed = sqlx::query(CLAIM)
-                .bind(worker)
-                .bind(token.to_string())
-                .bind(millis(self.options.lease))
-                .bind(self.now())
-                .bind(&left)
-                .bind(&turn.tenant)
-                .fetch_optional(&self.pool);
-            let claimed = match claimed.await.map_err(QueueError::from) {
-                // The claim may have succeeded. Unnoticed, it would cost the job an attempt.
-                Err(error) if error.is_down() => {
-                    let found = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
-                    Some(found.await?.ok_or(error)?)
-                }
-                claimed => claimed?,
-            };
-            if claimed.is_some() {
-                self.serve(&turn).await;
-                return Ok(claimed);
+        let options = &self.options.tenants;
+        while let Some(turn) = self.turns.next(options) {
+            match self.claim_of(&turn, worker, token, &left).await? {
+                Some(claimed) => return Ok(Some(claimed)),
+                None => self.turns.leave_out(&turn.tenant),
             }
         }
+        let began = Instant::now();
+        let turns = sqlx::query(TURNS).bind(self.now()).bind(&left).fetch_all(&self.pool).await?;
+        let turns = row::turns(&turns, options)?;
+        self.turns.keep(&turns, began.elapsed());
+        for turn in turns {
+            if let Some(claimed) = self.claim_of(&turn, worker, token, &left).await? {
+                self.turns.served(&turn.tenant);
+                return Ok(Some(claimed));
+            }
+            self.turns.leave_out(&turn.tenant);
+        }
         Ok(None)
+    }
+
+    /// Claims the first job of a tenant, and records its turn; `None` if other processes hold all its jobs at this moment.
+    async fn claim_of(
+        &self,
+        turn: &Turn,
+        worker: &str,
+        token: Uuid,
+        left: &[String],
+    ) -> Result<Option<PgRow>, QueueError> {
+        let claimed = sqlx::query(CLAIM)
+            .bind(worker)
+            .bind(token.to_string())
+            .bind(millis(self.options.lease))
+            .bind(self.now())
+            .bind(left)
+            .bind(&turn.tenant)
+            .fetch_optional(&self.pool);
+        let claimed = match claimed.await.map_err(QueueError::from) {
+            // The claim may have succeeded. Unnoticed, it would cost the job an attempt.
+            Err(error) if error.is_down() => {
+                let found = sqlx::query(CLAIMED).bind(token.to_string()).fetch_optional(&self.pool);
+                Some(found.await?.ok_or(error)?)
+            }
+            claimed => claimed?,
+        };
+        if claimed.is_some() {
+            self.serve(turn).await;
+        }
+        Ok(claimed)
     }
 
     /// Records the turn. The claim is done whether that succeeds or not; without it the tenant may have another turn.

@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, postgres::PgRow};
 
-use super::{PostgresQueue, TRANSITION, in_time};
+use super::{PostgresQueue, TRANSITION};
 use crate::jobs::{
     Event, Job, JobId, JobSnapshot, JobState, Lease, QueueError, Rescued, row, sql,
     transition::{Transition, TransitionData, bind_transition},
@@ -44,18 +44,15 @@ impl PostgresQueue {
     ) -> Result<Job, QueueError> {
         let mut job = row::job(&written);
         if next.state == JobState::Queued {
-            // Its position must be counted. The transition is written even if that fails.
-            job = self.counted(id).await.or(job);
+            // The transition is written even if its place cannot be found.
+            job = match job {
+                Ok(job) => Ok(self.placed(job.clone()).await.unwrap_or(job)),
+                unreadable => unreadable,
+            };
             self.notifier.work_is_there();
         }
         self.notifier.changed(id);
         job
-    }
-
-    /// Reads a job that was just written, with its position.
-    async fn counted(&self, id: JobId) -> Result<Job, QueueError> {
-        let read = sqlx::query(sql::SELECT_FOUND).bind(id.to_string()).fetch_optional(&self.pool);
-        row::job(&in_time(read).await?.ok_or(QueueError::NotFound(id))?)
     }
 
     /// Applies one event to all jobs of a list. This transaction holds the locks on their rows.

@@ -14,6 +14,10 @@ use crate::{
 const EXPIRE_BLOBS: &str = sql::expire_blobs!("reverie_now($3)", "FOR UPDATE SKIP LOCKED");
 const BLOBS_DELETED: &str = sql::blobs_deleted!("reverie_now($2)", "id = ANY($1)");
 const OWNERS: &str = sql::owners!("id = ANY($1)");
+
+/// Locks what is counted of the tenants of these jobs, in the order of their names, before files of several are counted out.
+const COUNTED: &str = "
+    SELECT tenant FROM stored WHERE tenant IN (SELECT tenant FROM jobs WHERE id = ANY($1)) ORDER BY tenant FOR UPDATE";
 const CHORE: &str = sql::chore!("reverie_now($3)");
 const PROBE: &str = sql::probe!("reverie_now($1)");
 
@@ -40,7 +44,10 @@ pub(super) async fn blobs_to_delete(
 }
 
 pub(super) async fn blobs_deleted(pool: &PgPool, ids: &[JobId], now: Option<i64>) -> Result<(), QueueError> {
-    sqlx::query(BLOBS_DELETED).bind(listed(ids)).bind(now).execute(pool).await?;
+    let mut transaction = pool.begin().await?;
+    sqlx::query(COUNTED).bind(listed(ids)).execute(&mut *transaction).await?;
+    sqlx::query(BLOBS_DELETED).bind(listed(ids)).bind(now).execute(&mut *transaction).await?;
+    transaction.commit().await?;
     Ok(())
 }
 
@@ -56,6 +63,7 @@ pub(super) async fn ended_before(
 
 pub(super) async fn purge(pool: &PgPool, ids: &[JobId]) -> Result<u64, QueueError> {
     let mut transaction = pool.begin().await?;
+    sqlx::query(COUNTED).bind(listed(ids)).execute(&mut *transaction).await?;
     let mut deleted_jobs = 0;
     for id in ids {
         let deleted = sqlx::query(sql::PURGE).bind(id.to_string()).execute(&mut *transaction).await?;

@@ -1,14 +1,14 @@
 //! Accepts jobs in SQLite: an open write transaction is exclusive.
 
 use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{ENQUEUE, select, writer::Writer};
 use crate::{
     jobs::{
         Idempotency, Job, JobId, NewJob, QueueError, QueueOptions,
         group_commit::{self, Accepted, BatchInserter, JobTransaction, Waiting, bind_new},
-        row, sql,
+        row, sql, usage,
     },
     keys::Tenant,
 };
@@ -53,18 +53,22 @@ impl JobTransaction for SqliteJobTransaction<'_> {
 
     async fn waiting_of(&mut self, tenant: &Tenant) -> Result<Waiting, QueueError> {
         let counted = sqlx::query(sql::WAITING_OF).bind(tenant.as_str());
-        Waiting::read(&counted.fetch_one(&mut *self.connection).await?, None)
+        Waiting::read(&counted.fetch_one(&mut *self.connection).await?)
     }
 
-    async fn waiting(&mut self) -> Result<Waiting, QueueError> {
-        let counted = sqlx::query(sql::WAITING).fetch_one(&mut *self.connection).await?;
-        let last = sqlx::query(sql::LAST).fetch_optional(&mut *self.connection).await?;
-        Waiting::read(&counted, last.as_ref())
+    async fn stored_of(&mut self, tenant: &Tenant) -> Result<u64, QueueError> {
+        let stored = sqlx::query(usage::STORED).bind(tenant.as_str());
+        usage::stored(stored.fetch_optional(&mut *self.connection).await?.as_ref())
     }
 
-    async fn insert(&mut self, job: &NewJob) -> Result<Option<(i64, Job)>, QueueError> {
+    async fn depth(&mut self) -> Result<u64, QueueError> {
+        let depth = sqlx::query_scalar::<_, i64>(sql::DEPTH).fetch_one(&mut *self.connection).await?;
+        Ok(depth.unsigned_abs())
+    }
+
+    async fn insert(&mut self, job: &NewJob) -> Result<Option<Job>, QueueError> {
         let inserted = bind_new!(ENQUEUE, job, self.now).fetch_optional(&mut *self.connection).await?;
-        inserted.map(|row| Ok((row.try_get("rank")?, row::job(&row)?))).transpose()
+        inserted.map(|row| row::job(&row)).transpose()
     }
 
     async fn select(&mut self, id: JobId) -> Result<Job, QueueError> {

@@ -1,8 +1,8 @@
 //! A read cache for jobs that clients poll. A cached job is valid until anything is written to the database.
 //!
 //! Every read asks SQLite: `PRAGMA data_version` changes on a connection when any other connection commits,
-//! in this process or another. So an answer is never older than its request. The cache saves the rest:
-//! counting the jobs ahead, and reading the row.
+//! in this process or another. So an answer is never older than its request. The cache saves the rest: reading
+//! the row, and finding its place.
 
 use std::collections::HashMap;
 

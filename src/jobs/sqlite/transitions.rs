@@ -20,14 +20,14 @@ impl SqliteQueue {
         let held = sqlx::query(sql::HELD).bind(lease.job.to_string()).bind(lease.token.to_string());
         let row = held.fetch_optional(&mut *transaction).await?.ok_or(QueueError::LeaseLost)?;
         self.transition(&mut transaction, lease.job, &row, event, data).await?;
-        // If it waits again, its position must be counted.
         let job = select(&mut transaction, lease.job).await?;
         self.writer.commit(transaction).await?;
         self.signals.changed(job.id);
         if job.state == JobState::Queued {
             self.signals.work_is_there();
         }
-        Ok(job)
+        // The transition is written even if that fails.
+        Ok(self.placed(job.clone()).await.unwrap_or(job))
     }
 
     /// Writes one transition. The open transaction guarantees that the row is unchanged since it was read.

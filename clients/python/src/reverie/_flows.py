@@ -128,7 +128,7 @@ def ask(request: Request) -> Flow[Answer]:
 
 def backoff(tried: int) -> float:
     """Seconds before the next try: half a second, doubled each time, with jitter."""
-    return min(LONGEST_PAUSE, 0.5 * 2 ** (tried - 1)) * random.uniform(0.5, 1.0)
+    return min(LONGEST_PAUSE, 0.5 * float(2 ** (tried - 1))) * random.uniform(0.5, 1.0)
 
 
 def retry_after(answer: Answer) -> float | None:

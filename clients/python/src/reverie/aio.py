@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, AsyncIterator
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import httpx
 
@@ -143,7 +143,7 @@ class AsyncReverie:
             try:
                 step = flow.send(came)
             except StopIteration as end:
-                return end.value
+                return cast(T, end.value)
             came = None
             match step:
                 case Request():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import httpx
 
@@ -141,7 +141,7 @@ class Reverie:
             try:
                 step = flow.send(came)
             except StopIteration as end:
-                return end.value
+                return cast(T, end.value)
             came = None
             match step:
                 case Request():

@@ -16,6 +16,8 @@ class ApiKey(TypedDict, total=False):
     id: Required[str]
     # When it was last used, to the minute.
     last_used_at: Required[str | None]
+    # Largest priority of its jobs; `null` if they may have any.
+    max_priority: Required[int | None]
     # When it was revoked.
     revoked_at: Required[str | None]
     # What it allows.
@@ -80,6 +82,8 @@ class CreatedKey(TypedDict, total=False):
     id: Required[str]
     # The whole key. Only this answer shows it.
     key: Required[str]
+    # Largest priority of its jobs; `null` if they may have any.
+    max_priority: Required[int | None]
     # What it allows.
     scopes: Required[list[Scope]]
     # Whose jobs it opens.
@@ -220,7 +224,9 @@ class DreamSpec(TypedDict, total=False):
 class DryRun(TypedDict, total=False):
     """What a submission would be, had it been sent to `/v1/jobs`."""
 
-    # Estimated seconds until the end, behind all jobs that wait now.
+    # Whether it would be accepted now.
+    accepted: Required[bool]
+    # Estimated seconds until the end, at that position.
     eta_seconds: Required[float]
     # Pixels × gradient steps over all octaves, in millions.
     megapixel_iterations: Required[float]
@@ -228,8 +234,9 @@ class DryRun(TypedDict, total=False):
     predicted_memory_mb: Required[float]
     # Predicted seconds from the start of an attempt to its end.
     predicted_seconds: Required[float]
-    # Position in the queue behind all jobs that wait now, starting at 1.
+    # Position in the queue that it would have now, starting at 1.
     queue_position: Required[int]
+    refusal: Required[Problem | None]
     # The spec, with all defaults filled in.
     spec: Required[DreamSpec]
 
@@ -391,6 +398,8 @@ class KeyRequest(TypedDict, total=False):
 
     # Seconds until it expires; if absent, it does not.
     expires_in_seconds: int | None
+    # Largest priority of its jobs; if absent, they may have any.
+    max_priority: int | None
     # What it allows.
     scopes: Required[list[Scope]]
     # Whose jobs it opens: 1 to 64 lower-case letters, digits, dots, hyphens or underscores, a letter or
@@ -706,6 +715,14 @@ class PageLinks(TypedDict, total=False):
     next: Required[str | None]
 
 
+# A picture, as a JSON body gives it.
+PictureRequest = Union['PictureUri', 'UploadReference']
+
+
+# A data URI (RFC 2397), or a URL to fetch the picture from.
+PictureUri = str
+
+
 # How an animation is played. - `repeat`: Again and again from the first frame. - `boomerang`: Forth and back,
 # again and again: the file holds the frames between the ends twice. - `once`: Once; the last frame stays.
 Playback = Literal['repeat', 'boomerang', 'once']
@@ -904,14 +921,9 @@ class SubmitJson(TypedDict, total=False):
 
     # Seconds after which the job expires if it has not finished.
     deadline_seconds: int | None
-    # An image file of any size for the dream to take up, where an objective is of kind `guide` or `guide-
-    # cosine`; given in the same way.
-    guide: str | None
-    # The image file as a data URI (RFC 2397), or the URL that the server fetches it from: `https`, at a
-    # public address, within the limits of an upload. May be omitted if the dream starts from noise.
-    image: str | None
-    # An image file of the same size as `image`, white where the dream may grow, given in the same way.
-    mask: str | None
+    guide: PictureRequest | None
+    image: PictureRequest | None
+    mask: PictureRequest | None
     # Workers take jobs by priority plus minutes waited; 0 if absent.
     priority: int | None
     spec: Spec | None
@@ -938,11 +950,48 @@ class UnreadableModel(TypedDict, total=False):
     reason: Required[str]
 
 
+class Upload(TypedDict, total=False):
+    """Where a picture can be sent."""
+
+    # Until when it may be sent, and submissions may name it.
+    expires_at: Required[str]
+    # Headers to send with it.
+    headers: Required[dict[str, str]]
+    # What a submission names: `{"image": {"upload": ID}}`.
+    id: Required[str]
+    # Most bytes that the file may have.
+    max_bytes: Required[int]
+    # The method to send it with.
+    method: Required[str]
+    # The URL to send the file to, as the body of one request. It works without a key, for whoever has it;
+    # but where the server signs no links, a URL of the server needs the key.
+    url: Required[str]
+
+
+class UploadReference(TypedDict, total=False):
+    """A picture that was sent ahead with `POST /v1/uploads`."""
+
+    # Id of the upload.
+    upload: Required[str]
+
+
+class UploadRequest(TypedDict, total=False):
+    """A request to send a picture ahead."""
+
+    # Length of the file in bytes, or more; at most what a submission may have.
+    bytes: Required[int]
+
+
 class Usage(TypedDict, total=False):
     """What a tenant has used."""
 
     # Newest first; days on which no job ended are left out.
     days: Required[list[UsageOfDay]]
+    # The most bytes that they may take; `null` for no limit.
+    max_stored_bytes: Required[int | None]
+    # Bytes that the tenant's files take now: inputs, checkpoints, previews and results, until they are
+    # deleted.
+    stored_bytes: Required[int]
     # The tenant of the key.
     tenant: Required[str]
 

@@ -1,0 +1,73 @@
+//! The turns of very many tenants, kept for some milliseconds.
+//!
+//! To find whose turn it is costs a look at each tenant that waits. With a thousand of them that is more than all the rest of a claim. So a
+//! process takes several turns from one such look, as long as it is young in proportion to what it cost. It counts its own claims on
+//! it. What others do meanwhile, it sees with the next look: a tenant's first job may wait for that.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::jobs::{TenantOptions, row::Turn};
+
+/// Up to this number of waiting tenants, each claim has a look of its own.
+const FEW: usize = 64;
+
+/// How long a look is used: a multiple of the time that it took, and at most so long.
+const AGE_PER_COST: u32 = 4;
+const MOST_AGE: Duration = Duration::from_millis(100);
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub(super) struct TurnCache(Mutex<Option<Look>>);
+
+#[derive(Debug)]
+struct Look {
+    /// In the order in which they were last served, longest ago first.
+    turns: Vec<Turn>,
+    until: Instant,
+}
+
+impl TurnCache {
+    /// Keeps the turns that a look at the store gave, in their order, and which took so long.
+    pub fn keep(&self, turns: &[Turn], took: Duration) {
+        let until = Instant::now() + (took * AGE_PER_COST).min(MOST_AGE);
+        *self.look() = (turns.len() > FEW).then(|| Look { turns: turns.to_vec(), until });
+    }
+
+    /// The next turn; `None` if a look is needed. The tenant counts as served.
+    pub fn next(&self, options: &TenantOptions) -> Option<Turn> {
+        let mut look = self.look();
+        let Look { turns, .. } = look.as_mut().filter(|look| Instant::now() < look.until)?;
+        let due = turns.iter().enumerate().filter(|(_, turn)| turn.is_due(options));
+        // The first of those with the least load.
+        let (place, _) =
+            due.min_by(|(_, one), (_, other)| one.load(options).total_cmp(&other.load(options)))?;
+        let turn = turns.remove(place);
+        turns.push(Turn { is_last: false, busy: turn.busy + 1, ..turn.clone() });
+        Some(turn)
+    }
+
+    /// Notes that a tenant was served, outside of [`TurnCache::next`].
+    pub fn served(&self, tenant: &str) {
+        let mut look = self.look();
+        let Some(Look { turns, .. }) = look.as_mut() else { return };
+        if let Some(place) = turns.iter().position(|turn| turn.tenant == tenant) {
+            let turn = turns.remove(place);
+            turns.push(Turn { is_last: false, busy: turn.busy + 1, ..turn });
+        }
+    }
+
+    /// Takes a tenant out that has no job to be claimed.
+    pub fn leave_out(&self, tenant: &str) {
+        if let Some(look) = self.look().as_mut() {
+            look.turns.retain(|turn| turn.tenant != tenant);
+        }
+    }
+
+    /// No code panics while it holds the lock.
+    fn look(&self) -> MutexGuard<'_, Option<Look>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
