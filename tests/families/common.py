@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-# What a network's gradient may change by, of its norm, where pixels change by a millionth or two of their range: where it changes by more,
+# What a network's gradient may change by, of its norm, where pixels change by less than a millionth of their range: where it changes by more,
 # a unit is so near to its kink that rounding decides which side's derivative is computed, which proves nothing.
-SAME, NUDGE = 2e-4, 4e-4
+SAME, NUDGE = 2e-4, 1e-4
 
 # Images that are tried for one without such a kink.
-TRIES = 12
+TRIES = 16
 
 
 def image(height, width, seed):

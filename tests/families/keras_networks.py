@@ -2,7 +2,8 @@
 
     python keras_networks.py FOLDER
 
-See common.py. The weights are those that the networks are made with, but for normalisations, which would do nothing.
+See common.py. The weights are those that the networks are made with, but for normalisations, which would do nothing, and have the
+statistics of some images.
 """
 
 import os
@@ -15,19 +16,19 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from common import hand_over, save, without_kinks
+from common import hand_over, image, save, without_kinks
 
 tf1 = tf.compat.v1
 
 # Name, network, size of the image.
 NETWORKS = [
-    ("mobilenet", "MobileNet", (48, 56)),
-    ("mobilenet_v2", "MobileNetV2", (48, 56)),
+    ("mobilenet", "MobileNet", (40, 48)),
+    ("mobilenet_v2", "MobileNetV2", (40, 48)),
     ("inception_v3", "InceptionV3", (83, 75)),
-    ("resnet50_v2", "ResNet50V2", (48, 56)),
-    ("densenet121", "DenseNet121", (48, 56)),
-    ("vgg16", "VGG16", (48, 32)),
-    ("efficientnet_b0", "EfficientNetB0", (48, 56)),
+    ("resnet50_v2", "ResNet50V2", (40, 48)),
+    ("densenet121", "DenseNet121", (40, 48)),
+    ("vgg16", "VGG16", (40, 48)),
+    ("efficientnet_b0", "EfficientNetB0", (40, 48)),
 ]
 
 # What is compared: maps that these operations give, so many from the first to the last, and the classes. Those inside a normalisation
@@ -43,11 +44,15 @@ def frozen(name, size):
     tf.keras.utils.set_random_seed(len(name))
     network = getattr(tf.keras.applications, name)(weights=None, input_shape=(*size, 3))
     random = np.random.RandomState(1)
-    for layer in network.layers:
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            ranges = [(0.7, 1.3), (-0.2, 0.2), (-0.2, 0.2), (0.6, 1.4)][-len(layer.get_weights()) :]
-            shapes = [weight.shape for weight in layer.get_weights()]
-            layer.set_weights([random.uniform(*bounds, shape) for bounds, shape in zip(ranges, shapes)])
+    norms = [layer for layer in network.layers if isinstance(layer, tf.keras.layers.BatchNormalization)]
+    for norm in norms:
+        *factors, offset, mean, variance = norm.get_weights()
+        factors = [random.uniform(0.7, 1.3, factor.shape) for factor in factors]
+        norm.set_weights([*factors, random.uniform(-0.2, 0.2, offset.shape), mean, variance])
+        norm.momentum = 0.0
+    if norms:
+        # Their statistics are those of some images, so that what an image says gets through.
+        network(np.stack([image(*size, seed) for seed in range(100, 108)]) - MEAN, training=True)
     call = tf.function(lambda image: network(image, training=False))
     concrete = call.get_concrete_function(tf.TensorSpec((1, *size, 3), tf.float32, name="image"))
     return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
@@ -115,7 +120,7 @@ def main(folder):
             (classes,) = [operation.name for operation in graph.get_operations() if operation.type == "Softmax"]
         places = np.linspace(0, len(maps) - 1, LAYERS).round().astype(int)
         layers = [*dict.fromkeys(maps[place] for place in places), classes]
-        objective = maps[len(maps) // 2]
+        objective = maps[len(maps) // 3]
         file = definition.SerializeToString()
         definition = differentiable(definition)
         single = Graph(definition, layers, objective, tf.float32)

@@ -3,7 +3,8 @@ exporter as it is used by default, whose weights stand in a file beside (NAME.on
 
     python torchvision_networks.py FOLDER
 
-See common.py. The weights are those that the networks are made with, but for normalisations, which would do nothing.
+See common.py. The weights are those that the networks are made with, but for normalisations, which would do nothing, and have the
+statistics of some images.
 """
 
 import contextlib
@@ -30,14 +31,14 @@ CLASSIFIER, CLASSIFIED = "classifier.6", (224, 224)
 
 # Name, arguments, size of the image, modules whose output is compared, the one whose gradient is.
 NETWORKS = [
-    ("googlenet", INCEPTION, (63, 70), ["conv1", "maxpool2", "inception3a", "inception4c", "inception5b", "fc"], "inception4c"),
-    ("inception_v3", INCEPTION, (91, 83), ["Conv2d_4a_3x3", "Mixed_5b", "Mixed_6a", "Mixed_6c", "Mixed_7c", "fc"], "Mixed_6c"),
+    ("googlenet", INCEPTION, (48, 56), ["conv1", "maxpool2", "inception3a", "inception4c", "inception5b", "fc"], "inception4c"),
+    ("inception_v3", INCEPTION, (75, 83), ["Conv2d_4a_3x3", "Mixed_5b", "Mixed_6a", "Mixed_6c", "Mixed_7c", "fc"], "Mixed_6a"),
     ("vgg16", {}, (34, 37), VGG, "features.22"),
     ("vgg19", {}, (34, 37), VGG, "features.22"),
-    ("resnet18", {}, (65, 78), ["maxpool", "layer1.1", "layer2.1", "layer3.1", "layer4.1", "fc"], "layer3.1"),
-    ("resnet50", {}, (64, 64), ["maxpool", "layer1.0", "layer2.3", "layer3.5", "layer4.2", "fc"], "layer3.5"),
+    ("resnet18", {}, (49, 56), ["maxpool", "layer1.1", "layer2.1", "layer3.1", "layer4.1", "fc"], "layer3.1"),
+    ("resnet50", {}, (33, 40), ["maxpool", "layer1.0", "layer2.3", "layer3.5", "layer4.2", "fc"], "layer2.3"),
     ("squeezenet1_1", {}, (65, 78), ["features.2", "features.3", "features.7", "features.10", "features.12"], "features.10"),
-    ("mobilenet_v2", {}, (65, 78), ["features.0", "features.3", "features.8", "features.13", "features.18", "classifier.1"], "features.13"),
+    ("mobilenet_v2", {}, (33, 40), ["features.0", "features.3", "features.8", "features.13", "features.18", "classifier.1"], "features.13"),
 ]
 
 
@@ -66,21 +67,25 @@ class Kept(torch.nn.Module):
         return tuple(self.outputs[module] for module in self.kept)
 
 
-def made(name, arguments):
+def made(name, arguments, size):
     torch.manual_seed(len(name))
-    network = getattr(models, name)(**arguments).eval()
+    network = getattr(models, name)(**arguments)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.7, 1.3)
+        torch.nn.init.uniform_(norm.bias, -0.2, 0.2)
+        norm.momentum = None
+    network.eval()
+    if norms:
+        # Their statistics are those of some images, so that what an image says gets through.
+        for norm in norms:
+            norm.train()
+        with torch.no_grad():
+            network(torch.cat([prepared(image(*size, seed), torch.float32)[1] for seed in range(100, 108)]))
     for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for values, (low, high) in [
-                (module.weight.data, (0.7, 1.3)),
-                (module.bias.data, (-0.2, 0.2)),
-                (module.running_mean, (-0.2, 0.2)),
-                (module.running_var, (0.6, 1.4)),
-            ]:
-                values.uniform_(low, high)
         if hasattr(module, "inplace"):
             module.inplace = False
-    return network
+    return network.eval()
 
 
 def arranged(output):
@@ -126,7 +131,7 @@ def export(kept, size, file):
 
 def main(folder):
     for name, arguments, size, modules, objective in NETWORKS:
-        network, is_vgg = made(name, arguments), name.startswith("vgg")
+        network, is_vgg = made(name, arguments, size), name.startswith("vgg")
         pixels, gradients = reference(name, network, size, objective)
         kept = Kept(network, modules + [CLASSIFIER] * is_vgg)
         found = activations(kept, pixels)

@@ -227,14 +227,17 @@ fn constant_reshaped(call: &mut Call<'_, '_>, constant: &Constant) -> Result<Con
             values,
         ));
     }
-    let Floats { shape, data } = constant.floats(call.budget)?;
+    let shape = constant.shape()?;
     let kept = |axis: usize, extent: i64| match extent {
         0 => shape.get(axis).and_then(|&extent| i64::try_from(extent).ok()).unwrap_or(0),
         extent => extent,
     };
     let wanted: Vec<i64> = wanted.iter().enumerate().map(|(axis, &extent)| kept(axis, extent)).collect();
-    let shape = super::tf_fold::new_shape(&wanted, data.len())?;
-    Ok(Constant::Floats(Arc::new(Floats { shape, data })))
+    let shape = super::tf_fold::new_shape(&wanted, volume(&shape)?)?;
+    match constant {
+        Constant::Repeated(_, value) => Ok(Constant::Repeated(shape, *value)),
+        _ => Ok(Constant::Floats(Arc::new(Floats { shape, data: constant.floats(call.budget)?.data }))),
+    }
 }
 
 pub(super) fn constant_of_shape(call: &mut Call<'_, '_>) -> Result<Value, String> {

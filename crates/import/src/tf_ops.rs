@@ -70,6 +70,7 @@ const RULES: &[Rule] = &[
     rule("FusedBatchNormV2", NORM, layers::batch_norm),
     rule("FusedBatchNormV3", NORM, layers::batch_norm),
     rule("Identity", &["T"], identity),
+    rule("IdentityN", &["T"], first_of_several),
     rule("LRN", LRN, layers::lrn),
     rule("LeakyRelu", &["T", "alpha"], arithmetic::leaky_relu),
     rule("MatMul", &["T", "transpose_a", "transpose_b"], layers::mat_mul),
@@ -180,6 +181,14 @@ fn identity<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
     match call.inputs {
         // Frozen variables are read through an Identity.
         [Value::Constant(constant)] => Ok(Output::Value(Value::Constant(constant.clone()))),
+        _ => single(Op::Identity, call.layer(0)?),
+    }
+}
+
+/// What TensorFlow wraps an operation in whose derivative it was told: Keras' swish. What else comes in are parts of that.
+fn first_of_several<'a>(call: &mut Call<'a, '_>) -> Result<Output<'a>, String> {
+    match call.inputs.first() {
+        Some(Value::Constant(constant)) => Ok(Output::Value(Value::Constant(constant.clone()))),
         _ => single(Op::Identity, call.layer(0)?),
     }
 }

@@ -155,3 +155,27 @@ fn a_graph_that_reads_a_file_gets_the_image_there() {
     let names: Vec<&str> = network.nodes().iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["DecodeJpeg", "Sub"]);
 }
+
+/// As Keras freezes a swish: an operation with a derivative of its own in a node of several outputs.
+#[test]
+fn of_several_outputs_the_first_is_read() {
+    let mut nodes = conv(&[]);
+    nodes.extend([
+        node("sigmoid", "Sigmoid", &["conv"], &[]),
+        node("product", "Mul", &["conv", "sigmoid"], &[]),
+        node(
+            "several",
+            "IdentityN",
+            &["product", "conv"],
+            &[("_gradient_op_type", text("CustomGradient-8"))],
+        ),
+        node("after", "Relu", &["several"], &[]),
+        node("second", "Relu", &["several:1"], &[]),
+    ]);
+    let network = network(&nodes);
+    let several = network.node(network.find("several").unwrap());
+    assert_eq!((&several.op, several.inputs[0]), (&Op::Identity, network.find("product").unwrap()));
+    assert!(network.find("after").is_ok());
+    let error = network.find("second").unwrap_err().to_string();
+    assert!(error.contains("only first outputs (:0) are supported"), "{error}");
+}
