@@ -331,7 +331,8 @@ fn short_runs_of_every_preset_match_the_article() {
             let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
             let cancel = CancelFlag::default();
             let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
-            let callbacks = Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()) };
+            let callbacks =
+                Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()), previews: None };
             let start = Original::of_floats(&arrays[start]);
             let actual =
                 arithmetic.run(|| dream(&tiled, &spec, Start::of(&start), u64::MAX, callbacks).unwrap());
