@@ -39,6 +39,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0015_turns",
         "0016_webhooks",
         "0017_usage",
+        "0018_tiles",
     }
 });
 
@@ -52,6 +53,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0005_turns",
         "0006_webhooks",
         "0007_usage",
+        "0008_tiles",
     }
 });
 

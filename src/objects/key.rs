@@ -4,7 +4,10 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::jobs::{Job, JobId, Lease};
+use crate::{
+    jobs::{Job, JobId, Lease},
+    tile::TileId,
+};
 
 /// Key of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,10 +24,12 @@ pub enum ObjectKey {
     /// The checkpoint after the newest finished octave of a running job. Every worker of a job writes the
     /// same checkpoints in the same order, so the lease is not part of the key.
     Checkpoint(JobId),
-    /// The newest finished octave as a small JPEG.
+    /// The dream so far as a small JPEG.
     Preview(JobId),
     /// What there is of a job that has ended, as a small WebP.
     Thumbnail(JobId),
+    /// What a layer or a channel of a network dreams, as a small WebP. It belongs to no job and is kept.
+    Tile(TileId),
 }
 
 impl ObjectKey {
@@ -38,11 +43,13 @@ impl ObjectKey {
         job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
     }
 
-    /// The job that the blob belongs to.
-    pub fn job(self) -> JobId {
+    /// The job that the blob belongs to; none for a tile.
+    pub fn job(self) -> Option<JobId> {
         match self {
-            Self::Input(job) | Self::Mask(job) | Self::Guide(job) => job,
-            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) | Self::Thumbnail(job) => job,
+            Self::Input(job) | Self::Mask(job) | Self::Guide(job) => Some(job),
+            Self::Result(job, _) | Self::Checkpoint(job) => Some(job),
+            Self::Preview(job) | Self::Thumbnail(job) => Some(job),
+            Self::Tile(_) => None,
         }
     }
 
@@ -55,6 +62,7 @@ impl ObjectKey {
             ("checkpoints", job) => Some(Self::Checkpoint(job.parse().ok()?)),
             ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
             ("thumbnails", job) => Some(Self::Thumbnail(job.parse().ok()?)),
+            ("tiles", tile) => Some(Self::Tile(TileId::parse(tile)?)),
             ("results", name) => {
                 let (job, lease) = name.rsplit_once('-')?;
                 Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
@@ -86,6 +94,7 @@ impl fmt::Display for ObjectKey {
             Self::Checkpoint(job) => write!(f, "checkpoints/{job}"),
             Self::Preview(job) => write!(f, "previews/{job}"),
             Self::Thumbnail(job) => write!(f, "thumbnails/{job}"),
+            Self::Tile(tile) => write!(f, "tiles/{tile}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
         }
     }
@@ -101,6 +110,8 @@ mod tests {
         let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
         let own =
             own.into_iter().chain([ObjectKey::Mask(job), ObjectKey::Guide(job), ObjectKey::Thumbnail(job)]);
+        let tile = crate::tile::Tile { model: "m".into(), layer: "block1".into(), channel: None };
+        let own = own.chain([ObjectKey::Tile(tile.id())]);
         for key in own.chain([ObjectKey::Result(job, Uuid::new_v4())]) {
             assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
         }

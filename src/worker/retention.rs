@@ -195,12 +195,15 @@ impl Retention {
         let mut old = self.objects.older_than(before).try_chunks(LISTED);
         while let Some(listed) = old.next().await {
             let listed = listed.map_err(|cut| cut.1)?;
-            let mut ids: Vec<JobId> = listed.iter().map(|key| key.job()).collect();
+            let mut ids: Vec<JobId> = listed.iter().filter_map(|key| key.job()).collect();
             ids.sort_unstable();
             ids.dedup();
             let owners = self.queue.owners(&ids).await?;
             let owners: HashMap<JobId, Owner> = owners.into_iter().map(|owner| (owner.id, owner)).collect();
-            let owned = |key: &ObjectKey| owners.get(&key.job()).is_some_and(|owner| is_owned(owner, *key));
+            let owned = |key: &ObjectKey| {
+                let owner = key.job().map(|job| owners.get(&job));
+                owner.is_none_or(|owner| owner.is_some_and(|owner| is_owned(owner, *key)))
+            };
             let unowned: Vec<ObjectKey> = listed.into_iter().filter(|key| !owned(key)).collect();
             orphans += unowned.len() as u64;
             self.objects.delete_all(unowned).await?;
@@ -233,6 +236,8 @@ fn is_owned(job: &Owner, key: ObjectKey) -> bool {
         // Checkpoint and preview are useless once the job has ended.
         (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
         (ObjectKey::Thumbnail(_), Some(state)) => state.is_finished(),
+        // It belongs to no job.
+        (ObjectKey::Tile(_), _) => true,
         // Until a job has ended, a worker may be about to complete it with this dream. A result without a
         // readable lease belongs to a newer version.
         (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {

@@ -16,6 +16,7 @@ mod newer;
 mod postgres;
 mod retention;
 mod tenants;
+mod tiles;
 mod turns;
 mod usage;
 
@@ -46,6 +47,7 @@ use keys::*;
 use newer::*;
 use retention::*;
 use tenants::*;
+use tiles::*;
 use turns::*;
 use usage::*;
 
@@ -361,4 +363,6 @@ contract!(
     receivers_are_left_out_and_attempts_remembered,
     deliveries_are_replayed_and_go_with_their_jobs,
     what_a_tenant_uses_is_counted_by_day_and_kept,
+    tiles_are_wanted_once_and_within_a_bound,
+    a_tile_is_rendered_by_one_worker_at_a_time,
 );
