@@ -13,6 +13,9 @@ use reverie_dream::spec::{self, InputKind};
 use reverie_engine::{CancelFlag, PreviewSink, RenderOptions, RenderRequest, Renderer};
 use serde_json::json;
 
+/// An octave, counted from 1, and its preview.
+type Shown = (u32, Vec<u8>);
+
 #[tokio::test]
 async fn a_dream_that_is_shown_at_every_step_has_the_same_bytes() {
     let catalogue = catalogue().await;
@@ -28,7 +31,7 @@ async fn a_dream_that_is_shown_at_every_step_has_the_same_bytes() {
     let mut asked = quick();
     asked["iterations"] = json!(6);
     let spec = spec::resolve("", asked, &catalogue, InputKind::Image).unwrap();
-    let shown: Arc<Mutex<Vec<(u32, Vec<u8>)>>> = Arc::default();
+    let shown: Arc<Mutex<Vec<Shown>>> = Arc::default();
     let mut dreams = Vec::new();
     for watched in [false, true] {
         let seen = Arc::clone(&shown);
