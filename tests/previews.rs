@@ -68,12 +68,16 @@ async fn the_only_octave_of_a_long_dream_is_shown_while_it_grows() {
     let client = &server.client;
     let mut spec = quick();
     spec["octaves"] = json!(1);
-    let long = client.lasting(picture(192, 192), spec, 20.0).await;
-    let id = client.submit(picture(192, 192), &long).await;
+    spec["objectives"][0]["layer"] = json!("block10");
+    let photo = picture(384, 384);
+    let long = client.lasting(photo.clone(), spec, 20.0).await;
+    let id = client.submit(photo, &long).await;
     let path = format!("/v1/jobs/{id}/preview");
-    let first = client.until_found(&path).await;
+    // The row names a preview once it is stored.
+    client.job_until(&id, |job| job["links"]["preview"] == path.as_str()).await;
+    let first = client.get(&path).await;
+    assert_eq!(first.status(), 200);
     let (etag, first) = (first.headers()["etag"].clone(), first.bytes().await.unwrap());
-    assert_eq!(client.job(&id).await["links"]["preview"], path.as_str());
     // A second later it has grown.
     common::until("the preview changes", async || {
         client.get_unless(&path, etag.to_str().unwrap()).await.status() == 200
