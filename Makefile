@@ -64,11 +64,12 @@ serve: build ## run the service
 studio: build ## run the service and open its page in a browser
 	@scripts/studio
 
-lint: setup ## check formatting, clippy, the documentation, spelling, dependencies and deploy/
+lint: setup ## check formatting, clippy, the documentation, spelling, dependencies, the Studio's types and deploy/
 	cargo fmt --check
 	$(FETCHED) cargo clippy --all-targets --locked $(HEIF) -- -D warnings
 	$(FETCHED) RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked $(HEIF)
 	@scripts/lint-sources
+	@scripts/lint-studio
 	@scripts/lint-deploy
 
 # Seconds for each target.

@@ -101,6 +101,7 @@ fn seconds(renderers: &[Renderer], catalogue: &Catalogue, edge: u32) -> f64 {
             resume: None,
             on_progress: Box::new(|_| ()),
             on_octave: None,
+            on_preview: None,
             cancel: CancelFlag::default(),
         };
         renderer.submit(request).unwrap()

@@ -1,18 +1,18 @@
-//! What it costs a render to tell how it goes: progress after every step, a checkpoint and a preview after every
-//! octave, as in the service. Prints the share of the render's time for two sizes.
+//! What it costs a render to tell how it goes: progress after every step, a preview every second, a checkpoint and a preview
+//! after every octave, as in the service. Prints the share of the render's time for two sizes.
 //!
 //! ```sh
 //! cargo bench --bench callbacks
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
-use std::{io::Cursor, path::Path, sync::Arc};
+use std::{io::Cursor, path::Path, sync::Arc, time::Duration};
 
 use reverie_dream::{
     model::{Catalogue, REFERENCE_MODEL},
     spec::{self, InputKind},
 };
-use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
+use reverie_engine::{CancelFlag, PreviewSink, RenderOptions, RenderRequest, Renderer};
 use reverie_models as models;
 
 fn main() {
@@ -46,6 +46,10 @@ fn main() {
             resume: None,
             on_progress: Box::new(|progress| drop(std::hint::black_box(serde_json::to_vec(&progress)))),
             on_octave: Some(Box::new(|octave| drop(std::hint::black_box(octave)))),
+            on_preview: Some(PreviewSink {
+                every: Duration::from_secs(1),
+                on_preview: Box::new(|_, preview| drop(std::hint::black_box(preview))),
+            }),
             cancel: CancelFlag::default(),
         };
         let rendered = renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap();

@@ -48,6 +48,7 @@ fn main() {
             resume: None,
             on_progress: Box::new(|_| ()),
             on_octave: None,
+            on_preview: None,
             cancel: CancelFlag::default(),
         };
         renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap().render_seconds

@@ -25,6 +25,7 @@ pub mod private;
 pub mod recent;
 mod retry;
 pub mod telemetry;
+pub mod tile;
 pub mod webhooks;
 pub mod worker;
 

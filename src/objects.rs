@@ -35,8 +35,11 @@ use crate::{
 use s3::S3;
 
 /// The folders of the keys.
-const FOLDERS: [&str; 8] =
-    ["inputs", "masks", "guides", "results", "checkpoints", "previews", "thumbnails", "uploads"];
+const FOLDERS: [&str; 9] =
+    ["inputs", "masks", "guides", "results", "checkpoints", "previews", "thumbnails", "uploads", TILES];
+
+/// Of the tiles, which belong to no job.
+const TILES: &str = "tiles";
 
 /// The blob that a check of the store writes and deletes.
 const PROBE: &str = "probe";
@@ -269,13 +272,14 @@ impl Objects {
         signed.map(Some).map_err(|source| ObjectError::of(key, source))
     }
 
-    /// Lists blobs stored before `before`, as they are found.
+    /// Lists blobs of jobs that were stored before `before`, as they are found.
     ///
     /// # Errors
     /// If the store fails; the stream then ends.
     pub fn older_than(&self, before: Timestamp) -> BoxStream<'static, Result<ObjectKey, ObjectError>> {
         let store = Arc::clone(&self.store);
-        let all = stream::iter(FOLDERS).flat_map(move |folder| store.list(Some(&folder.into())));
+        let of_jobs = stream::iter(FOLDERS.into_iter().filter(|folder| *folder != TILES));
+        let all = of_jobs.flat_map(move |folder| store.list(Some(&folder.into())));
         let old = all.filter_map(move |found| async move {
             match found {
                 Ok(found) if found.last_modified.timestamp_millis() < before.as_millis() => {

@@ -10,6 +10,7 @@ import { startMask } from "./mask.js";
 import { startOffer } from "./offer.js";
 import { sizeAt, smaller } from "./picture.js";
 import { snippet } from "./snippets.js";
+import { openLink, startWall } from "./wall.js";
 
 /** @typedef {import("./types.js").Job} Job */
 
@@ -31,7 +32,8 @@ const state = {
   job: null,
   /** Ends what is sent or followed. */
   stop: new AbortController(),
-  preview: { link: "", at: 0 },
+  /** When a preview was last asked for. */
+  preview: 0,
 };
 
 const history_ = startHistory($("history"), $("more"), (id) => attach(id));
@@ -185,9 +187,8 @@ function see(job) {
     say(`Beginning${left(job)}`, 0);
   }
   const now = Date.now();
-  const key = `${links.preview} ${progress?.frame} ${progress?.octave}`;
-  if (links.preview && !isOver(job) && key !== state.preview.link && now - state.preview.at >= PREVIEW) {
-    state.preview = { link: key, at: now };
+  if (links.preview && !isOver(job) && now - state.preview >= PREVIEW) {
+    state.preview = now;
     blob(links.preview).then((file) => state.job?.id === job.id && !isOver(state.job) && reveal(file), () => {});
   }
 }
@@ -377,8 +378,13 @@ addEventListener("paste", (event) => {
 });
 addEventListener("hashchange", () => {
   const id = location.hash.slice(1);
-  if (id) attach(id);
+  if (id) visit(id).catch(complain);
 });
+
+/** Takes up what an address says. @param {string} hash */
+async function visit(hash) {
+  if (!(await openLink(hash))) await attach(hash);
+}
 
 /** @param {KeyboardEvent} event */
 const typing = (event) =>
@@ -401,12 +407,14 @@ addEventListener("keyup", (event) => {
   if (event.key === " ") split($("compare").hidden ? 0 : Number($("split").value));
 });
 
+startWall(() => !state.job || isOver(state.job));
+
 async function begin() {
   try {
     await startForm();
     history_.renew();
     const id = location.hash.slice(1);
-    if (id) await attach(id);
+    if (id) await visit(id);
   } catch (error) {
     complain(error);
   }

@@ -61,6 +61,7 @@ async function chooseModel() {
   $("channels").value = "";
   const [{ layers }, found] = await Promise.all([json(chosen.links.layers), looksOf(chosen)]);
   looks = found;
+  $("form").dispatchEvent(new CustomEvent("model", { detail: { model: chosen, layers } }));
   $("layer").replaceChildren(...layers.map((/** @type {any} */ layer) => new Option(layer.name, layer.name)));
   $(COLORS).value = String(chosen.preserve_colors);
   $("looks").replaceChildren(...looks.map((look, index) => {
@@ -153,13 +154,33 @@ export function readForm() {
   return { spec, edge };
 }
 
+/** Chooses a model, if it is there. @param {string} id */
+export async function showModel(id) {
+  if (model().id === id || !models.some((one) => one.id === id)) return;
+  $("model").value = id;
+  await chooseModel();
+}
+
+/** What is to be dreamed of, as far as it is known here: a look's layer is. */
+export const objectives = () => kept ?? [{ ...objective() }];
+
+/** Has the dream be of these, and of no look. @param {Record<string, any>[]} chosen */
+export function useObjectives(chosen) {
+  const [one] = chosen;
+  take(one);
+  const plain = isPlain(chosen);
+  if (!plain) $("channels").value = "";
+  kept = plain ? null : chosen;
+  mark({ objectives: [{ kind: "l2", ...one }] });
+  // A look may be this and more, such as steps of its own.
+  if (!plain) check(undefined);
+  tell();
+  $("form").dispatchEvent(new Event("input"));
+}
+
 /** Sets the form to a job's spec, or to one from a recipe, which may hold anything. @param {Record<string, any>} spec */
 export async function showSpec(spec) {
-  const known = models.find((one) => one.id === spec.model);
-  if (known && known !== model()) {
-    $("model").value = known.id;
-    await chooseModel();
-  }
+  await showModel(spec.model);
   for (const name of Object.keys(SLIDERS)) if (name in spec) $(name).value = spec[name] === "auto" ? "0" : String(spec[name]);
   for (const name of NUMBERS) if (name in spec) $(name).value = String(spec[name]);
   $(COLORS).value = String(Number(spec.preserve_colors ?? 0));
@@ -241,6 +262,7 @@ function tell() {
   document.querySelector(`output[for=${COLORS}]`)?.replaceChildren(colors);
   $(COLORS).setAttribute("aria-valuetext", colors);
   $("spec").value = JSON.stringify(readForm().spec, null, 2);
+  $("form").dispatchEvent(new Event("told"));
 }
 
 $("form").addEventListener("input", tell);

@@ -36,6 +36,9 @@ pub enum ApiError {
         /// Name as given.
         name: String,
     },
+    /// There is no such layer or channel to show, with what there is.
+    #[error("{0}")]
+    NoTile(String),
     /// The path supports other methods; `Allow` lists them.
     #[error("this path does not support this method; the Allow header lists the supported ones")]
     MethodNotAllowed,
@@ -217,9 +220,11 @@ impl ApiError {
     /// Status, last part of the problem type, and title.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::NoSuchPath | Self::TrailingSlash | Self::NotFound { .. } | Self::NoInput => {
-                (StatusCode::NOT_FOUND, "not-found", "Not found")
-            }
+            Self::NoSuchPath
+            | Self::TrailingSlash
+            | Self::NotFound { .. }
+            | Self::NoInput
+            | Self::NoTile(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
             }

@@ -39,7 +39,7 @@ const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Follow a job by events
 ///
-/// Server-sent events: `progress` while the job is queued or running, `preview` for each new preview, then
+/// Server-sent events: `progress` while the job is queued or running, `preview` for the first preview of each octave, then
 /// one of `succeeded`, `failed`, `canceled` and `expired`, which ends the stream. The data of each event is
 /// the job as `GET` returns it. The event id is the version of the job: with `Last-Event-ID` a client resumes
 /// where it was. Only the newest state is sent, so versions may be skipped. A comment every 15 seconds keeps

@@ -46,6 +46,7 @@ pub mod state;
 mod studio;
 mod submit;
 mod thumbnail;
+mod tiles;
 pub mod tls;
 mod upload_ahead;
 pub mod uploads;

@@ -126,7 +126,7 @@ fn view(state: &AppState, model: &Model) -> ModelView {
     }
 }
 
-fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
+pub(super) fn find<'a>(state: &'a AppState, id: &str) -> Result<&'a Arc<Model>, ApiError> {
     state.catalogue.get(id).ok_or_else(|| ApiError::NotFound { kind: "model", name: id.to_owned() })
 }
 

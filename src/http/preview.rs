@@ -19,7 +19,8 @@ use reverie_dream::digest;
 
 /// Get the preview
 ///
-/// The newest finished octave, or frame of an animation, as a small JPEG, while the job runs.
+/// The dream as it stands, as a small JPEG, while the job runs: about once a second; of an animation, the newest finished frame.
+/// `If-None-Match` makes looking cheap.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/preview",

@@ -46,6 +46,7 @@ const ASSETS: &[Asset] = assets! {
     "picture.js": "text/javascript; charset=utf-8" = "studio/picture.js";
     "recipe.js": "text/javascript; charset=utf-8" = "studio/recipe.js";
     "snippets.js": "text/javascript; charset=utf-8" = "studio/snippets.js";
+    "wall.js": "text/javascript; charset=utf-8" = "studio/wall.js";
     "icon.svg": "image/svg+xml" = "studio/icon.svg";
     "sample.jpg": "image/jpeg" = "assets/sample.jpg";
     "looks/googlenet-city.webp": "image/webp" = "studio/looks/googlenet-city.webp";

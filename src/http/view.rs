@@ -129,7 +129,7 @@ struct Links {
     /// A small picture of what there is of the job; `null` once its pictures are no longer kept.
     #[schema(required = true)]
     thumbnail: Option<String>,
-    /// The preview of the newest finished octave, or frame of an animation, while the job is unfinished; `null` before the first.
+    /// The dream so far, while the job is unfinished: a picture that changes about once a second; `null` before the first.
     #[schema(required = true)]
     preview: Option<String>,
     /// The event stream of the job.

@@ -36,6 +36,11 @@ impl Preference {
         Self { seconds }
     }
 
+    /// How long.
+    pub const fn time(self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
     /// Parses `Prefer`, for which `headers` has no type. The first `wait` counts and is capped at a minute; unreadable parts are ignored, as
     /// preferences are.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
@@ -106,7 +111,7 @@ pub async fn until_finished(
     id: JobId,
     preference: Preference,
 ) -> Result<Job, ApiError> {
-    let end = Instant::now() + Duration::from_secs(preference.seconds);
+    let end = Instant::now() + preference.time();
     let mut follower = Follower::new(state, id);
     loop {
         let job = state.queue.get(tenant, id).await?;

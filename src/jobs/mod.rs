@@ -20,6 +20,7 @@ mod signals;
 mod sql;
 pub mod sqlite;
 mod state;
+mod tile_store;
 mod transition;
 mod unreadable;
 mod upload_store;
@@ -45,6 +46,7 @@ pub use queue::{
 };
 pub use signals::{CancelListener, ChangeListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};
+pub use tile_store::{MOST_WANTED, TileStore, Wanted};
 pub use upload_store::{MOST_UPLOADS, UPLOAD_LIFETIME, Upload, UploadId, UploadStore};
 pub use usage::{DAY, DailyUsage, UsageStore};
 
@@ -183,7 +185,7 @@ pub struct Job {
     pub forecast: Option<Forecast>,
     /// Progress of the running attempt, or of the last one when the job ended.
     pub progress: Option<Progress>,
-    /// The newest octave, counted from 1, whose preview is stored.
+    /// The newest octave, counted from 1, of which a preview is stored.
     pub preview_octave: Option<u32>,
     /// Why the job failed.
     pub error: Option<JobError>,

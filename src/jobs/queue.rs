@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Claim, Counts, DeliveryStore, Finished, Idempotency, Job, JobError, JobId, JobSnapshot, JobState,
-    KeyStore, Lease, NewJob, Page, PageStart, Place, QueueError, Signals, UploadStore, UsageStore,
+    KeyStore, Lease, NewJob, Page, PageStart, Place, QueueError, Signals, TileStore, UploadStore, UsageStore,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -65,14 +65,17 @@ pub enum Rescue {
     All,
 }
 
-/// A durable, bounded queue of jobs, with the API keys, the deliveries of webhooks, the uploads and the usage of tenants beside it.
+/// A durable, bounded queue of jobs, with the API keys, the deliveries of webhooks, the uploads and the usage of tenants
+/// and the wanted tiles beside it.
 ///
 /// The methods for clients take the client's tenant. To them a job of another tenant does not exist.
 ///
 /// When a call returns, its effect survives a power cut. The [`Lease`] fences every write of a worker:
 /// [`QueueError::LeaseLost`] means that nothing was written.
 #[async_trait]
-pub trait JobQueue: KeyStore + DeliveryStore + UploadStore + UsageStore + Send + Sync + 'static {
+pub trait JobQueue:
+    KeyStore + DeliveryStore + UploadStore + UsageStore + TileStore + Send + Sync + 'static
+{
     /// Adds a job to the queue. If its tenant has used its idempotency key with the same fingerprint,
     /// returns the existing job instead, even if the queue is full. Compare the returned id with yours.
     ///

@@ -13,11 +13,13 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::JobId;
+use crate::tile::TileId;
 
 /// The notifications of one store.
 #[derive(Debug, Default)]
 pub struct Signals {
     work: Notify,
+    tiles: Notify,
     running: Mutex<HashMap<JobId, CancellationToken>>,
     /// One channel per followed job.
     followed: Mutex<HashMap<JobId, watch::Sender<()>>>,
@@ -32,6 +34,26 @@ impl Signals {
     /// Waits for [`Signals::work_is_there`].
     pub async fn work(&self) {
         self.work.notified().await;
+    }
+
+    /// Signals that a tile is wanted; wakes one worker, now or when it next waits for one.
+    pub fn tile_is_wanted(&self) {
+        self.tiles.notify_one();
+    }
+
+    /// Waits for [`Signals::tile_is_wanted`].
+    pub async fn tile(&self) {
+        self.tiles.notified().await;
+    }
+
+    /// Signals that a tile is rendered; works without a listener.
+    pub fn tile_changed(&self, id: TileId) {
+        self.changed(as_job(id));
+    }
+
+    /// Listens for one tile until the listener is dropped.
+    pub fn follow_tile(self: &Arc<Self>, id: TileId) -> ChangeListener {
+        self.follow(as_job(id))
     }
 
     /// Signals that a running job must stop; works without a listener.
@@ -84,6 +106,11 @@ impl Signals {
     fn followed(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<()>>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Tiles are followed as jobs are: their ids are UUIDs of another version, so the two never meet.
+pub(super) fn as_job(id: TileId) -> JobId {
+    JobId(id.uuid())
 }
 
 /// Receives the changes of one job.

@@ -10,6 +10,7 @@ mod claims;
 mod delivery_store;
 mod key_store;
 mod read_cache;
+mod tile_store;
 mod transitions;
 mod upkeep;
 mod upload_store;

@@ -55,6 +55,35 @@ struct ByAnswer {
     status: u16,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+/// How a worker's attempt at a tile ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TileOutcome {
+    /// It is in the blob store.
+    Rendered,
+    /// A job came.
+    GivenUp,
+    /// It could not be rendered or stored.
+    Failed,
+}
+
+impl TileOutcome {
+    const ALL: [Self; 3] = [Self::Rendered, Self::GivenUp, Self::Failed];
+
+    fn label(self) -> ByOutcome {
+        let outcome = match self {
+            Self::Rendered => "rendered",
+            Self::GivenUp => "given_up",
+            Self::Failed => "failed",
+        };
+        ByOutcome { outcome }
+    }
+}
+
 /// The state of the queue at a scrape.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueNow {
@@ -89,6 +118,7 @@ pub struct Metrics {
     in_flight: Gauge,
     webhooks: Family<ByStatus, Counter>,
     webhook: Histogram,
+    tiles: Family<ByOutcome, Counter>,
 }
 
 /// Buckets for jobs: 50 ms to nearly an hour.
@@ -123,6 +153,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             webhooks: Family::default(),
             webhook: short_times(),
+            tiles: Family::default(),
         };
         // A series that starts with its first event hides that event from rates.
         for state in JobState::ALL.into_iter().filter(|state| *state != JobState::Running) {
@@ -130,6 +161,9 @@ impl Metrics {
         }
         for state in <DeliveryState as Choices>::ALL {
             metrics.webhooks.get_or_create(&ByStatus { status: state.as_str() }).inc_by(0);
+        }
+        for outcome in TileOutcome::ALL {
+            metrics.tiles.get_or_create(&outcome.label()).inc_by(0);
         }
         metrics.register(start, devices);
         metrics
@@ -176,6 +210,11 @@ impl Metrics {
             self.webhooks.clone(),
         );
         ours.register("webhook_attempt_seconds", "From an attempt to its answer.", self.webhook.clone());
+        ours.register(
+            "layer_tiles",
+            "Attempts of idle workers at tiles of layers and channels, by how they ended.",
+            self.tiles.clone(),
+        );
         if let Some(gpus) = gpus::Gpus::new(devices) {
             ours.register_collector(Box::new(gpus));
         }
@@ -216,6 +255,11 @@ impl Metrics {
     pub fn told(&self, state: DeliveryState, took: Duration) {
         self.webhooks.get_or_create(&ByStatus { status: state.as_str() }).inc();
         self.webhook.observe(took.as_secs_f64());
+    }
+
+    /// Counts an attempt at a tile.
+    pub fn tile(&self, outcome: TileOutcome) {
+        self.tiles.get_or_create(&outcome.label()).inc();
     }
 
     /// Counts a worker as busy until the guard is dropped.

@@ -4,7 +4,10 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::jobs::{Job, JobId, Lease, UploadId};
+use crate::{
+    jobs::{Job, JobId, Lease, UploadId},
+    tile::TileId,
+};
 
 /// Key of one blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,12 +24,14 @@ pub enum ObjectKey {
     /// The checkpoint after the newest finished octave of a running job. Every worker of a job writes the
     /// same checkpoints in the same order, so the lease is not part of the key.
     Checkpoint(JobId),
-    /// The newest finished octave as a small JPEG.
+    /// The dream so far as a small JPEG.
     Preview(JobId),
     /// What there is of a job that has ended, as a small WebP.
     Thumbnail(JobId),
     /// A picture that was sent ahead of its jobs.
     Upload(UploadId),
+    /// What a layer or a channel of a network dreams, as a small WebP. It belongs to no job and is kept.
+    Tile(TileId),
 }
 
 impl ObjectKey {
@@ -40,14 +45,13 @@ impl ObjectKey {
         job.result.as_ref().map(|result| Self::Result(job.id, result.lease))
     }
 
-    /// The job that the blob belongs to; an upload belongs to none.
+    /// The job that the blob belongs to; an upload or a tile belongs to none.
     pub fn job(self) -> Option<JobId> {
         match self {
             Self::Input(job) | Self::Mask(job) | Self::Guide(job) => Some(job),
-            Self::Result(job, _) | Self::Checkpoint(job) | Self::Preview(job) | Self::Thumbnail(job) => {
-                Some(job)
-            }
-            Self::Upload(_) => None,
+            Self::Result(job, _) | Self::Checkpoint(job) => Some(job),
+            Self::Preview(job) | Self::Thumbnail(job) => Some(job),
+            Self::Upload(_) | Self::Tile(_) => None,
         }
     }
 
@@ -61,6 +65,7 @@ impl ObjectKey {
             ("previews", job) => Some(Self::Preview(job.parse().ok()?)),
             ("thumbnails", job) => Some(Self::Thumbnail(job.parse().ok()?)),
             ("uploads", upload) => Some(Self::Upload(upload.parse().ok()?)),
+            ("tiles", tile) => Some(Self::Tile(TileId::parse(tile)?)),
             ("results", name) => {
                 let (job, lease) = name.rsplit_once('-')?;
                 Some(Self::Result(job.parse().ok()?, lease.parse().ok()?))
@@ -93,6 +98,7 @@ impl fmt::Display for ObjectKey {
             Self::Preview(job) => write!(f, "previews/{job}"),
             Self::Thumbnail(job) => write!(f, "thumbnails/{job}"),
             Self::Upload(upload) => write!(f, "uploads/{upload}"),
+            Self::Tile(tile) => write!(f, "tiles/{tile}"),
             Self::Result(job, lease) => write!(f, "results/{job}-{}", lease.simple()),
         }
     }
@@ -108,7 +114,9 @@ mod tests {
         let own = [ObjectKey::Input(job), ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
         let own =
             own.into_iter().chain([ObjectKey::Mask(job), ObjectKey::Guide(job), ObjectKey::Thumbnail(job)]);
-        for key in own.chain([ObjectKey::Result(job, Uuid::new_v4()), ObjectKey::Upload(UploadId::new())]) {
+        let tile = crate::tile::Tile { model: "m".into(), layer: "block1".into(), channel: None };
+        let own = own.chain([ObjectKey::Tile(tile.id()), ObjectKey::Upload(UploadId::new())]);
+        for key in own.chain([ObjectKey::Result(job, Uuid::new_v4())]) {
             assert_eq!(ObjectKey::parse(&key.to_string()), Some(key));
         }
         for strange in ["", "inputs", "inputs/holiday.jpg", "results/holiday-1", "else/where"] {

@@ -1,6 +1,9 @@
 //! One attempt at a job: fetch the input, render, store the dream. Meanwhile a heartbeat renews the lease.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -8,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error};
 
 use super::{
-    WorkerContext, checkpoints,
+    WorkerContext,
+    checkpoints::{self, Preview},
     error::AttemptError,
     heartbeat::{Heartbeat, StopReason},
     retry::retry_while_away,
@@ -23,15 +27,21 @@ use reverie_dream::{
     progress::Progress,
     spec::{DreamSpec, Precision},
 };
-use reverie_engine::{CancelFlag, FinishedOctave, Health, RenderError, RenderRequest, Rendered, Renderer};
+use reverie_engine::{
+    CancelFlag, FinishedOctave, Health, PreviewSink, RenderError, RenderRequest, Rendered, Renderer,
+};
 
 /// Number of finished octaves that may wait to be stored.
 const OCTAVES: usize = 1;
+
+/// Time between two previews inside an octave.
+const PREVIEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Channels for the reports of a render.
 struct Reports {
     progress: watch::Sender<Option<Progress>>,
     octaves: mpsc::Sender<FinishedOctave>,
+    previews: watch::Sender<Option<Preview>>,
 }
 
 /// Renders and stores the dream while the heartbeat keeps the lease.
@@ -58,9 +68,13 @@ pub(super) async fn attempt(
     };
     let work = async {
         let (octaves, finished) = mpsc::channel(OCTAVES);
-        let rendering = render(context, renderer, job, lease, Reports { progress, octaves }, flag.clone());
-        let (rendered, ()) =
-            tokio::join!(rendering, checkpoints::keep(&context.queue, &context.objects, lease, finished));
+        let (previews, newest) = watch::channel(None);
+        let reports = Reports { progress, octaves, previews };
+        let rendering = render(context, renderer, job, lease, reports, flag.clone());
+        let (rendered, ()) = tokio::join!(
+            rendering,
+            checkpoints::keep(&context.queue, &context.objects, lease, finished, newest)
+        );
         let rendered = match rendered {
             Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
             rendered => rendered?,
@@ -77,7 +91,7 @@ pub(super) async fn attempt(
 }
 
 /// Decides whether the job or the worker caused a failed render.
-async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError) -> AttemptError {
+pub(super) async fn blame(context: &WorkerContext, renderer: &Renderer, error: RenderError) -> AttemptError {
     if !error.may_be_the_devices() && renderer.health() == Health::Well {
         return error.into();
     }
@@ -128,9 +142,12 @@ async fn render(
             reports.progress.send_replace(Some(now));
         }
     });
-    let octaves = reports.octaves;
+    let (octaves, previews) = (reports.octaves, reports.previews);
     // If storing is slower than rendering, an octave is skipped: the next one is worth more.
     let on_octave = Box::new(move |finished| drop(octaves.try_send(finished)));
+    // Of previews only the newest is of use.
+    let on_preview =
+        Box::new(move |octave, picture| drop(previews.send_replace(Some(Preview { octave, picture }))));
     let request = RenderRequest {
         model,
         spec: DreamSpec { precision, ..job.spec.clone() },
@@ -140,6 +157,7 @@ async fn render(
         resume: checkpoints::resume(&context.objects, job.id).await,
         on_progress,
         on_octave: Some(on_octave),
+        on_preview: Some(PreviewSink { every: PREVIEW_EVERY, on_preview }),
         cancel,
     };
     let outcome = renderer.submit(request)?.await;

@@ -72,6 +72,7 @@ async fn measure(
             recorder.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())
         }),
         on_octave: None,
+        on_preview: None,
         cancel: cancel.clone(),
     };
     match timeout(TIME_LIMIT, renderer.submit(request)?).await {

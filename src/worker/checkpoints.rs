@@ -1,5 +1,5 @@
-//! The files kept between two octaves of a job: a checkpoint, from which the job continues if its worker is
-//! lost or stops, and a preview of its progress.
+//! The files kept while a job is at work: after each octave a checkpoint, from which the job continues if its worker is
+//! lost or stops, and about every second a preview of its progress.
 //!
 //! Both are optional: a job without them starts from its input. So a failure here is logged and costs only
 //! time.
@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, info, warn};
 
 use crate::{
@@ -20,18 +20,78 @@ use crate::{
 };
 use reverie_engine::FinishedOctave;
 
-/// Stores every finished octave until the render ends. The row mentions a preview only once it is stored.
+/// A picture of an octave at work.
+#[derive(Clone)]
+pub(super) struct Preview {
+    /// Which octave, counted from 1.
+    pub octave: u32,
+    /// A small JPEG.
+    pub picture: Vec<u8>,
+}
+
+/// Stores every finished octave, and between them the newest preview, until the render ends. The row mentions a preview only once
+/// it is stored.
 pub(super) async fn keep(
     queue: &Arc<dyn JobQueue>,
     objects: &Objects,
     lease: Lease,
     mut finished: mpsc::Receiver<FinishedOctave>,
+    mut previews: watch::Receiver<Option<Preview>>,
 ) {
-    while let Some(octave) = finished.recv().await {
-        let storing = store(Arc::clone(queue), objects.clone(), lease, octave);
-        if let Err(error) = tokio::spawn(storing.in_current_span()).await {
+    let mut noted = 0;
+    // Bytes of the last checkpoint, which stands beside the previews after it.
+    let mut kept = 0;
+    let mut growing = true;
+    loop {
+        let (queue, objects) = (Arc::clone(queue), objects.clone());
+        let storing = tokio::select! {
+            biased;
+            octave = finished.recv() => {
+                let Some(octave) = octave else { return };
+                noted = noted.max(octave.octave);
+                kept = octave.checkpoint.len() as u64;
+                // What waits there is older than the octave.
+                previews.mark_unchanged();
+                tokio::spawn(store(queue, objects, lease, octave).in_current_span())
+            }
+            changed = previews.changed(), if growing => {
+                growing = changed.is_ok();
+                let Some(preview) = previews.borrow_and_update().clone().filter(|_| growing) else { continue };
+                let is_first = preview.octave > noted;
+                noted = noted.max(preview.octave);
+                tokio::spawn(store_preview(queue, objects, lease, preview, is_first.then_some(kept)).in_current_span())
+            }
+        };
+        if let Err(error) = storing.await {
             warn!(%error, "an octave could not be stored");
         }
+    }
+}
+
+/// Stores the preview of an octave at work. Only the octave's first changes the row, which then has its bytes and those of the
+/// checkpoint; clients look for the others by themselves.
+async fn store_preview(
+    queue: Arc<dyn JobQueue>,
+    objects: Objects,
+    lease: Lease,
+    preview: Preview,
+    first_beside: Option<u64>,
+) {
+    let Preview { octave, picture } = preview;
+    let bytes = picture.len() as u64;
+    let stored = objects.put(ObjectKey::Preview(lease.job), picture.into()).await;
+    if let Err(error) = &stored {
+        warn!(%error, octave, "a preview could not be stored");
+    }
+    let recorded = match first_beside {
+        Some(beside) if stored.is_ok() => queue.set_preview(lease, octave, beside + bytes).await,
+        // Only checks whether the lease is still held.
+        _ => queue.heartbeat(lease, None).await.map(drop),
+    };
+    match recorded {
+        Ok(()) => {}
+        Err(QueueError::LeaseLost) => delete_unless_running(&*queue, &objects, lease.job).await,
+        Err(error) => warn!(%error, octave, "a stored preview could not be recorded"),
     }
 }
 

@@ -16,8 +16,10 @@ mod retry;
 mod run;
 mod settle;
 mod throughput;
+mod tiles;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -37,7 +39,7 @@ pub use retention::Retention;
 pub use throughput::{Throughput, retry_after};
 
 use crate::{
-    jobs::{JobQueue, QueueError, Rescue},
+    jobs::{Claim, JobQueue, QueueError, Rescue},
     metrics::Metrics,
     objects::Objects,
 };
@@ -45,6 +47,7 @@ use cluster::WorkerRegistry;
 use reverie_dream::model::Catalogue;
 use reverie_engine::Renderer;
 use run::Outcome;
+use tiles::{DeviceLoad, Look};
 
 /// How often an idle worker polls for jobs. A notification wakes it at once; the poll finds jobs without one,
 /// for example a retry whose delay has passed.
@@ -129,10 +132,12 @@ impl Workers {
             drain: CancellationToken::new(),
             give_up: CancellationToken::new(),
         };
+        let mut loads: HashMap<String, DeviceLoad> = HashMap::new();
         for (index, renderer) in renderers.into_iter().enumerate() {
             let worker = Worker {
                 id: format!("{boot}-{index}"),
                 context: context.clone(),
+                load: loads.entry(renderer.device().to_owned()).or_default().clone(),
                 renderer,
                 drain: workers.drain.clone(),
                 give_up: workers.give_up.clone(),
@@ -191,6 +196,8 @@ struct Worker {
     id: String,
     context: WorkerContext,
     renderer: Renderer,
+    /// The jobs of all workers on the same device.
+    load: DeviceLoad,
     drain: CancellationToken,
     give_up: CancellationToken,
 }
@@ -215,7 +222,7 @@ impl Worker {
                     guard = alive.guard();
                 }
                 Ok(Some(Outcome::Done)) => {}
-                Ok(None) => self.idle(self.context.queue.signals().work()).await,
+                Ok(None) => self.idle(self.wanted()).await,
                 Err(error) => {
                     error!(worker = self.id, %error, "a claim failed");
                     self.idle(std::future::pending()).await;
@@ -267,16 +274,41 @@ impl Worker {
         false
     }
 
-    /// Claims a job and runs it to its end; `None` if no job was ready.
+    /// Claims a job and runs it to its end; where no job is ready, a tile. `None` if no tile is wanted either.
     async fn one(&self) -> Result<Option<Outcome>, QueueError> {
+        if let Some(claim) = self.claim().await? {
+            return Ok(Some(self.run(claim).await));
+        }
+        Ok(match tiles::render_one(self).await? {
+            Look::Nothing => None,
+            Look::Had(outcome) => Some(outcome),
+            Look::Job(claim) => Some(self.run(*claim).await),
+        })
+    }
+
+    /// Claims a job; `None` if no job is ready.
+    async fn claim(&self) -> Result<Option<Claim>, QueueError> {
         let began = Instant::now();
-        let Some(claim) = self.context.queue.claim(&self.id).await? else {
-            return Ok(None);
-        };
-        let metrics = &self.context.metrics;
-        metrics.claimed(&claim.job, began.elapsed());
-        let _busy = metrics.busy();
-        Ok(Some(run::run(&self.context, &self.renderer, claim, &self.give_up).await))
+        let claim = self.context.queue.claim(&self.id).await?;
+        if let Some(claim) = &claim {
+            self.context.metrics.claimed(&claim.job, began.elapsed());
+        }
+        Ok(claim)
+    }
+
+    /// Runs a job to its end.
+    async fn run(&self, claim: Claim) -> Outcome {
+        let (_busy, _load) = (self.context.metrics.busy(), self.load.begin());
+        run::run(&self.context, &self.renderer, claim, &self.give_up).await
+    }
+
+    /// Waits until a job or a tile may be there.
+    async fn wanted(&self) {
+        let signals = self.context.queue.signals();
+        tokio::select! {
+            () = signals.work() => {}
+            () = signals.tile() => {}
+        }
     }
 
     /// Waits for `notified`, the next poll, or the drain.

@@ -121,6 +121,7 @@ async fn render(renderer: &Renderer, model: &Arc<Model>, spec: &DreamSpec) -> Re
         resume: None,
         on_progress: Box::new(|_| {}),
         on_octave: None,
+        on_preview: None,
         cancel: cancel.clone(),
     };
     match timeout(TIME_LIMIT, renderer.submit(request)?).await {

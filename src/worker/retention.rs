@@ -220,9 +220,12 @@ impl Retention {
             ids.dedup();
             let owners = self.queue.owners(&ids).await?;
             let owners: HashMap<JobId, Owner> = owners.into_iter().map(|owner| (owner.id, owner)).collect();
-            // An upload of this age expired long ago, and came too late to go with its row.
-            let owner = |key: &ObjectKey| key.job().and_then(|job| owners.get(&job));
-            let owned = |key: &ObjectKey| owner(key).is_some_and(|owner| is_owned(owner, *key));
+            let owned = |key: &ObjectKey| match (*key, key.job()) {
+                (ObjectKey::Tile(_), _) => true,
+                (_, Some(job)) => owners.get(&job).is_some_and(|owner| is_owned(owner, *key)),
+                // An upload of this age expired long ago, and came too late to go with its row.
+                (_, None) => false,
+            };
             let unowned: Vec<ObjectKey> = listed.into_iter().filter(|key| !owned(key)).collect();
             orphans += unowned.len() as u64;
             self.objects.delete_all(unowned).await?;
@@ -255,7 +258,8 @@ fn is_owned(job: &Owner, key: ObjectKey) -> bool {
         // Checkpoint and preview are useless once the job has ended.
         (ObjectKey::Checkpoint(_) | ObjectKey::Preview(_), Some(state)) => !state.is_finished(),
         (ObjectKey::Thumbnail(_), Some(state)) => state.is_finished(),
-        (ObjectKey::Upload(_), _) => false,
+        // These belong to no job.
+        (ObjectKey::Upload(_) | ObjectKey::Tile(_), _) => false,
         // Until a job has ended, a worker may be about to complete it with this dream. A result without a
         // readable lease belongs to a newer version.
         (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {

@@ -105,6 +105,69 @@ for (const [width, theme] of [[1440, "light"], [768, "dark"], [375, "light"], [3
   await page.context().close();
 }
 
+// Layers and channels are chosen by looking, with the mouse or the keyboard alone; each choice has its link.
+{
+  const { page, complaints } = await open(1440, "dark");
+  const spec = async () => JSON.parse(await page.inputValue("#spec"));
+  const shown = (box, count) => page.waitForFunction(([box, count]) => {
+    const images = [...document.querySelectorAll(`#${box} img`)];
+    return images.length >= count && images.every((image) => image.naturalWidth === 128);
+  }, [box, count], { timeout: DREAM });
+  await page.locator("#layer-tiles").scrollIntoViewIfNeeded();
+  const { featured_layers: featured } = await (await page.request.get(`${url}/v1/models/${await page.inputValue("#model")}`, { headers })).json();
+  await shown("layer-tiles", featured.length);
+  assert.deepEqual(await page.locator("#layer-tiles > *").evaluateAll((all) => all.map((one) => one.dataset.name)), featured);
+  await page.click(`#layer-tiles [data-name="${featured[1]}"]`);
+  // A look that is this layer and nothing else is meant, too.
+  assert.equal(await page.inputValue("#layer"), featured[1]);
+  assert.equal(await page.getAttribute(`#layer-tiles [data-name="${featured[1]}"]`, "aria-selected"), "true");
+  assert.ok(new URL(page.url()).hash.endsWith(`/${featured[1]}/`), page.url());
+  await page.locator("#channels-title").scrollIntoViewIfNeeded();
+  await shown("channel-tiles", 8);
+  // One stop of the Tab key, moved by the arrows.
+  assert.equal(await page.locator("#channel-tiles [tabindex='0']").count(), 1);
+  await page.locator("#channel-tiles [tabindex='0']").focus();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press(" ");
+  await page.keyboard.press("End");
+  await page.keyboard.press("Home");
+  await page.keyboard.press("Enter");
+  const channels = (await spec()).objectives.map((one) => [one.kind, one.layer, ...one.channels, one.weight ?? 1]);
+  assert.deepEqual(channels, [["mean", featured[1], 1, 1], ["mean", featured[1], 0, 1]]);
+  await page.locator("#weight-0").focus();
+  for (let step = 0; step < 15; step++) await page.keyboard.press("ArrowLeft");
+  assert.equal((await spec()).objectives[1].weight, -0.5);
+  await accessible(page, "walls");
+  // Paged: more come into view with the end.
+  const before = await page.locator("#channel-tiles > *").count();
+  await page.locator("#channel-tiles > :last-child").scrollIntoViewIfNeeded();
+  await page.locator("#more-channels").scrollIntoViewIfNeeded().catch(() => {});
+  await page.waitForFunction((before) => {
+    const box = document.getElementById("channel-tiles");
+    return box.childElementCount > before || document.getElementById("more-channels").hidden;
+  }, before);
+  const link = page.url();
+  await page.reload();
+  await page.waitForFunction(() => document.querySelectorAll("#channel-tiles [aria-selected=true]").length === 2);
+  assert.deepEqual((await spec()).objectives.map((one) => [one.channels[0], one.weight ?? 1]), [[1, 1], [0, -0.5]]);
+  assert.equal(page.url(), link);
+  // A look takes over, and a dream of channels goes through.
+  await page.click('.look:has-text("Stained glass")');
+  assert.equal((await spec()).objectives, undefined);
+  await page.goto(`${url}/`);
+  await page.waitForSelector(".look");
+  await page.goto(link);
+  await page.waitForFunction(() => document.querySelectorAll("#channel-tiles [aria-selected=true]").length === 2);
+  await page.click("#sample");
+  await page.fill("#iterations", "2");
+  await page.click("#dream");
+  await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
+  const job = await (await page.request.get(`${url}/v1/jobs/${new URL(page.url()).hash.slice(1)}`, { headers })).json();
+  assert.deepEqual(job.spec.objectives.map((one) => [one.kind, one.channels[0], one.weight]), [["mean", 1, 1], ["mean", 0, -0.5]]);
+  assert.deepEqual(complaints, []);
+  await page.context().close();
+}
+
 // A mistake is told at its control, and a second tab sees what the first one does.
 const { page } = await open(1440, "light");
 await page.click("#sample");

@@ -24,7 +24,7 @@ tf1 = tf.compat.v1
 NETWORKS = [
     ("mobilenet", "MobileNet", (40, 48)),
     ("mobilenet_v2", "MobileNetV2", (40, 48)),
-    ("inception_v3", "InceptionV3", (83, 75)),
+    ("inception_v3", "InceptionV3", (91, 83)),
     ("resnet50_v2", "ResNet50V2", (40, 48)),
     ("densenet121", "DenseNet121", (40, 48)),
     ("vgg16", "VGG16", (40, 48)),
@@ -33,7 +33,7 @@ NETWORKS = [
 
 # What is compared: maps that these operations give, so many from the first to the last, and the classes. Those inside a normalisation
 # are no layers in Reverie.
-KINDS = {"Relu", "Relu6", "AddV2", "ConcatV2", "MaxPool", "AvgPool", "BiasAdd"}
+KINDS = {"Relu", "Relu6", "AddV2", "ConcatV2", "MaxPool", "AvgPool", "IdentityN"}
 LAYERS = 10
 
 # A pixel as graphs of TensorFlow see it in Reverie.
@@ -52,7 +52,12 @@ def frozen(name, size):
         norm.momentum = 0.0
     if norms:
         # Their statistics are those of some images, so that what an image says gets through.
-        network(np.stack([image(*size, seed) for seed in range(100, 108)]) - MEAN, training=True)
+        network(np.stack([image(*size, seed) for seed in range(100, 116)]) - MEAN, training=True)
+        for norm in norms:
+            # Doubled, as a hundred layers of full strength make much of each rounding; and a channel that hardly varies in a map of few
+            # positions is not blown up.
+            *others, variance = norm.get_weights()
+            norm.set_weights([*others, 2 * np.maximum(variance, variance.mean() / 2)])
     call = tf.function(lambda image: network(image, training=False))
     concrete = call.get_concrete_function(tf.TensorSpec((1, *size, 3), tf.float32, name="image"))
     return convert_variables_to_constants_v2(concrete).graph.as_graph_def()
@@ -84,13 +89,12 @@ def differentiable(definition):
 
 
 class Graph:
-    """The graph as it runs: layers and the gradient of one of them."""
+    """The graph as it runs, in 64 bits: layers and the gradient of one of them."""
 
-    def __init__(self, definition, layers, objective, kind):
-        self.kind = kind
+    def __init__(self, definition, layers, objective):
         graph = tf.Graph()
         with graph.as_default():
-            self.image = tf1.placeholder(kind, (1, None, None, 3))
+            self.image = tf1.placeholder(tf.float64, (1, None, None, 3))
             tf1.import_graph_def(definition, {"image:0": self.image}, name="net")
             self.layers = [graph.get_tensor_by_name(f"net/{layer}:0") for layer in layers]
             tensor = graph.get_tensor_by_name(f"net/{objective}:0")
@@ -98,7 +102,7 @@ class Graph:
         self.objective, self.session = objective, tf1.Session(graph=graph)
 
     def _feed(self, pixels):
-        return {self.image: (pixels[None] - MEAN).astype(self.kind.as_numpy_dtype)}
+        return {self.image: pixels[None].astype(np.float64) - MEAN}
 
     def activations(self, pixels):
         return self.session.run(self.layers, self._feed(pixels))
@@ -120,13 +124,12 @@ def main(folder):
             (classes,) = [operation.name for operation in graph.get_operations() if operation.type == "Softmax"]
         places = np.linspace(0, len(maps) - 1, LAYERS).round().astype(int)
         layers = [*dict.fromkeys(maps[place] for place in places), classes]
-        objective = maps[len(maps) // 3]
+        objective = maps[len(maps) // 2]
         file = definition.SerializeToString()
         definition = differentiable(definition)
-        single = Graph(definition, layers, objective, tf.float32)
-        exact = Graph(double(definition), layers, objective, tf.float64)
-        pixels, gradients = without_kinks(name, *size, exact.gradients)
-        activations = {layer: value[0] for layer, value in zip(layers, single.activations(pixels))}
+        graph = Graph(double(definition), layers, objective)
+        pixels, gradients = without_kinks(name, *size, graph.gradients)
+        activations = {layer: value[0] for layer, value in zip(layers, graph.activations(pixels))}
         (Path(folder) / f"keras_{name}.pb").write_bytes(file)
         save(folder, f"keras_{name}", {"input": pixels} | activations | gradients)
         hand_over(f"keras_{name}")

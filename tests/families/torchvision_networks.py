@@ -81,7 +81,8 @@ def made(name, arguments, size):
         for norm in norms:
             norm.train()
         with torch.no_grad():
-            network(torch.cat([prepared(image(*size, seed), torch.float32)[1] for seed in range(100, 108)]))
+            larger = [2 * side for side in size]
+            network(torch.cat([prepared(image(*larger, seed), torch.float32)[1] for seed in range(100, 104)]))
     for module in network.modules():
         if hasattr(module, "inplace"):
             module.inplace = False
@@ -101,7 +102,7 @@ def prepared(pixels, kind):
 
 def activations(kept, pixels):
     with torch.no_grad():
-        outputs = kept(prepared(pixels, torch.float32)[1])
+        outputs = kept(prepared(pixels, torch.float64)[1])
     return {module: arranged(output) for module, output in zip(kept.kept, outputs)}
 
 
@@ -133,7 +134,7 @@ def main(folder):
     for name, arguments, size, modules, objective in NETWORKS:
         network, is_vgg = made(name, arguments, size), name.startswith("vgg")
         pixels, gradients = reference(name, network, size, objective)
-        kept = Kept(network, modules + [CLASSIFIER] * is_vgg)
+        kept = Kept(network, modules + [CLASSIFIER] * is_vgg).double()
         found = activations(kept, pixels)
         found.pop(CLASSIFIER, None)
         # Some names alone stand for the files that torchvision publishes.
@@ -146,7 +147,7 @@ def main(folder):
             # Of a state dict it is a convolution in Reverie, whose map has one position here.
             for ending in ("pth", "safetensors"):
                 save(folder, f"{name}.{ending}", {"input": pixels, CLASSIFIER: classes.reshape(1, 1, -1)})
-        weights = network.state_dict()
+        weights = kept.float().network.state_dict()
         torch.save(weights, Path(folder) / f"{name}.pth")
         safetensors.torch.save_file(weights, Path(folder) / f"{name}.safetensors")
         export(kept, CLASSIFIED if is_vgg else size, Path(folder) / f"{name}.onnx")

@@ -17,6 +17,7 @@ mod postgres;
 mod retention;
 mod stored;
 mod tenants;
+mod tiles;
 mod turns;
 mod uploads;
 mod usage;
@@ -49,6 +50,7 @@ use newer::*;
 use retention::*;
 use stored::*;
 use tenants::*;
+use tiles::*;
 use turns::*;
 use uploads::*;
 use usage::*;
@@ -372,4 +374,6 @@ contract!(
     very_many_tenants_take_turns,
     an_upload_is_its_tenants_until_it_expires,
     one_tenant_sends_ahead_within_its_bounds,
+    tiles_are_wanted_once_and_within_a_bound,
+    a_tile_is_rendered_by_one_worker_at_a_time,
 );

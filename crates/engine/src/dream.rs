@@ -53,6 +53,51 @@ pub(super) struct Callbacks<'a> {
     pub(super) on_progress: &'a mut dyn FnMut(Progress),
     /// After every octave but the last: how many octaves there are, and the state.
     pub(super) on_octave: &'a mut dyn FnMut(u32, &Checkpoint) -> Result<(), RenderError>,
+    /// Between two octaves; none where nobody looks.
+    pub(super) previews: Option<Previews<'a>>,
+}
+
+/// Shows a dream while an octave is at work.
+pub(super) struct Previews<'a> {
+    /// Time between two previews, at least.
+    pub(super) every: Duration,
+    /// Which octave, counted from 1, and the image as it stands, `[1, 3, H, W]`.
+    pub(super) show: &'a mut dyn FnMut(u32, &Tensor) -> Result<(), RenderError>,
+}
+
+/// Between two previews lies this many times as long as one of them takes: they cost 2 % of a render at most.
+const PREVIEW_REST: u32 = 50;
+
+/// When the next preview is due.
+struct PreviewClock<'a> {
+    previews: Option<Previews<'a>>,
+    due: Instant,
+}
+
+impl<'a> PreviewClock<'a> {
+    fn new(previews: Option<Previews<'a>>) -> Self {
+        let mut clock = Self { previews, due: Instant::now() };
+        clock.rest(Duration::ZERO);
+        clock
+    }
+
+    /// The dream was shown, which took `took`.
+    fn rest(&mut self, took: Duration) {
+        if let Some(Previews { every, .. }) = &self.previews {
+            self.due = Instant::now() + (*every).max(took * PREVIEW_REST);
+        }
+    }
+
+    /// Shows the image, if that is due.
+    fn step(&mut self, octave: u32, image: &Tensor) -> Result<(), RenderError> {
+        let began = Instant::now();
+        match &mut self.previews {
+            Some(Previews { show, .. }) if began >= self.due => show(octave, image)?,
+            _ => return Ok(()),
+        }
+        self.rest(began.elapsed());
+        Ok(())
+    }
 }
 
 /// A finished dream.
@@ -138,6 +183,7 @@ pub(super) fn dream(
     };
     let resumed_from = meter.read(first as usize, 0, 0.0).fraction;
     let mut callback_time = Duration::ZERO;
+    let mut previews = PreviewClock::new(callbacks.previews);
     for octave in first..count {
         if octave > 0 {
             image = octaves.advance(octave as usize, image)?;
@@ -160,6 +206,10 @@ pub(super) fn dream(
             progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();
             let called = Instant::now();
             (callbacks.on_progress)(progress);
+            // After the last step the octave is shown, or the dream is finished.
+            if iteration < iterations {
+                previews.step(octave + 1, &image)?;
+            }
             callback_time += called.elapsed();
         }
         // ReLU may turn NaN into 0, so check the image.
@@ -171,6 +221,7 @@ pub(super) fn dream(
             let called = Instant::now();
             (callbacks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
             callback_time += called.elapsed();
+            previews.rest(Duration::ZERO);
         }
     }
     each(&image, |_, band| Ok(band.f_clamp_(0.0, 255.0)?))?;

@@ -9,11 +9,11 @@ use std::{
 use tch::{Device, Tensor};
 
 use super::{
-    Backend, FinishedOctave, Recipe, RenderError, RenderRequest, Rendered,
+    Backend, FinishedOctave, PreviewSink, Recipe, RenderError, RenderRequest, Rendered,
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
     checkpoint::{Checkpoint, FrameCheckpoint},
     device::{self, Processor},
-    dream::{Callbacks, Dreamed, Fitted, Start, dream, within_memory},
+    dream::{Callbacks, Dreamed, Fitted, Previews, Start, dream, within_memory},
     finish,
     input::{Input, read_guide},
     motion::{Animated, Film, FilmCallbacks},
@@ -123,6 +123,7 @@ impl Backend for Engine {
         }
         let started = Instant::now();
         let (on_progress, finished) = (&mut request.on_progress, &mut request.on_octave);
+        let sink = &mut request.on_preview;
         // A second try begins at the start: a checkpoint is of the tiles that it was made with.
         let Fitted { dreamed, tile_size } = within_memory(spec, |spec| match &spec.motion {
             None => {
@@ -137,8 +138,21 @@ impl Backend for Engine {
                     None => Ok(()),
                 };
                 let tiled = tiled(spec);
-                let callbacks = Callbacks { on_progress, on_octave: &mut on_octave };
-                let dreamed = dream(&tiled, spec, start, max_pixels, callbacks)?;
+                let dreamed = match sink {
+                    Some(PreviewSink { every, on_preview }) => {
+                        let mut show = |octave: u32, image: &Tensor| {
+                            on_preview(octave, preview(image)?);
+                            Ok(())
+                        };
+                        let previews = Some(Previews { every: *every, show: &mut show });
+                        let callbacks = Callbacks { on_progress, on_octave: &mut on_octave, previews };
+                        dream(&tiled, spec, start, max_pixels, callbacks)?
+                    }
+                    None => {
+                        let callbacks = Callbacks { on_progress, on_octave: &mut on_octave, previews: None };
+                        dream(&tiled, spec, start, max_pixels, callbacks)?
+                    }
+                };
                 Ok((dreamed, tiled, None))
             }
             Some(motion) => {

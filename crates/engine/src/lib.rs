@@ -59,5 +59,5 @@ pub use device::{bus_address, devices, memory_in_use};
 pub use error::RenderError;
 pub use exec::{NodeProfile, Profile};
 pub use library::Kernels;
-pub use request::{CancelFlag, FinishedOctave, Recipe, RenderRequest, Rendered};
+pub use request::{CancelFlag, FinishedOctave, PreviewSink, Recipe, RenderRequest, Rendered};
 pub use start::RenderOptions;

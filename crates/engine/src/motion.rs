@@ -99,7 +99,7 @@ impl Film<'_> {
         for frame in begun..motion.frames {
             let mut on_progress = |progress| (callbacks.on_progress)(meter.read(frame, begun, progress));
             let callbacks_of_frame =
-                Callbacks { on_progress: &mut on_progress, on_octave: &mut |_, _| Ok(()) };
+                Callbacks { on_progress: &mut on_progress, on_octave: &mut |_, _| Ok(()), previews: None };
             let start = |original| Start { original, mask: input.mask.as_ref(), frame, resume: None };
             let dreamed = match image.take() {
                 None => dream(&first_tiles, spec, start(&input.original), max_pixels, callbacks_of_frame)?,

@@ -1,8 +1,11 @@
 //! What goes through the interface: a request for a dream, what is called while it grows, and the finished dream.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -46,8 +49,18 @@ pub struct RenderRequest {
     pub on_progress: Box<dyn FnMut(Progress) + Send>,
     /// Called on the render thread after every octave but the last, of an animation after its frames; must be quick.
     pub on_octave: Option<Box<dyn FnMut(FinishedOctave) + Send>>,
+    /// What wants to see a picture that grows; of an animation, [`Self::on_octave`] shows the frames.
+    pub on_preview: Option<PreviewSink>,
     /// Stops the render.
     pub cancel: CancelFlag,
+}
+
+/// Wants previews between two octaves: the last octave is most of a dream's time.
+pub struct PreviewSink {
+    /// Time between two previews; more where they would take a notable share of the render.
+    pub every: Duration,
+    /// Called on the render thread with the octave, counted from 1, and the dream so far as a small JPEG; must be quick.
+    pub on_preview: Box<dyn FnMut(u32, Vec<u8>) + Send>,
 }
 
 /// What is known after an octave; of an animation, after a frame.

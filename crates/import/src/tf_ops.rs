@@ -70,7 +70,7 @@ const RULES: &[Rule] = &[
     rule("FusedBatchNormV2", NORM, layers::batch_norm),
     rule("FusedBatchNormV3", NORM, layers::batch_norm),
     rule("Identity", &["T"], identity),
-    rule("IdentityN", &["T"], first_of_several),
+    rule("IdentityN", &[], first_of_several),
     rule("LRN", LRN, layers::lrn),
     rule("LeakyRelu", &["T", "alpha"], arithmetic::leaky_relu),
     rule("MatMul", &["T", "transpose_a", "transpose_b"], layers::mat_mul),

@@ -278,7 +278,7 @@ fn line(check: &Check) -> String {
     };
     let cosine = check.cosine.map_or(String::new(), |cosine| format!("  cosine {cosine:.6}"));
     let own = check.own.map_or(String::new(), |own| {
-        let counts = if own.counts { "" } else { " (flat areas: others count, too)" };
+        let counts = if own.counts { "" } else { " (kinks: others count, too)" };
         format!("  as rendered {:.1e}{counts}", own.error)
     });
     let verdict = if check.passed() { "ok" } else { "FAILED" };

@@ -285,6 +285,7 @@ fn render(args: &Args, plan: Plan, stop: &Stop) -> Result<Rendered, Failure> {
         resume: None,
         on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
         on_octave: None,
+        on_preview: None,
         cancel: stop.cancel.clone(),
     })?;
     let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped")?;

@@ -84,6 +84,7 @@ impl Subject<'_> {
             resume: None,
             on_progress: Box::new(|_| {}),
             on_octave: None,
+            on_preview: None,
             cancel: CancelFlag::default(),
         })
     }

@@ -81,6 +81,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("LayerList", "The last layers", layers()),
         ("ClassList", "Of a thousand", classes()),
+        ("TilePending", "The first request for a tile", tile_pending()),
         ("LookList", "One look", looks()),
         (
             "Malformed",
@@ -404,6 +405,11 @@ fn created_key() -> Value {
 fn classes() -> Value {
     let class = |class: usize, name: &str| json!({ "class": class, "name": name });
     json!({ "model": "efficientnet-lite0", "classes": [class(291, "lion"), class(292, "tiger")] })
+}
+
+fn tile_pending() -> Value {
+    let detail = "the tile is not rendered yet; workers render tiles while they have no job";
+    json!({ "detail": detail, "wanted": 1 })
 }
 
 fn layers() -> Value {

@@ -21,7 +21,7 @@ pub use schemas::*;
 
 use super::{
     deliveries, dry_run, error::ApiError, events, health, input, jobs, keys, links, list, looks, models,
-    preview, result, submit, thumbnail, upload_ahead, usage,
+    preview, result, submit, thumbnail, tiles, upload_ahead, usage,
 };
 use crate::http::state::AppState;
 
@@ -76,6 +76,8 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(models::one))
         .routes(routes!(models::layers))
         .routes(routes!(models::classes))
+        .routes(routes!(tiles::layer))
+        .routes(routes!(tiles::channel))
         .routes(routes!(looks::list))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))

@@ -28,7 +28,8 @@ use uuid::Uuid;
 use super::connect;
 use crate::{
     clock::Clock,
-    jobs::{JobId, Signals},
+    jobs::{JobId, Signals, signals::as_job},
+    tile::TileId,
 };
 
 const CHANNEL: &str = "reverie";
@@ -55,7 +56,10 @@ struct Message {
     from: Uuid,
     /// Number of jobs that may be ready.
     work: u32,
-    /// Jobs that changed.
+    /// Whether a tile is wanted.
+    #[serde(default)]
+    tiles: bool,
+    /// Jobs that changed, and tiles.
     changed: Vec<JobId>,
     /// Jobs that must stop.
     canceled: Vec<JobId>,
@@ -65,6 +69,7 @@ struct Message {
 #[derive(Debug, Default)]
 struct Pending {
     work: u32,
+    tiles: bool,
     changed: HashSet<JobId>,
     canceled: HashSet<JobId>,
 }
@@ -102,6 +107,16 @@ impl Notifier {
         self.signals.changed(id);
         self.pending().changed.insert(id);
         self.wake.notify_one();
+    }
+
+    pub(super) fn tile_is_wanted(&self) {
+        self.signals.tile_is_wanted();
+        self.pending().tiles = true;
+        self.wake.notify_one();
+    }
+
+    pub(super) fn tile_changed(&self, id: TileId) {
+        self.changed(as_job(id));
     }
 
     pub(super) fn cancel(&self, id: JobId) {
@@ -191,6 +206,9 @@ impl Notifier {
         for id in message.changed {
             self.signals.changed(id);
         }
+        if message.tiles {
+            self.signals.tile_is_wanted();
+        }
         for _ in 0..message.work.min(64) {
             self.signals.work_is_there();
         }
@@ -198,10 +216,10 @@ impl Notifier {
 }
 
 fn messages(from: Uuid, pending: Pending) -> Vec<Message> {
-    let Pending { work, changed, canceled } = pending;
+    let Pending { work, tiles, changed, canceled } = pending;
     let (changed, canceled): (Vec<JobId>, Vec<JobId>) =
         (changed.into_iter().collect(), canceled.into_iter().collect());
-    let mut messages = vec![Message { from, work, ..Message::default() }];
+    let mut messages = vec![Message { from, work, tiles, ..Message::default() }];
     // Cancels are few and never wait for the rest.
     for part in canceled.chunks(PER_MESSAGE) {
         messages.push(Message { from, canceled: part.to_vec(), ..Message::default() });
@@ -209,7 +227,7 @@ fn messages(from: Uuid, pending: Pending) -> Vec<Message> {
     for part in changed.chunks(PER_MESSAGE) {
         messages.push(Message { from, changed: part.to_vec(), ..Message::default() });
     }
-    if work == 0 {
+    if work == 0 && !tiles {
         messages.remove(0);
     }
     messages

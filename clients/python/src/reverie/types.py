@@ -474,8 +474,8 @@ class Links(TypedDict, total=False):
     # The image that the job was submitted with; `null` for a dream of noise, and once the job's pictures
     # are no longer kept.
     input: Required[str | None]
-    # The preview of the newest finished octave, or frame of an animation, while the job is unfinished;
-    # `null` before the first.
+    # The dream so far, while the job is unfinished: a picture that changes about once a second; `null`
+    # before the first.
     preview: Required[str | None]
     # The result, once it exists.
     result: Required[str | None]
@@ -933,6 +933,15 @@ class SubmitJson(TypedDict, total=False):
     webhook: str | None
     # The final states to tell of; all of them if absent.
     webhook_events: list[WebhookEvent] | None
+
+
+class TilePending(TypedDict, total=False):
+    """A tile that is not rendered yet. It is as soon as a worker has no job."""
+
+    # Where it stands in words.
+    detail: Required[str]
+    # Number of tiles that are wanted, of all models.
+    wanted: Required[int]
 
 
 # How an image is cut into tiles. - `even`: Near-equal tiles no larger than the tile size: every pixel gets a

@@ -101,6 +101,7 @@ fn render(
                         }
                     }),
                     on_octave: None,
+                    on_preview: None,
                     cancel,
                 };
                 Engine::new(Processor::new(Device::Cpu, kernels), false, 1_000_000, shared).render(request)

@@ -22,6 +22,7 @@ fn endless(begun: mpsc::Sender<()>) -> RenderRequest {
             let _ = begun.send(());
         }),
         on_octave: None,
+        on_preview: None,
         cancel: CancelFlag::default(),
     }
 }

@@ -177,6 +177,7 @@ fn render(
         resume: resume.map(Bytes::from),
         on_progress: Box::new(move |now| of_steps.lock().unwrap().scores.push(now.score)),
         on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().octaves.push(octave))),
+        on_preview: None,
         cancel: CancelFlag::default(),
     });
     let heard = std::mem::take(&mut *heard.lock().unwrap());

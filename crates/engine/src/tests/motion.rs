@@ -132,6 +132,7 @@ fn try_render(spec: &DreamSpec, resume: Option<Vec<u8>>) -> (Result<Rendered, Re
         resume: resume.map(Bytes::from),
         on_progress: Box::new(move |now| of_steps.lock().unwrap().progress.push(now)),
         on_octave: Some(Box::new(move |frame| of_frames.lock().unwrap().frames.push(frame))),
+        on_preview: None,
         cancel: CancelFlag::default(),
     });
     let heard = std::mem::take(&mut *heard.lock().unwrap());
@@ -295,6 +296,7 @@ fn a_transparent_photo_gets_an_opaque_animation_and_a_note() {
         resume: None,
         on_progress: Box::new(|_| {}),
         on_octave: None,
+        on_preview: None,
         cancel: CancelFlag::default(),
     });
     let rendered = rendered.unwrap();

@@ -188,6 +188,7 @@ fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor,
                 .push(Checkpoint { octave: checkpoint.octave, image: checkpoint.image.shallow_clone() });
             Ok(())
         },
+        previews: None,
     };
     let original = Original::of_floats(image);
     let mask = (spec.mask.is_some()).then(|| Mask::new(&left_half(), 0, Device::Cpu).unwrap());
@@ -287,6 +288,7 @@ fn a_canceled_dream_stops() {
             cancel.cancel();
         },
         on_octave: &mut |_, _| panic!("no octave was finished"),
+        previews: None,
     };
     let outcome = dream(&tiled, &spec, Start::of(&Original::of_floats(&slope())), u64::MAX, callbacks);
     assert!(matches!(outcome, Err(RenderError::Canceled)));
@@ -304,8 +306,11 @@ fn an_ascent_that_runs_away_is_an_error() {
         let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
         let cancel = CancelFlag::default();
         let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
-        let callbacks =
-            Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| panic!("no octave was finished") };
+        let callbacks = Callbacks {
+            on_progress: &mut |_| {},
+            on_octave: &mut |_, _| panic!("no octave was finished"),
+            previews: None,
+        };
         let outcome = dream(&tiled, &spec, Start::of(&Original::of_floats(&slope())), u64::MAX, callbacks);
         assert!(matches!(outcome, Err(RenderError::NotFinite { octave: 1, .. })));
     }
