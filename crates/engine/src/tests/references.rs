@@ -322,8 +322,8 @@ fn short_runs_of_every_preset_match_the_article() {
             "jitter": false,
         });
         let spec = resolve("", wanted, &catalogue, InputKind::Image).unwrap();
-        // The references pass kinks, where rounding decides: see the introduction of `verify`. So several kinds of arithmetic are tried, and
-        // starts that differ by a millionth of the range, as rounding does.
+        // The references pass kinks, where rounding decides: see the introduction of `verify`. So several kinds of arithmetic are tried;
+        // and where none comes near enough, how near two dreams of ours are whose starts differ by a millionth of the range.
         let run = |library, arithmetic: &verify::Arithmetic, nudge: Option<i64>| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;
             let manner = Manner { kind, layout, library_only: library, tf32: false };
@@ -342,17 +342,23 @@ fn short_runs_of_every_preset_match_the_article() {
             let start = Original::of_floats(&start);
             let actual =
                 arithmetic.run(|| dream(&tiled, &spec, Start::of(&start), u64::MAX, callbacks).unwrap());
-            psnr(&actual.image, &arrays[name])
+            actual.image
         };
         for library in [false, true] {
-            let mut found = Vec::new();
-            let runs = verify::ARITHMETICS.iter().map(|arithmetic| run(library, arithmetic, None));
-            let mut runs = runs.chain((0..16).map(|seed| run(library, &verify::ARITHMETICS[0], Some(seed))));
-            let good = runs.any(|psnr| {
-                found.push(psnr);
-                psnr >= 45.0
-            });
-            assert!(good, "{name} is below 45 dB in every arithmetic (library {library}): {found:?}");
+            let own = &verify::ARITHMETICS[0];
+            let mut best = 0.0f64;
+            for arithmetic in &verify::ARITHMETICS {
+                best = best.max(psnr(&run(library, arithmetic, None), &arrays[name]));
+                if best >= 45.0 {
+                    break;
+                }
+            }
+            let apart = |seed| psnr(&run(library, own, Some(seed)), &run(library, own, None));
+            let explained = || (0..3).map(apart).fold(0.0, f64::max);
+            assert!(
+                best >= 45.0 || (best >= 40.0 && best >= explained()),
+                "{name}: {best} dB, library {library}"
+            );
         }
     }
 }
