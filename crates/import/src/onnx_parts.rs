@@ -92,8 +92,8 @@ pub(super) fn grouped(id: NodeId, channels: usize, wanted: &[Option<i64>]) -> Op
     let count = |extent: Option<i64>| usize::try_from(extent?).ok().filter(|&count| count > 0);
     let groups = match (groups, count(groups), count(each)) {
         (_, Some(groups), Some(each)) if groups.checked_mul(each) == Some(channels) => groups,
-        (_, Some(groups), None) if each == Some(-1) && channels % groups == 0 => groups,
-        (Some(-1), None, Some(each)) if channels % each == 0 => channels / each,
+        (_, Some(groups), None) if each == Some(-1) && channels.is_multiple_of(groups) => groups,
+        (Some(-1), None, Some(each)) if channels.is_multiple_of(each) => channels / each,
         _ => return None,
     };
     Some(Value::Grouped { id, groups, swapped: false, size: [rows, columns] })
