@@ -16,7 +16,10 @@ use reqwest::{
     Client, Response, StatusCode,
     header::{CONTENT_RANGE, RANGE},
 };
-use zip::ZipArchive;
+use zip::{
+    ZipArchive,
+    read::{ArchiveOffset, Config},
+};
 
 use reverie_models::KnownHash;
 
@@ -259,7 +262,10 @@ impl Download<'_> {
     /// Unpacks the file, and hashes it. An archive may hold anything: what it may unpack to is limited.
     fn unpack(&self, part: &mut Part, member: &str, to: &Path) -> Result<String, DownloadError> {
         let not_it = |problem: String| DownloadError::Archive { url: self.url.to_owned(), problem };
-        let mut archive = ZipArchive::new(&mut part.file).map_err(|error| not_it(error.to_string()))?;
+        // It begins with the file: a search for its beginning can find another.
+        let whole = Config { archive_offset: ArchiveOffset::Known(0) };
+        let archive = ZipArchive::with_config(whole, &mut part.file);
+        let mut archive = archive.map_err(|error| not_it(error.to_string()))?;
         let entry = archive.by_name(member).map_err(|error| not_it(format!("\"{member}\": {error}")))?;
         // Weights hardly compress.
         let limit = self.limit() * 4;
