@@ -13,9 +13,9 @@ mod s3;
 
 use std::{fs, io, ops::Range, path::Path, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{
-    StreamExt,
+    StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
 use hyper::Method;
@@ -205,6 +205,19 @@ impl Objects {
             Err(source) => return Err(self.failed(key, source).await),
         };
         Ok(Object { size, stream: found.into_stream().boxed() })
+    }
+
+    /// Reads a part of a blob, as of [`Self::open_range`].
+    ///
+    /// # Errors
+    /// [`ObjectError::NotFound`], or when the store fails.
+    pub async fn get_range(&self, key: ObjectKey, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        let pieces = self.open_range(key, range).await?.stream;
+        let all = pieces.try_fold(BytesMut::new(), async |mut all, piece| {
+            all.extend_from_slice(&piece);
+            Ok(all)
+        });
+        Ok(all.await.map_err(|source| ObjectError::of(key, source))?.freeze())
     }
 
     /// Reads a whole blob.

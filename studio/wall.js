@@ -35,12 +35,23 @@ const watcher = new IntersectionObserver((seen) => {
   pump();
 }, { rootMargin: "100px" });
 
+/** After a failure that may pass, a place that is still in view is tried again.
+ * @param {HTMLElement} place
+ * @param {{ status?: number, retryAfter?: number }} error */
+function again(place, { status, retryAfter }) {
+  if (status === 404 || status === 500) return watcher.unobserve(place);
+  setTimeout(() => {
+    if (inView.has(place)) waiting.add(place);
+    pump();
+  }, (retryAfter || 2) * 1000);
+}
+
 function pump() {
   while (busy < AT_ONCE && waiting.size) {
     const [place] = waiting;
     waiting.delete(place);
     busy++;
-    load(place).catch(() => watcher.unobserve(place)).finally(() => {
+    load(place).catch((error) => again(place, error)).finally(() => {
       busy--;
       pump();
     });

@@ -90,8 +90,12 @@ fn compare(script: &str, packages: &[PathBuf], endings: &[&str]) -> usize {
         let path = |ending: &str| folder.path().join(format!("{name}.{ending}"));
         for ending in endings {
             let file = path(ending).to_str().unwrap().to_owned();
-            for reference in [path("npz"), path(&format!("{ending}.npz"))].iter().filter(|path| path.exists())
-            {
+            let references = [path("npz"), path(&format!("{ending}.npz"))];
+            let references: Vec<_> = references.iter().filter(|path| path.exists()).collect();
+            if references.is_empty() {
+                wrong.push(format!("{name}.{ending} has no reference"));
+            }
+            for reference in references {
                 let output =
                     reverie(&["models", "verify", &file, "--reference", reference.to_str().unwrap()]);
                 let table = text(&output.stdout);

@@ -59,8 +59,8 @@ async fn read_upload(
     let upload = state.queue.find_upload(tenant, id).await?;
     let key = ObjectKey::Upload(id);
     let size = match state.objects.size(key).await {
-        Ok(size) => size,
-        Err(ObjectError::NotFound(_)) => {
+        Ok(size) if size > 0 => size,
+        Ok(_) | Err(ObjectError::NotFound(_)) => {
             note(errors, FieldError::new(pointer, "nothing was sent to this upload yet"));
             return Ok(None);
         }
@@ -73,9 +73,16 @@ async fn read_upload(
         return Ok(None);
     }
     let share = share.get_or_insert_with(|| state.uploads.share(None));
-    share.grow(upload.bytes as usize).map_err(|NoRoom| ApiError::TooManyUploads)?;
-    let file = state.objects.find(key).await?;
-    Ok(file.filter(|file| file.len() as u64 <= upload.bytes))
+    share.grow(size as usize).map_err(|NoRoom| ApiError::TooManyUploads)?;
+    // Not more than that: it may be replaced by a longer one in this moment.
+    match state.objects.get_range(key, 0..size).await {
+        Ok(file) => Ok(Some(file)),
+        Err(ObjectError::NotFound(_)) => {
+            note(errors, FieldError::new(pointer, "the upload expired in this moment"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Fetches the file that is given by URL or as an upload of the tenant, at `pointer`, and puts it in place; another file stays. `share` takes the

@@ -34,8 +34,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Seconds after which to ask again for a tile that is not rendered yet.
 const ASK_AGAIN: u64 = 2;
 
-/// The answer to who names the model's digest: under it the picture never becomes another one.
-const FOR_EVER: &str = "private, max-age=31536000, immutable";
+/// The answer to who names the model's digest: under it the picture becomes another one only where a version renders tiles otherwise.
+const FOR_A_WEEK: &str = "private, max-age=604800";
 
 /// The answer to who does not: under the same id there may be another model tomorrow.
 const FOR_A_DAY: &str = "private, max-age=86400";
@@ -62,7 +62,7 @@ pub struct PendingView {
     params(
         ("id" = String, Path, description = "Id of the model.", example = "efficientnet-lite0"),
         ("layer" = String, Path, description = "Name of the layer.", example = "block3"),
-        ("sha256" = String, Query, description = "Digest of the model. Where it is the model's, the tile may be kept for a year, otherwise for a day.", example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+        ("sha256" = String, Query, description = "Digest of the model. Where it is the model's, the tile may be kept for a week, otherwise for a day.", example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
         ("Prefer" = String, Header, description = "`wait=n`: answer when the tile is rendered, or after `n` seconds (at most 60).", example = "wait=10"),
         ("If-None-Match" = String, Header, description = "Entity tags that the client has.", example = "\"9f86d081884c7d65\""),
     ),
@@ -106,7 +106,7 @@ pub async fn layer(
         ("id" = String, Path, description = "Id of the model.", example = "efficientnet-lite0"),
         ("layer" = String, Path, description = "Name of the layer.", example = "block3"),
         ("channel" = String, Path, description = "Number of the channel, from 0.", example = "7"),
-        ("sha256" = String, Query, description = "Digest of the model. Where it is the model's, the tile may be kept for a year, otherwise for a day.", example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+        ("sha256" = String, Query, description = "Digest of the model. Where it is the model's, the tile may be kept for a week, otherwise for a day.", example = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
         ("Prefer" = String, Header, description = "`wait=n`: answer when the tile is rendered, or after `n` seconds (at most 60).", example = "wait=10"),
         ("If-None-Match" = String, Header, description = "Entity tags that the client has.", example = "\"9f86d081884c7d65\""),
     ),
@@ -162,7 +162,7 @@ async fn answer(
             let etag = format!("\"{}\"", digest::sha256(&picture));
             let mut response =
                 revalidated(headers, &etag, ([(header::CONTENT_TYPE, "image/webp")], picture))?;
-            let kept = if known.as_ref() == Some(&model.sha256) { FOR_EVER } else { FOR_A_DAY };
+            let kept = if known.as_ref() == Some(&model.sha256) { FOR_A_WEEK } else { FOR_A_DAY };
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(kept));
             response
         }

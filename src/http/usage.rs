@@ -31,7 +31,7 @@ const MOST_DAYS: u32 = 366;
 pub struct UsageView {
     /// The tenant of the key.
     tenant: String,
-    /// Bytes that the tenant's files take now: inputs, checkpoints, previews and results, until they are deleted.
+    /// Bytes that the tenant's files take now: inputs, checkpoints, previews and results until they are deleted, and uploads until they expire.
     stored_bytes: u64,
     /// The most bytes that they may take; `null` for no limit.
     #[schema(required = true)]

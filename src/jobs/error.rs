@@ -31,7 +31,7 @@ pub enum QueueError {
     /// The files of the tenant, with those of the new job, would take more than those of one tenant may.
     #[error(
         "the stored files of this tenant take {:.1} MB, and these would take {:.1} MB more; its limit is {:.1} MB: delete \
-         jobs that are no longer needed", megabytes(*.used), megabytes(*.more), megabytes(*.limit)
+         jobs that are no longer needed; uploads expire by themselves", megabytes(*.used), megabytes(*.more), megabytes(*.limit)
     )]
     TenantBytes {
         /// The limit in bytes.

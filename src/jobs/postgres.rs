@@ -172,7 +172,8 @@ impl JobQueue for PostgresQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
         let job = self.group_commit.enqueue(job).await?;
         self.notifier.work_is_there();
-        self.placed(job).await
+        // It is in the queue, whatever becomes of the look for its place.
+        Ok(self.placed(job.clone()).await.unwrap_or(job))
     }
 
     async fn refusal(&self, job: &NewJob) -> Result<Option<QueueError>, QueueError> {

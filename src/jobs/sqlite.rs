@@ -133,7 +133,8 @@ impl JobQueue for SqliteQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
         let job = self.group_commit.enqueue(job).await?;
         self.signals.work_is_there();
-        self.placed(job).await
+        // It is in the queue, whatever becomes of the look for its place.
+        Ok(self.placed(job.clone()).await.unwrap_or(job))
     }
 
     async fn refusal(&self, job: &NewJob) -> Result<Option<QueueError>, QueueError> {
@@ -305,7 +306,7 @@ impl JobQueue for SqliteQueue {
         self.writer.commit(transaction).await?;
         self.signals.cancel(id);
         self.signals.changed(id);
-        self.placed(job).await
+        Ok(self.placed(job.clone()).await.unwrap_or(job))
     }
 
     async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError> {

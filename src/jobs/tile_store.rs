@@ -69,8 +69,10 @@ pub trait TileStore: Send + Sync + 'static {
 
 pub(super) const TILE_ATTEMPTS: &str = "SELECT attempts FROM tiles WHERE id = $1";
 pub(super) const TILES_WANTED: &str = "SELECT count(*) FROM tiles";
-/// Of those that nobody renders at this moment, `$1` is the earliest time that still counts.
+/// `$1` is the earliest time that still counts.
 pub(super) const FORGET_TILES: &str = "DELETE FROM tiles WHERE wanted_at < $1";
+/// The time from which the oldest tile is wanted.
+pub(super) const OLDEST_TILE: &str = "SELECT min(wanted_at) FROM tiles";
 pub(super) const TILE_RENDERED: &str = "DELETE FROM tiles WHERE id = $1";
 pub(super) const RELEASE_TILE: &str =
     "UPDATE tiles SET claimed_until = NULL, attempts = attempts - $2 WHERE id = $1";

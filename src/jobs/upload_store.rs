@@ -119,7 +119,12 @@ macro_rules! expired_uploads {
     };
 }
 
-pub(super) const UPLOADS_OF: &str = "SELECT count(*) FROM uploads WHERE tenant = $1";
+macro_rules! uploads_of {
+    ($now:literal) => {
+        concat!("SELECT count(*) FROM uploads WHERE tenant = $1 AND expires_at > ", $now)
+    };
+}
+
 pub(super) const DELETE_UPLOAD: &str = "DELETE FROM uploads WHERE id = $1";
 
 /// Why a tenant with so many uploads and stored bytes may not have another one.
@@ -149,4 +154,4 @@ pub(super) fn upload_id(row: &impl Columns) -> Result<UploadId, QueueError> {
     text.parse().map_err(corrupt)
 }
 
-pub(super) use {add_upload, expired_uploads, find_upload};
+pub(super) use {add_upload, expired_uploads, find_upload, uploads_of};

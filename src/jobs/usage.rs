@@ -35,7 +35,7 @@ pub trait UsageStore: Send + Sync + 'static {
     async fn usage(&self, tenant: &Tenant, from_day: i64) -> Result<Vec<DailyUsage>, QueueError>;
 
     /// Bytes that a tenant's files take in the blob store now: inputs, and of jobs that have not ended the newest checkpoint and
-    /// preview, and results. They count until they are deleted.
+    /// preview, and results. They count until they are deleted. Uploads count, with the length that was announced, until they expire.
     ///
     /// # Errors
     /// Only when the store fails.

@@ -70,10 +70,12 @@ pub(super) async fn attempt(
         let (octaves, finished) = mpsc::channel(OCTAVES);
         let (previews, newest) = watch::channel(None);
         let reports = Reports { progress, octaves, previews };
-        let rendering = render(context, renderer, job, lease, reports, flag.clone());
+        let checkpoint = checkpoints::resume(&context.objects, job.id).await;
+        let kept = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len() as u64);
+        let rendering = render(context, renderer, job, lease, reports, flag.clone(), checkpoint);
         let (rendered, ()) = tokio::join!(
             rendering,
-            checkpoints::keep(&context.queue, &context.objects, lease, finished, newest)
+            checkpoints::keep(&context.queue, &context.objects, lease, finished, newest, kept)
         );
         let rendered = match rendered {
             Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
@@ -118,6 +120,7 @@ async fn render(
     lease: Lease,
     reports: Reports,
     cancel: CancelFlag,
+    resume: Option<Bytes>,
 ) -> Result<Rendered, AttemptError> {
     let model: Arc<Model> = context
         .catalogue
@@ -154,7 +157,7 @@ async fn render(
         input,
         mask,
         guide,
-        resume: checkpoints::resume(&context.objects, job.id).await,
+        resume,
         on_progress,
         on_octave: Some(on_octave),
         on_preview: Some(PreviewSink { every: PREVIEW_EVERY, on_preview }),

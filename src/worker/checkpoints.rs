@@ -30,17 +30,16 @@ pub(super) struct Preview {
 }
 
 /// Stores every finished octave, and between them the newest preview, until the render ends. The row mentions a preview only once
-/// it is stored.
+/// it is stored. `kept` are the bytes of the checkpoint that an earlier attempt left: it stands beside the previews until the next.
 pub(super) async fn keep(
     queue: &Arc<dyn JobQueue>,
     objects: &Objects,
     lease: Lease,
     mut finished: mpsc::Receiver<FinishedOctave>,
     mut previews: watch::Receiver<Option<Preview>>,
+    mut kept: u64,
 ) {
     let mut noted = 0;
-    // Bytes of the last checkpoint, which stands beside the previews after it.
-    let mut kept = 0;
     let mut growing = true;
     loop {
         let (queue, objects) = (Arc::clone(queue), objects.clone());
@@ -49,7 +48,6 @@ pub(super) async fn keep(
             octave = finished.recv() => {
                 let Some(octave) = octave else { return };
                 noted = noted.max(octave.octave);
-                kept = octave.checkpoint.len() as u64;
                 // What waits there is older than the octave.
                 previews.mark_unchanged();
                 tokio::spawn(store(queue, objects, lease, octave).in_current_span())
@@ -62,21 +60,22 @@ pub(super) async fn keep(
                 tokio::spawn(store_preview(queue, objects, lease, preview, is_first.then_some(kept)).in_current_span())
             }
         };
-        if let Err(error) = storing.await {
-            warn!(%error, "an octave could not be stored");
+        match storing.await {
+            Ok(checkpoint) => kept = checkpoint.unwrap_or(kept),
+            Err(error) => warn!(%error, "an octave could not be stored"),
         }
     }
 }
 
 /// Stores the preview of an octave at work. Only the octave's first changes the row, which then has its bytes and those of the
-/// checkpoint; clients look for the others by themselves.
+/// checkpoint, `first_beside`; clients look for the others by themselves. It stores no checkpoint.
 async fn store_preview(
     queue: Arc<dyn JobQueue>,
     objects: Objects,
     lease: Lease,
     preview: Preview,
     first_beside: Option<u64>,
-) {
+) -> Option<u64> {
     let Preview { octave, picture } = preview;
     let bytes = picture.len() as u64;
     let stored = objects.put(ObjectKey::Preview(lease.job), picture.into()).await;
@@ -93,9 +92,16 @@ async fn store_preview(
         Err(QueueError::LeaseLost) => delete_unless_running(&*queue, &objects, lease.job).await,
         Err(error) => warn!(%error, octave, "a stored preview could not be recorded"),
     }
+    None
 }
 
-async fn store(queue: Arc<dyn JobQueue>, objects: Objects, lease: Lease, finished: FinishedOctave) {
+/// Stores checkpoint and preview of an octave; the bytes of the checkpoint, if it is stored.
+async fn store(
+    queue: Arc<dyn JobQueue>,
+    objects: Objects,
+    lease: Lease,
+    finished: FinishedOctave,
+) -> Option<u64> {
     let FinishedOctave { octave, octaves, checkpoint, preview } = finished;
     let job = lease.job;
     let (mut bytes, preview_bytes) = (checkpoint.len() as u64, preview.len() as u64);
@@ -118,6 +124,7 @@ async fn store(queue: Arc<dyn JobQueue>, objects: Objects, lease: Lease, finishe
         Err(QueueError::LeaseLost) => delete_unless_running(&*queue, &objects, job).await,
         Err(error) => warn!(%error, octave, octaves, "a stored preview could not be recorded"),
     }
+    (bytes > 0).then_some(bytes)
 }
 
 /// Deletes the files of a worker that lost its lease, unless another worker continues the job: that one

@@ -109,6 +109,14 @@ impl Retention {
     /// If a store fails.
     pub async fn round(&self) -> Result<Deleted, RetentionError> {
         let mut deleted = Deleted::default();
+        // A picture of a job that cannot be deleted keeps no upload, nor the other way round.
+        let of_jobs = self.of_jobs(&mut deleted).await;
+        deleted.uploads = self.uploads().await?;
+        of_jobs.map(|()| deleted)
+    }
+
+    /// The part of a round that concerns jobs.
+    async fn of_jobs(&self, deleted: &mut Deleted) -> Result<(), RetentionError> {
         while let Some(before) = self.before(self.retention.results) {
             let batch = self.queue.expire_blobs(before, BATCH).await?;
             if batch.len() < BATCH as usize {
@@ -140,8 +148,7 @@ impl Retention {
                 break;
             }
         }
-        deleted.uploads = self.uploads().await?;
-        Ok(deleted)
+        Ok(())
     }
 
     /// Deletes the uploads that have expired, each picture before its row.

@@ -73,17 +73,18 @@ pub(super) async fn render_one(worker: &Worker) -> Result<Look, QueueError> {
     }
     let cancel = CancelFlag::default();
     let (rendered, job) = watched(worker, &tile, &cancel).await;
-    let ended = settle(worker, &tile, rendered).await;
-    match (job, ended) {
-        (None, ended) => ended.map(Look::Had),
-        (Some(job), ended) => {
-            // The job is claimed, whatever became of the tile; that is claimed again when its lease is over.
-            if let Err(error) = ended {
-                warn!(%error, "a tile could not be given back");
-            }
-            Ok(Look::Job(job))
+    let Some(job) = job else { return settle(worker, &tile, rendered).await.map(Look::Had) };
+    // Nobody renews the job's lease yet: no time for the store, nor for a look at the device. The tile is rendered again.
+    let failed =
+        matches!(&rendered, Err(error) if !matches!(error, RenderError::Canceled | RenderError::Busy));
+    context.metrics.tile(if failed { TileOutcome::Failed } else { TileOutcome::GivenUp });
+    let queue = std::sync::Arc::clone(&context.queue);
+    tokio::spawn(async move {
+        if let Err(error) = queue.release_tile(id, failed).await {
+            warn!(%error, "a tile could not be given back: it is claimed again when its lease is over");
         }
-    }
+    });
+    Ok(Look::Job(job))
 }
 
 /// Keeps a rendered tile, or gives it back.

@@ -7,8 +7,8 @@ use crate::{
     jobs::{
         MOST_WANTED, QueueError, TileStore, Wanted,
         tile_store::{
-            FORGET_TILES, FORGOTTEN_AFTER, MOST_TILE_ATTEMPTS, RELEASE_TILE, TILE_ATTEMPTS, TILE_LEASE,
-            TILE_RENDERED, TILES_WANTED, claim_tile, tile, want_tile, wanted,
+            FORGET_TILES, FORGOTTEN_AFTER, MOST_TILE_ATTEMPTS, OLDEST_TILE, RELEASE_TILE, TILE_ATTEMPTS,
+            TILE_LEASE, TILE_RENDERED, TILES_WANTED, claim_tile, tile, want_tile, wanted,
         },
         transition::millis,
     },
@@ -29,13 +29,23 @@ impl TileStore for PostgresQueue {
         if let Some(known) = attempts().await? {
             return Ok(wanted(Some(known)));
         }
-        let forgotten = sqlx::query(FORGET_TILES).bind((self.clock.now() - FORGOTTEN_AFTER).as_millis());
-        in_time(forgotten.execute(&self.pool)).await?;
+        let forget_before = (self.clock.now() - FORGOTTEN_AFTER).as_millis();
+        let oldest = sqlx::query_scalar::<_, Option<i64>>(OLDEST_TILE).fetch_one(&self.pool);
+        let has_old = in_time(oldest).await?.is_some_and(|oldest| oldest < forget_before);
+        // A table that is full, and has nothing to forget, is left alone.
+        if !has_old && self.tiles_wanted().await? >= u64::from(MOST_WANTED) {
+            return Ok(Wanted::Full);
+        }
+        if has_old {
+            in_time(sqlx::query(FORGET_TILES).bind(forget_before).execute(&self.pool)).await?;
+        }
         let added = sqlx::query(WANT).bind(&id).bind(&tile.model).bind(&tile.layer);
         let added = added.bind(tile.channel.map(i64::from)).bind(i64::from(MOST_WANTED)).bind(self.now());
-        in_time(added.execute(&self.pool)).await?;
+        let added = in_time(added.execute(&self.pool)).await?;
         let standing = wanted(attempts().await?);
-        self.notifier.tile_is_wanted();
+        if added.rows_affected() > 0 {
+            self.notifier.tile_is_wanted();
+        }
         Ok(standing)
     }
 

@@ -45,6 +45,8 @@ impl TurnCache {
         let (place, _) =
             due.min_by(|(_, one), (_, other)| one.load(options).total_cmp(&other.load(options)))?;
         let turn = turns.remove(place);
+        // Whoever was the last is it no more.
+        turns.iter_mut().for_each(|other| other.is_last = false);
         turns.push(Turn { is_last: false, busy: turn.busy + 1, ..turn.clone() });
         Some(turn)
     }
@@ -55,6 +57,7 @@ impl TurnCache {
         let Some(Look { turns, .. }) = look.as_mut() else { return };
         if let Some(place) = turns.iter().position(|turn| turn.tenant == tenant) {
             let turn = turns.remove(place);
+            turns.iter_mut().for_each(|other| other.is_last = false);
             turns.push(Turn { is_last: false, busy: turn.busy + 1, ..turn });
         }
     }

@@ -15,6 +15,9 @@ const EXPIRE_BLOBS: &str = sql::expire_blobs!("reverie_now($3)", "FOR UPDATE SKI
 const BLOBS_DELETED: &str = sql::blobs_deleted!("reverie_now($2)", "id = ANY($1)");
 const OWNERS: &str = sql::owners!("id = ANY($1)");
 
+/// Locks the rows of these jobs before what they count for, and tenant by tenant: so who deletes one of them waits, and nobody for ever.
+const LOCKED: &str = "
+    SELECT id FROM jobs WHERE id = ANY($1) ORDER BY tenant COLLATE \"C\", id FOR UPDATE";
 /// Locks what is counted of the tenants of these jobs, in the order of their names, before files of several are counted out.
 const COUNTED: &str = "
     SELECT tenant FROM stored WHERE tenant IN (SELECT tenant FROM jobs WHERE id = ANY($1)) ORDER BY tenant FOR UPDATE";
@@ -45,7 +48,9 @@ pub(super) async fn blobs_to_delete(
 
 pub(super) async fn blobs_deleted(pool: &PgPool, ids: &[JobId], now: Option<i64>) -> Result<(), QueueError> {
     let mut transaction = pool.begin().await?;
-    sqlx::query(COUNTED).bind(listed(ids)).execute(&mut *transaction).await?;
+    for locks in [LOCKED, COUNTED] {
+        sqlx::query(locks).bind(listed(ids)).execute(&mut *transaction).await?;
+    }
     sqlx::query(BLOBS_DELETED).bind(listed(ids)).bind(now).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
@@ -63,7 +68,9 @@ pub(super) async fn ended_before(
 
 pub(super) async fn purge(pool: &PgPool, ids: &[JobId]) -> Result<u64, QueueError> {
     let mut transaction = pool.begin().await?;
-    sqlx::query(COUNTED).bind(listed(ids)).execute(&mut *transaction).await?;
+    for locks in [LOCKED, COUNTED] {
+        sqlx::query(locks).bind(listed(ids)).execute(&mut *transaction).await?;
+    }
     let mut deleted_jobs = 0;
     for id in ids {
         let deleted = sqlx::query(sql::PURGE).bind(id.to_string()).execute(&mut *transaction).await?;

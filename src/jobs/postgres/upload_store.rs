@@ -8,13 +8,14 @@ use crate::{
         QueueError, UPLOAD_LIFETIME, Upload, UploadId, UploadStore,
         transition::millis,
         upload_store::{
-            DELETE_UPLOAD, UPLOADS_OF, add_upload, expired_uploads, find_upload, refusal, upload, upload_id,
+            DELETE_UPLOAD, add_upload, expired_uploads, find_upload, refusal, upload, upload_id, uploads_of,
         },
         usage::stored,
     },
     keys::Tenant,
 };
 
+const UPLOADS_OF: &str = uploads_of!("reverie_now($2)");
 const ADD: &str = add_upload!("reverie_now($5)");
 const FIND: &str = find_upload!("reverie_now($3)");
 const EXPIRED: &str = expired_uploads!("reverie_now($1)");
@@ -29,7 +30,7 @@ impl UploadStore for PostgresQueue {
         let adding = async {
             let mut transaction = self.pool.begin().await?;
             let used = sqlx::query(STORED).bind(tenant.as_str()).fetch_one(&mut *transaction).await?;
-            let uploads = sqlx::query_scalar(UPLOADS_OF).bind(tenant.as_str());
+            let uploads = sqlx::query_scalar(UPLOADS_OF).bind(tenant.as_str()).bind(self.now());
             let uploads = uploads.fetch_one(&mut *transaction).await?;
             let added = sqlx::query(ADD)
                 .bind(UploadId::new().to_string())

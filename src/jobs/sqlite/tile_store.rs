@@ -7,8 +7,8 @@ use crate::{
     jobs::{
         MOST_WANTED, QueueError, TileStore, Wanted,
         tile_store::{
-            FORGET_TILES, FORGOTTEN_AFTER, MOST_TILE_ATTEMPTS, RELEASE_TILE, TILE_ATTEMPTS, TILE_LEASE,
-            TILE_RENDERED, TILES_WANTED, claim_tile, tile, tile_is_ready, want_tile, wanted,
+            FORGET_TILES, FORGOTTEN_AFTER, MOST_TILE_ATTEMPTS, OLDEST_TILE, RELEASE_TILE, TILE_ATTEMPTS,
+            TILE_LEASE, TILE_RENDERED, TILES_WANTED, claim_tile, tile, tile_is_ready, want_tile, wanted,
         },
         transition::millis,
     },
@@ -29,15 +29,25 @@ impl TileStore for SqliteQueue {
             return Ok(wanted(Some(known)));
         }
         let now = self.now();
+        let forget_before = (now - FORGOTTEN_AFTER).as_millis();
+        // A table that is full, and has nothing to forget, is left alone.
+        let oldest = sqlx::query_scalar::<_, Option<i64>>(OLDEST_TILE).fetch_one(&self.readers).await?;
+        if self.tiles_wanted().await? >= u64::from(MOST_WANTED)
+            && oldest.is_none_or(|oldest| oldest >= forget_before)
+        {
+            return Ok(Wanted::Full);
+        }
         let mut transaction = self.writer.begin().await?;
-        let forgotten = sqlx::query(FORGET_TILES).bind((now - FORGOTTEN_AFTER).as_millis());
+        let forgotten = sqlx::query(FORGET_TILES).bind(forget_before);
         forgotten.execute(&mut *transaction).await?;
         let added = sqlx::query(WANT).bind(&id).bind(&tile.model).bind(&tile.layer);
         let added = added.bind(tile.channel.map(i64::from)).bind(i64::from(MOST_WANTED));
-        added.bind(now.as_millis()).execute(&mut *transaction).await?;
+        let added = added.bind(now.as_millis()).execute(&mut *transaction).await?;
         let standing = wanted(attempts().fetch_optional(&mut *transaction).await?);
         self.writer.commit(transaction).await?;
-        self.signals.tile_is_wanted();
+        if added.rows_affected() > 0 {
+            self.signals.tile_is_wanted();
+        }
         Ok(standing)
     }
 

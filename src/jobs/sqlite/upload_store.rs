@@ -8,13 +8,14 @@ use crate::{
         QueueError, UPLOAD_LIFETIME, Upload, UploadId, UploadStore,
         transition::millis,
         upload_store::{
-            DELETE_UPLOAD, UPLOADS_OF, add_upload, expired_uploads, find_upload, refusal, upload, upload_id,
+            DELETE_UPLOAD, add_upload, expired_uploads, find_upload, refusal, upload, upload_id, uploads_of,
         },
         usage::{STORED, stored},
     },
     keys::Tenant,
 };
 
+const UPLOADS_OF: &str = uploads_of!("$2");
 const ADD: &str = add_upload!("$5");
 const FIND: &str = find_upload!("$3");
 const EXPIRED: &str = expired_uploads!("$1");
@@ -23,8 +24,11 @@ const EXPIRED: &str = expired_uploads!("$1");
 impl UploadStore for SqliteQueue {
     async fn add_upload(&self, tenant: &Tenant, bytes: u64) -> Result<Upload, QueueError> {
         let mut transaction = self.writer.begin().await?;
-        let uploads =
-            sqlx::query_scalar(UPLOADS_OF).bind(tenant.as_str()).fetch_one(&mut *transaction).await?;
+        let uploads = sqlx::query_scalar(UPLOADS_OF)
+            .bind(tenant.as_str())
+            .bind(self.now().as_millis())
+            .fetch_one(&mut *transaction)
+            .await?;
         let used = sqlx::query(STORED).bind(tenant.as_str()).fetch_optional(&mut *transaction).await?;
         if let Some(refusal) = refusal(uploads, stored(used.as_ref())?, bytes, &self.options.tenants) {
             return Err(refusal);

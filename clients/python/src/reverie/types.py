@@ -998,8 +998,8 @@ class Usage(TypedDict, total=False):
     days: Required[list[UsageOfDay]]
     # The most bytes that they may take; `null` for no limit.
     max_stored_bytes: Required[int | None]
-    # Bytes that the tenant's files take now: inputs, checkpoints, previews and results, until they are
-    # deleted.
+    # Bytes that the tenant's files take now: inputs, checkpoints, previews and results until they are
+    # deleted, and uploads until they expire.
     stored_bytes: Required[int]
     # The tenant of the key.
     tenant: Required[str]
