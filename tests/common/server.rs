@@ -164,7 +164,6 @@ impl TestServer {
         self.serving.abort();
         self.app.close().await;
         let lock = self.state.config.storage.dir.join("lock");
-        drop(self.app);
         // A process that another test starts has the lock's handle, too, until it becomes another program.
         if let Ok(file) = std::fs::File::open(lock) {
             tokio::task::spawn_blocking(move || file.lock()).await.unwrap().unwrap();
