@@ -13,7 +13,7 @@
 //! and one such decision can change a gradient by a per cent. A flat area of a photograph is full of them. So on an
 //! input with flat areas a gradient is computed in several kinds of arithmetic (`ARITHMETICS`) and has to meet its
 //! tolerance in one of them: a wrong import fails in all. On any other input the arithmetic that renders has to meet it by
-//! itself, unless gradients in 64 bits show that a kink decides ([`kinks`]).
+//! itself, unless gradients in 64 bits show that a kink decides (`kinks`).
 
 mod kinks;
 mod reference;
