@@ -181,7 +181,7 @@ async fn two_hundred_streams_and_a_thousand_pollers_are_answered() {
     let mut streams = Vec::new();
     for _ in 0..200 {
         let mut events = Events::open(&server.client, &id, None).await;
-        assert_eq!(events.next().await.unwrap().name, "progress");
+        assert!(matches!(events.next().await.unwrap().name.as_str(), "progress" | "preview"));
         streams.push(events);
     }
     // All at once, each three times, while a render goes on.
