@@ -281,16 +281,17 @@ impl Subject<'_> {
                 && (directions.is_some() || best.cosine >= GRADIENT_COSINE))
         };
         if own.error > GRADIENT_TOLERANCE {
-            let neighbours = Neighbours::of(self, objective)?;
-            own.counts &= !neighbours.explain(own.error);
+            // Flat areas are full of kinks: there it is known without a look in 64 bits.
+            let neighbours = if self.flat { None } else { Some(Neighbours::of(self, objective)?) };
+            own.counts &= !neighbours.as_ref().is_some_and(|near| near.explain(own.error));
             // The others cannot help where this one counts.
             if !own.counts {
                 let others = ARITHMETICS.iter().skip(1).map(|arithmetic| {
                     let executor = arithmetic.executor(self.model, self.image, self.library)?;
                     Ok::<_, RenderError>(arithmetic.run(|| bound.gradient(&executor, self.image))?.1)
                 });
-                for gradient in others.chain(neighbours.gradients.iter().map(|near| Ok(near.shallow_clone())))
-                {
+                let near = neighbours.into_iter().flat_map(|neighbours| neighbours.gradients).map(Ok);
+                for gradient in others.chain(near) {
                     if take(&gradient?)? {
                         break;
                     }
