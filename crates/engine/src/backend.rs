@@ -169,17 +169,11 @@ fn serve<B: Backend>(inbox: &Receiver<Task>, stop: &Stop, doubtful: &AtomicBool,
         // A panic inside a dependency must cost one render, not the thread.
         let outcome = catch_unwind(AssertUnwindSafe(|| backend.render(request))).unwrap_or_else(|panic| {
             backend = start();
-            Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
+            Err(RenderError::of_panic(panic.as_ref()))
         });
         let doubt = outcome.as_ref().is_err_and(RenderError::may_be_the_devices);
         doubtful.store(doubt, Ordering::Relaxed);
         // The worker may have given the job up; then the result is of no use.
         let _ = reply.send(outcome);
     }
-}
-
-/// The text of a panic, where it has one.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -7,7 +7,10 @@ use std::{num::NonZero, path::PathBuf, sync::OnceLock, thread::available_paralle
 
 use tch::{Cuda, Device};
 
-use super::{Kernels, RenderError, cuda};
+use super::{
+    Kernels, RenderError,
+    cuda::{self, GpuKernels},
+};
 
 /// The devices that `wanted` names, each as [`RenderOptions::device`](crate::RenderOptions::device) takes it: `auto`, `cpu`,
 /// `all` (every GPU), or GPUs such as `cuda:0,cuda:1`.
@@ -47,6 +50,11 @@ impl Processor {
     /// A device as a whole.
     pub(super) fn new(device: Device, kernels: Kernels) -> Self {
         Self { device, kernels, memory: own_memory(device) }
+    }
+
+    /// Our own kernels for a GPU, where they may be used.
+    pub(super) fn gpu_kernels(self) -> Option<GpuKernels> {
+        self.kernels.of_gpu(self.device)
     }
 
     /// Whether on libtorch's operations alone.
@@ -117,6 +125,19 @@ pub fn memory_in_use(device: &str) -> Option<u64> {
     }
 }
 
+/// Whether a GPU has kernels of our own beside libtorch's operations, by the name of its device; none for a CPU.
+pub fn has_gpu_kernels(device: &str) -> Option<bool> {
+    match select(device) {
+        Ok(device @ Device::Cuda(_)) => Some(GpuKernels::of(device).is_some()),
+        _ => None,
+    }
+}
+
+/// Passes of networks that this process has started on its GPUs as a whole, and the operations that they consist of.
+pub fn replayed_passes() -> [u64; 2] {
+    cuda::replayed()
+}
+
 /// The name that [`select`] takes.
 pub(super) fn name(device: Device) -> String {
     match device {
@@ -176,7 +197,7 @@ fn open_forever(_path: &std::path::Path) -> Result<(), std::io::Error> {
 }
 
 /// The folder that this process's `libtorch_cpu.so` came from; `None` where the system does not tell.
-fn torch_folder() -> Option<PathBuf> {
+pub(super) fn torch_folder() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
     let path = PathBuf::from(&line[line.find('/')?..]);

@@ -13,6 +13,7 @@ use super::{
     RenderError,
     bands::{each, moments, rows, sum, total},
     checkpoint::Checkpoint,
+    error::caught,
     kernels::{add_scaled, sum_abs, thread_pool},
     laplacian::Laplacian,
     mask::{Mask, OctaveMask},
@@ -134,7 +135,7 @@ pub(super) fn within_memory<T>(
 ) -> Result<Fitted<T>, RenderError> {
     let mut spec = spec.clone();
     loop {
-        match dream(&spec) {
+        match caught(|| dream(&spec)) {
             Ok(dreamed) => return Ok(Fitted { dreamed, tile_size: spec.tile_size }),
             Err(RenderError::OutOfMemory(reason)) if spec.tile_size / 2 >= SMALLEST_TILE => {
                 let tile_size = spec.tile_size;
@@ -166,7 +167,7 @@ pub(super) fn dream(
     callbacks: Callbacks<'_>,
 ) -> Result<Dreamed, RenderError> {
     let Start { original, mask, frame, resume } = start;
-    let stepper = Stepper::new(spec, original.device(), tiled.is_library())?;
+    let stepper = Stepper::new(spec, original.device(), tiled)?;
     let mut octaves = plan(tiled, spec, original, max_pixels)?;
     if let Some(&(height, width)) = octaves.sizes().last() {
         // Better known before the dream than after it.
@@ -280,8 +281,9 @@ struct Stepper {
 }
 
 impl Stepper {
-    fn new(spec: &DreamSpec, device: tch::Device, library: bool) -> Result<Self, RenderError> {
-        let laplacian = Laplacian::new(device, library)?;
+    fn new(spec: &DreamSpec, device: tch::Device, tiled: &TiledGradient<'_>) -> Result<Self, RenderError> {
+        let library = tiled.is_library();
+        let laplacian = Laplacian::new(device, library, tiled.gpu_kernels())?;
         Ok(Self {
             normalization: spec.normalization,
             step: spec.step,

@@ -1,5 +1,10 @@
 //! Why a dream is not rendered, and whose fault that is.
 
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+};
+
 use reverie_dream::plan::TooManyPixels;
 use reverie_graph::{ShapeError, UnknownLayer};
 use reverie_picture::PictureError;
@@ -120,12 +125,48 @@ impl From<tch::TchError> for RenderError {
             "can't allocate memory",
         ];
         if memory.iter().any(|words| text.contains(words)) {
-            // The first line has the figures; others tell of libtorch's settings.
-            Self::OutOfMemory(text.lines().next().unwrap_or_default().to_owned())
+            // The first line has the figures; others tell of libtorch's settings. A panic quotes the lines as one.
+            let first = text.split(['\n', '\r']).next().unwrap_or_default();
+            Self::OutOfMemory(first.split("\\n").next().unwrap_or_default().to_owned())
         } else {
-            Self::Engine(text)
+            Self::Engine(without_backtrace(&text).to_owned())
         }
     }
+}
+
+impl RenderError {
+    /// Of a panic with this message.
+    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        match tch::TchError::Torch(panic_message(panic).to_owned()).into() {
+            Self::Engine(text) => {
+                Self::Engine(format!("panicked: {}", text.trim_start_matches("Internal torch error: ")))
+            }
+            memory => memory,
+        }
+    }
+}
+
+/// Runs `run`; where it panics because memory is missing, that is its error. tch panics there where it should not: in an operation with
+/// a number, the number's destructor finds the operation's error first.
+pub(super) fn caught<T>(run: impl FnOnce() -> Result<T, RenderError>) -> Result<T, RenderError> {
+    // What was being computed is dropped, and nothing else was in the middle of a change.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| match RenderError::of_panic(panic.as_ref()) {
+        memory @ RenderError::OutOfMemory(_) => Err(memory),
+        _ => resume_unwind(panic),
+    })
+}
+
+/// The text of a panic, where it has one.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// What libtorch says, up to the addresses in its own code that it appends; a panic quotes the lines as one.
+fn without_backtrace(text: &str) -> &str {
+    let marks = ["\nException raised from", "\\nException raised from", "\nframe #", "\\nframe #"];
+    let end = marks.iter().filter_map(|words| text.find(words)).min();
+    text[..end.unwrap_or(text.len())].trim_end()
 }
 
 #[cfg(test)]
@@ -142,6 +183,26 @@ mod tests {
             assert!(matches!(error, RenderError::OutOfMemory(_)), "{error}");
             assert!(error.may_be_the_devices() && !error.to_string().contains('\n'), "{error}");
         }
-        assert!(matches!(of("CUDA error: an illegal memory access"), RenderError::Engine(_)));
+        let fault =
+            of("CUDA error: an illegal memory access\nException raised from f at c.cpp:3\nframe #0: g");
+        assert_eq!(fault.to_string(), "libtorch: Internal torch error: CUDA error: an illegal memory access");
+    }
+
+    #[test]
+    fn a_panic_for_want_of_memory_is_an_error() {
+        let panics = |text: &'static str| {
+            let failed: Result<(), _> = Err(tch::TchError::Torch(text.into()));
+            caught(|| {
+                failed.unwrap();
+                Ok(())
+            })
+        };
+        let error = panics("CUDA out of memory. Tried to allocate 20.00 MiB.\nException raised from malloc")
+            .unwrap_err();
+        assert!(matches!(&error, RenderError::OutOfMemory(_)), "{error}");
+        assert!(error.to_string().contains("20.00 MiB.; try"), "{error}");
+        let other = catch_unwind(|| panics("another\nException raised from f")).unwrap_err();
+        let error = RenderError::of_panic(other.as_ref()).to_string();
+        assert!(error.starts_with("libtorch: panicked: ") && error.ends_with("another"), "{error}");
     }
 }

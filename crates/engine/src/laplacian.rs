@@ -14,6 +14,7 @@ use tch::{Kind, Tensor};
 use super::{
     RenderError,
     bands::{bands_on, each, rows, sum, total},
+    cuda::{GpuKernels, GpuPyramid},
     kernels::{Pyramid, thread_pool},
     library::{ConvParams, convolve, transposed},
 };
@@ -36,15 +37,20 @@ pub(super) struct Laplacian {
     up: Tensor,
     threads: ThreadPool,
     library: bool,
+    gpu: Option<GpuKernels>,
 }
 
 impl Laplacian {
-    /// On the [library path](super::library) or in kernels of our own.
-    pub(super) fn new(device: tch::Device, library: bool) -> Result<Self, RenderError> {
+    /// On the [library path](super::library), there in a GPU's kernels where it has them; or in kernels of our own.
+    pub(super) fn new(
+        device: tch::Device,
+        library: bool,
+        gpu: Option<GpuKernels>,
+    ) -> Result<Self, RenderError> {
         let taps = Tensor::f_from_slice(&TAPS)?.f_to_device(device)?;
         let kernel = taps.f_outer(&taps)?.f_div_scalar(256.0)?;
         let down = kernel.f_reshape([1, 1, 5, 5])?;
-        Ok(Self { up: down.f_mul_scalar(4.0)?, down, threads: thread_pool(), library })
+        Ok(Self { up: down.f_mul_scalar(4.0)?, down, threads: thread_pool(), library, gpu })
     }
 
     /// Splits `image`, `[1, 3, H, W]`, into `levels` bands and a rest, divides each by its root mean square
@@ -54,6 +60,11 @@ impl Laplacian {
         if levels == 0 {
             return self.unit_rms(image);
         }
+        if let Some(gpu) = self.gpu
+            && self.on_gpu(gpu, image, levels)?
+        {
+            return Ok(());
+        }
         let pyramid = if self.library { None } else { Pyramid::new(image) };
         let Some(mut pyramid) = pyramid else { return self.by_convolution(image, levels) };
         let rest = pyramid.downsample(&self.threads)?;
@@ -61,6 +72,18 @@ impl Laplacian {
         let factor = 1.0 / rms(image, squares);
         self.normalize(&rest, levels - 1)?;
         pyramid.scale_and_add_upsampled(&self.threads, &rest, factor as f32)
+    }
+
+    /// [`Self::normalize`] in a GPU's kernels, for at least one level; whether they could.
+    fn on_gpu(&self, gpu: GpuKernels, image: &Tensor, levels: u32) -> Result<bool, RenderError> {
+        let ([top, _], [left, _]) = borders(image)?;
+        let Some(pyramid) = GpuPyramid::new(gpu, image, [top, left])? else { return Ok(false) };
+        let Some(rest) = pyramid.downsample()? else { return Ok(false) };
+        pyramid.subtract_upsampled(&rest)?;
+        let rms = rms_on_device(image)?;
+        self.normalize(&rest, levels - 1)?;
+        pyramid.divide_and_add_upsampled(&rest, &rms)?;
+        Ok(true)
     }
 
     /// [`Self::normalize`] with libtorch's operations, for at least one level.
@@ -74,11 +97,8 @@ impl Laplacian {
 
     /// Divides `band` by its root mean square, where it lies.
     fn unit_rms(&self, band: &Tensor) -> Result<(), RenderError> {
-        let squares = |band: &Tensor| Ok(band.f_square()?.f_sum(Kind::Double)?);
         if self.library {
-            // The device need not be waited for.
-            let mean = total(band, squares)?.f_div_scalar(band.numel() as f64)?;
-            let rms = mean.f_sqrt()?.f_clamp_min(LEAST_RMS)?.f_to_kind(band.f_kind()?)?;
+            let rms = rms_on_device(band)?;
             return each(band, |_, band| Ok(band.f_div_(&rms)?));
         }
         let rms = rms(band, sum(band, squares)?);
@@ -129,6 +149,18 @@ fn borders(image: &Tensor) -> Result<([i64; 2], [i64; 2]), RenderError> {
     Ok((vertical, horizontal))
 }
 
+/// Root mean square of the values of `band`, at least 1e-10, as a scalar of its kind on its device, which need not be waited
+/// for.
+fn rms_on_device(band: &Tensor) -> Result<Tensor, RenderError> {
+    let mean = total(band, squares)?.f_div_scalar(band.numel() as f64)?;
+    Ok(mean.f_sqrt()?.f_clamp_min(LEAST_RMS)?.f_to_kind(band.f_kind()?)?)
+}
+
+/// Sum of the squares of the values of `band`, a scalar in float64.
+fn squares(band: &Tensor) -> Result<Tensor, RenderError> {
+    Ok(band.f_square()?.f_sum(Kind::Double)?)
+}
+
 /// Root mean square of the values of `band`, given the sum of their squares; at least 1e-10.
 fn rms(band: &Tensor, squares: f64) -> f64 {
     (squares / band.numel() as f64).sqrt().max(LEAST_RMS)
@@ -142,7 +174,8 @@ mod tests {
 
     #[test]
     fn kernels_and_convolutions_agree() {
-        let [laplacian, library] = [false, true].map(|library| Laplacian::new(Device::Cpu, library).unwrap());
+        let [laplacian, library] =
+            [false, true].map(|library| Laplacian::new(Device::Cpu, library, None).unwrap());
         for (height, width) in
             [(1, 1), (1, 2), (2, 1), (3, 3), (4, 5), (5, 4), (17, 40), (64, 33), (131, 290)]
         {

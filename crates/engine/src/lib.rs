@@ -55,7 +55,7 @@ mod tiles;
 pub mod verify;
 
 pub use backend::{Backend, Health, Renderer};
-pub use device::{bus_address, devices, memory_in_use};
+pub use device::{bus_address, devices, has_gpu_kernels, memory_in_use, replayed_passes};
 pub use error::RenderError;
 pub use exec::{NodeProfile, Profile};
 pub use library::Kernels;

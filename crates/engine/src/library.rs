@@ -13,12 +13,13 @@ use std::str::FromStr;
 
 use tch::{Device, Kind, Tensor};
 
-use super::RenderError;
+use super::{RenderError, cuda::GpuKernels};
 
 /// Which code computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// Our own kernels on a CPU; on a GPU libtorch's operations, recorded where a pass comes again.
+    /// Our own kernels on a CPU; on a GPU libtorch's operations, with kernels of our own where it is slow, recorded where a pass comes
+    /// again.
     #[default]
     Auto,
     /// libtorch's operations everywhere, one by one: slower, for tests.
@@ -29,6 +30,14 @@ impl Kernels {
     /// Whether the library path is taken on `device`.
     pub(super) fn are_library(self, device: Device) -> bool {
         self == Self::Library || device != Device::Cpu
+    }
+
+    /// Our own kernels for a GPU, where they may be used.
+    pub(super) fn of_gpu(self, device: Device) -> Option<GpuKernels> {
+        match self {
+            Self::Auto => GpuKernels::of(device),
+            Self::Library => None,
+        }
     }
 }
 

@@ -70,5 +70,5 @@ pub fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderE
 /// # Errors
 /// What the engine says.
 pub fn normalize(gradient: &Tensor, levels: u32) -> Result<(), RenderError> {
-    Laplacian::new(gradient.device(), false)?.normalize(gradient, levels)
+    Laplacian::new(gradient.device(), false, None)?.normalize(gradient, levels)
 }

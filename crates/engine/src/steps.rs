@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use super::{
     RenderError, device,
-    exec::{Executor, Layout, Manner, settle},
+    exec::{Executor, Manner, settle},
     library::Kernels,
     objective::BoundObjective,
 };
@@ -29,7 +29,7 @@ pub fn measure(
 ) -> Result<Vec<f64>, RenderError> {
     let device = device::select(device)?;
     let library_only = kernels.are_library(device);
-    let manner = Manner { kind: Kind::Float, layout: Layout::ChannelsLast, library_only, tf32: false };
+    let manner = Manner { library_only, gpu: kernels.of_gpu(device), ..Manner::of(Kind::Float) };
     let executor = Executor::with_manner(Arc::clone(model), device, manner)?;
     let bound = BoundObjective::new(executor.network(), std::slice::from_ref(objective))?;
     let image =

@@ -15,6 +15,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     CancelFlag, RenderError,
     batch::GradientSource,
+    cuda::GpuKernels,
     objective::BoundObjective,
     places::Places,
     resample::Rows,
@@ -81,6 +82,11 @@ impl<'a> TiledGradient<'a> {
     /// Whether libtorch's operations alone compute: see [`library`](super::library).
     pub(super) fn is_library(&self) -> bool {
         self.source.is_library()
+    }
+
+    /// Our own kernels for a GPU, where they may be used.
+    pub(super) fn gpu_kernels(&self) -> Option<GpuKernels> {
+        self.source.gpu_kernels()
     }
 
     /// A random offset for [`Self::gradient`].

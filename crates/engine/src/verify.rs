@@ -23,7 +23,9 @@ use std::{path::Path, sync::Arc};
 use tch::{Kind, Tensor};
 
 use super::{
-    RenderError, device,
+    RenderError,
+    cuda::GpuKernels,
+    device,
     exec::{Executor, Layout, Manner},
     library::Kernels,
     objective::BoundObjective,
@@ -136,7 +138,7 @@ pub fn verify(
     let directions = entries.remove("directions").map(|values| values.rows(&input.shape)).transpose();
     let directions = directions.map_err(|problem| refuse(format!("\"directions\" {problem}")))?;
     let library = kernels.are_library(device);
-    let own = ARITHMETICS[0].executor(model, &image, library)?;
+    let own = ARITHMETICS[0].executor(model, &image, library, kernels.of_gpu(device))?;
     let flat = is_flat(&input.data, width as usize);
     let subject = Subject { model, image: &image, library, own, flat, directions };
     let mut checks = Vec::with_capacity(entries.len());
@@ -168,9 +170,15 @@ pub(super) const ARITHMETICS: [Arithmetic; 7] = [
 ];
 
 impl Arithmetic {
-    fn executor(self, model: &Arc<Model>, image: &Tensor, library: bool) -> Result<Executor, RenderError> {
+    fn executor(
+        self,
+        model: &Arc<Model>,
+        image: &Tensor,
+        library: bool,
+        gpu: Option<GpuKernels>,
+    ) -> Result<Executor, RenderError> {
         let Self { layout, kind, .. } = self;
-        let manner = Manner { kind, layout, library_only: library, tf32: false };
+        let manner = Manner { kind, layout, library_only: library, tf32: false, gpu };
         Executor::with_manner(Arc::clone(model), image.device(), manner)
     }
 
@@ -287,7 +295,7 @@ impl Subject<'_> {
             // The others cannot help where this one counts.
             if !own.counts {
                 let others = ARITHMETICS.iter().skip(1).map(|arithmetic| {
-                    let executor = arithmetic.executor(self.model, self.image, self.library)?;
+                    let executor = arithmetic.executor(self.model, self.image, self.library, None)?;
                     Ok::<_, RenderError>(arithmetic.run(|| bound.gradient(&executor, self.image))?.1)
                 });
                 let near = neighbours.into_iter().flat_map(|neighbours| neighbours.gradients).map(Ok);

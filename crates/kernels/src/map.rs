@@ -10,7 +10,7 @@ use super::{Bf16, KernelError, value::Value};
 pub type Shape = [usize; 4];
 
 /// What a map holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueKind {
     /// float32.
     F32,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::super::Failure;
 use reverie_dream::{
     model::{Catalogue, Model},
+    plan,
     spec::{self, Encoding, Format, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Rendered, Renderer};
@@ -23,6 +24,9 @@ pub(super) const DREAMS: usize = 16;
 
 /// Their sizes, height and width, in turn.
 const SIZES: [[u32; 2]; 4] = [[1024, 1024], [359, 640], [600, 800], [512, 512]];
+
+/// Octaves of every dream.
+const OCTAVES: usize = 4;
 
 /// Factor on the edges of pictures with `--quick`.
 const QUICK: u32 = 4;
@@ -63,7 +67,7 @@ impl Subject<'_> {
     pub(super) fn request(&self, picture: &Bytes, fields: Value) -> Result<RenderRequest, Failure> {
         // As always, so that figures of different versions compare.
         let mut all = json!({
-            "model": self.model.id, "seed": 1, "octaves": 4, "iterations": 10, "preserve_colors": false, "max_edge": 0,
+            "model": self.model.id, "seed": 1, "octaves": OCTAVES, "iterations": 10, "preserve_colors": false, "max_edge": 0,
         });
         if self.quick {
             all["iterations"] = json!(2);
@@ -88,6 +92,11 @@ impl Subject<'_> {
             cancel: CancelFlag::default(),
         })
     }
+}
+
+/// Gradient steps of a dream.
+pub(super) fn steps(request: &RenderRequest) -> f64 {
+    (0..OCTAVES).map(|octave| f64::from(plan::steps(&request.spec, octave))).sum()
 }
 
 /// Renders one dream.

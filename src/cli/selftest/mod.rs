@@ -76,6 +76,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     let mut report = Report::new(renderer.device(), &model.id);
     let say = |words: &str| eprintln!("selftest: {words}");
 
+    if args.kernels == Kernels::Auto {
+        report.own_kernels = reverie_engine::has_gpu_kernels(renderer.device());
+    }
     say("activations and gradients");
     report.checks = verify::verify(&model, renderer.device(), args.kernels)?;
 
@@ -89,9 +92,14 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     for precision in precisions {
         say(&format!("the standard dream in {}", precision.as_str()));
         let request = || subject.request(&picture, json!({ "precision": precision }));
-        let renders =
-            (0..RENDERS).map(|_| load::finish(&renderer, request()?)).collect::<Result<Vec<_>, _>>()?;
-        report.dreams.push(Dream::of(precision, &renders));
+        let mut renders =
+            (1..RENDERS).map(|_| load::finish(&renderer, request()?)).collect::<Result<Vec<_>, _>>()?;
+        let (last, before) = (request()?, reverie_engine::replayed_passes());
+        let steps = load::steps(&last);
+        renders.push(load::finish(&renderer, last)?);
+        let after = reverie_engine::replayed_passes();
+        let started = [0, 1].map(|index| (after[index] - before[index]) as f64 / steps);
+        report.dreams.push(Dream::of(precision, &renders, started));
     }
     // From here on each load has renderers of its own; this one gives its memory back.
     drop(renderer);

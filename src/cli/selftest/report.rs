@@ -23,11 +23,13 @@ pub(super) struct Dream {
     score: f64,
     /// Whether all renders gave the same bytes.
     same: bool,
+    /// Passes that a GPU started as a whole, and the operations they consist of, for each gradient step.
+    started: [f64; 2],
 }
 
 impl Dream {
     /// Of renders of the same dream.
-    pub(super) fn of(precision: Precision, renders: &[Rendered]) -> Self {
+    pub(super) fn of(precision: Precision, renders: &[Rendered], started: [f64; 2]) -> Self {
         let digests: Vec<String> = renders.iter().map(|rendered| digest::sha256(&rendered.image)).collect();
         let seconds = |rendered: &Rendered| rendered.render_seconds;
         Self {
@@ -36,6 +38,7 @@ impl Dream {
             best: renders.iter().skip(1).map(seconds).fold(f64::INFINITY, f64::min),
             score: renders.first().map_or(f64::NAN, |rendered| rendered.score),
             same: digests.windows(2).all(|pair| pair[0] == pair[1]),
+            started,
         }
     }
 }
@@ -45,6 +48,8 @@ pub(super) struct Report {
     pub(super) device: String,
     model: String,
     pub(super) checks: Vec<Check>,
+    /// Whether a GPU has kernels of our own.
+    pub(super) own_kernels: Option<bool>,
     pub(super) dreams: Vec<Dream>,
     /// Each load and the seconds that it took.
     pub(super) loads: Vec<(Load, f64)>,
@@ -61,6 +66,7 @@ impl Report {
             device: device.to_owned(),
             model: model.to_owned(),
             checks: vec![],
+            own_kernels: None,
             dreams: vec![],
             loads: vec![],
             memory: None,
@@ -111,6 +117,7 @@ impl Report {
             json!({
                 "precision": dream.precision, "first_seconds": dream.first, "seconds": dream.best,
                 "score": dream.score, "share_of_fp32": self.share(dream), "same_bytes": dream.same,
+                "passes_per_step": dream.started[0], "operations_per_step": dream.started[1],
             })
         });
         let loads = self.loads.iter().map(|(load, seconds)| {
@@ -123,7 +130,7 @@ impl Report {
             "version": env!("CARGO_PKG_VERSION"), "device": self.device, "model": self.model,
             "checks": self.checks.len(), "worst": errors.into_iter().collect::<serde_json::Map<_, _>>(),
             "dreams": dreams.collect::<Vec<_>>(), "loads": loads.collect::<Vec<_>>(),
-            "device_memory_bytes": self.memory, "failures": self.failures,
+            "own_kernels": self.own_kernels, "device_memory_bytes": self.memory, "failures": self.failures,
         })
     }
 }
@@ -131,6 +138,12 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} on {}", self.model, self.device)?;
+        if self.own_kernels == Some(false) {
+            writeln!(
+                f,
+                "without kernels of our own, which makes it slower: is torch's libcaffe2_nvrtc.so there?"
+            )?;
+        }
         write!(f, "{} comparisons; worst", self.checks.len())?;
         for (quantity, name) in QUANTITIES {
             if let Some(error) = self.worst(quantity) {
@@ -147,6 +160,15 @@ impl fmt::Display for Report {
                 "{precision:<10} {:>8.3} s {:>8.3} s {share:>8.3} {bytes:>10}",
                 dream.first, dream.best
             )?;
+        }
+        for Dream { precision, started: [passes, operations], .. } in &self.dreams {
+            if *passes > 0.0 {
+                let precision = precision.as_str();
+                writeln!(
+                    f,
+                    "a step in {precision}: {operations:.0} operations, started in {passes:.1} recorded passes"
+                )?;
+            }
         }
         writeln!(f, "\n{:<32} {:>10} {:>14}", format!("{DREAMS} dreams of four sizes"), "time", "dreams")?;
         for (load, seconds) in &self.loads {
@@ -188,8 +210,8 @@ mod tests {
             own: None,
         }];
         report.dreams = vec![
-            Dream::of(Precision::Fp32, &[rendered(b"a", 100.0), rendered(b"a", 100.0)]),
-            Dream::of(Precision::Bf16, &[rendered(b"b", score), rendered(bytes, score)]),
+            Dream::of(Precision::Fp32, &[rendered(b"a", 100.0), rendered(b"a", 100.0)], [0.0; 2]),
+            Dream::of(Precision::Bf16, &[rendered(b"b", score), rendered(bytes, score)], [1.0, 9.0]),
         ];
         report.judge(0.95);
         assert_eq!(report.to_json()["failures"].as_array().unwrap().len(), report.failures.len());
@@ -212,7 +234,7 @@ mod tests {
     fn a_dream_is_as_fast_as_its_best_render_but_for_the_first() {
         let times =
             [9.0, 3.0, 2.0, 4.0].map(|render_seconds| Rendered { render_seconds, ..rendered(b"a", 1.0) });
-        let dream = Dream::of(Precision::Fp32, &times);
+        let dream = Dream::of(Precision::Fp32, &times, [0.0; 2]);
         assert_eq!((dream.first, dream.best, dream.same), (9.0, 2.0, true));
     }
 }

@@ -7,7 +7,9 @@ use tch::{Kind, Tensor};
 use super::{
     super::{
         CancelFlag, Profile, RenderError,
+        cuda::GpuKernels,
         device::Processor,
+        error::caught,
         exec::{Executor, Manner},
         library::Kernels,
         objective::{BoundObjective, TileObjective, gradients},
@@ -42,6 +44,7 @@ impl LocalExecutor {
         let manner = Manner {
             library_only: processor.is_library(),
             tf32: precision == Precision::Tf32,
+            gpu: processor.gpu_kernels(),
             ..Manner::of(kind)
         };
         let recorded = match kernels {
@@ -74,10 +77,10 @@ impl LocalExecutor {
     ) -> Result<(Tensor, Tensor), RenderError> {
         let (_, _, height, width) = tiles.size4()?;
         let began = Instant::now();
-        let outcome = match &self.recorded {
+        let outcome = caught(|| match &self.recorded {
             Some(recorded) => recorded.gradients(&self.executor, tiles, tile_objectives),
             None => gradients(&self.executor, tiles, tile_objectives),
-        };
+        });
         if let Some(TileObjective { bound, .. }) = tile_objectives.first() {
             let (layers, size, count) = (bound.layers(), [height, width], tile_objectives.len());
             match &outcome {
@@ -96,6 +99,10 @@ impl GradientSource for LocalExecutor {
 
     fn is_library(&self) -> bool {
         self.executor.is_library()
+    }
+
+    fn gpu_kernels(&self) -> Option<GpuKernels> {
+        self.executor.gpu_kernels()
     }
 
     fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize {

@@ -19,7 +19,7 @@ mod tests;
 
 use tch::Tensor;
 
-use super::{CancelFlag, Profile, RenderError, objective::BoundObjective};
+use super::{CancelFlag, Profile, RenderError, cuda::GpuKernels, objective::BoundObjective};
 use reverie_dream::spec::Precision;
 use reverie_graph::{Network, NodeId};
 
@@ -33,6 +33,9 @@ pub(super) trait GradientSource {
 
     /// Whether libtorch's operations alone compute: see [`library`](super::library).
     fn is_library(&self) -> bool;
+
+    /// Our own kernels for a GPU, where they may be used.
+    fn gpu_kernels(&self) -> Option<GpuKernels>;
 
     /// How many of `tiles` tiles of `[H, W]` pixels to hand over at once; at least 1.
     fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize;

@@ -19,9 +19,9 @@ use tch::{Device, Tensor};
 use super::{
     super::{
         CancelFlag, RenderError,
-        backend::panic_message,
-        cuda,
+        cuda::{self, GpuKernels},
         device::Processor,
+        error::panic_message,
         objective::{BoundObjective, TileObjective},
         owned_thread::OwnedThread,
     },
@@ -43,7 +43,7 @@ const LEAST: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub(in super::super) struct SharedExecutor {
     thread: Arc<OwnedThread<Sender<Message>>>,
-    library: bool,
+    processor: Processor,
     /// Renders that use a network now.
     renders: Arc<AtomicUsize>,
     /// Tiles of the largest pass so far, for the tests.
@@ -118,7 +118,7 @@ impl SharedExecutor {
             .map_err(|error| RenderError::Engine(format!("a thread cannot be started: {error}")))?;
         Ok(Self {
             thread: Arc::new(thread),
-            library: processor.is_library(),
+            processor,
             renders,
             #[cfg(test)]
             largest,
@@ -179,7 +179,11 @@ impl GradientSource for Shared {
     }
 
     fn is_library(&self) -> bool {
-        self.shared.library
+        self.shared.processor.is_library()
+    }
+
+    fn gpu_kernels(&self) -> Option<GpuKernels> {
+        self.shared.processor.gpu_kernels()
     }
 
     fn at_once(&self, bound: &BoundObjective, size: [i64; 2], tiles: usize) -> usize {

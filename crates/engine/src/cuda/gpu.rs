@@ -46,6 +46,16 @@ pub(in super::super) fn memory(device: usize) -> Option<Memory> {
     known.then_some(Memory { free: free as u64, total: total as u64 })
 }
 
+/// A remark on how little memory of GPU number `device` is free, since nothing can be done where that is none.
+pub(super) fn free_memory(device: i32) -> String {
+    let memory = usize::try_from(device).ok().and_then(memory);
+    let free = memory.map(|memory| memory.free / 1_000_000);
+    free.map_or_else(
+        || "; perhaps other programs have taken all of its memory".to_owned(),
+        |free| format!("; {free} MB of its memory are free, the rest is in use"),
+    )
+}
+
 /// Where GPU number `device` is on the machine's bus, such as `0000:3B:00.0`: what other programs know it by.
 pub(in super::super) fn address(device: usize) -> Option<String> {
     let symbols = Symbols::get()?;

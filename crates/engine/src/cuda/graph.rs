@@ -12,7 +12,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, MutexGuard, Once, PoisonError, TryLockError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -69,9 +69,19 @@ extern "C" fn end() {
 #[repr(C, align(64))]
 struct Memory(UnsafeCell<[u8; 2048]>);
 
+/// Passes that were started as a whole since the process began, and the operations that they consist of.
+static REPLAYED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// See [`REPLAYED`].
+pub(in super::super) fn replayed() -> [u64; 2] {
+    REPLAYED.each_ref().map(|count| count.load(Ordering::Relaxed))
+}
+
 /// Recorded work.
 pub(in super::super) struct Graph {
     symbols: &'static Symbols,
+    /// Of which it consists.
+    operations: u64,
     /// Never moves: libtorch keeps its address.
     memory: ManuallyDrop<Box<Memory>>,
 }
@@ -96,9 +106,10 @@ impl Graph {
             let recording = Recording::begin(stream.symbols(), pool)?;
             // A panic must not leave the stream recording: other threads use it.
             let outcome = catch_unwind(AssertUnwindSafe(run));
+            let operations = stream.recorded();
             let recording = recording.end();
             match (outcome, recording) {
-                (Ok(Ok(value)), recording) => Ok((recording?.keep(), value)),
+                (Ok(Ok(value)), recording) => Ok((recording?.keep(operations), value)),
                 (outcome, recording) => {
                     if let Ok(recording) = recording {
                         recording.discard();
@@ -116,7 +127,11 @@ impl Graph {
     /// # Errors
     /// [`RenderError::Engine`] when the GPU refuses.
     pub(in super::super) fn replay(&self) -> Result<(), RenderError> {
-        self.call(self.symbols.replay)
+        self.call(self.symbols.replay)?;
+        for (count, more) in REPLAYED.iter().zip([1, self.operations]) {
+            count.fetch_add(more, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn pool(&self) -> Result<[c_ulonglong; 2], RenderError> {
@@ -171,7 +186,7 @@ struct Recording(ManuallyDrop<Graph>);
 impl Recording {
     fn begin(symbols: &'static Symbols, pool: [c_ulonglong; 2]) -> Result<Self, RenderError> {
         let memory = ManuallyDrop::new(Box::new(Memory(UnsafeCell::new([0; 2048]))));
-        let graph = ManuallyDrop::new(Graph { symbols, memory });
+        let graph = ManuallyDrop::new(Graph { symbols, operations: 0, memory });
         #[allow(unsafe_code, reason = "functions of libtorch that tch has not")]
         // SAFETY: there is room for the object.
         told(|text| unsafe { reverie_graph_new(symbols.new, graph.object(), text, MESSAGE) })?;
@@ -195,8 +210,10 @@ impl Recording {
     }
 
     /// The graph, once all has succeeded.
-    fn keep(self) -> Graph {
-        ManuallyDrop::into_inner(self.0)
+    fn keep(self, operations: u64) -> Graph {
+        let mut graph = ManuallyDrop::into_inner(self.0);
+        graph.operations = operations;
+        graph
     }
 }
 

@@ -57,7 +57,11 @@ impl Stream {
         #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
         // SAFETY: it writes a pointer to where it is told.
         let code = unsafe { (symbols.stream_from_pool)(high_priority, device, &raw mut stream) };
-        checked(code, "no stream can be had")?;
+        if code != 0 {
+            // libtorch keeps the reason to itself.
+            let free = gpu::free_memory(device);
+            return Err(RenderError::Engine(format!("GPU {device} takes no work{free}")));
+        }
         Ok(Some(Self { symbols, stream, device }))
     }
 
@@ -97,6 +101,29 @@ impl Stream {
         // SAFETY: the stream is one of libtorch's.
         let code = unsafe { (self.symbols.synchronize)(self.stream, self.device) };
         checked(code, "what was started on a stream failed")
+    }
+
+    /// Operations that have been recorded on the stream since recording began; 0 where CUDA does not tell.
+    pub(super) fn recorded(&self) -> u64 {
+        let (mut status, mut id, mut graph, mut count) = (0, 0, null_mut(), 0);
+        #[allow(unsafe_code, reason = "functions of CUDA that tch has not")]
+        // SAFETY: all write to where they are told, or not at all where there is nothing to write to; the graph is the one
+        // that the stream records.
+        let known = unsafe {
+            let (stream, none) = (self.stream, null_mut());
+            (self.symbols.capture)(
+                stream,
+                &raw mut status,
+                &raw mut id,
+                &raw mut graph,
+                none,
+                none.cast(),
+                null_mut(),
+            ) == 0
+                && !graph.is_null()
+                && (self.symbols.nodes)(graph, null_mut(), &raw mut count) == 0
+        };
+        if known { count as u64 } else { 0 }
     }
 
     pub(super) fn symbols(&self) -> &'static Symbols {

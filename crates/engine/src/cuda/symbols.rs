@@ -37,6 +37,16 @@ pub(super) struct Symbols {
     pub(super) address: unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int,
     pub(super) count: unsafe extern "C" fn(*mut c_int) -> c_int,
     pub(super) error_text: unsafe extern "C" fn(c_int) -> *const c_char,
+    pub(super) capture: unsafe extern "C" fn(
+        *mut c_void,
+        *mut c_int,
+        *mut c_ulonglong,
+        *mut *mut c_void,
+        *mut *const c_void,
+        *mut *const c_void,
+        *mut usize,
+    ) -> c_int,
+    pub(super) nodes: unsafe extern "C" fn(*mut c_void, *mut c_void, *mut usize) -> c_int,
 }
 
 #[allow(unsafe_code, reason = "declares a function of C")]
@@ -124,6 +134,8 @@ impl Symbols {
             address: function!(b"cudaDeviceGetPCIBusId\0"),
             count: function!(b"cudaGetDeviceCount\0"),
             error_text: function!(b"cudaGetErrorString\0"),
+            capture: function!(b"cudaStreamGetCaptureInfo\0"),
+            nodes: function!(b"cudaGraphGetNodes\0"),
         })
     }
 

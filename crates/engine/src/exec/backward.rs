@@ -102,7 +102,11 @@ impl Executor {
             }
             (Op::Lrn { .. }, SavedForBackward::LrnInput(saved), NodeParams::Lrn(lrn)) => {
                 let gradient = self.layout.arrange(&gradient)?;
-                one(lrn_backward(&self.threads, lrn.params, &saved, &gradient)?.ok_or_else(out_of_step)?)
+                let back = match self.gpu {
+                    Some(gpu) => gpu.lrn_backward(lrn.params, &saved, &gradient)?,
+                    None => lrn_backward(&self.threads, lrn.params, &saved, &gradient)?,
+                };
+                one(back.ok_or_else(out_of_step)?)
             }
             (Op::Relu | Op::Relu6, SavedForBackward::InReader, _) => one(gradient),
             (Op::Relu, SavedForBackward::Output(y), _) => {
@@ -126,8 +130,11 @@ impl Executor {
             }
             (Op::MaxPool(_), SavedForBackward::OwnMaxPool { pool, indices }, _) => {
                 let gradient = self.layout.arrange(&gradient)?;
-                one(max_pool_backward(&self.threads, &pool, &gradient, &indices, sum)?
-                    .ok_or_else(out_of_step)?)
+                let back = match self.gpu {
+                    Some(gpu) => gpu.max_pool_backward(&pool, &gradient, &indices, sum)?,
+                    None => max_pool_backward(&self.threads, &pool, &gradient, &indices, sum)?,
+                };
+                one(back.ok_or_else(out_of_step)?)
             }
             (Op::AvgPool { window, count_padding }, SavedForBackward::Measured(x), _) => {
                 one(average_backward(&gradient, &x, *window, *count_padding)?)

@@ -198,9 +198,12 @@ impl Executor {
                 (product(&x, weight)?, SavedForBackward::Nothing)
             }
             (Op::Lrn { .. }, NodeParams::Lrn(lrn)) => {
-                let native =
-                    if self.library_only { None } else { lrn_forward(&self.threads, lrn.params, &x)? };
-                if let Some(y) = native {
+                let own = match self.gpu {
+                    Some(gpu) => gpu.lrn_forward(lrn.params, &x)?,
+                    None if self.library_only => None,
+                    None => lrn_forward(&self.threads, lrn.params, &x)?,
+                };
+                if let Some(y) = own {
                     (y, SavedForBackward::LrnInput(SavedLrn { x, through_relu: relu_limit.is_some() }))
                 } else {
                     let (y, sums, power) = lrn.forward(&x)?;
@@ -268,10 +271,12 @@ impl Executor {
     ) -> Result<(Tensor, SavedForBackward), RenderError> {
         let Window { kernel, stride, padding } = window;
         let size = rows_and_columns(x)?;
-        if !self.library_only
-            && is_supported(x)
-            && let Some(pool) = pool_geometry(size, window, through_relu)
-            && let Some((y, indices)) = max_pool_forward(&self.threads, &pool, x)?
+        if let Some(pool) = pool_geometry(size, window, through_relu)
+            && let Some((y, indices)) = match self.gpu {
+                Some(gpu) => gpu.max_pool_forward(&pool, x)?,
+                None if self.library_only || !is_supported(x) => None,
+                None => max_pool_forward(&self.threads, &pool, x)?,
+            }
         {
             return Ok((y, SavedForBackward::OwnMaxPool { pool, indices }));
         }

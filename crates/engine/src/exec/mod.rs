@@ -12,8 +12,8 @@
 //! epilogue (bias, ReLU, a sum of gradients) for the values in its registers, and is a Winograd convolution where that
 //! pays ([`convolution`]). Pooling, normalisation and depthwise convolutions, which libtorch is slow at, run in our own
 //! [`kernels`], and their backward passes include that of a ReLU before them. Gradients overwrite what nothing reads
-//! again. [`profile`] shows what is left. A GPU, and a CPU where [`Manner::library_only`] says so, runs libtorch's
-//! operations only.
+//! again. [`profile`] shows what is left. A CPU where [`Manner::library_only`] says so, runs libtorch's
+//! operations only; so does a GPU, but for the [kernels](super::cuda) that it has where libtorch is slow.
 //!
 //! Maps are `[N, C, H, W]` in channels-last memory; rows are `[rows, features]`.
 
@@ -36,6 +36,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     RenderError,
+    cuda::GpuKernels,
     kernels::{self, thread_pool},
 };
 use forward::SavedForBackward;
@@ -80,12 +81,14 @@ pub(super) struct Manner {
     pub(super) library_only: bool,
     /// Whether a GPU may compute convolutions of float32 in TF32.
     pub(super) tf32: bool,
+    /// A GPU's own kernels, where they may be used.
+    pub(super) gpu: Option<GpuKernels>,
 }
 
 impl Manner {
     /// The fastest.
     pub(super) fn of(kind: Kind) -> Self {
-        Self { kind, layout: Layout::ChannelsLast, library_only: false, tf32: false }
+        Self { kind, layout: Layout::ChannelsLast, library_only: false, tf32: false, gpu: None }
     }
 }
 
@@ -102,6 +105,7 @@ pub(super) struct Executor {
     layout: Layout,
     /// See [`Manner`].
     library_only: bool,
+    gpu: Option<GpuKernels>,
     /// Present when the render is profiled.
     profile: RefCell<Option<Profile>>,
 }
@@ -132,15 +136,20 @@ impl Executor {
         let params = (0..network.nodes().len())
             .map(|index| NodeParams::upload(network, NodeId(index), manner, device))
             .collect::<Result<_, _>>()?;
-        let Manner { kind, layout, library_only, .. } = manner;
+        let Manner { kind, layout, library_only, gpu, .. } = manner;
         let (threads, profile) = (thread_pool(), RefCell::default());
         let preparation = Preparation::new(&model.preprocessing, device)?;
-        Ok(Self { model, preparation, params, threads, device, kind, layout, library_only, profile })
+        Ok(Self { model, preparation, params, threads, device, kind, layout, library_only, gpu, profile })
     }
 
     /// Whether libtorch's operations alone compute here.
     pub(super) fn is_library(&self) -> bool {
         self.library_only
+    }
+
+    /// Our own kernels for a GPU, where they may be used.
+    pub(super) fn gpu_kernels(&self) -> Option<GpuKernels> {
+        self.gpu
     }
 
     /// The network that runs here.

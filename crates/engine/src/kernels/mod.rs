@@ -24,7 +24,7 @@ pub(super) use maps::{
     SavedLrn, add_to, lrn_backward, lrn_forward, max_pool_backward, max_pool_forward, pixel_shuffle,
     pool_geometry, relu_backward,
 };
-pub(super) use view::is_supported;
+pub(super) use view::{Geometry, is_supported, overlap};
 
 /// The widest instructions that kernels may use, by the name of an [`InstructionSet`]: to find out whether a fault is
 /// that of one version of the loops.

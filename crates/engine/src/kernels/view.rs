@@ -29,33 +29,56 @@ pub(super) fn dense(map: &Tensor) -> Option<Map<'_>> {
     strided(map).filter(Map::is_dense)
 }
 
+/// How a map lies in the memory of its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Geometry {
+    pub(in super::super) kind: ValueKind,
+    /// `[N, H, W, C]`.
+    pub(in super::super) shape: Shape,
+    /// From one pixel to the next, in values.
+    pub(in super::super) step: usize,
+}
+
+impl Geometry {
+    /// Of a map of float32 or bfloat16 whose pixels lie in order but may have other channels between them; none for another
+    /// layout.
+    pub(in super::super) fn of(map: &Tensor) -> Option<Self> {
+        let kind = value_kind(map)?;
+        let Ok((images, channels, height, width)) = map.size4() else { return None };
+        let stride = map.stride();
+        let &[image_stride, channel_stride, row_stride, column_stride] = &stride[..] else { return None };
+        // The stride of an axis of extent 1 may be anything.
+        let step = match (width, height, images) {
+            (1, 1, 1) => channels,
+            (1, 1, _) => image_stride,
+            (1, ..) => row_stride,
+            _ => column_stride,
+        };
+        let in_order = (channels == 1 || channel_stride == 1)
+            && (height == 1 || row_stride == width * step)
+            && (images == 1 || image_stride == height * width * step)
+            && step >= channels;
+        // Autograd, which the tests compare with, must see libtorch's operations.
+        if !in_order || map.requires_grad() || map.numel() == 0 {
+            return None;
+        }
+        let shape = [images, height, width, channels].map(|n| n as usize);
+        Some(Self { kind, shape, step: step as usize })
+    }
+
+    /// Whether there are no gaps.
+    pub(in super::super) fn is_dense(&self) -> bool {
+        self.step == self.shape[3]
+    }
+}
+
 /// A map whose pixels lie in order but may have other channels between them; none for an unsupported layout.
 pub(super) fn strided(map: &Tensor) -> Option<Map<'_>> {
-    let kind = value_kind(map)?;
-    let (Ok((images, channels, height, width)), Device::Cpu) = (map.size4(), map.device()) else {
-        return None;
-    };
-    let stride = map.stride();
-    let &[image_stride, channel_stride, row_stride, column_stride] = &stride[..] else { return None };
-    // The stride of an axis of extent 1 may be anything.
-    let step = match (width, height, images) {
-        (1, 1, 1) => channels,
-        (1, 1, _) => image_stride,
-        (1, ..) => row_stride,
-        _ => column_stride,
-    };
-    let in_order = (channels == 1 || channel_stride == 1)
-        && (height == 1 || row_stride == width * step)
-        && (images == 1 || image_stride == height * width * step)
-        && step >= channels;
-    // Autograd, which the tests compare with, must see libtorch's operations.
-    if !in_order || map.requires_grad() || map.numel() == 0 {
-        return None;
-    }
-    let length = ((images * height * width - 1) * step + channels) as usize;
-    let shape = [images, height, width, channels].map(|n| n as usize);
+    let Geometry { kind, shape, step } = Geometry::of(map).filter(|_| map.device() == Device::Cpu)?;
+    let [images, height, width, channels] = shape;
+    let length = (images * height * width - 1) * step + channels;
     #[allow(unsafe_code, reason = "tch has no view of a tensor's memory")]
-    // SAFETY: by the strides above, the slice reaches from the first value of the first pixel to the last of the last;
+    // SAFETY: by its geometry, the slice reaches from the first value of the first pixel to the last of the last;
     // nothing writes to a map while it is an input.
     let values = unsafe {
         match kind {
@@ -63,7 +86,7 @@ pub(super) fn strided(map: &Tensor) -> Option<Map<'_>> {
             ValueKind::Bf16 => Values::Bf16(raw(map, length)),
         }
     };
-    Map::new(values, shape, step as usize).ok()
+    Map::new(values, shape, step).ok()
 }
 
 /// The values of a float32 tensor without gaps, in the order of its memory; none for an unsupported layout.
@@ -83,7 +106,7 @@ fn bytes_of(tensor: &Tensor) -> Option<Range<usize>> {
 }
 
 /// Whether two tensors may share memory: whether what one lies between meets what the other does.
-pub(super) fn overlap(one: &Tensor, other: &Tensor) -> bool {
+pub(in super::super) fn overlap(one: &Tensor, other: &Tensor) -> bool {
     let (Some(one), Some(other)) = (bytes_of(one), bytes_of(other)) else { return true };
     one.start < other.end && other.start < one.end
 }

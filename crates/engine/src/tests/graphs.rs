@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
+        cuda::GpuKernels,
         exec::{Executor, Manner},
         objective::BoundObjective,
         verify::GRADIENT_TOLERANCE,
@@ -246,7 +247,7 @@ fn model(nodes: Vec<Node>, layer: &str) -> Arc<Model> {
 }
 
 /// How far the gradient is from that of autograd in double precision, relative to its length; none where that is zero.
-fn error(model: &Arc<Model>, objectives: &[Objective], image: &Tensor, library: bool) -> Option<f64> {
+fn error(model: &Arc<Model>, objectives: &[Objective], image: &Tensor, manner: Manner) -> Option<f64> {
     let gradient = |manner: Manner, image: &Tensor| {
         let executor = Executor::with_manner(Arc::clone(model), Device::Cpu, manner).unwrap();
         let bound = BoundObjective::new(executor.network(), objectives).unwrap();
@@ -260,27 +261,30 @@ fn error(model: &Arc<Model>, objectives: &[Objective], image: &Tensor, library: 
     let expected = gradient(Manner { library_only: true, ..Manner::of(Kind::Double) }, image);
     let norm = |tensor: &Tensor| tensor.norm().double_value(&[]);
     let scale = norm(&expected);
-    let found = gradient(Manner { library_only: library, ..Manner::of(Kind::Float) }, image);
+    let found = gradient(manner, image);
     (scale > 1e-9).then(|| norm(&(found - expected)) / scale)
 }
 
 /// Fails where a network's gradient is wrong for three images.
 fn agrees(model: &Arc<Model>, objectives: &[Objective], what: &str) {
-    for library in [false, true] {
+    let own = Manner::of(Kind::Float);
+    let library = Manner { library_only: true, ..own };
+    let gpu = Manner { gpu: Some(GpuKernels::on_host()), ..library };
+    for manner in [own, library, gpu] {
         let errors: Vec<f64> = (0..3)
             .map(|seed| {
                 tch::manual_seed(seed);
                 let size = [1, 3, HEIGHT as i64, WIDTH as i64];
                 Tensor::rand(size, (Kind::Float, Device::Cpu)) * 255.0
             })
-            .map_while(|image| error(model, objectives, &image, library))
+            .map_while(|image| error(model, objectives, &image, manner))
             .collect();
         let good = errors.iter().any(|&error| error <= GRADIENT_TOLERANCE);
         let wiring = || {
             let nodes = model.network.nodes().iter();
             nodes.map(|node| format!("{} {:?} {:?}", node.name, node.op, node.inputs)).collect::<Vec<_>>()
         };
-        assert!(good || errors.is_empty(), "{what}, library {library}: {errors:?} of {:#?}", wiring());
+        assert!(good || errors.is_empty(), "{what}, {manner:?}: {errors:?} of {:#?}", wiring());
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     super::{
         CancelFlag, RenderError,
         batch::{GradientSource, LocalExecutor},
+        cuda::GpuKernels,
         dream::{Callbacks, Fitted, Start, dream, within_memory},
         exec::{Executor, Manner},
         objective::BoundObjective,
@@ -56,6 +57,10 @@ impl GradientSource for SmallDevice {
 
     fn is_library(&self) -> bool {
         true
+    }
+
+    fn gpu_kernels(&self) -> Option<GpuKernels> {
+        None
     }
 
     fn features(&self, image: Tensor, layers: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {

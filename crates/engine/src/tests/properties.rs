@@ -34,7 +34,7 @@ use reverie_picture as picture;
 #[test]
 fn laplacian_normalisation_of_any_size_is_finite() {
     for library in [false, true] {
-        laplacian_is_finite(&Laplacian::new(Device::Cpu, library).unwrap());
+        laplacian_is_finite(&Laplacian::new(Device::Cpu, library, None).unwrap());
     }
 }
 

@@ -260,7 +260,7 @@ fn laplacian_normalisation_matches_tensorflow() {
     for (library, levels) in
         [false, true].into_iter().flat_map(|library| [1, 3, 4].map(|levels| (library, levels)))
     {
-        let laplacian = Laplacian::new(Device::Cpu, library).unwrap();
+        let laplacian = Laplacian::new(Device::Cpu, library, None).unwrap();
         let actual = arrays["input"].copy();
         laplacian.normalize(&actual, levels).unwrap();
         let error = max_ratio(&actual, &arrays[&format!("levels{levels}")]);
@@ -326,7 +326,7 @@ fn short_runs_of_every_preset_match_the_article() {
         // and where none comes near enough, how near two dreams of ours are whose starts differ by a millionth of the range.
         let run = |library, arithmetic: &verify::Arithmetic, nudge: Option<i64>| {
             let verify::Arithmetic { layout, kind, .. } = *arithmetic;
-            let manner = Manner { kind, layout, library_only: library, tf32: false };
+            let manner = Manner { kind, layout, library_only: library, tf32: false, gpu: None };
             let own =
                 LocalExecutor::new(Executor::with_manner(Arc::clone(&model), Device::Cpu, manner).unwrap());
             let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();

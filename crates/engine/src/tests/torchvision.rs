@@ -86,7 +86,7 @@ fn agrees_in_64_bits(model: &Arc<Model>, reference: &str) {
     let objective = model.default_objective();
     let expected = arrays.remove(&format!("grad_l2_{}", objective.layer)).unwrap();
     for layout in [Layout::Contiguous, Layout::ChannelsLast] {
-        let manner = Manner { kind: Kind::Double, layout, library_only: true, tf32: false };
+        let manner = Manner { kind: Kind::Double, layout, library_only: true, tf32: false, gpu: None };
         let executor = Executor::with_manner(Arc::clone(model), Device::Cpu, manner).unwrap();
         let bound = BoundObjective::new(executor.network(), std::slice::from_ref(&objective)).unwrap();
         let gradient = bound.gradient(&executor, &arrays["input"]).unwrap().1;

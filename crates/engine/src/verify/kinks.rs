@@ -33,6 +33,7 @@ impl Neighbours {
             layout: Layout::Contiguous,
             library_only: subject.library,
             tf32: false,
+            gpu: None,
         };
         let executor = Executor::with_manner(subject.model.clone(), subject.image.device(), manner)?;
         let bound = BoundObjective::new(executor.network(), std::slice::from_ref(objective))?;

@@ -23,6 +23,7 @@ use tch::{Device, Tensor};
 use super::{
     super::{
         RenderError,
+        cuda::GpuDepthwise,
         kernels::{Depthwise, Epilogue, PostOps, ReluMask, add_to, is_supported, pixel_shuffle},
         library::{self, ConvParams},
     },
@@ -57,10 +58,38 @@ pub(super) struct Convolution {
     attributes: ConvAttributes,
     back: Back,
     /// The depthwise kernel; none where it is not for this convolution.
-    depthwise: Option<Depthwise>,
+    depthwise: Option<DepthwiseKernel>,
     layout: Layout,
     library_only: bool,
     tf32: bool,
+}
+
+/// The kernel for a convolution of every channel by itself.
+enum DepthwiseKernel {
+    Cpu(Depthwise),
+    Gpu(GpuDepthwise),
+}
+
+impl DepthwiseKernel {
+    /// For `weight`, `[out, in / groups, kh, kw]`, where there is one.
+    fn new(weight: &Tensor, groups: usize, manner: Manner) -> Result<Option<Self>, RenderError> {
+        if manner.layout != Layout::ChannelsLast {
+            return Ok(None);
+        }
+        Ok(match manner.gpu {
+            Some(gpu) => GpuDepthwise::new(gpu, weight, groups)?.map(Self::Gpu),
+            None if manner.library_only || weight.device() != Device::Cpu => None,
+            None => Depthwise::new(weight, groups)?.map(Self::Cpu),
+        })
+    }
+
+    /// Whether it can run over `x`.
+    fn supports(&self, x: &Tensor) -> bool {
+        match self {
+            Self::Cpu(_) => is_supported(x),
+            Self::Gpu(depthwise) => depthwise.supports(x),
+        }
+    }
 }
 
 /// Weights for the backward pass.
@@ -104,21 +133,21 @@ impl Convolution {
             }
             _ => Back::Transposed,
         };
-        let fast = !library_only && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
-        let alone = fast && attributes.dilation == [1, 1];
-        let depthwise = if alone { Depthwise::new(weight, attributes.groups)? } else { None };
+        let alone = attributes.dilation == [1, 1];
+        let depthwise = if alone { DepthwiseKernel::new(weight, attributes.groups, manner)? } else { None };
         let weight = Weight::new(weight, manner, true)?;
         Ok(Self { weight, bias, attributes, back, depthwise, layout, library_only, tf32 })
     }
 
     /// Whether the backward pass to `x` can include that of the ReLU before it: [`Self::backward_through_relu`].
     pub(super) fn fuses_relu(&self, x: &Tensor) -> Result<bool, RenderError> {
-        let possible = match &self.back {
-            _ if self.depthwise.is_some() => true,
-            Back::Flipped(weight) => self.attributes.groups == 1 && weight.is_conv1x1()?,
+        if let Some(depthwise) = &self.depthwise {
+            return Ok(depthwise.supports(x));
+        }
+        Ok(match &self.back {
+            Back::Flipped(weight) => self.attributes.groups == 1 && weight.is_conv1x1()? && is_supported(x),
             _ => false,
-        };
-        Ok(possible && is_supported(x))
+        })
     }
 
     /// How the depthwise kernel moves over an input of `size` rows and columns.
@@ -157,7 +186,12 @@ impl Convolution {
             let (_, _, height, width) = x.size4()?;
             let (low, high) = activation.limits();
             if let Some(shape) = self.shape([height, width])?
-                && let Some(y) = depthwise.forward(threads, x, shape, Epilogue { bias, low, high })?
+                && let Some(y) = match depthwise {
+                    DepthwiseKernel::Cpu(kernel) => {
+                        kernel.forward(threads, x, shape, Epilogue { bias, low, high })?
+                    }
+                    DepthwiseKernel::Gpu(kernel) => kernel.forward(x, shape, Epilogue { bias, low, high })?,
+                }
             {
                 return Ok(y);
             }
@@ -254,7 +288,10 @@ impl Convolution {
     ) -> Result<Option<Tensor>, RenderError> {
         let Some(depthwise) = &self.depthwise else { return Ok(None) };
         let Some(shape) = self.shape(size)? else { return Ok(None) };
-        depthwise.backward(threads, gradient, shape, relu)
+        match depthwise {
+            DepthwiseKernel::Cpu(kernel) => kernel.backward(threads, gradient, shape, relu),
+            DepthwiseKernel::Gpu(kernel) => kernel.backward(gradient, shape, relu),
+        }
     }
 
     /// The padded input's gradient of its four phases.

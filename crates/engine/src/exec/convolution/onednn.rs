@@ -38,6 +38,15 @@ impl Activation {
             Self::Relu6 => (0.0, 6.0),
         }
     }
+
+    /// Of `y`, in its memory.
+    pub(super) fn apply(self, mut y: Tensor) -> Result<Tensor, RenderError> {
+        Ok(match self {
+            Self::None => y,
+            Self::Relu => y.f_relu_()?,
+            Self::Relu6 => y.f_clamp_(0.0, 6.0)?,
+        })
+    }
 }
 
 /// `AtenTensorHandle`: a pointer to a C++ tensor, as tch holds one.

@@ -9,6 +9,7 @@ use super::{
     super::{
         super::{
             RenderError,
+            cuda::GpuKernels,
             kernels::{Conv1x1, Epilogue, PostOps, Winograd},
             library::{self, ConvParams},
         },
@@ -41,6 +42,7 @@ pub(super) struct Weight {
     /// Where libtorch convolves.
     layout: Layout,
     library_only: bool,
+    gpu: Option<GpuKernels>,
     tf32: bool,
 }
 
@@ -64,7 +66,7 @@ struct Packed {
 impl Weight {
     /// `tie_exact`: whether results of equal patches must be equal bit by bit, for an argmax to choose the first.
     pub(super) fn new(weight: &Tensor, manner: Manner, tie_exact: bool) -> Result<Self, RenderError> {
-        let Manner { layout, library_only, tf32, .. } = manner;
+        let Manner { layout, library_only, gpu, tf32, .. } = manner;
         let fast = !library_only && layout == Layout::ChannelsLast && weight.device() == Device::Cpu;
         Ok(Self {
             plain: layout.arrange(weight)?,
@@ -75,6 +77,7 @@ impl Weight {
             tie_exact,
             layout,
             library_only,
+            gpu,
             tf32,
         })
     }
@@ -115,17 +118,26 @@ impl Weight {
         {
             return Ok(y);
         }
-        let mut y = if self.library_only && params.is_depthwise(&self.plain) {
+        if let Some(gpu) = self.gpu
+            && !params.is_depthwise(&self.plain)
+            && (bias.is_some() || activation != Activation::None)
+        {
+            let mut y = library::convolve(x, &self.plain, None, params, self.tf32)?;
+            if gpu.epilogue(&y, post_ops.epilogue)? {
+                return Ok(y);
+            }
+            if let Some(bias) = bias {
+                y = y.f_add_(&bias.f_reshape([1, -1, 1, 1])?)?;
+            }
+            return activation.apply(y);
+        }
+        let y = if self.library_only && params.is_depthwise(&self.plain) {
             let y = library::convolve(&x.f_contiguous()?, &self.plain, bias, params, false)?;
             self.layout.arrange(&y)?
         } else {
             library::convolve(x, &self.plain, bias, params, self.tf32)?
         };
-        Ok(match activation {
-            Activation::None => y,
-            Activation::Relu => y.f_relu_()?,
-            Activation::Relu6 => y.f_clamp_(0.0, 6.0)?,
-        })
+        activation.apply(y)
     }
 
     /// `sum + weight * x`; `sum` is a map that nothing else reads.
