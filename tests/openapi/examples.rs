@@ -219,7 +219,11 @@ async fn every_choice_of_a_request_is_accepted() {
         let mut objective = json!({});
         for name in variant["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             let kind = &variant["properties"]["kind"]["enum"][0];
-            objective[name] = if name == "kind" { kind.clone() } else { json!(7) };
+            objective[name] = match name {
+                "kind" => kind.clone(),
+                "direction" => json!({ "7": 1.5 }),
+                _ => json!(7),
+            };
         }
         let spec = accepted(json!({ "objectives": [objective] })).await;
         let expected = objective.get("kind").cloned().unwrap_or(json!("l2"));

@@ -9,24 +9,24 @@ use std::{
 use tch::{Device, Tensor};
 
 use super::{
-    Backend, FinishedOctave, PreviewSink, Recipe, RenderError, RenderRequest, Rendered,
+    Backend, CancelFlag, FinishedOctave, PreviewSink, Recipe, RenderError, RenderRequest, Rendered,
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
     checkpoint::{Checkpoint, FrameCheckpoint},
     device::{self, Processor},
-    dream::{Callbacks, Dreamed, Fitted, Previews, Start, dream, within_memory},
+    dream::{Callbacks, Dreamed, Fitted, Previews, Start, dream, first_octave, within_memory},
     finish,
     input::{Input, read_guide},
     motion::{Animated, Film, FilmCallbacks},
     notes::{Outcome, notes},
     objective::BoundObjective,
-    precision,
+    picks, precision,
     resample::{Rows, resize},
     tiles::TiledGradient,
 };
 use reverie_dream::digest;
 use reverie_dream::{
     model::Model,
-    spec::{DreamSpec, Encoding, Format, Precision},
+    spec::{DreamSpec, Encoding, Format, Objective, Precision},
 };
 use reverie_graph::NodeId;
 use reverie_picture::{self as picture, Animation};
@@ -101,7 +101,8 @@ impl Backend for Engine {
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let source = network.source();
-        let bound = BoundObjective::new(source.network(), &spec.objectives)?.on(device)?;
+        let (objectives, chosen) = choose_channels(source, spec, &input, max_pixels, &request.cancel)?;
+        let bound = BoundObjective::new(source.network(), &objectives)?.on(device)?;
         let bound = match guide {
             Some(guide) => {
                 let features = features(source, guide, bound.layers())?;
@@ -182,7 +183,8 @@ impl Backend for Engine {
         let sizes = [input.sent, input.original.extent()?, dreamed.extent()?];
         let transparent = input.alpha.is_some();
         let outcome = Outcome { octaves, idle, score, tile_size, sizes, transparent };
-        let notes = notes(spec, input.mask.as_ref(), &outcome)?;
+        let mut notes = notes(spec, input.mask.as_ref(), &outcome)?;
+        notes.extend(chosen);
         let (height, width) = dreamed.extent()?;
         let mut file = encode(spec, input, dreamed, animation)?;
         if let Some(recipe) = recipe {
@@ -267,6 +269,29 @@ fn encode(
     picture.lift_from(spec.background.0);
     drop((input, dreamed));
     Ok(picture.encode(spec.encoding())?)
+}
+
+/// The objectives of `spec` with the channels that the picture or chance decides, and what there is to say of those.
+fn choose_channels(
+    source: &dyn GradientSource,
+    spec: &DreamSpec,
+    input: &Input,
+    max_pixels: u64,
+    cancel: &CancelFlag,
+) -> Result<(Vec<Objective>, Vec<String>), RenderError> {
+    let network = source.network();
+    let means = if picks::looks(spec) {
+        let all = BoundObjective::new(network, &spec.objectives)?;
+        let found = within_memory(spec, |spec| {
+            let tiled = TiledGradient::new(source, &all, spec, cancel);
+            let base = first_octave(&tiled, spec, &input.original, max_pixels)?;
+            picks::means(&tiled, network, spec, &base)
+        })?;
+        found.dreamed
+    } else {
+        Vec::new()
+    };
+    picks::settled(spec, network, &means)
 }
 
 /// Activations of a guide image, `[1, 3, h, w]`, at `layers`.

@@ -43,6 +43,9 @@ Objectives:
     LAYER                 the mean square (l2) of a layer; a name with other characters than letters, digits, _ . / in quotes
     LAYER:C,C             the mean of these channels
     mean(LAYER), l2(LAYER), mean(LAYER:C), l2(LAYER:C)
+    strongest(LAYER, N), weakest(LAYER, N), random(LAYER, N)   the mean of N channels that the picture or the seed chooses
+    direction(LAYER, C - 0.5*C), direction(LAYER, C + C, P)    along these channels, times the P-th power of the cosine
+    at(X, Y, TERM), at(X, Y, R, TERM)   only near a place: shares of the width and the height, R of the shorter edge
     class(K), class(K, LAYER), probability(K)
     guide(LAYER), guide-cosine(LAYER)   likeness to the image of --guide
 

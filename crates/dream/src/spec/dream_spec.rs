@@ -41,6 +41,10 @@ const PHOTO_EDGE: u32 = 1280;
 /// Longest edge that a request may name.
 const MAX_EDGE: u32 = 65_535;
 
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }
@@ -284,6 +288,22 @@ parameters! {
         motion: Option<Motion> {
             read: Object("MotionRequest", Motion::parameters),
             settle: |written| motion_wanted(fields, written),
+        }
+        /// How strongly each step smooths the picture: total variation, as a share of the step. 0.1 takes some of the
+        /// grain out of a dream, 0.5 leaves smooth forms.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        total_variation: f64 {
+            read: Number(0.0, 4.0),
+            default: 0.0,
+            option: takes("W"),
+        }
+        /// How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step: keeps a dream
+        /// from running into black and white.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        l2_decay: f64 {
+            read: Number(0.0, 4.0),
+            default: 0.0,
+            option: takes("W"),
         }
     }
 }

@@ -131,7 +131,7 @@ pub fn resolve_with_guide(
             Vec::new()
         }
     };
-    for name in ["layer", "channels", "class"] {
+    for name in ["layer", "channels", "class", "pick", "at", "direction"] {
         fields
             .misplaced(name, &format!("belongs to an objective; write \"objectives\": [{{\"{name}\": …}}]"));
     }
@@ -233,7 +233,12 @@ pub(super) fn motion_wanted(fields: &mut Fields, written: Option<Value>) -> Opti
 }
 
 /// Reads the object `value`, the member `name` of `fields`, where its mistakes are noted.
-fn read_object<T>(fields: &mut Fields, name: &str, value: Value, read: impl FnOnce(&mut Fields) -> T) -> T {
+pub(super) fn read_object<T>(
+    fields: &mut Fields,
+    name: &str,
+    value: Value,
+    read: impl FnOnce(&mut Fields) -> T,
+) -> T {
     let mut members = Fields::new(&fields.at(name), value);
     let object = read(&mut members);
     fields.extend(members.finish());

@@ -73,7 +73,7 @@ fn the_gradient_leads_to_the_most_alike_position_of_the_guide() {
             ObjectiveKind::Guide => features,
             _ => &features / features.square().sum_dim_intlist(1, true, Kind::Double).sqrt(),
         };
-        let tile_objectives = [TileObjective { bound: &bound, whole: None }; 2];
+        let tile_objectives = [TileObjective { bound: &bound, whole: None, tile: 0 }; 2];
         let (scores, gradient) = gradients(&executor, &tiles, &tile_objectives).unwrap();
         let later = bound.scores(&executor, &tiles).unwrap();
         for tile in 0..2 {
@@ -105,7 +105,7 @@ fn a_guided_tile_has_the_same_bits_in_any_batch() {
             bounds.iter().flatten().zip([(64, 47), (13, 18), (1, 1)].iter().cycle())
         {
             let tiles = random_image(Kind::Float, 3, *height, *width);
-            let one = TileObjective { bound, whole: Some(&[1000.0]) };
+            let one = TileObjective { bound, whole: Some(&[1000.0]), tile: 0 };
             let (scores, together) = gradients(&executor, &tiles, &[one; 3]).unwrap();
             for index in 0..3 {
                 let (score, alone) = gradients(&executor, &tiles.narrow(0, index, 1), &[one]).unwrap();
