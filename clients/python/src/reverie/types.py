@@ -250,7 +250,7 @@ class DreamSpec(TypedDict, total=False):
     preserve_colors: Share
     # A named set of defaults, which every other parameter overrides.
     preset: Required[Preset]
-    # Quality of a JPEG or a lossy WebP.
+    # Quality of a JPEG, a lossy WebP or a video.
     quality: int
     # Whether the result carries the recipe that makes it again (PNG text, XMP).
     recipe: bool
@@ -302,8 +302,10 @@ class FieldError(TypedDict, total=False):
 
 # File format of a result. - `png`: Lossless; an animation as APNG. - `jpeg`: Smaller, with a quality; has no
 # transparency and no animations. - `webp`: Smaller than both, with a quality, or lossless. - `gif`: For
-# animations that have to play everywhere: at most 256 colours in a frame, and no transparency.
-Format = Literal['png', 'jpeg', 'webp', 'gif']
+# animations that have to play everywhere: at most 256 colours in a frame, and no transparency. - `mp4`: H.264
+# video, for animations that are shared; where the server has `ffmpeg`. - `webm`: VP9 video, for animations in
+# web pages; where the server has `ffmpeg`.
+Format = Literal['png', 'jpeg', 'webp', 'gif', 'mp4', 'webm']
 
 
 class GuideCosineObjective(TypedDict, total=False):
@@ -718,7 +720,7 @@ class Motion(TypedDict, total=False):
 
 class MotionRequest(TypedDict, total=False):
     """Makes an animation: the dream is moved a little and dreamed on, frame by frame. Its formats are `webp`,
-    `png` (APNG) and `gif`.
+    `png` (APNG), `gif`, and, where the server has `ffmpeg`, `mp4` and `webm`.
     """
 
     # Frames a second. Default: 15.
@@ -981,7 +983,7 @@ class Spec(TypedDict, total=False):
     # suit. Default: false.
     preserve_colors: float | None | bool
     preset: Preset | None
-    # Quality of a JPEG or a lossy WebP. Default: 92.
+    # Quality of a JPEG, a lossy WebP or a video. Default: 92.
     quality: int | None
     # Whether the result carries the recipe that makes it again (PNG text, XMP). Default: true.
     recipe: bool | None

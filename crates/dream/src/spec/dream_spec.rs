@@ -246,7 +246,7 @@ parameters! {
             read: one_of(),
             default: Format::default(),
         }
-        /// Quality of a JPEG or a lossy WebP.
+        /// Quality of a JPEG, a lossy WebP or a video.
         #[serde(default = "default_quality")]
         quality: u8 {
             read: Number(1, 100),
@@ -283,7 +283,7 @@ parameters! {
             option: on(),
         }
         /// Makes an animation: the dream is moved a little and dreamed on, frame by frame. Its formats are `webp`, `png`
-        /// (APNG) and `gif`.
+        /// (APNG), `gif`, and, where the server has `ffmpeg`, `mp4` and `webm`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         motion: Option<Motion> {
             read: Object("MotionRequest", Motion::parameters),

@@ -102,11 +102,18 @@ pub fn resolve_with_guide(
     let mut sent = Sent::new(catalogue, input);
     let spec = DreamSpec::read(&mut fields, &mut sent);
     if spec.lossless && !spec.format.is_exact() {
-        let format = if spec.format == Format::Gif { "GIF" } else { "JPEG" };
-        fields.error("lossless", format!("a {format} cannot be lossless; choose format \"png\" or \"webp\""));
+        let format = match spec.format {
+            Format::Gif => "a GIF",
+            Format::Mp4 | Format::Webm => "a video",
+            _ => "a JPEG",
+        };
+        fields.error("lossless", format!("{format} cannot be lossless; choose format \"png\" or \"webp\""));
     }
     if spec.motion.is_some() && !spec.format.animates() {
         fields.error("format", PictureError::NotAnimated.to_string());
+    }
+    if spec.motion.is_none() && spec.format.is_video() {
+        fields.error("format", PictureError::NotStill.to_string());
     }
     if spec.motion.is_some() && spec.restore_size {
         fields.error(

@@ -183,7 +183,7 @@ fn messages_are_for_people() {
     assert_eq!(
         found,
         [
-            "/spec/format: 5 is not allowed; give one of png, jpeg, webp, gif",
+            "/spec/format: 5 is not allowed; give one of png, jpeg, webp, gif, mp4, webm",
             "/spec/jitter: \"yes\" is not allowed; give true or false",
             "/spec/layer: belongs to an objective; write \"objectives\": [{\"layer\": …}]",
             "/spec/precision: {} is not allowed; give one of auto, fp32, tf32, bf16",
