@@ -24,7 +24,7 @@ use super::{
 use reverie_dream::{
     model::Model,
     plan::{DOTS, MAX_COLUMNS},
-    spec::{Count, DreamSpec, Encoding, Format, Objective, ObjectiveKind, OctaveMode},
+    spec::{Count, DreamSpec, Encoding, Format, Motion, Objective, ObjectiveKind, OctaveMode, Playback},
 };
 use reverie_models as models;
 use reverie_picture::{Picture, Samples};
@@ -230,6 +230,41 @@ fn a_guided_dream_goes_on_after_a_checkpoint_and_beside_others_to_the_same_bytes
         let mut beside = engine(Kernels::Auto, Some(shared));
         let (together, _) = render(&model, &mut beside, &spec, Some(stripes()), None);
         assert!(together.unwrap().image == whole.image);
+    }
+}
+
+#[test]
+fn an_animation_follows_its_guide_in_every_frame_and_after_a_checkpoint() {
+    let model = random_network();
+    let motion = Motion {
+        frames: 4,
+        zoom: 1.05,
+        rotate: 2.0,
+        shift_x: 0.0,
+        shift_y: 0.0,
+        iterations: 2,
+        fps: 10,
+        playback: Playback::Once,
+    };
+    let mut alone = engine(Kernels::Auto, None);
+    for kind in KINDS {
+        let spec = DreamSpec { motion: Some(motion), octaves: Count::Of(2), ..guided_spec(kind) };
+        let (whole, heard) = render(&model, &mut alone, &spec, Some(stripes()), None);
+        let whole = whole.unwrap();
+        assert_eq!(heard.octaves.len(), 3, "{kind:?}");
+        let (other, _) = render(&model, &mut alone, &spec, Some(checks()), None);
+        assert!(other.unwrap().image != whole.image, "{kind:?}: another guide gives another dream");
+        for frame in heard.octaves {
+            // What is left to dream follows the guide that comes with it.
+            let checkpoint = frame.checkpoint;
+            let (resumed, _) = render(&model, &mut alone, &spec, Some(stripes()), Some(checkpoint.clone()));
+            assert!(resumed.unwrap().image == whole.image, "{kind:?}");
+            let (strayed, _) = render(&model, &mut alone, &spec, Some(checks()), Some(checkpoint));
+            assert!(
+                strayed.unwrap().image != whole.image,
+                "{kind:?}: the guide is not followed after a frame"
+            );
+        }
     }
 }
 
