@@ -95,13 +95,23 @@ function paint(on) {
   $("mask").style.pointerEvents = on ? "" : "none";
 }
 
-/** Shows a picture in one of the two places. @param {"before" | "after"} place @param {Blob | null} file */
+/** Shows a picture in one of the two places, or a video in that of the dream. @param {"before" | "after"} place @param {Blob | null} file */
 function show(place, file) {
-  const image = $(place);
-  if (image.src) URL.revokeObjectURL(image.src);
-  image.hidden = !file;
-  if (file) image.src = URL.createObjectURL(file);
-  else image.removeAttribute("src");
+  const isVideo = file?.type.startsWith("video/") ?? false;
+  put($(place), isVideo ? null : file);
+  if (place === "after") {
+    put($("film"), isVideo ? file : null);
+    // A video is no picture to dream on.
+    $("again").hidden = isVideo;
+  }
+}
+
+/** @param {HTMLImageElement | HTMLVideoElement} element @param {Blob | null} file */
+function put(element, file) {
+  if (element.src) URL.revokeObjectURL(element.src);
+  element.hidden = !file;
+  if (file) element.src = URL.createObjectURL(file);
+  else element.removeAttribute("src");
 }
 
 /** Forgets the job, and what was said about it. */
@@ -211,7 +221,7 @@ async function finish(job) {
   $("mask").hidden = true;
   $("live").textContent = "The dream is finished";
   $("actions").hidden = false;
-  $("download").href = $("after").src;
+  $("download").href = $("film").src || $("after").src;
   $("download").download = `dream-${job.id.slice(-6)}.${(job.result?.media_type ?? "image/png").split("/")[1]}`;
   $("notes").replaceChildren(...job.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
 }

@@ -83,6 +83,11 @@ fn dictionary() -> Result<String, std::fmt::Error> {
             _ => {}
         }
     }
+    let within = |parameter: &&Parameter| match parameter.shape {
+        Shape::Object { members, .. } => members(),
+        _ => &[],
+    };
+    parameters.extend(WrittenObjective::parameters().iter().flat_map(|parameter| within(&parameter)));
     for parameter in &parameters {
         writeln!(text, "\"\\x22{}\\x22:\"", parameter.name)?;
     }

@@ -156,6 +156,9 @@ pub enum ApiError {
     /// The dream needs more than one job may take.
     #[error("{0}")]
     TooMuchWork(Box<Prediction>),
+    /// The dream would be a video, which this server cannot write.
+    #[error("{0}")]
+    NoVideoEncoder(String),
     /// None of the requested bytes exist.
     #[error("the range begins after the end; the file has {size} bytes")]
     BeyondEnd {
@@ -265,6 +268,9 @@ impl ApiError {
                 "too-much-work",
                 "The dream would take too much time or memory",
             ),
+            Self::NoVideoEncoder(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "no-video-encoder", "The server writes no such videos")
+            }
             Self::BeyondEnd { .. } => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "beyond-end", "The range begins after the end")
             }

@@ -50,7 +50,7 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
     ),
     responses(
         (status = 200, description = "The file.",
-            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp"), (ImageFile = "image/gif")),
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp"), (ImageFile = "image/gif"), (ImageFile = "video/mp4"), (ImageFile = "video/webm")),
             headers(
                 ("ETag" = String, description = "Entity tag: the digest of the file."),
                 ("Accept-Ranges" = String, description = "`bytes`."),
@@ -60,7 +60,7 @@ const URL_LIFETIME: Duration = Duration::from_secs(300);
             )
         ),
         (status = 206, description = "The requested part.",
-            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp"), (ImageFile = "image/gif")),
+            content((ImageFile = "image/png"), (ImageFile = "image/jpeg"), (ImageFile = "image/webp"), (ImageFile = "image/gif"), (ImageFile = "video/mp4"), (ImageFile = "video/webm")),
             headers(
                 ("ETag" = String, description = "Entity tag of the whole file."),
                 ("Repr-Digest" = String, description = "SHA-256 of the whole file (RFC 9530)."),

@@ -21,7 +21,7 @@ const PAGE: &str = "index.html";
 
 /// Scripts, styles and pictures come from this server alone; pictures may also be what the page has made or fetched with a
 /// key (`blob:`). No other page may show this one in a frame.
-const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// A file of the page: its name, its media type, its content.
 type Asset = (&'static str, &'static str, &'static [u8]);

@@ -295,6 +295,13 @@ async fn check(
             return Err(ApiError::Invalid(errors));
         }
     };
+    if spec.format.is_video() {
+        // The first time it asks the program what it can.
+        let format = spec.format;
+        let looking = tokio::task::spawn_blocking(move || picture::can_write(format));
+        let found = looking.await.map_err(ApiError::internal)?;
+        found.map_err(|lacking| ApiError::NoVideoEncoder(lacking.to_string()))?;
+    }
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
     let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
     let forecast = match &request_headers.idempotency_key {

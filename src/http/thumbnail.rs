@@ -24,7 +24,7 @@ use crate::{
     jobs::{Job, QueueError},
     objects::{ObjectError, ObjectKey},
 };
-use reverie_picture as picture;
+use reverie_picture::{self as picture, Format};
 
 /// Longer edge in pixels.
 const EDGE: u32 = 320;
@@ -126,7 +126,9 @@ async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
         return Ok(Some(file));
     }
     for key in newest.into_iter().chain(input) {
-        if let Some(small) = shrink(state, key).await? {
+        let format = job.spec.format;
+        let video = matches!(key, ObjectKey::Result(..)).then_some(format).filter(|format| format.is_video());
+        if let Some(small) = shrink(state, key, video).await? {
             return Ok(Some(small));
         }
     }
@@ -135,13 +137,23 @@ async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
 
 /// Decodes a stored picture, once there is memory for it, and makes a small one of it. `None` if there is no such picture, or none
 /// that can be decoded: of some inputs only the worker finds that.
-async fn shrink(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiError> {
+async fn shrink(state: &AppState, key: ObjectKey, video: Option<Format>) -> Result<Option<Bytes>, ApiError> {
     match state.objects.size(key).await {
         Ok(size) if size <= LONGEST => {}
         Ok(_) | Err(ObjectError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let Some(file) = state.objects.find(key).await? else { return Ok(None) };
+    let Some(mut file) = state.objects.find(key).await? else { return Ok(None) };
+    if let Some(format) = video {
+        let first = tokio::task::spawn_blocking(move || picture::first_frame(&file, format));
+        match first.await.map_err(ApiError::internal)? {
+            Ok(frame) => file = frame.into(),
+            Err(error) => {
+                warn!(%error, "the first frame of a video cannot be read");
+                return Ok(None);
+            }
+        }
+    }
     let Ok((header, decoding)) = picture::weigh(&file) else { return Ok(None) };
     let bytes = decoding + u64::from(header.width) * u64::from(header.height) * COPY_BYTES;
     let permit = state.decoders.reserve(bytes).await.map_err(ApiError::internal)?;

@@ -14,6 +14,8 @@ export const channels: Spec = { objectives: [{ channels: [7, 21], weight: -0.5 }
 export const one: Spec = { objectives: [{ kind: "mean", channels: [7] }, { kind: "l2", layer: "block2" }] };
 export const classes: Spec = { objectives: [{ kind: "class", class: 291 }, { kind: "probability", class: 3, layer: "logits" }] };
 export const guides: Spec = { objectives: [{ kind: "guide" }, { kind: "guide-cosine", layer: "block2", weight: -1 }] };
+export const picked: Spec = { objectives: [{ pick: "strongest", count: 8 }, { kind: "l2", pick: "random", at: { x: 0.2 } }] };
+export const direction: Spec = { objectives: [{ kind: "direction", direction: { "21": 1, "43": -0.5 }, cosine_power: 2 }] };
 export const noise: Spec = { preset: "lapnorm", noise: { width: 64 }, seed: null };
 export const masked: Spec = { mask: {}, background: "#ff8000" };
 
@@ -34,6 +36,8 @@ export const channelOfGuide: Spec = { objectives: [{ kind: "guide", channels: [1
 export const meanOfClass: Spec = { objectives: [{ kind: "mean", class: 3 }] };
 // @ts-expect-error which class?
 export const classless: Spec = { objectives: [{ kind: "probability" }] };
+// @ts-expect-error a direction of what?
+export const directionless: Spec = { objectives: [{ kind: "direction" }] };
 // @ts-expect-error there is no such preset
 export const wrongPreset: Spec = { preset: "nightmare" };
 // @ts-expect-error a number is not a text
@@ -48,6 +52,8 @@ export function about(objective: Schemas["Objective"]): string {
         case "class":
         case "probability":
             return `${objective.layer}: class ${objective.class.toFixed()}`;
+        case "direction":
+            return `${objective.layer}: ${Object.keys(objective.direction).join(", ")}`;
         case "guide":
         case "guide-cosine":
             return `${objective.layer}: a guide`;

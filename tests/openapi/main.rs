@@ -54,7 +54,9 @@ fn everything_is_described() {
         let bodies = answers.map(|(_, answer)| answer).chain([&operation["requestBody"]]);
         for (media, content) in bodies.filter_map(|body| body["content"].as_object()).flatten() {
             let example = content["example"].is_object() || content["examples"].is_object();
-            let file = media.starts_with("image/") || media == "application/octet-stream";
+            let file = media.starts_with("image/")
+                || media.starts_with("video/")
+                || media == "application/octet-stream";
             assert!(example || file, "{name}: {media} has no example");
         }
     }
@@ -107,9 +109,9 @@ fn every_value_of_every_enum_is_described_and_no_member_has_a_default() {
             values += 1;
         }
     }
-    // Presets, modes, ways to normalise, tilings, precisions, formats, ways to play, states (twice), events, scopes, ends that
+    // Presets, modes, ways to normalise, tilings, precisions, formats, ways to pick, ways to play, states (twice), events, scopes, ends that
     // a webhook is told of, states of deliveries.
-    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 4 + 3 + 6 + 6 + 6 + 3 + 4 + 4);
+    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 6 + 3 + 3 + 6 + 6 + 6 + 3 + 4 + 4);
 }
 
 #[tokio::test]
@@ -123,6 +125,7 @@ async fn requests_have_the_members_that_are_read() {
     assert_eq!(keys(&schemas["NoiseRequest"]["properties"]), keys(&schemas["Noise"]["properties"]));
     assert_eq!(keys(&schemas["MaskingRequest"]["properties"]), keys(&schemas["Masking"]["properties"]));
     assert_eq!(keys(&schemas["MotionRequest"]["properties"]), keys(&schemas["Motion"]["properties"]));
+    assert_eq!(keys(&schemas["SpotRequest"]["properties"]), keys(&schemas["Spot"]["properties"]));
     // The bounds too: what lies just outside is refused, what lies on them is not.
     for (member, schema) in schemas["Spec"]["properties"].as_object().unwrap() {
         for (bound, outside) in [("minimum", -1.0), ("maximum", 1.0)] {
@@ -164,12 +167,13 @@ async fn an_objective_is_one_of_its_variants_exactly_where_the_server_takes_it()
     let document = document();
     let schemas = &document["components"]["schemas"];
     let (mut taken, mut refused) = (0, 0);
-    let kinds = ["mean", "l2", "class", "probability", "guide", "guide-cosine", "max"];
+    let kinds = ["mean", "l2", "class", "probability", "guide", "guide-cosine", "direction", "max"];
     for kind in [None].into_iter().chain(kinds.map(Some)) {
-        for members in 0..32 {
+        for members in 0..64_u32 {
             let mut objective = json!({});
             let values = [("layer", json!("logits")), ("channels", json!([3, 1])), ("class", json!(7))];
             let values = values.into_iter().chain([("weight", json!(-0.5)), ("size", json!(1))]);
+            let values = values.chain([("direction", json!({ "3": 1.0 }))]);
             for (_, (name, value)) in values.enumerate().filter(|(bit, _)| members & (1 << bit) != 0) {
                 objective[name] = value;
             }
@@ -185,8 +189,12 @@ async fn an_objective_is_one_of_its_variants_exactly_where_the_server_takes_it()
                     assert_eq!(fitting(&document, &schemas["Objective"], &stored).len(), 1, "{stored}");
                     taken += 1;
                 }
-                // What the schema cannot say: a class and channels exclude each other.
-                Err(_) if kind.is_none() && members & 0b10110 == 0b00110 => refused += 1,
+                // What the schema cannot say: a class, channels and a direction exclude each other.
+                Err(_)
+                    if kind.is_none() && members & 0b10000 == 0 && (members & 0b100_110).count_ones() > 1 =>
+                {
+                    refused += 1;
+                }
                 Err(mistakes) => {
                     assert!(variants.is_empty(), "{objective} fits {variants:?}, but: {mistakes:?}");
                     refused += 1;
@@ -194,12 +202,12 @@ async fn an_objective_is_one_of_its_variants_exactly_where_the_server_takes_it()
             }
         }
     }
-    assert_eq!((taken, refused), (12 + 8 + 8 + 4 + 4 + 4 + 4, 8 * 32 - 44));
+    assert_eq!((taken, refused), (16 + 8 + 8 + 4 + 4 + 4 + 4 + 4, 9 * 64 - 52));
     let kinds = &schemas["Objective"]["discriminator"];
     assert_eq!(kinds["propertyName"], "kind");
     assert_eq!(
         keys(&kinds["mapping"]),
-        BTreeSet::from(["mean", "l2", "class", "probability", "guide", "guide-cosine"])
+        BTreeSet::from(["mean", "l2", "class", "probability", "guide", "guide-cosine", "direction"])
     );
 }
 

@@ -111,13 +111,7 @@ impl Model {
 
     /// What is dreamed when a spec does not say.
     pub fn default_objective(&self) -> Objective {
-        Objective {
-            kind: ObjectiveKind::L2,
-            layer: self.default_layer.clone(),
-            channels: Vec::new(),
-            class: None,
-            weight: 1.0,
-        }
+        Objective::of_layer(ObjectiveKind::L2, &self.default_layer)
     }
 }
 

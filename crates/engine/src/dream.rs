@@ -1,31 +1,26 @@
 //! One dream from first to last: octaves from coarse to fine, gradient steps in each.
 
-use std::{
-    cell::{Cell, RefCell},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-use reverie_kernels::ThreadPool;
 use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
-    bands::{each, moments, rows, sum, total},
+    bands::{each, sum},
     checkpoint::Checkpoint,
     error::caught,
-    kernels::{add_scaled, sum_abs, thread_pool},
-    laplacian::Laplacian,
-    mask::{Mask, OctaveMask},
+    mask::Mask,
     original::Original,
     pyramid::Octaves,
     resample::Rows,
+    stepper::Stepper,
     tiles::TiledGradient,
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::{
     plan::{sizes, steps},
-    spec::{DreamSpec, Normalization, OctaveMode},
+    spec::{DreamSpec, OctaveMode},
 };
 
 /// What a dream starts from.
@@ -252,6 +247,19 @@ pub(super) fn pixel_steps(
     Ok(sizes.iter().enumerate().map(of).sum())
 }
 
+/// The image in the size of the first octave, before any step.
+///
+/// # Errors
+/// As [`pixel_steps`].
+pub(super) fn first_octave(
+    tiled: &TiledGradient<'_>,
+    spec: &DreamSpec,
+    original: &Original,
+    max_pixels: u64,
+) -> Result<Tensor, RenderError> {
+    plan(tiled, spec, original, max_pixels)?.base()
+}
+
 /// The octaves of a dream.
 fn plan<'a>(
     tiled: &TiledGradient<'_>,
@@ -263,128 +271,6 @@ fn plan<'a>(
     match spec.octave_mode {
         OctaveMode::CarryDetail => Octaves::carry_detail(original, sizes),
         OctaveMode::Enlarge => Ok(Octaves::enlarge(original, sizes)),
-    }
-}
-
-/// Moves an image along a gradient.
-struct Stepper {
-    normalization: Normalization,
-    step: f64,
-    levels: u32,
-    laplacian: Laplacian,
-    threads: ThreadPool,
-    library: bool,
-    /// Whether a step is known to have changed the image.
-    moved: Cell<bool>,
-    /// On the library path, as long as that is not known: the magnitude of all steps, a scalar on the device.
-    magnitude: RefCell<Option<Tensor>>,
-}
-
-impl Stepper {
-    fn new(spec: &DreamSpec, device: tch::Device, tiled: &TiledGradient<'_>) -> Result<Self, RenderError> {
-        let library = tiled.is_library();
-        let laplacian = Laplacian::new(device, library, tiled.gpu_kernels())?;
-        Ok(Self {
-            normalization: spec.normalization,
-            step: spec.step,
-            levels: spec.laplacian_levels,
-            laplacian,
-            threads: thread_pool(),
-            library,
-            moved: Cell::new(false),
-            magnitude: RefCell::default(),
-        })
-    }
-
-    /// Adds the normalised `gradient`, which is of no use any more afterwards, to `image`.
-    fn step(&self, image: &Tensor, gradient: &Tensor, mask: Option<&OctaveMask>) -> Result<(), RenderError> {
-        if self.library {
-            return self.step_on_device(image, gradient, mask);
-        }
-        let factor = match self.normalization {
-            Normalization::MeanAbs => {
-                let total = match sum_abs(&self.threads, gradient) {
-                    Some(total) => total,
-                    None => sum(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))?,
-                };
-                self.step / (total / gradient.numel() as f64 + 1e-7)
-            }
-            Normalization::Std => {
-                let (_, deviation) = moments(gradient)?;
-                self.step / (deviation + 1e-8)
-            }
-            Normalization::Laplacian => {
-                self.laplacian.normalize(gradient, self.levels)?;
-                self.step
-            }
-        };
-        if let Some(mask) = mask {
-            mask.apply(gradient)?;
-        }
-        // Mostly the first step settles this, so it costs one pass in the whole dream. What is not a number is not zero.
-        if !self.moved.get() && sum(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))? != 0.0 {
-            self.moved.set(true);
-        }
-        if add_scaled(&self.threads, image, gradient, factor as f32)? {
-            return Ok(());
-        }
-        each(image, |span, band| Ok(band.f_add_(&rows(gradient, span)?.f_mul_scalar_(factor)?)?))
-    }
-}
-
-impl Stepper {
-    /// [`Self::step`] with libtorch's operations, and with factors that stay on the device: reading one would wait for
-    /// everything that the device has yet to do.
-    fn step_on_device(
-        &self,
-        image: &Tensor,
-        gradient: &Tensor,
-        mask: Option<&OctaveMask>,
-    ) -> Result<(), RenderError> {
-        let count = gradient.numel() as f64;
-        let mean = |sum: Tensor| sum.f_div_scalar(count);
-        let divisor = match self.normalization {
-            Normalization::MeanAbs => {
-                let magnitudes = total(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))?;
-                Some(mean(magnitudes)?.f_add_scalar(1e-7)?)
-            }
-            Normalization::Std => {
-                let middle = mean(total(gradient, |band| Ok(band.f_sum(Kind::Double)?))?)?;
-                let middle = middle.f_to_kind(Kind::Float)?;
-                let squares =
-                    total(gradient, |band| Ok(band.f_sub(&middle)?.f_square()?.f_sum(Kind::Double)?))?;
-                Some(mean(squares)?.f_sqrt()?.f_add_scalar(1e-8)?)
-            }
-            Normalization::Laplacian => {
-                self.laplacian.normalize(gradient, self.levels)?;
-                None
-            }
-        };
-        if let Some(mask) = mask {
-            mask.apply(gradient)?;
-        }
-        if !self.moved.get() {
-            let step = total(gradient, |band| Ok(band.f_abs()?.f_sum(Kind::Double)?))?;
-            let magnitude = match self.magnitude.take() {
-                Some(before) => step.f_add(&before)?,
-                None => step,
-            };
-            self.magnitude.replace(Some(magnitude));
-        }
-        let factor = match divisor {
-            Some(divisor) => divisor.f_reciprocal()?.f_mul_scalar(self.step)?.f_to_kind(Kind::Float)?,
-            None => Tensor::f_full([], self.step, (Kind::Float, gradient.device()))?,
-        };
-        each(image, |span, band| Ok(band.f_addcmul_(&rows(gradient, span)?, &factor)?))
-    }
-
-    /// Reads what the device knows of changes, where the image is waited for anyway.
-    fn settle(&self) -> Result<(), RenderError> {
-        if let Some(magnitude) = self.magnitude.take() {
-            // NaN is not zero.
-            self.moved.set(self.moved.get() || magnitude.f_double_value(&[])? != 0.0);
-        }
-        Ok(())
     }
 }
 

@@ -9,27 +9,27 @@ use std::{
 use tch::{Device, Tensor};
 
 use super::{
-    Backend, FinishedOctave, PreviewSink, Recipe, RenderError, RenderRequest, Rendered,
+    Backend, CancelFlag, FinishedOctave, PreviewSink, Recipe, RenderError, RenderRequest, Rendered,
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
     checkpoint::{Checkpoint, FrameCheckpoint},
     device::{self, Processor},
-    dream::{Callbacks, Dreamed, Fitted, Previews, Start, dream, within_memory},
+    dream::{Callbacks, Dreamed, Fitted, Previews, Start, dream, first_octave, within_memory},
     finish,
     input::{Input, read_guide},
     motion::{Animated, Film, FilmCallbacks},
     notes::{Outcome, notes},
     objective::BoundObjective,
-    precision,
+    picks, precision,
     resample::{Rows, resize},
     tiles::TiledGradient,
 };
 use reverie_dream::digest;
 use reverie_dream::{
     model::Model,
-    spec::{DreamSpec, Encoding, Format, Precision},
+    spec::{DreamSpec, Encoding, Format, Objective, Precision},
 };
 use reverie_graph::NodeId;
-use reverie_picture::{self as picture, Animation};
+use reverie_picture::{self as picture, Animation, Ending};
 
 /// Longer edge of a preview in pixels.
 const PREVIEW_EDGE: i64 = 512;
@@ -101,7 +101,8 @@ impl Backend for Engine {
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let source = network.source();
-        let bound = BoundObjective::new(source.network(), &spec.objectives)?.on(device)?;
+        let (objectives, chosen) = choose_channels(source, spec, &input, max_pixels, &request.cancel)?;
+        let bound = BoundObjective::new(source.network(), &objectives)?.on(device)?;
         let bound = match guide {
             Some(guide) => {
                 let features = features(source, guide, bound.layers())?;
@@ -182,18 +183,21 @@ impl Backend for Engine {
         let sizes = [input.sent, input.original.extent()?, dreamed.extent()?];
         let transparent = input.alpha.is_some();
         let outcome = Outcome { octaves, idle, score, tile_size, sizes, transparent };
-        let notes = notes(spec, input.mask.as_ref(), &outcome)?;
+        let mut notes = notes(spec, input.mask.as_ref(), &outcome)?;
+        notes.extend(chosen);
         let (height, width) = dreamed.extent()?;
-        let mut file = encode(spec, input, dreamed, animation)?;
-        if let Some(recipe) = recipe {
-            let text =
-                serde_json::to_string(&recipe).map_err(|error| RenderError::Engine(error.to_string()))?;
-            file = picture::recipe::embed(file, spec.format, &text)?;
-        }
+        let (width, height) = spec.format.size(width as u32, height as u32);
+        let text = recipe.map(|recipe| serde_json::to_string(&recipe)).transpose();
+        let text = text.map_err(|error| RenderError::Engine(error.to_string()))?;
+        let ending = Ending { recipe: text.as_deref(), is_canceled: &|| cancel.is_canceled() };
+        let file = encode(spec, input, dreamed, animation, ending).map_err(|error| match error {
+            RenderError::Picture(_) if cancel.is_canceled() => RenderError::Canceled,
+            error => error,
+        })?;
         Ok(Rendered {
             image: file,
-            width: width as u32,
-            height: height as u32,
+            width,
+            height,
             score,
             notes,
             render_seconds,
@@ -249,16 +253,21 @@ impl Resume {
     }
 }
 
-/// The file of a dream, `[1, 3, H, W]`, or of the animation whose last frame it is.
+/// The file of a dream, `[1, 3, H, W]`, or of the animation whose last frame it is, with its recipe.
 fn encode(
     spec: &DreamSpec,
     mut input: Input,
     dreamed: Tensor,
     animation: Option<Animation>,
+    ending: Ending<'_>,
 ) -> Result<Vec<u8>, RenderError> {
+    let embedded = |file: Vec<u8>| match ending.recipe {
+        Some(recipe) if !spec.format.is_video() => picture::recipe::embed(file, spec.format, recipe),
+        _ => Ok(file),
+    };
     if let (Some(animation), Some(motion)) = (animation, &spec.motion) {
         drop((input, dreamed));
-        return Ok(animation.finish(motion.fps, motion.playback)?);
+        return Ok(embedded(animation.finish(motion.fps, motion.playback, ending)?)?);
     }
     let mut picture = finish::to_shown(spec, input.base(), &dreamed)?;
     // A dream that has grown has lost the places that its transparency belonged to.
@@ -266,7 +275,30 @@ fn encode(
     picture.alpha = input.alpha.take().filter(|_| same_size && spec.format.has_transparency());
     picture.lift_from(spec.background.0);
     drop((input, dreamed));
-    Ok(picture.encode(spec.encoding())?)
+    Ok(embedded(picture.encode(spec.encoding())?)?)
+}
+
+/// The objectives of `spec` with the channels that the picture or chance decides, and what there is to say of those.
+fn choose_channels(
+    source: &dyn GradientSource,
+    spec: &DreamSpec,
+    input: &Input,
+    max_pixels: u64,
+    cancel: &CancelFlag,
+) -> Result<(Vec<Objective>, Vec<String>), RenderError> {
+    let network = source.network();
+    let means = if picks::looks(spec) {
+        let all = BoundObjective::new(network, &spec.objectives)?;
+        let found = within_memory(spec, |spec| {
+            let tiled = TiledGradient::new(source, &all, spec, cancel);
+            let base = first_octave(&tiled, spec, &input.original, max_pixels)?;
+            picks::means(&tiled, network, spec, &base)
+        })?;
+        found.dreamed
+    } else {
+        Vec::new()
+    };
+    picks::settled(spec, network, &means)
 }
 
 /// Activations of a guide image, `[1, 3, h, w]`, at `layers`.

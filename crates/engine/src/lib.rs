@@ -40,13 +40,17 @@ mod original;
 mod owned_thread;
 #[doc(hidden)]
 pub mod parts;
+mod penalty;
+mod picks;
 mod places;
 mod precision;
 mod pyramid;
 mod request;
 mod resample;
 pub mod seams;
+mod spotlight;
 mod start;
+mod stepper;
 pub mod steps;
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,7 @@ use reverie_dream::{
     plan::{Grid, Span},
     spec::{DreamSpec, Tiling},
 };
+use reverie_graph::NodeId;
 
 /// A random offset `(x, y)`, each uniform in `0..tile`.
 fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
@@ -118,8 +119,9 @@ impl<'a> TiledGradient<'a> {
         for group in &self.laid([height, width], image.device())?.groups {
             self.in_batches(group, |first, count| {
                 let windows = group.gather(image, first, count, shift)?;
-                let (scores, parts) =
-                    self.source.gradients(windows, self.bound, whole.as_deref(), self.cancel)?;
+                let lit = self.lit(&group.tiles[first..first + count], [height, width], shift)?;
+                let bound = lit.as_ref().unwrap_or(self.bound);
+                let (scores, parts) = self.source.gradients(windows, bound, whole.as_deref(), self.cancel)?;
                 mean.add(scores, &group.tiles[first..first + count]);
                 group.scatter(&parts, &gradient, first, count, shift)
             })?;
@@ -159,7 +161,9 @@ impl<'a> TiledGradient<'a> {
             for group in &self.laid([height, width], image.device())?.groups {
                 self.in_batches(group, |first, count| {
                     let windows = group.gather(image, first, count, (0, 0))?;
-                    let scores = self.source.scores(windows, self.bound, self.cancel)?;
+                    let lit = self.lit(&group.tiles[first..first + count], [height, width], (0, 0))?;
+                    let bound = lit.as_ref().unwrap_or(self.bound);
+                    let scores = self.source.scores(windows, bound, self.cancel)?;
                     mean.add(scores, &group.tiles[first..first + count]);
                     Ok(())
                 })?;
@@ -169,9 +173,46 @@ impl<'a> TiledGradient<'a> {
         for tile in self.tiles(height, width) {
             self.go_on()?;
             let window = windows(image, &[tile], (0, 0))?;
-            mean.add(self.source.scores(window, self.bound, self.cancel)?, &[tile]);
+            let lit = self.lit(&[tile], [height, width], (0, 0))?;
+            let bound = lit.as_ref().unwrap_or(self.bound);
+            mean.add(self.source.scores(window, bound, self.cancel)?, &[tile]);
         }
         mean.value()
+    }
+
+    /// Mean activation of every channel of `layers` over the whole `image`, `[1, 3, H, W]`, tiles as in [`Self::score`].
+    pub(super) fn channel_means(
+        &self,
+        image: &Tensor,
+        layers: &[NodeId],
+    ) -> Result<Vec<Vec<f64>>, RenderError> {
+        let (_, _, height, width) = image.size4()?;
+        let network = self.source.network();
+        let whole = (height * width) as f64;
+        let mut means: Vec<Vec<f64>> =
+            layers.iter().map(|&layer| vec![0.0; network.channels(layer)]).collect();
+        for tile in self.tiles(height, width) {
+            self.go_on()?;
+            let area = (tile.row.core.length * tile.column.core.length) as f64;
+            let activations = self.source.features(windows(image, &[tile], (0, 0))?, layers)?;
+            for (means, activation) in means.iter_mut().zip(activations) {
+                let others = if activation.dim() == 4 { &[0i64, 2, 3][..] } else { &[0][..] };
+                let own = activation.f_to_kind(Kind::Double)?.f_mean_dim(others, false, None::<Kind>)?;
+                let own = Vec::<f64>::try_from(own.f_to_device(Device::Cpu)?)?;
+                means.iter_mut().zip(own).for_each(|(mean, own)| *mean += area / whole * own);
+            }
+        }
+        Ok(means)
+    }
+
+    /// What is climbed at these tiles, where that depends on where they lie.
+    fn lit(
+        &self,
+        tiles: &[Tile],
+        extent: [i64; 2],
+        shift: (i64, i64),
+    ) -> Result<Option<BoundObjective>, RenderError> {
+        self.bound.lit(self.source.network(), tiles, extent, shift)
     }
 
     /// The tiles of an image of this size, by their own.

@@ -20,6 +20,9 @@ impl Encoding {
             Format::Jpeg => ("JPEG", 65_535),
             Format::Webp => ("WebP", 16_383),
             Format::Gif => ("GIF", 65_535),
+            // What players decode.
+            Format::Mp4 => ("MP4", 8_192),
+            Format::Webm => ("WebM", 8_192),
         };
         match width.max(height) > max_edge {
             true => Err(PictureError::EdgeTooLong { format, width, height, max_edge }),
@@ -60,6 +63,7 @@ impl Picture {
             }
             Format::Webp => return lossy_webp(&pixels, width, height, alpha.is_some(), encoding.quality),
             Format::Gif => return animation::still(self),
+            Format::Mp4 | Format::Webm => return Err(PictureError::NotStill),
             Format::Jpeg => write_jpeg(&mut file, &pixels, width, height, encoding.quality),
         };
         written.map_err(|error| PictureError::Encode(error.to_string()))?;

@@ -82,8 +82,24 @@ pub enum PictureError {
         max_edge: u64,
     },
     /// Frames were wanted of a format that has one picture.
-    #[error("a JPEG holds a single picture; an animation is a \"webp\", \"png\" (APNG) or \"gif\"")]
+    #[error(
+        "a JPEG holds a single picture; an animation is a \"webp\", \"png\" (APNG), \"gif\", \"mp4\" or \"webm\""
+    )]
     NotAnimated,
+    /// A single picture was wanted of a format for animations.
+    #[error("a video is for animations; add \"motion\", or choose \"png\", \"jpeg\", \"webp\" or \"gif\"")]
+    NotStill,
+    /// This machine cannot write videos of this format.
+    #[error(
+        "{format} files are written by ffmpeg, and {missing} is not there; choose \"webp\", \"png\" or \"gif\" \
+         (operators: install ffmpeg, or name it in REVERIE_FFMPEG)"
+    )]
+    NoVideoEncoder {
+        /// Name of the format.
+        format: &'static str,
+        /// What is not there.
+        missing: String,
+    },
     /// The dream could not be written as a file.
     #[error("the picture cannot be encoded: {0}")]
     Encode(String),

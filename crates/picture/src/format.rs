@@ -17,6 +17,10 @@ choices! {
         Webp = "webp",
         /// For animations that have to play everywhere: at most 256 colours in a frame, and no transparency.
         Gif = "gif",
+        /// H.264 video, for animations that are shared; where the server has `ffmpeg`.
+        Mp4 = "mp4",
+        /// VP9 video, for animations in web pages; where the server has `ffmpeg`.
+        Webm = "webm",
     }
 }
 
@@ -28,6 +32,8 @@ impl Format {
             Format::Jpeg => "image/jpeg",
             Format::Webp => "image/webp",
             Format::Gif => "image/gif",
+            Format::Mp4 => "video/mp4",
+            Format::Webm => "video/webm",
         }
     }
 
@@ -38,7 +44,20 @@ impl Format {
             Format::Jpeg => "jpg",
             Format::Webp => "webp",
             Format::Gif => "gif",
+            Format::Mp4 => "mp4",
+            Format::Webm => "webm",
         }
+    }
+
+    /// Whether it is a video, which holds no single picture.
+    pub fn is_video(self) -> bool {
+        matches!(self, Format::Mp4 | Format::Webm)
+    }
+
+    /// The size of a file of so many pixels: a video has an even number of rows and columns, the last of them twice.
+    pub fn size(self, width: u32, height: u32) -> (u32, u32) {
+        let even = |edge: u32| edge + edge % 2;
+        if self.is_video() { (even(width), even(height)) } else { (width, height) }
     }
 
     /// Whether a file may have several frames.
@@ -62,7 +81,7 @@ impl Format {
 pub struct Encoding {
     /// File format.
     pub format: Format,
-    /// 1 to 100, for JPEG and lossy WebP.
+    /// 1 to 100, for JPEG, lossy WebP and videos.
     pub quality: u8,
     /// For WebP: every pixel as it is, in a larger file.
     pub lossless: bool,

@@ -23,6 +23,7 @@ mod jpeg;
 mod kind;
 mod png;
 pub mod recipe;
+mod recipe_video;
 #[cfg(test)]
 mod tests;
 mod thumbnail;
@@ -36,7 +37,7 @@ use std::{
 
 use image::{DynamicImage, Limits, metadata::Orientation};
 
-pub use animation::{Animation, Playback};
+pub use animation::{Animation, Ending, Playback, can_write, first_frame};
 pub use error::PictureError;
 pub use format::{Encoding, Format};
 

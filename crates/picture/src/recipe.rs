@@ -2,10 +2,9 @@
 //!
 //! PNG: an `iTXt` chunk with the keyword `reverie` (PNG, third edition, 11.3.3.4). JPEG: an XMP packet in an APP1
 //! segment (XMP part 3, 1.1.3). WebP: an `XMP ` chunk of an extended file (RFC 9649, 2.7.1.5). GIF: an XMP packet in an
-//! application extension (XMP part 3, 1.1.2). An animation has it in the same place. Viewers ignore it, and metadata tools show it. Why not `img-parts`: `docs/decisions.md`.
+//! application extension (XMP part 3, 1.1.2). An animation has it in the same place, a video in its comment, which `ffmpeg` writes. Viewers ignore it, and metadata tools show it. Why not `img-parts`: `docs/decisions.md`.
 
-use super::Format;
-use super::PictureError;
+use super::{Format, PictureError, recipe_video};
 
 const PNG_SIGNATURE: usize = 8;
 /// Length, type and CRC around a chunk's data.
@@ -37,6 +36,7 @@ pub fn embed(file: Vec<u8>, format: Format, recipe: &str) -> Result<Vec<u8>, Pic
         Format::Jpeg => embed_jpeg(&file, recipe),
         Format::Webp => embed_webp(&file, recipe),
         Format::Gif => embed_gif(&file, recipe),
+        Format::Mp4 | Format::Webm => None,
     };
     embedded.ok_or_else(|| PictureError::Encode("the recipe does not fit into the file".into()))
 }
@@ -49,6 +49,10 @@ pub fn extract(file: &[u8]) -> Option<String> {
         extract_jpeg(file)
     } else if file.starts_with(b"GIF8") {
         extract_gif(file)
+    } else if file.get(4..8) == Some(b"ftyp") {
+        recipe_video::of_mp4(file)
+    } else if file.starts_with(b"\x1a\x45\xdf\xa3") {
+        recipe_video::of_webm(file)
     } else {
         extract_webp(file)
     }

@@ -43,6 +43,9 @@ Objectives:
     LAYER                 the mean square (l2) of a layer; a name with other characters than letters, digits, _ . / in quotes
     LAYER:C,C             the mean of these channels
     mean(LAYER), l2(LAYER), mean(LAYER:C), l2(LAYER:C)
+    strongest(LAYER, N), weakest(LAYER, N), random(LAYER, N)   the mean of N channels that the picture or the seed chooses
+    direction(LAYER, C - 0.5*C), direction(LAYER, C + C, P)    along these channels, times the P-th power of the cosine
+    at(X, Y, TERM), at(X, Y, R, TERM)   only near a place: shares of the width and the height, R of the shorter edge
     class(K), class(K, LAYER), probability(K)
     guide(LAYER), guide-cosine(LAYER)   likeness to the image of --guide
 
@@ -61,11 +64,11 @@ pub(super) struct Args {
     /// Image to dream on (PNG, JPEG, WebP, GIF, BMP or TIFF; also HEIC and AVIF if built with libheif), or -
     /// for standard input; without it, the dream starts from noise.
     input: Option<PathBuf>,
-    /// Where to write the dream, or - for standard output; the extension (.png, .jpg, .jpeg, .webp, .gif) selects
-    /// the format.
+    /// Where to write the dream, or - for standard output; the extension (.png, .jpg, .jpeg, .webp, .gif,
+    /// .mp4, .webm) selects the format. Videos need ffmpeg.
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// png, jpeg, webp or gif, if no extension selects the format; PNG by default for standard output.
+    /// png, jpeg, webp, gif, mp4 or webm, if no extension selects the format; PNG by default for standard output.
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
     /// Write the dream even over one of its sources, such as the input.
@@ -238,6 +241,7 @@ impl Args {
         if recipe.is_some_and(|recipe| recipe.spec.max_edge.is_none()) {
             spec.max_edge = spec.max_edge.filter(|edge| *edge > 0);
         }
+        reverie_picture::can_write(spec.format)?;
         Ok(Plan { spec, catalogue, files: [input, mask, guide] })
     }
 
@@ -245,7 +249,11 @@ impl Args {
     fn blame(&self, error: Failure) -> Failure {
         let source = |path: &Option<PathBuf>| path.as_deref().map(Source::of);
         let (file, picture) = match error.downcast_ref::<RenderError>() {
-            Some(RenderError::Picture(PictureError::EdgeTooLong { .. } | PictureError::Encode(_))) => {
+            Some(RenderError::Picture(
+                PictureError::EdgeTooLong { .. }
+                | PictureError::Encode(_)
+                | PictureError::NoVideoEncoder { .. },
+            )) => {
                 return format!("{}: {error}", self.output.display()).into();
             }
             Some(RenderError::Picture(picture)) => (source(&self.input), picture),

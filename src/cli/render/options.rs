@@ -330,6 +330,8 @@ pub(super) fn parse_format(text: &str) -> Result<Format, String> {
         "jpeg" | "jpg" => Ok(Format::Jpeg),
         "webp" => Ok(Format::Webp),
         "gif" => Ok(Format::Gif),
-        _ => Err("must be png, jpeg, webp or gif".into()),
+        "mp4" => Ok(Format::Mp4),
+        "webm" => Ok(Format::Webm),
+        _ => Err("must be png, jpeg, webp, gif, mp4 or webm".into()),
     }
 }

@@ -108,7 +108,7 @@ impl Target {
                     .into())
             }
             (None, None, Kind::File { .. }) => Err(format!(
-                "{name}: the output must end in .png, .jpg, .jpeg, .webp or .gif, or --format must say what it is"
+                "{name}: the output must end in .png, .jpg, .jpeg, .webp, .gif, .mp4 or .webm, or --format must say what it is"
             )
             .into()),
             (ending, wanted, _) => Ok(ending.or(wanted)),
@@ -214,6 +214,8 @@ fn ending(name: &str) -> Option<Format> {
         "jpg" | "jpeg" => Some(Format::Jpeg),
         "webp" => Some(Format::Webp),
         "gif" => Some(Format::Gif),
+        "mp4" => Some(Format::Mp4),
+        "webm" => Some(Format::Webm),
         _ => None,
     }
 }

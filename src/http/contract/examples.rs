@@ -212,13 +212,7 @@ fn of_job(part: &str) -> String {
 
 /// A job: finished, so every member that can have a value has one.
 fn job() -> Value {
-    let objective = Objective {
-        kind: ObjectiveKind::L2,
-        layer: "block2".to_owned(),
-        channels: Vec::new(),
-        class: None,
-        weight: 1.0,
-    };
+    let objective = Objective::of_layer(ObjectiveKind::L2, "block2");
     let spec = DreamSpec {
         objectives: vec![objective],
         octaves: Count::Of(2),

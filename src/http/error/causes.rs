@@ -36,7 +36,10 @@ impl ApiError {
             | PictureError::EdgeTooLong { .. } => {
                 Self::Invalid(vec![FieldError::new(pointer, error.to_string())])
             }
-            PictureError::Encode(_) | PictureError::NotAnimated => Self::internal(error),
+            PictureError::NoVideoEncoder { .. } => Self::NoVideoEncoder(error.to_string()),
+            PictureError::Encode(_) | PictureError::NotAnimated | PictureError::NotStill => {
+                Self::internal(error)
+            }
         }
     }
 }

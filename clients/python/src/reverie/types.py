@@ -135,6 +135,50 @@ class DeliveryList(TypedDict, total=False):
 DeliveryState = Literal['pending', 'delivered', 'failed', 'gone']
 
 
+class DirectionObjective(TypedDict, total=False):
+    """Activation along a direction of the layer's channels: each position's dot product with it, times a power
+    of their cosine, averaged.
+    """
+
+    # Counts only near a place of the picture, where a form grows; of objectives of kind `mean`, `l2` and
+    # `direction`, in layers that have positions.
+    at: Spot
+    # How much the form of the activation counts beside its strength, for objectives of kind `direction`:
+    # the power of the cosine between the two, 1 if absent. 0 leaves a weighted sum of channels.
+    cosine_power: int
+    # Weights of channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of objectives
+    # of kind `direction`.
+    direction: Required[dict[str, float]]
+    # Activation along a direction of the layer's channels: each position's dot product with it, times a
+    # power of their cosine, averaged.
+    kind: Required[Literal['direction']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: Required[str]
+    # Factor in the sum, not 0; negative values minimise.
+    weight: Required[float]
+
+
+class DirectionObjectiveRequest(TypedDict, total=False):
+    """Activation along a direction of the layer's channels: each position's dot product with it, times a power
+    of their cosine, averaged.
+    """
+
+    at: SpotRequest | None
+    # How much the form of the activation counts beside its strength, for objectives of kind `direction`:
+    # the power of the cosine between the two, 1 if absent. 0 leaves a weighted sum of channels.
+    cosine_power: int | None
+    # Weights of channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of objectives
+    # of kind `direction`.
+    direction: Required[dict[str, float]]
+    # Activation along a direction of the layer's channels: each position's dot product with it, times a
+    # power of their cosine, averaged.
+    kind: Required[Literal['direction']]
+    # The layer that is measured. If absent, the model's default layer, or its layer of classes.
+    layer: str | None
+    # Factor in the sum, not 0; negative values minimise. Default: 1.
+    weight: float | None
+
+
 class DreamResult(TypedDict, total=False):
     """A finished dream."""
 
@@ -171,6 +215,9 @@ class DreamSpec(TypedDict, total=False):
     iterations: Required[Count]
     # Whether the tiles' origin moves at random in each iteration.
     jitter: Required[bool]
+    # How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step:
+    # keeps a dream from running into black and white.
+    l2_decay: float
     # Levels of the Laplacian pyramid, where `normalization` is `laplacian`.
     laplacian_levels: Required[int]
     # Keeps every pixel of a WebP as it is; not for JPEG.
@@ -203,7 +250,7 @@ class DreamSpec(TypedDict, total=False):
     preserve_colors: Share
     # A named set of defaults, which every other parameter overrides.
     preset: Required[Preset]
-    # Quality of a JPEG or a lossy WebP.
+    # Quality of a JPEG, a lossy WebP or a video.
     quality: int
     # Whether the result carries the recipe that makes it again (PNG text, XMP).
     recipe: bool
@@ -219,6 +266,9 @@ class DreamSpec(TypedDict, total=False):
     tile_size: Required[int]
     # How tiles are laid: `even` covers every pixel, `article` walks as the original article does.
     tiling: Required[Tiling]
+    # How strongly each step smooths the picture: total variation, as a share of the step. 0.1 takes some
+    # of the grain out of a dream, 0.5 leaves smooth forms.
+    total_variation: float
 
 
 class DryRun(TypedDict, total=False):
@@ -252,8 +302,10 @@ class FieldError(TypedDict, total=False):
 
 # File format of a result. - `png`: Lossless; an animation as APNG. - `jpeg`: Smaller, with a quality; has no
 # transparency and no animations. - `webp`: Smaller than both, with a quality, or lossless. - `gif`: For
-# animations that have to play everywhere: at most 256 colours in a frame, and no transparency.
-Format = Literal['png', 'jpeg', 'webp', 'gif']
+# animations that have to play everywhere: at most 256 colours in a frame, and no transparency. - `mp4`: H.264
+# video, for animations that are shared; where the server has `ffmpeg`. - `webm`: VP9 video, for animations in
+# web pages; where the server has `ffmpeg`.
+Format = Literal['png', 'jpeg', 'webp', 'gif', 'mp4', 'webm']
 
 
 class GuideCosineObjective(TypedDict, total=False):
@@ -321,9 +373,9 @@ class Health(TypedDict, total=False):
     version: Required[str]
 
 
-# An objective whose kind the server chooses: `class` if a class is given, `mean` if channels are, else `l2`.
-# A class and channels exclude each other.
-ImpliedObjectiveRequest = TypedDict('ImpliedObjectiveRequest', {'channels': 'list[int] | None', 'class': 'int | None | str', 'kind': 'None', 'layer': 'str | None', 'weight': 'float | None'}, total=False)
+# An objective whose kind the server chooses: `class` if a class is given, `direction` if a direction is,
+# `mean` if channels are or are picked, else `l2`. A class, a direction and channels exclude each other.
+ImpliedObjectiveRequest = TypedDict('ImpliedObjectiveRequest', {'at': 'SpotRequest | None', 'channels': 'list[int] | None', 'class': 'int | None | str', 'cosine_power': 'int | None', 'count': 'int | None', 'direction': 'dict[str, float] | None', 'kind': 'None', 'layer': 'str | None', 'pick': 'Pick | None', 'weight': 'float | None'}, total=False)
 
 
 class Job(TypedDict, total=False):
@@ -410,12 +462,20 @@ class KeyRequest(TypedDict, total=False):
 class L2Objective(TypedDict, total=False):
     """Mean squared activation."""
 
+    # Counts only near a place of the picture, where a form grows; of objectives of kind `mean`, `l2` and
+    # `direction`, in layers that have positions.
+    at: Spot
     # The channels of the layer that are measured; all if there are none.
     channels: list[int]
+    # How many channels `pick` finds; 1 if absent.
+    count: int
     # Mean squared activation.
     kind: Required[Literal['l2']]
     # The layer that is measured. If absent, the model's default layer, or its layer of classes.
     layer: Required[str]
+    # Measures channels that the picture or chance decides: its strongest or weakest, or random ones. A
+    # note of the result names them. Of objectives of kind `mean` and `l2`, in place of `channels`.
+    pick: Pick
     # Factor in the sum, not 0; negative values minimise.
     weight: Required[float]
 
@@ -423,12 +483,16 @@ class L2Objective(TypedDict, total=False):
 class L2ObjectiveRequest(TypedDict, total=False):
     """Mean squared activation."""
 
+    at: SpotRequest | None
     # The channels of the layer that are measured; all if there are none.
     channels: list[int] | None
+    # How many channels `pick` finds; 1 if absent.
+    count: int | None
     # Mean squared activation.
     kind: Required[Literal['l2']]
     # The layer that is measured. If absent, the model's default layer, or its layer of classes.
     layer: str | None
+    pick: Pick | None
     # Factor in the sum, not 0; negative values minimise. Default: 1.
     weight: float | None
 
@@ -527,12 +591,20 @@ class MaskingRequest(TypedDict, total=False):
 class MeanObjective(TypedDict, total=False):
     """Mean activation."""
 
+    # Counts only near a place of the picture, where a form grows; of objectives of kind `mean`, `l2` and
+    # `direction`, in layers that have positions.
+    at: Spot
     # The channels of the layer that are measured; all if there are none.
     channels: list[int]
+    # How many channels `pick` finds; 1 if absent.
+    count: int
     # Mean activation.
     kind: Required[Literal['mean']]
     # The layer that is measured. If absent, the model's default layer, or its layer of classes.
     layer: Required[str]
+    # Measures channels that the picture or chance decides: its strongest or weakest, or random ones. A
+    # note of the result names them. Of objectives of kind `mean` and `l2`, in place of `channels`.
+    pick: Pick
     # Factor in the sum, not 0; negative values minimise.
     weight: Required[float]
 
@@ -540,12 +612,16 @@ class MeanObjective(TypedDict, total=False):
 class MeanObjectiveRequest(TypedDict, total=False):
     """Mean activation."""
 
+    at: SpotRequest | None
     # The channels of the layer that are measured; all if there are none.
     channels: list[int] | None
+    # How many channels `pick` finds; 1 if absent.
+    count: int | None
     # Mean activation.
     kind: Required[Literal['mean']]
     # The layer that is measured. If absent, the model's default layer, or its layer of classes.
     layer: str | None
+    pick: Pick | None
     # Factor in the sum, not 0; negative values minimise. Default: 1.
     weight: float | None
 
@@ -644,7 +720,7 @@ class Motion(TypedDict, total=False):
 
 class MotionRequest(TypedDict, total=False):
     """Makes an animation: the dream is moved a little and dreamed on, frame by frame. Its formats are `webp`,
-    `png` (APNG) and `gif`.
+    `png` (APNG), `gif`, and, where the server has `ffmpeg`, `mp4` and `webm`.
     """
 
     # Frames a second. Default: 15.
@@ -693,12 +769,12 @@ Normalization = Literal['mean-abs', 'std', 'laplacian']
 
 
 # One term of the sum that the dream maximises, complete.
-Objective = Union['MeanObjective', 'L2Objective', 'ClassObjective', 'ProbabilityObjective', 'GuideObjective', 'GuideCosineObjective']
+Objective = Union['MeanObjective', 'L2Objective', 'ClassObjective', 'ProbabilityObjective', 'GuideObjective', 'GuideCosineObjective', 'DirectionObjective']
 
 
 # One term of the sum that the dream maximises. With a `kind`, the members of that kind; without one, the
 # server chooses the kind.
-ObjectiveRequest = Union['ImpliedObjectiveRequest', 'MeanObjectiveRequest', 'L2ObjectiveRequest', 'ClassObjectiveRequest', 'ProbabilityObjectiveRequest', 'GuideObjectiveRequest', 'GuideCosineObjectiveRequest']
+ObjectiveRequest = Union['ImpliedObjectiveRequest', 'MeanObjectiveRequest', 'L2ObjectiveRequest', 'ClassObjectiveRequest', 'ProbabilityObjectiveRequest', 'GuideObjectiveRequest', 'GuideCosineObjectiveRequest', 'DirectionObjectiveRequest']
 
 
 # How one octave follows from the one before. - `enlarge`: The input is the smallest octave; each further one
@@ -713,6 +789,12 @@ class PageLinks(TypedDict, total=False):
 
     # The next page, with older jobs; `null` on the last.
     next: Required[str | None]
+
+
+# Which channels an objective measures, where the picture or chance decides. - `strongest`: Those with the
+# largest mean activation on the picture, before the dream. - `weakest`: Those with the smallest. - `random`:
+# Any, drawn from the seed.
+Pick = Literal['strongest', 'weakest', 'random']
 
 
 # A picture, as a JSON body gives it.
@@ -866,6 +948,9 @@ class Spec(TypedDict, total=False):
     iterations: int | None | Literal['auto']
     # Whether the tiles' origin moves at random in each iteration. Default: true; naive: false.
     jitter: bool | None
+    # How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step:
+    # keeps a dream from running into black and white. Default: 0.
+    l2_decay: float | None
     # Levels of the Laplacian pyramid, where `normalization` is `laplacian`. Default: 4.
     laplacian_levels: int | None
     # A look of the model: what it stands for fills in what the request leaves out. `GET /v1/looks` and
@@ -898,7 +983,7 @@ class Spec(TypedDict, total=False):
     # suit. Default: false.
     preserve_colors: float | None | bool
     preset: Preset | None
-    # Quality of a JPEG or a lossy WebP. Default: 92.
+    # Quality of a JPEG, a lossy WebP or a video. Default: 92.
     quality: int | None
     # Whether the result carries the recipe that makes it again (PNG text, XMP). Default: true.
     recipe: bool | None
@@ -914,6 +999,36 @@ class Spec(TypedDict, total=False):
     # square is one tile. Default: 512; naive: 2048.
     tile_size: int | None
     tiling: Tiling | None
+    # How strongly each step smooths the picture: total variation, as a share of the step. 0.1 takes some
+    # of the grain out of a dream, 0.5 leaves smooth forms. Default: 0.
+    total_variation: float | None
+
+
+class Spot(TypedDict, total=False):
+    """A place in the picture, as shares of its size: the objective counts most there, and less with the
+    distance.
+    """
+
+    # How far it reaches, as a share of the picture's shorter edge: the standard deviation of a Gaussian.
+    radius: Required[float]
+    # From the left edge, 0, to the right one, 1.
+    x: Required[float]
+    # From the upper edge, 0, to the lower one, 1.
+    y: Required[float]
+
+
+class SpotRequest(TypedDict, total=False):
+    """Counts only near a place of the picture, where a form grows; of objectives of kind `mean`, `l2` and
+    `direction`, in layers that have positions.
+    """
+
+    # How far it reaches, as a share of the picture's shorter edge: the standard deviation of a Gaussian.
+    # Default: 0.1.
+    radius: float | None
+    # From the left edge, 0, to the right one, 1. Default: 0.5.
+    x: float | None
+    # From the upper edge, 0, to the lower one, 1. Default: 0.5.
+    y: float | None
 
 
 class SubmitJson(TypedDict, total=False):

@@ -61,7 +61,7 @@ fn columns_of(network: &Network, layer: NodeId) -> f64 {
     }
 }
 
-fn positions(shape: Shape) -> f64 {
+pub(super) fn positions(shape: Shape) -> f64 {
     match shape {
         Shape::Map { height, width, .. } => height as f64 * width as f64,
         Shape::Rows { rows, .. } => rows as f64,

@@ -8,6 +8,7 @@
 mod guide;
 mod memory;
 mod motion;
+mod objective;
 mod octaves;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use work::Work;
 
 use crate::spec::{DreamSpec, Normalization, Precision};
 use guide::Followed;
+use objective::Measured;
 use reverie_graph::{Network, NodeId, ShapeError, UnknownLayer};
 
 /// The last octave would have more pixels than allowed.
@@ -101,16 +103,20 @@ impl Plan {
         let octaves = sizes(spec, dreamed, max_pixels, &fits)?;
         let mut all_steps = Work::default();
         let (mut values, mut pixel_steps) = (0usize, 0.0);
-        let mut last = Work::default();
+        let (mut first, mut last) = (Work::default(), Work::default());
+        let (measured, times) = (objective::measured(spec, network)?, objective::pixels(spec));
         let followed = guide::followed(spec, network)?;
-        let tiles = Tiles { network, layers: &layers, followed: &followed, grid };
+        let tiles = Tiles { network, layers: &layers, followed: &followed, measured: &measured, grid };
         for (octave, &(height, width)) in octaves.iter().enumerate() {
             let iterations = f64::from(steps(spec, octave));
             let (step, largest) = tiles.over(height, width)?;
             values = values.max(largest);
             let pixels = (height * width) as f64;
             let laplacian = if spec.normalization == Normalization::Laplacian { pixels } else { 0.0 };
-            last = Work { pixels, laplacian, ..step };
+            last = Work { pixels: pixels * times, laplacian, ..step };
+            if octave == 0 {
+                first = step;
+            }
             all_steps = all_steps + last * iterations;
             pixel_steps += pixels * iterations;
         }
@@ -124,7 +130,8 @@ impl Plan {
         let file = area(start) + area(result) + resampled;
         // The score of the finished dream is one more way forward.
         let score = Work { pixels: 0.0, laplacian: 0.0, ..last } * work::FORWARD;
-        let work = all_steps + score + Work { file, ..Work::default() };
+        let looked = if objective::looks_first(spec) { first * work::FORWARD } else { Work::default() };
+        let work = all_steps + score + looked + Work { file, ..Work::default() };
         let weights = memory::weights(network, &layers);
         let shrunk = if shrunk { area(start) } else { 0.0 };
         let images = memory::Images { largest, shrunk, restored };
@@ -192,6 +199,7 @@ struct Tiles<'a> {
     network: &'a Network,
     layers: &'a [NodeId],
     followed: &'a [Followed],
+    measured: &'a [Measured],
     grid: Grid,
 }
 
@@ -205,6 +213,7 @@ impl Tiles<'_> {
             for (&width, &across) in &columns {
                 let window = Work::of_window(self.network, self.layers, height, width)?;
                 let window = window + guide::work(self.followed, self.network, height, width)?;
+                let window = window + objective::work(self.measured, self.network, height, width)?;
                 // Those of one size may be computed together.
                 let tiles = down * across;
                 let together = held(BATCH, [height as i64, width as i64]).min(tiles);

@@ -35,7 +35,7 @@ fn plan_within(spec: serde_json::Value, size: (u32, u32), max_pixels: u64) -> Re
     Plan::of(&spec, &catalogue.get("small").unwrap().network, size, max_pixels)
 }
 
-fn plan(spec: serde_json::Value, size: (u32, u32)) -> Plan {
+pub(super) fn plan(spec: serde_json::Value, size: (u32, u32)) -> Plan {
     plan_within(spec, size, 1_000_000).unwrap()
 }
 

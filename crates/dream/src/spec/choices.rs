@@ -106,6 +106,22 @@ choices! {
         Guide = "guide",
         /// As `guide`, with every position of the guide at length 1: the nearest by direction is followed, not the strongest.
         GuideCosine = "guide-cosine",
+        /// Activation along a direction of the layer's channels: each position's dot product with it, times a power of their
+        /// cosine, averaged.
+        Direction = "direction",
+    }
+}
+
+choices! {
+    /// Which channels an objective measures, where the picture or chance decides.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Pick {
+        /// Those with the largest mean activation on the picture, before the dream.
+        Strongest = "strongest",
+        /// Those with the smallest.
+        Weakest = "weakest",
+        /// Any, drawn from the seed.
+        Random = "random",
     }
 }
 
@@ -113,5 +129,15 @@ impl ObjectiveKind {
     /// Whether objectives of this kind follow a guide image.
     pub const fn follows_guide(self) -> bool {
         matches!(self, Self::Guide | Self::GuideCosine)
+    }
+
+    /// Whether objectives of this kind have a class instead of channels.
+    pub const fn is_of_class(self) -> bool {
+        matches!(self, Self::Class | Self::Probability)
+    }
+
+    /// Whether objectives of this kind measure channels of the layer, all or some.
+    pub const fn is_of_channels(self) -> bool {
+        matches!(self, Self::Mean | Self::L2)
     }
 }

@@ -41,6 +41,10 @@ const PHOTO_EDGE: u32 = 1280;
 /// Longest edge that a request may name.
 const MAX_EDGE: u32 = 65_535;
 
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }
@@ -242,7 +246,7 @@ parameters! {
             read: one_of(),
             default: Format::default(),
         }
-        /// Quality of a JPEG or a lossy WebP.
+        /// Quality of a JPEG, a lossy WebP or a video.
         #[serde(default = "default_quality")]
         quality: u8 {
             read: Number(1, 100),
@@ -279,11 +283,27 @@ parameters! {
             option: on(),
         }
         /// Makes an animation: the dream is moved a little and dreamed on, frame by frame. Its formats are `webp`, `png`
-        /// (APNG) and `gif`.
+        /// (APNG), `gif`, and, where the server has `ffmpeg`, `mp4` and `webm`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         motion: Option<Motion> {
             read: Object("MotionRequest", Motion::parameters),
             settle: |written| motion_wanted(fields, written),
+        }
+        /// How strongly each step smooths the picture: total variation, as a share of the step. 0.1 takes some of the
+        /// grain out of a dream, 0.5 leaves smooth forms.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        total_variation: f64 {
+            read: Number(0.0, 4.0),
+            default: 0.0,
+            option: takes("W"),
+        }
+        /// How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step: keeps a dream
+        /// from running into black and white.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        l2_decay: f64 {
+            read: Number(0.0, 4.0),
+            default: 0.0,
+            option: takes("W"),
         }
     }
 }

@@ -2,20 +2,27 @@
 //!
 //! ```text
 //! formula = [ "+" | "-" ] term { ( "+" | "-" ) term }
-//! term    = [ number "*" ] ( layer [ ":" channel { "," channel } ]
-//!                          | ( "mean" | "l2" | "guide" | "guide-cosine" ) "(" layer [ ":" channel { "," channel } ] ")"
-//!                          | ( "class" | "probability" ) "(" class [ "," layer ] ")" )
+//! term    = [ number "*" ] ( measure | "at" "(" x "," y [ "," radius ] "," measure ")" )
+//! measure = layer [ ":" channel { "," channel } ]
+//!         | ( "mean" | "l2" | "guide" | "guide-cosine" ) "(" layer [ ":" channel { "," channel } ] ")"
+//!         | ( "strongest" | "weakest" | "random" ) "(" layer [ "," count ] ")"
+//!         | ( "class" | "probability" ) "(" class [ "," layer ] ")"
+//!         | "direction" "(" layer "," weights [ "," power ] ")"
+//! weights = [ "+" | "-" ] [ number "*" ] channel { ( "+" | "-" ) [ number "*" ] channel }
 //! layer   = letters, digits, "_", "." and "/", the first no digit; any other name in quotes
 //! ```
 //!
 //! What a formula makes are objectives as a request writes them, so that the rules and the messages of requests hold for
-//! them. The grammar has no nesting, so a reader of a few functions is shorter than one on a parser library would be, and tells
+//! them. The grammar nests at one place, and there once, so a reader of a few functions is shorter than one on a parser library would be, and tells
 //! what it expected at each place.
 
 use serde_json::{Map, Number, Value};
 
-use super::{ObjectiveKind, objective::of_class};
+use super::{ObjectiveKind, Pick};
 use reverie_fields::choice::Choices;
+
+#[cfg(test)]
+mod tests;
 
 /// One term of a formula.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +47,10 @@ pub struct FormulaError {
 
 const TERM: &str = "a layer, a number and *, or a function such as guide(LAYER)";
 const LAYER: &str = "a layer: letters, digits, _ . and /, or any name in quotes";
-const FUNCTION: &str = "one of the functions mean, l2, class, probability, guide and guide-cosine";
+const FUNCTION: &str = "one of the functions mean, l2, class, probability, guide, guide-cosine, direction, strongest, weakest, random and at";
+const CHANNEL: &str = "the number of a channel";
+const PLACE: &str = ", and what is to be where: at(X, Y, LAYER)";
+const NUMBER: &str = "a number such as 0.5";
 
 /// Reads a formula of at least one term.
 ///
@@ -118,10 +128,8 @@ impl<'a> Reader<'a> {
             weight = self.number()?;
             self.need('*', "* between a number and what it weighs")?;
         }
-        let mut objective = match self.kind() {
-            Some(kind) => self.function(kind)?,
-            None => self.layer_and_channels(TERM)?,
-        };
+        self.peek();
+        let mut objective = if self.calls("at") { self.at_a_place()? } else { self.measure(TERM)? };
         if self.peek() == Some('(') {
             self.at = start;
             return Err(self.expected(FUNCTION));
@@ -153,24 +161,88 @@ impl<'a> Reader<'a> {
         let number = self.text.get(start..self.at).and_then(|text| text.parse().ok());
         number.filter(|number: &f64| number.is_finite()).ok_or_else(|| {
             self.at = start;
-            self.expected("a number such as 0.5")
+            self.expected(NUMBER)
         })
     }
 
-    /// The kind of objective whose function begins here; its name is read.
-    fn kind(&mut self) -> Option<ObjectiveKind> {
-        let calls = |name: &str| {
-            self.rest().strip_prefix(name).is_some_and(|after| after.trim_start().starts_with('('))
-        };
-        let mut kinds = ObjectiveKind::ALL.iter().zip(ObjectiveKind::VALUES);
-        let (kind, value) = kinds.find(|(_, value)| calls(value.name))?;
-        self.at += value.name.len();
-        Some(*kind)
+    /// Whether the function `name` begins here; its name is read then.
+    fn calls(&mut self, name: &str) -> bool {
+        let after = self.rest().strip_prefix(name);
+        let called = after.is_some_and(|after| after.trim_start().starts_with('('));
+        if called {
+            self.at += name.len();
+        }
+        called
+    }
+
+    /// The one of `values` whose function begins here; its name is read then.
+    fn one_of<T: Choices + Copy>(&mut self) -> Option<T> {
+        let mut named = T::ALL.iter().zip(T::VALUES);
+        named.find(|(_, value)| self.calls(value.name)).map(|(choice, _)| *choice)
+    }
+
+    /// What is measured, wherever it is in the picture.
+    fn measure(&mut self, expected: &'static str) -> Result<Map<String, Value>, FormulaError> {
+        self.peek();
+        if let Some(kind) = self.one_of::<ObjectiveKind>() {
+            return self.function(kind);
+        }
+        let Some(pick) = self.one_of::<Pick>() else { return self.layer_and_channels(expected) };
+        self.need('(', "(")?;
+        let mut objective = Map::from_iter([("layer".to_owned(), self.name(LAYER)?.into())]);
+        if self.eat(',') {
+            objective.insert("count".into(), self.whole("how many channels")?);
+        }
+        self.need(')', ")")?;
+        objective.insert("pick".into(), serde_json::to_value(pick).unwrap_or_default());
+        Ok(objective)
+    }
+
+    /// The arguments of `at`.
+    fn at_a_place(&mut self) -> Result<Map<String, Value>, FormulaError> {
+        self.need('(', "(")?;
+        let mut place = Map::new();
+        for name in ["x", "y", "radius"] {
+            let is_number = self.peek().is_some_and(|next| next.is_ascii_digit() || next == '.');
+            // What is measured may follow the place at once.
+            if name == "radius" && !is_number {
+                break;
+            }
+            place.insert(name.into(), self.number()?.into());
+            self.need(',', PLACE)?;
+        }
+        let mut objective = self.measure(LAYER)?;
+        self.need(')', ")")?;
+        objective.insert("at".into(), place.into());
+        Ok(objective)
+    }
+
+    /// Weights of channels, as a sum.
+    fn weights(&mut self) -> Result<Map<String, Value>, FormulaError> {
+        let mut weights = Map::new();
+        let mut negative = self.eat('-');
+        if !negative {
+            self.eat('+');
+        }
+        loop {
+            self.peek();
+            let start = self.at;
+            let mut weight = self.number()?;
+            if !self.eat('*') {
+                (self.at, weight) = (start, 1.0);
+            }
+            let channel = self.whole(CHANNEL)?.to_string();
+            weights.insert(channel, if negative { -weight } else { weight }.into());
+            negative = self.eat('-');
+            if !negative && !self.eat('+') {
+                return Ok(weights);
+            }
+        }
     }
 
     fn function(&mut self, kind: ObjectiveKind) -> Result<Map<String, Value>, FormulaError> {
         self.need('(', "(")?;
-        let mut objective = if of_class(kind) {
+        let mut objective = if kind.is_of_class() {
             let class = match self.peek() {
                 Some(next) if next.is_ascii_digit() => self.whole("a class: a number, or a name")?,
                 _ => self.name("a class: a number, or a name")?.into(),
@@ -178,6 +250,14 @@ impl<'a> Reader<'a> {
             let mut objective = Map::from_iter([("class".to_owned(), class)]);
             if self.eat(',') {
                 objective.insert("layer".into(), self.name(LAYER)?.into());
+            }
+            objective
+        } else if kind == ObjectiveKind::Direction {
+            let mut objective = Map::from_iter([("layer".to_owned(), self.name(LAYER)?.into())]);
+            self.need(',', ", and weights of channels such as 21 - 0.5*43")?;
+            objective.insert("direction".into(), self.weights()?.into());
+            if self.eat(',') {
+                objective.insert("cosine_power".into(), self.whole("the power of the cosine")?);
             }
             objective
         } else {
@@ -191,9 +271,9 @@ impl<'a> Reader<'a> {
     fn layer_and_channels(&mut self, expected: &'static str) -> Result<Map<String, Value>, FormulaError> {
         let mut objective = Map::from_iter([("layer".to_owned(), self.name(expected)?.into())]);
         if self.eat(':') {
-            let mut channels = vec![self.whole("the number of a channel")?];
+            let mut channels = vec![self.whole(CHANNEL)?];
             while self.eat(',') {
-                channels.push(self.whole("the number of a channel")?);
+                channels.push(self.whole(CHANNEL)?);
             }
             objective.insert("channels".into(), channels.into());
         }
@@ -229,138 +309,5 @@ impl<'a> Reader<'a> {
             return Err(self.expected(expected));
         }
         Ok(self.take(|next| next.is_alphanumeric() || matches!(next, '_' | '.' | '/')).to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use reverie_fields::arbitrary::quick;
-    use serde_json::json;
-
-    use super::*;
-
-    fn objectives(text: &str) -> Vec<Value> {
-        parse_formula(text).unwrap().into_iter().map(|term| term.objective.into()).collect()
-    }
-
-    #[test]
-    fn sums_are_read_with_their_weights() {
-        assert_eq!(
-            objectives("mixed4c - 0.5*mixed3b:21 + guide(mixed4c)"),
-            [
-                json!({ "layer": "mixed4c" }),
-                json!({ "layer": "mixed3b", "channels": [21], "weight": -0.5 }),
-                json!({ "kind": "guide", "layer": "mixed4c" }),
-            ]
-        );
-        assert_eq!(
-            objectives(
-                " -1e-2 * features.0/conv : 3 , 1+.5*mean( l2:7 )+class(291)-probability('tiger cat', \"a-b\")"
-            ),
-            [
-                json!({ "layer": "features.0/conv", "channels": [3, 1], "weight": -0.01 }),
-                json!({ "kind": "mean", "layer": "l2", "channels": [7], "weight": 0.5 }),
-                json!({ "kind": "class", "class": 291 }),
-                json!({ "kind": "probability", "class": "tiger cat", "layer": "a-b", "weight": -1.0 }),
-            ]
-        );
-        assert_eq!(
-            objectives("+guide-cosine (block2)-guide-class"),
-            [
-                json!({ "kind": "guide-cosine", "layer": "block2" }),
-                json!({ "layer": "guide", "weight": -1.0 }),
-                json!({ "layer": "class", "weight": -1.0 }),
-            ]
-        );
-        let texts: Vec<String> =
-            parse_formula("a - 2 * b:1 + class(3)").unwrap().into_iter().map(|term| term.text).collect();
-        assert_eq!(texts, ["a", "2 * b:1", "class(3)"]);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_told_with_its_place() {
-        for (text, position, expected, found) in [
-            ("", 1, "a layer", "the end"),
-            ("a + ", 5, "a layer", "the end"),
-            ("a ++ b", 4, "a layer", "'+'"),
-            ("é b", 3, "+, -", "'b'"),
-            ("2 a", 3, "* between", "'a'"),
-            ("1..5*a", 1, "a number", "'1'"),
-            ("1e999*a", 1, "a number", "'1'"),
-            ("a:b", 3, "channel", "'b'"),
-            ("a:1,", 5, "channel", "the end"),
-            ("a:99999999999999999999", 3, "channel", "'9'"),
-            ("guide a", 7, "+, -", "'a'"),
-            ("guide()", 7, "a layer", "')'"),
-            ("guide(a", 8, ")", "the end"),
-            ("mean(a)(b)", 1, "functions", "'m'"),
-            ("a + max(b)", 5, "functions", "'m'"),
-            ("class(-1)", 7, "a class", "'-'"),
-            ("'a", 3, "quote", "the end"),
-            ("''", 2, "a layer", "'\\''"),
-            ("3d", 2, "* between", "'d'"),
-        ] {
-            let error = parse_formula(text).unwrap_err();
-            assert_eq!((error.position, error.found.as_str()), (position, found), "{text}: {error}");
-            assert!(error.expected.contains(expected), "{text}: {error}");
-        }
-    }
-
-    /// One term, and the objective that it stands for.
-    fn term() -> impl Strategy<Value = (String, Value)> {
-        let weight = prop_oneof![Just(1.0), (1_u32..2000).prop_map(|number| f64::from(number) / 16.0)];
-        let layer = prop_oneof![
-            ("[a-z_/][a-z0-9_./]{0,8}").prop_map(|name| (name.clone(), name)),
-            ("[^']{1,8}").prop_map(|name| (format!("'{name}'"), name)),
-        ];
-        let channels = proptest::collection::vec(any::<u32>(), 0..3);
-        let kind = prop_oneof![
-            Just(None),
-            proptest::sample::select(vec!["mean", "l2", "guide", "guide-cosine"]).prop_map(Some)
-        ];
-        (weight, layer, channels, kind, any::<bool>()).prop_map(
-            |(weight, (written, layer), channels, kind, negative)| {
-                let mut text = written;
-                let mut objective = json!({ "layer": layer });
-                if !channels.is_empty() {
-                    let list = channels.iter().map(u32::to_string).collect::<Vec<_>>().join(" , ");
-                    text = format!("{text}:{list}");
-                    objective["channels"] = json!(channels);
-                }
-                if let Some(kind) = kind {
-                    text = format!("{kind}({text})");
-                    objective["kind"] = kind.into();
-                }
-                if weight != 1.0 {
-                    text = format!("{weight}*{text}");
-                }
-                let weight = if negative { -weight } else { weight };
-                if weight != 1.0 {
-                    objective["weight"] = weight.into();
-                }
-                (format!("{} {text}", if negative { '-' } else { '+' }), objective)
-            },
-        )
-    }
-
-    proptest! {
-        #![proptest_config(quick())]
-
-        #[test]
-        fn what_is_written_is_read_back(terms in proptest::collection::vec(term(), 1..6)) {
-            let (texts, expected): (Vec<_>, Vec<_>) = terms.into_iter().unzip();
-            prop_assert_eq!(objectives(&texts.join(" ")), expected);
-        }
-
-        #[test]
-        fn any_text_is_read_or_refused(text in prop_oneof![
-            ".{0,40}",
-            "[-+*:,()'\" .0-9a-ceguidmnl]{0,40}",
-        ]) {
-            if let Err(error) = parse_formula(&text) {
-                prop_assert!((1..=text.chars().count() + 1).contains(&error.position), "{error}");
-            }
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! How the values of parameters are read and checked: what a definition in `dream_spec.rs` writes after `read:`.
 
-use std::marker::PhantomData;
+use std::{collections::BTreeMap, marker::PhantomData};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -128,6 +128,30 @@ impl Kind for Numbers {
 
     fn shape(&self) -> Shape {
         Shape::Wholes(self.0.into(), self.1.into())
+    }
+}
+
+/// Numbers from minus the second to the second, by whole numbers up to the first.
+pub(super) struct Weights(pub(super) u32, pub(super) f64);
+
+impl Kind for Weights {
+    type Value = BTreeMap<u32, f64>;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<BTreeMap<u32, f64>> {
+        let Self(last, most) = self;
+        let wanted = format!(
+            "give an object whose names are whole numbers from 0 to {last} and whose values are numbers from -{most} to {most}"
+        );
+        let weight = |(index, weight): (&String, &Value)| {
+            // Each number has one name: no sign, no zero in front.
+            let number = index.parse().ok().filter(|number: &u32| number.to_string() == *index);
+            Some((number.filter(|number| number <= last)?, read_number(weight, &-most, most)?))
+        };
+        fields.other(name, &wanted, |value| value.as_object()?.iter().map(weight).collect())
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Weights(self.0.into(), self.1)
     }
 }
 

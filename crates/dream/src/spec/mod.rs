@@ -20,11 +20,12 @@ mod objective;
 mod parameter;
 mod request;
 mod schema;
+mod spot;
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use choices::{Normalization, ObjectiveKind, OctaveMode, Precision, Preset, Tiling};
+pub use choices::{Normalization, ObjectiveKind, OctaveMode, Pick, Precision, Preset, Tiling};
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
 pub use formula::{FormulaError, FormulaTerm, parse_formula};
@@ -34,6 +35,7 @@ pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
 pub use request::{GuideSent, InputKind, resolve, resolve_with_guide};
 pub use reverie_picture::{Encoding, Format, Playback};
 pub use schema::{ObjectiveRequest, SpecRequest};
+pub use spot::Spot;
 pub use values::{Count, Share, WrittenClass};
 
 /// The first member of the spec `written` that this version does not know, if there is one. `read` is what this version

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Count, DreamSpec, OctaveMode,
+    Count, DreamSpec, Objective, OctaveMode,
     kind::{Kind, Number, one_of},
     parameter::{Parameter, defaults_in_words, of_type, parameters, takes},
     request::silent,
@@ -96,6 +96,8 @@ impl DreamSpec {
             noise: None,
             max_edge: None,
             motion: None,
+            // Its channels are those that the first frame found.
+            objectives: self.objectives.iter().map(|one| Objective { pick: None, ..one.clone() }).collect(),
             ..self.clone()
         }
     }

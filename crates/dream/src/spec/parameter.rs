@@ -33,6 +33,9 @@ impl Parameter {
             Shape::Class(low, high) => Some(format!("{low} to {high}, or a name")),
             Shape::Share => Some("0 to 1, `true` or `false`".to_owned()),
             Shape::Wholes(low, high) => Some(format!("a list, each {low} to {high}")),
+            Shape::Weights(last, most) => {
+                Some(format!("an object of numbers -{most} to {most}, named 0 to {last}"))
+            }
             Shape::Choice { values, .. } => {
                 let names: Vec<_> = values.iter().map(|value| format!("`{}`", value.name)).collect();
                 let (last, others) = names.split_last()?;
@@ -69,6 +72,8 @@ pub enum Shape {
     Share,
     /// A list of whole numbers, each from the first to the second.
     Wholes(u64, u64),
+    /// An object of numbers from minus the second to the second, whose names are whole numbers up to the first.
+    Weights(u64, f64),
     /// One of a few names.
     Choice {
         /// Name of the enum.

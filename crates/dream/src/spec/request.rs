@@ -102,11 +102,18 @@ pub fn resolve_with_guide(
     let mut sent = Sent::new(catalogue, input);
     let spec = DreamSpec::read(&mut fields, &mut sent);
     if spec.lossless && !spec.format.is_exact() {
-        let format = if spec.format == Format::Gif { "GIF" } else { "JPEG" };
-        fields.error("lossless", format!("a {format} cannot be lossless; choose format \"png\" or \"webp\""));
+        let format = match spec.format {
+            Format::Gif => "a GIF",
+            Format::Mp4 | Format::Webm => "a video",
+            _ => "a JPEG",
+        };
+        fields.error("lossless", format!("{format} cannot be lossless; choose format \"png\" or \"webp\""));
     }
     if spec.motion.is_some() && !spec.format.animates() {
         fields.error("format", PictureError::NotAnimated.to_string());
+    }
+    if spec.motion.is_none() && spec.format.is_video() {
+        fields.error("format", PictureError::NotStill.to_string());
     }
     if spec.motion.is_some() && spec.restore_size {
         fields.error(
@@ -131,7 +138,7 @@ pub fn resolve_with_guide(
             Vec::new()
         }
     };
-    for name in ["layer", "channels", "class"] {
+    for name in ["layer", "channels", "class", "pick", "at", "direction"] {
         fields
             .misplaced(name, &format!("belongs to an objective; write \"objectives\": [{{\"{name}\": …}}]"));
     }
@@ -233,7 +240,12 @@ pub(super) fn motion_wanted(fields: &mut Fields, written: Option<Value>) -> Opti
 }
 
 /// Reads the object `value`, the member `name` of `fields`, where its mistakes are noted.
-fn read_object<T>(fields: &mut Fields, name: &str, value: Value, read: impl FnOnce(&mut Fields) -> T) -> T {
+pub(super) fn read_object<T>(
+    fields: &mut Fields,
+    name: &str,
+    value: Value,
+    read: impl FnOnce(&mut Fields) -> T,
+) -> T {
     let mut members = Fields::new(&fields.at(name), value);
     let object = read(&mut members);
     fields.extend(members.finish());

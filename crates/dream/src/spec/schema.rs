@@ -3,9 +3,9 @@
 //! No schema here has a `default`. To a generator of clients `default` can mean "always there": openapi-typescript
 //! makes such members required, openapi-python-client sends them. The descriptions tell the defaults instead.
 //!
-//! The server takes a little more than the schemas say: `null`, and an empty list of channels, count as absent in
-//! objectives of every kind. It takes a little less, too: without a kind, a class and channels exclude each other, and
-//! a weight is not 0.
+//! The server takes a little more than the schemas say: `null`, and an empty list of channels or direction, count as absent in
+//! objectives of every kind. It takes a little less, too: without a kind, a class, a direction and channels exclude each
+//! other, `pick` stands in place of `channels`, `count` goes with `pick`, and a weight is not 0.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -19,9 +19,9 @@ use utoipa::{
 };
 
 use super::{
-    DreamSpec, Objective, ObjectiveKind, WrittenObjective,
+    DreamSpec, Objective, ObjectiveKind, Spot, WrittenObjective,
     color::COLOR_PATTERN,
-    objective::{MAX_OBJECTIVES, of_class},
+    objective::MAX_OBJECTIVES,
     parameter::{Parameter, Shape},
     values::AUTO,
 };
@@ -84,13 +84,25 @@ impl PartialSchema for ObjectiveRequest {
 impl ToSchema for ObjectiveRequest {
     fn schemas(schemas: &mut Schemas) {
         schemas.push((IMPLIED.into(), implied_objective().into()));
+        for member in WrittenObjective::parameters().iter().filter(|member| member.name != "kind") {
+            match member.shape {
+                Shape::Object { name, members } => {
+                    schemas.push((name.into(), closed(member.about, members()).into()));
+                }
+                Shape::Choice { name, about, values } => {
+                    schemas.push((name.into(), choice::schema(about, values)));
+                }
+                _ => {}
+            }
+        }
         for (&kind, value) in ObjectiveKind::ALL.iter().zip(ObjectiveKind::VALUES) {
             let mut object = closed(value.about.trim(), []);
             for member in members_of(kind) {
                 let schema = match member.name {
                     "kind" => one_kind(value),
-                    // Without a class there would be nothing to dream of.
+                    // Without these there would be nothing to dream of.
                     "class" => present(member),
+                    "direction" => present(member),
                     _ => optional(member),
                 };
                 object = object.property(member.name, schema);
@@ -113,6 +125,7 @@ impl PartialSchema for Objective {
 
 impl ToSchema for Objective {
     fn schemas(schemas: &mut Schemas) {
+        schemas.push((Spot::name().into_owned(), Spot::schema()));
         for (&kind, value) in ObjectiveKind::ALL.iter().zip(ObjectiveKind::VALUES) {
             let mut object = ObjectBuilder::new().description(Some(value.about.trim()));
             for member in members_of(kind) {
@@ -123,6 +136,11 @@ impl ToSchema for Objective {
                         let number = ObjectBuilder::new().schema_type(Type::Integer);
                         whole(number.description(Some("The class, counted from 0.")), low, high).into()
                     }
+                    // It is complete, too.
+                    ("at", _) => {
+                        let spot = Ref::builder().ref_location_from_schema_name(Spot::name());
+                        spot.description(Some(member.about)).into()
+                    }
                     _ => present(member),
                 };
                 object = object.property(member.name, schema);
@@ -132,6 +150,9 @@ impl ToSchema for Objective {
         }
     }
 }
+
+/// A whole number as a name.
+const WHOLE_PATTERN: &str = "^(0|[1-9][0-9]{0,8})$";
 
 /// End of the names of requests' schemas.
 const REQUEST: &str = "Request";
@@ -148,21 +169,24 @@ fn name(kind: &str, end: &str) -> String {
     format!("{}Objective{end}", kind.split('-').map(capital).collect::<String>())
 }
 
-/// The members that objectives of a kind may have: classes are about a class, guides about a whole layer, the others about
-/// channels.
+/// The members that objectives of a kind may have: classes are about a class, guides about a whole layer, directions about
+/// weights of channels, the others about channels.
 fn members_of(kind: ObjectiveKind) -> impl Iterator<Item = &'static Parameter> {
-    let others: &[&str] = match kind {
-        kind if of_class(kind) => &["channels"],
-        kind if kind.follows_guide() => &["channels", "class"],
-        _ => &["class"],
+    let own: &[&str] = match kind {
+        kind if kind.is_of_class() => &["class"],
+        kind if kind.follows_guide() => &[],
+        ObjectiveKind::Direction => &["at", "direction", "cosine_power"],
+        _ => &["channels", "pick", "count", "at"],
     };
-    WrittenObjective::parameters().iter().filter(|member| !others.contains(&member.name))
+    let has = |name: &str| ["kind", "layer", "weight"].contains(&name) || own.contains(&name);
+    WrittenObjective::parameters().iter().filter(move |member| has(member.name))
 }
 
-/// `object` with `names` required, and the class where the kind is about one.
+/// `object` with `names` required, and the class or the direction where the kind is about one.
 fn required(object: ObjectBuilder, kind: ObjectiveKind, names: &[&str]) -> ObjectBuilder {
-    let class = of_class(kind).then_some("class");
-    names.iter().copied().chain(class).fold(object, ObjectBuilder::required)
+    let class = kind.is_of_class().then_some("class");
+    let direction = (kind == ObjectiveKind::Direction).then_some("direction");
+    names.iter().copied().chain(class).chain(direction).fold(object, ObjectBuilder::required)
 }
 
 /// The kind of an objective where it can be but one.
@@ -173,8 +197,8 @@ fn one_kind(value: &NamedValue) -> RefOr<Schema> {
 
 /// An objective without a kind. `null` is as good as none.
 fn implied_objective() -> ObjectBuilder {
-    let about = "An objective whose kind the server chooses: `class` if a class is given, `mean` if channels are, else \
-                 `l2`. A class and channels exclude each other.";
+    let about = "An objective whose kind the server chooses: `class` if a class is given, `direction` if a direction is, \
+                 `mean` if channels are or are picked, else `l2`. A class, a direction and channels exclude each other.";
     let none = ObjectBuilder::new().schema_type(Type::Null);
     let none = none.description(Some("None: the server chooses the kind."));
     let members = WrittenObjective::parameters().iter().filter(|member| member.name != "kind");
@@ -240,6 +264,13 @@ fn schema_of(parameter: &Parameter, about: &str, nullable: bool) -> RefOr<Schema
         }
         Shape::Wholes(low, high) => {
             list.items(whole(ObjectBuilder::new().schema_type(Type::Integer), low, high)).into()
+        }
+        Shape::Weights(_, most) => {
+            let number =
+                ObjectBuilder::new().schema_type(Type::Number).minimum(Some(-most)).maximum(Some(most));
+            let names = ObjectBuilder::new().schema_type(Type::String).pattern(Some(WHOLE_PATTERN));
+            let object = object.schema_type(or_null(Type::Object)).property_names(Some(names));
+            object.additional_properties(Some(number)).min_properties(Some(1)).into()
         }
         Shape::Objectives => {
             let items = Ref::from_schema_name(ObjectiveRequest::name());

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 mod motion;
+mod objectives;
 mod photos;
 mod table;
 
@@ -139,7 +140,7 @@ fn unknown_models_and_empty_objectives_are_refused() {
         [
             "/spec/model: there is no model \"big\"; available are small",
             "/spec/objectives/0/weight: must not be 0",
-            "/spec/objectives/0/size: unknown field; allowed are kind, layer, channels, class, weight",
+            "/spec/objectives/0/size: unknown field; allowed are kind, layer, channels, class, weight, pick, count, at, direction, cosine_power",
             "/spec/objectives/1/class: is needed",
             "/spec/objectives/2/class: belongs to objectives of kind \"class\" and \"probability\" only",
             "/spec/objectives/4: must be an object, not a number",
@@ -182,7 +183,7 @@ fn messages_are_for_people() {
     assert_eq!(
         found,
         [
-            "/spec/format: 5 is not allowed; give one of png, jpeg, webp, gif",
+            "/spec/format: 5 is not allowed; give one of png, jpeg, webp, gif, mp4, webm",
             "/spec/jitter: \"yes\" is not allowed; give true or false",
             "/spec/layer: belongs to an objective; write \"objectives\": [{\"layer\": …}]",
             "/spec/precision: {} is not allowed; give one of auto, fp32, tf32, bf16",

@@ -117,7 +117,8 @@ impl GradientSource for LocalExecutor {
         _cancel: &CancelFlag,
     ) -> Result<(Tensor, Tensor), RenderError> {
         let count = usize::try_from(tiles.size4()?.0).unwrap_or(0);
-        self.pass(&tiles, &vec![TileObjective { bound, whole }; count])
+        let tiles_of = |tile| TileObjective { bound, whole, tile };
+        self.pass(&tiles, &(0..count).map(tiles_of).collect::<Vec<_>>())
     }
 
     fn scores(

@@ -110,14 +110,17 @@ impl<R: Recorder> RecordedPasses<R> {
     ) -> Result<(Tensor, Tensor), RenderError> {
         let plain = || gradients(executor, tiles, tile_objectives);
         let Some((first, rest)) = tile_objectives.split_first() else { return plain() };
-        if self.broken.get() || executor.is_watched() || !rest.iter().all(|other| first.is_same(other)) {
+        // What is lit comes once.
+        let lit = first.bound.is_lit();
+        if lit || self.broken.get() || executor.is_watched() || !rest.iter().all(|other| first.is_same(other))
+        {
             return plain();
         }
         self.clock.set(self.clock.get() + 1);
         let mut passes = self.passes.borrow_mut();
         let shape = tiles.size();
         let known = passes.iter().position(|pass| {
-            let own = TileObjective { bound: &pass.bound, whole: pass.whole.as_deref() };
+            let own = TileObjective { bound: &pass.bound, whole: pass.whole.as_deref(), tile: 0 };
             pass.shape == shape && own.bound.layers() == first.bound.layers() && own.is_same(first)
         });
         let Some(index) = known else {
@@ -166,7 +169,7 @@ impl<R: Recorder> RecordedPasses<R> {
         let pass = &passes[index];
         let mut tiles = self.tiles(&pass.shape, executor.device())?;
         let input = tiles.shallow_clone();
-        let tile_objective = TileObjective { bound: &pass.bound, whole: pass.whole.as_deref() };
+        let tile_objective = TileObjective { bound: &pass.bound, whole: pass.whole.as_deref(), tile: 0 };
         let tile_objectives = vec![tile_objective; count];
         let shared = passes.iter().find_map(|pass| pass.recorded.as_ref()).map(|recorded| &recorded.graph);
         let (graph, scores) = self.recorder.record(shared, || {
@@ -268,7 +271,7 @@ mod tests {
         /// One pass over `count` tiles; how many were recorded and replayed since the start.
         fn pass(&self, bound: &BoundObjective, whole: Option<&[f64]>, count: i64) -> [usize; 2] {
             let tiles = Tensor::rand([count, 3, 40, 40], (Kind::Float, Device::Cpu)) * 255.0;
-            let objectives = vec![TileObjective { bound, whole }; count as usize];
+            let objectives = vec![TileObjective { bound, whole, tile: 0 }; count as usize];
             let (scores, gradient) = self.passes.gradients(&self.executor, &tiles, &objectives).unwrap();
             assert_eq!((scores.size(), gradient.size()), (vec![count], tiles.size()));
             [self.counting.recordings.get(), self.counting.replays.get()]

@@ -359,10 +359,8 @@ impl Thread {
             return batch.iter().map(score).collect();
         }
         let tile_objectives = batch.iter().flat_map(|request| {
-            std::iter::repeat_n(
-                TileObjective { bound: &request.bound, whole: request.whole.as_deref() },
-                request.count,
-            )
+            let whole = request.whole.as_deref();
+            (0..request.count).map(move |tile| TileObjective { bound: &request.bound, whole, tile })
         });
         let tile_objectives: Vec<TileObjective<'_>> = tile_objectives.collect();
         let tiles: Vec<&Tensor> = batch.iter().map(|request| &request.tiles).collect();

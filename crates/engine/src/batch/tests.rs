@@ -57,7 +57,8 @@ fn agree(executor: &Executor, objectives: &[Objective; 3], tiles: Tensor) {
     let tiles = tiles * 255.0;
     let bound = |objective| BoundObjective::new(executor.network(), std::slice::from_ref(objective)).unwrap();
     let goals = objectives.each_ref().map(bound);
-    let tile_objectives = goals.each_ref().map(|bound| TileObjective { bound, whole: Some(&[1000.0]) });
+    let tile_objectives =
+        goals.each_ref().map(|bound| TileObjective { bound, whole: Some(&[1000.0]), tile: 0 });
     let (scores, together) = gradients(executor, &tiles, &tile_objectives).unwrap();
     let scores = Vec::<f64>::try_from(&scores).unwrap();
     for (index, tile_objective) in tile_objectives.iter().enumerate() {

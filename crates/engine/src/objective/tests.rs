@@ -7,6 +7,18 @@ use super::{
     },
     *,
 };
+use reverie_dream::{
+    plan::{Span, Strip},
+    spec::Spot,
+};
+use tch::Device;
+
+/// Along channels of "sum", "lrn" or "logits".
+fn direction(layer: &str, power: u32) -> Objective {
+    let direction = [(1, 1.0), (4, -0.5), (7, 2.0)].into_iter().collect();
+    let objective = objective(ObjectiveKind::Direction, layer, &[]);
+    Objective { direction, cosine_power: Some(power), ..objective }
+}
 
 /// Scores and gradients of tiles that are climbed in the same way, and each as autograd has it.
 #[test]
@@ -29,6 +41,9 @@ fn written_derivatives_are_those_of_autograd() {
             weighted(-2.0, objective(ObjectiveKind::Mean, "sum", &[4])),
             weighted(3.0, class(ObjectiveKind::Probability, "logits")),
         ],
+        vec![direction("sum", 0)],
+        vec![direction("sum", 1)],
+        vec![weighted(-0.5, direction("lrn", 3)), direction("logits", 2)],
     ];
     for library in [false, true] {
         let manner = Manner { library_only: library, ..Manner::of(Kind::Double) };
@@ -36,7 +51,7 @@ fn written_derivatives_are_those_of_autograd() {
         for objectives in &cases {
             let bound = BoundObjective::new(executor.network(), objectives).unwrap().on(Device::Cpu).unwrap();
             let tiles = Tensor::rand([3, 3, 26, 37], (Kind::Double, Device::Cpu)) * 255.0;
-            let tile_objective = TileObjective { bound: &bound, whole: None };
+            let tile_objective = TileObjective { bound: &bound, whole: None, tile: 0 };
             let (scores, together) = gradients(&executor, &tiles, &[tile_objective; 3]).unwrap();
             let later = bound.scores(&executor, &tiles).unwrap();
             for index in 0..3 {
@@ -54,5 +69,67 @@ fn written_derivatives_are_those_of_autograd() {
                 }
             }
         }
+    }
+}
+
+/// What counts near a place, in tiles of a picture that was rolled; each of them as autograd has it, and together as one by one.
+#[test]
+fn what_is_lit_counts_where_the_picture_has_it() {
+    tch::manual_seed(9);
+    let at = |objective, x, y| Objective { at: Some(Spot { x, y, radius: 0.2 }), ..objective };
+    let cases = [
+        vec![at(objective(ObjectiveKind::Mean, "lrn", &[3]), 0.4, 0.7)],
+        vec![
+            at(objective(ObjectiveKind::L2, "sum", &[]), 0.0, 1.0),
+            objective(ObjectiveKind::L2, "lrn", &[]),
+        ],
+        vec![at(direction("sum", 2), 0.5, 0.5)],
+        vec![at(direction("lrn", 0), 0.9, 0.1)],
+    ];
+    let strip = |start, length| {
+        let span = Span { start, length };
+        Strip { window: span, core: span }
+    };
+    // The last one runs over the picture's edge.
+    let tiles = [(0, 0), (30, 12), (80, 60)]
+        .map(|(row, column)| Tile { row: strip(row, 26), column: strip(column, 37) });
+    for library in [false, true] {
+        let manner = Manner { library_only: library, ..Manner::of(Kind::Double) };
+        let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
+        for objectives in &cases {
+            let bound = BoundObjective::new(executor.network(), objectives).unwrap().on(Device::Cpu).unwrap();
+            let lit =
+                |tiles: &[Tile]| bound.lit(executor.network(), tiles, [100, 80], (13, 71)).unwrap().unwrap();
+            let together = lit(&tiles);
+            assert!(together.is_lit() && !bound.is_lit());
+            let images = Tensor::rand([3, 3, 26, 37], (Kind::Double, Device::Cpu)) * 255.0;
+            let of = |tile| TileObjective { bound: &together, whole: None, tile };
+            let (scores, all) = gradients(&executor, &images, &[0, 1, 2].map(of)).unwrap();
+            let later = together.scores(&executor, &images).unwrap();
+            for index in 0..3 {
+                let leaf = images.narrow(0, index, 1).copy().set_requires_grad(true);
+                let score = lit(&tiles[index as usize..][..1]).score(&executor, &leaf).unwrap();
+                let expected = Tensor::run_backward(&[&score], &[&leaf], false, false).remove(0);
+                let norm = |tensor: &Tensor| tensor.norm().double_value(&[]);
+                let error = norm(&(all.narrow(0, index, 1) - &expected)) / norm(&expected);
+                assert!(error < 1e-6, "{objectives:?}, library {library}: {error}");
+                let score = score.double_value(&[]);
+                for found in [&scores, &later].map(|scores| scores.double_value(&[index])) {
+                    assert!((found - score).abs() <= 1e-12 * score.abs(), "{objectives:?}: {found}, {score}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_direction_without_activation_has_a_derivative() {
+    let manner = Manner::of(Kind::Float);
+    let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
+    let bound = BoundObjective::new(executor.network(), &[direction("rectified", 2)]).unwrap();
+    for value in [0.0, 100.0] {
+        let tile = Tensor::full([1, 3, 20, 20], value, (Kind::Float, Device::Cpu));
+        let (score, gradient) = bound.gradient(&executor, &tile).unwrap();
+        assert!(score.is_finite() && gradient.isfinite().all().int64_value(&[]) == 1, "{value}");
     }
 }

@@ -24,7 +24,7 @@ use super::{
 use reverie_dream::{
     model::Model,
     plan::{DOTS, MAX_COLUMNS},
-    spec::{Count, DreamSpec, Encoding, Format, Objective, ObjectiveKind, OctaveMode},
+    spec::{Count, DreamSpec, Encoding, Format, Motion, Objective, ObjectiveKind, OctaveMode, Playback},
 };
 use reverie_models as models;
 use reverie_picture::{Picture, Samples};
@@ -73,7 +73,7 @@ fn the_gradient_leads_to_the_most_alike_position_of_the_guide() {
             ObjectiveKind::Guide => features,
             _ => &features / features.square().sum_dim_intlist(1, true, Kind::Double).sqrt(),
         };
-        let tile_objectives = [TileObjective { bound: &bound, whole: None }; 2];
+        let tile_objectives = [TileObjective { bound: &bound, whole: None, tile: 0 }; 2];
         let (scores, gradient) = gradients(&executor, &tiles, &tile_objectives).unwrap();
         let later = bound.scores(&executor, &tiles).unwrap();
         for tile in 0..2 {
@@ -105,7 +105,7 @@ fn a_guided_tile_has_the_same_bits_in_any_batch() {
             bounds.iter().flatten().zip([(64, 47), (13, 18), (1, 1)].iter().cycle())
         {
             let tiles = random_image(Kind::Float, 3, *height, *width);
-            let one = TileObjective { bound, whole: Some(&[1000.0]) };
+            let one = TileObjective { bound, whole: Some(&[1000.0]), tile: 0 };
             let (scores, together) = gradients(&executor, &tiles, &[one; 3]).unwrap();
             for index in 0..3 {
                 let (score, alone) = gradients(&executor, &tiles.narrow(0, index, 1), &[one]).unwrap();
@@ -230,6 +230,41 @@ fn a_guided_dream_goes_on_after_a_checkpoint_and_beside_others_to_the_same_bytes
         let mut beside = engine(Kernels::Auto, Some(shared));
         let (together, _) = render(&model, &mut beside, &spec, Some(stripes()), None);
         assert!(together.unwrap().image == whole.image);
+    }
+}
+
+#[test]
+fn an_animation_follows_its_guide_in_every_frame_and_after_a_checkpoint() {
+    let model = random_network();
+    let motion = Motion {
+        frames: 4,
+        zoom: 1.05,
+        rotate: 2.0,
+        shift_x: 0.0,
+        shift_y: 0.0,
+        iterations: 2,
+        fps: 10,
+        playback: Playback::Once,
+    };
+    let mut alone = engine(Kernels::Auto, None);
+    for kind in KINDS {
+        let spec = DreamSpec { motion: Some(motion), octaves: Count::Of(2), ..guided_spec(kind) };
+        let (whole, heard) = render(&model, &mut alone, &spec, Some(stripes()), None);
+        let whole = whole.unwrap();
+        assert_eq!(heard.octaves.len(), 3, "{kind:?}");
+        let (other, _) = render(&model, &mut alone, &spec, Some(checks()), None);
+        assert!(other.unwrap().image != whole.image, "{kind:?}: another guide gives another dream");
+        for frame in heard.octaves {
+            // What is left to dream follows the guide that comes with it.
+            let checkpoint = frame.checkpoint;
+            let (resumed, _) = render(&model, &mut alone, &spec, Some(stripes()), Some(checkpoint.clone()));
+            assert!(resumed.unwrap().image == whole.image, "{kind:?}");
+            let (strayed, _) = render(&model, &mut alone, &spec, Some(checks()), Some(checkpoint));
+            assert!(
+                strayed.unwrap().image != whole.image,
+                "{kind:?}: the guide is not followed after a frame"
+            );
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The renderer against other programs ([`references`], [`torchvision`]), against autograd on networks of any wiring ([`graphs`]), against
 //! libtorch's own layers ([`layers`]) and against what must always hold ([`properties`]); what it takes from a guide image
-//! ([`guides`]), how it moves ([`motion`]), and how it ends ([`ending`]).
+//! ([`guides`]), what it does with channels that are picked and places ([`objectives`]), how it moves ([`motion`]), and how it ends
+//! ([`ending`]).
 
 mod ending;
 mod graphs;
@@ -8,6 +9,7 @@ mod guides;
 mod layers;
 mod memory;
 mod motion;
+mod objectives;
 mod properties;
 mod references;
 mod torchvision;
@@ -28,7 +30,7 @@ fn max_ratio(actual: &Tensor, expected: &Tensor) -> f64 {
 }
 
 pub(super) fn objective(kind: ObjectiveKind, layer: &str, channels: &[u32]) -> Objective {
-    Objective { kind, layer: layer.into(), channels: channels.to_vec(), class: None, weight: 1.0 }
+    Objective { channels: channels.to_vec(), ..Objective::of_layer(kind, layer) }
 }
 
 pub(super) fn spec(objective: Objective) -> DreamSpec {

@@ -86,7 +86,7 @@ fn objective(name: &str, model: &Model) -> Option<Objective> {
     } else {
         (ObjectiveKind::Mean, name.strip_prefix("mean_").and_then(known)?, Vec::new(), None)
     };
-    Some(Objective { kind, layer, channels, class, weight: 1.0 })
+    Some(Objective { channels, class, ..Objective::of_layer(kind, layer) })
 }
 
 /// Reads all arrays of an `.npz` file.

@@ -4,12 +4,14 @@
 //! more, and so that what there is can be stored between two frames: that is how a render goes on after its process was
 //! killed. The crates that write animations (`png`, libwebp's `WebPAnimEncoder`) keep an encoder's state instead, which
 //! cannot be stored; so the containers of APNG and WebP are written here, around frames from the encoders of single
-//! pictures. GIF is written by the crate `gif`, which takes encoded frames.
+//! pictures. GIF is written by the crate `gif`, which takes encoded frames. Videos are written by `ffmpeg`, a process of its own;
+//! until then their frames are PNG files.
 
 mod apng;
 mod gif;
 #[cfg(test)]
 mod tests;
+mod video;
 mod webp;
 
 use reverie_fields::choices;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{Encoding, Format, Picture, PictureError};
 
 pub(super) use gif::still;
+pub use video::{Ending, can_write, first_frame};
 
 choices! {
     /// How an animation is played.
@@ -45,6 +48,9 @@ impl Playback {
         self == Self::Once
     }
 }
+
+/// How frames of a video are kept.
+const STORED: Encoding = Encoding { format: Format::Png, quality: 100, lossless: true };
 
 /// An animation, as far as it is made.
 #[derive(Debug)]
@@ -118,6 +124,7 @@ impl Animation {
             Format::Png => apng::frame(picture)?,
             Format::Webp => webp::frame(picture, self.encoding)?,
             Format::Gif => gif::frame(picture)?,
+            Format::Mp4 | Format::Webm => picture.encode_opaque(STORED)?,
             Format::Jpeg => return Err(PictureError::NotAnimated),
         });
         Ok(())
@@ -126,8 +133,9 @@ impl Animation {
     /// The file, `fps` frames a second.
     ///
     /// # Errors
-    /// [`PictureError::Encode`] when there is no frame, or the file would be larger than its format allows.
-    pub fn finish(self, fps: u32, playback: Playback) -> Result<Vec<u8>, PictureError> {
+    /// [`PictureError::Encode`] when there is no frame, the file would be larger than its format allows, or `ffmpeg` fails or
+    /// is stopped; [`PictureError::NoVideoEncoder`].
+    pub fn finish(self, fps: u32, playback: Playback, ending: Ending<'_>) -> Result<Vec<u8>, PictureError> {
         if self.frames.is_empty() {
             return Err(broken("an animation has at least one frame"));
         }
@@ -142,6 +150,9 @@ impl Animation {
                 webp::file(&sequence).ok_or_else(|| broken("the file would be too large for a WebP"))
             }
             Format::Gif => gif::file(&sequence),
+            format @ (Format::Mp4 | Format::Webm) => {
+                video::file(&sequence, format, self.encoding.quality, ending)
+            }
             Format::Jpeg => Err(PictureError::NotAnimated),
         }
     }

@@ -14,6 +14,8 @@ const fn encoding(format: Format, lossless: bool) -> Encoding {
     Encoding { format, quality: 90, lossless }
 }
 
+const UNENDING: Ending<'_> = Ending { recipe: None, is_canceled: &|| false };
+
 const ENCODINGS: [Encoding; 4] = [
     encoding(Format::Png, false),
     encoding(Format::Webp, false),
@@ -41,7 +43,7 @@ fn frames(file: &[u8], format: Format) -> Vec<Frame> {
         Format::Png => PngDecoder::new(file).unwrap().apng().unwrap().into_frames(),
         Format::Webp => WebPDecoder::new(file).unwrap().into_frames(),
         Format::Gif => GifDecoder::new(file).unwrap().into_frames(),
-        Format::Jpeg => panic!("no animation"),
+        Format::Jpeg | Format::Mp4 | Format::Webm => panic!("not read by these"),
     };
     frames.collect_frames().unwrap()
 }
@@ -63,7 +65,7 @@ fn difference(frame: &Frame, index: u8) -> f64 {
 #[test]
 fn frames_come_back_in_every_format() {
     for encoding in ENCODINGS {
-        let file = animation(encoding, 4).finish(20, Playback::Repeat).unwrap();
+        let file = animation(encoding, 4).finish(20, Playback::Repeat, UNENDING).unwrap();
         let frames = frames(&file, encoding.format);
         assert_eq!(frames.len(), 4, "{encoding:?}");
         for (index, frame) in frames.iter().enumerate() {
@@ -87,7 +89,7 @@ fn still(encoding: Encoding) -> Vec<u8> {
 fn a_boomerang_goes_back_without_showing_its_ends_twice() {
     for encoding in ENCODINGS {
         for (count, expected) in [(4, &[0, 1, 2, 3, 2, 1][..]), (3, &[0, 1, 2, 1]), (2, &[0, 1]), (1, &[0])] {
-            let file = animation(encoding, count).finish(10, Playback::Boomerang).unwrap();
+            let file = animation(encoding, count).finish(10, Playback::Boomerang, UNENDING).unwrap();
             let frames = frames(&file, encoding.format);
             let nearest = |frame: &Frame| {
                 let differs = |index: &u8| difference(frame, *index);
@@ -103,7 +105,7 @@ fn a_boomerang_goes_back_without_showing_its_ends_twice() {
 fn frames_are_as_fast_as_was_asked_for_on_the_whole() {
     for (encoding, units) in ENCODINGS.into_iter().zip([f64::INFINITY, 1000.0, 1000.0, 100.0]) {
         for fps in [1, 7, 12, 15, 24, 30, 50] {
-            let file = animation(encoding, 5).finish(fps, Playback::Repeat).unwrap();
+            let file = animation(encoding, 5).finish(fps, Playback::Repeat, UNENDING).unwrap();
             let delays: Vec<f64> = frames(&file, encoding.format).iter().map(delay).collect();
             let wanted = 1000.0 / f64::from(fps);
             assert!(delays.iter().all(|delay| (delay - wanted).abs() <= 1000.0 / units + 1.0), "{delays:?}");
@@ -116,7 +118,7 @@ fn frames_are_as_fast_as_was_asked_for_on_the_whole() {
 
 #[test]
 fn an_animation_repeats_unless_it_is_to_play_once() {
-    let of = |encoding, playback| animation(encoding, 2).finish(10, playback).unwrap();
+    let of = |encoding, playback| animation(encoding, 2).finish(10, playback, UNENDING).unwrap();
     let at = |file: &[u8], name: &[u8]| file.windows(name.len()).position(|part| part == name);
     for (playback, plays) in [(Playback::Repeat, 0), (Playback::Boomerang, 0), (Playback::Once, 1)] {
         let png = of(ENCODINGS[0], playback);
@@ -132,18 +134,18 @@ fn an_animation_repeats_unless_it_is_to_play_once() {
 #[test]
 fn an_animation_that_was_stored_between_two_frames_ends_with_the_same_bytes() {
     for encoding in ENCODINGS {
-        let whole = animation(encoding, 3).finish(12, Playback::Repeat).unwrap();
+        let whole = animation(encoding, 3).finish(12, Playback::Repeat, UNENDING).unwrap();
         let stored = animation(encoding, 2).frames().to_vec();
         let mut again = Animation::of_frames(encoding, 21, 10, stored).unwrap();
         again.push(&picture(2)).unwrap();
-        assert!(again.finish(12, Playback::Repeat).unwrap() == whole, "{encoding:?}");
+        assert!(again.finish(12, Playback::Repeat, UNENDING).unwrap() == whole, "{encoding:?}");
     }
 }
 
 #[test]
 fn an_animation_carries_a_recipe_and_its_frames_stay() {
     for encoding in ENCODINGS {
-        let plain = animation(encoding, 3).finish(12, Playback::Repeat).unwrap();
+        let plain = animation(encoding, 3).finish(12, Playback::Repeat, UNENDING).unwrap();
         let file = recipe::embed(plain.clone(), encoding.format, "{\"a\": \"b\"}").unwrap();
         assert_eq!(recipe::extract(&file).as_deref(), Some("{\"a\": \"b\"}"), "{encoding:?}");
         let pixels =
@@ -163,9 +165,74 @@ fn what_is_no_animation_is_refused() {
     for encoding in ENCODINGS {
         let mut other = Animation::new(encoding, 20, 10).unwrap();
         assert!(other.push(&picture(0)).is_err());
-        assert!(other.finish(10, Playback::Repeat).is_err(), "an animation without a frame");
+        assert!(other.finish(10, Playback::Repeat, UNENDING).is_err(), "an animation without a frame");
         // What a checkpoint holds may be damaged.
         let damaged = Animation::of_frames(encoding, 21, 10, vec![vec![255, 0]]).unwrap();
-        drop(damaged.finish(10, Playback::Repeat));
+        drop(damaged.finish(10, Playback::Repeat, UNENDING));
     }
+}
+
+/// Whether videos can be written here; where `CI` is set they have to.
+fn has_ffmpeg(test: &str) -> bool {
+    let lacking = [Format::Mp4, Format::Webm].map(can_write).into_iter().find_map(Result::err);
+    if let Some(lacking) = &lacking {
+        assert!(std::env::var_os("CI").is_none(), "{test}: {lacking}");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("skipped: {test}: {lacking}\n").as_bytes(),
+        );
+    }
+    lacking.is_none()
+}
+
+#[test]
+fn a_video_has_its_recipe_and_its_frames_and_the_same_bytes_again() {
+    if !has_ffmpeg("a_video_has_its_recipe_and_its_frames_and_the_same_bytes_again") {
+        return;
+    }
+    const RECIPE: &str = "{\"layer\": \"a=b;c\\n#\", \"naïve\": [1, 'x']}";
+    for format in [Format::Mp4, Format::Webm] {
+        let ending = Ending { recipe: Some(RECIPE), is_canceled: &|| false };
+        let file =
+            |count: u8| animation(encoding(format, false), count).finish(10, Playback::Once, ending).unwrap();
+        let video = file(5);
+        assert_eq!(recipe::extract(&video).as_deref(), Some(RECIPE), "{format:?}");
+        assert!(video == file(5), "{format:?}: other bytes");
+        assert!(video != file(4));
+        // An odd column is there twice.
+        let first = decode(&first_frame(&video, format).unwrap(), 1000).unwrap();
+        assert_eq!((first.width, first.height), (22, 10));
+        let (Samples::Eight(shown), Samples::Eight(sent)) = (&first.rgb, &picture(0).rgb) else {
+            panic!("eight")
+        };
+        let far = |(x, y): (usize, usize)| {
+            let at = |rgb: &[u8], width: usize, c: usize| i32::from(rgb[(y * width + x) * 3 + c]);
+            (0..3).map(|c| (at(shown, 22, c) - at(sent, 21, c)).abs()).max().unwrap()
+        };
+        assert!((0..20).all(|x| far((x, 2)) < 40), "{format:?}: the colours are others");
+        let plain = animation(encoding(format, false), 2).finish(10, Playback::Once, UNENDING).unwrap();
+        assert_eq!(recipe::extract(&plain), None);
+        for length in 0..video.len() {
+            assert!(recipe::extract(&video[..length]).is_none_or(|found| found == RECIPE));
+        }
+    }
+}
+
+#[test]
+fn a_video_that_is_not_wanted_any_more_is_given_up_and_what_ffmpeg_says_is_told() {
+    if !has_ffmpeg("a_video_that_is_not_wanted_any_more_is_given_up_and_what_ffmpeg_says_is_told") {
+        return;
+    }
+    let canceled = Ending { recipe: None, is_canceled: &|| true };
+    let error = animation(encoding(Format::Webm, false), 5).finish(10, Playback::Once, canceled).unwrap_err();
+    assert!(error.to_string().contains("canceled"), "{error}");
+    // No rate of frames.
+    let error = animation(encoding(Format::Mp4, false), 2).finish(0, Playback::Once, UNENDING).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("ffmpeg failed") && said.lines().count() == 1, "{said}");
+    let error = picture(0).encode(encoding(Format::Mp4, false)).unwrap_err();
+    assert!(matches!(error, PictureError::NotStill));
+    let long = Ending { recipe: Some(&"x".repeat(200_000)), is_canceled: &|| false };
+    let error = animation(encoding(Format::Mp4, false), 2).finish(10, Playback::Once, long).unwrap_err();
+    assert!(error.to_string().contains("recipe"), "{error}");
 }

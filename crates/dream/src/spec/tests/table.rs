@@ -8,7 +8,7 @@ use super::{super::*, catalogue};
 pub(super) fn every_parameter() -> Vec<&'static Parameter> {
     let mut all: Vec<&Parameter> = DreamSpec::parameters().iter().collect();
     all.extend(Noise::parameters().iter().chain(Masking::parameters()).chain(WrittenObjective::parameters()));
-    all.extend(Motion::parameters());
+    all.extend(Motion::parameters().iter().chain(Spot::parameters()));
     all
 }
 
@@ -22,6 +22,11 @@ fn request_with(parameter: &Parameter, value: &Value) -> (Value, String) {
         (json!({ "mask": member }), format!("/mask/{}", parameter.name))
     } else if is_of(Motion::parameters()) {
         (json!({ "motion": member }), format!("/motion/{}", parameter.name))
+    } else if is_of(Spot::parameters()) {
+        (
+            json!({ "objectives": [{ "kind": "mean", "at": member }] }),
+            format!("/objectives/0/at/{}", parameter.name),
+        )
     } else if is_of(WrittenObjective::parameters()) {
         (json!({ "objectives": [member] }), format!("/objectives/0/{}", parameter.name))
     } else {
@@ -43,8 +48,8 @@ fn mistakes_with(parameter: &Parameter, value: &Value) -> Vec<String> {
 
 #[test]
 fn the_table_says_what_is_allowed() {
-    // Whole numbers, numbers, flags, choices, lists, counts, shares, classes.
-    let mut seen = [0; 8];
+    // Whole numbers, numbers, flags, choices, lists, counts, shares, classes, weights.
+    let mut seen = [0; 9];
     for parameter in every_parameter() {
         let name = parameter.name;
         let allowed = |value: Value| {
@@ -109,6 +114,23 @@ fn the_table_says_what_is_allowed() {
                 );
                 assert_eq!(mistakes_with(parameter, &json!([high + 1])), [format!("{}{detail}", high + 1)]);
                 seen[4] += 1;
+            }
+            Shape::Weights(last, most) => {
+                allowed(json!({ "0": most, (last.to_string()): -most }));
+                let wanted = format!(
+                    "give an object whose names are whole numbers from 0 to {last} and whose values are numbers from \
+                     -{most} to {most}"
+                );
+                for wrong in
+                    [json!({ (last + 1).to_string(): 1 }), json!({ "01": 1 }), json!({ "1": most * 2.0 })]
+                {
+                    let mistakes = mistakes_with(parameter, &wrong);
+                    assert!(
+                        mistakes.len() == 1 && mistakes[0].ends_with(&wanted),
+                        "{name} {wrong}: {mistakes:?}"
+                    );
+                }
+                seen[8] += 1;
             }
             Shape::Name | Shape::Color | Shape::Object { .. } | Shape::Objectives => {}
         }
