@@ -14,6 +14,8 @@ mod render;
 mod runtime_env;
 mod selftest;
 pub mod serve;
+mod show;
+mod stop;
 
 use std::io;
 
@@ -31,8 +33,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Render a dream from one image.
-    #[command(after_help = render::AFTER_HELP)]
+    /// Render dreams from pictures, or one from noise.
+    #[command(after_help = render::AFTER_HELP, after_long_help = render::AFTER_LONG_HELP)]
     Render(Box<render::Args>),
     /// List, fetch and check models.
     #[command(subcommand)]
@@ -86,6 +88,11 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(code) => code,
         // The reader of our output has seen enough, as in `reverie models layers … | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // What the definition of the options cannot refuse, because it depends on the files.
+        Err(error) if error.is::<clap::Error>() => {
+            eprint!("{error}");
+            ExitCode::USAGE
+        }
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -7,11 +7,14 @@ use reverie_dream::progress::Progress;
 /// Steps of the bar; fine enough to move with every iteration.
 const STEPS: u64 = 1000;
 
-/// A bar on stderr; invisible if stderr is not a terminal (indicatif checks).
-pub(super) fn bar() -> ProgressBar {
+/// A bar on stderr; invisible if stderr is not a terminal (indicatif checks). `place` stands before it, such as `2 of 7`.
+pub(super) fn bar(place: &str) -> ProgressBar {
     let bar = ProgressBar::new(STEPS);
-    let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}  {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let template = "{prefix}{bar:32} {percent:>3}%  {msg}  {eta} left";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    if !place.is_empty() {
+        bar.set_prefix(format!("{place}  "));
+    }
     bar
 }
 
