@@ -1,9 +1,11 @@
 //! The command line: its commands, and how failures are printed.
 
+mod completions;
 mod ending;
 mod health;
 mod keys;
 mod looks;
+mod man;
 mod migrate;
 mod models;
 mod openapi;
@@ -56,6 +58,10 @@ enum Command {
     Health(health::Args),
     /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
+    /// Print the completion script of a shell.
+    Completions(completions::Args),
+    /// Write the manual pages.
+    Man(man::Args),
     /// Print what the repository holds of the table of parameters; `scripts/renew` writes it.
     #[command(hide = true, subcommand)]
     Parameters(parameters::Command),
@@ -82,6 +88,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Keys(command) => keys::run(command),
         Command::Health(args) => health::run(args),
         Command::Openapi => openapi::run(),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Parameters(command) => parameters::run(command),
     };
     match outcome {
