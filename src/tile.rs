@@ -21,7 +21,7 @@ use reverie_fields::FieldError;
 pub const EDGE: u32 = 128;
 
 /// Changes with [`Tile::spec`], so that tiles of an older recipe are not shown as of this one.
-const RECIPE: u32 = 1;
+pub const RECIPE: u32 = 1;
 
 /// What a tile shows.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The command line: its commands, and how failures are printed.
 
+mod atlas;
 mod completions;
 mod ending;
 mod health;
@@ -38,6 +39,9 @@ enum Command {
     /// Render dreams from pictures, or one from noise.
     #[command(after_help = render::AFTER_HELP, after_long_help = render::AFTER_LONG_HELP)]
     Render(Box<render::Args>),
+    /// Render what the layers of a model dream, as sheets of tiles with a page to look through them.
+    #[command(after_long_help = atlas::AFTER_LONG_HELP)]
+    Atlas(atlas::Args),
     /// List, fetch and check models.
     #[command(subcommand)]
     Models(models::Command),
@@ -70,6 +74,7 @@ enum Command {
 /// Runs the command; prints failures to stderr.
 pub fn run(cli: Cli) -> ExitCode {
     if let Command::Render(_)
+    | Command::Atlas(_)
     | Command::Models(_)
     | Command::Selftest(_)
     | Command::Serve(_)
@@ -79,6 +84,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),
+        Command::Atlas(args) => atlas::run(&args),
         Command::Models(command) => models::run(command),
         Command::Looks(args) => looks::run(&args),
         Command::Selftest(args) => selftest::run(args),
