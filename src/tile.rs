@@ -1,8 +1,9 @@
 //! Tiles: what a layer of a network, or one of its channels, dreams from noise, as a small picture to choose by.
 //! (Not the tiles that a gradient is computed in; those are the engine's.)
 //!
-//! A tile is the same for everybody, so it is rendered once and kept. Its id is made of the model's digest, the layer, the
-//! channel and the version of the recipe below: another model under the same name, or another recipe, has other tiles.
+//! A tile is the same for everybody, so a server renders it once and keeps it, and `reverie atlas` makes sheets of them. Its id is
+//! made of the model's digest, the layer, the channel and the version of the recipe below: another model under the same name, or
+//! another recipe, has other tiles.
 
 use std::fmt;
 
@@ -21,7 +22,7 @@ use reverie_fields::FieldError;
 pub const EDGE: u32 = 128;
 
 /// Changes with [`Tile::spec`], so that tiles of an older recipe are not shown as of this one.
-const RECIPE: u32 = 1;
+pub const RECIPE: u32 = 1;
 
 /// What a tile shows.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -97,11 +97,13 @@ fn a_wrong_output_costs_no_dream() {
     let scratch = Scratch::new();
     let long = ["--layer", "block10", "--iterations", "1000", "--octaves", "8"];
     fs::create_dir(scratch.path("folder.png")).unwrap();
-    for (output, expected) in
-        [("none/dream.png", "none/dream.png: No such file"), ("folder.png", "folder.png is a folder")]
-    {
+    let (photo, noise) = (scratch.text("photo.png"), ["--noise", "224x224"]);
+    for (output, input, expected) in [
+        ("none/dream.png", &[&*photo][..], "none/dream.png: No such file"),
+        ("folder.png", &noise, "folder.png is a folder"),
+    ] {
         let began = Instant::now();
-        let refused = scratch.render(output, &long);
+        let refused = reverie(&[&["render", "-o", &scratch.text(output)], input, &long].concat());
         assert_eq!(refused.status.code(), Some(1));
         assert!(errors(&refused).contains(expected), "{}", errors(&refused));
         assert!(began.elapsed() < Duration::from_secs(30), "it was dreamed first");

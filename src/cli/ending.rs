@@ -17,6 +17,8 @@ impl ExitCode {
     pub const SUCCESS: Self = Self(0);
     /// It was not done, or what was checked is not in order.
     pub const FAILURE: Self = Self(1);
+    /// The command line cannot be read, or asks for what does not go together.
+    pub const USAGE: Self = Self(2);
 
     /// Ends the process with this code and without destructors.
     pub fn end(self) -> ! {

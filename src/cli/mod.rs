@@ -1,9 +1,12 @@
 //! The command line: its commands, and how failures are printed.
 
+mod atlas;
+mod completions;
 mod ending;
 mod health;
 mod keys;
 mod looks;
+mod man;
 mod migrate;
 mod models;
 mod openapi;
@@ -14,6 +17,8 @@ mod render;
 mod runtime_env;
 mod selftest;
 pub mod serve;
+mod show;
+mod stop;
 
 use std::io;
 
@@ -31,9 +36,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Render a dream from one image.
-    #[command(after_help = render::AFTER_HELP)]
+    /// Render dreams from pictures, or one from noise.
+    #[command(after_help = render::AFTER_HELP, after_long_help = render::AFTER_LONG_HELP)]
     Render(Box<render::Args>),
+    /// Render what the layers of a model dream, as sheets of tiles with a page to look through them.
+    #[command(after_long_help = atlas::AFTER_LONG_HELP)]
+    Atlas(atlas::Args),
     /// List, fetch and check models.
     #[command(subcommand)]
     Models(models::Command),
@@ -54,6 +62,10 @@ enum Command {
     Health(health::Args),
     /// Print the OpenAPI 3.1 document of the HTTP API.
     Openapi,
+    /// Print the completion script of a shell.
+    Completions(completions::Args),
+    /// Write the manual pages.
+    Man(man::Args),
     /// Print what the repository holds of the table of parameters; `scripts/renew` writes it.
     #[command(hide = true, subcommand)]
     Parameters(parameters::Command),
@@ -62,6 +74,7 @@ enum Command {
 /// Runs the command; prints failures to stderr.
 pub fn run(cli: Cli) -> ExitCode {
     if let Command::Render(_)
+    | Command::Atlas(_)
     | Command::Models(_)
     | Command::Selftest(_)
     | Command::Serve(_)
@@ -71,6 +84,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
     let outcome = match cli.command {
         Command::Render(args) => render::run(*args),
+        Command::Atlas(args) => atlas::run(&args),
         Command::Models(command) => models::run(command),
         Command::Looks(args) => looks::run(&args),
         Command::Selftest(args) => selftest::run(args),
@@ -80,12 +94,19 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Keys(command) => keys::run(command),
         Command::Health(args) => health::run(args),
         Command::Openapi => openapi::run(),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Parameters(command) => parameters::run(command),
     };
     match outcome {
         Ok(code) => code,
         // The reader of our output has seen enough, as in `reverie models layers … | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // What the definition of the options cannot refuse, because it depends on the files.
+        Err(error) if error.is::<clap::Error>() => {
+            eprint!("{error}");
+            ExitCode::USAGE
+        }
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -13,29 +13,44 @@ impl Picture {
     /// # Errors
     /// [`PictureError::Encode`].
     pub fn thumbnail(&self, edge: u32) -> Result<Vec<u8>, PictureError> {
+        self.fitted(edge, edge)?.encode(ENCODING)
+    }
+
+    /// The same picture, with at most so many pixels in width and height; transparency is left out.
+    ///
+    /// # Errors
+    /// [`PictureError::Encode`] where there are fewer samples than pixels.
+    pub fn fitted(&self, max_width: u32, max_height: u32) -> Result<Self, PictureError> {
         let (width, height) = (self.width, self.height);
-        let longer = width.max(height).max(1);
-        let short = |n: u32| u64::from(n) * u64::from(edge) / u64::from(longer);
-        let (small_width, small_height) = match longer <= edge {
-            true => (width, height),
-            false => (short(width).max(1) as u32, short(height).max(1) as u32),
-        };
         let whole = RgbImage::from_raw(width, height, self.bytes().into_owned())
             .ok_or_else(|| PictureError::Encode("the picture has fewer samples than pixels".into()))?;
-        let small = imageops::thumbnail(&whole, small_width, small_height);
-        let small = Picture {
-            width: small_width,
-            height: small_height,
-            rgb: Samples::Eight(small.into_raw()),
-            alpha: None,
+        // The edge that is further beyond its limit decides.
+        let wide = u64::from(width) * u64::from(max_height) >= u64::from(height) * u64::from(max_width);
+        let (most, edge) = if wide { (max_width, width) } else { (max_height, height) };
+        let short = |n: u32| (u64::from(n) * u64::from(most) / u64::from(edge.max(1))).max(1) as u32;
+        let small = match edge > most {
+            true => imageops::thumbnail(&whole, short(width), short(height)),
+            false => whole,
         };
-        small.encode(ENCODING)
+        let (width, height) = small.dimensions();
+        Ok(Self { width, height, rgb: Samples::Eight(small.into_raw()), alpha: None })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_is_fitted_into_a_frame() {
+        for (width, height, expected) in
+            [(1000, 500, (200, 100)), (500, 1000, (50, 100)), (300, 100, (300, 100)), (9, 400, (2, 100))]
+        {
+            let rgb = Samples::Eight(vec![7; width as usize * height as usize * 3]);
+            let small = Picture { width, height, rgb, alpha: None }.fitted(300, 100).unwrap();
+            assert_eq!((small.width, small.height), expected, "{width}×{height}");
+        }
+    }
 
     #[test]
     fn a_thumbnail_has_the_shape_and_the_colours_of_its_picture() {

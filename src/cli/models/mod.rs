@@ -89,10 +89,10 @@ pub(super) enum Command {
 pub(super) struct Compute {
     /// auto, cpu or cuda:N.
     #[arg(long, default_value = "auto")]
-    device: String,
+    pub(super) device: String,
     /// auto, or library: on a CPU use only libtorch's operations, as on a GPU.
     #[arg(long, env = "REVERIE__WORKER__KERNELS", default_value = "auto", hide = true)]
-    kernels: Kernels,
+    pub(super) kernels: Kernels,
 }
 
 #[derive(Debug, clap::Args)]

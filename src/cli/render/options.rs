@@ -1,14 +1,22 @@
 //! The dream spec as options, made from the tables of parameters: options become members of a spec, and errors of the
 //! spec become errors of the options.
 
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, error::ErrorKind, value_parser};
+use std::ffi::OsStr;
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, FromArgMatches, ValueHint,
+    builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser},
+    error::ErrorKind,
+    value_parser,
+};
 use serde_json::{Map, Value, json};
 
+use super::help;
 use reverie_dream::spec::{
     CommandOption, DreamSpec, Format, FormulaTerm, OptionForm, Parameter, Shape, WrittenObjective,
     parse_formula,
 };
-use reverie_fields::FieldError;
+use reverie_fields::{FieldError, choice::NamedValue};
 
 /// The options of the dream spec that were given; the preset and the model stand for the others.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +66,8 @@ fn options() -> impl Iterator<Item = (Place, &'static Parameter, &'static Comman
 /// The option as clap knows it.
 fn argument(parameter: &'static Parameter, option: &CommandOption) -> Arg {
     let name = option.name_of(parameter);
-    let argument = Arg::new(name.clone()).long(name).help(help(parameter, option));
+    let help = help(parameter, option);
+    let argument = Arg::new(name.clone()).long(name).help(first_clause(&help).to_owned()).long_help(help);
     match option.form {
         OptionForm::Takes(value) => {
             let argument = argument.value_name(value);
@@ -68,6 +77,12 @@ fn argument(parameter: &'static Parameter, option: &CommandOption) -> Arg {
                 Shape::Class(..) => argument.value_parser(parse_class),
                 // So that a negative number is refused with the range, and not as an unknown option.
                 Shape::Number(..) => argument.value_parser(parse_number).allow_negative_numbers(true),
+                Shape::Choice { values, .. } => {
+                    argument.value_parser(Suggested(values)).hide_possible_values(true)
+                }
+                _ if value.contains("FILE") => {
+                    argument.value_parser(value_parser!(String)).value_hint(ValueHint::AnyPath)
+                }
                 _ => argument.value_parser(value_parser!(String)),
             }
         }
@@ -108,6 +123,33 @@ fn help(parameter: &Parameter, option: &CommandOption) -> String {
     text
 }
 
+/// A help text up to its first full stop, semicolon or bracket: the line of `-h`.
+fn first_clause(help: &str) -> &str {
+    let ends = [". ", "; ", " (", " ["].into_iter().filter_map(|end| help.find(end));
+    ends.min().and_then(|end| help.get(..end)).unwrap_or(help)
+}
+
+/// Any text; shells complete these. The rules of the spec decide, so that all mistakes are told together.
+#[derive(Clone)]
+struct Suggested(&'static [NamedValue]);
+
+impl TypedValueParser for Suggested {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|value| PossibleValue::new(value.name))))
+    }
+}
+
 /// The value of an option, if it was given.
 fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption) -> Option<Value> {
     let name = option.name_of(parameter);
@@ -137,7 +179,10 @@ fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption)
 
 impl clap::Args for DreamArgs {
     fn augment_args(command: Command) -> Command {
-        options().fold(command, |command, (_, parameter, option)| command.arg(argument(parameter, option)))
+        let mut all: Vec<Arg> = options().map(|(_, parameter, option)| argument(parameter, option)).collect();
+        // The help has its sections in the order in which their first options come.
+        all.sort_by_key(help::position);
+        command.args(all)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -185,6 +230,11 @@ impl DreamArgs {
     /// The model that the options name, by its id or as a file.
     pub(super) fn model(&self) -> Option<&str> {
         self.fields.get("model")?.as_str()
+    }
+
+    /// Whether the options ask for a start from noise.
+    pub(super) fn starts_from_noise(&self) -> bool {
+        self.fields.contains_key("noise")
     }
 
     /// Writes the given options over the fields of a spec; returns the names of those fields. Without a kind of
@@ -323,15 +373,17 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
     size.ok_or_else(|| "must be a size such as 224x224".into())
 }
 
-/// The output formats.
-pub(super) fn parse_format(text: &str) -> Result<Format, String> {
-    match text {
-        "png" => Ok(Format::Png),
-        "jpeg" | "jpg" => Ok(Format::Jpeg),
-        "webp" => Ok(Format::Webp),
-        "gif" => Ok(Format::Gif),
-        "mp4" => Ok(Format::Mp4),
-        "webm" => Ok(Format::Webm),
-        _ => Err("must be png, jpeg, webp, gif, mp4 or webm".into()),
-    }
+/// Reads one of the output formats.
+pub(super) fn parse_format() -> impl TypedValueParser<Value = Format> {
+    let named = |name: &'static str| PossibleValue::new(name);
+    let values =
+        [named("png"), named("jpeg").alias("jpg"), named("webp"), named("gif"), named("mp4"), named("webm")];
+    PossibleValuesParser::new(values).map(|name| match &*name {
+        "jpeg" | "jpg" => Format::Jpeg,
+        "webp" => Format::Webp,
+        "gif" => Format::Gif,
+        "mp4" => Format::Mp4,
+        "webm" => Format::Webm,
+        _ => Format::Png,
+    })
 }

@@ -33,6 +33,8 @@ enum Kind {
         path: PathBuf,
         /// The existing file.
         old: Option<Metadata>,
+        /// Whether a file that is there is replaced.
+        replace: bool,
     },
 }
 
@@ -47,7 +49,7 @@ pub(super) struct Output {
 enum Opened {
     Stdout,
     Special(File),
-    File { file: NamedTempFile, path: PathBuf },
+    File { file: NamedTempFile, path: PathBuf, replace: bool },
 }
 
 impl Target {
@@ -76,6 +78,7 @@ impl Target {
                 true => Kind::File {
                     path: fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()),
                     old: there.clone(),
+                    replace: true,
                 },
                 false => Kind::Special(path.to_owned()),
             };
@@ -89,6 +92,14 @@ impl Target {
             }
         }
         Ok(Self { name, kind })
+    }
+
+    /// A file in the folder of `-o`. One that is there already is replaced only with `force`, even if it came after the
+    /// render began.
+    pub(super) fn in_folder(path: PathBuf, force: bool) -> Self {
+        let (name, old) = (path.display().to_string(), fs::metadata(&path).ok());
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        Self { name, kind: Kind::File { path, old, replace: force } }
     }
 
     /// The format of the extension, or else `wanted`; `None` if neither is given and none is needed.
@@ -140,9 +151,9 @@ impl Target {
                 let file = OpenOptions::new().append(true).open(path);
                 Opened::Special(file.map_err(|error| format!("{name}: {error}"))?)
             }
-            Kind::File { path, old } => {
+            Kind::File { path, old, replace } => {
                 let file = temporary(&path, old.as_ref()).map_err(|error| format!("{name}: {error}"))?;
-                Opened::File { file, path }
+                Opened::File { file, path, replace }
             }
         };
         Ok(Output { name, opened })
@@ -175,9 +186,10 @@ impl Output {
                 out.write_all(picture).and_then(|()| out.flush())
             }
             Opened::Special(mut file) => file.write_all(picture),
-            Opened::File { mut file, path } => file
-                .write_all(picture)
-                .and_then(|()| file.persist(path).map(drop).map_err(|error| error.error)),
+            Opened::File { mut file, path, replace } => file.write_all(picture).and_then(|()| {
+                let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+                kept.map(drop).map_err(|error| error.error)
+            }),
         };
         // As text: a broken pipe has lost the dream, which is a failure here.
         Ok(written.map_err(|error| format!("{name}: {error}"))?)
@@ -207,7 +219,7 @@ fn is_of_the_system(path: &Path) -> bool {
 }
 
 /// The format of a name's extension.
-fn ending(name: &str) -> Option<Format> {
+pub(super) fn ending(name: &str) -> Option<Format> {
     let ending = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
     match ending.as_str() {
         "png" => Some(Format::Png),

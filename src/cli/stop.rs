@@ -1,4 +1,4 @@
-//! Handles Ctrl-C and similar signals: the render stops, and the unfinished output is deleted.
+//! Handles Ctrl-C and similar signals for the commands that render: the render stops, and the unfinished output is deleted.
 //!
 //! The first signal cancels the render, which stops after the current tile; a second one ends the program at
 //! once.
@@ -7,7 +7,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
         mpsc,
     },
@@ -29,7 +29,7 @@ pub(super) struct Stop {
     /// The exit code of that signal; 0 before it.
     code: Arc<AtomicU8>,
     /// The file to delete if the program has to end at once.
-    temporary: Arc<OnceLock<PathBuf>>,
+    temporary: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Stop {
@@ -56,7 +56,7 @@ impl Stop {
                 code.store(signals.next().await, Ordering::Relaxed);
                 cancel.cancel();
                 let again = signals.next().await;
-                if let Some(temporary) = temporary.get() {
+                if let Some(temporary) = &*temporary.lock().unwrap_or_else(PoisonError::into_inner) {
                     // The file may already have been renamed.
                     let _ = fs::remove_file(temporary);
                 }
@@ -68,10 +68,9 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Registers `temporary` for deletion if the program has to end at once.
-    pub(super) fn deletes(&self, temporary: PathBuf) {
-        // There is only one output, so the cell is still empty.
-        let _ = self.temporary.set(temporary);
+    /// The file to delete if the program has to end at once, instead of the one before.
+    pub(super) fn deletes(&self, temporary: Option<PathBuf>) {
+        *self.temporary.lock().unwrap_or_else(PoisonError::into_inner) = temporary;
     }
 
     /// The exit code, if the program was asked to stop.
