@@ -120,11 +120,14 @@ pub(super) struct Runtime {
         unsafe extern "C" fn(*const c_void, Extents, Extents, *mut *mut c_void, usize, *mut c_void) -> c_int,
     kernels: Mutex<HashMap<KernelKey, Option<Kernel>>>,
     /// What has been compiled, or failed to be.
-    libraries: Mutex<HashMap<([c_int; 2], ProgramKey), Option<Library>>>,
+    libraries: Mutex<HashMap<LibraryKey, Option<Library>>>,
 }
 
 /// The GPU, the program and the name.
 type KernelKey = (usize, ProgramKey, &'static str);
+
+/// The GPU's compute capability, and the program.
+type LibraryKey = ([c_int; 2], ProgramKey);
 
 /// A compiled program in CUDA's hands.
 #[derive(Clone, Copy)]

@@ -126,8 +126,7 @@ fn max_pooling_is_that_of_the_processor() {
         ] {
             for through_relu in [false, true] {
                 let what = format!("{kernel:?} {stride:?} {padding:?} {channels} {kind:?} {through_relu}");
-                let x = map([2, channels, size[0] as i64, size[1] as i64], kind);
-                let size = [size[0], size[1]];
+                let x = map([2, channels, size[0], size[1]], kind);
                 let pool = pool_geometry(size, Window { kernel, stride, padding }, through_relu).unwrap();
                 let (y, argmax) = gpu.max_pool_forward(&pool, &x).unwrap().unwrap();
                 let (expected, places) = kernels::max_pool_forward(&threads, &pool, &x).unwrap().unwrap();
