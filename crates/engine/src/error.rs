@@ -157,7 +157,7 @@ pub(super) fn caught<T>(run: impl FnOnce() -> Result<T, RenderError>) -> Result<
 }
 
 /// The text of a panic, where it has one.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -8,7 +8,7 @@ mod tests;
 use tch::{Device, Kind, Tensor};
 
 use self::term::Term;
-use super::{RenderError, exec::Executor, guide::Guide, spotlight::Spotlight, tile::Tile};
+use super::{RenderError, error::caught, exec::Executor, guide::Guide, spotlight::Spotlight, tile::Tile};
 use reverie_dream::spec::{Objective, ObjectiveKind};
 use reverie_graph::{Network, NodeId, Shape};
 
@@ -200,6 +200,14 @@ impl TileObjective<'_> {
 /// to compute. On the library path tiles with the same objective are measured together: there an operation costs more than
 /// what it computes.
 pub(super) fn gradients(
+    executor: &Executor,
+    tiles: &Tensor,
+    tile_objectives: &[TileObjective<'_>],
+) -> Result<(Tensor, Tensor), RenderError> {
+    caught(|| uncaught_gradients(executor, tiles, tile_objectives))
+}
+
+fn uncaught_gradients(
     executor: &Executor,
     tiles: &Tensor,
     tile_objectives: &[TileObjective<'_>],

@@ -77,10 +77,10 @@ impl LocalExecutor {
     ) -> Result<(Tensor, Tensor), RenderError> {
         let (_, _, height, width) = tiles.size4()?;
         let began = Instant::now();
-        let outcome = caught(|| match &self.recorded {
+        let outcome = match &self.recorded {
             Some(recorded) => recorded.gradients(&self.executor, tiles, tile_objectives),
             None => gradients(&self.executor, tiles, tile_objectives),
-        });
+        };
         if let Some(TileObjective { bound, .. }) = tile_objectives.first() {
             let (layers, size, count) = (bound.layers(), [height, width], tile_objectives.len());
             match &outcome {
@@ -127,12 +127,12 @@ impl GradientSource for LocalExecutor {
         bound: &BoundObjective,
         _cancel: &CancelFlag,
     ) -> Result<Tensor, RenderError> {
-        bound.scores(&self.executor, &tiles)
+        caught(|| bound.scores(&self.executor, &tiles))
     }
 
     fn features(&self, image: Tensor, layers: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
         let _ungraded = tch::no_grad_guard();
-        self.executor.forward(&image, layers)
+        caught(|| self.executor.forward(&image, layers))
     }
 
     fn watch(&self) {

@@ -21,7 +21,6 @@ use super::{
         CancelFlag, RenderError,
         cuda::{self, GpuKernels},
         device::Processor,
-        error::panic_message,
         objective::{BoundObjective, TileObjective},
         owned_thread::OwnedThread,
     },
@@ -386,7 +385,7 @@ impl Thread {
     ) -> Result<T, RenderError> {
         catch_unwind(AssertUnwindSafe(|| run(self))).unwrap_or_else(|panic| {
             self.networks.clear();
-            Err(RenderError::Engine(format!("panicked: {}", panic_message(panic.as_ref()))))
+            Err(RenderError::of_panic(panic.as_ref()))
         })
     }
 }

@@ -20,9 +20,11 @@ pub(super) const SIDE: usize = 4;
 /// Channels that a thread computes where there are so many: what it reads of float32 is then the widest access there is.
 const WIDTH: usize = 4;
 
-/// Channels of a thread, of so many in a map.
-pub(super) fn width(channels: usize) -> usize {
-    if channels.is_multiple_of(WIDTH) { WIDTH } else { 1 }
+/// Channels of a thread, of so many in maps that begin where these tensors do.
+pub(super) fn width(channels: usize, tensors: &[&Tensor]) -> usize {
+    // The widest access has 16 bytes. What libtorch allocates begins at a multiple of that, a part of it perhaps not.
+    let aligned = tensors.iter().all(|tensor| (tensor.data_ptr() as usize).is_multiple_of(4 * WIDTH));
+    if channels.is_multiple_of(WIDTH) && aligned { WIDTH } else { 1 }
 }
 
 /// Where kernels run.
@@ -189,11 +191,6 @@ impl Window {
         let values = columns.div_ceil(side) * self.channels as usize / width;
         // Checked when the window was made.
         [values.div_ceil(BLOCK) as u32, rows as u32, self.images as u32]
-    }
-
-    /// Channels that a thread may compute, since their number allows it.
-    pub(super) fn width(&self) -> usize {
-        width(self.channels as usize)
     }
 
     /// The program for windows like this one, of which a thread computes `width` channels.

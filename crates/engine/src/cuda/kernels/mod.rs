@@ -59,10 +59,11 @@ impl GpuKernels {
         let Some(window) = Window::of_pool(pool, map.shape) else { return Ok(None) };
         let (y, shape) = self.result(map, pool.output)?;
         let argmax = Tensor::f_empty(shape, (Kind::Uint8, x.device()))?;
+        let width = launch::width(map.shape[3], &[x, &y, &argmax]);
         let launch = Launch {
-            program: window.program(Source::MaxPool, map.kind, window.width()),
+            program: window.program(Source::MaxPool, map.kind, width),
             kernel: "reverie_max_pool_forward",
-            grid: window.grid(pool.output, 1, window.width()),
+            grid: window.grid(pool.output, 1, width),
         };
         let through_relu = Argument::Int(i32::from(pool.through_relu));
         let mut arguments = [
@@ -88,11 +89,6 @@ impl GpuKernels {
         if argmax.f_kind()? != Kind::Uint8 || !argmax.is_contiguous() || argmax.numel() != gradient.numel() {
             return Err(RenderError::Engine("argmax indices are not as max-pooling made them".into()));
         }
-        let launch = Launch {
-            program: window.program(Source::MaxPool, map.kind, window.width()),
-            kernel: "reverie_max_pool_backward",
-            grid: window.grid(pool.input, 1, window.width()),
-        };
         let fits = |sum: &Tensor| {
             let same = Geometry { shape: shape(map, pool.input), ..map };
             self.map(sum) == Some(same) && !overlap(sum, gradient)
@@ -100,6 +96,12 @@ impl GpuKernels {
         let (back, rest) = match sum {
             Some(sum) if fits(&sum) => (sum, None),
             sum => (self.result(map, pool.input)?.0, Some(sum)),
+        };
+        let width = launch::width(map.shape[3], &[gradient, argmax, &back]);
+        let launch = Launch {
+            program: window.program(Source::MaxPool, map.kind, width),
+            kernel: "reverie_max_pool_backward",
+            grid: window.grid(pool.input, 1, width),
         };
         let accumulate = Argument::Int(i32::from(rest.is_none()));
         let mut arguments = [
@@ -163,7 +165,7 @@ impl GpuKernels {
         let Some(map) = self.map(y).filter(|_| y.numel() <= MOST_VALUES) else { return Ok(false) };
         let [.., channels] = map.shape;
         let Some(bias) = like(bias, y, channels)? else { return Ok(false) };
-        let width = launch::width(channels);
+        let width = launch::width(channels, &[y, bias.unwrap_or(y)]);
         let (Ok(int), Ok(packs)) = (i32::try_from(channels), u32::try_from(y.numel() / width)) else {
             return Ok(false);
         };

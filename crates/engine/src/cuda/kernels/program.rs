@@ -273,18 +273,29 @@ impl Runtime {
         block: u32,
         arguments: &mut [*mut c_void],
     ) -> Result<(), RenderError> {
-        let mut stream = null_mut();
+        let (device, mut guard, mut stream) = (gpu::number(device), null_mut(), null_mut());
         #[allow(unsafe_code, reason = "functions of libtorch and CUDA that tch has not")]
-        // SAFETY: the stream is written to where it is told; `arguments` are the addresses of as many values as the kernel has, of their
-        // types (a test runs every kernel with them).
+        // SAFETY: the guard and the stream are written to where it is told, and the guard is deleted once, on this thread;
+        // `arguments` are the addresses of as many values as the kernel has, of their types (a test runs every kernel with
+        // them).
         let code = unsafe {
-            if (self.symbols.current_stream)(gpu::number(device), &raw mut stream) != 0 {
-                return Err(RenderError::Engine("the current stream is not known".into()));
+            // A kernel runs on the device that its thread is at, whichever the stream's is.
+            if (self.symbols.device_guard)(device, &raw mut guard) != 0 {
+                return Err(RenderError::Engine(format!("GPU {device} cannot be chosen")));
             }
-            let (grid, block) = (Extents { x, y, z }, Extents { x: block, y: 1, z: 1 });
-            (self.start)(kernel, grid, block, arguments.as_mut_ptr(), 0, stream)
+            let code = if (self.symbols.current_stream)(device, &raw mut stream) == 0 {
+                let (grid, block) = (Extents { x, y, z }, Extents { x: block, y: 1, z: 1 });
+                Some((self.start)(kernel, grid, block, arguments.as_mut_ptr(), 0, stream))
+            } else {
+                None
+            };
+            (self.symbols.delete_guard)(guard);
+            code
         };
-        self.told(code).map_err(|reason| RenderError::Engine(format!("a kernel cannot be started: {reason}")))
+        let code = code.ok_or_else(|| RenderError::Engine("the current stream is not known".into()))?;
+        // Also when memory is missing.
+        self.told(code)
+            .map_err(|reason| tch::TchError::Torch(format!("a kernel cannot be started: {reason}")).into())
     }
 
     /// CUDA's words for a code that is no success.

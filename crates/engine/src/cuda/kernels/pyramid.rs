@@ -62,7 +62,7 @@ impl<'a> GpuPyramid<'a> {
 
     /// Takes away what `low` gives at the image's size.
     pub(in super::super::super) fn subtract_upsampled(&self, low: &Tensor) -> Result<(), RenderError> {
-        self.run("reverie_subtract_upsampled", self.level.size, low, None).map(drop)
+        self.finish("reverie_subtract_upsampled", low, None)
     }
 
     /// Divides the image by `rms`, a float32 scalar on the device, and adds what `low` gives at its size.
@@ -71,7 +71,15 @@ impl<'a> GpuPyramid<'a> {
         low: &Tensor,
         rms: &Tensor,
     ) -> Result<(), RenderError> {
-        self.run("reverie_divide_and_add_upsampled", self.level.size, low, Some(rms)).map(drop)
+        self.finish("reverie_divide_and_add_upsampled", low, Some(rms))
+    }
+
+    /// A kernel over the image, which has begun to change.
+    fn finish(&self, kernel: &'static str, low: &Tensor, rms: Option<&Tensor>) -> Result<(), RenderError> {
+        match self.run(kernel, self.level.size, low, rms)? {
+            true => Ok(()),
+            false => Err(RenderError::Engine(format!("{kernel} is not there, and the first one was"))),
+        }
     }
 
     fn run(

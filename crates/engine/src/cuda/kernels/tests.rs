@@ -278,6 +278,17 @@ fn the_pyramid_is_that_of_the_processor() {
 }
 
 #[test]
+fn maps_that_begin_at_any_value_are_computed_one_by_one() {
+    let gpu = GpuKernels::on_host();
+    let pool =
+        pool_geometry([1, 1], Window { kernel: [3, 3], stride: [1, 1], padding: Padding::Same }, false);
+    let part = map([1, 9, 1, 1], Kind::Float).narrow(1, 1, 8);
+    let (y, _) = gpu.max_pool_forward(&pool.unwrap(), &part).unwrap().unwrap();
+    assert_eq!(y, part);
+    assert_eq!([super::launch::width(8, &[&part]), super::launch::width(8, &[&y])], [1, 4]);
+}
+
+#[test]
 fn maps_that_lie_otherwise_are_left_to_libtorch() {
     let gpu = GpuKernels::on_host();
     let params = LrnParams { radius: 2, bias: 1.0, alpha: 0.1, beta: 0.5 };
