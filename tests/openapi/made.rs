@@ -35,7 +35,8 @@ fn the_readme_and_the_dictionary_have_every_parameter() {
 #[test]
 fn every_option_is_in_the_help_with_its_range_and_default() {
     let help = Command::new(env!("CARGO_BIN_EXE_reverie")).args(["render", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    // Long lines are broken.
+    let help = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     for expected in [
         "--octaves <N>",
         "about 200 pixels (1 to 16, or auto) [default: auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4]",
