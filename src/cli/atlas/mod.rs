@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// A model's id, or a model file.
     #[arg(value_hint = ValueHint::AnyPath)]
     model: String,
-    /// Folder of the atlas; one that has been begun is gone on with.
+    /// Folder of the atlas; one that has been begun is gone on with, and files of something else are never replaced.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     output: PathBuf,
     /// Only this layer, with all of its channels; can be repeated.

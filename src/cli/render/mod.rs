@@ -25,6 +25,7 @@ pub(super) use help::{AFTER_HELP, AFTER_LONG_HELP};
 use input::Source;
 use options::{DreamArgs, parse_format};
 use output::Target;
+pub(super) use output::temporary;
 use reverie_dream::spec::{Format, InputKind};
 use reverie_engine::Kernels;
 use session::Session;
