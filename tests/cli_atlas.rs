@@ -160,6 +160,23 @@ fn a_stopped_atlas_goes_on_with_what_is_missing() {
 }
 
 #[test]
+fn a_name_of_a_layer_is_not_obeyed_by_the_terminal() {
+    let scratch = Scratch::new();
+    let mut model = fs::read(TINY).unwrap();
+    // "conv0", with the first character of an escape sequence for its v: as long, so the file is as valid.
+    let places: Vec<usize> = (0..model.len()).filter(|place| model[*place..].starts_with(b"conv0")).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        model[place + 3] = 0x1b;
+    }
+    fs::write(scratch.path("odd.pb"), model).unwrap();
+    let run = reverie(&["atlas", &scratch.text("odd.pb"), "-o", &scratch.text("atlas"), "--layer", "conv0"]);
+    let told = errors(&run);
+    assert!(!run.status.success(), "{told}");
+    assert!(told.contains("the closest are con\\u{1b}0,") && !told.contains('\x1b'), "{told}");
+}
+
+#[test]
 fn what_is_no_atlas_of_this_model_is_left_alone() {
     let scratch = Scratch::new();
     let refuses = |model: &str, more: &[&str], expected: &[&str]| {

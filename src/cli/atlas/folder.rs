@@ -13,6 +13,7 @@ use super::{
     index::{Index, TileEntry},
     page,
     sheet::{self, Sheet},
+    visible::visible,
 };
 use crate::tile::Tile;
 use reverie_dream::model::Model;
@@ -48,7 +49,9 @@ impl Folder {
         let path = root.join(INDEX);
         let mut index = match fs::read(&path) {
             Ok(text) => {
-                let refused = |reason| format!("{}: {reason}; choose another folder", path.display());
+                let refused = |reason: String| {
+                    format!("{}: {}; choose another folder", path.display(), visible(&reason))
+                };
                 let index: Index = serde_json::from_slice(&text)
                     .map_err(|error| refused(format!("this is not the index of an atlas: {error}")))?;
                 if let Some(reason) = index.refusal(model) {
