@@ -7,6 +7,7 @@ mod scratch;
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -159,6 +160,23 @@ fn a_stopped_atlas_goes_on_with_what_is_missing() {
 }
 
 #[test]
+fn a_name_of_a_layer_is_not_obeyed_by_the_terminal() {
+    let scratch = Scratch::new();
+    let mut model = fs::read(TINY).unwrap();
+    // "conv0", with the first character of an escape sequence for its v: as long, so the file is as valid.
+    let places: Vec<usize> = (0..model.len()).filter(|place| model[*place..].starts_with(b"conv0")).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        model[place + 3] = 0x1b;
+    }
+    fs::write(scratch.path("odd.pb"), model).unwrap();
+    let run = reverie(&["atlas", &scratch.text("odd.pb"), "-o", &scratch.text("atlas"), "--layer", "conv0"]);
+    let told = errors(&run);
+    assert!(!run.status.success(), "{told}");
+    assert!(told.contains("the closest are con\\u{1b}0,") && !told.contains('\x1b'), "{told}");
+}
+
+#[test]
 fn what_is_no_atlas_of_this_model_is_left_alone() {
     let scratch = Scratch::new();
     let refuses = |model: &str, more: &[&str], expected: &[&str]| {
@@ -186,4 +204,33 @@ fn what_is_no_atlas_of_this_model_is_left_alone() {
     fs::write(scratch.path("atlas/index.json"), "{\"name\": \"web app\"}").unwrap();
     refuses(TINY, &[], &["index.json: this is not the index of an atlas", "another folder"]);
     assert_eq!(fs::read_to_string(scratch.path("atlas/index.json")).unwrap(), "{\"name\": \"web app\"}");
+    // A folder of something else, which has no index.json.
+    fs::remove_dir_all(scratch.path("atlas")).unwrap();
+    for (name, is_folder) in [("index.html", false), ("sheets", true), ("parts", true)] {
+        let there = scratch.path("atlas").join(name);
+        fs::create_dir_all(scratch.path("atlas")).unwrap();
+        match is_folder {
+            true => fs::create_dir(&there).unwrap(),
+            false => fs::write(&there, "a page of somebody").unwrap(),
+        }
+        let said = format!("atlas/{name} is there already, and no index.json says");
+        refuses(TINY, &[], &[&said, "another folder"]);
+        assert_eq!(names(&scratch.path("atlas")), [name]);
+        if is_folder {
+            assert!(names(&there).is_empty(), "{name}");
+        } else {
+            assert_eq!(fs::read_to_string(&there).unwrap(), "a page of somebody");
+        }
+        fs::remove_dir_all(scratch.path("atlas")).unwrap();
+    }
+    fs::create_dir(scratch.path("atlas")).unwrap();
+    symlink(scratch.path("nowhere"), scratch.path("atlas/index.json")).unwrap();
+    refuses(TINY, &[], &["atlas/index.json is there already"]);
+    assert!(!scratch.path("nowhere").exists());
+    // What has other names stays, and an atlas may be beside it.
+    fs::remove_file(scratch.path("atlas/index.json")).unwrap();
+    fs::write(scratch.path("atlas/index.tmp"), "notes").unwrap();
+    atlas(&scratch, TINY, &[]);
+    assert_eq!(fs::read_to_string(scratch.path("atlas/index.tmp")).unwrap(), "notes");
+    assert_eq!(names(&scratch.path("atlas")), ["index.html", "index.json", "index.tmp", "parts", "sheets"]);
 }

@@ -7,11 +7,13 @@ mod scratch;
 
 use std::{
     fs,
+    io::Write,
     process::{Command, Stdio},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::GenericImageView;
+use reverie_picture::{self as pictures, Format};
 use scratch::{QUICK, Scratch, models};
 
 /// Runs a line of shell with the program as `$reverie` in a pseudo-terminal, whose environment says what kind it is; what the
@@ -30,12 +32,24 @@ fn in_terminal(line: &str, kind: &[(&str, &str)]) -> Option<String> {
             assert!(run.status.success(), "{sent}");
             Some(sent)
         }
-        Err(error) if std::env::var_os("CI").is_none() => {
-            eprintln!("skipped: script (util-linux) cannot be run: {error}");
+        Err(error) => {
+            skip(&format!("script (util-linux) cannot be run: {error}"));
             None
         }
-        Err(error) => panic!("script (util-linux) cannot be run: {error}"),
     }
+}
+
+/// Says that what follows is skipped; a failure where `CI` is set.
+fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    // Past the test harness, which swallows what passing tests print.
+    let _ = std::io::stderr().write_all(format!("skipped: --show: {why}\n").as_bytes());
+}
+
+/// Mean of all values.
+fn mean(image: &image::DynamicImage) -> f64 {
+    let bytes = image.to_rgb8().into_raw();
+    bytes.iter().map(|byte| f64::from(*byte)).sum::<f64>() / bytes.len() as f64
 }
 
 /// A scratch folder whose photo is wider than a small window.
@@ -66,10 +80,6 @@ fn a_dream_is_shown_in_a_terminal_by_the_protocol_of_kitty() {
     assert_eq!(shown.dimensions(), (640, 32));
     // Small, but the dream: its mean is that of the file.
     let dream = image::open(scratch.path("dream.webp")).unwrap();
-    let mean = |image: &image::DynamicImage| {
-        let bytes = image.to_rgb8().into_raw();
-        bytes.iter().map(|byte| f64::from(*byte)).sum::<f64>() / bytes.len() as f64
-    };
     assert!((mean(&shown) - mean(&dream)).abs() < 2.0, "{} {}", mean(&shown), mean(&dream));
     assert!(sent.contains("dream.webp ("), "{sent}");
 }
@@ -85,6 +95,28 @@ fn a_dream_that_goes_to_standard_output_is_shown_on_the_terminal_of_the_messages
     assert_eq!(head, format!("{};preserveAspectRatio=1", png.len()));
     assert_eq!(image::load_from_memory(&png).unwrap().dimensions(), (640, 32));
     assert_eq!(image::image_dimensions(scratch.path("dream.png")).unwrap(), (1000, 50));
+}
+
+#[test]
+fn of_a_video_the_first_frame_is_shown() {
+    let scratch = wide();
+    for format in [Format::Mp4, Format::Webm] {
+        if let Err(lacking) = pictures::can_write(format) {
+            skip(&lacking.to_string());
+            continue;
+        }
+        let name = format!("dream.{}", format.extension());
+        let line = line(&scratch, &format!("-o '{}' --frames 2 --show", scratch.text(&name)));
+        let Some(sent) = in_terminal(&line, &[("TERM_PROGRAM", "WezTerm")]) else { return };
+        assert!(!sent.contains("note: --show"), "{sent}");
+        let sequence = sent.split_once("\x1b]1337;File=inline=1;").unwrap().1.split_once('\x07').unwrap().0;
+        let png = STANDARD.decode(sequence.split_once(':').unwrap().1).unwrap();
+        let shown = image::load_from_memory(&png).unwrap();
+        assert_eq!(shown.dimensions(), (640, 32));
+        let first = pictures::first_frame(&fs::read(scratch.path(&name)).unwrap(), format).unwrap();
+        let first = image::load_from_memory(&first).unwrap();
+        assert!((mean(&shown) - mean(&first)).abs() < 2.0, "{} {}", mean(&shown), mean(&first));
+    }
 }
 
 #[test]

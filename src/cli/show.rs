@@ -58,9 +58,10 @@ impl Screen {
         }
     }
 
-    /// Shows the picture in a file, of an animation the first frame. A failure is no more than a note: the file is there.
-    pub(super) fn show(&self, file: &[u8]) {
-        let shown = self.small(file).map_err(|error| error.to_string()).and_then(|png| {
+    /// Shows the picture in a file of this format, of an animation the first frame. A failure is no more than a note: the file is
+    /// there.
+    pub(super) fn show(&self, file: &[u8], format: Format) {
+        let shown = self.small(file, format).map_err(|error| error.to_string()).and_then(|png| {
             let sequence = self.protocol.sequence(&png);
             let written = match self.on_stderr {
                 true => io::stderr().lock().write_all(&sequence),
@@ -77,8 +78,10 @@ impl Screen {
     }
 
     /// A PNG that fits on the screen.
-    fn small(&self, file: &[u8]) -> Result<Vec<u8>, PictureError> {
+    fn small(&self, file: &[u8], format: Format) -> Result<Vec<u8>, PictureError> {
         let (width, height) = self.frame;
+        let first = format.is_video().then(|| picture::first_frame(file, format)).transpose()?;
+        let file = first.as_deref().unwrap_or(file);
         let png = Encoding { format: Format::Png, quality: 100, lossless: true };
         // The file is the program's own.
         picture::decode(file, u64::MAX)?.fitted(width, height)?.encode(png)

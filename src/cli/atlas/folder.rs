@@ -2,16 +2,18 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
-    super::Failure,
+    super::{Failure, render},
     index::{Index, TileEntry},
     page,
     sheet::{self, Sheet},
+    visible::visible,
 };
 use crate::tile::Tile;
 use reverie_dream::model::Model;
@@ -41,12 +43,15 @@ impl Folder {
     /// Opens an atlas of the model, or what may become one; nothing is written yet.
     ///
     /// # Errors
-    /// An atlas of another model or recipe; another program's `index.json`; a system error.
+    /// An atlas of another model or recipe; another program's `index.json`; files that are no atlas's and have the names of one's;
+    /// a system error.
     pub(super) fn open(root: &Path, model: &Arc<Model>) -> Result<Self, Failure> {
         let path = root.join(INDEX);
         let mut index = match fs::read(&path) {
             Ok(text) => {
-                let refused = |reason| format!("{}: {reason}; choose another folder", path.display());
+                let refused = |reason: String| {
+                    format!("{}: {}; choose another folder", path.display(), visible(&reason))
+                };
                 let index: Index = serde_json::from_slice(&text)
                     .map_err(|error| refused(format!("this is not the index of an atlas: {error}")))?;
                 if let Some(reason) = index.refusal(model) {
@@ -54,7 +59,10 @@ impl Folder {
                 }
                 index
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Index::of(model),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::refuse_what_is_there(root)?;
+                Index::of(model)
+            }
             Err(error) => return Err(format!("{}: {error}", path.display()).into()),
         };
         index.retain(|sheet| root.join(sheet).is_file());
@@ -62,13 +70,31 @@ impl Folder {
         Ok(Self { root: root.to_owned(), model: Arc::clone(model), index, there })
     }
 
-    /// Makes the folder this model's.
+    /// Refuses a folder without an index where something has a name that an atlas writes: it is not ours to replace.
+    fn refuse_what_is_there(root: &Path) -> Result<(), Failure> {
+        for name in [INDEX, PAGE, SHEETS, PARTS] {
+            let path = root.join(name);
+            // A link that leads nowhere is there, too.
+            if path.symlink_metadata().is_ok() {
+                let path = path.display();
+                return Err(format!(
+                    "{path} is there already, and no {INDEX} says that it is an atlas's; choose another folder"
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the folder this model's. The index comes first: without it, a run after one that was killed here would be refused.
     pub(super) fn begin(&self) -> Result<(), Failure> {
+        fs::create_dir_all(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
+        self.write_index()?;
         for folder in [SHEETS, PARTS] {
             let folder = self.root.join(folder);
             fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         }
-        self.write_index()
+        Ok(())
     }
 
     /// Whether a tile is on a sheet.
@@ -144,7 +170,9 @@ impl Folder {
 
 /// Writes a file, which is complete when it appears.
 fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let temporary = path.with_extension("tmp");
-    let written = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    let written = render::temporary(path, fs::metadata(path).ok().as_ref()).and_then(|mut file| {
+        file.write_all(content)?;
+        file.persist(path).map(drop).map_err(|error| error.error)
+    });
     Ok(written.map_err(|error| format!("{}: {error}", path.display()))?)
 }

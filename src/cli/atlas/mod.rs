@@ -10,6 +10,7 @@ mod index;
 mod page;
 mod selection;
 mod sheet;
+mod visible;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -25,6 +26,7 @@ use reverie_dream::{
 use reverie_engine::{RenderOptions, RenderRequest, Renderer};
 use selection::{Layers, Wanted};
 use sheet::Sheet;
+use visible::visible;
 
 /// The end of `reverie atlas --help`.
 pub(super) const AFTER_LONG_HELP: &str = "\
@@ -43,7 +45,7 @@ pub(super) struct Args {
     /// A model's id, or a model file.
     #[arg(value_hint = ValueHint::AnyPath)]
     model: String,
-    /// Folder of the atlas; one that has been begun is gone on with.
+    /// Folder of the atlas; one that has been begun is gone on with, and files of something else are never replaced.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     output: PathBuf,
     /// Only this layer, with all of its channels; can be repeated.
@@ -75,7 +77,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         ([], false) => Layers::Featured,
         (names, _) => Layers::Named(names),
     };
-    let wanted = selection::of(model, &catalogue, layers, args.channels)?;
+    // A refusal names layers of the file, such as the closest.
+    let wanted = selection::of(model, &catalogue, layers, args.channels)
+        .map_err(|error| visible(&error.to_string()))?;
     let mut folder = Folder::open(&args.output, model)?;
     let all = wanted.len();
     let missing: Vec<Wanted> = wanted.into_iter().filter(|wanted| !folder.has(&wanted.tile)).collect();

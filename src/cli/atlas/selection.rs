@@ -1,6 +1,6 @@
 //! Which tiles an atlas is to have.
 
-use super::super::Failure;
+use super::{super::Failure, visible::visible};
 use crate::tile::{EDGE, Tile};
 use reverie_dream::{
     model::{Catalogue, Model},
@@ -30,11 +30,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What it shows, for people.
+    /// What it shows, for people at a terminal.
     pub(super) fn name(&self) -> String {
+        let layer = visible(&self.tile.layer);
         match self.tile.channel {
-            Some(channel) => format!("{} channel {channel}", self.tile.layer),
-            None => self.tile.layer.clone(),
+            Some(channel) => format!("{layer} channel {channel}"),
+            None => layer,
         }
     }
 }
@@ -69,7 +70,7 @@ pub(super) fn of(
             Err(reason) => left_out.push(reason),
         }
     }
-    if let Some(reason) = left_out.first() {
+    if let Some(reason) = left_out.first().map(|reason| visible(reason)) {
         eprintln!("note: layers left out: {}; the first, because {reason}", left_out.len());
     }
     Ok(wanted)

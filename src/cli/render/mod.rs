@@ -25,6 +25,7 @@ pub(super) use help::{AFTER_HELP, AFTER_LONG_HELP};
 use input::Source;
 use options::{DreamArgs, parse_format};
 use output::Target;
+pub(super) use output::temporary;
 use reverie_dream::spec::{Format, InputKind};
 use reverie_engine::Kernels;
 use session::Session;
@@ -69,7 +70,7 @@ pub(super) struct Args {
     format: Option<Format>,
     /// Show the dream in the terminal, if it can show pictures.
     ///
-    /// Those known to do so are kitty, Ghostty, Konsole, WezTerm, iTerm2 and mintty. Of an animation, the first frame is shown.
+    /// Those known to do so are kitty, Ghostty, Konsole, WezTerm, iTerm2 and mintty. Of an animation, a video too, the first frame is shown.
     #[arg(long)]
     show: bool,
     /// auto, cpu or cuda:N.
@@ -130,7 +131,7 @@ fn one(args: &Args) -> Result<ExitCode, Failure> {
     let rendered = rendered.map_err(|error| args.blame(error, source.as_ref(), &name))?;
     output.write(&rendered.image)?;
     if let Some(screen) = screen {
-        screen.show(&rendered.image);
+        screen.show(&rendered.image, plan.spec.format);
     }
     let result = report::Dream { name: &name, input: source.as_ref(), rendered: &rendered };
     match args.json {

@@ -197,7 +197,7 @@ impl Output {
 }
 
 /// A file beside `path`, with the permissions of the `old` file, or of any new file.
-fn temporary(path: &Path, old: Option<&Metadata>) -> io::Result<NamedTempFile> {
+pub(in crate::cli) fn temporary(path: &Path, old: Option<&Metadata>) -> io::Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".reverie-").suffix(".tmp");

@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             Ok((name, rendered)) => {
                 written += 1;
                 if let Some(screen) = &screen {
-                    screen.show(&rendered.image);
+                    screen.show(&rendered.image, plan.spec.format);
                 }
                 let dream = report::Dream { name: &name, input: Some(&source), rendered: &rendered };
                 match args.json {
