@@ -289,7 +289,9 @@ fn choose_channels(
     let network = source.network();
     let means = if picks::looks(spec) {
         let all = BoundObjective::new(network, &spec.objectives)?;
-        let found = within_memory(spec, |spec| {
+        // The recipe of a dream whose tiles were halved for want of memory names the halves: its replay measures what was measured.
+        let measured = DreamSpec { tile_size: picks::TILE, ..spec.clone() };
+        let found = within_memory(&measured, |spec| {
             let tiled = TiledGradient::new(source, &all, spec, cancel);
             let base = first_octave(&tiled, spec, &input.original, max_pixels)?;
             picks::means(&tiled, network, spec, &base)
