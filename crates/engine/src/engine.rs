@@ -90,6 +90,8 @@ impl Backend for Engine {
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
+        // Before all frames are dreamed that nothing could write.
+        picture::can_write(request.spec.format)?;
         // First, and only what was made of it is kept: it takes no memory beside the image.
         let guide = read_guide(&request, device, max_pixels)?;
         let input = Input::read(&request, device, max_pixels)?;
