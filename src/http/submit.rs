@@ -300,7 +300,7 @@ async fn check(
         let format = spec.format;
         let looking = tokio::task::spawn_blocking(move || picture::can_write(format));
         let found = looking.await.map_err(ApiError::internal)?;
-        found.map_err(|lacking| ApiError::NoVideoEncoder(lacking.to_string()))?;
+        found.map_err(|error| ApiError::from_picture("/spec/format", error))?;
     }
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
     let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;

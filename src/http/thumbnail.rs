@@ -1,12 +1,14 @@
 //! `GET /v1/jobs/{id}/thumbnail`: a small picture of a job, for lists.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     http::{HeaderMap, header},
     response::Response,
 };
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::warn;
 
 use super::{
@@ -39,6 +41,9 @@ const LONGEST: u64 = 64 << 20;
 const AT_ONCE: usize = 2;
 
 static MAKING: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// One of them. Whoever works for it holds it, on whatever thread: the request may be dropped before.
+type Turn = Arc<SemaphorePermit<'static>>;
 
 /// Get the thumbnail
 ///
@@ -120,7 +125,7 @@ async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
         None => (!job.state.is_finished()).then_some(ObjectKey::Preview(job.id)),
     };
     let input = has_input(job).then_some(ObjectKey::Input(job.id));
-    let _turn = MAKING.acquire().await.map_err(ApiError::internal)?;
+    let turn: Turn = Arc::new(MAKING.acquire().await.map_err(ApiError::internal)?);
     // Others who asked for the same had the turn before.
     if let Some(file) = state.objects.find(ObjectKey::Thumbnail(job.id)).await? {
         return Ok(Some(file));
@@ -128,7 +133,7 @@ async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
     for key in newest.into_iter().chain(input) {
         let format = job.spec.format;
         let video = matches!(key, ObjectKey::Result(..)).then_some(format).filter(|format| format.is_video());
-        if let Some(small) = shrink(state, key, video).await? {
+        if let Some(small) = shrink(state, key, video, &turn).await? {
             return Ok(Some(small));
         }
     }
@@ -137,7 +142,12 @@ async fn made(state: &AppState, job: &Job) -> Result<Option<Bytes>, ApiError> {
 
 /// Decodes a stored picture, once there is memory for it, and makes a small one of it. `None` if there is no such picture, or none
 /// that can be decoded: of some inputs only the worker finds that.
-async fn shrink(state: &AppState, key: ObjectKey, video: Option<Format>) -> Result<Option<Bytes>, ApiError> {
+async fn shrink(
+    state: &AppState,
+    key: ObjectKey,
+    video: Option<Format>,
+    turn: &Turn,
+) -> Result<Option<Bytes>, ApiError> {
     match state.objects.size(key).await {
         Ok(size) if size <= LONGEST => {}
         Ok(_) | Err(ObjectError::NotFound(_)) => return Ok(None),
@@ -145,7 +155,11 @@ async fn shrink(state: &AppState, key: ObjectKey, video: Option<Format>) -> Resu
     }
     let Some(mut file) = state.objects.find(key).await? else { return Ok(None) };
     if let Some(format) = video {
-        let first = tokio::task::spawn_blocking(move || picture::first_frame(&file, format));
+        let turn = Arc::clone(turn);
+        let first = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            picture::first_frame(&file, format, EDGE)
+        });
         match first.await.map_err(ApiError::internal)? {
             Ok(frame) => file = frame.into(),
             Err(error) => {
@@ -157,8 +171,9 @@ async fn shrink(state: &AppState, key: ObjectKey, video: Option<Format>) -> Resu
     let Ok((header, decoding)) = picture::weigh(&file) else { return Ok(None) };
     let bytes = decoding + u64::from(header.width) * u64::from(header.height) * COPY_BYTES;
     let permit = state.decoders.reserve(bytes).await.map_err(ApiError::internal)?;
+    let turn = Arc::clone(turn);
     let shrinking = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _held = (permit, turn);
         picture::decode(&file, u64::MAX)?.thumbnail(EDGE)
     });
     match shrinking.await.map_err(ApiError::internal)? {

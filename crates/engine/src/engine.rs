@@ -90,6 +90,8 @@ impl Backend for Engine {
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
+        // Before all frames are dreamed that nothing could write.
+        picture::can_write(request.spec.format)?;
         // First, and only what was made of it is kept: it takes no memory beside the image.
         let guide = read_guide(&request, device, max_pixels)?;
         let input = Input::read(&request, device, max_pixels)?;
@@ -289,7 +291,9 @@ fn choose_channels(
     let network = source.network();
     let means = if picks::looks(spec) {
         let all = BoundObjective::new(network, &spec.objectives)?;
-        let found = within_memory(spec, |spec| {
+        // The recipe of a dream whose tiles were halved for want of memory names the halves: its replay measures what was measured.
+        let measured = DreamSpec { tile_size: picks::TILE, ..spec.clone() };
+        let found = within_memory(&measured, |spec| {
             let tiled = TiledGradient::new(source, &all, spec, cancel);
             let base = first_octave(&tiled, spec, &input.original, max_pixels)?;
             picks::means(&tiled, network, spec, &base)

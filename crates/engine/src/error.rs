@@ -88,8 +88,8 @@ impl RenderError {
     /// Whether another attempt at the same request must fail in the same way.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Picture(_)
-            | Self::Mask(_)
+            Self::Picture(error) => !error.is_of_this_machine(),
+            Self::Mask(_)
             | Self::NoInput
             | Self::NoMask
             | Self::Guide(_)
@@ -108,9 +108,13 @@ impl RenderError {
     }
 
     /// Whether a device that is broken, or whose memory others have taken, can be the cause, rather than the request: so it is
-    /// with all that another attempt may mend, with a gradient that ran away, and with memory.
+    /// with all that another attempt may mend but what writes videos, with a gradient that ran away, and with memory.
     pub fn may_be_the_devices(&self) -> bool {
-        !self.is_permanent() || matches!(self, Self::NotFinite { .. } | Self::OutOfMemory(_))
+        match self {
+            Self::Picture(_) => false,
+            Self::NotFinite { .. } | Self::OutOfMemory(_) => true,
+            error => !error.is_permanent(),
+        }
     }
 }
 
@@ -186,6 +190,17 @@ mod tests {
         let fault =
             of("CUDA error: an illegal memory access\nException raised from f at c.cpp:3\nframe #0: g");
         assert_eq!(fault.to_string(), "libtorch: Internal torch error: CUDA error: an illegal memory access");
+    }
+
+    #[test]
+    fn another_worker_may_write_the_video_that_this_one_cannot() {
+        let missing = PictureError::NoVideoEncoder { format: "mp4", missing: "ffmpeg".into() };
+        for error in [missing, PictureError::VideoEncoder("signal: 9".into())] {
+            let error = RenderError::from(error);
+            assert!(!error.is_permanent() && !error.may_be_the_devices(), "{error}");
+        }
+        let error = RenderError::from(PictureError::Encode("too large".into()));
+        assert!(error.is_permanent() && !error.may_be_the_devices(), "{error}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Channels that the picture or chance decides: the strongest, the weakest, or any.
 //!
 //! They are found before the first step, on the picture in the size of the first octave, tile by tile. All that goes into it
-//! follows from the request, so an attempt that goes on after a checkpoint finds the same ones, and so does a replay.
+//! follows from the request and not from the size of its tiles, so an attempt that goes on after a checkpoint finds the same ones,
+//! and so does a replay; but for a device that lacks the memory for even one forward pass over a tile of [`TILE`].
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -16,6 +17,9 @@ use reverie_graph::{Network, NodeId};
 /// The stream of the first objective's random channels, and of each further one the next below: no octave or frame has one of
 /// these, nor has the start from noise.
 const FIRST_STREAM: u64 = u64::MAX - 1;
+
+/// Edge in pixels of the largest tile in which they are measured, whatever the spec's: those are halved where memory is missing.
+pub(super) const TILE: u32 = 256;
 
 /// Whether the picture has to be looked at.
 pub(super) fn looks(spec: &DreamSpec) -> bool {

@@ -100,12 +100,20 @@ pub enum PictureError {
         /// What is not there.
         missing: String,
     },
+    /// The process that writes videos, or a file or pipe of its, failed; the next try may go well.
+    #[error("ffmpeg failed: {0}")]
+    VideoEncoder(String),
     /// The dream could not be written as a file.
     #[error("the picture cannot be encoded: {0}")]
     Encode(String),
 }
 
 impl PictureError {
+    /// Whether it is this machine that failed, not the picture or the request: another one, or a later try, may do better.
+    pub fn is_of_this_machine(&self) -> bool {
+        matches!(self, Self::NoVideoEncoder { .. } | Self::VideoEncoder(_))
+    }
+
     /// The bytes are damaged, truncated or contradict themselves.
     pub(super) fn undecodable(format: &'static str, reason: impl ToString) -> Self {
         Self::Undecodable { format, reason: reason.to_string() }

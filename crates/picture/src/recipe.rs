@@ -4,7 +4,7 @@
 //! segment (XMP part 3, 1.1.3). WebP: an `XMP ` chunk of an extended file (RFC 9649, 2.7.1.5). GIF: an XMP packet in an
 //! application extension (XMP part 3, 1.1.2). An animation has it in the same place, a video in its comment, which `ffmpeg` writes. Viewers ignore it, and metadata tools show it. Why not `img-parts`: `docs/decisions.md`.
 
-use super::{Format, PictureError, recipe_video};
+use super::{Format, PictureError, animation::LONGEST_RECIPE, recipe_video};
 
 const PNG_SIGNATURE: usize = 8;
 /// Length, type and CRC around a chunk's data.
@@ -39,6 +39,16 @@ pub fn embed(file: Vec<u8>, format: Format, recipe: &str) -> Result<Vec<u8>, Pic
         Format::Mp4 | Format::Webm => None,
     };
     embedded.ok_or_else(|| PictureError::Encode("the recipe does not fit into the file".into()))
+}
+
+/// Whether a file has room for a recipe that has `rest` bytes more than `recipe`.
+pub fn fits(format: Format, recipe: &str, rest: usize) -> bool {
+    match format {
+        // The length counts itself.
+        Format::Jpeg => 2 + XMP_MARKER.len() + xmp(recipe).len() + rest <= usize::from(u16::MAX),
+        Format::Mp4 | Format::Webm => recipe.len() + rest <= LONGEST_RECIPE,
+        Format::Png | Format::Webp | Format::Gif => true,
+    }
 }
 
 /// The recipe in an image file, if there is one.

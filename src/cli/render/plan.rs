@@ -138,7 +138,8 @@ impl Args {
             Some(RenderError::Picture(
                 PictureError::EdgeTooLong { .. }
                 | PictureError::Encode(_)
-                | PictureError::NoVideoEncoder { .. },
+                | PictureError::NoVideoEncoder { .. }
+                | PictureError::VideoEncoder(_),
             )) => {
                 return format!("{output}: {error}").into();
             }

@@ -37,9 +37,10 @@ impl ApiError {
                 Self::Invalid(vec![FieldError::new(pointer, error.to_string())])
             }
             PictureError::NoVideoEncoder { .. } => Self::NoVideoEncoder(error.to_string()),
-            PictureError::Encode(_) | PictureError::NotAnimated | PictureError::NotStill => {
-                Self::internal(error)
-            }
+            PictureError::VideoEncoder(_)
+            | PictureError::Encode(_)
+            | PictureError::NotAnimated
+            | PictureError::NotStill => Self::internal(error),
         }
     }
 }

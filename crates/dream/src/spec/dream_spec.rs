@@ -298,7 +298,7 @@ parameters! {
             option: takes("W"),
         }
         /// How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step: keeps a dream
-        /// from running into black and white.
+        /// from running into black and white. Times `step` it is at most 127.5: with more, a step would go beyond grey.
         #[serde(default, skip_serializing_if = "is_zero")]
         l2_decay: f64 {
             read: Number(0.0, 4.0),

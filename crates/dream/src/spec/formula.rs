@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         Ok(objective)
     }
 
-    /// Weights of channels, as a sum.
+    /// Weights of channels, as a sum: those of a channel that is there several times are added up.
     fn weights(&mut self) -> Result<Map<String, Value>, FormulaError> {
         let mut weights = Map::new();
         let mut negative = self.eat('-');
@@ -232,7 +232,9 @@ impl<'a> Reader<'a> {
                 (self.at, weight) = (start, 1.0);
             }
             let channel = self.whole(CHANNEL)?.to_string();
-            weights.insert(channel, if negative { -weight } else { weight }.into());
+            let weight = if negative { -weight } else { weight };
+            let before = weights.get(&channel).and_then(Value::as_f64).unwrap_or(0.0);
+            weights.insert(channel, (before + weight).into());
             negative = self.eat('-');
             if !negative && !self.eat('+') {
                 return Ok(weights);

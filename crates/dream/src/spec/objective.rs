@@ -23,6 +23,9 @@ pub(super) const MAX_INDEX: u32 = i32::MAX.unsigned_abs();
 /// Largest number of channels that the picture or chance chooses: the result names them all.
 const MAX_PICKED: u32 = 256;
 
+/// Largest number of channels in a direction: the recipe in the result names them all.
+pub(super) const MAX_WEIGHTS: usize = 256;
+
 /// Largest weight of a channel in a direction.
 const MAX_WEIGHT: f64 = 1000.0;
 
@@ -132,7 +135,7 @@ parameters! {
             read: Object("SpotRequest", Spot::parameters),
             settle: |written| written.map(|value| read_object(fields, "at", value, Spot::read)),
         }
-        /// Weights of channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of objectives of kind
+        /// Weights of at most 256 channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of objectives of kind
         /// `direction`.
         direction: BTreeMap<u32, f64> {
             read: Weights(MAX_INDEX, MAX_WEIGHT),
@@ -298,6 +301,10 @@ fn check_objective(fields: &mut Fields, objective: &Objective) {
     }
     if !objective.direction.is_empty() && !is_direction {
         fields.error("direction", "belongs to objectives of kind \"direction\" only");
+    }
+    let weights = objective.direction.len();
+    if weights > MAX_WEIGHTS {
+        fields.error("direction", format!("has {weights} channels; at most {MAX_WEIGHTS} are allowed"));
     }
     if is_direction && !objective.direction.values().any(|weight| *weight != 0.0) {
         let detail = "is needed: weights of channels, one of them not 0, such as {\"21\": 1, \"43\": -0.5}";

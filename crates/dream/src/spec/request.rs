@@ -8,7 +8,13 @@ use super::{
 };
 use crate::{look::named, model::Catalogue};
 use reverie_fields::{FieldError, Fields};
-use reverie_picture::PictureError;
+use reverie_picture::{PictureError, recipe};
+
+/// A step times its L2 decay at the most: the distance of black and of white to grey, which such a step takes away.
+const MOST_DECAY: f64 = 127.5;
+
+/// Bytes of a recipe beside its spec at the most: versions, hashes, the name of the device.
+const REST_OF_RECIPE: usize = 1024;
 
 /// What came with a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +133,14 @@ pub fn resolve_with_guide(
             "needs octave_mode \"carry-detail\": with \"enlarge\" the dream has grown",
         );
     }
+    if spec.step * spec.l2_decay > MOST_DECAY {
+        let DreamSpec { step, l2_decay, .. } = spec;
+        let detail = format!(
+            "{l2_decay} is too much for step {step}: a step would go beyond grey; step times l2_decay is at most \
+             {MOST_DECAY}"
+        );
+        fields.error("l2_decay", detail);
+    }
     let model = catalogue.get(&spec.model).map(|model| &**model);
     let objectives = match read_objectives(&fields.at("objectives"), sent.objectives, model) {
         Ok(objectives) => {
@@ -142,8 +156,28 @@ pub fn resolve_with_guide(
         fields
             .misplaced(name, &format!("belongs to an objective; write \"objectives\": [{{\"{name}\": …}}]"));
     }
+    let pointer = fields.at("objectives");
     let errors = fields.finish();
-    if errors.is_empty() { Ok(DreamSpec { objectives, ..spec }) } else { Err(errors) }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let spec = DreamSpec { objectives, ..spec };
+    if fits_its_file(&spec) {
+        Ok(spec)
+    } else {
+        let detail = "name so many channels that the recipe does not fit into a file of this format; name fewer, choose \
+                      format \"png\", \"webp\" or \"gif\", or set \"recipe\" to false";
+        Err(vec![FieldError::new(pointer, detail)])
+    }
+}
+
+/// Whether the file will have room for the recipe, if it is to carry one.
+pub(super) fn fits_its_file(spec: &DreamSpec) -> bool {
+    match serde_json::to_string(spec) {
+        Ok(text) => !spec.recipe || recipe::fits(spec.format, &text, REST_OF_RECIPE),
+        // Who writes it tells why it cannot be written.
+        Err(_) => true,
+    }
 }
 
 /// What is wrong where a guide image and objectives that follow it do not come together.

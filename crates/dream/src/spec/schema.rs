@@ -5,7 +5,8 @@
 //!
 //! The server takes a little more than the schemas say: `null`, and an empty list of channels or direction, count as absent in
 //! objectives of every kind. It takes a little less, too: without a kind, a class, a direction and channels exclude each
-//! other, `pick` stands in place of `channels`, `count` goes with `pick`, and a weight is not 0.
+//! other, `pick` stands in place of `channels`, `count` goes with `pick`, a weight is not 0, `l2_decay` has a limit that
+//! depends on `step`, and a recipe has to fit into its file.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -21,7 +22,7 @@ use utoipa::{
 use super::{
     DreamSpec, Objective, ObjectiveKind, Spot, WrittenObjective,
     color::COLOR_PATTERN,
-    objective::MAX_OBJECTIVES,
+    objective::{MAX_OBJECTIVES, MAX_WEIGHTS},
     parameter::{Parameter, Shape},
     values::AUTO,
 };
@@ -270,7 +271,8 @@ fn schema_of(parameter: &Parameter, about: &str, nullable: bool) -> RefOr<Schema
                 ObjectBuilder::new().schema_type(Type::Number).minimum(Some(-most)).maximum(Some(most));
             let names = ObjectBuilder::new().schema_type(Type::String).pattern(Some(WHOLE_PATTERN));
             let object = object.schema_type(or_null(Type::Object)).property_names(Some(names));
-            object.additional_properties(Some(number)).min_properties(Some(1)).into()
+            let object = object.additional_properties(Some(number)).min_properties(Some(1));
+            object.max_properties(Some(MAX_WEIGHTS)).into()
         }
         Shape::Objectives => {
             let items = Ref::from_schema_name(ObjectiveRequest::name());

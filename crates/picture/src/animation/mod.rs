@@ -9,6 +9,7 @@
 
 mod apng;
 mod gif;
+mod process;
 #[cfg(test)]
 mod tests;
 mod video;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{Encoding, Format, Picture, PictureError};
 
 pub(super) use gif::still;
+pub(super) use video::LONGEST_RECIPE;
 pub use video::{Ending, can_write, first_frame};
 
 choices! {
@@ -133,8 +135,8 @@ impl Animation {
     /// The file, `fps` frames a second.
     ///
     /// # Errors
-    /// [`PictureError::Encode`] when there is no frame, the file would be larger than its format allows, or `ffmpeg` fails or
-    /// is stopped; [`PictureError::NoVideoEncoder`].
+    /// [`PictureError::Encode`] when there is no frame, the file would be larger than its format allows, or it is canceled;
+    /// [`PictureError::VideoEncoder`] when `ffmpeg` fails, and [`PictureError::NoVideoEncoder`].
     pub fn finish(self, fps: u32, playback: Playback, ending: Ending<'_>) -> Result<Vec<u8>, PictureError> {
         if self.frames.is_empty() {
             return Err(broken("an animation has at least one frame"));

@@ -200,8 +200,10 @@ fn a_video_has_its_recipe_and_its_frames_and_the_same_bytes_again() {
         assert!(video == file(5), "{format:?}: other bytes");
         assert!(video != file(4));
         // An odd column is there twice.
-        let first = decode(&first_frame(&video, format).unwrap(), 1000).unwrap();
+        let first = decode(&first_frame(&video, format, 320).unwrap(), 1000).unwrap();
         assert_eq!((first.width, first.height), (22, 10));
+        let small = decode(&first_frame(&video, format, 11).unwrap(), 1000).unwrap();
+        assert_eq!((small.width, small.height), (11, 5));
         let (Samples::Eight(shown), Samples::Eight(sent)) = (&first.rgb, &picture(0).rgb) else {
             panic!("eight")
         };
@@ -228,6 +230,7 @@ fn a_video_that_is_not_wanted_any_more_is_given_up_and_what_ffmpeg_says_is_told(
     assert!(error.to_string().contains("canceled"), "{error}");
     // No rate of frames.
     let error = animation(encoding(Format::Mp4, false), 2).finish(0, Playback::Once, UNENDING).unwrap_err();
+    assert!(matches!(error, PictureError::VideoEncoder(_)), "{error}");
     let said = error.to_string();
     assert!(said.contains("ffmpeg failed") && said.lines().count() == 1, "{said}");
     let error = picture(0).encode(encoding(Format::Mp4, false)).unwrap_err();

@@ -3,21 +3,21 @@
 //! The frames so far are kept as PNG files, so that what is stored between two frames is as small as it is exact, and a
 //! render that goes on ends with the same bytes. One frame at a time is unpacked on its way to the process. It runs on one
 //! thread and leaves times and versions out, so that the same frames give the same file with the same `ffmpeg`. It is killed
-//! when the render is canceled, or when it takes far longer than it should; what it says is in the error.
+//! when the render is canceled, or when it takes far longer than it should; what it says is in the error (see `process`).
 
 use std::{
     ffi::OsString,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio},
+    process::{ChildStdin, Command, Stdio},
     sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     super::{Format, Picture, PictureError, Samples, decode},
     Sequence, broken,
+    process::{Limits, failed, run},
 };
 
 /// Names the program; without it, `PATH` has it.
@@ -26,9 +26,6 @@ const VARIABLE: &str = "REVERIE_FFMPEG";
 /// Formats that it writes, with the encoders that it needs for them.
 const ENCODERS: [(Format, &str); 2] = [(Format::Mp4, "libx264"), (Format::Webm, "libvpx-vp9")];
 
-/// How often the process is looked at.
-const LOOK: Duration = Duration::from_millis(10);
-
 /// The process may take this long, and in addition [`SECONDS_PER_MEGAPIXEL`].
 const LEAST_SECONDS: f64 = 60.0;
 
@@ -36,15 +33,18 @@ const LEAST_SECONDS: f64 = 60.0;
 const SECONDS_PER_MEGAPIXEL: f64 = 20.0;
 
 /// Bytes of a recipe at the most: an argument of a process has 128 KiB.
-const LONGEST_RECIPE: usize = 100_000;
+pub(crate) const LONGEST_RECIPE: usize = 100_000;
 
-/// Bytes of what it says that are kept.
-const MOST_WORDS: u64 = 4096;
+/// How long it may take to answer a question, or for the first frame of a video.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Bytes of its list of encoders that are read; it has about 15,000.
+const LONGEST_LIST: u64 = 1 << 20;
 
 /// Whether this machine can write `format`; always for formats that need no `ffmpeg`.
 ///
 /// # Errors
-/// [`PictureError::NoVideoEncoder`] says what is missing.
+/// [`PictureError::NoVideoEncoder`] says what is missing, [`PictureError::VideoEncoder`] why it did not answer.
 pub fn can_write(format: Format) -> Result<(), PictureError> {
     if !format.is_video() {
         return Ok(());
@@ -52,23 +52,35 @@ pub fn can_write(format: Format) -> Result<(), PictureError> {
     program(format).map(drop)
 }
 
-/// The program, where it can write `format`. It is looked for once.
+/// The program, where it can write `format`. What it can is asked once; that it is missing or fails is not remembered.
 fn program(format: Format) -> Result<&'static Path, PictureError> {
-    static FOUND: OnceLock<Option<(PathBuf, String)>> = OnceLock::new();
+    static FOUND: OnceLock<(PathBuf, String)> = OnceLock::new();
     let missing =
         |what: &str| PictureError::NoVideoEncoder { format: format.extension(), missing: what.to_owned() };
-    let found = FOUND.get_or_init(|| {
-        let program = find(std::env::var_os(VARIABLE), std::env::var_os("PATH"))?;
-        let encoders =
-            Command::new(&program).args(["-hide_banner", "-encoders"]).stdin(Stdio::null()).output();
-        Some((program, String::from_utf8_lossy(&encoders.ok()?.stdout).into_owned()))
-    });
-    let (program, encoders) = found.as_ref().ok_or_else(|| missing("ffmpeg"))?;
+    let (program, encoders) = match FOUND.get() {
+        Some(found) => found,
+        None => {
+            let program = find(std::env::var_os(VARIABLE), std::env::var_os("PATH"));
+            let program = program.ok_or_else(|| missing("ffmpeg"))?;
+            let encoders = encoders(&program)?;
+            // Who asked at the same time heard the same.
+            FOUND.get_or_init(|| (program, encoders))
+        }
+    };
     match ENCODERS.iter().find(|(of, _)| *of == format) {
         Some((_, encoder)) if encoders.split_whitespace().any(|word| word == *encoder) => Ok(program),
         Some((_, encoder)) => Err(missing(&format!("the encoder {encoder} in {}", program.display()))),
         None => Err(missing("an encoder")),
     }
+}
+
+/// The program's list of its encoders.
+fn encoders(program: &Path) -> Result<String, PictureError> {
+    let mut command = Command::new(program);
+    command.args(["-hide_banner", "-encoders"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let limits = Limits { time: SOON, output: LONGEST_LIST, is_canceled: &|| false };
+    let list = run(command, |_| Ok(()), limits)?;
+    Ok(String::from_utf8_lossy(&list).into_owned())
 }
 
 /// The program that is `named`, or else the first in `path`.
@@ -97,7 +109,7 @@ pub(super) fn file(
     ending: Ending<'_>,
 ) -> Result<Vec<u8>, PictureError> {
     let program = program(format)?;
-    let folder = tempfile::tempdir().map_err(|error| broken(format!("a temporary folder: {error}")))?;
+    let folder = tempfile::tempdir().map_err(|error| failed(format!("a temporary folder: {error}")))?;
     let target = folder.path().join("video");
     // Chroma has half the pixels of an edge.
     let (width, height) = format.size(sequence.width, sequence.height);
@@ -157,14 +169,17 @@ pub(super) fn file(
         ]),
     };
     command.arg("-crf").arg(rate_factor(format, quality).to_string());
-    command.arg(&target).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.arg(&target).stdin(Stdio::piped()).stdout(Stdio::null());
     let seconds = LEAST_SECONDS + raw as f64 / 3e6 * SECONDS_PER_MEGAPIXEL;
-    run(command, sequence, ending, Duration::from_secs_f64(seconds))?;
-    let length = target.metadata().map_err(|error| broken(format!("the video: {error}")))?.len();
+    let time = Duration::from_secs_f64(seconds);
+    let limits = Limits { time, output: 0, is_canceled: ending.is_canceled };
+    drop(run(command, |pipe| write_frames(pipe, sequence), limits)?);
+    let unread = |error: io::Error| failed(format!("the video: {error}"));
+    let length = target.metadata().map_err(unread)?.len();
     if length >= largest {
         return Err(broken(format!("the video takes more than {largest} bytes")));
     }
-    std::fs::read(&target).map_err(|error| broken(format!("the video: {error}")))
+    std::fs::read(&target).map_err(unread)
 }
 
 /// The constant rate factor of a quality from 1 to 100: 18 of x264 and 24 of VP9 at 92, where one sees no difference.
@@ -174,62 +189,6 @@ fn rate_factor(format: Format, quality: u8) -> u8 {
     (best + worse * 0.5).min(largest) as u8
 }
 
-/// Runs the process to its end.
-fn run(
-    mut command: Command,
-    sequence: &Sequence<'_>,
-    ending: Ending<'_>,
-    limit: Duration,
-) -> Result<(), PictureError> {
-    let failed = |error: io::Error| broken(format!("ffmpeg: {error}"));
-    let mut child = command.spawn().map_err(failed)?;
-    let (frames, words) = (child.stdin.take(), child.stderr.take());
-    let (ended, written, said) = thread::scope(|scope| {
-        let writer = scope.spawn(move || frames.map_or(Ok(()), |pipe| write_frames(pipe, sequence)));
-        let listener = scope.spawn(move || words.map(listen).unwrap_or_default());
-        let ended = wait(&mut child, ending, limit);
-        // A process that is gone has closed its ends of the pipes, so both come to theirs.
-        let written = writer.join().unwrap_or_else(|_| Err(broken("a frame could not be unpacked")));
-        (ended, written, listener.join().unwrap_or_default())
-    });
-    let status = ended?;
-    if status.success() {
-        return written;
-    }
-    let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
-    Err(broken(format!("ffmpeg failed ({status}): {said}")))
-}
-
-/// Waits for the process; kills it where it is not wanted any more, or takes too long.
-fn wait(child: &mut Child, ending: Ending<'_>, limit: Duration) -> Result<ExitStatus, PictureError> {
-    let began = Instant::now();
-    loop {
-        let problem = match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if (ending.is_canceled)() => "canceled".to_owned(),
-            Ok(None) if began.elapsed() > limit => format!("ffmpeg took longer than {} s", limit.as_secs()),
-            Ok(None) => {
-                thread::sleep(LOOK);
-                continue;
-            }
-            Err(error) => format!("ffmpeg: {error}"),
-        };
-        // It may have ended by itself meanwhile.
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(broken(problem));
-    }
-}
-
-/// The first that it says.
-fn listen(mut words: ChildStderr) -> String {
-    let mut said = Vec::new();
-    let _ = words.by_ref().take(MOST_WORDS).read_to_end(&mut said);
-    // Or it would wait for a reader.
-    let _ = io::copy(&mut words, &mut io::sink());
-    String::from_utf8_lossy(&said).into_owned()
-}
-
 /// Writes every frame as bytes. A process that is gone has said why.
 fn write_frames(mut pipe: ChildStdin, sequence: &Sequence<'_>) -> Result<(), PictureError> {
     for frame in &sequence.frames {
@@ -237,7 +196,7 @@ fn write_frames(mut pipe: ChildStdin, sequence: &Sequence<'_>) -> Result<(), Pic
         match pipe.write_all(&padded(&picture)?) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(broken(format!("ffmpeg: {error}"))),
+            Err(error) => return Err(failed(error)),
         }
     }
     Ok(())
@@ -261,22 +220,23 @@ fn padded(picture: &Picture) -> Result<Vec<u8>, PictureError> {
     Ok(bytes)
 }
 
-/// The first frame of a video that was written here, as a BMP file: as a PNG, it would say that its colours are BT.709's.
+/// The first frame of a video that was written here, with at most `edge` pixels along each edge, as a BMP file: as a PNG, it would
+/// say that its colours are BT.709's.
 ///
 /// # Errors
-/// [`PictureError::NoVideoEncoder`], and [`PictureError::Encode`] where there is none.
-pub fn first_frame(video: &[u8], format: Format) -> Result<Vec<u8>, PictureError> {
+/// [`PictureError::NoVideoEncoder`], and [`PictureError::VideoEncoder`] where there is none.
+pub fn first_frame(video: &[u8], format: Format, edge: u32) -> Result<Vec<u8>, PictureError> {
     let program = program(format)?;
-    let failed = |error: io::Error| broken(format!("ffmpeg: {error}"));
     // MP4 is read from a file: a pipe cannot be sought in.
     let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
     file.write_all(video).map_err(failed)?;
     let mut command = Command::new(program);
-    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"]).arg(file.path());
-    command.args(["-frames:v", "1", "-f", "image2pipe", "-c:v", "bmp", "pipe:1"]).stdin(Stdio::null());
-    let output = command.output().map_err(failed)?;
-    if output.stdout.is_empty() {
-        return Err(broken(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    Ok(output.stdout)
+    command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-filter_threads", "1"]);
+    command.args(["-threads", "1", "-i"]).arg(file.path()).args(["-frames:v", "1", "-threads", "1", "-vf"]);
+    command.arg(format!("scale='min({edge},iw)':'min({edge},ih)':force_original_aspect_ratio=decrease"));
+    command.args(["-f", "image2pipe", "-c:v", "bmp", "pipe:1"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    // At most four bytes per pixel, and the header.
+    let output = u64::from(edge) * u64::from(edge) * 4 + 4096;
+    let frame = run(command, |_| Ok(()), Limits { time: SOON, output, is_canceled: &|| false })?;
+    if frame.is_empty() { Err(failed("the video has no frame")) } else { Ok(frame) }
 }

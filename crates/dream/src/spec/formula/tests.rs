@@ -54,6 +54,10 @@ fn sums_are_read_with_their_weights() {
             json!({ "layer": "d", "pick": "random", "count": 3, "weight": -1.0 }),
         ]
     );
+    assert_eq!(
+        objectives("direction(a, 21 + 21 - 43 - 0.5*21 + 43)"),
+        [json!({ "kind": "direction", "layer": "a", "direction": { "21": 1.5, "43": 0.0 } })]
+    );
     let texts: Vec<String> =
         parse_formula("a - 2 * b:1 + class(3)").unwrap().into_iter().map(|term| term.text).collect();
     assert_eq!(texts, ["a", "2 * b:1", "class(3)"]);

@@ -1,6 +1,6 @@
 //! Channels that are picked, places, directions: what an objective makes of them, and what does not go together.
 
-use super::*;
+use super::{super::request::fits_its_file, *};
 
 fn read(objective: Value) -> Objective {
     let spec = resolve("", json!({ "objectives": [objective] }), &catalogue(), InputKind::Image).unwrap();
@@ -62,6 +62,44 @@ fn what_does_not_go_together_is_told_by_its_name() {
         let expected = format!("/spec/objectives/0/{expected}");
         assert!(found.len() == 1 && found[0].starts_with(&expected), "{objective}: {found:?}");
     }
+}
+
+#[test]
+fn what_the_result_could_not_tell_is_refused() {
+    let direction = |count: u32| {
+        let weights: serde_json::Map<_, _> =
+            (0..count).map(|channel| (channel.to_string(), json!(1))).collect();
+        mistakes(json!({ "objectives": [{ "direction": weights }] }))
+    };
+    let told = "/spec/objectives/0/direction: has 257 channels; at most 256 are allowed";
+    assert!(direction(257).iter().any(|mistake| mistake == told), "{:?}", direction(257));
+    // The layer has no so many either.
+    assert!(direction(256).iter().all(|mistake| !mistake.contains("at most")), "{:?}", direction(256));
+}
+
+#[test]
+fn a_recipe_that_does_not_fit_into_the_file_is_told_before_the_dream() {
+    let spec = resolve("", json!({ "format": "jpeg" }), &catalogue(), InputKind::Image).unwrap();
+    assert!(fits_its_file(&spec));
+    let channels = (0..20_000).collect();
+    let long = Objective { channels, ..Objective::of_layer(ObjectiveKind::Mean, "features") };
+    let long = DreamSpec { objectives: vec![long], ..spec };
+    assert!(!fits_its_file(&long) && fits_its_file(&DreamSpec { recipe: false, ..long.clone() }));
+    assert!(fits_its_file(&DreamSpec { format: Format::Png, ..long.clone() }));
+    assert!(!fits_its_file(&DreamSpec { format: Format::Webm, ..long }));
+}
+
+#[test]
+fn a_decay_beyond_grey_is_refused() {
+    let read = |step: f64| {
+        let spec = json!({ "step": step, "l2_decay": 2 });
+        resolve("/spec", spec, &catalogue(), InputKind::Image)
+    };
+    assert!(read(63.75).is_ok());
+    let told = read(64.0).unwrap_err();
+    let [mistake] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(mistake.pointer, "/spec/l2_decay");
+    assert!(mistake.detail.starts_with("2 is too much for step 64:"), "{}", mistake.detail);
 }
 
 #[test]
