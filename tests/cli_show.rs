@@ -113,7 +113,7 @@ fn of_a_video_the_first_frame_is_shown() {
         let png = STANDARD.decode(sequence.split_once(':').unwrap().1).unwrap();
         let shown = image::load_from_memory(&png).unwrap();
         assert_eq!(shown.dimensions(), (640, 32));
-        let first = pictures::first_frame(&fs::read(scratch.path(&name)).unwrap(), format).unwrap();
+        let first = pictures::first_frame(&fs::read(scratch.path(&name)).unwrap(), format, 1000).unwrap();
         let first = image::load_from_memory(&first).unwrap();
         assert!((mean(&shown) - mean(&first)).abs() < 2.0, "{} {}", mean(&shown), mean(&first));
     }

@@ -80,7 +80,8 @@ impl Screen {
     /// A PNG that fits on the screen.
     fn small(&self, file: &[u8], format: Format) -> Result<Vec<u8>, PictureError> {
         let (width, height) = self.frame;
-        let first = format.is_video().then(|| picture::first_frame(file, format)).transpose()?;
+        let first =
+            format.is_video().then(|| picture::first_frame(file, format, width.max(height))).transpose()?;
         let file = first.as_deref().unwrap_or(file);
         let png = Encoding { format: Format::Png, quality: 100, lossless: true };
         // The file is the program's own.
