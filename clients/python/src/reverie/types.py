@@ -146,8 +146,8 @@ class DirectionObjective(TypedDict, total=False):
     # How much the form of the activation counts beside its strength, for objectives of kind `direction`:
     # the power of the cosine between the two, 1 if absent. 0 leaves a weighted sum of channels.
     cosine_power: int
-    # Weights of channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of objectives
-    # of kind `direction`.
+    # Weights of at most 256 channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of
+    # objectives of kind `direction`.
     direction: Required[dict[str, float]]
     # Activation along a direction of the layer's channels: each position's dot product with it, times a
     # power of their cosine, averaged.
@@ -167,8 +167,8 @@ class DirectionObjectiveRequest(TypedDict, total=False):
     # How much the form of the activation counts beside its strength, for objectives of kind `direction`:
     # the power of the cosine between the two, 1 if absent. 0 leaves a weighted sum of channels.
     cosine_power: int | None
-    # Weights of channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of objectives
-    # of kind `direction`.
+    # Weights of at most 256 channels by their numbers, such as `{"21": 1, "43": -0.5}`: the direction of
+    # objectives of kind `direction`.
     direction: Required[dict[str, float]]
     # Activation along a direction of the layer's channels: each position's dot product with it, times a
     # power of their cosine, averaged.
@@ -216,7 +216,8 @@ class DreamSpec(TypedDict, total=False):
     # Whether the tiles' origin moves at random in each iteration.
     jitter: Required[bool]
     # How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step:
-    # keeps a dream from running into black and white.
+    # keeps a dream from running into black and white. Times `step` it is at most 127.5: with more, a step
+    # would go beyond grey.
     l2_decay: float
     # Levels of the Laplacian pyramid, where `normalization` is `laplacian`.
     laplacian_levels: Required[int]
@@ -949,7 +950,8 @@ class Spec(TypedDict, total=False):
     # Whether the tiles' origin moves at random in each iteration. Default: true; naive: false.
     jitter: bool | None
     # How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step:
-    # keeps a dream from running into black and white. Default: 0.
+    # keeps a dream from running into black and white. Times `step` it is at most 127.5: with more, a step
+    # would go beyond grey. Default: 0.
     l2_decay: float | None
     # Levels of the Laplacian pyramid, where `normalization` is `laplacian`. Default: 4.
     laplacian_levels: int | None
