@@ -120,8 +120,14 @@ impl RenderError {
 
 impl From<tch::TchError> for RenderError {
     fn from(error: tch::TchError) -> Self {
-        let text = error.to_string();
-        // libtorch has no code for it: the allocators of CUDA, of its drivers and of the CPU, in this order.
+        Self::of_text(&error.to_string())
+    }
+}
+
+impl RenderError {
+    /// Of what libtorch or CUDA says.
+    pub(crate) fn of_text(text: &str) -> Self {
+        // There is no code for it: the allocators of CUDA, of its drivers and of the CPU, in this order.
         let memory = [
             "out of memory",
             "CUDNN_STATUS_ALLOC_FAILED",
@@ -133,18 +139,14 @@ impl From<tch::TchError> for RenderError {
             let first = text.split(['\n', '\r']).next().unwrap_or_default();
             Self::OutOfMemory(first.split("\\n").next().unwrap_or_default().to_owned())
         } else {
-            Self::Engine(without_backtrace(&text).to_owned())
+            Self::Engine(without_backtrace(text).to_owned())
         }
     }
-}
 
-impl RenderError {
     /// Of a panic with this message.
     pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
-        match tch::TchError::Torch(panic_message(panic).to_owned()).into() {
-            Self::Engine(text) => {
-                Self::Engine(format!("panicked: {}", text.trim_start_matches("Internal torch error: ")))
-            }
+        match Self::of_text(panic_message(panic)) {
+            Self::Engine(text) => Self::Engine(format!("panicked: {text}")),
             memory => memory,
         }
     }

@@ -33,42 +33,13 @@ unsigned __float_as_uint(float value) {
 
 namespace of_float {
 using T = float;
-#define WIDTH 1
-#include "lrn.cu"
-#include "depthwise.cu"
+#include "host_kind.inc"
 #include "pyramid.cu"
-namespace by_1 {
-#include "max_pool.cu"
-#include "epilogue.cu"
-}  // namespace by_1
-#undef WIDTH
-#undef NOWHERE
-#define WIDTH 4
-namespace by_4 {
-#include "max_pool.cu"
-#include "epilogue.cu"
-}  // namespace by_4
-#undef WIDTH
-#undef NOWHERE
-#undef SIDE
 }  // namespace of_float
 
 namespace of_bfloat16 {
 using T = Bf16;
-#define WIDTH 1
-#include "lrn.cu"
-#include "depthwise.cu"
-namespace by_1 {
-#include "max_pool.cu"
-#include "epilogue.cu"
-}  // namespace by_1
-#undef WIDTH
-#undef NOWHERE
-#define WIDTH 4
-namespace by_4 {
-#include "max_pool.cu"
-#include "epilogue.cu"
-}  // namespace by_4
+#include "host_kind.inc"
 }  // namespace of_bfloat16
 
 // Calls a kernel for every thread of a grid. `arguments` are the addresses of its arguments, as CUDA has them.

@@ -162,12 +162,12 @@ impl Window {
         Self::new(ConvShape { stride, before, input, output }, kernel, shape)
     }
 
-    /// Of a convolution with such a kernel.
-    pub(super) fn of_convolution(shape: ConvShape, kernel: [usize; 2], map: [usize; 4]) -> Option<Self> {
-        Self::new(shape, kernel, map)
-    }
-
-    fn new(shape: ConvShape, kernel: [usize; 2], [images, .., channels]: [usize; 4]) -> Option<Self> {
+    /// Of a convolution with such a kernel over a map of shape `[N, …, C]`; none as above.
+    pub(super) fn new(
+        shape: ConvShape,
+        kernel: [usize; 2],
+        [images, .., channels]: [usize; 4],
+    ) -> Option<Self> {
         let ConvShape { stride, before, input, output } = shape;
         let int = |n: usize| c_int::try_from(n).ok();
         let pair = |[rows, columns]: [usize; 2]| Some([int(rows)?, int(columns)?]);

@@ -327,6 +327,6 @@ impl GpuDepthwise {
         if geometry.shape[1..3] != size {
             return Err(RenderError::Engine("a depthwise convolution has a map of another size".into()));
         }
-        Ok(Window::of_convolution(shape, kernel, geometry.shape).map(|window| (geometry, window)))
+        Ok(Window::new(shape, kernel, geometry.shape).map(|window| (geometry, window)))
     }
 }

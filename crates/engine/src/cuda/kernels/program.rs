@@ -293,9 +293,8 @@ impl Runtime {
             code
         };
         let code = code.ok_or_else(|| RenderError::Engine("the current stream is not known".into()))?;
-        // Also when memory is missing.
         self.told(code)
-            .map_err(|reason| tch::TchError::Torch(format!("a kernel cannot be started: {reason}")).into())
+            .map_err(|reason| RenderError::of_text(&format!("a kernel cannot be started: {reason}")))
     }
 
     /// CUDA's words for a code that is no success.
