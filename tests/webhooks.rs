@@ -15,13 +15,13 @@ use common::{
     picture,
     postgres::cluster,
     process::ServerProcess,
-    receiver::{Answer, Received, Receiver},
+    receiver::{Answer, Received, Receiver, deliver},
     server::{Setup, TestServer},
 };
 use reqwest::{Response, multipart::Form};
 use reverie::{
     clock::{Clock, Timestamp},
-    config::{Config, Database},
+    config::Database,
     http::contract,
     keys::WebhookSecret,
 };
@@ -34,13 +34,6 @@ use tokio::{
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEXT_SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
-/// Has a server sign with these secrets, and lets it reach the receivers of this machine.
-fn deliver(config: &mut Config, secrets: &[&str]) {
-    config.webhooks.secrets = secrets.iter().map(|secret| (None, secret.parse().unwrap())).collect();
-    config.egress.allow_http = true;
-    config.egress.allowed_networks = vec!["127.0.0.0/8".parse().unwrap()];
-}
 
 /// A server without a worker, so that its jobs end as they are canceled.
 async fn idle() -> Setup {
