@@ -19,6 +19,7 @@ from reverie import (
     Reverie,
     Unauthorized,
     Unreachable,
+    Upload,
 )
 from reverie.types import Job, Spec
 
@@ -50,6 +51,15 @@ def test_bytes_and_files_are_pictures_too_and_a_key_makes_one_job() -> None:
         second = server.submit(Path(PHOTO).read_bytes(), SMALL, idempotency_key=key)
         assert first["id"] == second["id"]
         assert server.wait(first).job["status"] == "succeeded"
+
+
+def test_a_picture_is_sent_ahead_and_used_twice() -> None:
+    with Reverie() as server:
+        upload = server.upload(PHOTO)
+        dreams = [server.dream(upload, SMALL, seed=7), server.dream(upload, SMALL, mask=server.upload(PHOTO), seed=7)]
+        assert dreams[0].picture == server.dream(PHOTO, SMALL, seed=7).picture != dreams[1].picture
+        with pytest.raises(NotFound):
+            server.submit(Upload(str(uuid.uuid4()), upload.expires_at), SMALL)
 
 
 def test_noise_needs_no_picture() -> None:

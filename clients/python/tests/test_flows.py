@@ -11,6 +11,7 @@ from standardwebhooks import Webhook
 
 from reverie import InvalidWebhook, QuotaExceeded, ServerError, Unreachable, webhooks
 from reverie._flows import Answer, Lost, Pause, Request, Step, get
+from reverie._http import httpx_request
 
 JOB = json.dumps({"id": "a", "status": "queued"}).encode()
 SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
@@ -52,6 +53,18 @@ def test_what_cannot_help_is_not() -> None:
     for answer in (busy(503, "3600"), busy(500), Answer(502, {}, b"<html>bad gateway</html>")):
         with pytest.raises(ServerError):
             run([answer])
+
+
+def test_only_the_server_learns_the_key() -> None:
+    url, headers = "http://server:8080", {"authorization": "Bearer rvk_a"}
+    for path, sent_to, knows in (
+        ("/v1/uploads/a", "http://server:8080/v1/uploads/a", True),
+        ("http://server:8080/v1/uploads/a", "http://server:8080/v1/uploads/a", True),
+        ("http://server:8080.example/a", "http://server:8080.example/a", False),
+        ("https://bucket.example/a?X-Amz-Signature=b", "https://bucket.example/a?X-Amz-Signature=b", False),
+    ):
+        arguments = httpx_request(url, headers, Request("PUT", path, content=b"a"))
+        assert (arguments["url"], "authorization" in arguments["headers"]) == (sent_to, knows)
 
 
 def test_webhooks_of_another_implementation_are_verified() -> None:

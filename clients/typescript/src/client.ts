@@ -8,8 +8,20 @@ export type Job = Schemas["Job"];
 export type JobState = Schemas["JobState"];
 export type Spec = Schemas["Spec"];
 
-/** A picture: a file that was chosen or dropped, or a file's bytes. */
-export type Picture = Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
+/** A file that was chosen or dropped, or a file's bytes. */
+export type PictureFile = Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
+
+/** A picture that was sent ahead; any number of submissions may name it until it expires, after an hour. */
+export class Upload {
+    constructor(
+        readonly id: string,
+        /** RFC 3339. */
+        readonly expiresAt: string,
+    ) {}
+}
+
+/** A picture: a file, or one that was sent ahead. */
+export type Picture = PictureFile | Upload;
 
 export interface Options {
     /** The server; by default the page's own. */
@@ -51,7 +63,7 @@ export interface Dream {
 interface Request {
     method?: string;
     headers?: Record<string, string>;
-    body?: FormData;
+    body?: FormData | Blob | string;
     signal?: AbortSignal | undefined;
 }
 
@@ -92,15 +104,26 @@ export class Reverie {
     async submit(image: Picture | null, spec: Spec = {}, options: SubmitOptions = {}): Promise<Job> {
         const form = new FormData();
         form.set("spec", new Blob([JSON.stringify(spec)], { type: "application/json" }));
-        if (image !== null) form.set("image", blob(image), "image");
-        if (options.mask !== undefined) form.set("mask", blob(options.mask), "mask");
-        if (options.guide !== undefined) form.set("guide", blob(options.guide), "guide");
+        for (const [name, picture] of Object.entries({ image, mask: options.mask, guide: options.guide })) {
+            if (picture instanceof Upload) form.set(name, `urn:reverie:upload:${picture.id}`);
+            else if (picture != null) form.set(name, blob(picture), name);
+        }
         if (options.priority !== undefined) form.set("priority", String(options.priority));
         if (options.deadlineSeconds !== undefined) form.set("deadline_seconds", String(options.deadlineSeconds));
         if (options.webhook !== undefined) form.set("webhook", options.webhook);
         if (options.webhookEvents !== undefined) form.set("webhook_events", options.webhookEvents.join(","));
         const headers = { "idempotency-key": options.idempotencyKey ?? crypto.randomUUID() };
         return this.#json<Job>("/v1/jobs", { method: "POST", headers, body: form, signal: options.signal });
+    }
+
+    /** Sends a picture ahead, to be named by any number of submissions; to the bucket, where the server's pictures are in one. */
+    async upload(picture: PictureFile, signal?: AbortSignal): Promise<Upload> {
+        const body = blob(picture);
+        const headers = { "content-type": "application/json" };
+        const announced = JSON.stringify({ bytes: body.size });
+        const place = await this.#json<Schemas["Upload"]>("/v1/uploads", { method: "POST", headers, body: announced, signal });
+        await this.#ask(place.url, { method: place.method, headers: place.headers, body, signal });
+        return new Upload(place.id, place.expires_at);
     }
 
     /** Waits for a job, and fetches its dream. */
@@ -175,14 +198,17 @@ export class Reverie {
      * submission has an idempotency key.
      */
     async #ask(path: string, { method = "GET", headers = {}, body, signal }: Request): Promise<Response> {
-        const authorization: Record<string, string> = this.#key === undefined ? {} : { authorization: `Bearer ${this.#key}` };
+        // A bucket must not learn the key, and refuses a request that it did not sign itself.
+        const own = path.startsWith("/") || path.startsWith(`${this.#url || globalThis.location?.origin}/`);
+        const url = path.startsWith("/") ? this.#url + path : path;
+        const authorization: Record<string, string> = this.#key !== undefined && own ? { authorization: `Bearer ${this.#key}` } : {};
         const init: RequestInit = { method, headers: { ...authorization, ...headers } };
         if (body !== undefined) init.body = body;
         if (signal !== undefined) init.signal = signal;
         for (let tried = 1; ; tried++) {
             let response: Response;
             try {
-                response = await this.#fetch(this.#url + path, init);
+                response = await this.#fetch(url, init);
             } catch (cause) {
                 if (signal?.aborted) throw cause;
                 if (tried === MOST_TRIES) throw new Unreachable("the server does not answer", { cause });
@@ -202,7 +228,7 @@ export class Reverie {
     }
 }
 
-function blob(picture: Picture): Blob {
+function blob(picture: PictureFile): Blob {
     return picture instanceof Blob ? picture : new Blob([picture]);
 }
 

@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
-const { InvalidRequest, InvalidWebhook, JobCanceled, NotFound, QuotaExceeded, Reverie, Unauthorized, Unreachable, verifyWebhook } =
+const { InvalidRequest, InvalidWebhook, JobCanceled, NotFound, QuotaExceeded, Reverie, Unauthorized, Unreachable, Upload, verifyWebhook } =
     await import(pathToFileURL(`${process.env.REVERIE_CLIENT}/index.js`).href);
 
 const [url, key] = [process.env.REVERIE_URL, process.env.REVERIE_KEY];
@@ -40,6 +40,25 @@ test("a key makes one job, and the server holds its answer until the end", async
     ];
     assert.equal(first.id, second.id);
     assert.equal((await server.wait(first)).job.status, "succeeded");
+});
+
+test("a picture is sent ahead and used twice", async () => {
+    const upload = await server.upload(new Blob([photo]));
+    const bytes = async (picture, options) => Buffer.from(await (await server.dream(picture, { ...small, seed: 7 }, options)).picture.arrayBuffer());
+    const [named, sent, masked] = [await bytes(upload), await bytes(photo), await bytes(upload, { mask: await server.upload(photo) })];
+    assert.ok(named.equals(sent) && !named.equals(masked));
+    await assert.rejects(server.submit(new Upload(randomUUID(), upload.expiresAt), small), NotFound);
+});
+
+test("a bucket does not learn the key", async () => {
+    const asked = [];
+    const place = { id: "a", url: "https://bucket.example/a?X-Amz-Signature=b", method: "PUT", headers: {}, expires_at: "2026-01-01T00:00:00Z" };
+    const answer = async (url, init) => {
+        asked.push([url, init.headers.authorization]);
+        return Response.json(place, { status: 201 });
+    };
+    await new Reverie({ url: "http://server", key: "rvk_a", fetch: answer }).upload(photo);
+    assert.deepEqual(asked, [["http://server/v1/uploads", "Bearer rvk_a"], [place.url, undefined]]);
 });
 
 test("mistakes say where they are", async () => {

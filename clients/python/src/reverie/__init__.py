@@ -9,7 +9,7 @@
 """
 
 from . import webhooks
-from ._flows import Dream, Picture
+from ._flows import Dream, Picture, Upload
 from .aio import AsyncReverie
 from .client import Reverie
 from .errors import (
@@ -50,5 +50,6 @@ __all__ = [
     "ServerError",
     "Unauthorized",
     "Unreachable",
+    "Upload",
     "webhooks",
 ]

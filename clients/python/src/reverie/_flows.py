@@ -17,9 +17,20 @@ from urllib.parse import parse_qs, urlsplit
 
 from .errors import JobCanceled, JobEnded, JobExpired, JobFailed, Unreachable, api_error
 from .types import Job, JobList, JobState, LayerList, ModelList, Spec
+from .types import Upload as UploadPlace
 
-Picture = Union[str, Path, bytes, BinaryIO]
-"""A picture: a path, the file's bytes, or a file that is open for reading bytes."""
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture that was sent ahead; any number of submissions may name it until it expires, after an hour."""
+
+    id: str
+    expires_at: str
+    """RFC 3339."""
+
+
+Picture = Union[str, Path, bytes, BinaryIO, Upload]
+"""A picture: a path, the file's bytes, a file that is open for reading bytes, or one that was sent ahead."""
 
 MOST_TRIES = 5
 LONGEST_PAUSE = 60.0
@@ -34,10 +45,13 @@ class Request:
 
     method: str
     path: str
+    """A path of the server, or the URL of another one, which is sent no key."""
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] | None = None
     files: Mapping[str, tuple[str, bytes]] | None = None
+    json: object = None
+    content: bytes | None = None
     timeout: float | None = None
 
 
@@ -97,7 +111,7 @@ Step = Union[Request, Pause, Report]
 Flow = Generator[Step, Union[Answer, Lost, None], T]
 
 
-def read(picture: Picture, name: str) -> tuple[str, bytes]:
+def read(picture: str | Path | bytes | BinaryIO, name: str) -> tuple[str, bytes]:
     """A file's name and bytes."""
     if isinstance(picture, bytes):
         return name, picture
@@ -159,12 +173,25 @@ def submission(
         "webhook_events": ",".join(webhook_events) if webhook_events else None,
     }
     fields = {name: text for name, text in given.items() if text is not None}
-    pictures = (("image", image), ("mask", mask), ("guide", guide))
-    files = {name: read(file, name) for name, file in pictures if file is not None}
+    files = {}
+    for name, picture in (("image", image), ("mask", mask), ("guide", guide)):
+        if isinstance(picture, Upload):
+            fields[name] = f"urn:reverie:upload:{picture.id}"
+        elif picture is not None:
+            files[name] = read(picture, name)
     # A submission that is sent twice is one job.
     headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
     answer = yield from ask(Request("POST", "/v1/jobs", headers, fields=fields, files=files))
     return cast(Job, answer.json())
+
+
+def upload(picture: str | Path | bytes | BinaryIO) -> Flow[Upload]:
+    """Sends a picture ahead of its jobs: to the bucket, where the server's pictures are in one."""
+    _, content = read(picture, "image")
+    announced = yield from ask(Request("POST", "/v1/uploads", json={"bytes": len(content)}))
+    made = cast(UploadPlace, announced.json())
+    yield from ask(Request(made["method"], made["url"], made["headers"], content=content, timeout=300.0))
+    return Upload(made["id"], made["expires_at"])
 
 
 def get(job_id: str, wait: int = 0) -> Flow[Job]:

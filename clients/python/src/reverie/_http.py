@@ -20,10 +20,12 @@ def settings(url: str | None, key: str | None) -> tuple[str, dict[str, str]]:
 
 def httpx_request(url: str, headers: dict[str, str], request: Request) -> dict[str, Any]:
     """The arguments of `httpx.Client.request`."""
+    # A bucket must not learn the key, and refuses a request that it did not sign itself.
+    own = request.path.startswith("/") or request.path.startswith(url + "/")
     arguments: dict[str, Any] = {
         "method": request.method,
-        "url": url + request.path,
-        "headers": {**headers, **request.headers},
+        "url": url + request.path if request.path.startswith("/") else request.path,
+        "headers": {**(headers if own else {}), **request.headers},
         "params": dict(request.query),
         "timeout": request.timeout or TIMEOUT,
         "follow_redirects": False,
@@ -33,4 +35,8 @@ def httpx_request(url: str, headers: dict[str, str], request: Request) -> dict[s
         form: list[tuple[str, Any]] = [(name, (None, text.encode())) for name, text in request.fields.items()]
         form += [(name, file) for name, file in (request.files or {}).items()]
         arguments["files"] = form
+    elif request.json is not None:
+        arguments["json"] = request.json
+    elif request.content is not None:
+        arguments["content"] = request.content
     return arguments

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 import httpx
 
 from . import _flows
-from ._flows import Answer, Dream, Flow, Lost, Pause, Picture, Report, Request
+from ._flows import Answer, Dream, Flow, Lost, Pause, Picture, Report, Request, Upload
 from ._http import httpx_request, settings
 from .types import Job, JobState, LayerList, ModelList, Spec
 
@@ -91,6 +92,10 @@ class Reverie:
                 image, spec, mask, guide, priority, deadline_seconds, idempotency_key, webhook, webhook_events, members
             )
         )
+
+    def upload(self, picture: str | Path | bytes | BinaryIO) -> Upload:
+        """Sends a picture ahead, to be named by any number of submissions: `dream(server.upload("photo.jpg"))`."""
+        return self._run(_flows.upload(picture))
 
     def job(self, job_id: str, *, wait: int = 0) -> Job:
         """A job. With `wait`, at most 60, the answer comes after so many seconds or when the job has ended."""
