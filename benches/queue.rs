@@ -197,9 +197,9 @@ impl Bench {
             }
             let id = job.id;
             let working = async {
+                // The net, for a hint that is lost: it would show in the figures.
+                let _ = timeout(Duration::from_secs(1), worker.signals().work()).await;
                 loop {
-                    // The net, for a hint that is lost: it would show in the figures.
-                    let _ = timeout(Duration::from_secs(1), worker.signals().work()).await;
                     if let Some(claim) = worker.claim("bench").await.unwrap() {
                         let claimed = Instant::now();
                         worker.complete(claim.lease, finished(&claim)).await.unwrap();

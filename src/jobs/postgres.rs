@@ -80,7 +80,7 @@ pub struct PostgresQueue {
     clock: Clock,
     unreadable: Unreadable,
     places: PlaceCache,
-    turns: TurnCache,
+    turns: Arc<TurnCache>,
     /// Id of this process, new at every start.
     process: Uuid,
     /// Background tasks; they end with the queue.
@@ -107,7 +107,8 @@ impl PostgresQueue {
         let (pool, watcher) = (connect::pool(&connect, connections), connect::pool(&connect, 1));
         let group_commit =
             GroupCommit::start(PostgresBatchInserter { pool: pool.clone(), options: options.clone() });
-        let (notifier, process, mut tasks) = (Notifier::new(), Uuid::new_v4(), JoinSet::new());
+        let turns = Arc::<TurnCache>::default();
+        let (notifier, process, mut tasks) = (Notifier::new(&turns), Uuid::new_v4(), JoinSet::new());
         tasks.spawn(notifier.clone().send(pool.clone(), process));
         tasks.spawn(vacuum::run(pool.clone(), connect.clone()));
         tasks.spawn(notifier.clone().receive(connect, process, clock.clone()));
@@ -121,7 +122,7 @@ impl PostgresQueue {
             clock,
             unreadable,
             places,
-            turns: TurnCache::default(),
+            turns,
             process,
             _tasks: tasks,
         })
@@ -171,7 +172,7 @@ impl PostgresQueue {
 impl JobQueue for PostgresQueue {
     async fn enqueue(&self, job: NewJob) -> Result<Job, QueueError> {
         let job = self.group_commit.enqueue(job).await?;
-        self.notifier.work_is_there();
+        self.notifier.work_of(job.tenant.as_str());
         // It is in the queue, whatever becomes of the look for its place.
         Ok(self.placed(job.clone()).await.unwrap_or(job))
     }

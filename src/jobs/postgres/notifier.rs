@@ -25,7 +25,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::connect;
+use super::{connect, turns::TurnCache};
 use crate::{
     clock::Clock,
     jobs::{JobId, Signals, signals::as_job},
@@ -34,7 +34,7 @@ use crate::{
 
 const CHANNEL: &str = "reverie";
 
-/// Jobs per message: PostgreSQL allows 8000 bytes, and an id takes 39.
+/// Jobs or tenants per message: PostgreSQL allows 8000 bytes; an id takes 39, and a tenant's name up to 67.
 const PER_MESSAGE: usize = 100;
 
 /// The notification reports only what is already stored, so its commit need not wait for the disk.
@@ -56,6 +56,9 @@ struct Message {
     from: Uuid,
     /// Number of jobs that may be ready.
     work: u32,
+    /// Tenants that have new jobs.
+    #[serde(default)]
+    tenants: Vec<String>,
     /// Whether a tile is wanted.
     #[serde(default)]
     tiles: bool,
@@ -69,6 +72,7 @@ struct Message {
 #[derive(Debug, Default)]
 struct Pending {
     work: u32,
+    tenants: HashSet<String>,
     tiles: bool,
     changed: HashSet<JobId>,
     canceled: HashSet<JobId>,
@@ -78,13 +82,20 @@ struct Pending {
 #[derive(Clone, Debug)]
 pub(super) struct Notifier {
     signals: Arc<Signals>,
+    turns: Arc<TurnCache>,
     pending: Arc<Mutex<Pending>>,
     wake: Arc<Notify>,
 }
 
 impl Notifier {
-    pub(super) fn new() -> Self {
-        Self { signals: Arc::default(), pending: Arc::default(), wake: Arc::default() }
+    /// `turns` learn of the tenants that have new jobs.
+    pub(super) fn new(turns: &Arc<TurnCache>) -> Self {
+        Self {
+            signals: Arc::default(),
+            turns: Arc::clone(turns),
+            pending: Arc::default(),
+            wake: Arc::default(),
+        }
     }
 
     /// The notifications of this process.
@@ -95,6 +106,13 @@ impl Notifier {
     pub(super) fn work_is_there(&self) {
         self.signals.work_is_there();
         self.work_elsewhere();
+    }
+
+    /// A tenant has a new job.
+    pub(super) fn work_of(&self, tenant: &str) {
+        self.turns.came(tenant);
+        self.pending().tenants.insert(tenant.to_owned());
+        self.work_is_there();
     }
 
     /// A job may be ready for other processes, and is not for this one.
@@ -200,6 +218,9 @@ impl Notifier {
         if message.from == own {
             return;
         }
+        for tenant in &message.tenants {
+            self.turns.came(tenant);
+        }
         for id in message.canceled {
             self.signals.cancel(id);
         }
@@ -216,19 +237,27 @@ impl Notifier {
 }
 
 fn messages(from: Uuid, pending: Pending) -> Vec<Message> {
-    let Pending { work, tiles, changed, canceled } = pending;
-    let (changed, canceled): (Vec<JobId>, Vec<JobId>) =
-        (changed.into_iter().collect(), canceled.into_iter().collect());
-    let mut messages = vec![Message { from, work, tiles, ..Message::default() }];
+    let Pending { work, tenants, tiles, changed, canceled } = pending;
+    let mut messages = Vec::new();
+    // Before the work, so that whoever it wakes knows whose it is.
+    for tenants in parts(tenants) {
+        messages.push(Message { from, tenants, ..Message::default() });
+    }
+    if work > 0 || tiles {
+        messages.push(Message { from, work, tiles, ..Message::default() });
+    }
     // Cancels are few and never wait for the rest.
-    for part in canceled.chunks(PER_MESSAGE) {
-        messages.push(Message { from, canceled: part.to_vec(), ..Message::default() });
+    for canceled in parts(canceled) {
+        messages.push(Message { from, canceled, ..Message::default() });
     }
-    for part in changed.chunks(PER_MESSAGE) {
-        messages.push(Message { from, changed: part.to_vec(), ..Message::default() });
-    }
-    if work == 0 && !tiles {
-        messages.remove(0);
+    for changed in parts(changed) {
+        messages.push(Message { from, changed, ..Message::default() });
     }
     messages
+}
+
+/// What fits into one message each.
+fn parts<T: Clone>(all: HashSet<T>) -> Vec<Vec<T>> {
+    let all: Vec<T> = all.into_iter().collect();
+    all.chunks(PER_MESSAGE).map(<[T]>::to_vec).collect()
 }
