@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build renew demo test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve studio lint fuzz sanitize clean distclean
+.PHONY: help setup build renew demo gallery test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve studio lint fuzz sanitize clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ renew: setup ## write what is made from the code: openapi.yaml, the README's tab
 
 demo: build ## dream the sample photo into demo/
 	scripts/demo
+
+gallery: build ## render the pictures of docs/ again and compare them (PICTURES="cat- …" for some)
+	scripts/gallery $(PICTURES)
 
 test: setup ## run the tests
 	@scripts/test-servers
