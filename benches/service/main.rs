@@ -4,9 +4,14 @@
 //! stay open. Client and server share the processors, so the server alone would be faster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
+mod keys;
+mod load;
 #[path = "../plot/mod.rs"]
 mod plot;
+#[path = "../../tests/common/postgres.rs"]
+mod postgres;
 mod siege;
+mod telling;
 mod wire;
 
 use std::{
@@ -35,8 +40,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wire::Connection;
 
-/// Connections that ask at the same time.
-const CLIENTS: usize = 32;
 /// Uploads in all.
 const UPLOADS: usize = 1000;
 /// Jobs in the queue while polls are counted: as many as wait by default.
@@ -72,6 +75,8 @@ async fn measure() -> Vec<Row> {
     let mut rows = disk(&folder);
     rows.extend(accepting(&folder, &catalogue).await);
     rows.extend(polling(&folder, &catalogue).await);
+    rows.extend(keys::cost(&folder, &catalogue).await);
+    rows.extend(telling::rates(&folder, &catalogue).await);
     rows.extend(rendering(&folder, &catalogue).await);
     rows.extend(besieged(&folder, &catalogue).await);
     rows
@@ -93,10 +98,21 @@ impl Server {
 }
 
 async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server {
+    serve_with(folder, catalogue, works, |_| {}).await
+}
+
+/// A server with other settings than the defaults.
+async fn serve_with(
+    folder: &Path,
+    catalogue: &Arc<Catalogue>,
+    works: bool,
+    change: impl FnOnce(&mut Config),
+) -> Server {
     let folder = tempfile::tempdir_in(folder).unwrap();
     let mut config = Config::default();
     config.storage.dir = folder.path().join("data");
     config.queue.capacity = 1_000_000;
+    change(&mut config);
     let timeouts = Timeouts { keep_alive: config.server.keep_alive, write: config.server.write_timeout };
     let options = RenderOptions {
         device: "cpu".into(),
@@ -135,23 +151,9 @@ fn disk(folder: &Path) -> Vec<Row> {
 async fn accepting(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
     let server = serve(folder, catalogue, false).await;
     let photo = photo(100_000);
-    let request = Arc::new(wire::upload(&photo, &json!({ "iterations": 1 })));
     let (began, cost) = (Instant::now(), processor());
-    let mut clients = tokio::task::JoinSet::new();
-    for client in 0..CLIENTS {
-        let (request, address) = (Arc::clone(&request), server.address);
-        clients.spawn(async move {
-            let mut connection = Connection::open(address).await;
-            let mut times = Vec::new();
-            for _ in (client..UPLOADS).step_by(CLIENTS) {
-                let asked = Instant::now();
-                assert_eq!(connection.ask(&request).await.status, 202);
-                times.push(asked.elapsed());
-            }
-            times
-        });
-    }
-    let mut times: Vec<Duration> = clients.join_all().await.into_iter().flatten().collect();
+    let mut times =
+        load::accept(server.address, wire::upload(&photo, &json!({ "iterations": 1 })), UPLOADS).await;
     let rate = UPLOADS as f64 / began.elapsed().as_secs_f64();
     let cost = (processor() - cost) / UPLOADS as f64;
     let rows = vec![
@@ -175,22 +177,8 @@ async fn polling(folder: &Path, catalogue: &Arc<Catalogue>) -> Vec<Row> {
         id = connection.submit(&upload).await;
     }
     let shown = connection.ask(&wire::get(&format!("/v1/jobs/{id}"), None)).await;
-    let request = Arc::new(wire::get(&format!("/v1/jobs/{id}"), Some(&shown.etag)));
-    let (until, cost) = (Instant::now() + POLLING, processor());
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..CLIENTS {
-        let request = Arc::clone(&request);
-        clients.spawn(async move {
-            let mut connection = Connection::open(address).await;
-            let mut polls = 0u64;
-            while Instant::now() < until {
-                assert_eq!(connection.ask(&request).await.status, 304);
-                polls += 1;
-            }
-            polls
-        });
-    }
-    let polls: u64 = clients.join_all().await.into_iter().sum();
+    let cost = processor();
+    let polls = load::poll(address, wire::get(&format!("/v1/jobs/{id}"), Some(&shown.etag)), POLLING).await;
     let rate = polls as f64 / POLLING.as_secs_f64();
     let cost = (processor() - cost) / polls as f64 * 1000.0;
     server.stop().await;

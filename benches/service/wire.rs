@@ -88,6 +88,13 @@ pub fn get(path: &str, etag: Option<&str>) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{unless}\r\n").into_bytes()
 }
 
+/// A request with a key.
+pub fn with_key(request: Vec<u8>, key: &str) -> Vec<u8> {
+    let line = request.windows(2).position(|bytes| bytes == b"\r\n").unwrap() + 2;
+    let (line, rest) = request.split_at(line);
+    [line, format!("Authorization: Bearer {key}\r\n").as_bytes(), rest].concat()
+}
+
 /// A request without a body.
 pub fn post(path: &str) -> Vec<u8> {
     format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").into_bytes()
