@@ -393,7 +393,8 @@ addEventListener("hashchange", () => {
 
 /** Takes up what an address says. @param {string} hash */
 async function visit(hash) {
-  if (!(await openLink(hash))) await attach(hash);
+  if (hash === "/operations") location.href = "/studio/operations.html";
+  else if (!(await openLink(hash))) await attach(hash);
 }
 
 /** @param {KeyboardEvent} event */

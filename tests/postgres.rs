@@ -360,6 +360,7 @@ async fn workers_are_known_elsewhere() {
         workers: 2,
         memory: 8_000_000_000,
         throughput: vec![("tiny".into(), Precision::Fp32, 1.5)],
+        devices: vec!["cpu".into(), "cpu".into()],
     };
     worker.report(&report).await.unwrap();
     worker.report(&report).await.unwrap();

@@ -135,6 +135,8 @@ async fn admit(state: &AppState, request: &Parts) -> Result<Option<Caller>, ApiE
     match access {
         Access::Scope(scope) if !caller.scopes.has(scope) => match caller.key {
             Some(_) => Err(ApiError::MissingScope(scope)),
+            // Without keys there is one tenant, with whose jobs everyone may do what operators do.
+            None if route.is_some_and(|route| route.starts_with("/v1/operations")) => Ok(Some(caller)),
             None => Err(ApiError::NoKeys),
         },
         _ => Ok(Some(caller)),

@@ -150,6 +150,9 @@ pub enum ApiError {
     /// The job has ended, and the operation needs a job that has not.
     #[error("the job is already {0}")]
     AlreadyFinished(JobState),
+    /// Only a failed job can be retried.
+    #[error("the job is {0}; only a failed job can be retried")]
+    NotFailed(JobState),
     /// Two different requests have the same `Idempotency-Key`.
     #[error("this Idempotency-Key was already used for a different request; use a new key")]
     KeyReused,
@@ -262,6 +265,7 @@ impl ApiError {
             }
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
+            Self::NotFailed(_) => (StatusCode::CONFLICT, "not-failed", "The job has not failed"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was already used"),
             Self::TooMuchWork(_) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

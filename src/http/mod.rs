@@ -33,6 +33,7 @@ mod list;
 mod looks;
 mod metrics;
 mod models;
+mod operations;
 mod path_ids;
 mod per_client;
 mod pictures;

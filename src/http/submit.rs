@@ -201,13 +201,20 @@ async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
     Ok(worker::retry_after(backlog, state.workers_in_cluster()))
 }
 
-/// The files of a request.
+/// The files of a job.
 pub(super) struct Pictures {
-    image: Option<Bytes>,
-    mask: Option<Bytes>,
-    guide: Option<Bytes>,
-    /// The memory that the files take.
+    pub image: Option<Bytes>,
+    pub mask: Option<Bytes>,
+    pub guide: Option<Bytes>,
+    /// The memory that the files of a request take.
     share: Option<Share>,
+}
+
+impl Pictures {
+    /// Files that no request brought.
+    pub fn stored(image: Option<Bytes>, mask: Option<Bytes>, guide: Option<Bytes>) -> Self {
+        Self { image, mask, guide, share: None }
+    }
 }
 
 /// A request that is right.
@@ -342,14 +349,14 @@ async fn fingerprints(
 }
 
 /// The outcome of a submission.
-struct Accepted {
-    job: Job,
+pub(super) struct Accepted {
+    pub job: Job,
     /// Whether the job belongs to an earlier request with the same key.
     replayed: bool,
 }
 
 /// Stores the pictures, then the row.
-async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Accepted, ApiError> {
+pub(super) async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Accepted, ApiError> {
     let id = job.id;
     let Pictures { image, mask, guide, share: _share } = pictures;
     let files = [(ObjectKey::Input(id), image), (ObjectKey::Mask(id), mask), (ObjectKey::Guide(id), guide)];

@@ -10,6 +10,7 @@ mod error;
 mod fault;
 mod group_commit;
 mod key_store;
+mod operations_store;
 mod options;
 mod places;
 pub mod postgres;
@@ -38,6 +39,7 @@ pub use delivery::{
 pub use delivery_store::DeliveryStore;
 pub use error::QueueError;
 pub use key_store::KeyStore;
+pub use operations_store::{MOST_TENANTS, OperationsStore, TenantLoad};
 pub use options::{Idempotency, JobOptions, Page, PageStart};
 pub use places::Place;
 pub use queue::{

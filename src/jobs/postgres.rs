@@ -15,6 +15,7 @@ mod connect;
 mod delivery_store;
 mod key_store;
 mod notifier;
+mod operations_store;
 mod tile_store;
 mod transitions;
 mod turns;

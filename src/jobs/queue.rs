@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{
     Claim, Counts, DeliveryStore, Finished, Idempotency, Job, JobError, JobId, JobSnapshot, JobState,
-    KeyStore, Lease, NewJob, Page, PageStart, Place, QueueError, Signals, TileStore, UploadStore, UsageStore,
+    KeyStore, Lease, NewJob, OperationsStore, Page, PageStart, Place, QueueError, Signals, TileStore,
+    UploadStore, UsageStore,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -74,7 +75,7 @@ pub enum Rescue {
 /// [`QueueError::LeaseLost`] means that nothing was written.
 #[async_trait]
 pub trait JobQueue:
-    KeyStore + DeliveryStore + UploadStore + UsageStore + TileStore + Send + Sync + 'static
+    KeyStore + DeliveryStore + UploadStore + UsageStore + TileStore + OperationsStore + Send + Sync + 'static
 {
     /// Adds a job to the queue. If its tenant has used its idempotency key with the same fingerprint,
     /// returns the existing job instead, even if the queue is full. Compare the returned id with yours.
@@ -345,6 +346,9 @@ pub struct WorkerReport {
     pub memory: u64,
     /// Speed of the machine: model, precision, and its time relative to the reference machine.
     pub throughput: Vec<(String, Precision, f64)>,
+    /// The device of each worker, such as `cpu`; empty from processes of the version before.
+    #[serde(default)]
+    pub devices: Vec<String>,
 }
 
 /// A finished job past its retention time, and where its dream is.

@@ -9,6 +9,7 @@ mod batch_inserter;
 mod claims;
 mod delivery_store;
 mod key_store;
+mod operations_store;
 mod read_cache;
 mod tile_store;
 mod transitions;

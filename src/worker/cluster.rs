@@ -3,7 +3,7 @@
 //! there is nothing to report.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -19,6 +19,7 @@ use crate::jobs::{JobQueue, QueueError, REPORT_EVERY, WorkerReport};
 pub struct ClusterState {
     workers: AtomicUsize,
     memory: AtomicU64,
+    reports: Mutex<Vec<WorkerReport>>,
 }
 
 impl ClusterState {
@@ -30,6 +31,11 @@ impl ClusterState {
     /// Bytes of memory that a job may take on every one of them.
     pub fn memory(&self) -> Option<u64> {
         Some(self.memory.load(Ordering::Relaxed)).filter(|memory| *memory > 0)
+    }
+
+    /// The newest reports, one of each process that has workers.
+    pub fn reports(&self) -> Vec<WorkerReport> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn note(&self, reports: &[WorkerReport]) {
@@ -46,6 +52,8 @@ pub(super) struct WorkerRegistry {
     /// Bytes of memory that a job may take here.
     pub memory: u64,
     pub throughput: Arc<Throughput>,
+    /// The device of each worker here.
+    pub devices: Vec<String>,
     pub cluster: Arc<ClusterState>,
 }
 
@@ -70,12 +78,20 @@ impl WorkerRegistry {
 
     async fn round(&self) -> Result<(), QueueError> {
         let workers = self.alive.count();
+        let own = WorkerReport {
+            workers,
+            memory: self.memory,
+            throughput: self.throughput.known(),
+            devices: self.devices.clone(),
+        };
         if workers > 0 {
-            let report = WorkerReport { workers, memory: self.memory, throughput: self.throughput.known() };
-            self.queue.report(&report).await?;
+            self.queue.report(&own).await?;
         }
         let reports = self.queue.worker_reports().await?;
         self.cluster.note(&reports);
+        // An embedded store is that of one process, and keeps no reports.
+        let shown = if reports.is_empty() && workers > 0 { vec![own] } else { reports.clone() };
+        *self.cluster.reports.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         if workers == 0 {
             self.throughput.adopt(&reports);
         }

@@ -132,6 +132,7 @@ impl Workers {
             drain: CancellationToken::new(),
             give_up: CancellationToken::new(),
         };
+        let devices = renderers.iter().map(|renderer| renderer.device().to_owned()).collect();
         let mut loads: HashMap<String, DeviceLoad> = HashMap::new();
         for (index, renderer) in renderers.into_iter().enumerate() {
             let worker = Worker {
@@ -155,6 +156,7 @@ impl Workers {
             alive: workers.alive(),
             memory: context.memory,
             throughput: Arc::clone(&context.throughput),
+            devices,
             cluster: Arc::clone(&context.cluster),
         };
         workers.tasks.spawn(registry.work(workers.drain.clone()));

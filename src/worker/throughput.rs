@@ -151,6 +151,7 @@ mod tests {
             workers,
             memory: 0,
             throughput: throughput.known(),
+            devices: Vec::new(),
         };
         api.adopt(&[]);
         assert!((api.seconds(&spec, 1.0) - 1.0 - OVERHEAD_SECONDS).abs() < 1e-9);

@@ -15,7 +15,7 @@ use super::{
 use reqwest::{Method, Response, multipart::Form};
 use reverie::{
     http::contract,
-    jobs::JobState,
+    jobs::{FailureKind, JobError, JobState},
     keys::{NewKey, Scopes, Tenant, Token},
 };
 use reverie_picture::Format;
@@ -110,7 +110,7 @@ async fn subject(client: &Client, operation: &Value, finished: &str) -> String {
             client.until_found(&format!("/v1/jobs/{id}/preview")).await;
             id
         }
-        "cancelJob" | "eraseJob" => submit(client, &long).await,
+        "cancelJob" | "cancelAnyJob" | "eraseJob" => submit(client, &long).await,
         "sendUpload" => {
             let announced = json!({ "bytes": 1 }).to_string();
             let request = client.http.post(format!("{}/v1/uploads", client.url));
@@ -128,6 +128,19 @@ async fn submit(client: &Client, spec: &Value) -> String {
     let response = client.post_bytes("application/json", json!({ "spec": spec }).to_string()).await;
     let job: Value = response.json().await.unwrap();
     job["id"].as_str().unwrap_or_else(|| panic!("{job}")).to_owned()
+}
+
+/// A server without a worker, and a job there that has failed.
+async fn failed() -> (TestServer, Client, String) {
+    let mut setup = Setup { works: false, ..Setup::new().await };
+    let key = setup.require_keys();
+    let server = setup.start().await;
+    let client = server.client.with_key(&key);
+    let id = submit(&client, &json!({ "preset": "naive", "noise": { "width": 64, "height": 64 } })).await;
+    let claim = server.state.queue.claim("a test").await.unwrap().unwrap();
+    let error = JobError { kind: FailureKind::RenderFailed, detail: "the device is gone".into() };
+    server.state.queue.fail(claim.lease, error, false).await.unwrap();
+    (server, client, id)
 }
 
 #[tokio::test]
@@ -158,8 +171,12 @@ async fn every_operation_answers_as_its_example_says() {
     assert_eq!(example(&document, "Job")["spec"], job["spec"]);
     assert_eq!(keys(&document["components"]["schemas"]["Job"]["properties"]), keys(&job));
 
+    let (_idle, of_idle, failed) = failed().await;
     for (name, operation) in operations(&document) {
-        let of_job = subject(client, operation, id).await;
+        let (client, of_job) = match operation["operationId"].as_str() {
+            Some("retryJob") => (&of_idle, failed.clone()),
+            _ => (client, subject(client, operation, id).await),
+        };
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         let optional = parameters.filter(|one| one["required"] == false).map(Some);
         for parameter in optional.chain([None]) {

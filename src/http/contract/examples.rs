@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, example::ExampleBuilder};
 
+use super::examples_of_operations as operations;
 use reverie_dream::spec::{Count, DreamSpec, Objective, ObjectiveKind, Preset, Share};
 
 /// A small image for the examples, as a data URI.
@@ -62,6 +63,9 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ("JobList", "The last page", json!({ "jobs": [job()], "links": { "next": null } })),
         ("SignedLinks", "Links for an hour", signed_links()),
         ("Usage", "One day", usage()),
+        ("Operations", "Two tenants and one worker", operations::overview()),
+        ("OperationsJobs", "One job", json!({ "jobs": [operations::tenant_job(job())] })),
+        ("TenantJob", "A job of the tenant `lab`", operations::tenant_job(job())),
         ("Upload", "Where a picture can be sent for an hour", upload()),
         ("JobEvent", "The end of a job", job_event()),
         (

@@ -2,6 +2,7 @@
 //! at the root of the repository is its output (`reverie openapi`); a test compares the two.
 
 mod examples;
+mod examples_of_operations;
 mod page;
 mod responses;
 mod schemas;
@@ -21,7 +22,7 @@ pub use schemas::*;
 
 use super::{
     deliveries, dry_run, error::ApiError, events, health, input, jobs, keys, links, list, looks, models,
-    preview, result, submit, thumbnail, tiles, upload_ahead, usage,
+    operations as operators, preview, result, submit, thumbnail, tiles, upload_ahead, usage,
 };
 use crate::http::state::AppState;
 
@@ -47,10 +48,11 @@ use crate::http::state::AppState;
         (name = "jobs", description = "Dreams, from submission to result."),
         (name = "models", description = "The models and their layers."),
         (name = "keys", description = "API keys, for operators."),
+        (name = "operations", description = "The jobs of all tenants and the workers, for operators."),
         (name = "health", description = "Liveness, readiness and metrics."),
     ),
     components(responses(
-        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
+        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFailed, NotFound, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
         Unauthorized, Unavailable, UnsupportedType,
     ))
 )]
@@ -82,6 +84,10 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(usage::usage))
+        .routes(routes!(operators::overview))
+        .routes(routes!(operators::jobs))
+        .routes(routes!(operators::cancel))
+        .routes(routes!(operators::retry))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

@@ -418,6 +418,23 @@ class Job(TypedDict, total=False):
     status: Required[JobState]
 
 
+class JobCounts(TypedDict, total=False):
+    """Jobs by state."""
+
+    # Ended by a client or an operator.
+    canceled: Required[int]
+    # Not finished before their deadline.
+    expired: Required[int]
+    # Ended with an error.
+    failed: Required[int]
+    # Waiting.
+    queued: Required[int]
+    # At work.
+    running: Required[int]
+    # Ended with a dream.
+    succeeded: Required[int]
+
+
 # Names of events. - `progress`: The job is queued or running. - `preview`: An octave is finished: there is a
 # new preview. - `succeeded`: The dream is finished. - `failed`: The job failed without a dream. - `canceled`:
 # A client canceled the job, and it stopped. - `expired`: Its deadline passed before it was done.
@@ -785,6 +802,28 @@ ObjectiveRequest = Union['ImpliedObjectiveRequest', 'MeanObjectiveRequest', 'L2O
 OctaveMode = Literal['enlarge', 'carry-detail']
 
 
+class Operations(TypedDict, total=False):
+    """What there is to do, for whom, and who does it."""
+
+    # Predicted seconds that one worker would take for all that is queued or running.
+    backlog_seconds: Required[float]
+    # Jobs of all tenants by state.
+    jobs: Required[JobCounts]
+    # When the job was accepted that has waited longest; `null` where none waits.
+    oldest_waiting_at: Required[str | None]
+    # The tenants that have unfinished jobs or files: those with most waiting jobs first, at most 100.
+    tenants: Required[list[TenantLoad]]
+    # The workers of each process that has some, as of the last seconds.
+    workers: Required[list[WorkerReport]]
+
+
+class OperationsJobs(TypedDict, total=False):
+    """Jobs of all tenants in one state."""
+
+    # At most as many as were asked for.
+    jobs: Required[list[TenantJob]]
+
+
 class PageLinks(TypedDict, total=False):
     """Links to neighbouring pages."""
 
@@ -1052,6 +1091,28 @@ class SubmitJson(TypedDict, total=False):
     webhook_events: list[WebhookEvent] | None
 
 
+class TenantJob(TypedDict, total=False):
+    """A job, and whose it is."""
+
+    # The job. Its links need a key of its tenant.
+    job: Required[Job]
+    # The tenant that it belongs to.
+    tenant: Required[str]
+
+
+class TenantLoad(TypedDict, total=False):
+    """What a tenant has in the store now."""
+
+    # Jobs that wait.
+    queued: Required[int]
+    # Jobs at work.
+    running: Required[int]
+    # Bytes that its files take.
+    stored_bytes: Required[int]
+    # Its name.
+    tenant: Required[str]
+
+
 class TilePending(TypedDict, total=False):
     """A tile that is not rendered yet. It is as soon as a worker has no job."""
 
@@ -1143,3 +1204,27 @@ class UsageOfDay(TypedDict, total=False):
 # failed without a dream. - `canceled`: A client canceled the job, and it stopped. - `expired`: Its deadline
 # passed before it was done.
 WebhookEvent = Literal['succeeded', 'failed', 'canceled', 'expired']
+
+
+class WorkerReport(TypedDict, total=False):
+    """The workers of one process."""
+
+    # The device of each, such as `cpu` or `cuda:0`; empty from processes of the version before.
+    devices: Required[list[str]]
+    # Megabytes of memory that one job may take.
+    memory_mb: Required[int]
+    # How fast the machine is with each model that it has rendered with.
+    speeds: Required[list[WorkerSpeed]]
+    # Workers that can take jobs.
+    workers: Required[int]
+
+
+class WorkerSpeed(TypedDict, total=False):
+    """How fast a machine is with a model."""
+
+    # Id of the model.
+    model: Required[str]
+    # Precision of the renders.
+    precision: Required[Precision]
+    # How many times as long a dream takes as on the machine that predictions are made for.
+    relative_time: Required[float]
