@@ -387,14 +387,19 @@ addEventListener("paste", (event) => {
   take(file, file?.name ?? "");
 });
 addEventListener("hashchange", () => {
+  toOperations();
   const id = location.hash.slice(1);
   if (id) visit(id).catch(complain);
 });
 
+/** The operators' page has an address like those of the dreams. */
+function toOperations() {
+  if (location.hash === "#/operations") location.replace("/studio/operations.html");
+}
+
 /** Takes up what an address says. @param {string} hash */
 async function visit(hash) {
-  if (hash === "/operations") location.href = "/studio/operations.html";
-  else if (!(await openLink(hash))) await attach(hash);
+  if (!(await openLink(hash))) await attach(hash);
 }
 
 /** @param {KeyboardEvent} event */
@@ -421,6 +426,7 @@ addEventListener("keyup", (event) => {
 startWall(() => !state.job || isOver(state.job));
 
 async function begin() {
+  toOperations();
   try {
     await startForm();
     history_.renew();

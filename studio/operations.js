@@ -43,7 +43,7 @@ function fill(table, columns, rows, none) {
   // What has the focus keeps it, though it is made anew.
   const focused = table.contains(document.activeElement) ? document.activeElement?.id : "";
   const head = document.createElement("tr");
-  head.append(...columns.map(([title]) => Object.assign(element("th", title), { scope: "col" })));
+  head.append(...columns.map(([title, kind]) => Object.assign(element("th", title, kind), { scope: "col" })));
   const lines = rows.map((cells) => {
     const line = document.createElement("tr");
     line.append(...cells.map((cell, at) => element("td", cell, columns[at][1])));
@@ -111,7 +111,7 @@ function showJobs(jobs, state) {
     queued: ["Layer", (job) => job.spec.objectives?.[0]?.layer ?? ""],
   });
   const [title, tell] = told[state];
-  fill($("jobs"), [["Tenant", "code"], ["Job", "code"], ["Accepted", ""], ["Model", ""], [title, "words"], ["", ""]],
+  fill($("jobs"), [["Tenant", "code"], ["Job", "code"], ["Accepted", ""], ["Model", ""], [title, "words"], ["Action", ""]],
     jobs.map(({ tenant, job }) => [
       tenant, job.id, new Date(job.created_at).toLocaleString([], { dateStyle: "short", timeStyle: "short" }), job.spec.model, tell(job), action(job),
     ]),
