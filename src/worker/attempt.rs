@@ -158,6 +158,7 @@ async fn render(
         mask,
         guide,
         resume,
+        on_begin: None,
         on_progress,
         on_octave: Some(on_octave),
         on_preview: Some(PreviewSink { every: PREVIEW_EVERY, on_preview }),
