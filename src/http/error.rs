@@ -150,6 +150,9 @@ pub enum ApiError {
     /// The job has ended, and the operation needs a job that has not.
     #[error("the job is already {0}")]
     AlreadyFinished(JobState),
+    /// The last octave or frame has begun, so no change would show.
+    #[error("the last {0} of the dream has begun: nothing is left that could change")]
+    NothingLeft(&'static str),
     /// Two different requests have the same `Idempotency-Key`.
     #[error("this Idempotency-Key was already used for a different request; use a new key")]
     KeyReused,
@@ -262,6 +265,7 @@ impl ApiError {
             }
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
+            Self::NothingLeft(_) => (StatusCode::CONFLICT, "nothing-left", "Nothing is left to change"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was already used"),
             Self::TooMuchWork(_) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -34,6 +34,7 @@ mod looks;
 mod metrics;
 mod models;
 mod path_ids;
+mod pauses;
 mod per_client;
 mod pictures;
 mod preview;
@@ -43,6 +44,7 @@ mod request_headers;
 mod result;
 pub mod server;
 pub mod state;
+mod steer;
 mod studio;
 mod submit;
 mod thumbnail;
@@ -140,7 +142,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

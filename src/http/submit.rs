@@ -385,7 +385,7 @@ async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Acce
 }
 
 /// Predicts the cost of a dream, and refuses one that would fail or take too much.
-async fn predict(
+pub(super) async fn predict(
     state: &AppState,
     spec: &DreamSpec,
     size: (u32, u32),

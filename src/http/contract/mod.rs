@@ -21,7 +21,7 @@ pub use schemas::*;
 
 use super::{
     deliveries, dry_run, error::ApiError, events, health, input, jobs, keys, links, list, looks, models,
-    preview, result, submit, thumbnail, tiles, upload_ahead, usage,
+    pauses, preview, result, steer, submit, thumbnail, tiles, upload_ahead, usage,
 };
 use crate::http::state::AppState;
 
@@ -50,7 +50,7 @@ use crate::http::state::AppState;
         (name = "health", description = "Liveness, readiness and metrics."),
     ),
     components(responses(
-        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFound, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
+        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFound, NothingLeft, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
         Unauthorized, Unavailable, UnsupportedType,
     ))
 )]
@@ -60,7 +60,7 @@ struct Contract;
 pub fn operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(list::list, submit::submit))
-        .routes(routes!(jobs::status, jobs::erase))
+        .routes(routes!(jobs::status, jobs::erase, steer::steer))
         .routes(routes!(events::events))
         .routes(routes!(input::input))
         .routes(routes!(preview::preview))
@@ -70,6 +70,8 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(upload_ahead::create))
         .routes(routes!(upload_ahead::send))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(pauses::pause))
+        .routes(routes!(pauses::resume))
         .routes(routes!(deliveries::list, deliveries::replay))
         .routes(routes!(links::sign))
         .routes(routes!(models::list))
@@ -91,7 +93,7 @@ pub fn document() -> OpenApiDocument {
     let mut document = operations().into_openapi();
     document.info.contact = None;
     let operations = document.paths.paths.values_mut().flat_map(|item| {
-        [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]
+        [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
             .into_iter()
             .filter_map(Option::as_mut)
     });

@@ -63,6 +63,9 @@ struct Message {
     changed: Vec<JobId>,
     /// Jobs that must stop.
     canceled: Vec<JobId>,
+    /// Running jobs of which something else was asked; a version before pauses sends and reads none.
+    #[serde(default)]
+    asked: Vec<JobId>,
 }
 
 /// Notifications to send.
@@ -72,6 +75,7 @@ struct Pending {
     tiles: bool,
     changed: HashSet<JobId>,
     canceled: HashSet<JobId>,
+    asked: HashSet<JobId>,
 }
 
 /// Notifies this process at once and the others soon.
@@ -122,6 +126,12 @@ impl Notifier {
     pub(super) fn cancel(&self, id: JobId) {
         self.signals.cancel(id);
         self.pending().canceled.insert(id);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn asked(&self, id: JobId) {
+        self.signals.asked(id);
+        self.pending().asked.insert(id);
         self.wake.notify_one();
     }
 
@@ -203,6 +213,9 @@ impl Notifier {
         for id in message.canceled {
             self.signals.cancel(id);
         }
+        for id in message.asked {
+            self.signals.asked(id);
+        }
         for id in message.changed {
             self.signals.changed(id);
         }
@@ -216,13 +229,16 @@ impl Notifier {
 }
 
 fn messages(from: Uuid, pending: Pending) -> Vec<Message> {
-    let Pending { work, tiles, changed, canceled } = pending;
-    let (changed, canceled): (Vec<JobId>, Vec<JobId>) =
-        (changed.into_iter().collect(), canceled.into_iter().collect());
+    let Pending { work, tiles, changed, canceled, asked } = pending;
+    let [changed, canceled, asked] =
+        [changed, canceled, asked].map(|ids| ids.into_iter().collect::<Vec<JobId>>());
     let mut messages = vec![Message { from, work, tiles, ..Message::default() }];
-    // Cancels are few and never wait for the rest.
+    // Requests are few and never wait for the rest.
     for part in canceled.chunks(PER_MESSAGE) {
         messages.push(Message { from, canceled: part.to_vec(), ..Message::default() });
+    }
+    for part in asked.chunks(PER_MESSAGE) {
+        messages.push(Message { from, asked: part.to_vec(), ..Message::default() });
     }
     for part in changed.chunks(PER_MESSAGE) {
         messages.push(Message { from, changed: part.to_vec(), ..Message::default() });

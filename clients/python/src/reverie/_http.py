@@ -33,4 +33,6 @@ def httpx_request(url: str, headers: dict[str, str], request: Request) -> dict[s
         form: list[tuple[str, Any]] = [(name, (None, text.encode())) for name, text in request.fields.items()]
         form += [(name, file) for name, file in (request.files or {}).items()]
         arguments["files"] = form
+    if request.json is not None:
+        arguments["json"] = request.json
     return arguments
