@@ -99,6 +99,7 @@ fn seconds(renderers: &[Renderer], catalogue: &Catalogue, edge: u32) -> f64 {
             mask: None,
             guide: None,
             resume: None,
+            on_begin: None,
             on_progress: Box::new(|_| ()),
             on_octave: None,
             on_preview: None,

@@ -44,6 +44,7 @@ fn main() {
             mask: None,
             guide: None,
             resume: None,
+            on_begin: None,
             on_progress: Box::new(|progress| drop(std::hint::black_box(serde_json::to_vec(&progress)))),
             on_octave: Some(Box::new(|octave| drop(std::hint::black_box(octave)))),
             on_preview: Some(PreviewSink {

@@ -46,6 +46,7 @@ fn main() {
             mask: None,
             guide: None,
             resume: None,
+            on_begin: None,
             on_progress: Box::new(|_| ()),
             on_octave: None,
             on_preview: None,

@@ -120,7 +120,7 @@ export function submit(submission, sent, signal) {
 }
 
 /** @param {Job} job */
-export const isOver = (job) => !["queued", "running"].includes(job.status);
+export const isOver = (job) => !["queued", "running", "paused"].includes(job.status);
 
 /** @param {number} milliseconds */
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

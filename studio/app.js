@@ -188,6 +188,8 @@ function see(job) {
   if (job.status === "queued") {
     const place = job.queue_position ? `place ${job.queue_position}` : "waiting";
     say(`In the queue: ${place}${left(job)}`, 0);
+  } else if (job.status === "paused") {
+    say("Paused", progress?.fraction ?? 0);
   } else if (progress) {
     const octave = `Octave ${progress.octave} of ${progress.octaves}`;
     const told = progress.frames ? `Frame ${progress.frame} of ${progress.frames}` : octave;

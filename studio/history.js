@@ -9,7 +9,7 @@ import { blob, json } from "./api.js";
 const PAGE = 12;
 
 const WORDS = /** @type {Record<string, string>} */ ({
-  queued: "waiting", running: "dreaming", failed: "failed", canceled: "canceled", expired: "expired",
+  queued: "waiting", running: "dreaming", paused: "paused", failed: "failed", canceled: "canceled", expired: "expired",
 });
 
 /**

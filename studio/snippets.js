@@ -53,7 +53,7 @@ export function snippet(kind, spec, name, origin, keyed) {
     `spec = json.loads(${JSON.stringify(json)})`,
     `with httpx.Client(base_url="${origin}"${headers}, timeout=60) as client, open(${JSON.stringify(name)}, "rb") as image:`,
     `    job = client.post("/v1/jobs", files={"image": image}, data={"spec": json.dumps(spec)}).raise_for_status().json()`,
-    `    while job["status"] in ("queued", "running"):`,
+    `    while job["status"] in ("queued", "running", "paused"):`,
     `        job = client.get(job["links"]["self"], headers={"Prefer": "wait=30"}).json()`,
     `    open("dream.${ending}", "wb").write(client.get(job["links"]["result"]).content)`,
   ].join("\n");

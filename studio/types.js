@@ -4,7 +4,7 @@
 /**
  * @typedef {object} Job
  * @property {string} id
- * @property {"queued" | "running" | "succeeded" | "failed" | "canceled" | "expired"} status
+ * @property {"queued" | "running" | "paused" | "succeeded" | "failed" | "canceled" | "expired"} status
  * @property {Record<string, any>} spec
  * @property {{ fraction: number, octave: number, octaves: number, iteration: number, iterations: number, frame?: number, frames?: number } | null} progress
  * @property {number | null} queue_position

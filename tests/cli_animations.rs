@@ -76,6 +76,43 @@ fn an_animation_from_noise_has_the_size_to_which_its_first_frame_grew() {
 }
 
 #[test]
+fn an_animation_that_changes_is_replayed_to_the_same_bytes() {
+    let scratch = Scratch::new();
+    let motion = ["--frames", "5", "--zoom", "1.05"];
+    let schedule = json!([
+        { "frame": 2, "objectives": [{ "layer": "block4", "channels": [1] }], "fade": 3 },
+        { "frame": 5, "step": 0.5 },
+    ]);
+    let schedule = schedule.to_string();
+    let changed = [&QUICK[..], &EXACT, &motion, &["--schedule", &schedule, "--json"]].concat();
+    let output = scratch.render("dream.png", &changed);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&line["spec"]["schedule"][0]["fade"], &line["spec"]["schedule"][1]["step"]),
+        (&json!(3), &json!(0.5))
+    );
+    let dream = fs::read(scratch.path("dream.png")).unwrap();
+    let replay = scratch.render("again.png", &["--replay", &scratch.text("dream.png")]);
+    assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    assert!(fs::read(scratch.path("again.png")).unwrap() == dream, "the replay differs");
+    let plain = [&QUICK[..], &EXACT, &motion].concat();
+    assert!(scratch.render("plain.png", &plain).status.success());
+    let [changed, plain] =
+        ["dream.png", "plain.png"].map(|name| frames(&fs::read(scratch.path(name)).unwrap()));
+    let same: Vec<bool> =
+        changed.iter().zip(&plain).map(|(one, other)| one.buffer() == other.buffer()).collect();
+    assert_eq!(same, [true, false, false, false, false]);
+    for (schedule, expected) in [
+        ("[", &["--schedule", "must be JSON"][..]),
+        ("[{\"octave\": 2, \"step\": 1}]", &["--schedule", "an animation changes at a \"frame\""]),
+        ("[{\"frame\": 9, \"step\": 1}]", &["--schedule", "9 is not among the 5 frames"]),
+    ] {
+        scratch.refuses(&[&motion[..], &["--schedule", schedule]].concat(), expected);
+    }
+}
+
+#[test]
 fn what_no_animation_can_be_is_refused_with_what_it_can() {
     let scratch = Scratch::new();
     for (more, expected) in [

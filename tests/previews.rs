@@ -46,6 +46,7 @@ async fn a_dream_that_is_shown_at_every_step_has_the_same_bytes() {
             mask: None,
             guide: None,
             resume: None,
+            on_begin: None,
             on_progress: Box::new(|_| {}),
             on_octave: None,
             on_preview: watched.then_some(sink),

@@ -148,7 +148,7 @@ async fn clients_are_served_by_one_process_and_jobs_done_by_another() {
     assert_eq!(waited.status(), 200);
     assert_eq!(waited.json::<Value>().await.unwrap()["status"], "succeeded");
 
-    // So do events and cancels reach whom they concern.
+    // So do events, pauses and cancels reach whom they concern.
     let long = json!({
         "objectives": [{ "kind": "l2", "layer": "block3" }], "octaves": 2, "iterations": 500, "seed": 3,
     });
@@ -163,6 +163,10 @@ async fn clients_are_served_by_one_process_and_jobs_done_by_another() {
         panic!("the stream has ended");
     };
     timeout(DEADLINE, progress).await.expect("there is no progress");
+    for (what, state) in [("pause", "paused"), ("resume", "running")] {
+        assert!(api.client.post(&format!("/v1/jobs/{id}/{what}")).await.status().is_success());
+        api.client.job_until(&id, |job| job["status"] == state).await;
+    }
     let canceled = api.client.post(&format!("/v1/jobs/{id}/cancel")).await;
     assert!(canceled.status().is_success());
     let job = api.client.job_until(&id, |job| job["finished_at"].is_string()).await;

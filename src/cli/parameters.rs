@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{ExitCode, Failure};
-use reverie_dream::spec::{CommandOption, DreamSpec, OptionForm, Parameter, Shape, WrittenObjective};
+use reverie_dream::spec::{
+    CommandOption, DreamSpec, OptionForm, Parameter, Shape, WrittenChange, WrittenObjective, WrittenPlace,
+};
 
 /// What to print.
 #[derive(Clone, Copy, Debug, clap::Subcommand)]
@@ -29,13 +31,16 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The table of a spec, and that of an objective.
+/// The table of a spec, that of an objective, and that of a change in a schedule.
 fn readme() -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     writeln!(text, "| field | option | default | |\n|---|---|---|---|")?;
     DreamSpec::parameters().iter().try_for_each(|parameter| row(&mut text, parameter))?;
     writeln!(text, "\nAn objective:\n\n| field | option | default | |\n|---|---|---|---|")?;
     WrittenObjective::parameters().iter().try_for_each(|parameter| row(&mut text, parameter))?;
+    writeln!(text, "\nA change in a schedule:\n\n| field | option | default | |\n|---|---|---|---|")?;
+    let change = WrittenPlace::parameters().iter().chain(WrittenChange::parameters());
+    change.into_iter().try_for_each(|parameter| row(&mut text, parameter))?;
     Ok(text)
 }
 
@@ -80,6 +85,10 @@ fn dictionary() -> Result<String, std::fmt::Error> {
         match parameter.shape {
             Shape::Object { members, .. } => parameters.extend(members()),
             Shape::Objectives => parameters.extend(WrittenObjective::parameters()),
+            Shape::Schedule => {
+                let change = WrittenPlace::parameters().iter().chain(WrittenChange::parameters());
+                parameters.extend(change.filter(|member| ["octave", "frame", "fade"].contains(&member.name)));
+            }
             _ => {}
         }
     }

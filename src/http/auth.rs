@@ -203,6 +203,7 @@ mod tests {
             (Method::HEAD, Some("/v1/jobs/{id}"), Access::Scope(Scope::JobsRead)),
             (Method::POST, Some("/v1/jobs"), Access::Scope(Scope::JobsWrite)),
             (Method::DELETE, Some("/v1/jobs/{id}"), Access::Scope(Scope::JobsWrite)),
+            (Method::PATCH, Some("/v1/jobs/{id}"), Access::Scope(Scope::JobsWrite)),
             (Method::POST, Some("/v1/jobs/{id}/links"), Access::Scope(Scope::JobsRead)),
             (Method::GET, Some("/v1/keys"), Access::Scope(Scope::Admin)),
             (Method::GET, Some("/v2/anything"), Access::Scope(Scope::Admin)),

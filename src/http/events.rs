@@ -39,8 +39,8 @@ const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Follow a job by events
 ///
-/// Server-sent events: `progress` while the job is queued or running, `preview` for the first preview of each octave, then
-/// one of `succeeded`, `failed`, `canceled` and `expired`, which ends the stream. The data of each event is
+/// Server-sent events: `progress` while the job is queued or running, `paused` while it is paused, `preview` for the first
+/// preview of each octave, then one of `succeeded`, `failed`, `canceled` and `expired`, which ends the stream. The data of each event is
 /// the job as `GET` returns it. The event id is the version of the job: with `Last-Event-ID` a client resumes
 /// where it was. Only the newest state is sent, so versions may be skipped. A comment every 15 seconds keeps
 /// the connection alive. The stream also ends when the server stops, when the job is erased, and when the key
@@ -176,6 +176,7 @@ impl Feed {
 fn name(state: JobState) -> &'static str {
     match state {
         JobState::Queued | JobState::Running => "progress",
+        JobState::Paused => "paused",
         finished => finished.as_str(),
     }
 }

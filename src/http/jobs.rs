@@ -142,7 +142,7 @@ pub async fn erase(
 async fn cancel_counted(state: &AppState, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
     let before = state.queue.get(tenant, id).await?;
     let job = state.queue.cancel(tenant, id).await?;
-    let waited = before.state == JobState::Queued && before.attempt == job.attempt;
+    let waited = matches!(before.state, JobState::Queued | JobState::Paused) && before.attempt == job.attempt;
     if waited && job.state == JobState::Canceled {
         state.metrics.left(job.state);
     }

@@ -35,6 +35,7 @@ mod metrics;
 mod models;
 mod operations;
 mod path_ids;
+mod pauses;
 mod per_client;
 mod pictures;
 mod preview;
@@ -44,6 +45,7 @@ mod request_headers;
 mod result;
 pub mod server;
 pub mod state;
+mod steer;
 mod studio;
 mod submit;
 mod thumbnail;
@@ -141,7 +143,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

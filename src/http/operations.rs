@@ -59,6 +59,8 @@ struct JobCounts {
     queued: u64,
     /// At work.
     running: u64,
+    /// Taken out of the queue by a client.
+    paused: u64,
     /// Ended with a dream.
     succeeded: u64,
     /// Ended with an error.
@@ -191,6 +193,7 @@ pub async fn overview(State(state): State<AppState>) -> Result<Response, ApiErro
     let jobs = JobCounts {
         queued: counts.queued,
         running: counts.running,
+        paused: counts.paused,
         succeeded: counts.succeeded,
         failed: counts.failed,
         canceled: counts.canceled,

@@ -50,8 +50,12 @@ impl Problem {
                 (name, title, detail.clone())
             }
             (None, JobState::Expired) => {
-                let detail =
-                    "the job was not finished by its deadline; give it more time, or a higher priority";
+                let detail = match job.deadline_at {
+                    Some(_) => {
+                        "the job was not finished by its deadline; give it more time, or a higher priority"
+                    }
+                    None => "the job was paused for seven days, after which a job expires",
+                };
                 ("deadline-passed", "The deadline has passed", detail.to_owned())
             }
             (None, _) => return None,

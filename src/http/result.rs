@@ -236,7 +236,7 @@ fn parse_range(text: &str, size: u64) -> Option<Range<u64>> {
 /// Why there is no result.
 fn no_result(job: &Job, eta: Option<f64>) -> ApiError {
     let why = match job.state {
-        JobState::Queued | JobState::Running => "there is no result yet",
+        JobState::Queued | JobState::Running | JobState::Paused => "there is no result yet",
         JobState::Failed => "there is no result; the job's error says why",
         _ => "there is no result",
     };

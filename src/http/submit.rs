@@ -392,7 +392,7 @@ pub(super) async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> 
 }
 
 /// Predicts the cost of a dream, and refuses one that would fail or take too much.
-async fn predict(
+pub(super) async fn predict(
     state: &AppState,
     spec: &DreamSpec,
     size: (u32, u32),

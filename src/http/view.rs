@@ -16,7 +16,7 @@ use crate::{
     jobs::{Job, JobId, JobState, UNKNOWN_SECONDS},
 };
 use reverie_dream::progress::Progress;
-use reverie_dream::spec::DreamSpec;
+use reverie_dream::spec::{Change, DreamSpec};
 
 /// Minimum and maximum of the polling interval that the server asks for.
 const POLL_SECONDS: (f64, f64) = (1.0, 5.0);
@@ -33,6 +33,10 @@ pub struct JobView<'a> {
     /// The spec, with all defaults filled in.
     #[schema(value_type = DreamSpec)]
     spec: &'a DreamSpec,
+    /// What was asked for by `PATCH` and holds from the next octave or frame that begins on; then it is in the `schedule` of
+    /// the spec.
+    #[schema(required = true)]
+    steering: Option<&'a Change>,
     /// Progress of the running attempt, or of the last one when the job ended.
     #[schema(required = true)]
     progress: Option<Progress>,
@@ -49,6 +53,8 @@ pub struct JobView<'a> {
     attempt: u32,
     /// Whether a client asked to cancel the job.
     cancel_requested: bool,
+    /// Whether a client asked to pause the job, and it has not stopped yet.
+    pause_requested: bool,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -137,6 +143,12 @@ struct Links {
     /// The URL to cancel the job, while it is unfinished.
     #[schema(required = true)]
     cancel: Option<String>,
+    /// The URL to pause the job, while it is queued or running.
+    #[schema(required = true)]
+    pause: Option<String>,
+    /// The URL to resume the job, while it is paused or about to be.
+    #[schema(required = true)]
+    resume: Option<String>,
 }
 
 /// Path of a job.
@@ -199,17 +211,20 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> Job
     let this = format!("{base}{}", path(job.id));
     let forecast = job.forecast;
     let kept = job.erased_at.is_none();
+    let paused = job.state == JobState::Paused || job.pause_requested;
     let has_picture = job.state == JobState::Succeeded && kept;
     JobView {
         id: job.id,
         status: job.state,
         spec: &job.spec,
+        steering: job.steering.as_ref(),
         progress: job.progress,
         priority: job.priority,
         queue_position: job.queue_position,
         eta_seconds,
         attempt: job.attempt,
         cancel_requested: job.cancel_requested,
+        pause_requested: job.pause_requested,
         created_at: job.created_at,
         started_at: job.started_at,
         finished_at: job.finished_at,
@@ -243,6 +258,8 @@ pub fn view<'a>(job: &'a Job, eta_seconds: Option<f64>, base: &PublicUrl) -> Job
                 .map(|_| format!("{this}/preview")),
             events: format!("{this}/events"),
             cancel: (!job.state.is_finished()).then(|| format!("{this}/cancel")),
+            pause: (!job.state.is_finished() && !paused).then(|| format!("{this}/pause")),
+            resume: paused.then(|| format!("{this}/resume")),
             this,
         },
     }
@@ -281,7 +298,9 @@ pub fn job_etag(job: &Job, eta: Option<f64>) -> String {
 /// When to poll again: soon before the expected end, but never too often.
 pub fn poll_after(job: &Job, eta: Option<f64>) -> Option<u64> {
     let (least, most) = POLL_SECONDS;
-    let seconds = eta.unwrap_or(least).clamp(least, most).floor() as u64;
+    // Nothing happens to a paused job by itself.
+    let unknown = if job.state == JobState::Paused { most } else { least };
+    let seconds = eta.unwrap_or(unknown).clamp(least, most).floor() as u64;
     (!job.state.is_finished()).then_some(seconds)
 }
 

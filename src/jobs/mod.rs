@@ -21,6 +21,7 @@ mod signals;
 mod sql;
 pub mod sqlite;
 mod state;
+mod steering;
 mod tile_store;
 mod transition;
 mod unreadable;
@@ -46,7 +47,7 @@ pub use queue::{
     Erased, HeartbeatReply, JobQueue, Owner, QueueOptions, REPORT_EVERY, Rescue, Rescued, TenantOptions,
     WorkerReport,
 };
-pub use signals::{CancelListener, ChangeListener, Signals};
+pub use signals::{ChangeListener, RequestListener, Signals};
 pub use state::{Event, InvalidTransition, JobSnapshot, JobState, UnknownState};
 pub use tile_store::{MOST_WANTED, TileStore, Wanted};
 pub use upload_store::{MOST_UPLOADS, UPLOAD_LIFETIME, Upload, UploadId, UploadStore};
@@ -54,7 +55,7 @@ pub use usage::{DAY, DailyUsage, UsageStore};
 
 use crate::{clock::Timestamp, keys::Tenant, telemetry::TraceParent};
 use reverie_dream::progress::Progress;
-use reverie_dream::spec::{DreamSpec, Precision};
+use reverie_dream::spec::{Change, DreamSpec, Precision};
 
 /// Id of a job: a UUIDv7 (RFC 9562), so ids sort by creation time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +126,9 @@ pub struct NewJob {
 /// Assumed duration of a job without a prediction, in seconds. The SQL statements use the same value.
 pub const UNKNOWN_SECONDS: f64 = 10.0;
 
+/// How long a job may stay paused; after that it expires, and its files with it. The SQL statements use the same value.
+pub const PAUSE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// Cost of a job, as predicted when it is accepted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
@@ -169,8 +173,14 @@ pub struct Job {
     pub state: JobState,
     /// Grows with every transition that a client can see.
     pub version: u64,
-    /// The dream spec.
+    /// The dream spec, with the schedule as it stands.
     pub spec: DreamSpec,
+    /// What is to change with the next octave or frame that begins, if that was asked for.
+    pub steering: Option<Change>,
+    /// Grows with every change of the schedule and of [`Self::steering`].
+    pub steered: u64,
+    /// Which octave, or frame, the attempt has begun last.
+    pub begun: Option<Begun>,
     /// As requested; see [`JobOptions::priority`].
     pub priority: i8,
     /// When it expires, if it does.
@@ -179,6 +189,8 @@ pub struct Job {
     pub attempt: u32,
     /// Whether a client asked to cancel the job.
     pub cancel_requested: bool,
+    /// Whether a client asked to pause the job while it runs, and its worker has not yet stopped.
+    pub pause_requested: bool,
     /// Position in the queue, starting at 1, as workers will take the jobs; only while queued.
     pub queue_position: Option<u64>,
     /// Predicted seconds of the jobs ahead, minus what the running ones have already done; only while queued.
@@ -216,8 +228,22 @@ pub struct Job {
 impl Job {
     /// The part of the job that [`JobSnapshot::next`] needs.
     pub fn snapshot(&self) -> JobSnapshot {
-        JobSnapshot { state: self.state, attempt: self.attempt, cancel_requested: self.cancel_requested }
+        JobSnapshot {
+            state: self.state,
+            attempt: self.attempt,
+            cancel_requested: self.cancel_requested,
+            pause_requested: self.pause_requested,
+        }
     }
+}
+
+/// An octave that has begun; of an animation, a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Which one, counted from 1.
+    pub place: u32,
+    /// Of how many.
+    pub places: u32,
 }
 
 /// A claimed job and its lease.
@@ -300,6 +326,8 @@ pub struct Counts {
     pub queued: u64,
     /// See [`JobState::Running`].
     pub running: u64,
+    /// See [`JobState::Paused`].
+    pub paused: u64,
     /// See [`JobState::Succeeded`].
     pub succeeded: u64,
     /// See [`JobState::Failed`].
@@ -316,6 +344,7 @@ impl Counts {
         match state {
             JobState::Queued => self.queued,
             JobState::Running => self.running,
+            JobState::Paused => self.paused,
             JobState::Succeeded => self.succeeded,
             JobState::Failed => self.failed,
             JobState::Canceled => self.canceled,

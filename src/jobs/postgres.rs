@@ -16,6 +16,7 @@ mod delivery_store;
 mod key_store;
 mod notifier;
 mod operations_store;
+mod schedule;
 mod tile_store;
 mod transitions;
 mod turns;
@@ -37,13 +38,13 @@ use notifier::Notifier;
 use turns::TurnCache;
 
 use super::{
-    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Idempotency, Job, JobError, JobId, JobQueue,
-    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    UsageStore, WorkerReport,
+    Begun, Claim, Counts, Erased, Event, Finished, Forecast, HeartbeatReply, Idempotency, Job, JobError,
+    JobId, JobQueue, JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue,
+    Rescued, Signals, UsageStore, WorkerReport,
     group_commit::{self, GroupCommit, Waiting},
     places::{Place, PlaceCache, Places, Queue},
     row, sql,
-    transition::{Transition, TransitionData, is_canceled, millis},
+    transition::{TransitionData, millis},
     unreadable::Unreadable,
 };
 use crate::{
@@ -52,7 +53,7 @@ use crate::{
     keys::Tenant,
 };
 use reverie_dream::progress::Progress;
-use reverie_dream::spec::Precision;
+use reverie_dream::spec::{Change, Precision};
 
 const ENQUEUE: &str = sql::enqueue!("reverie_now($3)");
 const CLAIM: &str = sql::claim!("reverie_now($4)", "$6", "FOR UPDATE SKIP LOCKED", "id <> ALL($5)");
@@ -63,9 +64,17 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const HEARTBEAT: &str = sql::heartbeat!("reverie_now($5)");
 const TRANSITION: &str = sql::transition!("reverie_now($10)");
-const IS_OVERDUE: &str = sql::overdue!("reverie_now($1)", "LIMIT 1");
-const OVERDUE: &str =
-    sql::overdue!("reverie_now($1)", "ORDER BY tenant, created_at, id FOR UPDATE SKIP LOCKED");
+/// Whether there are overdue jobs, and which: of those that wait, and of those that are paused.
+const OVERDUE: [(&str, &str); 2] = [
+    (
+        sql::overdue!("reverie_now($1)", "LIMIT 1"),
+        sql::overdue!("reverie_now($1)", "ORDER BY tenant, created_at, id FOR UPDATE SKIP LOCKED"),
+    ),
+    (
+        sql::overdue_paused!("reverie_now($1)", "LIMIT 1"),
+        sql::overdue_paused!("reverie_now($1)", "ORDER BY tenant, created_at, id FOR UPDATE SKIP LOCKED"),
+    ),
+];
 const LOST: &str = sql::lost!("reverie_now($2)", "FOR UPDATE SKIP LOCKED");
 
 /// See the module's description.
@@ -263,7 +272,10 @@ impl JobQueue for PostgresQueue {
         if progress.is_some() {
             self.notifier.changed(lease.job);
         }
-        Ok(HeartbeatReply { cancel_requested: row.try_get("cancel_requested")? })
+        Ok(HeartbeatReply {
+            cancel_requested: row.try_get("cancel_requested")?,
+            pause_requested: row.try_get("pause_requested")?,
+        })
     }
 
     async fn set_preview(&self, lease: Lease, octave: u32, bytes: u64) -> Result<(), QueueError> {
@@ -280,6 +292,14 @@ impl JobQueue for PostgresQueue {
         let decided = sqlx::query(sql::PRECISION).bind(lease.job.to_string()).bind(lease.token.to_string());
         let decided = decided.bind(wanted.as_str()).fetch_optional(&self.pool).await?;
         row::decided(&decided.ok_or(QueueError::LeaseLost)?, lease.job)
+    }
+
+    async fn begin(&self, lease: Lease, begun: Begun) -> Result<Vec<Change>, QueueError> {
+        schedule::begin(self, lease, begun).await
+    }
+
+    async fn steer(&self, job: &Job, change: &Change, forecast: Forecast) -> Result<Option<Job>, QueueError> {
+        schedule::steer(self, job, change, forecast).await
     }
 
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
@@ -308,33 +328,41 @@ impl JobQueue for PostgresQueue {
         self.leave(lease, Event::DeadlinePassed, TransitionData::default()).await
     }
 
+    async fn paused(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::Paused, TransitionData::default()).await
+    }
+
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
-        // Every process checks each second, and seldom finds anything.
-        if sqlx::query(IS_OVERDUE).bind(self.now()).fetch_optional(&self.pool).await?.is_none() {
-            return Ok(Vec::new());
+        let mut expired = Vec::new();
+        for (is_overdue, overdue) in OVERDUE {
+            // Every process checks each second, and seldom finds anything.
+            if sqlx::query(is_overdue).bind(self.now()).fetch_optional(&self.pool).await?.is_none() {
+                continue;
+            }
+            let mut transaction = self.pool.begin().await?;
+            let overdue = sqlx::query(overdue).bind(self.now()).fetch_all(&mut *transaction).await?;
+            let ended = self.change_all(&mut transaction, &overdue, Event::DeadlinePassed).await?;
+            transaction.commit().await?;
+            self.notify_all(&ended);
+            expired.extend(ended.iter().map(|job| job.id));
         }
-        let mut transaction = self.pool.begin().await?;
-        let overdue = sqlx::query(OVERDUE).bind(self.now()).fetch_all(&mut *transaction).await?;
-        let expired = self.change_all(&mut transaction, &overdue, Event::DeadlinePassed).await?;
-        transaction.commit().await?;
-        self.notify_all(&expired);
-        Ok(expired.iter().map(|job| job.id).collect())
+        Ok(expired)
     }
 
     async fn cancel(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
-        loop {
-            let job = self.get(tenant, id).await?;
-            if is_canceled(job.snapshot())? {
-                return Ok(job);
-            }
-            let (event, max_attempts) = (Event::CancelRequested, self.options.max_attempts);
-            let transition =
-                Transition::new(id, job.snapshot(), event, TransitionData::default(), max_attempts)?;
-            // If it was claimed or returned meanwhile, read it again.
-            let Some(written) = self.write(&transition).await? else { continue };
-            self.notifier.cancel(id);
-            return self.notify(id, transition.next, written).await;
-        }
+        let job = self.request(tenant, id, Event::CancelRequested).await?;
+        self.notifier.cancel(id);
+        Ok(job)
+    }
+
+    async fn pause(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+        let job = self.request(tenant, id, Event::PauseRequested).await?;
+        self.notifier.asked(id);
+        Ok(job)
+    }
+
+    async fn resume(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+        self.request(tenant, id, Event::Resumed).await
     }
 
     async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError> {

@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Claim, Counts, DeliveryStore, Finished, Idempotency, Job, JobError, JobId, JobSnapshot, JobState,
-    KeyStore, Lease, NewJob, OperationsStore, Page, PageStart, Place, QueueError, Signals, TileStore,
-    UploadStore, UsageStore,
+    Begun, Claim, Counts, DeliveryStore, Finished, Forecast, Idempotency, Job, JobError, JobId, JobSnapshot,
+    JobState, KeyStore, Lease, NewJob, OperationsStore, Page, PageStart, Place, QueueError, Signals,
+    TileStore, UploadStore, UsageStore,
 };
 use crate::{
     clock::{Clock, Timestamp},
     keys::Tenant,
 };
 use reverie_dream::progress::Progress;
-use reverie_dream::spec::Precision;
+use reverie_dream::spec::{Change, Precision};
 
 /// Limits and timeouts of a queue; equal in all processes that share a store.
 #[derive(Clone, Debug)]
 pub struct QueueOptions {
-    /// Maximum number of queued jobs.
+    /// Maximum number of queued and paused jobs.
     pub capacity: u32,
     /// How long a worker may go without a heartbeat before its job goes to another worker.
     pub lease: Duration,
@@ -156,6 +156,20 @@ pub trait JobQueue:
     /// [`QueueError::LeaseLost`].
     async fn set_preview(&self, lease: Lease, octave: u32, bytes: u64) -> Result<(), QueueError>;
 
+    /// Records that an octave, of an animation a frame, begins, and returns the schedule: what was asked for until now holds
+    /// from there on, and what is asked for afterwards holds from a later one on.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn begin(&self, lease: Lease, begun: Begun) -> Result<Vec<Change>, QueueError>;
+
+    /// Asks for a change of a tenant's job as it was read, with what it then takes. `None` if the job has gone on since:
+    /// read it again.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn steer(&self, job: &Job, change: &Change, forecast: Forecast) -> Result<Option<Job>, QueueError>;
+
     /// Completes a job with its dream.
     ///
     /// # Errors
@@ -200,7 +214,15 @@ pub trait JobQueue:
     /// [`QueueError::LeaseLost`].
     async fn expired(&self, lease: Lease) -> Result<Job, QueueError>;
 
-    /// Expires the queued jobs whose deadline has passed.
+    /// Records that the worker stopped a job after a pause request: like [`JobQueue::release`], but the job waits to be
+    /// resumed, unless it was resumed already.
+    ///
+    /// # Errors
+    /// [`QueueError::LeaseLost`].
+    async fn paused(&self, lease: Lease) -> Result<Job, QueueError>;
+
+    /// Expires the queued and paused jobs whose deadline has passed, and those that have been paused for longer than
+    /// [`PAUSE_LIFETIME`](super::PAUSE_LIFETIME).
     ///
     /// # Errors
     /// Only when the store fails.
@@ -212,6 +234,20 @@ pub trait JobQueue:
     /// # Errors
     /// [`QueueError::NotFound`], or [`QueueError::Finished`] if the job ended in another way.
     async fn cancel(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
+
+    /// Pauses a tenant's job: at once if queued, or as soon as its worker notices if running. It keeps its place: it counts
+    /// towards the bounds of waiting jobs. Repeated calls are fine.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`], or [`QueueError::Finished`] if the job has ended.
+    async fn pause(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
+
+    /// Puts a tenant's paused job back into the queue, or takes a pause request back. Does nothing to a job that is not
+    /// paused.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`], or [`QueueError::Finished`] if the job has ended.
+    async fn resume(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
     /// Takes jobs from lost workers: back into the queue, or failed after the last attempt.
     ///
@@ -244,7 +280,7 @@ pub trait JobQueue:
     /// Only when the store fails.
     async fn take_chore(&self, name: &str, every: Duration) -> Result<bool, QueueError>;
 
-    /// Counts the queued jobs: cheaper than [`JobQueue::counts`].
+    /// Counts the jobs that have a place in the queue, which the paused ones keep: cheaper than [`JobQueue::counts`].
     ///
     /// # Errors
     /// Only when the store fails.
@@ -387,4 +423,6 @@ pub struct Rescued {
 pub struct HeartbeatReply {
     /// Whether a client asked to cancel the job.
     pub cancel_requested: bool,
+    /// Whether a client asked to pause the job.
+    pub pause_requested: bool,
 }

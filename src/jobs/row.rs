@@ -4,11 +4,11 @@
 use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 
 use super::{
-    Counts, Erased, Forecast, Idempotency, Job, JobId, JobSnapshot, JobState, Owner, Page, PageStart,
+    Begun, Counts, Erased, Forecast, Idempotency, Job, JobId, JobSnapshot, JobState, Owner, Page, PageStart,
     QueueError, TenantOptions, unreadable::Unreadable,
 };
 use crate::{clock::Timestamp, keys::Tenant};
-use reverie_dream::spec::Precision;
+use reverie_dream::spec::{DreamSpec, Precision};
 
 /// The few column types, equal in both databases.
 pub(super) trait Columns {
@@ -48,16 +48,24 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
     let time = |column: &str| -> Result<Option<Timestamp>, sqlx::Error> {
         Ok(row.integer(column)?.map(Timestamp::from_millis))
     };
+    let mut spec: DreamSpec = parsed(row, "spec")?.ok_or_else(|| corrupt(row, "its spec is missing"))?;
+    if let Some(schedule) = parsed(row, "schedule")? {
+        spec.schedule = schedule;
+    }
     Ok(Job {
         id: job_id(row)?,
         tenant: tenant(row)?,
         state: snapshot.state,
         version: row.integer("version")?.unwrap_or_default().unsigned_abs(),
-        spec: parsed(row, "spec")?.ok_or_else(|| corrupt(row, "its spec is missing"))?,
+        spec,
+        steering: parsed(row, "steering")?,
+        steered: row.integer("steered")?.unwrap_or_default().unsigned_abs(),
+        begun: begun(row)?,
         priority: small(row, "priority")?.unwrap_or_default(),
         deadline_at: time("deadline_at")?,
         attempt: snapshot.attempt,
         cancel_requested: snapshot.cancel_requested,
+        pause_requested: snapshot.pause_requested,
         // `Places` knows them.
         queue_position: None,
         seconds_ahead: None,
@@ -76,6 +84,14 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         traceparent: row.text("traceparent")?.and_then(|text| text.parse().ok()),
         spared: small(row, "spared")?.unwrap_or_default(),
         precision: row.text("resolved_precision")?.map(|name| precision(row, name)).transpose()?,
+    })
+}
+
+/// The octave or frame that has begun.
+fn begun(row: &impl Columns) -> Result<Option<Begun>, QueueError> {
+    Ok(match (small(row, "place")?, small(row, "places")?) {
+        (Some(place), Some(places)) => Some(Begun { place, places }),
+        _ => None,
     })
 }
 
@@ -108,6 +124,7 @@ pub(super) fn snapshot(row: &impl Columns) -> Result<JobSnapshot, QueueError> {
         state: state(row)?,
         attempt: small(row, "attempt")?.unwrap_or_default(),
         cancel_requested: row.flag("cancel_requested")?,
+        pause_requested: row.flag("pause_requested")?,
     })
 }
 
@@ -219,6 +236,7 @@ pub(super) fn counts(rows: &[impl Columns]) -> Result<Counts, QueueError> {
         match state {
             JobState::Queued => counts.queued = jobs,
             JobState::Running => counts.running = jobs,
+            JobState::Paused => counts.paused = jobs,
             JobState::Succeeded => counts.succeeded = jobs,
             JobState::Failed => counts.failed = jobs,
             JobState::Canceled => counts.canceled = jobs,

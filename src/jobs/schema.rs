@@ -44,6 +44,8 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0020_key_priorities",
         "0021_places",
         "0022_uploads",
+        "0023_pauses",
+        "0024_schedules",
     }
 });
 
@@ -62,6 +64,8 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0010_key_priorities",
         "0011_places",
         "0012_uploads",
+        "0013_pauses",
+        "0014_schedules",
     }
 });
 
@@ -118,7 +122,44 @@ pub(super) fn failed(error: MigrateError) -> QueueError {
 mod tests {
     use std::path::Path;
 
+    use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+
     use super::*;
+
+    /// The migration that writes the text of a table's check leaves the rows, the other checks and the file sound.
+    #[tokio::test]
+    async fn a_table_of_the_version_before_learns_the_state_paused() {
+        let folder = tempfile::tempdir().unwrap();
+        let options =
+            SqliteConnectOptions::new().filename(folder.path().join("jobs")).create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let mut before = beside_newer(&SQLITE);
+        before.migrations = before.migrations.iter().filter(|one| one.version < 23).cloned().collect();
+        before.run(&mut connection).await.unwrap();
+        let old = "INSERT INTO jobs (id, state, spec, not_before, created_at, updated_at) VALUES ('a', 'queued', '{}', 1, 2, 3)";
+        sqlx::raw_sql(old).execute(&mut connection).await.unwrap();
+        // Another connection knows the table as it was.
+        let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+        let paused = "UPDATE jobs SET state = 'paused'";
+        assert!(sqlx::raw_sql(paused).execute(&mut other).await.is_err());
+        SQLITE.run(&mut connection).await.unwrap();
+        for connection in [&mut connection, &mut other] {
+            sqlx::raw_sql(paused).execute(&mut *connection).await.unwrap();
+            for wrong in ["state = 'asleep'", "finished_at = 1", "state = 'failed'", "pause_requested = 2"] {
+                let wrong = format!("UPDATE jobs SET {wrong}");
+                assert!(
+                    sqlx::raw_sql(AssertSqlSafe(&*wrong)).execute(&mut *connection).await.is_err(),
+                    "{wrong}"
+                );
+            }
+            let sound: String =
+                sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut *connection).await.unwrap();
+            assert_eq!(sound, "ok");
+        }
+        let kept: (String, i64) =
+            sqlx::query_as("SELECT id, updated_at FROM jobs").fetch_one(&mut other).await.unwrap();
+        assert_eq!(kept, ("a".to_owned(), 3));
+    }
 
     #[tokio::test]
     async fn every_file_of_the_folders_is_in_the_program() {

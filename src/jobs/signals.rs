@@ -1,4 +1,5 @@
-//! Notifications between the tasks of a process: a job is ready, a job must stop, a job changed.
+//! Notifications between the tasks of a process: a job is ready, a job must stop, something was asked of a running job, a job
+//! changed.
 //!
 //! Notifications wake waiters at once; every waiter also polls each second, so correctness never depends on a
 //! notification. The store holds the truth. If several processes share a store, each forwards the others'
@@ -20,7 +21,7 @@ use crate::tile::TileId;
 pub struct Signals {
     work: Notify,
     tiles: Notify,
-    running: Mutex<HashMap<JobId, CancellationToken>>,
+    running: Mutex<HashMap<JobId, Requests>>,
     /// One channel per followed job.
     followed: Mutex<HashMap<JobId, watch::Sender<()>>>,
 }
@@ -58,16 +59,23 @@ impl Signals {
 
     /// Signals that a running job must stop; works without a listener.
     pub fn cancel(&self, id: JobId) {
-        if let Some(token) = self.lock().get(&id) {
-            token.cancel();
+        if let Some(requests) = self.lock().get(&id) {
+            requests.cancel.cancel();
         }
     }
 
-    /// Listens for the cancellation of one job until the listener is dropped.
-    pub fn listen(self: &Arc<Self>, id: JobId) -> CancelListener {
-        let token = CancellationToken::new();
-        self.lock().insert(id, token.clone());
-        CancelListener { signals: Arc::clone(self), id, token }
+    /// Signals that something else was asked of a running job, which the store can tell; works without a listener.
+    pub fn asked(&self, id: JobId) {
+        if let Some(requests) = self.lock().get(&id) {
+            requests.other.notify_one();
+        }
+    }
+
+    /// Listens for what is asked of one running job until the listener is dropped.
+    pub fn listen(self: &Arc<Self>, id: JobId) -> RequestListener {
+        let requests = Requests::default();
+        self.lock().insert(id, requests.clone());
+        RequestListener { signals: Arc::clone(self), id, requests }
     }
 
     /// Signals that a job changed; works without a listener.
@@ -98,7 +106,7 @@ impl Signals {
     }
 
     /// No code panics while it holds the lock, and the map is sound at every step.
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Requests>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,22 +149,34 @@ impl Drop for ChangeListener {
     }
 }
 
-/// Receives the cancellation of one job.
-#[derive(Debug)]
-pub struct CancelListener {
-    signals: Arc<Signals>,
-    id: JobId,
-    token: CancellationToken,
+/// What may be asked of a running job.
+#[derive(Clone, Debug, Default)]
+struct Requests {
+    cancel: CancellationToken,
+    other: Arc<Notify>,
 }
 
-impl CancelListener {
+/// Receives what is asked of one running job.
+#[derive(Debug)]
+pub struct RequestListener {
+    signals: Arc<Signals>,
+    id: JobId,
+    requests: Requests,
+}
+
+impl RequestListener {
     /// Waits until the job must stop.
     pub async fn canceled(&self) {
-        self.token.cancelled().await;
+        self.requests.cancel.cancelled().await;
+    }
+
+    /// Waits until something else was asked since the last call, or since the listener was made.
+    pub async fn asked(&self) {
+        self.requests.other.notified().await;
     }
 }
 
-impl Drop for CancelListener {
+impl Drop for RequestListener {
     fn drop(&mut self) {
         self.signals.lock().remove(&self.id);
     }

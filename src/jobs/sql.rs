@@ -13,7 +13,15 @@ macro_rules! columns {
     () => {
         "id, state, version, spec, attempt, cancel_requested, progress, error, result, render_seconds, created_at,
         started_at, finished_at, updated_at, priority, deadline_at, rank, traceparent, erased_at, predicted_seconds,
-        reference_seconds, predicted_memory, megapixel_iterations, preview_octave, spared, resolved_precision, tenant"
+        reference_seconds, predicted_memory, megapixel_iterations, preview_octave, spared, resolved_precision, tenant,
+        pause_requested, schedule, steering, steered, place, places"
+    };
+}
+
+/// What the rules need of a job, and whose it is.
+macro_rules! snapshot {
+    () => {
+        "id, state, attempt, cancel_requested, pause_requested"
     };
 }
 
@@ -77,7 +85,9 @@ pub(super) const WAITING: &str = concat!(
 );
 
 pub(super) const COUNTS: &str = "SELECT state, count(*) AS jobs FROM jobs GROUP BY state";
-pub(super) const DEPTH: &str = "SELECT count(*) FROM jobs WHERE state = 'queued'";
+/// Jobs that have a place in the queue: those that wait, and the paused ones, which keep theirs.
+pub(super) const DEPTH: &str = "
+    SELECT (SELECT count(*) FROM jobs WHERE state = 'queued') + (SELECT count(*) FROM jobs WHERE state = 'paused')";
 pub(super) const OLDEST: &str = "SELECT min(created_at) FROM jobs WHERE state = 'queued'";
 pub(super) const PING: &str = "SELECT id FROM jobs LIMIT 1";
 pub(super) const WITH_KEY: &str =
@@ -86,7 +96,7 @@ pub(super) const DELETE: &str = "DELETE FROM jobs WHERE id = $1 AND tenant = $2"
 
 /// The part of a job that the rules need, if the worker still holds its lease.
 pub(super) const HELD: &str =
-    "SELECT id, state, attempt, cancel_requested FROM jobs WHERE id = $1 AND lease_token = $2";
+    concat!("SELECT ", snapshot!(), " FROM jobs WHERE id = $1 AND lease_token = $2");
 
 /// Inserts a job. An existing row stays unchanged, so a client that does not know whether its insert succeeded may repeat it.
 macro_rules! enqueue {
@@ -145,10 +155,13 @@ pub(super) const SERVED: &str = "
     INSERT INTO turns (tenant, served) VALUES ($1, (SELECT coalesce(max(served), 0) + 1 FROM turns))
     ON CONFLICT (tenant) DO UPDATE SET served = excluded.served";
 
-/// Number of queued jobs of a tenant, and their predicted seconds.
+/// Number of a tenant's jobs that have a place in the queue, and their predicted seconds.
 pub(super) const WAITING_OF: &str = "
-    SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) AS seconds
-    FROM jobs WHERE state = 'queued' AND tenant = $1";
+    SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) AS seconds FROM (
+        SELECT predicted_seconds FROM jobs WHERE state = 'queued' AND tenant = $1
+        UNION ALL
+        SELECT predicted_seconds FROM jobs WHERE state = 'paused' AND tenant = $1
+    ) AS placed";
 
 /// The one transition written in SQL, because one statement must both choose a job and claim it. It does what
 /// [`JobSnapshot::next`](crate::jobs::JobSnapshot::next) says about
@@ -158,7 +171,7 @@ macro_rules! claim {
     ($now:literal, $tenant:literal, $lock:literal, $except:literal) => {
         concat!(
             "UPDATE jobs SET
-                state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL,
+                state = 'running', version = version + 1, attempt = attempt + 1, progress = NULL, place = NULL,
                 worker = $1, lease_token = $2, lease_expires_at = ",
             $now,
             " + $3, started_at = ",
@@ -202,7 +215,7 @@ macro_rules! heartbeat {
             $now,
             " END
             WHERE id = $1 AND lease_token = $2
-            RETURNING cancel_requested"
+            RETURNING cancel_requested, pause_requested"
         )
     };
 }
@@ -210,6 +223,27 @@ macro_rules! heartbeat {
 /// `updated_at` stays the time of the progress, because estimates of the remaining time count from it.
 pub(super) const PREVIEW: &str = "
     UPDATE jobs SET preview_octave = $3, working_bytes = $4, version = version + 1 WHERE id = $1 AND lease_token = $2";
+
+/// An octave or frame begins: nobody sees this, but what is asked for from now on is for the next one.
+pub(super) const BEGIN: &str = concat!(
+    "UPDATE jobs SET place = $3, places = $4 WHERE id = $1 AND lease_token = $2 RETURNING ",
+    columns!()
+);
+
+/// What was asked for holds from the octave or frame that has begun on.
+pub(super) const SCHEDULE: &str = "
+    UPDATE jobs SET schedule = $3, steering = NULL, steered = steered + 1, version = version + 1
+    WHERE id = $1 AND lease_token = $2 AND steered = $4";
+
+/// Asks for a change, unless the job has gone on since it was read; what it takes is predicted anew.
+pub(super) const STEER: &str = concat!(
+    "UPDATE jobs SET
+        steering = $3, steered = steered + 1, version = version + 1, predicted_seconds = $4, reference_seconds = $5,
+        predicted_memory = $6, megapixel_iterations = $7
+    WHERE id = $1 AND tenant = $2 AND steered = $8 AND state = $9 AND attempt = $10 AND coalesce(place, 0) = $11
+    RETURNING ",
+    columns!()
+);
 
 /// Every other transition. Only a job that keeps running keeps its lease; a job that returns to the queue
 /// loses the progress of its attempt. If the row no longer matches the snapshot that the rules were applied
@@ -227,13 +261,13 @@ macro_rules! transition {
                 started_at = CASE WHEN $2 <> 'queued' THEN started_at END,
                 progress = CASE WHEN $2 <> 'queued' THEN coalesce($6, progress) END,
                 error = $7, result = $8, render_seconds = $9,
-                finished_at = CASE WHEN $2 NOT IN ('queued', 'running') THEN ",
+                finished_at = CASE WHEN $2 NOT IN ('queued', 'running', 'paused') THEN ",
             $now,
             " END,
-                spared = spared + $15, updated_at = ",
+                spared = spared + $15, pause_requested = $16, updated_at = ",
             $now,
             "
-            WHERE id = $1 AND state = $11 AND attempt = $12 AND cancel_requested = $13
+            WHERE id = $1 AND state = $11 AND attempt = $12 AND cancel_requested = $13 AND pause_requested = $17
                 AND ($14 IS NULL OR lease_token = $14)
             RETURNING ",
             $crate::jobs::sql::columns!()
@@ -246,10 +280,29 @@ macro_rules! transition {
 macro_rules! overdue {
     ($now:literal, $lock:literal) => {
         concat!(
-            "SELECT id, state, attempt, cancel_requested FROM jobs
-            WHERE state = 'queued' AND deadline_at IS NOT NULL AND deadline_at <= ",
+            "SELECT ",
+            $crate::jobs::sql::snapshot!(),
+            " FROM jobs WHERE state = 'queued' AND deadline_at IS NOT NULL AND deadline_at <= ",
             $now,
             " ",
+            $lock
+        )
+    };
+}
+
+/// Paused jobs whose deadline has passed, or that have been paused for longer than
+/// [`PAUSE_LIFETIME`](crate::jobs::PAUSE_LIFETIME): nothing writes a paused row before that. A statement of its own, so that
+/// [`overdue!`] keeps its index.
+macro_rules! overdue_paused {
+    ($now:literal, $lock:literal) => {
+        concat!(
+            "SELECT ",
+            $crate::jobs::sql::snapshot!(),
+            " FROM jobs WHERE state = 'paused' AND (deadline_at <= ",
+            $now,
+            " OR updated_at <= ",
+            $now,
+            " - 604800000) ",
             $lock
         )
     };
@@ -259,8 +312,9 @@ macro_rules! overdue {
 macro_rules! lost {
     ($now:literal, $lock:literal) => {
         concat!(
-            "SELECT id, state, attempt, cancel_requested FROM jobs
-            WHERE state = 'running' AND ($1 OR lease_expires_at <= ",
+            "SELECT ",
+            $crate::jobs::sql::snapshot!(),
+            " FROM jobs WHERE state = 'running' AND ($1 OR lease_expires_at <= ",
             $now,
             ") ORDER BY tenant, created_at, id ",
             $lock
@@ -343,6 +397,6 @@ pub(super) const PRECISION: &str = "
     RETURNING resolved_precision";
 
 pub(super) use {
-    blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue, owners,
-    probe, transition, turns,
+    blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue,
+    overdue_paused, owners, probe, snapshot, transition, turns,
 };

@@ -11,6 +11,7 @@ mod delivery_store;
 mod key_store;
 mod operations_store;
 mod read_cache;
+mod schedule;
 mod tile_store;
 mod transitions;
 mod upkeep;
@@ -31,13 +32,13 @@ use read_cache::ReadCache;
 use writer::Writer;
 
 use super::{
-    Claim, Counts, Erased, Event, Finished, HeartbeatReply, Idempotency, Job, JobError, JobId, JobQueue,
-    JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue, Rescued, Signals,
-    UsageStore,
+    Begun, Claim, Counts, Erased, Event, Finished, Forecast, HeartbeatReply, Idempotency, Job, JobError,
+    JobId, JobQueue, JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue,
+    Rescued, Signals, UsageStore,
     group_commit::{self, GroupCommit, Waiting},
     places::{Place, PlaceCache, Places, Queue},
     row, schema, sql,
-    transition::{TransitionData, is_canceled, millis},
+    transition::{TransitionData, millis},
     unreadable::Unreadable,
 };
 use crate::{
@@ -45,7 +46,7 @@ use crate::{
     keys::Tenant,
 };
 use reverie_dream::progress::Progress;
-use reverie_dream::spec::Precision;
+use reverie_dream::spec::{Change, Precision};
 
 /// How long a statement waits for another process's lock, for example of a backup or a database shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,6 +62,7 @@ const TURNS: &str = sql::turns!("$1", "id NOT IN (SELECT value FROM json_each($2
 const HEARTBEAT: &str = sql::heartbeat!("$5");
 const TRANSITION: &str = sql::transition!("$10");
 const OVERDUE: &str = sql::overdue!("$1", "");
+const OVERDUE_PAUSED: &str = sql::overdue_paused!("$1", "");
 const LOST: &str = sql::lost!("$2", "");
 
 /// See the module's description.
@@ -228,7 +230,10 @@ impl JobQueue for SqliteQueue {
         if progress.is_some() {
             self.signals.changed(lease.job);
         }
-        Ok(HeartbeatReply { cancel_requested: row.try_get("cancel_requested")? })
+        Ok(HeartbeatReply {
+            cancel_requested: row.try_get("cancel_requested")?,
+            pause_requested: row.try_get("pause_requested")?,
+        })
     }
 
     async fn set_preview(&self, lease: Lease, octave: u32, bytes: u64) -> Result<(), QueueError> {
@@ -250,6 +255,14 @@ impl JobQueue for SqliteQueue {
         let decided = row::decided(&decided.ok_or(QueueError::LeaseLost)?, lease.job)?;
         self.writer.commit(transaction).await?;
         Ok(decided)
+    }
+
+    async fn begin(&self, lease: Lease, begun: Begun) -> Result<Vec<Change>, QueueError> {
+        schedule::begin(self, lease, begun).await
+    }
+
+    async fn steer(&self, job: &Job, change: &Change, forecast: Forecast) -> Result<Option<Job>, QueueError> {
+        schedule::steer(self, job, change, forecast).await
     }
 
     async fn complete(&self, lease: Lease, finished: Finished) -> Result<Job, QueueError> {
@@ -278,36 +291,42 @@ impl JobQueue for SqliteQueue {
         self.leave(lease, Event::DeadlinePassed, TransitionData::default()).await
     }
 
+    async fn paused(&self, lease: Lease) -> Result<Job, QueueError> {
+        self.leave(lease, Event::Paused, TransitionData::default()).await
+    }
+
     async fn expire_waiting(&self) -> Result<Vec<JobId>, QueueError> {
         let now = self.now().as_millis();
-        // A read is free, while a write makes every other write wait.
-        if sqlx::query(OVERDUE).bind(now).fetch_optional(&self.readers).await?.is_none() {
-            return Ok(Vec::new());
+        let mut expired = Vec::new();
+        for overdue in [OVERDUE, OVERDUE_PAUSED] {
+            // A read is free, while a write makes every other write wait.
+            if sqlx::query(overdue).bind(now).fetch_optional(&self.readers).await?.is_none() {
+                continue;
+            }
+            let mut transaction = self.writer.begin().await?;
+            let overdue = sqlx::query(overdue).bind(now).fetch_all(&mut *transaction).await?;
+            let ended = self.change_all(&mut transaction, &overdue, Event::DeadlinePassed).await?;
+            self.writer.commit(transaction).await?;
+            expired.extend(ended.iter().map(|job| job.id));
         }
-        let mut transaction = self.writer.begin().await?;
-        let overdue = sqlx::query(OVERDUE).bind(now).fetch_all(&mut *transaction).await?;
-        let expired = self.change_all(&mut transaction, &overdue, Event::DeadlinePassed).await?;
-        self.writer.commit(transaction).await?;
-        let expired: Vec<JobId> = expired.iter().map(|job| job.id).collect();
         expired.iter().for_each(|id| self.signals.changed(*id));
         Ok(expired)
     }
 
     async fn cancel(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
-        let mut transaction = self.writer.begin().await?;
-        let row = sqlx::query(sql::SELECT).bind(id.to_string()).bind(tenant.as_str());
-        let row = row.fetch_optional(&mut *transaction).await?.ok_or(QueueError::NotFound(id))?;
-        let job = row::job(&row)?;
-        if is_canceled(job.snapshot())? {
-            return Ok(job);
-        }
-        self.transition(&mut transaction, id, &row, Event::CancelRequested, TransitionData::default())
-            .await?;
-        let job = select(&mut transaction, id).await?;
-        self.writer.commit(transaction).await?;
+        let job = self.request(tenant, id, Event::CancelRequested).await?;
         self.signals.cancel(id);
-        self.signals.changed(id);
-        Ok(self.placed(job.clone()).await.unwrap_or(job))
+        Ok(job)
+    }
+
+    async fn pause(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+        let job = self.request(tenant, id, Event::PauseRequested).await?;
+        self.signals.asked(id);
+        Ok(job)
+    }
+
+    async fn resume(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+        self.request(tenant, id, Event::Resumed).await
     }
 
     async fn rescue(&self, which: Rescue) -> Result<Vec<Rescued>, QueueError> {

@@ -12,6 +12,9 @@
 //!     └────────── deadline passed ─────────┴──────────► expired
 //! ```
 //!
+//! A paused job is one that a client has taken out of the queue until it is resumed: `paused` stands beside `queued`, and
+//! what would lead a running job back into the queue leads it there once a pause is requested.
+//!
 //! `docs/state-machine.md` describes the same in words, for users of the service.
 
 use std::{fmt, str::FromStr};
@@ -28,6 +31,8 @@ choices! {
         Queued = "queued",
         /// A worker holds its lease.
         Running = "running",
+        /// A client paused it: it waits until it is resumed.
+        Paused = "paused",
         /// The dream is there.
         Succeeded = "succeeded",
         /// There will be no dream; the job's error says why.
@@ -41,14 +46,22 @@ choices! {
 
 impl JobState {
     /// All states.
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled, Self::Expired];
+    pub const ALL: [Self; 7] = [
+        Self::Queued,
+        Self::Running,
+        Self::Paused,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Canceled,
+        Self::Expired,
+    ];
 
     /// The name in the database and in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Canceled => "canceled",
@@ -58,7 +71,7 @@ impl JobState {
 
     /// Whether the job has ended for good.
     pub const fn is_finished(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
+        !matches!(self, Self::Queued | Self::Running | Self::Paused)
     }
 }
 
@@ -100,9 +113,15 @@ pub enum Event {
     CancelRequested,
     /// The worker stopped the job after a cancel request.
     Stopped,
+    /// A client asks to pause the job.
+    PauseRequested,
+    /// The worker stopped the job after a pause request.
+    Paused,
+    /// A client asks to resume the job.
+    Resumed,
     /// The worker sent no heartbeat for longer than the lease.
     LeaseExpired,
-    /// The deadline passed: in the queue, or while running, once the worker has stopped.
+    /// The deadline passed: in the queue, while paused, or while running, once the worker has stopped.
     DeadlinePassed,
 }
 
@@ -115,6 +134,8 @@ pub struct JobSnapshot {
     pub attempt: u32,
     /// Whether a client asked to cancel the job.
     pub cancel_requested: bool,
+    /// Whether a client asked to pause the job, and its worker has not yet stopped; only while running.
+    pub pause_requested: bool,
 }
 
 /// The event cannot happen to a job in this state.
@@ -131,14 +152,16 @@ impl JobSnapshot {
     /// Applies `event` to the job; `max_attempts` includes the first attempt.
     ///
     /// # Errors
-    /// [`InvalidTransition`] if the event does not fit the state. Cancelling a job that is canceled, or about
-    /// to be, is fine and changes nothing.
+    /// [`InvalidTransition`] if the event does not fit the state. Cancelling or pausing a job that is canceled or paused,
+    /// or about to be, is fine and changes nothing; so is resuming one that is not paused and has not ended.
     pub fn next(self, event: Event, max_attempts: u32) -> Result<Self, InvalidTransition> {
-        use JobState::{Canceled, Expired, Failed, Queued, Running, Succeeded};
-        let to = |state| Self { state, ..self };
+        use JobState::{Canceled, Expired, Failed, Paused, Queued, Running, Succeeded};
+        // Where the job waits, the request to pause it is fulfilled, and where it ended, it is void.
+        let to = |state| Self { state, pause_requested: self.pause_requested && state == Running, ..self };
+        let back = || to(if self.pause_requested { Paused } else { Queued });
         let again = |may_retry: bool| match self {
             Self { cancel_requested: true, .. } => to(Canceled),
-            Self { attempt, .. } if may_retry && attempt < max_attempts => to(Queued),
+            Self { attempt, .. } if may_retry && attempt < max_attempts => back(),
             _ => to(Failed),
         };
         Ok(match (self.state, event) {
@@ -147,15 +170,22 @@ impl JobSnapshot {
             (Running, Event::Completed) => to(Succeeded),
             (Running, Event::Failed { retry }) => again(retry),
             (Running, Event::LeaseExpired) => again(true),
-            (Running, Event::Released) if self.cancel_requested => to(Canceled),
-            (Running, Event::Released) => Self { attempt: self.attempt.saturating_sub(1), ..to(Queued) },
-            (Running, Event::Stopped) | (Queued | Canceled, Event::CancelRequested) => {
+            (Running, Event::Released | Event::Paused) if self.cancel_requested => to(Canceled),
+            // A job that was resumed before its worker had stopped goes on from the queue.
+            (Running, Event::Released | Event::Paused) => {
+                Self { attempt: self.attempt.saturating_sub(1), ..back() }
+            }
+            (Running, Event::Stopped) | (Queued | Paused | Canceled, Event::CancelRequested) => {
                 Self { cancel_requested: true, ..to(Canceled) }
             }
             // The client that asked first already has the answer "canceled".
             (Running, Event::DeadlinePassed) if self.cancel_requested => to(Canceled),
-            (Queued | Running, Event::DeadlinePassed) => to(Expired),
+            (Queued | Paused | Running, Event::DeadlinePassed) => to(Expired),
             (Running, Event::CancelRequested) => Self { cancel_requested: true, ..self },
+            (Queued | Paused, Event::PauseRequested) => to(Paused),
+            (Running, Event::PauseRequested) => Self { pause_requested: true, ..self },
+            (Queued | Paused, Event::Resumed) => to(Queued),
+            (Running, Event::Resumed) => Self { pause_requested: false, ..self },
             (state, event) => return Err(InvalidTransition { state, event }),
         })
     }
@@ -165,7 +195,7 @@ impl JobSnapshot {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 12] = [
         Event::Claimed,
         Event::Completed,
         Event::Failed { retry: true },
@@ -173,12 +203,15 @@ mod tests {
         Event::Released,
         Event::CancelRequested,
         Event::Stopped,
+        Event::PauseRequested,
+        Event::Paused,
+        Event::Resumed,
         Event::LeaseExpired,
         Event::DeadlinePassed,
     ];
 
     fn snapshot(state: JobState, attempt: u32, cancel_requested: bool) -> JobSnapshot {
-        JobSnapshot { state, attempt, cancel_requested }
+        JobSnapshot { state, attempt, cancel_requested, pause_requested: false }
     }
 
     #[test]
@@ -217,11 +250,36 @@ mod tests {
             Event::LeaseExpired,
             Event::Released,
             Event::Stopped,
+            Event::Paused,
             Event::DeadlinePassed,
         ] {
-            let next = snapshot(JobState::Running, 1, true).next(event, 3).unwrap();
-            assert_eq!(next.state, JobState::Canceled, "{event:?}");
+            for pause_requested in [false, true] {
+                let before = JobSnapshot { pause_requested, ..snapshot(JobState::Running, 1, true) };
+                let next = before.next(event, 3).unwrap();
+                assert_eq!((next.state, next.pause_requested), (JobState::Canceled, false), "{event:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_pause_request_leads_out_of_the_queue_and_is_fulfilled_by_that() {
+        let asked = snapshot(JobState::Running, 1, false).next(Event::PauseRequested, 3).unwrap();
+        assert_eq!((asked.state, asked.pause_requested), (JobState::Running, true));
+        for (event, state, attempt) in [
+            (Event::Paused, JobState::Paused, 0),
+            (Event::Released, JobState::Paused, 0),
+            (Event::Failed { retry: true }, JobState::Paused, 1),
+            (Event::LeaseExpired, JobState::Paused, 1),
+            (Event::Failed { retry: false }, JobState::Failed, 1),
+            (Event::Completed, JobState::Succeeded, 1),
+            (Event::DeadlinePassed, JobState::Expired, 1),
+        ] {
+            assert_eq!(asked.next(event, 3), Ok(snapshot(state, attempt, false)), "{event:?}");
+        }
+        // Resumed before the worker had stopped.
+        let resumed = asked.next(Event::Resumed, 3).unwrap();
+        assert_eq!(resumed, snapshot(JobState::Running, 1, false));
+        assert_eq!(resumed.next(Event::Paused, 3), Ok(snapshot(JobState::Queued, 0, false)));
     }
 
     /// The transition table and the rules agree: every row matches, and every rule has a row.
@@ -246,9 +304,14 @@ mod tests {
                 "cancel requested" => (Event::CancelRequested, 1),
                 "stopped" => (Event::Stopped, 1),
                 "deadline passed" => (Event::DeadlinePassed, 1),
+                "pause requested" => (Event::PauseRequested, 1),
+                "paused" => (Event::Paused, 1),
+                "resumed" => (Event::Resumed, 1),
                 other => panic!("\"{other}\" is no event"),
             };
-            let next = snapshot(from, attempt, false).next(event, 3).unwrap();
+            let pause_requested = event == Event::Paused;
+            let before = JobSnapshot { pause_requested, ..snapshot(from, attempt, false) };
+            let next = before.next(event, 3).unwrap();
             assert_eq!(next.state.as_str(), to, "{row}");
             listed.insert((from, format!("{event:?}")));
         }
@@ -263,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_deadline_ends_whatever_is_not_finished() {
-        for (state, attempt) in [(JobState::Queued, 0), (JobState::Running, 1)] {
+        for (state, attempt) in [(JobState::Queued, 0), (JobState::Running, 1), (JobState::Paused, 0)] {
             let next = snapshot(state, attempt, false).next(Event::DeadlinePassed, 3).unwrap();
             assert_eq!(next, snapshot(JobState::Expired, attempt, false));
         }

@@ -98,14 +98,16 @@ macro_rules! bind_transition {
             .bind(transition.before.cancel_requested)
             .bind(transition.holder.as_deref())
             .bind(transition.spared)
+            .bind(transition.next.pause_requested)
+            .bind(transition.before.pause_requested)
     }};
 }
 
 pub(super) use bind_transition;
 
-/// Whether the job is already canceled or about to be, so there is nothing to write.
-pub(super) fn is_canceled(snapshot: JobSnapshot) -> Result<bool, QueueError> {
+/// Whether the job already is where a client's request would lead it, so there is nothing to write.
+pub(super) fn is_there(snapshot: JobSnapshot, request: Event) -> Result<bool, QueueError> {
     // The attempts do not matter here.
-    let next = snapshot.next(Event::CancelRequested, u32::MAX);
+    let next = snapshot.next(request, u32::MAX);
     next.map(|next| next == snapshot).map_err(|impossible| QueueError::Finished(impossible.state))
 }

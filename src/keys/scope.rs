@@ -11,7 +11,7 @@ choices! {
     pub enum Scope {
         /// Look at the tenant's jobs and fetch their pictures.
         JobsRead = "jobs:read",
-        /// Submit, cancel and erase the tenant's jobs.
+        /// Submit, pause, resume, cancel and erase the tenant's jobs.
         JobsWrite = "jobs:write",
         /// Make, list and revoke the keys of every tenant: the operator's scope. It opens no jobs.
         Admin = "admin",

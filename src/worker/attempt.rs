@@ -6,9 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error};
+use tracing::{Instrument, error, warn};
 
 use super::{
     WorkerContext,
@@ -18,27 +18,34 @@ use super::{
     retry::retry_while_away,
 };
 use crate::{
-    jobs::{Finished, Job, JobResult, Lease, QueueError},
+    jobs::{Begun, Finished, Job, JobQueue, JobResult, Lease, QueueError},
     objects::{ObjectError, ObjectKey},
 };
 use reverie_dream::{
     digest,
     model::Model,
     progress::Progress,
-    spec::{DreamSpec, Precision},
+    spec::{Change, DreamSpec, Precision},
 };
 use reverie_engine::{
-    CancelFlag, FinishedOctave, Health, PreviewSink, RenderError, RenderRequest, Rendered, Renderer,
+    CancelFlag, FinishedOctave, Health, OnBegin, PreviewSink, RenderError, RenderRequest, Rendered, Renderer,
 };
 
 /// Number of finished octaves that may wait to be stored.
 const OCTAVES: usize = 1;
 
+/// Delay before the beginning of an octave is recorded again.
+const BEGIN_RETRY: Duration = Duration::from_secs(1);
+
 /// Time between two previews inside an octave.
 const PREVIEW_EVERY: Duration = Duration::from_secs(1);
 
+/// An octave or frame that is to begin, and where the schedule is expected.
+type Beginning = (Begun, oneshot::Sender<Vec<Change>>);
+
 /// Channels for the reports of a render.
 struct Reports {
+    beginnings: mpsc::Sender<Beginning>,
     progress: watch::Sender<Option<Progress>>,
     octaves: mpsc::Sender<FinishedOctave>,
     previews: watch::Sender<Option<Preview>>,
@@ -60,7 +67,7 @@ pub(super) async fn attempt(
         lease,
         every: context.lease / 3,
         progress: seen.clone(),
-        canceled: context.queue.signals().listen(job.id),
+        requests: context.queue.signals().listen(job.id),
         deadline: job.deadline_at,
         give_up,
         flag: flag.clone(),
@@ -68,14 +75,16 @@ pub(super) async fn attempt(
     };
     let work = async {
         let (octaves, finished) = mpsc::channel(OCTAVES);
+        let (beginnings, begins) = mpsc::channel(1);
         let (previews, newest) = watch::channel(None);
-        let reports = Reports { progress, octaves, previews };
+        let reports = Reports { beginnings, progress, octaves, previews };
         let checkpoint = checkpoints::resume(&context.objects, job.id).await;
         let kept = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len() as u64);
         let rendering = render(context, renderer, job, lease, reports, flag.clone(), checkpoint);
-        let (rendered, ()) = tokio::join!(
+        let (rendered, (), ()) = tokio::join!(
             rendering,
-            checkpoints::keep(&context.queue, &context.objects, lease, finished, newest, kept)
+            checkpoints::keep(&context.queue, &context.objects, lease, finished, newest, kept),
+            begin(&*context.queue, lease, begins, &flag)
         );
         let rendered = match rendered {
             Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
@@ -89,6 +98,36 @@ pub(super) async fn attempt(
         biased;
         done = work => done,
         () = heartbeat.keep() => Err(AttemptError::LeaseLost),
+    }
+}
+
+/// Records every octave or frame before it begins, and answers with its schedule, until the render ends. The render waits: what
+/// it dreams must be what the row says, so while the store is away nothing begins.
+async fn begin(
+    queue: &dyn JobQueue,
+    lease: Lease,
+    mut beginnings: mpsc::Receiver<Beginning>,
+    cancel: &CancelFlag,
+) {
+    while let Some((begun, answer)) = beginnings.recv().await {
+        let schedule = loop {
+            match queue.begin(lease, begun).await {
+                Ok(schedule) => break Some(schedule),
+                Err(QueueError::LeaseLost) => break None,
+                Err(error) if cancel.is_canceled() => {
+                    warn!(%error, "the beginning of an octave could not be recorded before the render was stopped");
+                    break None;
+                }
+                Err(error) => warn!(%error, "the beginning of an octave could not be recorded; trying again"),
+            }
+            tokio::time::sleep(BEGIN_RETRY).await;
+        };
+        match schedule {
+            // A render that has ended meanwhile needs no answer.
+            Some(schedule) => drop(answer.send(schedule)),
+            // Without an answer the render stops.
+            None => cancel.cancel(),
+        }
     }
 }
 
@@ -145,6 +184,12 @@ async fn render(
             reports.progress.send_replace(Some(now));
         }
     });
+    let beginnings = reports.beginnings;
+    let on_begin: OnBegin = Box::new(move |place, places| {
+        let (answer, schedule) = oneshot::channel();
+        let asked = beginnings.blocking_send((Begun { place, places }, answer));
+        asked.ok().and_then(|()| schedule.blocking_recv().ok()).ok_or(RenderError::Canceled)
+    });
     let (octaves, previews) = (reports.octaves, reports.previews);
     // If storing is slower than rendering, an octave is skipped: the next one is worth more.
     let on_octave = Box::new(move |finished| drop(octaves.try_send(finished)));
@@ -158,6 +203,7 @@ async fn render(
         mask,
         guide,
         resume,
+        on_begin: Some(on_begin),
         on_progress,
         on_octave: Some(on_octave),
         on_preview: Some(PreviewSink { every: PREVIEW_EVERY, on_preview }),

@@ -68,6 +68,7 @@ async fn measure(
         mask: None,
         guide: None,
         resume: None,
+        on_begin: None,
         on_progress: Box::new(move |_| {
             recorder.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())
         }),

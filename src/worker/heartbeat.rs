@@ -1,5 +1,5 @@
-//! The heartbeat of a running job: it renews the lease, stores progress, and notices cancel requests and
-//! deadlines.
+//! The heartbeat of a running job: it renews the lease, stores progress, and notices deadlines and what clients ask of
+//! the job.
 //!
 //! A lease lasts three heartbeats.
 
@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::{
     clock::{Clock, Timestamp},
-    jobs::{CancelListener, JobQueue, Lease, QueueError},
+    jobs::{JobQueue, Lease, QueueError, RequestListener},
 };
 use reverie_dream::progress::Progress;
 use reverie_engine::CancelFlag;
@@ -33,6 +33,8 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) enum StopReason {
     /// A client canceled the job.
     Canceled,
+    /// A client paused the job.
+    Paused,
     /// The deadline has passed.
     Expired,
     /// This process is stopping.
@@ -47,8 +49,8 @@ pub(super) struct Heartbeat<'a> {
     pub every: Duration,
     /// Progress from the render thread.
     pub progress: watch::Receiver<Option<Progress>>,
-    /// Receives cancel requests made in this process.
-    pub canceled: CancelListener,
+    /// Receives what clients ask of the job.
+    pub requests: RequestListener,
     /// When the job expires, if it does.
     pub deadline: Option<Timestamp>,
     /// Canceled when the process cannot wait any longer.
@@ -73,7 +75,7 @@ impl Heartbeat<'_> {
         loop {
             let stopped = self.reason.get().is_some();
             let progress = tokio::select! {
-                () = self.canceled.canceled(), if !stopped => {
+                () = self.requests.canceled(), if !stopped => {
                     self.stop(StopReason::Canceled);
                     continue;
                 }
@@ -86,6 +88,8 @@ impl Heartbeat<'_> {
                     continue;
                 }
                 progress = new_progress(&mut self.progress, next_progress) => Some(progress),
+                // What was asked, the reply tells.
+                () = self.requests.asked(), if !stopped => None,
                 _ = heartbeats.tick() => None,
             };
             let Ok(heartbeat) = timeout(self.every, self.queue.heartbeat(self.lease, progress)).await else {
@@ -96,6 +100,8 @@ impl Heartbeat<'_> {
                 Ok(heartbeat) => {
                     if heartbeat.cancel_requested {
                         self.stop(StopReason::Canceled);
+                    } else if heartbeat.pause_requested {
+                        self.stop(StopReason::Paused);
                     }
                     heartbeats.reset();
                 }

@@ -119,6 +119,7 @@ async fn render(renderer: &Renderer, model: &Arc<Model>, spec: &DreamSpec) -> Re
         mask: None,
         guide: None,
         resume: None,
+        on_begin: None,
         on_progress: Box::new(|_| {}),
         on_octave: None,
         on_preview: None,

@@ -270,7 +270,9 @@ fn is_owned(job: &Owner, key: ObjectKey) -> bool {
         // Until a job has ended, a worker may be about to complete it with this dream. A result without a
         // readable lease belongs to a newer version.
         (ObjectKey::Result(_, lease), Some(state)) => match (state, job.result) {
-            (JobState::Queued | JobState::Running, _) | (JobState::Succeeded, None) => true,
+            (JobState::Queued | JobState::Running | JobState::Paused, _) | (JobState::Succeeded, None) => {
+                true
+            }
             (_, own) => own == Some(lease),
         },
     }

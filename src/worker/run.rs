@@ -42,6 +42,9 @@ pub(super) async fn run(
         let began = Instant::now();
         let reason = OnceLock::new();
         let attempt = attempt(context, renderer, &job, lease, give_up, &reason).await;
+        // Its time says nothing if a checkpoint spared it a part, as after a pause.
+        let whole =
+            matches!(&attempt, Ok(finished) if finished.progress.is_none_or(|last| last.resumed_from == 0.0));
         let outcome = match attempt {
             Err(AttemptError::Sick(_)) => Outcome::Sick,
             Err(AttemptError::StoreAway { ref error, bytes }) => {
@@ -50,8 +53,12 @@ pub(super) async fn run(
             _ => Outcome::Done,
         };
         let ended = settle(context, &job, lease, attempt, reason.get().copied(), give_up).await;
-        // A later attempt may have started from a checkpoint, so its time says nothing.
-        if let (Some(JobState::Succeeded), 1, Some(forecast)) = (ended, job.attempt, job.forecast) {
+        if let (Some(ended), 1, Some(forecast)) = (ended, job.attempt, job.forecast)
+            && ended.state == JobState::Succeeded
+            && whole
+            // What was changed on the way took another time than was predicted.
+            && ended.spec.schedule == job.spec.schedule
+        {
             let seconds = began.elapsed().as_secs_f64();
             context.throughput.learn(&job.spec, forecast.reference_seconds, seconds);
         }

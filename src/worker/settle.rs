@@ -21,9 +21,9 @@ const SETTLE_TRIES: u32 = 10;
 /// and its attempts count.
 const MAX_SPARED: u32 = 3;
 
-/// Writes the outcome of the attempt, and retries if the store fails. An unreachable or full store is retried
-/// until the process must stop: no other worker can take the job meanwhile, and giving up would cost the job
-/// a finished attempt.
+/// Writes the outcome of the attempt, and returns the job as it is then. If the store fails, it tries again. An unreachable or
+/// full store is retried until the process must stop: no other worker can take the job meanwhile, and giving up would cost
+/// the job a finished attempt.
 pub(super) async fn settle(
     context: &WorkerContext,
     before: &Job,
@@ -31,7 +31,7 @@ pub(super) async fn settle(
     attempt: Result<Finished, AttemptError>,
     reason: Option<StopReason>,
     give_up: &CancellationToken,
-) -> Option<JobState> {
+) -> Option<Job> {
     if matches!(attempt, Err(AttemptError::LeaseLost)) {
         warn!("the lease is lost; the job is dropped");
         discard(context, lease).await;
@@ -51,7 +51,7 @@ pub(super) async fn settle(
                 }
                 report(&job, &attempt);
                 context.metrics.ended(&job);
-                return Some(job.state);
+                return Some(job);
             }
             Err(QueueError::LeaseLost) => {
                 warn!("the lease was lost before the end was written; the job is dropped");
@@ -99,6 +99,9 @@ async fn write_end(
         }
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Canceled)) => {
             queue.stopped(lease).await
+        }
+        (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Paused)) => {
+            queue.paused(lease).await
         }
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Expired)) => {
             queue.expired(lease).await

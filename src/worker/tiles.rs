@@ -165,6 +165,7 @@ async fn render(worker: &Worker, tile: &Tile, cancel: &CancelFlag) -> Result<Vec
         mask: None,
         guide: None,
         resume: None,
+        on_begin: None,
         on_progress: Box::new(|_| {}),
         on_octave: None,
         on_preview: None,

@@ -110,7 +110,9 @@ async fn subject(client: &Client, operation: &Value, finished: &str) -> String {
             client.until_found(&format!("/v1/jobs/{id}/preview")).await;
             id
         }
-        "cancelJob" | "cancelAnyJob" | "eraseJob" => submit(client, &long).await,
+        "cancelJob" | "cancelAnyJob" | "eraseJob" | "pauseJob" | "resumeJob" | "steerJob" => {
+            submit(client, &long).await
+        }
         "sendUpload" => {
             let announced = json!({ "bytes": 1 }).to_string();
             let request = client.http.post(format!("{}/v1/uploads", client.url));
@@ -264,7 +266,7 @@ async fn every_choice_of_a_request_is_accepted() {
         assert_eq!(listed.status(), 200, "{state}");
     }
     let endings = JobState::ALL.into_iter().filter(|state| state.is_finished()).map(JobState::as_str);
-    let events: BTreeSet<&str> = endings.chain(["progress", "preview"]).collect();
+    let events: BTreeSet<&str> = endings.chain(["progress", "preview", "paused"]).collect();
     let told = schemas["JobEventName"]["examples"].as_array().unwrap();
     assert_eq!(told.iter().filter_map(Value::as_str).collect::<BTreeSet<_>>(), events);
 }

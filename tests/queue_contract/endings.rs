@@ -105,9 +105,14 @@ pub async fn a_canceled_job_whose_worker_is_lost_is_canceled(factory: &dyn Facto
 pub async fn everything_survives_a_restart(factory: &dyn Factory) {
     let mut bench = Bench::new(factory).await;
     let mut jobs = Vec::new();
-    for state in
-        [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Expired, JobState::Running]
-    {
+    for state in [
+        JobState::Succeeded,
+        JobState::Failed,
+        JobState::Canceled,
+        JobState::Expired,
+        JobState::Paused,
+        JobState::Running,
+    ] {
         let (id, _) = bench.in_state(state).await;
         jobs.push(bench.get(id).await);
     }
@@ -121,7 +126,7 @@ pub async fn everything_survives_a_restart(factory: &dyn Factory) {
     let rescued = bench.queue.rescue(Rescue::All).await.unwrap();
     assert_eq!(rescued.len(), 1);
     let next = bench.claim().await.job;
-    assert_eq!((next.id, next.attempt), (jobs[4].id, 2));
+    assert_eq!((next.id, next.attempt), (jobs[5].id, 2));
     assert_eq!(bench.claim().await.job.id, waiting);
 }
 
@@ -137,10 +142,13 @@ pub async fn jobs_are_counted(factory: &dyn Factory) {
     bench.in_state(JobState::Canceled).await;
     bench.in_state(JobState::Expired).await;
     bench.in_state(JobState::Running).await;
+    bench.in_state(JobState::Paused).await;
     bench.add().await;
-    let expected = Counts { queued: 1, running: 1, succeeded: 2, failed: 1, canceled: 1, expired: 1 };
+    let expected =
+        Counts { queued: 1, running: 1, paused: 1, succeeded: 2, failed: 1, canceled: 1, expired: 1 };
     assert_eq!(bench.queue.counts().await.unwrap(), expected);
-    assert_eq!(bench.queue.depth().await.unwrap(), 1);
+    // A paused job keeps its place.
+    assert_eq!(bench.queue.depth().await.unwrap(), 2);
 }
 
 pub async fn unknown_jobs_are_not_found(factory: &dyn Factory) {

@@ -12,9 +12,11 @@ mod endings;
 mod job_options;
 mod keys;
 mod newer;
+mod pauses;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod retention;
+mod steering;
 mod stored;
 mod tenants;
 mod tiles;
@@ -47,7 +49,9 @@ use endings::*;
 use job_options::*;
 use keys::*;
 use newer::*;
+use pauses::*;
 use retention::*;
+use steering::*;
 use stored::*;
 use tenants::*;
 use tiles::*;
@@ -228,6 +232,10 @@ impl Bench {
             JobState::Failed => drop(self.queue.fail(lease, broken(), false).await.unwrap()),
             JobState::Canceled => drop(self.queue.stopped(lease).await.unwrap()),
             JobState::Expired => drop(self.queue.expired(lease).await.unwrap()),
+            JobState::Paused => {
+                self.queue.pause(&Tenant::DEFAULT, id).await.unwrap();
+                self.queue.paused(lease).await.unwrap();
+            }
             JobState::Queued => unreachable!(),
         }
         (id, Some(lease))
@@ -343,6 +351,14 @@ contract!(
     what_cannot_be_read_holds_nothing_up,
     a_state_of_tomorrow_is_nobodys_business,
     a_newer_schema_is_lived_with_unless_it_breaks,
+    pausing_and_resuming_follow_the_rules,
+    a_pause_takes_the_job_out_of_the_queue_and_keeps_its_place,
+    a_running_job_is_paused_whatever_becomes_of_its_worker,
+    a_pause_ends_at_the_deadline_or_after_a_week,
+    paused_jobs_count_towards_the_bounds,
+    a_change_holds_from_the_next_octave_on,
+    a_change_of_a_job_that_went_on_is_not_written,
+    a_lost_worker_begins_nothing_and_the_next_goes_by_the_schedule,
     a_spared_job_keeps_its_attempts_and_is_counted,
     what_a_job_computes_with_is_decided_once,
     erased_pictures_are_swept_until_they_are_gone,

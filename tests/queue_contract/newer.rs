@@ -111,9 +111,9 @@ pub async fn what_cannot_be_read_holds_nothing_up(factory: &dyn Factory) {
 
 pub async fn a_state_of_tomorrow_is_nobodys_business(factory: &dyn Factory) {
     let bench = Bench::new(factory).await;
-    let (paused, queued) = (bench.add().await, bench.add().await);
+    let (archived, queued) = (bench.add().await, bench.add().await);
     factory
-        .unchecked(&format!("UPDATE jobs SET state = 'paused', finished_at = 1 WHERE id = '{paused}'"))
+        .unchecked(&format!("UPDATE jobs SET state = 'archived', finished_at = 1 WHERE id = '{archived}'"))
         .await;
     bench.pass(Duration::from_secs(1));
     let now = bench.options.clock.now();
@@ -122,11 +122,11 @@ pub async fn a_state_of_tomorrow_is_nobodys_business(factory: &dyn Factory) {
     assert!(bench.queue.rescue(Rescue::All).await.unwrap().is_empty());
     assert!(bench.queue.expire_blobs(now, 10).await.unwrap().is_empty());
     assert!(bench.queue.ended_before(now, 10).await.unwrap().is_empty());
-    assert_eq!(bench.queue.purge(&[paused]).await.unwrap(), 0);
-    assert!(matches!(bench.queue.cancel(&Tenant::DEFAULT, paused).await, Err(QueueError::Corrupt { .. })));
-    let owners = bench.queue.owners(&[paused, queued]).await.unwrap();
+    assert_eq!(bench.queue.purge(&[archived]).await.unwrap(), 0);
+    assert!(matches!(bench.queue.cancel(&Tenant::DEFAULT, archived).await, Err(QueueError::Corrupt { .. })));
+    let owners = bench.queue.owners(&[archived, queued]).await.unwrap();
     let state = |id| owners.iter().find(|owner| owner.id == id).unwrap().state;
-    assert_eq!((state(paused), state(queued)), (None, Some(JobState::Queued)));
+    assert_eq!((state(archived), state(queued)), (None, Some(JobState::Queued)));
     assert_eq!(bench.claim().await.job.id, queued);
 }
 

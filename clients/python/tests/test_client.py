@@ -97,6 +97,16 @@ def test_jobs_that_end_without_a_dream_are_errors() -> None:
             server.dream(PHOTO, LONG, deadline_seconds=1)
 
 
+def test_a_job_is_paused_steered_and_resumed() -> None:
+    with Reverie() as server:
+        job = server.submit(PHOTO, {**LONG, "octaves": 3})
+        paused = server.pause(job["id"])
+        assert paused["pause_requested"] or paused["status"] == "paused"
+        assert server.steer(job["id"], {"step": 2.0})["steering"] is not None
+        assert server.resume(job["id"])["status"] in ("queued", "running", "paused")
+        server.erase(job["id"])
+
+
 def test_all_pages_of_the_list_are_read() -> None:
     with Reverie() as server:
         made = [server.submit(PHOTO, SMALL)["id"] for _ in range(3)]

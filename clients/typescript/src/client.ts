@@ -7,6 +7,8 @@ type Schemas = components["schemas"];
 export type Job = Schemas["Job"];
 export type JobState = Schemas["JobState"];
 export type Spec = Schemas["Spec"];
+/** What is to change in a dream on its way. */
+export type Steering = Schemas["SteeringRequest"];
 
 /** A file that was chosen or dropped, or a file's bytes. */
 export type PictureFile = Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
@@ -130,7 +132,7 @@ export class Reverie {
     async wait(job: Job, options: WaitOptions = {}): Promise<Dream> {
         const { onProgress, poll = 500, signal } = options;
         onProgress?.(job);
-        while (job.status === "queued" || job.status === "running") {
+        while (job.status === "queued" || job.status === "running" || job.status === "paused") {
             if (onProgress !== undefined) await pause(poll, signal);
             // Without a callback the server answers when the job has ended.
             job = await this.job(job.id, { wait: onProgress === undefined ? WAIT : 0, signal });
@@ -172,6 +174,22 @@ export class Reverie {
     /** Asks for the end of a job. */
     async cancel(id: string): Promise<Job> {
         return this.#json<Job>(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" });
+    }
+
+    /** Changes what a job dreams from its next octave or frame on; what is absent stays. */
+    async steer(id: string, change: Steering): Promise<Job> {
+        const headers = { "content-type": "application/json" };
+        return this.#json<Job>(`/v1/jobs/${encodeURIComponent(id)}`, { method: "PATCH", headers, body: JSON.stringify(change) });
+    }
+
+    /** Pauses a job: it waits until it is resumed, and goes on where it was. */
+    async pause(id: string): Promise<Job> {
+        return this.#json<Job>(`/v1/jobs/${encodeURIComponent(id)}/pause`, { method: "POST" });
+    }
+
+    /** Puts a paused job back into the queue. */
+    async resume(id: string): Promise<Job> {
+        return this.#json<Job>(`/v1/jobs/${encodeURIComponent(id)}/resume`, { method: "POST" });
     }
 
     /** Erases a job with its pictures. */

@@ -14,6 +14,7 @@ use super::{
     original::Original,
     pyramid::Octaves,
     resample::Rows,
+    stages::Stage,
     stepper::Stepper,
     tiles::TiledGradient,
 };
@@ -45,6 +46,8 @@ impl<'a> Start<'a> {
 
 /// What the caller hears while a dream is made.
 pub(super) struct Callbacks<'a> {
+    /// Before every octave: which, counted from 1, and of how many. What is maximised from there on, if it is something else.
+    pub(super) on_begin: &'a mut dyn FnMut(u32, u32) -> Result<Option<Stage>, RenderError>,
     /// After every gradient step.
     pub(super) on_progress: &'a mut dyn FnMut(Progress),
     /// After every octave but the last: how many octaves there are, and the state.
@@ -172,7 +175,8 @@ pub(super) fn dream(
     let count = octaves.sizes().len() as u32;
     let resume = resume.filter(|checkpoint| octaves.holds(checkpoint));
     let first = resume.as_ref().map_or(0, |checkpoint| checkpoint.octave + 1);
-    stepper.moved.set(resume.is_some());
+    let mut moved = resume.is_some();
+    stepper.moved.set(moved);
     let mut image = match resume {
         Some(checkpoint) => checkpoint.image,
         None => octaves.base()?,
@@ -180,7 +184,17 @@ pub(super) fn dream(
     let resumed_from = meter.read(first as usize, 0, 0.0).fraction;
     let mut callback_time = Duration::ZERO;
     let mut previews = PreviewClock::new(callbacks.previews);
+    let mut changed = None;
     for octave in first..count {
+        let called = Instant::now();
+        if let Some(stage) = (callbacks.on_begin)(octave + 1, count)? {
+            let spec = DreamSpec { tile_size: spec.tile_size, ..stage.spec };
+            let tiled = tiled.changed(stage.bound, &spec);
+            changed = Some((Stepper::new(&spec, original.device(), &tiled)?, tiled));
+        }
+        callback_time += called.elapsed();
+        let (stepper, tiled) =
+            changed.as_ref().map_or((&stepper, tiled), |(stepper, tiled)| (stepper, tiled));
         if octave > 0 {
             image = octaves.advance(octave as usize, image)?;
         }
@@ -213,6 +227,7 @@ pub(super) fn dream(
             return Err(RenderError::NotFinite { octave: octave + 1, iteration: iterations });
         }
         stepper.settle()?;
+        moved |= stepper.moved.get();
         if octave + 1 < count {
             let called = Instant::now();
             (callbacks.on_octave)(count, &Checkpoint { octave, image: image.shallow_clone() })?;
@@ -227,7 +242,7 @@ pub(super) fn dream(
     {
         mask.restore(&image, original)?;
     }
-    Ok(Dreamed { image, octaves: count, idle: !stepper.moved.get(), callback_time })
+    Ok(Dreamed { image, octaves: count, idle: !moved, callback_time })
 }
 
 /// Pixels × gradient steps of a dream on an image of that size, which its progress is measured in.

@@ -21,6 +21,7 @@ use super::{
     objective::BoundObjective,
     picks, precision,
     resample::{Rows, resize},
+    stages::{Binder, Stages},
     tiles::TiledGradient,
 };
 use reverie_dream::digest;
@@ -28,7 +29,6 @@ use reverie_dream::{
     model::Model,
     spec::{DreamSpec, Encoding, Format, Objective, Precision},
 };
-use reverie_graph::NodeId;
 use reverie_picture::{self as picture, Animation, Ending};
 
 /// Longer edge of a preview in pixels.
@@ -103,16 +103,11 @@ impl Backend for Engine {
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let source = network.source();
-        let (objectives, chosen) = choose_channels(source, spec, &input, max_pixels, &request.cancel)?;
-        let bound = BoundObjective::new(source.network(), &objectives)?.on(device)?;
-        let bound = match guide {
-            Some(guide) => {
-                let features = features(source, guide, bound.layers())?;
-                bound.guided_by(&features)?
-            }
-            None => bound,
-        };
         let cancel = &request.cancel;
+        let binder = Binder { source, input: &input, guide, device, max_pixels, cancel };
+        let (objectives, mut chosen) = binder.settled(spec)?;
+        let bound = binder.bound(&objectives)?;
+        let mut stages = Stages::new(binder, spec, objectives, request.on_begin.as_mut())?;
         let tiled = |spec: &DreamSpec| TiledGradient::new(source, &bound, spec, cancel);
         if fresh {
             match tiled(spec).warm_up(&input.original) {
@@ -128,57 +123,74 @@ impl Backend for Engine {
         let (on_progress, finished) = (&mut request.on_progress, &mut request.on_octave);
         let sink = &mut request.on_preview;
         // A second try begins at the start: a checkpoint is of the tiles that it was made with.
-        let Fitted { dreamed, tile_size } = within_memory(spec, |spec| match &spec.motion {
-            None => {
-                let start = Start {
-                    original: &input.original,
-                    mask: input.mask.as_ref(),
-                    frame: 0,
-                    resume: resume.octave.take(),
-                };
-                let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match finished {
-                    Some(finished) => finished_octave(octaves, checkpoint, precision).map(finished),
-                    None => Ok(()),
-                };
-                let tiled = tiled(spec);
-                let dreamed = match sink {
-                    Some(PreviewSink { every, on_preview }) => {
-                        let mut show = |octave: u32, image: &Tensor| {
-                            on_preview(octave, preview(image)?);
-                            Ok(())
-                        };
-                        let previews = Some(Previews { every: *every, show: &mut show });
-                        let callbacks = Callbacks { on_progress, on_octave: &mut on_octave, previews };
-                        dream(&tiled, spec, start, max_pixels, callbacks)?
-                    }
-                    None => {
-                        let callbacks = Callbacks { on_progress, on_octave: &mut on_octave, previews: None };
-                        dream(&tiled, spec, start, max_pixels, callbacks)?
-                    }
-                };
-                Ok((dreamed, tiled, None))
-            }
-            Some(motion) => {
-                let mut on_frame = |checkpoint: &FrameCheckpoint<'_>, shown: &Tensor| match finished {
-                    Some(finished) => {
-                        finished_frame(motion.frames, checkpoint, shown, precision).map(finished)
-                    }
-                    None => Ok(()),
-                };
-                let callbacks = FilmCallbacks { on_progress, on_frame: &mut on_frame };
-                let film = Film { motion, input: &input, max_pixels };
-                let Animated { dreamed, tiled, animation } =
-                    film.dream(spec, tiled, resume.frame.take(), callbacks)?;
-                Ok((dreamed, tiled, Some(animation)))
+        let Fitted { dreamed, tile_size } = within_memory(spec, |spec| {
+            stages.restart();
+            let on_begin = &mut |place: u32, of: u32| stages.begin(place, of);
+            match &spec.motion {
+                None => {
+                    let start = Start {
+                        original: &input.original,
+                        mask: input.mask.as_ref(),
+                        frame: 0,
+                        resume: resume.octave.take(),
+                    };
+                    let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match finished {
+                        Some(finished) => finished_octave(octaves, checkpoint, precision).map(finished),
+                        None => Ok(()),
+                    };
+                    let tiled = tiled(spec);
+                    let dreamed = match sink {
+                        Some(PreviewSink { every, on_preview }) => {
+                            let mut show = |octave: u32, image: &Tensor| {
+                                on_preview(octave, preview(image)?);
+                                Ok(())
+                            };
+                            let previews = Some(Previews { every: *every, show: &mut show });
+                            let callbacks =
+                                Callbacks { on_begin, on_progress, on_octave: &mut on_octave, previews };
+                            dream(&tiled, spec, start, max_pixels, callbacks)?
+                        }
+                        None => {
+                            let callbacks = Callbacks {
+                                on_begin,
+                                on_progress,
+                                on_octave: &mut on_octave,
+                                previews: None,
+                            };
+                            dream(&tiled, spec, start, max_pixels, callbacks)?
+                        }
+                    };
+                    Ok((dreamed, tiled, None))
+                }
+                Some(motion) => {
+                    let mut on_frame = |checkpoint: &FrameCheckpoint<'_>, shown: &Tensor| match finished {
+                        Some(finished) => {
+                            finished_frame(motion.frames, checkpoint, shown, precision).map(finished)
+                        }
+                        None => Ok(()),
+                    };
+                    let callbacks = FilmCallbacks { on_begin, on_progress, on_frame: &mut on_frame };
+                    let film = Film { motion, input: &input, max_pixels };
+                    let Animated { dreamed, tiled, animation } =
+                        film.dream(spec, tiled, resume.frame.take(), callbacks)?;
+                    Ok((dreamed, tiled, Some(animation)))
+                }
             }
         })?;
         let (Dreamed { image: dreamed, octaves, idle, callback_time }, tiled, animation) = dreamed;
-        if let Some(recipe) = &mut recipe {
-            recipe.spec.tile_size = tile_size;
-        }
         let render_seconds = started.elapsed().as_secs_f64();
         let profile = source.watched(render_seconds)?;
-        let score = tiled.score(&dreamed)?;
+        let last = stages.last().map(|stage| {
+            let spec = DreamSpec { tile_size, ..stage.spec.clone() };
+            tiled.changed(stage.bound.clone(), &spec)
+        });
+        let score = last.as_ref().unwrap_or(&tiled).score(&dreamed)?;
+        drop(last);
+        let (schedule, of_changes) = stages.into_schedule();
+        chosen.extend(of_changes);
+        if let Some(recipe) = &mut recipe {
+            (recipe.spec.tile_size, recipe.spec.schedule) = (tile_size, schedule);
+        }
         // Those who share it need not wait for this render any more.
         drop(network);
         let dreamed = input.restore_size(dreamed)?;
@@ -281,7 +293,7 @@ fn encode(
 }
 
 /// The objectives of `spec` with the channels that the picture or chance decides, and what there is to say of those.
-fn choose_channels(
+pub(super) fn choose_channels(
     source: &dyn GradientSource,
     spec: &DreamSpec,
     input: &Input,
@@ -303,18 +315,6 @@ fn choose_channels(
         Vec::new()
     };
     picks::settled(spec, network, &means)
-}
-
-/// Activations of a guide image, `[1, 3, h, w]`, at `layers`.
-fn features(
-    source: &dyn GradientSource,
-    guide: Tensor,
-    layers: &[NodeId],
-) -> Result<Vec<Tensor>, RenderError> {
-    source.features(guide, layers).map_err(|error| match error {
-        RenderError::Shape(small) => RenderError::GuideShape(small),
-        error => error,
-    })
 }
 
 /// What the result will say about itself.

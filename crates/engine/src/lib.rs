@@ -49,6 +49,7 @@ mod request;
 mod resample;
 pub mod seams;
 mod spotlight;
+mod stages;
 mod start;
 mod stepper;
 pub mod steps;
@@ -63,5 +64,5 @@ pub use device::{bus_address, devices, has_gpu_kernels, memory_in_use, replayed_
 pub use error::RenderError;
 pub use exec::{NodeProfile, Profile};
 pub use library::Kernels;
-pub use request::{CancelFlag, FinishedOctave, PreviewSink, Recipe, RenderRequest, Rendered};
+pub use request::{CancelFlag, FinishedOctave, OnBegin, PreviewSink, Recipe, RenderRequest, Rendered};
 pub use start::RenderOptions;

@@ -23,6 +23,7 @@ use super::{
     mask::OctaveMask,
     original::Original,
     resample::Rows,
+    stages::Stage,
     tiles::TiledGradient,
 };
 use reverie_dream::{
@@ -46,6 +47,8 @@ pub(super) struct Film<'a> {
 
 /// What the caller hears while it is made.
 pub(super) struct FilmCallbacks<'a> {
+    /// Before every frame, as [`Callbacks::on_begin`].
+    pub(super) on_begin: &'a mut dyn FnMut(u32, u32) -> Result<Option<Stage>, RenderError>,
     /// After every gradient step.
     pub(super) on_progress: &'a mut dyn FnMut(Progress),
     /// After a frame, mostly after every one but the last: the state, and the frame as it is shown, `[1, 3, H, W]`.
@@ -96,17 +99,39 @@ impl Film<'_> {
         let mut animation = Animation::of_frames(spec.encoding(), size.1 as u32, size.0 as u32, frames)?;
         let mut scene = Scene::new(self, spec, size, begun)?;
         let (mut since_checkpoint, mut callback_time) = (0, Duration::ZERO);
+        let mut stage: Option<Stage> = None;
         for frame in begun..motion.frames {
+            let called = Instant::now();
+            if let Some(changed) = (callbacks.on_begin)(frame + 1, motion.frames)? {
+                let tile_size = spec.tile_size;
+                stage = Some(Stage { spec: DreamSpec { tile_size, ..changed.spec }, ..changed });
+            }
+            callback_time += called.elapsed();
             let mut on_progress = |progress| (callbacks.on_progress)(meter.read(frame, begun, progress));
-            let callbacks_of_frame =
-                Callbacks { on_progress: &mut on_progress, on_octave: &mut |_, _| Ok(()), previews: None };
+            let callbacks_of_frame = Callbacks {
+                on_begin: &mut |_, _| Ok(None),
+                on_progress: &mut on_progress,
+                on_octave: &mut |_, _| Ok(()),
+                previews: None,
+            };
             let start = |original| Start { original, mask: input.mask.as_ref(), frame, resume: None };
             let dreamed = match image.take() {
-                None => dream(&first_tiles, spec, start(&input.original), max_pixels, callbacks_of_frame)?,
+                None => {
+                    let spec = stage.as_ref().map_or(spec, |stage| &stage.spec);
+                    let changed = stage.as_ref().map(|stage| first_tiles.changed(stage.bound.clone(), spec));
+                    let tiles = changed.as_ref().unwrap_or(&first_tiles);
+                    dream(tiles, spec, start(&input.original), max_pixels, callbacks_of_frame)?
+                }
                 Some(before) => {
                     let moved = Original::of_floats(&scene.moved(&before)?);
                     drop(before);
-                    dream(&further_tiles, &further, start(&moved), max_pixels, callbacks_of_frame)?
+                    let changed = stage.as_ref().map(|stage| {
+                        let further = stage.spec.further_frame(motion);
+                        (further_tiles.changed(stage.bound.clone(), &further), further)
+                    });
+                    let (tiles, further) =
+                        changed.as_ref().map_or((&further_tiles, &further), |(tiles, spec)| (tiles, spec));
+                    dream(tiles, further, start(&moved), max_pixels, callbacks_of_frame)?
                 }
             };
             idle &= dreamed.idle;

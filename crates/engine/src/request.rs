@@ -9,10 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use reverie_dream::{model::Model, progress::Progress, spec::DreamSpec};
+use reverie_dream::{
+    model::Model,
+    progress::Progress,
+    spec::{Change, DreamSpec},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::Profile;
+use crate::{Profile, RenderError};
 
 /// Tells a running render to stop; checked between tiles.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,10 @@ impl CancelFlag {
     }
 }
 
+/// Called before an octave begins, of an animation before a frame: which one, counted from 1, and of how many. It answers
+/// with the schedule as it stands then.
+pub type OnBegin = Box<dyn FnMut(u32, u32) -> Result<Vec<Change>, RenderError> + Send>;
+
 /// One dream to render.
 pub struct RenderRequest {
     /// The model named by the spec.
@@ -45,6 +53,9 @@ pub struct RenderRequest {
     /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
     /// with the same bytes. One that does not fit is ignored.
     pub resume: Option<Bytes>,
+    /// Asked on the render thread for the schedule, in place of the spec's, where that may change while the dream is made. It
+    /// may wait: nothing begins before it has answered.
+    pub on_begin: Option<OnBegin>,
     /// Called on the render thread after every gradient step; must be quick.
     pub on_progress: Box<dyn FnMut(Progress) + Send>,
     /// Called on the render thread after every octave but the last, of an animation after its frames; must be quick.

@@ -5,6 +5,7 @@
 //! computed together in [`batch`](super::batch).
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     rc::Rc,
 };
@@ -37,7 +38,7 @@ fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
 /// Score and gradient of an image, computed tile by tile.
 pub(super) struct TiledGradient<'a> {
     source: &'a dyn GradientSource,
-    bound: &'a BoundObjective,
+    bound: Cow<'a, BoundObjective>,
     grid: Grid,
     cancel: &'a CancelFlag,
     /// The tiles for the last image size, kept since all steps of an octave share it.
@@ -77,7 +78,22 @@ impl<'a> TiledGradient<'a> {
         grid: Grid,
         cancel: &'a CancelFlag,
     ) -> Self {
+        Self::of(source, Cow::Borrowed(bound), grid, cancel)
+    }
+
+    fn of(
+        source: &'a dyn GradientSource,
+        bound: Cow<'a, BoundObjective>,
+        grid: Grid,
+        cancel: &'a CancelFlag,
+    ) -> Self {
         Self { source, bound, grid, cancel, laid: RefCell::default(), most: Cell::new(usize::MAX) }
+    }
+
+    /// The same for what `spec` maximises, which is `bound`.
+    pub(super) fn changed(&self, bound: BoundObjective, spec: &DreamSpec) -> Self {
+        let grid = Grid::of(spec, bound.stride(self.source.network())).uniform_for(spec, self.is_library());
+        Self::of(self.source, Cow::Owned(bound), grid, self.cancel)
     }
 
     /// Whether libtorch's operations alone compute: see [`library`](super::library).
@@ -120,7 +136,7 @@ impl<'a> TiledGradient<'a> {
             self.in_batches(group, |first, count| {
                 let windows = group.gather(image, first, count, shift)?;
                 let lit = self.lit(&group.tiles[first..first + count], [height, width], shift)?;
-                let bound = lit.as_ref().unwrap_or(self.bound);
+                let bound = lit.as_ref().unwrap_or(&self.bound);
                 let (scores, parts) = self.source.gradients(windows, bound, whole.as_deref(), self.cancel)?;
                 mean.add(scores, &group.tiles[first..first + count]);
                 group.scatter(&parts, &gradient, first, count, shift)
@@ -142,12 +158,12 @@ impl<'a> TiledGradient<'a> {
             let count = if self.is_library() {
                 // As many as will go together.
                 let alike = tiles.iter().filter(|other| other.size() == tile_size).count();
-                self.source.at_once(self.bound, tile_size, alike)
+                self.source.at_once(&self.bound, tile_size, alike)
             } else {
                 1
             };
             let tile = tile.f_expand([count as i64, -1, -1, -1], false)?;
-            drop(self.source.gradients(tile, self.bound, None, self.cancel)?);
+            drop(self.source.gradients(tile, &self.bound, None, self.cancel)?);
         }
         Ok(())
     }
@@ -162,7 +178,7 @@ impl<'a> TiledGradient<'a> {
                 self.in_batches(group, |first, count| {
                     let windows = group.gather(image, first, count, (0, 0))?;
                     let lit = self.lit(&group.tiles[first..first + count], [height, width], (0, 0))?;
-                    let bound = lit.as_ref().unwrap_or(self.bound);
+                    let bound = lit.as_ref().unwrap_or(&self.bound);
                     let scores = self.source.scores(windows, bound, self.cancel)?;
                     mean.add(scores, &group.tiles[first..first + count]);
                     Ok(())
@@ -174,7 +190,7 @@ impl<'a> TiledGradient<'a> {
             self.go_on()?;
             let window = windows(image, &[tile], (0, 0))?;
             let lit = self.lit(&[tile], [height, width], (0, 0))?;
-            let bound = lit.as_ref().unwrap_or(self.bound);
+            let bound = lit.as_ref().unwrap_or(&self.bound);
             mean.add(self.source.scores(window, bound, self.cancel)?, &[tile]);
         }
         mean.value()
@@ -249,7 +265,7 @@ impl<'a> TiledGradient<'a> {
             self.go_on()?;
             let rest = group.tiles.len() - first;
             let count =
-                self.source.at_once(self.bound, group.size(), rest).min(self.most.get()).clamp(1, rest);
+                self.source.at_once(&self.bound, group.size(), rest).min(self.most.get()).clamp(1, rest);
             match pass(first, count) {
                 Ok(()) => first += count,
                 Err(RenderError::OutOfMemory(reason)) if count > 1 => {

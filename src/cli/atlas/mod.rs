@@ -190,6 +190,7 @@ impl<'a> Painter<'a> {
             mask: None,
             guide: None,
             resume: None,
+            on_begin: None,
             on_progress: Box::new(move |progress| {
                 shown.set_position(before + (progress.fraction * steps as f64) as u64);
             }),

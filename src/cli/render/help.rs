@@ -34,6 +34,7 @@ const SECTIONS: [Section; 8] = [
             "laplacian-levels",
             "total-variation",
             "l2-decay",
+            "schedule",
             "tile-size",
             "tiling",
             "no-jitter",

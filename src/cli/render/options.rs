@@ -75,6 +75,7 @@ fn argument(parameter: &'static Parameter, option: &CommandOption) -> Arg {
                 Shape::Whole(..) => argument.value_parser(value_parser!(u64)),
                 Shape::Count(..) => argument.value_parser(parse_count),
                 Shape::Class(..) => argument.value_parser(parse_class),
+                Shape::Schedule => argument.value_parser(parse_json),
                 // So that a negative number is refused with the range, and not as an unknown option.
                 Shape::Number(..) => argument.value_parser(parse_number).allow_negative_numbers(true),
                 Shape::Choice { values, .. } => {
@@ -157,7 +158,7 @@ fn value_of(matches: &ArgMatches, parameter: &Parameter, option: &CommandOption)
     match (option.form, parameter.shape) {
         (OptionForm::Takes(_), Shape::Whole(..)) => matches.get_one::<u64>(name).map(|value| json!(value)),
         (OptionForm::Takes(_), Shape::Number(..)) => matches.get_one::<f64>(name).map(|value| json!(value)),
-        (OptionForm::Takes(_), Shape::Count(..) | Shape::Class(..)) => {
+        (OptionForm::Takes(_), Shape::Count(..) | Shape::Class(..) | Shape::Schedule) => {
             matches.get_one::<Value>(name).cloned()
         }
         (OptionForm::OnShare, _) => matches.get_one::<f64>(name).map(|value| json!(value)),
@@ -336,6 +337,11 @@ fn parse_measured(text: &str, parameter: &Parameter) -> Result<Measured, String>
         return Ok(Measured::Kind(text.to_owned()));
     }
     parse_formula(text).map(Measured::Formula).map_err(|error| error.to_string())
+}
+
+/// A value as the API takes it.
+fn parse_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("must be JSON: {error}"))
 }
 
 /// A number; the options become JSON, which has neither NaN nor infinity.

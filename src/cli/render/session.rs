@@ -52,6 +52,7 @@ impl<'a> Session<'a> {
             mask: attached.mask.clone(),
             guide: attached.guide.clone(),
             resume: None,
+            on_begin: None,
             on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
             on_octave: None,
             on_preview: None,

@@ -86,6 +86,7 @@ impl Subject<'_> {
             mask: None,
             guide: None,
             resume: None,
+            on_begin: None,
             on_progress: Box::new(|_| {}),
             on_octave: None,
             on_preview: None,

@@ -19,7 +19,7 @@ pub(super) fn attach(document: &mut OpenApi) {
     let examples = all();
     let named = |name: &str| examples.iter().any(|(example, ..)| *example == name);
     let operations = document.paths.paths.values_mut().flat_map(|item| {
-        [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]
+        [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
             .into_iter()
             .filter_map(Option::as_mut)
     });
@@ -229,6 +229,7 @@ fn job() -> Value {
         "id": JOB.rsplit('/').next(),
         "status": "succeeded",
         "spec": spec,
+        "steering": null,
         "progress": {
             "fraction": 1.0, "octave": 2, "octaves": 2, "iteration": 2, "iterations": 2,
             "iterations_per_second": 3.5, "score": 0.83, "resumed_from": 0.0,
@@ -238,6 +239,7 @@ fn job() -> Value {
         "eta_seconds": null,
         "attempt": 1,
         "cancel_requested": false,
+        "pause_requested": false,
         "created_at": "2025-08-19T08:00:00.000Z",
         "started_at": "2025-08-19T08:00:00.012Z",
         "finished_at": "2025-08-19T08:00:00.512Z",
@@ -264,6 +266,8 @@ fn job() -> Value {
             "preview": null,
             "events": of_job("events"),
             "cancel": null,
+            "pause": null,
+            "resume": null,
         },
     })
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 /// The queue of two tenants, and one process with a worker.
 pub(super) fn overview() -> Value {
     json!({
-        "jobs": { "queued": 3, "running": 1, "succeeded": 1208, "failed": 2, "canceled": 11, "expired": 0 },
+        "jobs": { "queued": 3, "running": 1, "paused": 0, "succeeded": 1208, "failed": 2, "canceled": 11, "expired": 0 },
         "oldest_waiting_at": "2025-08-19T08:00:00.000Z",
         "backlog_seconds": 21.5,
         "tenants": [

@@ -22,7 +22,7 @@ pub use schemas::*;
 
 use super::{
     deliveries, dry_run, error::ApiError, events, health, input, jobs, keys, links, list, looks, models,
-    operations as operators, preview, result, submit, thumbnail, tiles, upload_ahead, usage,
+    operations as operators, pauses, preview, result, steer, submit, thumbnail, tiles, upload_ahead, usage,
 };
 use crate::http::state::AppState;
 
@@ -52,7 +52,7 @@ use crate::http::state::AppState;
         (name = "health", description = "Liveness, readiness and metrics."),
     ),
     components(responses(
-        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFailed, NotFound, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
+        AlreadyFinished, BeyondEnd, Forbidden, Gone, Internal, Invalid, Malformed, NoResult, NotFailed, NotFound, NothingLeft, QueueFull, QuotaExceeded, StorageFull, TooLarge, TooSlow,
         Unauthorized, Unavailable, UnsupportedType,
     ))
 )]
@@ -62,7 +62,7 @@ struct Contract;
 pub fn operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(list::list, submit::submit))
-        .routes(routes!(jobs::status, jobs::erase))
+        .routes(routes!(jobs::status, jobs::erase, steer::steer))
         .routes(routes!(events::events))
         .routes(routes!(input::input))
         .routes(routes!(preview::preview))
@@ -72,6 +72,8 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(upload_ahead::create))
         .routes(routes!(upload_ahead::send))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(pauses::pause))
+        .routes(routes!(pauses::resume))
         .routes(routes!(deliveries::list, deliveries::replay))
         .routes(routes!(links::sign))
         .routes(routes!(models::list))
@@ -97,7 +99,7 @@ pub fn document() -> OpenApiDocument {
     let mut document = operations().into_openapi();
     document.info.contact = None;
     let operations = document.paths.paths.values_mut().flat_map(|item| {
-        [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]
+        [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
             .into_iter()
             .filter_map(Option::as_mut)
     });

@@ -33,6 +33,8 @@ refusals! {
     AlreadyFinished;
     /// The job has not failed.
     NotFailed;
+    /// The last octave or frame has begun, or the job has ended: nothing is left that could change.
+    NothingLeft;
     /// There is no result or preview, or none yet; `detail` says which.
     #[response(headers(
         ("Retry-After" = u64, description = "Seconds after which to poll again; only while the job is unfinished.")

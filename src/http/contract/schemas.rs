@@ -21,7 +21,7 @@ pub struct ImageFile(Vec<u8>);
 /// One server-sent event.
 #[derive(Serialize, ToSchema)]
 pub struct JobEvent {
-    /// What happened: `progress` and `preview` until the job ends, then its final state.
+    /// What happened: `progress`, `preview` and `paused` until the job ends, then its final state.
     event: JobEventName,
     /// Version of the job, for `Last-Event-ID`.
     id: String,
@@ -41,6 +41,8 @@ choices! {
         Progress = "progress",
         /// An octave is finished: there is a new preview.
         Preview = "preview",
+        /// The job is paused.
+        Paused = "paused",
         /// The dream is finished.
         Succeeded = "succeeded",
         /// The job failed without a dream.

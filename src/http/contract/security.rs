@@ -29,6 +29,7 @@ pub(super) fn attach(document: &mut OpenApi) {
             (Method::GET, &mut item.get),
             (Method::POST, &mut item.post),
             (Method::PUT, &mut item.put),
+            (Method::PATCH, &mut item.patch),
             (Method::DELETE, &mut item.delete),
         ];
         for (method, operation) in operations {

@@ -66,6 +66,9 @@ struct Message {
     changed: Vec<JobId>,
     /// Jobs that must stop.
     canceled: Vec<JobId>,
+    /// Running jobs of which something else was asked; a version before pauses sends and reads none.
+    #[serde(default)]
+    asked: Vec<JobId>,
 }
 
 /// Notifications to send.
@@ -76,6 +79,7 @@ struct Pending {
     tiles: bool,
     changed: HashSet<JobId>,
     canceled: HashSet<JobId>,
+    asked: HashSet<JobId>,
 }
 
 /// Notifies this process at once and the others soon.
@@ -140,6 +144,12 @@ impl Notifier {
     pub(super) fn cancel(&self, id: JobId) {
         self.signals.cancel(id);
         self.pending().canceled.insert(id);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn asked(&self, id: JobId) {
+        self.signals.asked(id);
+        self.pending().asked.insert(id);
         self.wake.notify_one();
     }
 
@@ -224,6 +234,9 @@ impl Notifier {
         for id in message.canceled {
             self.signals.cancel(id);
         }
+        for id in message.asked {
+            self.signals.asked(id);
+        }
         for id in message.changed {
             self.signals.changed(id);
         }
@@ -237,7 +250,7 @@ impl Notifier {
 }
 
 fn messages(from: Uuid, pending: Pending) -> Vec<Message> {
-    let Pending { work, tenants, tiles, changed, canceled } = pending;
+    let Pending { work, tenants, tiles, changed, canceled, asked } = pending;
     let mut messages = Vec::new();
     // Before the work, so that whoever it wakes knows whose it is.
     for tenants in parts(tenants) {
@@ -246,9 +259,12 @@ fn messages(from: Uuid, pending: Pending) -> Vec<Message> {
     if work > 0 || tiles {
         messages.push(Message { from, work, tiles, ..Message::default() });
     }
-    // Cancels are few and never wait for the rest.
+    // Requests are few and never wait for the rest.
     for canceled in parts(canceled) {
         messages.push(Message { from, canceled, ..Message::default() });
+    }
+    for asked in parts(asked) {
+        messages.push(Message { from, asked, ..Message::default() });
     }
     for changed in parts(changed) {
         messages.push(Message { from, changed, ..Message::default() });

@@ -4,9 +4,12 @@
 use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{PostgresQueue, TRANSITION};
-use crate::jobs::{
-    Event, Job, JobId, JobSnapshot, JobState, Lease, QueueError, Rescued, row, sql,
-    transition::{Transition, TransitionData, bind_transition},
+use crate::{
+    jobs::{
+        Event, Job, JobId, JobQueue, JobSnapshot, JobState, Lease, QueueError, Rescued, row, sql,
+        transition::{Transition, TransitionData, bind_transition, is_there},
+    },
+    keys::Tenant,
 };
 
 impl PostgresQueue {
@@ -27,6 +30,21 @@ impl PostgresQueue {
                 return self.notify(lease.job, transition.next, written).await;
             }
             // A client canceled the job meanwhile, or another process took it: read it again.
+        }
+    }
+
+    /// Applies what a client asks of its job, unless the job is already there.
+    pub(super) async fn request(&self, tenant: &Tenant, id: JobId, event: Event) -> Result<Job, QueueError> {
+        loop {
+            let job = self.get(tenant, id).await?;
+            if is_there(job.snapshot(), event)? {
+                return Ok(job);
+            }
+            let (before, data) = (job.snapshot(), TransitionData::default());
+            let transition = Transition::new(id, before, event, data, self.options.max_attempts)?;
+            // If it was claimed or returned meanwhile, read it again.
+            let Some(written) = self.write(&transition).await? else { continue };
+            return self.notify(id, transition.next, written).await;
         }
     }
 

@@ -3,9 +3,12 @@
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{SqliteQueue, TRANSITION, select};
-use crate::jobs::{
-    Event, Job, JobId, JobSnapshot, JobState, Lease, QueueError, Rescued, row, sql,
-    transition::{Transition, TransitionData, bind_transition},
+use crate::{
+    jobs::{
+        Event, Job, JobId, JobSnapshot, JobState, Lease, QueueError, Rescued, row, sql,
+        transition::{Transition, TransitionData, bind_transition, is_there},
+    },
+    keys::Tenant,
 };
 
 impl SqliteQueue {
@@ -27,6 +30,24 @@ impl SqliteQueue {
             self.signals.work_is_there();
         }
         // The transition is written even if that fails.
+        Ok(self.placed(job.clone()).await.unwrap_or(job))
+    }
+
+    /// Applies what a client asks of its job, unless the job is already there.
+    pub(super) async fn request(&self, tenant: &Tenant, id: JobId, event: Event) -> Result<Job, QueueError> {
+        let mut transaction = self.writer.begin().await?;
+        let row = sqlx::query(sql::SELECT).bind(id.to_string()).bind(tenant.as_str());
+        let row = row.fetch_optional(&mut *transaction).await?.ok_or(QueueError::NotFound(id))?;
+        let mut job = row::job(&row)?;
+        if !is_there(job.snapshot(), event)? {
+            self.transition(&mut transaction, id, &row, event, TransitionData::default()).await?;
+            job = select(&mut transaction, id).await?;
+            self.writer.commit(transaction).await?;
+            self.signals.changed(id);
+            if job.state == JobState::Queued {
+                self.signals.work_is_there();
+            }
+        }
         Ok(self.placed(job.clone()).await.unwrap_or(job))
     }
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeVar, Union, cast
 from urllib.parse import parse_qs, urlsplit
 
 from .errors import JobCanceled, JobEnded, JobExpired, JobFailed, Unreachable, api_error
-from .types import Job, JobList, JobState, LayerList, ModelList, Spec
+from .types import Job, JobList, JobState, LayerList, ModelList, Spec, SteeringRequest
 from .types import Upload as UploadPlace
 
 
@@ -205,7 +205,7 @@ def finish(job: Job, poll: float | None) -> Flow[Job]:
     """Waits until a job has ended, and reports on the way. `poll` is the pause between looks: without a callback none is
     needed, since the server answers when the job has ended."""
     yield Report(job)
-    while job["status"] in ("queued", "running"):
+    while job["status"] in ("queued", "running", "paused"):
         if poll is None:
             job = yield from get(job["id"], WAIT)
         else:
@@ -242,6 +242,21 @@ def dream(submitted: Flow[Job], poll: float | None) -> Flow[Dream]:
 
 def cancel(job_id: str) -> Flow[Job]:
     answer = yield from ask(Request("POST", f"/v1/jobs/{job_id}/cancel"))
+    return cast(Job, answer.json())
+
+
+def steer(job_id: str, change: SteeringRequest) -> Flow[Job]:
+    answer = yield from ask(Request("PATCH", f"/v1/jobs/{job_id}", json=change))
+    return cast(Job, answer.json())
+
+
+def pause(job_id: str) -> Flow[Job]:
+    answer = yield from ask(Request("POST", f"/v1/jobs/{job_id}/pause"))
+    return cast(Job, answer.json())
+
+
+def resume(job_id: str) -> Flow[Job]:
+    answer = yield from ask(Request("POST", f"/v1/jobs/{job_id}/resume"))
     return cast(Job, answer.json())
 
 

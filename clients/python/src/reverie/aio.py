@@ -14,7 +14,7 @@ import httpx
 from . import _flows
 from ._flows import Answer, Dream, Flow, Lost, Pause, Picture, Report, Request, Upload
 from ._http import httpx_request, settings
-from .types import Job, JobState, LayerList, ModelList, Spec
+from .types import Job, JobState, LayerList, ModelList, Spec, SteeringRequest
 
 T = TypeVar("T")
 
@@ -128,6 +128,18 @@ class AsyncReverie:
     async def cancel(self, job_id: str) -> Job:
         """Asks for the end of a job."""
         return await self._run(_flows.cancel(job_id))
+
+    async def steer(self, job_id: str, change: SteeringRequest) -> Job:
+        """Changes what a job dreams from its next octave or frame on; what is absent stays."""
+        return await self._run(_flows.steer(job_id, change))
+
+    async def pause(self, job_id: str) -> Job:
+        """Pauses a job: it waits until it is resumed, and goes on where it was."""
+        return await self._run(_flows.pause(job_id))
+
+    async def resume(self, job_id: str) -> Job:
+        """Puts a paused job back into the queue."""
+        return await self._run(_flows.resume(job_id))
 
     async def erase(self, job_id: str) -> None:
         """Erases a job with its pictures."""

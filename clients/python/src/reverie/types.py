@@ -26,6 +26,47 @@ class ApiKey(TypedDict, total=False):
     tenant: Required[str]
 
 
+class Change(TypedDict, total=False):
+    """A change of a dream, complete."""
+
+    # Frames over which it comes in, the first included; one where there is none.
+    fade: int
+    # The first frame in which it holds, counted from 1; of animations.
+    frame: int
+    # How strongly each step draws to grey from there on.
+    l2_decay: float
+    # What is maximised from there on.
+    objectives: list[Objective]
+    # The first octave in which it holds, counted from 1; of single pictures.
+    octave: int
+    # Step length from there on.
+    step: float
+    # How strongly each step smooths from there on.
+    total_variation: float
+
+
+class ChangeRequest(TypedDict, total=False):
+    """A change of a dream on its way: what it names holds from its place on. It names one place, later than that
+    of the change before, and something that changes.
+    """
+
+    # Of animations: how many frames it takes to come in. Objectives are cross-faded by their weights and
+    # numbers go evenly, from what was in force before. 1 if absent: at once.
+    fade: int | None
+    # The first frame in which the change holds, counted from 1; of animations.
+    frame: int | None
+    # How strongly each step draws the picture's colours back to grey from there on.
+    l2_decay: float | None
+    # What to maximise from there on: the sum of these.
+    objectives: list[ObjectiveRequest] | None
+    # The first octave in which the change holds, counted from 1; of single pictures.
+    octave: int | None
+    # Step length from there on, in units of the normalised gradient.
+    step: float | None
+    # How strongly each step smooths the picture from there on.
+    total_variation: float | None
+
+
 class Checks(TypedDict, total=False):
     """What readiness depends on."""
 
@@ -257,6 +298,10 @@ class DreamSpec(TypedDict, total=False):
     recipe: bool
     # Gives the dream of an image that was shrunk the image's own size again, with the image's own detail.
     restore_size: bool
+    # Changes of the dream on its way, such as `[{"octave": 3, "objectives": [{"layer": "mixed4c"}]}]`:
+    # what they name holds from that octave, or that `frame` of an animation, on. `PATCH /v1/jobs/{id}`
+    # adds to it while the dream grows.
+    schedule: list[Change]
     # Seed of every random choice (ChaCha8): the same seed gives the same bytes on the same kind of
     # device.
     seed: Required[int]
@@ -404,6 +449,8 @@ class Job(TypedDict, total=False):
     # Notes about the finished dream, one sentence each. For example, that fewer octaves fitted than
     # requested, or that nothing changed and why.
     notes: Required[list[str]]
+    # Whether a client asked to pause the job, and it has not stopped yet.
+    pause_requested: Required[bool]
     # As requested. Workers take jobs by priority plus minutes waited.
     priority: Required[int]
     progress: Required[Progress | None]
@@ -416,6 +463,7 @@ class Job(TypedDict, total=False):
     started_at: Required[str | None]
     # Current state.
     status: Required[JobState]
+    steering: Required[Change | None]
 
 
 class JobCounts(TypedDict, total=False):
@@ -427,6 +475,8 @@ class JobCounts(TypedDict, total=False):
     expired: Required[int]
     # Ended with an error.
     failed: Required[int]
+    # Taken out of the queue by a client.
+    paused: Required[int]
     # Waiting.
     queued: Required[int]
     # At work.
@@ -436,9 +486,10 @@ class JobCounts(TypedDict, total=False):
 
 
 # Names of events. - `progress`: The job is queued or running. - `preview`: An octave is finished: there is a
-# new preview. - `succeeded`: The dream is finished. - `failed`: The job failed without a dream. - `canceled`:
-# A client canceled the job, and it stopped. - `expired`: Its deadline passed before it was done.
-JobEventName = Literal['progress', 'preview', 'succeeded', 'failed', 'canceled', 'expired']
+# new preview. - `paused`: The job is paused. - `succeeded`: The dream is finished. - `failed`: The job failed
+# without a dream. - `canceled`: A client canceled the job, and it stopped. - `expired`: Its deadline passed
+# before it was done.
+JobEventName = Literal['progress', 'preview', 'paused', 'succeeded', 'failed', 'canceled', 'expired']
 
 
 class JobList(TypedDict, total=False):
@@ -450,10 +501,11 @@ class JobList(TypedDict, total=False):
     links: Required[PageLinks]
 
 
-# Where a job stands. - `queued`: Waits for a worker. - `running`: A worker holds its lease. - `succeeded`:
-# The dream is there. - `failed`: There will be no dream; the job's error says why. - `canceled`: A client
-# canceled it, and it stopped. - `expired`: Its deadline passed before it was done.
-JobState = Literal['queued', 'running', 'succeeded', 'failed', 'canceled', 'expired']
+# Where a job stands. - `queued`: Waits for a worker. - `running`: A worker holds its lease. - `paused`: A
+# client paused it: it waits until it is resumed. - `succeeded`: The dream is there. - `failed`: There will be
+# no dream; the job's error says why. - `canceled`: A client canceled it, and it stopped. - `expired`: Its
+# deadline passed before it was done.
+JobState = Literal['queued', 'running', 'paused', 'succeeded', 'failed', 'canceled', 'expired']
 
 
 class KeyList(TypedDict, total=False):
@@ -556,11 +608,15 @@ class Links(TypedDict, total=False):
     # The image that the job was submitted with; `null` for a dream of noise, and once the job's pictures
     # are no longer kept.
     input: Required[str | None]
+    # The URL to pause the job, while it is queued or running.
+    pause: Required[str | None]
     # The dream so far, while the job is unfinished: a picture that changes about once a second; `null`
     # before the first.
     preview: Required[str | None]
     # The result, once it exists.
     result: Required[str | None]
+    # The URL to resume the job, while it is paused or about to be.
+    resume: Required[str | None]
     # The job.
     self: Required[str]
     # A small picture of what there is of the job; `null` once its pictures are no longer kept.
@@ -942,8 +998,8 @@ class Readiness(TypedDict, total=False):
 
 
 # What a key allows. - `jobs:read`: Look at the tenant's jobs and fetch their pictures. - `jobs:write`:
-# Submit, cancel and erase the tenant's jobs. - `admin`: Make, list and revoke the keys of every tenant: the
-# operator's scope. It opens no jobs.
+# Submit, pause, resume, cancel and erase the tenant's jobs. - `admin`: Make, list and revoke the keys of
+# every tenant: the operator's scope. It opens no jobs.
 Scope = Literal['jobs:read', 'jobs:write', 'admin']
 
 
@@ -1031,6 +1087,10 @@ class Spec(TypedDict, total=False):
     # Gives the dream of an image that was shrunk the image's own size again, with the image's own detail.
     # Default: false.
     restore_size: bool | None
+    # Changes of the dream on its way, such as `[{"octave": 3, "objectives": [{"layer": "mixed4c"}]}]`:
+    # what they name holds from that octave, or that `frame` of an animation, on. `PATCH /v1/jobs/{id}`
+    # adds to it while the dream grows.
+    schedule: list[ChangeRequest] | None
     # Seed of every random choice (ChaCha8): the same seed gives the same bytes on the same kind of
     # device. Default: 0.
     seed: int | None
@@ -1070,6 +1130,22 @@ class SpotRequest(TypedDict, total=False):
     x: float | None
     # From the upper edge, 0, to the lower one, 1. Default: 0.5.
     y: float | None
+
+
+class SteeringRequest(TypedDict, total=False):
+    """What is to change from the next octave or frame on. What is absent stays."""
+
+    # Of animations: how many frames it takes to come in. Objectives are cross-faded by their weights and
+    # numbers go evenly, from what was in force before. 1 if absent: at once.
+    fade: int | None
+    # How strongly each step draws the picture's colours back to grey from there on.
+    l2_decay: float | None
+    # What to maximise from there on: the sum of these.
+    objectives: list[ObjectiveRequest] | None
+    # Step length from there on, in units of the normalised gradient.
+    step: float | None
+    # How strongly each step smooths the picture from there on.
+    total_variation: float | None
 
 
 class SubmitJson(TypedDict, total=False):

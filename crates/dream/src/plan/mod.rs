@@ -16,7 +16,7 @@ mod tiles;
 pub mod winograd;
 mod work;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 pub use guide::{DOTS, GUIDE_EDGE, MAX_COLUMNS, columns_kept, guide_size};
 pub use memory::{BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL};
@@ -104,16 +104,26 @@ impl Plan {
         let mut all_steps = Work::default();
         let (mut values, mut pixel_steps) = (0usize, 0.0);
         let (mut first, mut last) = (Work::default(), Work::default());
-        let (measured, times) = (objective::measured(spec, network)?, objective::pixels(spec));
-        let followed = guide::followed(spec, network)?;
-        let tiles = Tiles { network, layers: &layers, followed: &followed, measured: &measured, grid };
+        let (mut needed, mut guides) = (layers, 0);
+        let mut stage: Option<(Cow<'_, DreamSpec>, Stage<'_>)> = None;
         for (octave, &(height, width)) in octaves.iter().enumerate() {
             let iterations = f64::from(steps(spec, octave));
-            let (step, largest) = tiles.over(height, width)?;
+            // An animation's changes come with its frames, and this is the first.
+            let now = spec.at(if spec.motion.is_some() { 1 } else { octave as u32 + 1 });
+            let (_, stage) = match &mut stage {
+                Some(known) if known.0 == now => known,
+                stage => {
+                    let begun = Stage::of(&now, network)?;
+                    needed.extend(&begun.layers);
+                    guides = guides.max(guide::memory(&begun.followed, network));
+                    stage.insert((now, begun))
+                }
+            };
+            let (step, largest) = stage.over(height, width)?;
             values = values.max(largest);
             let pixels = (height * width) as f64;
             let laplacian = if spec.normalization == Normalization::Laplacian { pixels } else { 0.0 };
-            last = Work { pixels: pixels * times, laplacian, ..step };
+            last = Work { pixels: pixels * stage.times, laplacian, ..step };
             if octave == 0 {
                 first = step;
             }
@@ -130,12 +140,12 @@ impl Plan {
         let file = area(start) + area(result) + resampled;
         // The score of the finished dream is one more way forward.
         let score = Work { pixels: 0.0, laplacian: 0.0, ..last } * work::FORWARD;
-        let looked = if objective::looks_first(spec) { first * work::FORWARD } else { Work::default() };
+        let looks = objective::looks_first(spec);
+        let looked = if looks { first * work::FORWARD } else { Work::default() };
         let work = all_steps + score + looked + Work { file, ..Work::default() };
-        let weights = memory::weights(network, &layers);
+        let weights = memory::weights(network, &needed);
         let shrunk = if shrunk { area(start) } else { 0.0 };
         let images = memory::Images { largest, shrunk, restored };
-        let guides = guide::memory(&followed, network);
         let memory = images.bytes(values as f64, spec.precision == Precision::Bf16) + weights + guides;
         let single =
             Self { octaves, result, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 };
@@ -156,7 +166,8 @@ impl Plan {
         network: &Network,
         (height, width): (u32, u32),
     ) -> Result<Self, PlanError> {
-        let layers = guide::followed(spec, network)?.into_iter().map(|followed| followed.layer);
+        let all = DreamSpec { objectives: spec.all_objectives().cloned().collect(), ..spec.clone() };
+        let layers = guide::followed(&all, network)?.into_iter().map(|followed| followed.layer);
         let size = guide_size((height.into(), width.into()));
         let [rows, columns] = [size.0, size.1].map(|n| usize::try_from(n).unwrap_or(0));
         let once = Work::of_window(network, &layers.collect::<Vec<_>>(), rows, columns)? * work::FORWARD;
@@ -194,16 +205,32 @@ impl Plan {
     }
 }
 
-/// The tiles of one octave.
-struct Tiles<'a> {
+/// What is maximised in an octave, and the tiles for that.
+struct Stage<'a> {
     network: &'a Network,
-    layers: &'a [NodeId],
-    followed: &'a [Followed],
-    measured: &'a [Measured],
+    layers: Vec<NodeId>,
+    followed: Vec<Followed>,
+    measured: Vec<Measured>,
+    /// Pixels whose plain steps take as long as one of this stage's.
+    times: f64,
     grid: Grid,
 }
 
-impl Tiles<'_> {
+impl<'a> Stage<'a> {
+    /// That of a spec as it is in force.
+    fn of(spec: &DreamSpec, network: &'a Network) -> Result<Self, UnknownLayer> {
+        let layers = spec.objectives.iter().map(|objective| network.find(&objective.layer));
+        let layers = layers.collect::<Result<Vec<NodeId>, _>>()?;
+        Ok(Self {
+            network,
+            followed: guide::followed(spec, network)?,
+            measured: objective::measured(spec, network)?,
+            times: objective::pixels(spec),
+            grid: Grid::of(spec, network.stride(&layers) as i64),
+            layers,
+        })
+    }
+
     /// Work of one gradient over all tiles, and the values that the network computes in the largest
     /// pass.
     fn over(&self, height: i64, width: i64) -> Result<(Work, usize), ShapeError> {
@@ -211,9 +238,9 @@ impl Tiles<'_> {
         let (mut sum, mut largest) = (Work::default(), 0.0f64);
         for (&height, &down) in &rows {
             for (&width, &across) in &columns {
-                let window = Work::of_window(self.network, self.layers, height, width)?;
-                let window = window + guide::work(self.followed, self.network, height, width)?;
-                let window = window + objective::work(self.measured, self.network, height, width)?;
+                let window = Work::of_window(self.network, &self.layers, height, width)?;
+                let window = window + guide::work(&self.followed, self.network, height, width)?;
+                let window = window + objective::work(&self.measured, self.network, height, width)?;
                 // Those of one size may be computed together.
                 let tiles = down * across;
                 let together = held(BATCH, [height as i64, width as i64]).min(tiles);

@@ -2,7 +2,7 @@
 //! and the memory for what goes from frame to frame and for the file that grows.
 
 use super::{Plan, PlanError, Work, work};
-use crate::spec::{DreamSpec, Encoding, Format, Motion};
+use crate::spec::{DreamSpec, Encoding, Format, Motion, Objective};
 use reverie_graph::Network;
 
 /// Bytes per pixel of a frame beside what a single picture takes: the frame before it, moved, in floats (12, where a single
@@ -46,6 +46,35 @@ fn bytes_per_pixel(encoding: Encoding) -> f64 {
     }
 }
 
+/// What is dreamed in the frames after the first, and in how many of them: frames that differ in weights and numbers alone cost
+/// the same, so a cross-fade is of one kind.
+fn kinds_of_frames(spec: &DreamSpec, motion: &Motion) -> Vec<(DreamSpec, u32)> {
+    let of = |frame: u32| {
+        let now = spec.at(frame);
+        let alike = |objective: &Objective| Objective { weight: 1.0, ..objective.clone() };
+        let sign = |number: f64| if number > 0.0 { 1.0 } else { 0.0 };
+        DreamSpec {
+            objectives: now.objectives.iter().map(alike).collect(),
+            step: spec.step,
+            total_variation: sign(now.total_variation),
+            l2_decay: sign(now.l2_decay),
+            ..now.further_frame(motion)
+        }
+    };
+    if spec.schedule.is_empty() {
+        return vec![(spec.further_frame(motion), motion.frames.saturating_sub(1))];
+    }
+    let mut kinds: Vec<(DreamSpec, u32)> = Vec::new();
+    for frame in 2..=motion.frames {
+        let kind = of(frame);
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    kinds
+}
+
 impl Plan {
     /// The plan of an animation whose first frame is planned in `self`.
     ///
@@ -60,18 +89,23 @@ impl Plan {
         let (height, width) = self.result;
         let pixels = height as f64 * width as f64;
         let edge = |edge: i64| u32::try_from(edge).unwrap_or(u32::MAX);
-        let further = spec.further_frame(motion);
-        let frame = Self::of(&further, network, (edge(height), edge(width)), u64::MAX)?;
-        let count = f64::from(motion.frames.saturating_sub(1));
-        // Only the last frame is scored, and the first frame's plan has that.
-        let score = Work { pixels: 0.0, laplacian: 0.0, ..frame.step } * work::FORWARD;
+        let (mut work, mut memory) = (self.work, self.memory);
+        let mut megapixel_iterations = self.megapixel_iterations;
+        for (further, count) in kinds_of_frames(spec, motion) {
+            let frame = Self::of(&further, network, (edge(height), edge(width)), u64::MAX)?;
+            let count = f64::from(count);
+            // Only the last frame is scored, and the first frame's plan has that.
+            let score = Work { pixels: 0.0, laplacian: 0.0, ..frame.step } * work::FORWARD;
+            work = work + (frame.work + score * -1.0) * count;
+            memory = memory.max(frame.memory);
+            megapixel_iterations += frame.megapixel_iterations * count;
+        }
         let video =
             Work { file: pixels * video_work(spec.format) * f64::from(motion.frames), ..Work::default() };
-        let work = self.work + (frame.work + score * -1.0) * count + video;
+        let work = work + video;
         let file = pixels * bytes_per_pixel(spec.encoding()) * f64::from(motion.frames) * COPIES;
         let video = if spec.format.is_video() { VIDEO + pixels * VIDEO_BYTES_PER_PIXEL } else { 0.0 };
-        let memory = self.memory.max(frame.memory) + (pixels * BYTES_PER_MOVING_PIXEL + file + video) as u64;
-        let megapixel_iterations = self.megapixel_iterations + frame.megapixel_iterations * count;
+        let memory = memory + (pixels * BYTES_PER_MOVING_PIXEL + file + video) as u64;
         Ok(Self { work, memory, megapixel_iterations, ..self })
     }
 

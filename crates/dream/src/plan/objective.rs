@@ -49,7 +49,7 @@ pub(super) fn work(
 /// Whether channels are found out before the first step, which takes one way forward over the first octave.
 pub(super) fn looks_first(spec: &DreamSpec) -> bool {
     let looks = |pick| matches!(pick, Some(Pick::Strongest | Pick::Weakest));
-    spec.objectives.iter().any(|objective| looks(objective.pick))
+    spec.all_objectives().any(|objective| looks(objective.pick))
 }
 
 /// Pixels whose plain steps take as long as one of this spec's.

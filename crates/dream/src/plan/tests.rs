@@ -119,6 +119,38 @@ fn following_a_guide_is_priced() {
 }
 
 #[test]
+fn octaves_and_frames_cost_what_is_in_force_in_them() {
+    let of = |members: serde_json::Value| {
+        let mut spec = json!({ "octaves": 3, "octave_scale": 2.0, "iterations": 10, "preset": "deepdream", "max_edge": 0 });
+        spec.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        plan(spec, (300, 400))
+    };
+    let (plain, smooth) = (of(json!({})), of(json!({ "total_variation": 0.1 })));
+    let from = |octave: u32| of(json!({ "schedule": [{ "octave": octave, "total_variation": 0.1 }] }));
+    assert_eq!(from(1), smooth);
+    assert_eq!(from(4), plain);
+    // The last octave has 16 of 21 parts of the pixels.
+    let share = (from(3).work.pixels - plain.work.pixels) / (smooth.work.pixels - plain.work.pixels);
+    assert!((share - 16.0 / 21.0).abs() < 1e-9, "{share}");
+    // Numbers cost nothing, and what looks at the picture first does so wherever it is.
+    assert_eq!(of(json!({ "schedule": [{ "octave": 2, "step": 9.0 }] })), plain);
+    let picked = json!([{ "layer": "conv", "pick": "strongest" }]);
+    let looked = of(json!({ "schedule": [{ "octave": 3, "objectives": picked }] }));
+    assert!(looked.work.dense > plain.work.dense);
+
+    let moving = |schedule: serde_json::Value| {
+        of(json!({ "motion": { "frames": 11, "iterations": 2 }, "schedule": schedule }))
+    };
+    let (still, faded) =
+        (moving(json!([])), moving(json!([{ "frame": 7, "total_variation": 0.2, "fade": 5 }])));
+    let all = of(json!({ "motion": { "frames": 11, "iterations": 2 }, "total_variation": 0.2 }));
+    // The first frame takes five times as long as each of the ten others; five of these are smoothed.
+    let share = (faded.work.pixels - still.work.pixels) / (all.work.pixels - still.work.pixels);
+    assert!((share - 5.0 * 2.0 / (10.0 + 10.0 * 2.0)).abs() < 1e-9, "{share}");
+    assert_eq!(faded.megapixel_iterations, still.megapixel_iterations);
+}
+
+#[test]
 fn what_would_fail_is_refused() {
     let small = plan_within(json!({}), (2, 100), 1_000_000);
     assert!(matches!(small, Err(PlanError::Shape(_))), "{small:?}");

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Color, Count, Format, Motion, Normalization, Objective, OctaveMode, Precision, Preset, Share, Tiling,
-    kind::{Counted, Flag, Hex, Kind, Name, Number, Object, Objectives, Shared, one_of},
+    Change, Color, Count, Format, Motion, Normalization, Objective, OctaveMode, Precision, Preset, Share,
+    Tiling,
+    kind::{Counted, Flag, Hex, Kind, Name, Number, Object, Objectives, Schedule, Shared, one_of},
     parameter::{
         Parameter, defaults_in_words, of_type, off, on, on_off, on_share, parameters, settle, size, takes,
     },
@@ -305,6 +306,16 @@ parameters! {
             default: 0.0,
             option: takes("W"),
         }
+        /// Changes of the dream on its way, such as `[{"octave": 3, "objectives": [{"layer": "mixed4c"}]}]`: what they name
+        /// holds from that octave, or that `frame` of an animation, on. `PATCH /v1/jobs/{id}` adds to it while the dream grows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        schedule: Vec<Change> {
+            read: Schedule,
+            settle: |written| sent.keep_schedule(written),
+            option: takes("JSON").help(
+                "Changes of the dream on its way, as the API takes them: '[{\"octave\": 3, \"step\": 1}]' (\"frame\" in an animation)",
+            ),
+        }
     }
 }
 
@@ -344,9 +355,9 @@ impl DreamSpec {
         Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
     }
 
-    /// Whether an objective follows a guide image.
+    /// Whether an objective follows a guide image, at any time.
     pub fn follows_guide(&self) -> bool {
-        self.objectives.iter().any(|objective| objective.kind.follows_guide())
+        self.all_objectives().any(|objective| objective.kind.follows_guide())
     }
 
     /// The same as a request, with every member whose default could become another one: what a request makes of it is

@@ -242,6 +242,21 @@ impl Kind for Object {
     }
 }
 
+/// The list of changes, as it was written.
+pub(super) struct Schedule;
+
+impl Kind for Schedule {
+    type Value = Value;
+
+    fn read(&self, fields: &mut Fields, name: &'static str) -> Option<Value> {
+        fields.raw(name)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Schedule
+    }
+}
+
 /// The list of objectives, as it was written.
 pub(super) struct Objectives;
 

@@ -19,6 +19,7 @@ mod motion;
 mod objective;
 mod parameter;
 mod request;
+mod schedule;
 mod schema;
 mod spot;
 #[cfg(test)]
@@ -34,7 +35,8 @@ pub use objective::{Objective, WrittenObjective, resolve_objectives};
 pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
 pub use request::{GuideSent, InputKind, resolve, resolve_with_guide};
 pub use reverie_picture::{Encoding, Format, Playback};
-pub use schema::{ObjectiveRequest, SpecRequest};
+pub use schedule::{Change, MAX_CHANGES, WrittenChange, WrittenPlace, steered};
+pub use schema::{ChangeRequest, ObjectiveRequest, SpecRequest, SteeringRequest};
 pub use spot::Spot;
 pub use values::{Count, Share, WrittenClass};
 

@@ -96,6 +96,7 @@ impl DreamSpec {
             noise: None,
             max_edge: None,
             motion: None,
+            schedule: Vec::new(),
             // Its channels are those that the first frame found.
             objectives: self.objectives.iter().map(|one| Objective { pick: None, ..one.clone() }).collect(),
             ..self.clone()

@@ -5,7 +5,7 @@
 use reverie_fields::choice::NamedValue;
 use serde_json::Value;
 
-use super::objective::MAX_OBJECTIVES;
+use super::{objective::MAX_OBJECTIVES, schedule::MAX_CHANGES};
 
 /// One parameter, as the contract, the command line and the README describe it.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl Parameter {
                 Some(format!("an object of {}", members().iter().map(of).collect::<Vec<_>>().join("; ")))
             }
             Shape::Objectives => Some(format!("a list of 1 to {MAX_OBJECTIVES} objectives")),
+            Shape::Schedule => Some(format!("a list of at most {MAX_CHANGES} changes")),
         }
     }
 }
@@ -96,6 +97,8 @@ pub enum Shape {
     },
     /// A list of objectives, see [`super::WrittenObjective`].
     Objectives,
+    /// A list of changes, see [`super::Change`].
+    Schedule,
 }
 
 /// How the command line sets a parameter.

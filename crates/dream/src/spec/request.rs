@@ -3,15 +3,20 @@
 use serde_json::{Map, Value};
 
 use super::{
-    DreamSpec, Format, Masking, Motion, Noise, Objective, OctaveMode, Preset, Share,
+    Change, DreamSpec, Format, Masking, Motion, Noise, Objective, OctaveMode, Preset, Share,
     objective::read_objectives,
+    schedule::{read_schedule, too_much_decay},
 };
 use crate::{look::named, model::Catalogue};
 use reverie_fields::{FieldError, Fields};
 use reverie_picture::{PictureError, recipe};
 
 /// A step times its L2 decay at the most: the distance of black and of white to grey, which such a step takes away.
-const MOST_DECAY: f64 = 127.5;
+pub(super) const MOST_DECAY: f64 = 127.5;
+
+/// What is wrong with a spec whose recipe does not fit into its file.
+pub(super) const NO_ROOM: &str = "name so many channels that the recipe does not fit into a file of this format; name fewer, choose \
+                                  format \"png\", \"webp\" or \"gif\", or set \"recipe\" to false";
 
 /// Bytes of a recipe beside its spec at the most: versions, hashes, the name of the device.
 const REST_OF_RECIPE: usize = 1024;
@@ -37,11 +42,13 @@ pub(super) struct Sent<'a> {
     pub(super) input: InputKind,
     /// The list of objectives, which is read last: its mistakes come after all others.
     objectives: Option<Value>,
+    /// The schedule, which is read after them: it takes the other members to read it.
+    schedule: Option<Value>,
 }
 
 impl<'a> Sent<'a> {
     pub(super) fn new(catalogue: &'a Catalogue, input: InputKind) -> Self {
-        Self { catalogue, input, objectives: None }
+        Self { catalogue, input, objectives: None, schedule: None }
     }
 
     /// The model's id, by default that of the catalogue's default; an unknown one is a mistake.
@@ -62,6 +69,12 @@ impl<'a> Sent<'a> {
     /// Keeps the list of objectives for later.
     pub(super) fn keep_objectives(&mut self, written: Option<Value>) -> Vec<Objective> {
         self.objectives = written;
+        Vec::new()
+    }
+
+    /// Keeps the schedule for later.
+    pub(super) fn keep_schedule(&mut self, written: Option<Value>) -> Vec<Change> {
+        self.schedule = written;
         Vec::new()
     }
 }
@@ -133,25 +146,31 @@ pub fn resolve_with_guide(
             "needs octave_mode \"carry-detail\": with \"enlarge\" the dream has grown",
         );
     }
-    if spec.step * spec.l2_decay > MOST_DECAY {
-        let DreamSpec { step, l2_decay, .. } = spec;
-        let detail = format!(
-            "{l2_decay} is too much for step {step}: a step would go beyond grey; step times l2_decay is at most \
-             {MOST_DECAY}"
-        );
+    if let Some(detail) = too_much_decay(&spec) {
         fields.error("l2_decay", detail);
     }
     let model = catalogue.get(&spec.model).map(|model| &**model);
-    let objectives = match read_objectives(&fields.at("objectives"), sent.objectives, model) {
-        Ok(objectives) => {
-            fields.extend(guide.and_then(|guide| misses_guide(&objectives, guide)));
-            objectives
-        }
-        Err(errors) => {
-            fields.extend(errors);
-            Vec::new()
-        }
-    };
+    let objectives = read_objectives(&fields.at("objectives"), sent.objectives, model);
+    let are_read = objectives.is_ok();
+    let objectives = objectives.unwrap_or_else(|errors| {
+        fields.extend(errors);
+        Vec::new()
+    });
+    let schedule = read_schedule(&fields.at("schedule"), sent.schedule, &spec, model);
+    let schedule = schedule.unwrap_or_else(|errors| {
+        fields.extend(errors);
+        Vec::new()
+    });
+    let spec = DreamSpec { objectives, schedule, ..spec };
+    if are_read {
+        fields.extend(guide.and_then(|guide| misses_guide(&spec, guide)));
+    }
+    let constant = DreamSpec { schedule: Vec::new(), ..spec.clone() };
+    if too_much_decay(&constant).is_none()
+        && let Some(detail) = too_much_decay(&spec)
+    {
+        fields.error("schedule", detail);
+    }
     for name in ["layer", "channels", "class", "pick", "at", "direction"] {
         fields
             .misplaced(name, &format!("belongs to an objective; write \"objectives\": [{{\"{name}\": …}}]"));
@@ -161,14 +180,7 @@ pub fn resolve_with_guide(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let spec = DreamSpec { objectives, ..spec };
-    if fits_its_file(&spec) {
-        Ok(spec)
-    } else {
-        let detail = "name so many channels that the recipe does not fit into a file of this format; name fewer, choose \
-                      format \"png\", \"webp\" or \"gif\", or set \"recipe\" to false";
-        Err(vec![FieldError::new(pointer, detail)])
-    }
+    if fits_its_file(&spec) { Ok(spec) } else { Err(vec![FieldError::new(pointer, NO_ROOM)]) }
 }
 
 /// Whether the file will have room for the recipe, if it is to carry one.
@@ -181,8 +193,8 @@ pub(super) fn fits_its_file(spec: &DreamSpec) -> bool {
 }
 
 /// What is wrong where a guide image and objectives that follow it do not come together.
-fn misses_guide(objectives: &[Objective], guide: GuideSent) -> Option<FieldError> {
-    let follower = objectives.iter().find(|objective| objective.kind.follows_guide());
+fn misses_guide(spec: &DreamSpec, guide: GuideSent) -> Option<FieldError> {
+    let follower = spec.all_objectives().find(|objective| objective.kind.follows_guide());
     let detail = match (guide.sent, follower) {
         (true, Some(_)) | (false, None) => return None,
         (true, None) => "no objective follows it; give one the kind \"guide\" or \"guide-cosine\"".to_owned(),

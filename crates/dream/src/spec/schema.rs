@@ -24,6 +24,7 @@ use super::{
     color::COLOR_PATTERN,
     objective::{MAX_OBJECTIVES, MAX_WEIGHTS},
     parameter::{Parameter, Shape},
+    schedule::{MAX_CHANGES, WrittenChange, WrittenPlace},
     values::AUTO,
 };
 use reverie_fields::choice::{self, Choices, NamedValue};
@@ -35,6 +36,14 @@ type Schemas = Vec<(String, RefOr<Schema>)>;
 /// mistake.
 #[derive(Debug, serde::Serialize)]
 pub struct SpecRequest;
+
+/// A change of a schedule in a request. Only a name in the contract, as [`SpecRequest`].
+#[derive(Debug)]
+pub struct ChangeRequest;
+
+/// A change of a dream on its way, in a request. Only a name in the contract, as [`SpecRequest`].
+#[derive(Debug, serde::Serialize)]
+pub struct SteeringRequest;
 
 /// What a request says of an objective. Only a name in the contract, as [`SpecRequest`].
 #[derive(Debug)]
@@ -65,9 +74,37 @@ impl ToSchema for SpecRequest {
                     schemas.push((ObjectiveRequest::name().into_owned(), ObjectiveRequest::schema()));
                     ObjectiveRequest::schemas(schemas);
                 }
+                Shape::Schedule => {
+                    schemas.push((ChangeRequest::name().into_owned(), ChangeRequest::schema()));
+                }
                 _ => {}
             }
         }
+    }
+}
+
+impl PartialSchema for ChangeRequest {
+    fn schema() -> RefOr<Schema> {
+        let about = "A change of a dream on its way: what it names holds from its place on. It names one place, later than that \
+                     of the change before, and something that changes.";
+        let members = WrittenPlace::parameters().iter().chain(WrittenChange::parameters());
+        closed(about, members).into()
+    }
+}
+
+impl ToSchema for ChangeRequest {}
+
+impl PartialSchema for SteeringRequest {
+    fn schema() -> RefOr<Schema> {
+        let about = "What is to change from the next octave or frame on. What is absent stays.";
+        closed(about, WrittenChange::parameters()).min_properties(Some(1)).into()
+    }
+}
+
+impl ToSchema for SteeringRequest {
+    fn schemas(schemas: &mut Schemas) {
+        schemas.push((ObjectiveRequest::name().into_owned(), ObjectiveRequest::schema()));
+        ObjectiveRequest::schemas(schemas);
     }
 }
 
@@ -277,6 +314,9 @@ fn schema_of(parameter: &Parameter, about: &str, nullable: bool) -> RefOr<Schema
         Shape::Objectives => {
             let items = Ref::from_schema_name(ObjectiveRequest::name());
             list.items(items).min_items(Some(1)).max_items(Some(MAX_OBJECTIVES)).into()
+        }
+        Shape::Schedule => {
+            list.items(Ref::from_schema_name(ChangeRequest::name())).max_items(Some(MAX_CHANGES)).into()
         }
         Shape::Choice { name, .. } | Shape::Object { name, .. } => {
             let named = Ref::builder().ref_location_from_schema_name(name).description(Some(about));

@@ -8,6 +8,7 @@ use serde_json::Value;
 mod motion;
 mod objectives;
 mod photos;
+mod schedule;
 mod table;
 
 use super::*;

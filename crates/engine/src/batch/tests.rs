@@ -96,6 +96,7 @@ fn render(
                     mask: None,
                     guide: None,
                     resume: None,
+                    on_begin: None,
                     on_progress: Box::new(move |now| {
                         if stop == Some(now.iteration) {
                             flag.cancel();

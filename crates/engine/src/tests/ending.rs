@@ -17,6 +17,7 @@ fn endless(begun: mpsc::Sender<()>) -> RenderRequest {
         mask: None,
         guide: None,
         resume: None,
+        on_begin: None,
         on_progress: Box::new(move |_| {
             // The test has heard enough after the first.
             let _ = begun.send(());

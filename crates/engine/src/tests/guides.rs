@@ -175,6 +175,7 @@ fn render(
         mask: None,
         guide,
         resume: resume.map(Bytes::from),
+        on_begin: None,
         on_progress: Box::new(move |now| of_steps.lock().unwrap().scores.push(now.score)),
         on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().octaves.push(octave))),
         on_preview: None,

@@ -111,7 +111,12 @@ fn dreamed(pixels: i64, tile_size: u32) -> (Result<(Tensor, u32), RenderError>, 
     let original = Original::of_floats(&original.view([1, 3, 300, 400]));
     let outcome = within_memory(&spec, |spec| {
         let tiled = TiledGradient::new(&device, &bound, spec, &cancel);
-        let callbacks = Callbacks { on_progress: &mut |_| (), on_octave: &mut |_, _| Ok(()), previews: None };
+        let callbacks = Callbacks {
+            on_progress: &mut |_| (),
+            on_begin: &mut |_, _| Ok(None),
+            on_octave: &mut |_, _| Ok(()),
+            previews: None,
+        };
         dream(&tiled, spec, Start::of(&original), u64::MAX, callbacks)
     });
     let outcome = outcome.map(|Fitted { dreamed, tile_size }| (dreamed.image, tile_size));

@@ -1,7 +1,7 @@
 //! The renderer against other programs ([`references`], [`torchvision`]), against autograd on networks of any wiring ([`graphs`]), against
 //! libtorch's own layers ([`layers`]) and against what must always hold ([`properties`]); what it takes from a guide image
-//! ([`guides`]), what it does with channels that are picked and places ([`objectives`]), how it moves ([`motion`]), and how it ends
-//! ([`ending`]).
+//! ([`guides`]), what it does with channels that are picked and places ([`objectives`]), how it moves ([`motion`]) and changes on its way
+//! ([`schedules`]), and how it ends ([`ending`]).
 
 mod ending;
 mod graphs;
@@ -12,6 +12,7 @@ mod motion;
 mod objectives;
 mod properties;
 mod references;
+mod schedules;
 mod torchvision;
 
 use std::sync::Arc;

@@ -48,6 +48,7 @@ fn render(engine: &mut Engine, spec: &DreamSpec, resume: Option<Vec<u8>>) -> (Re
         mask: None,
         guide: None,
         resume: resume.map(Bytes::from),
+        on_begin: None,
         on_progress: Box::new(|_| ()),
         on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().push(octave))),
         on_preview: None,

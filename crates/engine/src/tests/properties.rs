@@ -182,6 +182,7 @@ fn run(spec: &DreamSpec, image: &Tensor, resume: Option<Checkpoint>) -> (Tensor,
     let tiled = TiledGradient::new(&own, &bound, spec, &cancel);
     let (mut fractions, mut checkpoints) = (Vec::new(), Vec::new());
     let callbacks = Callbacks {
+        on_begin: &mut |_, _| Ok(None),
         on_progress: &mut |progress| fractions.push(progress.fraction),
         on_octave: &mut |_, checkpoint| {
             checkpoints
@@ -283,6 +284,7 @@ fn a_canceled_dream_stops() {
     let cancel = CancelFlag::default();
     let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
     let callbacks = Callbacks {
+        on_begin: &mut |_, _| Ok(None),
         on_progress: &mut |progress| {
             assert_eq!(progress.iteration, 1);
             cancel.cancel();
@@ -307,6 +309,7 @@ fn an_ascent_that_runs_away_is_an_error() {
         let cancel = CancelFlag::default();
         let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
         let callbacks = Callbacks {
+            on_begin: &mut |_, _| Ok(None),
             on_progress: &mut |_| {},
             on_octave: &mut |_, _| panic!("no octave was finished"),
             previews: None,

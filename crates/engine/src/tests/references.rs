@@ -332,8 +332,12 @@ fn short_runs_of_every_preset_match_the_article() {
             let bound = BoundObjective::new(own.network(), &spec.objectives).unwrap();
             let cancel = CancelFlag::default();
             let tiled = TiledGradient::new(&own, &bound, &spec, &cancel);
-            let callbacks =
-                Callbacks { on_progress: &mut |_| {}, on_octave: &mut |_, _| Ok(()), previews: None };
+            let callbacks = Callbacks {
+                on_progress: &mut |_| {},
+                on_begin: &mut |_, _| Ok(None),
+                on_octave: &mut |_, _| Ok(()),
+                previews: None,
+            };
             let mut start = arrays[start].shallow_clone();
             if let Some(seed) = nudge {
                 tch::manual_seed(seed);

@@ -132,7 +132,7 @@ fn the_table_says_what_is_allowed() {
                 }
                 seen[8] += 1;
             }
-            Shape::Name | Shape::Color | Shape::Object { .. } | Shape::Objectives => {}
+            Shape::Name | Shape::Color | Shape::Object { .. } | Shape::Objectives | Shape::Schedule => {}
         }
         assert!(
             parameter.about.ends_with('.') && !parameter.about.contains("::"),

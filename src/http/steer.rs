@@ -1,0 +1,170 @@
+//! `PATCH /v1/jobs/{id}`: changes a dream on its way.
+//!
+//! What is asked for is checked and priced as if it had been sent with the job, and holds from the next octave or frame on. When
+//! that begins is known to the worker alone, so the change waits in the row until then (`jobs/steering`).
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use bytes::Bytes;
+use serde_json::Value;
+use tracing::info;
+
+use super::{
+    contract::{
+        Internal, Invalid, Malformed, NotFound, NothingLeft, TooLarge, TooSlow, Unavailable, UnsupportedType,
+    },
+    error::ApiError,
+    json_body,
+    path_ids::Named,
+    pictures::size_of,
+    state::AppState,
+    submit::predict,
+    view::{JobView, show},
+};
+use crate::{
+    auth::Caller,
+    jobs::{Begun, Job, JobId, JobState},
+    keys::Tenant,
+    objects::ObjectKey,
+};
+use reverie_dream::spec::{self, Change, DreamSpec, SteeringRequest};
+use reverie_fields::FieldError;
+
+/// How often a job is read again that went on while a change of it was checked: each time it has begun an octave or a frame,
+/// was changed by others, or went to another worker.
+const TRIES: usize = 8;
+
+/// Steer a dream
+///
+/// What the body names holds from the next octave on, of an animation from the next frame on; of a job that has not begun, from
+/// the first. It is checked and priced as if it had been sent with the job. The job shows it as `steering` until then, and in
+/// the `schedule` of its spec afterwards, as the recipe does: posted as a spec, that gives the same bytes. A change that waits
+/// is changed by another; what neither names stays. Where nothing is left to begin, the answer is 409.
+#[utoipa::path(
+    patch,
+    path = "/v1/jobs/{id}",
+    operation_id = "steerJob",
+    tag = "jobs",
+    params(("id" = String, Path, format = Uuid, description = "Id of the job.", example = "0198c0de-5a7e-7000-8000-00000000d0e5")),
+    request_body(content((SteeringRequest = "application/json", example = json!({
+        "objectives": [{ "kind": "l2", "layer": "block3" }], "step": 1.0,
+    })))),
+    responses(
+        (status = 200, description = "The job.", body = JobView, headers(
+            ("ETag" = String, description = "Entity tag of the job's current version."),
+            ("Retry-After" = u64, description = "Seconds after which to poll again."),
+        )),
+        (status = 400, response = Malformed),
+        (status = 404, response = NotFound),
+        (status = 408, response = TooSlow),
+        (status = 409, response = NothingLeft),
+        (status = 413, response = TooLarge),
+        (status = 415, response = UnsupportedType),
+        (status = 422, response = Invalid),
+        (status = 500, response = Internal),
+        (status = 503, response = Unavailable),
+    )
+)]
+pub async fn steer(
+    State(state): State<AppState>,
+    Caller { tenant, .. }: Caller,
+    named: Named,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let id = named.job()?;
+    state.queue.get(&tenant, id).await?;
+    let written = json_body::read(&parts.headers, body).await?;
+    let job = change(&state, &tenant, id, written).await?;
+    info!(job = %job.id, "a change was asked for");
+    Ok(show(&state, StatusCode::OK, &job))
+}
+
+/// Checks a change and has it wait for the next octave or frame.
+async fn change(state: &AppState, tenant: &Tenant, id: JobId, written: Value) -> Result<Job, ApiError> {
+    let mut sizes = None;
+    for _ in 0..TRIES {
+        let job = state.queue.get(tenant, id).await?;
+        let place = next_place(&job)?;
+        let (change, spec) = steered(state, written.clone(), &job, place).await?;
+        let (size, guide) = match sizes {
+            Some(known) => known,
+            None => *sizes.insert(sizes_of(state, &job).await?),
+        };
+        let forecast = predict(state, &spec, size, guide).await.map_err(about_objectives)?;
+        if let Some(job) = state.queue.steer(&job, &change, forecast).await? {
+            return Ok(job);
+        }
+    }
+    Err(ApiError::Unavailable("the job goes on faster than a change of it can be checked; try again"))
+}
+
+/// The octave or frame from which on a change would hold, if it were taken up now.
+fn next_place(job: &Job) -> Result<u32, ApiError> {
+    if job.state.is_finished() {
+        return Err(ApiError::AlreadyFinished(job.state));
+    }
+    let unit = if job.spec.motion.is_some() { "frame" } else { "octave" };
+    match (job.state, job.begun) {
+        (JobState::Running, Some(Begun { place, places })) if place >= places => {
+            Err(ApiError::NothingLeft(unit))
+        }
+        (JobState::Running, Some(Begun { place, .. })) => Ok(place + 1),
+        // What had begun begins again.
+        (_, begun) => Ok(begun.map_or(1, |begun| begun.place)),
+    }
+}
+
+/// The change, with what waits already, and the spec with it.
+async fn steered(
+    state: &AppState,
+    written: Value,
+    job: &Job,
+    place: u32,
+) -> Result<(Change, DreamSpec), ApiError> {
+    let model = state.catalogue.get(&job.spec.model).map(Arc::clone);
+    let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", job.spec.model)))?;
+    let (spec, waiting) = (job.spec.clone(), job.steering.clone());
+    let checking = move || spec::steered(written, &spec, waiting, place, &model);
+    let checked = tokio::task::spawn_blocking(checking).await.map_err(ApiError::internal)?;
+    checked.map_err(ApiError::Invalid)
+}
+
+/// Height and width.
+type Size = (u32, u32);
+
+/// Those of what the dream starts from, and those of the guide image, if there is one.
+async fn sizes_of(state: &AppState, job: &Job) -> Result<(Size, Option<Size>), ApiError> {
+    let size = match job.spec.noise {
+        Some(noise) => Some((noise.height, noise.width)),
+        None => stored_size(state, ObjectKey::Input(job.id)).await?,
+    };
+    let guide = match job.spec.follows_guide() {
+        true => stored_size(state, ObjectKey::Guide(job.id)).await?,
+        false => None,
+    };
+    Ok((size.ok_or_else(|| ApiError::internal("the input of a job cannot be read any more"))?, guide))
+}
+
+/// That of a stored picture, which was checked when it came.
+async fn stored_size(state: &AppState, key: ObjectKey) -> Result<Option<Size>, ApiError> {
+    let file: Bytes = state.objects.get(key).await?;
+    let (mut errors, mut unknown) = (Vec::new(), Vec::new());
+    size_of(state, "/image", Some(&file), &mut errors, &mut unknown).await
+}
+
+/// A refusal that tells of the picture or the spec, as one of the objectives: nothing else of the job is open to change.
+fn about_objectives(refusal: ApiError) -> ApiError {
+    match refusal {
+        ApiError::Invalid(errors) => {
+            let about = |error: FieldError| FieldError::new("/objectives", error.detail);
+            ApiError::Invalid(errors.into_iter().map(about).collect())
+        }
+        other => other,
+    }
+}
