@@ -141,10 +141,12 @@ macro_rules! turns {
                 ) AS rank
                 FROM waiting WHERE waiting.tenant IS NOT NULL
             )
-            SELECT ready.tenant, coalesce(served = (SELECT max(served) FROM turns), false) AS is_last, (
-                SELECT count(*) FROM jobs AS busy WHERE busy.state = 'running' AND busy.tenant = ready.tenant
-            ) AS busy
-            FROM ready LEFT JOIN turns ON turns.tenant = ready.tenant WHERE ready.rank IS NOT NULL
+            SELECT ready.tenant, coalesce(served = (SELECT max(served) FROM turns), false) AS is_last,
+                coalesce(at_work.busy, 0) AS busy
+            FROM ready LEFT JOIN turns ON turns.tenant = ready.tenant
+            LEFT JOIN (SELECT tenant, count(*) AS busy FROM jobs WHERE state = 'running' GROUP BY tenant) AS at_work
+                ON at_work.tenant = ready.tenant
+            WHERE ready.rank IS NOT NULL
             ORDER BY coalesce(served, 0), ready.rank, ready.tenant"
         )
     };

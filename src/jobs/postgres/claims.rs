@@ -52,22 +52,41 @@ impl PostgresQueue {
     async fn take_in_turn(&self, worker: &str, token: Uuid) -> Result<Option<PgRow>, QueueError> {
         let left = self.unreadable.left();
         let options = &self.options.tenants;
-        while let Some(turn) = self.turns.next(options) {
-            match self.claim_of(&turn, worker, token, &left).await? {
-                Some(claimed) => return Ok(Some(claimed)),
-                None => self.turns.leave_out(&turn.tenant),
-            }
+        if let Some(claimed) = self.take_known_turn(worker, token, &left).await? {
+            return Ok(Some(claimed));
+        }
+        // Where it costs much, one at a time looks: who waited for that takes a turn of it.
+        let looking = self.turns.looking().await;
+        if let Some(claimed) = self.take_known_turn(worker, token, &left).await? {
+            return Ok(Some(claimed));
         }
         let began = Instant::now();
         let turns = sqlx::query(TURNS).bind(self.now()).bind(&left).fetch_all(&self.pool).await?;
         let turns = row::turns(&turns, options)?;
         self.turns.keep(&turns, began.elapsed());
+        drop(looking);
         for turn in turns {
             if let Some(claimed) = self.claim_of(&turn, worker, token, &left).await? {
                 self.turns.served(&turn.tenant);
                 return Ok(Some(claimed));
             }
             self.turns.leave_out(&turn.tenant);
+        }
+        Ok(None)
+    }
+
+    /// The same, by a look that is still young; `None` where there is none, or nothing is left of it.
+    async fn take_known_turn(
+        &self,
+        worker: &str,
+        token: Uuid,
+        left: &[String],
+    ) -> Result<Option<PgRow>, QueueError> {
+        while let Some(turn) = self.turns.next(&self.options.tenants) {
+            match self.claim_of(&turn, worker, token, left).await? {
+                Some(claimed) => return Ok(Some(claimed)),
+                None => self.turns.leave_out(&turn.tenant),
+            }
         }
         Ok(None)
     }

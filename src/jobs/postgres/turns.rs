@@ -17,12 +17,16 @@ const FEW: usize = 64;
 
 /// How long a look is used: a multiple of the time that it took, and at most so long. With a newcomer, as long as it took: then at most
 /// half of the time goes into looks, however many come.
-const AGE_PER_COST: u32 = 4;
+const AGE_PER_COST: u32 = 9;
 const MOST_AGE: Duration = Duration::from_millis(100);
 
 /// See the module's description.
 #[derive(Debug, Default)]
-pub(super) struct TurnCache(Mutex<Option<Look>>);
+pub(super) struct TurnCache {
+    look: Mutex<Option<Look>>,
+    /// Held while somebody looks.
+    looking: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug)]
 struct Look {
@@ -34,6 +38,12 @@ struct Look {
 }
 
 impl TurnCache {
+    /// With very many tenants, waits until nobody else in this process looks.
+    pub async fn looking(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let crowded = self.look().is_some();
+        if crowded { Some(self.looking.lock().await) } else { None }
+    }
+
     /// Keeps the turns that a look at the store gave, in their order, and which took so long.
     pub fn keep(&self, turns: &[Turn], took: Duration) {
         let now = Instant::now();
@@ -85,7 +95,7 @@ impl TurnCache {
 
     /// No code panics while it holds the lock.
     fn look(&self) -> MutexGuard<'_, Option<Look>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
