@@ -6,7 +6,7 @@ mod store;
 use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -31,6 +31,9 @@ pub use store::{migrate, open_keys};
 
 /// Delay before a sick worker's first probe; later delays are longer.
 const FIRST_PROBE_DELAY: Duration = Duration::from_secs(1);
+
+/// Requests that may read stored pictures whole at the same time.
+const REREADING: usize = 2;
 
 /// How long a stop waits for webhooks that are being delivered, after the workers have stopped.
 const DELIVERY_GRACE: Duration = Duration::from_secs(2);
@@ -235,6 +238,7 @@ impl App {
             decoders,
             alive: workers.alive(),
             draining,
+            rereading: Arc::new(Semaphore::new(REREADING)),
             written: Arc::default(),
         };
         Ok(Self { state, retention, workers, deliverer, stop_deliveries, sick: context.sick, _lock: lock })

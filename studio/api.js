@@ -3,7 +3,8 @@
 
 /** @typedef {import("./types.js").Job} Job */
 
-const KEY = "reverie-key";
+// The operators' page has a key of its own, which may open no jobs.
+const KEY = location.pathname.endsWith("/operations.html") ? "reverie-operator" : "reverie-key";
 /** Milliseconds between two looks at a job when events do not come through. */
 const POLL = 1000;
 

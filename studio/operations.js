@@ -6,11 +6,17 @@ import { Problem, ask, json, useKey } from "./api.js";
 
 /** @typedef {import("./types.js").Job} Job */
 /** @typedef {{ workers: number, devices: string[], memory_mb: number, speeds: { model: string, precision: string, relative_time: number }[] }} Worker */
-/** @typedef {{ tenant: string, queued: number, running: number, stored_bytes: number }} Load */
+/** @typedef {{ tenant: string, queued: number, running: number, paused: number, stored_bytes: number }} Load */
 /** @typedef {{ jobs: Record<string, number>, oldest_waiting_at: string | null, backlog_seconds: number, tenants: Load[], workers: Worker[] }} Overview */
 
 /** Milliseconds between two looks. */
 const EVERY = 5000;
+
+/** Jobs that something was done with here: the page is made anew while that is under way, and nothing is done twice. */
+const done = /** @type {Set<string>} */ (new Set());
+
+/** What was complained of by a look, which the next one takes back; what an action says stays. */
+let ofLook = false;
 
 /** @param {string} id */
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
@@ -68,8 +74,8 @@ function showOverview({ jobs, oldest_waiting_at, backlog_seconds, tenants, worke
     pair.append(element("dt", name), element("dd", figure));
     return pair;
   }));
-  fill($("tenants"), [["Tenant", "code"], ["Queued", "number"], ["Running", "number"], ["Stored", "number"]],
-    tenants.map((load) => [load.tenant, load.queued.toLocaleString(), load.running.toLocaleString(), megabytes(load.stored_bytes)]),
+  fill($("tenants"), [["Tenant", "code"], ["Queued", "number"], ["Running", "number"], ["Paused", "number"], ["Stored", "number"]],
+    tenants.map((load) => [load.tenant, load.queued.toLocaleString(), load.running.toLocaleString(), load.paused.toLocaleString(), megabytes(load.stored_bytes)]),
     "No tenant has jobs or files.");
   fill($("workers"), [["Workers", "number"], ["Devices", ""], ["Memory of a job", "number"], ["Time", "words"]],
     workers.map((worker) => [
@@ -85,19 +91,25 @@ function showOverview({ jobs, oldest_waiting_at, backlog_seconds, tenants, worke
 function action(job) {
   const retry = job.status === "failed";
   const button = Object.assign(document.createElement("button"), {
-    type: "button", id: `do-${job.id}`, textContent: retry ? "Retry" : "Cancel", disabled: !retry && !job.links.cancel,
+    type: "button", id: `do-${job.id}`, textContent: done.has(job.id) ? (retry ? "Retried" : "Canceled") : retry ? "Retry" : "Cancel",
   });
   button.setAttribute("aria-label", `${button.textContent} job ${job.id}`);
+  // Not disabled: that would take the focus away.
+  if (done.has(job.id)) button.setAttribute("aria-disabled", "true");
   button.onclick = async () => {
-    button.disabled = true;
+    if (done.has(job.id)) return;
+    done.add(job.id);
+    button.setAttribute("aria-disabled", "true");
     try {
-      const done = await ask(`/v1/operations/jobs/${job.id}/${retry ? "retry" : "cancel"}`, { method: "POST" });
-      const { job: now } = await done.json();
+      const answer = await ask(`/v1/operations/jobs/${job.id}/${retry ? "retry" : "cancel"}`, { method: "POST" });
+      const { job: now } = await answer.json();
+      $("problem").hidden = true;
       $("live").textContent = retry ? `Job ${now.id} waits in its place` : `Job ${now.id} is ${now.status}`;
       await look();
     } catch (error) {
-      button.disabled = false;
-      complain(error);
+      done.delete(job.id);
+      button.removeAttribute("aria-disabled");
+      complain(error, false);
     }
   };
   return button;
@@ -107,6 +119,7 @@ function action(job) {
 function showJobs(jobs, state) {
   const told = /** @type {Record<string, [string, (job: Job) => string]>} */ ({
     failed: ["Why", (job) => job.error?.detail ?? ""],
+    paused: ["Layer", (job) => job.spec.objectives?.[0]?.layer ?? ""],
     running: ["Progress", (job) => (job.progress ? `${Math.round(job.progress.fraction * 100)} %` : "begins")],
     queued: ["Layer", (job) => job.spec.objectives?.[0]?.layer ?? ""],
   });
@@ -118,12 +131,13 @@ function showJobs(jobs, state) {
     `No job is ${state}.`);
 }
 
-/** @param {any} error */
-function complain(error) {
+/** @param {any} error @param {boolean} looking whether a look failed, not an action */
+function complain(error, looking) {
   if (error instanceof Problem && [401, 403].includes(error.status)) {
     if (!$("ask").open) $("ask").showModal();
     return;
   }
+  ofLook = looking;
   $("problem").textContent = error.message;
   $("problem").hidden = false;
 }
@@ -133,19 +147,27 @@ async function look() {
   const state = $("state").value;
   try {
     const [overview, { jobs }] = await Promise.all([json("/v1/operations"), json(`/v1/operations/jobs?status=${state}`)]);
-    $("problem").hidden = true;
+    if (ofLook) $("problem").hidden = true;
     showOverview(overview);
     if ($("state").value === state) showJobs(jobs, state);
   } catch (error) {
-    complain(error);
+    complain(error, true);
   }
 }
 
 $("state").onchange = look;
 $("ask").onclose = () => {
-  if ($("key").value) useKey($("key").value.trim());
+  const key = $("key").value.trim();
   $("key").value = "";
-  look();
+  if (key) {
+    useKey(key);
+    look();
+  } else {
+    // Whoever leaves the question is not asked again at once.
+    $("problem").textContent = "This page shows nothing without a key. Reload it to give one.";
+    $("problem").hidden = false;
+    clearInterval(looks);
+  }
 };
-setInterval(() => document.hidden || $("ask").open || look(), EVERY);
+const looks = setInterval(() => document.hidden || $("ask").open || look(), EVERY);
 look();

@@ -19,6 +19,27 @@ async fn ask(client: &Client, id: &str, what: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_tenant_has_a_hundred_paused_jobs_and_no_more() {
+    let server = TestServer::idle().await;
+    let client = &server.client;
+    let noise = json!({ "preset": "naive", "noise": { "width": 32, "height": 32 } });
+    let mut last = String::new();
+    for _ in 0..100 {
+        let body = json!({ "spec": noise }).to_string();
+        let job: Value = client.post_bytes("application/json", body).await.json().await.unwrap();
+        last = job["id"].as_str().unwrap_or_else(|| panic!("{job}")).to_owned();
+        ask(client, &last, "pause").await;
+    }
+    // The queue is empty: they take nobody's place.
+    let more = client.submit(picture(64, 64), &quick()).await;
+    let refusal = problem(client.post(&format!("/v1/jobs/{more}/pause")).await, 429).await;
+    assert_eq!(refusal["detail"], "this tenant may have 100 paused jobs; resume or cancel some");
+    ask(client, &last, "pause").await;
+    ask(client, &last, "resume").await;
+    ask(client, &more, "pause").await;
+}
+
+#[tokio::test]
 async fn a_queued_job_is_paused_until_it_is_resumed() {
     let server = TestServer::idle().await;
     let client = &server.client;

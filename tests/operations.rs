@@ -111,6 +111,14 @@ async fn operators_see_all_tenants(server: &TestServer) {
     assert_eq!(lab.get(&format!("{path}/input")).await.bytes().await.unwrap(), photo);
     assert!(server.blobs("masks").iter().any(|name| name.contains(again["id"].as_str().unwrap())));
     assert_eq!(lab.job(&id).await["status"], "failed");
+    // Pressed twice, it is one job.
+    let twice = admin.request(Method::POST, &format!("/v1/operations/jobs/{id}/retry")).await;
+    assert_eq!(twice.json::<Value>().await.unwrap()["job"]["id"], again["id"]);
+    // A paused one is seen, too.
+    let paused = again["id"].as_str().unwrap();
+    assert_eq!(lab.post(&format!("/v1/jobs/{paused}/pause")).await.status(), 200);
+    assert_eq!(listed("paused").await, [("lab".to_owned(), paused.to_owned())]);
+    assert_eq!(overview().await["tenants"][0]["paused"], 1);
     let refusal =
         problem(admin.request(Method::POST, &format!("/v1/operations/jobs/{second}/retry")).await, 409).await;
     assert_eq!(refusal["detail"], "the job is queued; only a failed job can be retried");

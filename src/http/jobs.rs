@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use tracing::{Instrument, info};
+use tracing::{Instrument, info, warn};
 
 use super::{
     contract::{AlreadyFinished, Internal, NotFound, Unavailable},
@@ -139,12 +139,19 @@ pub async fn erase(
 }
 
 /// Cancels a job, and counts it if it ends at once: then no worker counts it.
-async fn cancel_counted(state: &AppState, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
+pub(super) async fn cancel_counted(state: &AppState, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
     let before = state.queue.get(tenant, id).await?;
     let job = state.queue.cancel(tenant, id).await?;
     let waited = matches!(before.state, JobState::Queued | JobState::Paused) && before.attempt == job.attempt;
     if waited && job.state == JobState::Canceled {
         state.metrics.left(job.state);
+        // An attempt before may have left some; where it fails, they are found as orphans.
+        if before.attempt > 0 {
+            let leftovers = vec![ObjectKey::Checkpoint(id), ObjectKey::Preview(id)];
+            if let Err(error) = state.objects.delete_all(leftovers).await {
+                warn!(%error, job = %id, "leftovers of a canceled job stay in the store");
+            }
+        }
     }
     Ok(job)
 }

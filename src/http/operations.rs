@@ -18,6 +18,7 @@ use super::{
     },
     error::ApiError,
     input::has_input,
+    jobs::cancel_counted,
     path_ids::Named,
     query,
     result::missing,
@@ -27,8 +28,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    jobs::{Job, JobId, JobOptions, JobState, NewJob, TenantLoad, WorkerReport},
-    objects::{ObjectError, ObjectKey},
+    jobs::{Idempotency, Job, JobId, JobOptions, JobState, NewJob, TenantLoad, WorkerReport},
+    objects::ObjectKey,
 };
 use reverie_dream::spec::Precision;
 use reverie_fields::{FieldError, choices};
@@ -81,13 +82,15 @@ struct TenantView {
     queued: u64,
     /// Jobs at work.
     running: u64,
+    /// Jobs that are paused.
+    paused: u64,
     /// Bytes that its files take.
     stored_bytes: u64,
 }
 
 impl From<TenantLoad> for TenantView {
-    fn from(TenantLoad { tenant, queued, running, stored_bytes }: TenantLoad) -> Self {
-        Self { tenant, queued, running, stored_bytes }
+    fn from(TenantLoad { tenant, queued, running, paused, stored_bytes }: TenantLoad) -> Self {
+        Self { tenant, queued, running, paused, stored_bytes }
     }
 }
 
@@ -146,6 +149,8 @@ choices! {
         Queued = "queued",
         /// At work, oldest first.
         Running = "running",
+        /// Paused, longest first.
+        Paused = "paused",
         /// Failed, newest first.
         Failed = "failed",
     }
@@ -211,7 +216,7 @@ pub async fn overview(State(state): State<AppState>) -> Result<Response, ApiErro
 
 /// List the jobs of all tenants
 ///
-/// Those in one state: the queued ones as their ranks have it, the running ones oldest first, the failed ones newest first. `GET
+/// Those in one state: the queued ones as their ranks have it, the running and the paused ones oldest first, the failed ones newest first. `GET
 /// /v1/jobs` has pages of one tenant's.
 #[utoipa::path(
     get,
@@ -243,6 +248,7 @@ fn read(query: &str) -> Result<(JobState, u32), Vec<FieldError>> {
     let status = match fields.choice::<WatchedState>("status").unwrap_or(WatchedState::Failed) {
         WatchedState::Queued => JobState::Queued,
         WatchedState::Running => JobState::Running,
+        WatchedState::Paused => JobState::Paused,
         WatchedState::Failed => JobState::Failed,
     };
     let limit = fields.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
@@ -270,7 +276,7 @@ fn read(query: &str) -> Result<(JobState, u32), Vec<FieldError>> {
 )]
 pub async fn cancel(State(state): State<AppState>, named: Named) -> Result<Response, ApiError> {
     let found = state.queue.job_of_any(named.job()?).await?;
-    let job = state.queue.cancel(&found.tenant, found.id).await?;
+    let job = cancel_counted(&state, &found.tenant, found.id).await?;
     info!(job = %job.id, tenant = %job.tenant, "an operator cancels a job");
     let status = if job.state.is_finished() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(show(&state, status, &job))
@@ -279,7 +285,8 @@ pub async fn cancel(State(state): State<AppState>, named: Named) -> Result<Respo
 /// Retry a failed job of any tenant
 ///
 /// A failed job stays as it is. A new one of the same tenant is accepted with the same spec, pictures and priority, as long as the
-/// pictures are kept; the tenant's quotas apply. It has no deadline, and its end is told to no webhook.
+/// pictures are kept; the tenant's quotas apply. It has no deadline, its end is told to no webhook, and a change that still waited is left out. Retried
+/// again, the answer is the job that the first retry made.
 #[utoipa::path(
     post,
     path = "/v1/operations/jobs/{id}/retry",
@@ -310,13 +317,11 @@ pub async fn retry(State(state): State<AppState>, named: Named) -> Result<Respon
     if state.is_draining() {
         return Err(ApiError::Unavailable("the server is stopping and accepts no new jobs"));
     }
-    let image = match state.objects.get(ObjectKey::Input(failed.id)).await {
-        Ok(image) => Some(image),
-        Err(ObjectError::NotFound(_)) if !has_input(&failed) => None,
-        Err(error) => return Err(missing(&state, &failed, error).await),
-    };
-    let mask = picture(&state, ObjectKey::Mask(failed.id)).await?;
-    let guide = picture(&state, ObjectKey::Guide(failed.id)).await?;
+    // They take memory that no upload has asked for.
+    let _turn = state.rereading().await;
+    let image = picture(&state, &failed, ObjectKey::Input(failed.id), has_input(&failed)).await?;
+    let mask = picture(&state, &failed, ObjectKey::Mask(failed.id), failed.spec.mask.is_some()).await?;
+    let guide = picture(&state, &failed, ObjectKey::Guide(failed.id), failed.spec.follows_guide()).await?;
     let pictures = Pictures::stored(image, mask, guide);
     let files = [&pictures.image, &pictures.mask, &pictures.guide].into_iter().flatten();
     let input_bytes = files.map(|file| file.len() as u64).sum();
@@ -325,6 +330,11 @@ pub async fn retry(State(state): State<AppState>, named: Named) -> Result<Respon
         options: JobOptions { priority: failed.priority, deadline: None },
         forecast: failed.forecast,
         input_bytes,
+        idempotency: Some(Idempotency {
+            key: format!("retry-{}", failed.id),
+            fingerprint: failed.id.to_string(),
+            request: failed.id.to_string(),
+        }),
         ..NewJob::new(JobId::new(), failed.spec.clone())
     };
     // As with a submission: if the client disconnects now, no picture may stay behind without a job.
@@ -340,11 +350,13 @@ pub async fn retry(State(state): State<AppState>, named: Named) -> Result<Respon
 }
 
 /// A picture of a job, if it has one.
-async fn picture(state: &AppState, key: ObjectKey) -> Result<Option<Bytes>, ApiError> {
+async fn picture(state: &AppState, job: &Job, key: ObjectKey, has: bool) -> Result<Option<Bytes>, ApiError> {
+    if !has {
+        return Ok(None);
+    }
     match state.objects.get(key).await {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(ObjectError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(missing(state, job, error).await),
     }
 }
 

@@ -10,13 +10,16 @@ use super::{
     state::AppState,
     view::{JobView, show},
 };
-use crate::auth::Caller;
+use crate::{auth::Caller, jobs::JobState};
+
+/// Paused jobs of a tenant.
+const MOST_PAUSED: u32 = 100;
 
 /// Pause a job
 ///
 /// A queued job is paused at once. A running job shows `pause_requested`, and is paused as soon as its render has stopped:
-/// within one tile. What it had stored after its last octave or frame stays, and its worker is free. A paused job keeps its
-/// place: it counts towards the bounds of waiting jobs. It expires at its deadline, or after seven days. Pausing twice is
+/// within one tile. What it had stored after its last octave or frame stays, and its worker is free. A paused job
+/// counts towards the bounds of its tenant's waiting jobs, and a tenant may have a hundred. It expires at its deadline, or after seven days. Pausing twice is
 /// fine.
 #[utoipa::path(
     post,
@@ -40,7 +43,14 @@ pub async fn pause(
     Caller { tenant, .. }: Caller,
     named: Named,
 ) -> Result<Response, ApiError> {
-    let job = state.queue.pause(&tenant, named.job()?).await?;
+    let id = named.job()?;
+    // Its files stay as long as it is paused. Several requests may pass at the same time.
+    let paused = state.queue.list(&tenant, Some(JobState::Paused), None, MOST_PAUSED).await?.jobs;
+    if paused.len() >= MOST_PAUSED as usize && paused.iter().all(|job| job.id != id) {
+        let detail = format!("this tenant may have {MOST_PAUSED} paused jobs; resume or cancel some");
+        return Err(ApiError::QuotaExceeded { detail, retry_after: 60 });
+    }
+    let job = state.queue.pause(&tenant, id).await?;
     info!(job = %job.id, state = %job.state, "pause requested");
     Ok(show(&state, StatusCode::OK, &job))
 }

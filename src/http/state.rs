@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{body_limits::BodyLimits, decoders::Decoders, uploads::Uploads};
@@ -52,6 +53,8 @@ pub struct AppState {
     pub decoders: Decoders,
     pub(crate) alive: Liveness,
     pub(crate) draining: CancellationToken,
+    /// Held by a request that reads stored pictures whole: they take memory that no upload has asked for.
+    pub(crate) rereading: Arc<Semaphore>,
     /// Whether the job store accepted a write recently.
     pub(crate) written: Arc<Recent>,
 }
@@ -69,6 +72,12 @@ impl AppState {
     /// The prefix of links in responses.
     pub fn public_url(&self) -> &PublicUrl {
         &self.config.server.public_url
+    }
+
+    /// A turn to read stored pictures whole.
+    pub(crate) async fn rereading(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.rereading).acquire_owned().await.ok()
     }
 
     /// Whether the server is stopping.

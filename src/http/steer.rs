@@ -23,12 +23,12 @@ use super::{
     path_ids::Named,
     pictures::size_of,
     state::AppState,
-    submit::predict,
+    submit::{predict, refused},
     view::{JobView, show},
 };
 use crate::{
     auth::Caller,
-    jobs::{Begun, Job, JobId, JobState},
+    jobs::{Begun, Forecast, Job, JobId, JobState, NewJob, QueueError, UNKNOWN_SECONDS},
     keys::Tenant,
     objects::ObjectKey,
 };
@@ -94,14 +94,36 @@ async fn change(state: &AppState, tenant: &Tenant, id: JobId, written: Value) ->
         let (change, spec) = steered(state, written.clone(), &job, place).await?;
         let (size, guide) = match sizes {
             Some(known) => known,
-            None => *sizes.insert(sizes_of(state, &job).await?),
+            None => {
+                let _turn = state.rereading().await;
+                *sizes.insert(sizes_of(state, &job).await?)
+            }
         };
         let forecast = predict(state, &spec, size, guide).await.map_err(about_objectives)?;
+        check_quota(state, &job, forecast).await?;
         if let Some(job) = state.queue.steer(&job, &change, forecast).await? {
             return Ok(job);
         }
     }
     Err(ApiError::Unavailable("the job goes on faster than a change of it can be checked; try again"))
+}
+
+/// Refuses a change by which the tenant's waiting jobs would take more than they may. It counts what the change adds.
+async fn check_quota(state: &AppState, job: &Job, forecast: Forecast) -> Result<(), ApiError> {
+    let before = job.forecast.map_or(UNKNOWN_SECONDS, |before| before.seconds);
+    let added = forecast.seconds - before;
+    if job.state == JobState::Running || added <= 0.0 {
+        return Ok(());
+    }
+    let as_if = NewJob {
+        tenant: job.tenant.clone(),
+        forecast: Some(Forecast { seconds: added, ..forecast }),
+        ..NewJob::new(JobId::new(), job.spec.clone())
+    };
+    match state.queue.refusal(&as_if).await? {
+        Some(refusal @ QueueError::TenantSeconds { .. }) => Err(refused(state, refusal).await?),
+        _ => Ok(()),
+    }
 }
 
 /// The octave or frame from which on a change would hold, if it were taken up now.

@@ -21,6 +21,8 @@ pub struct TenantLoad {
     pub queued: u64,
     /// Jobs at work.
     pub running: u64,
+    /// Jobs that are paused.
+    pub paused: u64,
     /// Bytes that its files take, as in [`UsageStore::stored_bytes`](super::UsageStore::stored_bytes).
     pub stored_bytes: u64,
 }
@@ -35,7 +37,7 @@ pub trait OperationsStore: Send + Sync + 'static {
     /// Only when the store fails.
     async fn tenant_loads(&self) -> Result<Vec<TenantLoad>, QueueError>;
 
-    /// At most `limit` jobs of all tenants in a state: the queued ones by rank, failed ones newest first, running ones oldest first. Of any
+    /// At most `limit` jobs of all tenants in a state: the queued ones by rank, failed ones newest first, running and paused ones oldest first. Of any
     /// other state there are none.
     ///
     /// # Errors
@@ -49,18 +51,21 @@ pub trait OperationsStore: Send + Sync + 'static {
     async fn job_of_any(&self, id: JobId) -> Result<Job, QueueError>;
 }
 
-/// Three indexes, and the sums that triggers keep: no row of a finished job is read.
+/// An index for each state, and the sums that triggers keep: no row of a finished job is read.
 pub(super) const TENANT_LOADS: &str = "
     SELECT tenant, CAST(sum(queued) AS bigint) AS queued, CAST(sum(running) AS bigint) AS running,
-        CAST(sum(bytes) AS bigint) AS bytes
+        CAST(sum(paused) AS bigint) AS paused, CAST(sum(bytes) AS bigint) AS bytes
     FROM (
-        SELECT tenant, count(*) AS queued, 0 AS running, 0 AS bytes FROM jobs WHERE state = 'queued' GROUP BY tenant
+        SELECT tenant, count(*) AS queued, 0 AS running, 0 AS paused, 0 AS bytes FROM jobs
+        WHERE state = 'queued' GROUP BY tenant
         UNION ALL
-        SELECT tenant, 0, count(*), 0 FROM jobs WHERE state = 'running' GROUP BY tenant
+        SELECT tenant, 0, count(*), 0, 0 FROM jobs WHERE state = 'running' GROUP BY tenant
         UNION ALL
-        SELECT tenant, 0, 0, bytes FROM stored WHERE bytes > 0
+        SELECT tenant, 0, 0, count(*), 0 FROM jobs WHERE state = 'paused' GROUP BY tenant
+        UNION ALL
+        SELECT tenant, 0, 0, 0, bytes FROM stored WHERE bytes > 0
     ) AS parts
-    GROUP BY tenant ORDER BY 2 DESC, 3 DESC, 4 DESC, 1 LIMIT $1";
+    GROUP BY tenant ORDER BY 2 DESC, 3 DESC, 4 DESC, 5 DESC, 1 LIMIT $1";
 
 macro_rules! all_in {
     ($state:literal, $order:literal) => {
@@ -81,6 +86,7 @@ pub(super) const fn all_in(state: JobState) -> Option<&'static str> {
     match state {
         JobState::Queued => Some(all_in!("queued", "rank, id")),
         JobState::Running => Some(all_in!("running", "created_at, id")),
+        JobState::Paused => Some(all_in!("paused", "updated_at, id")),
         JobState::Failed => Some(all_in!("failed", "finished_at DESC, id DESC")),
         _ => None,
     }
@@ -95,6 +101,7 @@ pub(super) fn tenant_load(row: &impl Columns) -> Result<TenantLoad, QueueError> 
         tenant: row.text("tenant")?.unwrap_or_default().to_owned(),
         queued: count("queued")?,
         running: count("running")?,
+        paused: count("paused")?,
         stored_bytes: count("bytes")?,
     })
 }

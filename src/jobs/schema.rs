@@ -46,6 +46,7 @@ pub(super) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| {
         "0022_uploads",
         "0023_pauses",
         "0024_schedules",
+        "0025_failures",
     }
 });
 
@@ -66,6 +67,7 @@ pub(super) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
         "0012_uploads",
         "0013_pauses",
         "0014_schedules",
+        "0015_failures",
     }
 });
 

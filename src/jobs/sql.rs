@@ -85,9 +85,8 @@ pub(super) const WAITING: &str = concat!(
 );
 
 pub(super) const COUNTS: &str = "SELECT state, count(*) AS jobs FROM jobs GROUP BY state";
-/// Jobs that have a place in the queue: those that wait, and the paused ones, which keep theirs.
-pub(super) const DEPTH: &str = "
-    SELECT (SELECT count(*) FROM jobs WHERE state = 'queued') + (SELECT count(*) FROM jobs WHERE state = 'paused')";
+/// Jobs that wait. Paused ones are not among them: nobody drains those, so one tenant could keep the queue full with them.
+pub(super) const DEPTH: &str = "SELECT count(*) FROM jobs WHERE state = 'queued'";
 pub(super) const OLDEST: &str = "SELECT min(created_at) FROM jobs WHERE state = 'queued'";
 pub(super) const PING: &str = "SELECT id FROM jobs LIMIT 1";
 pub(super) const WITH_KEY: &str =
@@ -157,7 +156,7 @@ pub(super) const SERVED: &str = "
     INSERT INTO turns (tenant, served) VALUES ($1, (SELECT coalesce(max(served), 0) + 1 FROM turns))
     ON CONFLICT (tenant) DO UPDATE SET served = excluded.served";
 
-/// Number of a tenant's jobs that have a place in the queue, and their predicted seconds.
+/// Number of a tenant's jobs that wait or are paused, and their predicted seconds.
 pub(super) const WAITING_OF: &str = "
     SELECT count(*) AS jobs, coalesce(sum(coalesce(predicted_seconds, 10.0)), 0.0) AS seconds FROM (
         SELECT predicted_seconds FROM jobs WHERE state = 'queued' AND tenant = $1
@@ -293,8 +292,8 @@ macro_rules! overdue {
 }
 
 /// Paused jobs whose deadline has passed, or that have been paused for longer than
-/// [`PAUSE_LIFETIME`](crate::jobs::PAUSE_LIFETIME): nothing writes a paused row before that. A statement of its own, so that
-/// [`overdue!`] keeps its index.
+/// [`PAUSE_LIFETIME`](crate::jobs::PAUSE_LIFETIME): nothing that a client can do to a paused job touches `updated_at`. A statement of its
+/// own, so that [`overdue!`] keeps its index.
 macro_rules! overdue_paused {
     ($now:literal, $lock:literal) => {
         concat!(

@@ -11,9 +11,9 @@ choices! {
     pub enum Scope {
         /// Look at the tenant's jobs and fetch their pictures.
         JobsRead = "jobs:read",
-        /// Submit, pause, resume, cancel and erase the tenant's jobs.
+        /// Submit, change, pause, resume, cancel and erase the tenant's jobs.
         JobsWrite = "jobs:write",
-        /// Make, list and revoke the keys of every tenant: the operator's scope. It opens no jobs.
+        /// Make, list and revoke the keys of every tenant, see the jobs of every tenant and cancel them: the operator's scope. It opens no pictures.
         Admin = "admin",
     }
 }

@@ -81,11 +81,12 @@ pub(super) async fn attempt(
         let checkpoint = checkpoints::resume(&context.objects, job.id).await;
         let kept = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len() as u64);
         let rendering = render(context, renderer, job, lease, reports, flag.clone(), checkpoint);
-        let (rendered, (), ()) = tokio::join!(
+        let (rendered, (), recorded) = tokio::join!(
             rendering,
             checkpoints::keep(&context.queue, &context.objects, lease, finished, newest, kept),
             begin(&*context.queue, lease, begins, &flag)
         );
+        recorded?;
         let rendered = match rendered {
             Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
             rendered => rendered?,
@@ -108,7 +109,7 @@ async fn begin(
     lease: Lease,
     mut beginnings: mpsc::Receiver<Beginning>,
     cancel: &CancelFlag,
-) {
+) -> Result<(), QueueError> {
     while let Some((begun, answer)) = beginnings.recv().await {
         let schedule = loop {
             match queue.begin(lease, begun).await {
@@ -118,7 +119,14 @@ async fn begin(
                     warn!(%error, "the beginning of an octave could not be recorded before the render was stopped");
                     break None;
                 }
-                Err(error) => warn!(%error, "the beginning of an octave could not be recorded; trying again"),
+                Err(error) if error.is_down() || error.is_full() => {
+                    warn!(%error, "the beginning of an octave could not be recorded; trying again");
+                }
+                // It would not pass: for example, what was asked for is of a newer version, whose workers can take the job.
+                Err(error) => {
+                    cancel.cancel();
+                    return Err(error);
+                }
             }
             tokio::time::sleep(BEGIN_RETRY).await;
         };
@@ -129,6 +137,7 @@ async fn begin(
             None => cancel.cancel(),
         }
     }
+    Ok(())
 }
 
 /// Decides whether the job or the worker caused a failed render.

@@ -161,7 +161,7 @@ impl Workers {
         };
         workers.tasks.spawn(registry.work(workers.drain.clone()));
         let (queue, metrics) = stores();
-        workers.tasks.spawn(rescue::expire(queue, metrics, workers.drain.clone()));
+        workers.tasks.spawn(rescue::expire(queue, metrics, context.objects.clone(), workers.drain.clone()));
         workers
     }
 

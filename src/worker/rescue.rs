@@ -1,4 +1,4 @@
-//! Takes jobs from lost workers, and expires queued jobs whose deadline has passed.
+//! Takes jobs from lost workers, and expires queued and paused jobs whose time has passed.
 //!
 //! The search for lost jobs runs once per heartbeat, and a lease lasts three. So an orphan returns to the
 //! queue within four heartbeats: 40 seconds at the default lease of 30.
@@ -9,9 +9,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use super::checkpoints;
 use crate::{
     jobs::{JobQueue, JobState, Rescue, Rescued},
     metrics::Metrics,
+    objects::Objects,
 };
 
 /// How often to search for queued jobs whose deadline has passed.
@@ -50,8 +52,13 @@ pub(super) async fn rescue(
     }
 }
 
-/// Expires queued jobs whose deadline has passed, until `stop` is canceled.
-pub(super) async fn expire(queue: Arc<dyn JobQueue>, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// Expires queued and paused jobs whose time has passed, until `stop` is canceled.
+pub(super) async fn expire(
+    queue: Arc<dyn JobQueue>,
+    metrics: Arc<Metrics>,
+    objects: Objects,
+    stop: CancellationToken,
+) {
     let mut rounds = interval(EXPIRE_EVERY);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -64,6 +71,8 @@ pub(super) async fn expire(queue: Arc<dyn JobQueue>, metrics: Arc<Metrics>, stop
                 for id in expired {
                     info!(job = %id, "expired while waiting");
                     metrics.left(JobState::Expired);
+                    // An attempt before may have left some.
+                    checkpoints::delete(&objects, id).await;
                 }
             }
             Err(error) => error!(%error, "the search for overdue jobs failed"),

@@ -7,6 +7,10 @@
 //! (4 bytes each), then the image, `[3, height, width]` float32 as the (little-endian)
 //! machine holds it.
 //!
+//! Behind it stand eight bytes that say what it was made with, beside the request: the changes of the schedule until then, which
+//! may have come on the way, and the size of the tiles, which may have been halved for want of memory. A checkpoint that was made with something
+//! else is not gone on from.
+//!
 //! Between two frames of an animation it is the frames so far, as they are encoded, and that of the last frame, where the octave is
 //! the frame: `RVRF`, version, number of frames, the length of each (4 bytes each), then the frames, and the checkpoint.
 
@@ -15,13 +19,40 @@ use std::borrow::Cow;
 use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
-use reverie_dream::spec::Precision;
+use reverie_dream::{
+    digest,
+    spec::{Change, Precision},
+};
 
 const MAGIC: [u8; 4] = *b"RVRC";
 const FRAMES_MAGIC: [u8; 4] = *b"RVRF";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const HEADER: usize = 28;
 const FRAMES_HEADER: usize = 12;
+
+/// Bytes of what a checkpoint was made with.
+const MADE_WITH: usize = 8;
+
+/// What a checkpoint after the octave or frame `place`, counted from 1, was made with.
+pub(super) fn made_with(schedule: &[Change], tile_size: u32, place: u32) -> [u8; MADE_WITH] {
+    let begun: Vec<&Change> = schedule.iter().filter(|change| change.place() <= place).collect();
+    // The text of plain data.
+    let text = serde_json::to_string(&(begun, tile_size)).unwrap_or_default();
+    let mut code = [0; MADE_WITH];
+    code.iter_mut().zip(digest::sha256(text.as_bytes()).bytes()).for_each(|(to, from)| *to = from);
+    code
+}
+
+/// A checkpoint with what it was made with.
+pub(super) fn sealed(mut checkpoint: Vec<u8>, made_with: [u8; MADE_WITH]) -> Vec<u8> {
+    checkpoint.extend_from_slice(&made_with);
+    checkpoint
+}
+
+/// A checkpoint and what it was made with.
+pub(super) fn opened(bytes: &[u8]) -> Option<(&[u8], [u8; MADE_WITH])> {
+    bytes.split_last_chunk().map(|(checkpoint, made_with)| (checkpoint, *made_with))
+}
 
 /// The dream after an octave.
 pub(super) struct Checkpoint {

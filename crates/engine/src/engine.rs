@@ -1,6 +1,7 @@
 //! One render, from file to file: decode, dream, finish, encode; and the networks that the render thread keeps for it.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
     time::Instant,
@@ -11,7 +12,7 @@ use tch::{Device, Tensor};
 use super::{
     Backend, CancelFlag, FinishedOctave, PreviewSink, Recipe, RenderError, RenderRequest, Rendered,
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
-    checkpoint::{Checkpoint, FrameCheckpoint},
+    checkpoint::{Checkpoint, FrameCheckpoint, made_with, opened, sealed},
     device::{self, Processor},
     dream::{Callbacks, Dreamed, Fitted, Previews, Start, dream, first_octave, within_memory},
     finish,
@@ -123,9 +124,15 @@ impl Backend for Engine {
         let (on_progress, finished) = (&mut request.on_progress, &mut request.on_octave);
         let sink = &mut request.on_preview;
         // A second try begins at the start: a checkpoint is of the tiles that it was made with.
+        let asked = RefCell::new(stages.asked());
         let Fitted { dreamed, tile_size } = within_memory(spec, |spec| {
             stages.restart();
-            let on_begin = &mut |place: u32, of: u32| stages.begin(place, of);
+            let on_begin = &mut |place: u32, of: u32| {
+                let begun = stages.begin(place, of)?;
+                *asked.borrow_mut() = stages.asked();
+                Ok(begun)
+            };
+            let made_with = |place: u32| made_with(&asked.borrow(), spec.tile_size, place);
             match &spec.motion {
                 None => {
                     let start = Start {
@@ -135,7 +142,10 @@ impl Backend for Engine {
                         resume: resume.octave.take(),
                     };
                     let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match finished {
-                        Some(finished) => finished_octave(octaves, checkpoint, precision).map(finished),
+                        Some(finished) => {
+                            let made_with = made_with(checkpoint.octave + 1);
+                            finished_octave(octaves, checkpoint, precision, made_with).map(finished)
+                        }
                         None => Ok(()),
                     };
                     let tiled = tiled(spec);
@@ -165,7 +175,9 @@ impl Backend for Engine {
                 Some(motion) => {
                     let mut on_frame = |checkpoint: &FrameCheckpoint<'_>, shown: &Tensor| match finished {
                         Some(finished) => {
-                            finished_frame(motion.frames, checkpoint, shown, precision).map(finished)
+                            let made_with = made_with(checkpoint.last.octave + 1);
+                            finished_frame(motion.frames, checkpoint, shown, precision, made_with)
+                                .map(finished)
                         }
                         None => Ok(()),
                     };
@@ -257,11 +269,19 @@ struct Resume {
 
 impl Resume {
     fn of(request: &mut RenderRequest, precision: Precision, device: Device) -> Result<Self, RenderError> {
-        let Some(bytes) = request.resume.take() else { return Ok(Self { octave: None, frame: None }) };
-        Ok(match request.spec.motion {
-            None => Self { octave: Checkpoint::decode(&bytes, precision, device).transpose()?, frame: None },
+        let none = Self { octave: None, frame: None };
+        let Some(bytes) = request.resume.take() else { return Ok(none) };
+        let Some((bytes, found)) = opened(&bytes) else { return Ok(none) };
+        let spec = &request.spec;
+        let fits = |last: &Checkpoint| made_with(&spec.schedule, spec.tile_size, last.octave + 1) == found;
+        Ok(match spec.motion {
+            None => {
+                let octave = Checkpoint::decode(bytes, precision, device).transpose()?;
+                Self { octave: octave.filter(fits), frame: None }
+            }
             Some(_) => {
-                Self { octave: None, frame: FrameCheckpoint::decode(&bytes, precision, device).transpose()? }
+                let frame = FrameCheckpoint::decode(bytes, precision, device).transpose()?;
+                Self { octave: None, frame: frame.filter(|frame| fits(&frame.last)) }
             }
         })
     }
@@ -336,11 +356,12 @@ fn finished_octave(
     octaves: u32,
     checkpoint: &Checkpoint,
     precision: Precision,
+    made_with: [u8; 8],
 ) -> Result<FinishedOctave, RenderError> {
     Ok(FinishedOctave {
         octave: checkpoint.octave + 1,
         octaves,
-        checkpoint: checkpoint.encode(precision)?,
+        checkpoint: sealed(checkpoint.encode(precision)?, made_with),
         preview: preview(&checkpoint.image)?,
     })
 }
@@ -351,11 +372,12 @@ fn finished_frame(
     checkpoint: &FrameCheckpoint<'_>,
     shown: &Tensor,
     precision: Precision,
+    made_with: [u8; 8],
 ) -> Result<FinishedOctave, RenderError> {
     Ok(FinishedOctave {
         octave: checkpoint.last.octave + 1,
         octaves: frames,
-        checkpoint: checkpoint.encode(precision)?,
+        checkpoint: sealed(checkpoint.encode(precision)?, made_with),
         preview: preview(shown)?,
     })
 }

@@ -130,6 +130,11 @@ impl<'a> Stages<'a> {
         Ok(self.current.clone())
     }
 
+    /// The schedule as it was asked for, as far as it is known.
+    pub(super) fn asked(&self) -> Vec<Change> {
+        self.schedule.iter().map(|settled| settled.asked.clone()).collect()
+    }
+
     /// What is in force at the end, if it is something else than at the beginning.
     pub(super) fn last(&self) -> Option<&Stage> {
         self.current.as_ref()

@@ -9,8 +9,8 @@ pub(super) fn overview() -> Value {
         "oldest_waiting_at": "2025-08-19T08:00:00.000Z",
         "backlog_seconds": 21.5,
         "tenants": [
-            { "tenant": "lab", "queued": 2, "running": 1, "stored_bytes": 48_210_332 },
-            { "tenant": "shop", "queued": 1, "running": 0, "stored_bytes": 1_204_117 },
+            { "tenant": "lab", "queued": 2, "running": 1, "paused": 0, "stored_bytes": 48_210_332 },
+            { "tenant": "shop", "queued": 1, "running": 0, "paused": 0, "stored_bytes": 1_204_117 },
         ],
         "workers": [{
             "workers": 1,

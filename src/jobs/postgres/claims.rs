@@ -63,14 +63,16 @@ impl PostgresQueue {
         let began = Instant::now();
         let turns = sqlx::query(TURNS).bind(self.now()).bind(&left).fetch_all(&self.pool).await?;
         let turns = row::turns(&turns, options)?;
-        self.turns.keep(&turns, began.elapsed());
+        let kept = self.turns.keep(&turns, began.elapsed());
         drop(looking);
+        // Others in this process take turns of the same look.
+        if kept {
+            return self.take_known_turn(worker, token, &left).await;
+        }
         for turn in turns {
             if let Some(claimed) = self.claim_of(&turn, worker, token, &left).await? {
-                self.turns.served(&turn.tenant);
                 return Ok(Some(claimed));
             }
-            self.turns.leave_out(&turn.tenant);
         }
         Ok(None)
     }

@@ -44,11 +44,13 @@ impl TurnCache {
         if crowded { Some(self.looking.lock().await) } else { None }
     }
 
-    /// Keeps the turns that a look at the store gave, in their order, and which took so long.
-    pub fn keep(&self, turns: &[Turn], took: Duration) {
+    /// Keeps the turns that a look at the store gave, in their order, and which took so long, if they are very many.
+    pub fn keep(&self, turns: &[Turn], took: Duration) -> bool {
         let now = Instant::now();
         let (until, paid) = (now + (took * AGE_PER_COST).min(MOST_AGE), now + took.min(MOST_AGE));
-        *self.look() = (turns.len() > FEW).then(|| Look { turns: turns.to_vec(), until, paid });
+        let many = turns.len() > FEW;
+        *self.look() = many.then(|| Look { turns: turns.to_vec(), until, paid });
+        many
     }
 
     /// The next turn; `None` if a look is needed. The tenant counts as served.
@@ -72,17 +74,6 @@ impl TurnCache {
             self.look().as_mut().filter(|look| look.turns.iter().all(|turn| turn.tenant != tenant))
         {
             look.until = look.until.min(look.paid);
-        }
-    }
-
-    /// Notes that a tenant was served, outside of [`TurnCache::next`].
-    pub fn served(&self, tenant: &str) {
-        let mut look = self.look();
-        let Some(Look { turns, .. }) = look.as_mut() else { return };
-        if let Some(place) = turns.iter().position(|turn| turn.tenant == tenant) {
-            let turn = turns.remove(place);
-            turns.iter_mut().for_each(|other| other.is_last = false);
-            turns.push(Turn { is_last: false, busy: turn.busy + 1, ..turn });
         }
     }
 

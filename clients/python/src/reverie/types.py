@@ -998,8 +998,8 @@ class Readiness(TypedDict, total=False):
 
 
 # What a key allows. - `jobs:read`: Look at the tenant's jobs and fetch their pictures. - `jobs:write`:
-# Submit, pause, resume, cancel and erase the tenant's jobs. - `admin`: Make, list and revoke the keys of
-# every tenant: the operator's scope. It opens no jobs.
+# Submit, change, pause, resume, cancel and erase the tenant's jobs. - `admin`: Make, list and revoke the keys
+# of every tenant, see the jobs of every tenant and cancel them: the operator's scope. It opens no pictures.
 Scope = Literal['jobs:read', 'jobs:write', 'admin']
 
 
@@ -1179,6 +1179,8 @@ class TenantJob(TypedDict, total=False):
 class TenantLoad(TypedDict, total=False):
     """What a tenant has in the store now."""
 
+    # Jobs that are paused.
+    paused: Required[int]
     # Jobs that wait.
     queued: Required[int]
     # Jobs at work.

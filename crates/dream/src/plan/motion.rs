@@ -64,12 +64,20 @@ fn kinds_of_frames(spec: &DreamSpec, motion: &Motion) -> Vec<(DreamSpec, u32)> {
     if spec.schedule.is_empty() {
         return vec![(spec.further_frame(motion), motion.frames.saturating_sub(1))];
     }
+    // The kind changes where a change begins, and where all of it is in force.
+    let mut begins: Vec<u32> =
+        spec.schedule.iter().flat_map(|change| [change.place(), change.end()]).collect();
+    begins.push(2);
+    begins.retain(|frame| (2..=motion.frames).contains(frame));
+    begins.sort_unstable();
+    begins.dedup();
     let mut kinds: Vec<(DreamSpec, u32)> = Vec::new();
-    for frame in 2..=motion.frames {
+    for (index, &frame) in begins.iter().enumerate() {
+        let frames = begins.get(index + 1).copied().unwrap_or(motion.frames + 1) - frame;
         let kind = of(frame);
         match kinds.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => kinds.push((kind, 1)),
+            Some((_, count)) => *count += frames,
+            None => kinds.push((kind, frames)),
         }
     }
     kinds

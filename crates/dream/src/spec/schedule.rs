@@ -22,6 +22,9 @@ use reverie_fields::{FieldError, Fields, note_all};
 /// Largest number of changes in a schedule.
 pub const MAX_CHANGES: usize = 32;
 
+/// Changes that may come in at the same time: each adds its objectives to those of the others.
+const MAX_FADES: usize = 4;
+
 /// Octaves at the most; see [`DreamSpec::octaves`].
 const MAX_OCTAVES: u32 = 16;
 
@@ -65,6 +68,11 @@ impl Change {
     /// The octave or frame from which on it holds.
     pub fn place(&self) -> u32 {
         self.octave.or(self.frame).unwrap_or(1)
+    }
+
+    /// The first octave or frame in which all of it is in force.
+    pub fn end(&self) -> u32 {
+        self.place().saturating_add(self.fade.unwrap_or(1).max(1) - 1)
     }
 
     /// The same from `place` on, of an animation or of a single picture.
@@ -184,6 +192,8 @@ pub fn steered(
         ("/objectives", "follow a guide image, and the job was sent without one".to_owned())
     } else if steered.schedule.len() > MAX_CHANGES {
         ("", format!("the dream has changed {MAX_CHANGES} times, which is the most"))
+    } else if let Some(detail) = too_many_fades(&steered.schedule) {
+        ("/fade", detail)
     } else if let Some(detail) = too_much_decay(&steered) {
         ("/l2_decay", detail)
     } else if !fits_its_file(&steered) {
@@ -253,7 +263,24 @@ pub(super) fn read_schedule(
         note_all(&mut errors, fields.finish());
         changes.push(change);
     }
+    if errors.is_empty()
+        && let Some(detail) = too_many_fades(&changes)
+    {
+        errors.push(FieldError::new(pointer, detail));
+    }
     if errors.is_empty() { Ok(changes) } else { Err(errors) }
+}
+
+/// What is wrong where too many changes come in at the same time.
+fn too_many_fades(schedule: &[Change]) -> Option<String> {
+    let crowded = schedule.iter().find(|change| {
+        let beside = |other: &&Change| other.place() < change.place() && other.end() > change.place();
+        schedule.iter().filter(beside).count() >= MAX_FADES
+    })?;
+    Some(format!(
+        "at frame {}, more than {MAX_FADES} changes come in at the same time; make \"fade\" shorter",
+        crowded.place()
+    ))
 }
 
 /// The change in `fields` without its place; mistakes are noted there.
@@ -379,12 +406,17 @@ fn faded(before: &[Objective], after: &[Objective], share: f64) -> Vec<Objective
         ..objective.clone()
     };
     let mut both: Vec<Objective> = before.iter().map(|one| weighted(one, 1.0 - share)).collect();
+    // Weights apart.
+    let mut alike: Vec<Objective> =
+        before.iter().map(|one| Objective { weight: 1.0, ..one.clone() }).collect();
     for objective in after.iter().map(|one| weighted(one, share)) {
-        let same =
-            |known: &&mut Objective| Objective { weight: objective.weight, ..(**known).clone() } == objective;
-        match both.iter_mut().find(same) {
-            Some(known) => known.weight += objective.weight,
-            None => both.push(objective),
+        let like = Objective { weight: 1.0, ..objective.clone() };
+        match alike.iter().position(|known| *known == like) {
+            Some(index) => both[index].weight += objective.weight,
+            None => {
+                alike.push(like);
+                both.push(objective);
+            }
         }
     }
     both

@@ -118,6 +118,31 @@ fn a_changed_dream_goes_on_after_a_checkpoint_to_the_same_bytes() {
 }
 
 #[test]
+fn a_checkpoint_that_was_made_with_something_else_is_not_gone_on_from() {
+    // An attempt left it before a change came that another attempt took up from its first octave on.
+    let plain = DreamSpec { recipe: false, ..three_octaves() };
+    let stale = || try_render(&plain, None, None).1.pop().unwrap().checkpoint;
+    let changed = DreamSpec { schedule: vec![change(1)], ..plain.clone() };
+    assert!(try_render(&changed, Some(stale()), None).0.unwrap().image == render(&changed));
+    // Of a change that comes later it knows as much as it should.
+    let later = DreamSpec { schedule: vec![change(3)], ..plain.clone() };
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let places = Arc::clone(&begun);
+    let on_begin = |schedule: Vec<Change>| -> OnBegin {
+        Box::new(move |place, _| {
+            places.lock().unwrap().push(place);
+            Ok(schedule.clone())
+        })
+    };
+    let resumed = try_render(&later, Some(stale()), Some(on_begin(later.schedule.clone()))).0.unwrap();
+    assert!(resumed.image == render(&later));
+    assert_eq!(*begun.lock().unwrap(), [3], "it was not gone on from");
+    // Nor from one of other tiles.
+    let small = DreamSpec { tile_size: plain.tile_size / 2, ..plain.clone() };
+    assert!(try_render(&small, Some(stale()), None).0.unwrap().image == render(&small));
+}
+
+#[test]
 fn what_changes_on_the_way_is_in_the_recipe_and_replays_to_the_same_bytes() {
     let spec = DreamSpec {
         objectives: vec![

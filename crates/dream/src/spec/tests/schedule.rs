@@ -53,6 +53,22 @@ fn what_fades_comes_in_evenly_and_another_fade_begins_where_it_stands() {
 }
 
 #[test]
+fn few_changes_come_in_at_the_same_time() {
+    let fades = |count: u32, fade: u32| {
+        let objectives: Vec<_> =
+            (0..3).map(|channel| json!({ "kind": "mean", "channels": [channel] })).collect();
+        let change = |index: u32| json!({ "frame": 2 + index, "fade": fade, "objectives": objectives });
+        json!({ "motion": { "frames": 1000 }, "schedule": (0..count).map(change).collect::<Vec<_>>() })
+    };
+    let found = mistakes(fades(32, 1000));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("more than 4 changes come in at the same time"), "{found:?}");
+    // One after the other, all may.
+    assert_eq!(resolved(fades(32, 1)).schedule.len(), 32);
+    assert_eq!(resolved(fades(5, 1000)).schedule.len(), 5);
+}
+
+#[test]
 fn a_change_on_the_way_is_put_in_its_place() {
     let spec = resolved(
         json!({ "schedule": [{ "octave": 2, "step": 3.0, "l2_decay": 1.0 }, { "octave": 4, "step": 4.0 }] }),
