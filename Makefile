@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build renew demo gallery test test-image test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve studio lint fuzz sanitize clean distclean
+.PHONY: help setup build renew demo gallery test test-image test-compose release test-release test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve studio lint fuzz sanitize clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,15 @@ test: setup ## run the tests
 
 test-image: ## build the container image and run it (root on Debian, with buildah, podman, runc and mmdebstrap)
 	scripts/test-image
+
+test-compose: ## run the service of deploy/compose.yaml from that image, and restart it under load (needs the same)
+	scripts/test-compose
+
+release: setup ## build the archive of a release into dist/ (Linux on x86-64)
+	scripts/release
+
+test-release: ## check the archive in dist/ and run it in bare systems (root on Debian, with mmdebstrap)
+	scripts/test-release
 
 test-versions: setup ## test this version beside the next one (REVERIE_OTHER_VERSION=… for another)
 	@scripts/test-servers
@@ -89,4 +98,4 @@ clean: ## remove build and demo outputs, keep downloads
 	rm -rf demo fuzz/target
 
 distclean: clean ## remove the downloads too
-	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .source-tools .fuzz-tools .sanitize-tools .test-servers models
+	rm -rf .libtorch .libtorch.* .contract-tools .lint-tools .source-tools .fuzz-tools .sanitize-tools .release-tools .test-servers dist models
