@@ -72,13 +72,21 @@ async fn measure() -> Vec<Row> {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/efficientnet-lite0.pth");
     catalogue.insert(models::load_file(&model).expect("run scripts/setup first"));
     let catalogue = Arc::new(catalogue);
-    let mut rows = disk(&folder);
-    rows.extend(accepting(&folder, &catalogue).await);
-    rows.extend(polling(&folder, &catalogue).await);
-    rows.extend(keys::cost(&folder, &catalogue).await);
-    rows.extend(telling::rates(&folder, &catalogue).await);
-    rows.extend(rendering(&folder, &catalogue).await);
-    rows.extend(besieged(&folder, &catalogue).await);
+    let mut rows = told(disk(&folder));
+    rows.extend(told(accepting(&folder, &catalogue).await));
+    rows.extend(told(polling(&folder, &catalogue).await));
+    rows.extend(told(keys::cost(&folder, &catalogue).await));
+    rows.extend(told(telling::rates(&folder, &catalogue).await));
+    rows.extend(told(rendering(&folder, &catalogue).await));
+    rows.extend(told(besieged(&folder, &catalogue).await));
+    rows
+}
+
+/// Shows rows as they come: all of them take minutes.
+fn told(rows: Vec<Row>) -> Vec<Row> {
+    for Row { what, found, .. } in &rows {
+        eprintln!("{what}: {found}");
+    }
     rows
 }
 
