@@ -1,8 +1,8 @@
 //! Notifications between the tasks of a process: a job is ready, a job must stop, something was asked of a running job, a job
 //! changed.
 //!
-//! Notifications wake waiters at once; every waiter also polls each second, so correctness never depends on a
-//! notification. The store holds the truth. If several processes share a store, each forwards the others'
+//! Notifications wake waiters at once. Waiters also poll each second, and the worker of a running job learns with each heartbeat what was
+//! asked of it, so correctness never depends on a notification. The store holds the truth. If several processes share a store, each forwards the others'
 //! notifications to its own tasks (`postgres/notifier`).
 
 use std::{

@@ -127,8 +127,8 @@ async fn store(
     (bytes > 0).then_some(bytes)
 }
 
-/// Deletes the files of a worker that lost its lease, unless another worker continues the job: that one
-/// writes the same files in the same order.
+/// Deletes the files of a worker that lost its lease, unless another worker continues the job: the files are that one's, too. A checkpoint
+/// says what it was made with, so one that the loser stored late is passed over where the job has changed since.
 async fn delete_unless_running(queue: &dyn JobQueue, objects: &Objects, job: JobId) {
     match queue.owners(&[job]).await {
         Ok(owners) => {
