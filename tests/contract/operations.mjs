@@ -68,5 +68,7 @@ for (const [width, colorScheme] of [[1440, "light"], [768, "dark"], [375, "light
 for (const { id } of jobs) {
   const { status } = await asked("GET", `/v1/jobs/${id}`);
   assert.ok(["canceled", "running"].includes(status), status);
+  // Whoever comes next does not find them.
+  await asked("DELETE", `/v1/jobs/${id}`);
 }
 await browser.close();
