@@ -9,7 +9,7 @@
 """
 
 from . import webhooks
-from ._flows import Dream, Picture, Upload
+from ._flows import Dream, Picture, PictureFile, Upload
 from .aio import AsyncReverie
 from .client import Reverie
 from .errors import (
@@ -44,6 +44,7 @@ __all__ = [
     "JobFailed",
     "NotFound",
     "Picture",
+    "PictureFile",
     "QuotaExceeded",
     "Reverie",
     "ReverieError",

@@ -29,8 +29,11 @@ class Upload:
     """RFC 3339."""
 
 
-Picture = Union[str, Path, bytes, BinaryIO, Upload]
-"""A picture: a path, the file's bytes, a file that is open for reading bytes, or one that was sent ahead."""
+PictureFile = Union[str, Path, bytes, BinaryIO]
+"""A picture: a path, the file's bytes, or a file that is open for reading bytes."""
+
+Picture = Union[PictureFile, Upload]
+"""A picture: a file, or one that was sent ahead."""
 
 MOST_TRIES = 5
 LONGEST_PAUSE = 60.0
@@ -111,7 +114,7 @@ Step = Union[Request, Pause, Report]
 Flow = Generator[Step, Union[Answer, Lost, None], T]
 
 
-def read(picture: str | Path | bytes | BinaryIO, name: str) -> tuple[str, bytes]:
+def read(picture: PictureFile, name: str) -> tuple[str, bytes]:
     """A file's name and bytes."""
     if isinstance(picture, bytes):
         return name, picture
@@ -185,7 +188,7 @@ def submission(
     return cast(Job, answer.json())
 
 
-def upload(picture: str | Path | bytes | BinaryIO) -> Flow[Upload]:
+def upload(picture: PictureFile) -> Flow[Upload]:
     """Sends a picture ahead of its jobs: to the bucket, where the server's pictures are in one."""
     _, content = read(picture, "image")
     announced = yield from ask(Request("POST", "/v1/uploads", json={"bytes": len(content)}))

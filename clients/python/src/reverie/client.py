@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TypeVar, cast
+from typing import TypeVar, cast
 
 import httpx
 
 from . import _flows
-from ._flows import Answer, Dream, Flow, Lost, Pause, Picture, Report, Request, Upload
+from ._flows import Answer, Dream, Flow, Lost, Pause, Picture, PictureFile, Report, Request, Upload
 from ._http import httpx_request, settings
 from .types import Job, JobState, LayerList, ModelList, Spec, SteeringRequest
 
@@ -93,7 +92,7 @@ class Reverie:
             )
         )
 
-    def upload(self, picture: str | Path | bytes | BinaryIO) -> Upload:
+    def upload(self, picture: PictureFile) -> Upload:
         """Sends a picture ahead, to be named by any number of submissions: `dream(server.upload("photo.jpg"))`."""
         return self._run(_flows.upload(picture))
 
