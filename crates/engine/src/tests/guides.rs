@@ -19,15 +19,14 @@ use super::{
         library::Kernels,
         objective::{BoundObjective, TileObjective, gradients},
     },
-    objective, random_network, spec,
+    file, objective, random_network, spec,
 };
 use reverie_dream::{
     model::Model,
     plan::{DOTS, MAX_COLUMNS},
-    spec::{Count, DreamSpec, Encoding, Format, Motion, Objective, ObjectiveKind, OctaveMode, Playback},
+    spec::{Count, DreamSpec, Motion, Objective, ObjectiveKind, OctaveMode, Playback},
 };
 use reverie_models as models;
-use reverie_picture::{Picture, Samples};
 
 const KINDS: [ObjectiveKind; 2] = [ObjectiveKind::Guide, ObjectiveKind::GuideCosine];
 
@@ -129,14 +128,6 @@ fn of_a_fine_layer_positions_are_kept_in_even_steps() {
     assert_eq!(followed.size(), activation.size());
     let (row, column) = (118, 88);
     assert_eq!(followed.double_value(&[0, 0, 7, 5]), activation.double_value(&[0, 0, row, column]));
-}
-
-/// A PNG of so many pixels.
-fn file(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Bytes {
-    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let rgb = Samples::Eight(pixels.flat_map(|(x, y)| color(x, y)).collect());
-    let picture = Picture { width, height, rgb, alpha: None };
-    picture.encode(Encoding { format: Format::Png, quality: 90, lossless: false }).unwrap().into()
 }
 
 fn photo() -> Bytes {

@@ -17,11 +17,13 @@ mod torchvision;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tch::Tensor;
 
 use reverie_dream::model::{Model, Preprocessing};
-use reverie_dream::spec::{Count, DreamSpec, Objective, ObjectiveKind, Precision, Preset};
+use reverie_dream::spec::{Count, DreamSpec, Encoding, Format, Objective, ObjectiveKind, Precision, Preset};
 use reverie_graph::{Array, Network, Node, NodeId, Op, Padding, Window};
+use reverie_picture::{Picture, Samples};
 
 /// `max |Δ| / max |expected|`.
 fn max_ratio(actual: &Tensor, expected: &Tensor) -> f64 {
@@ -91,4 +93,20 @@ pub(super) fn random_network() -> Arc<Model> {
     });
     let model = Model::of_network("random", Network::new(nodes.collect()).unwrap(), "sum", Some("logits"));
     Arc::new(Model { preprocessing: Preprocessing::uniform(100.0, 0.02), ..model })
+}
+
+/// A PNG of so many pixels.
+pub(super) fn file(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Bytes {
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let rgb = Samples::Eight(pixels.flat_map(|(x, y)| color(x, y)).collect());
+    let picture = Picture { width, height, rgb, alpha: None };
+    picture.encode(Encoding { format: Format::Png, quality: 90, lossless: false }).unwrap().into()
+}
+
+/// A PNG of squares on a slope: something that channels see differently.
+pub(super) fn squares(width: u32, height: u32) -> Bytes {
+    file(width, height, |x, y| {
+        let square = if (x / 8 + y / 8).is_multiple_of(2) { 60 } else { 190 };
+        [90 + x as u8, 200 - 3 * y as u8, square]
+    })
 }

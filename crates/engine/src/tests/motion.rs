@@ -14,7 +14,7 @@ use super::{
         CancelFlag, FinishedOctave, Kernels, RenderError, RenderRequest, Rendered, backend::Backend,
         device::Processor, engine::Engine, motion::moved, resample::resize,
     },
-    objective, random_network, spec,
+    file, objective, random_network, spec, squares,
 };
 use reverie_dream::{
     progress::Progress,
@@ -95,21 +95,13 @@ fn no_border_appears() {
     }
 }
 
-/// A PNG of 56×40 pixels.
-fn file(color: impl Fn(u32, u32) -> [u8; 3]) -> Bytes {
-    let pixels = (0..40).flat_map(|y| (0..56).map(move |x| (x, y)));
-    let rgb = Samples::Eight(pixels.flat_map(|(x, y)| color(x, y)).collect());
-    let picture = Picture { width: 56, height: 40, rgb, alpha: None };
-    picture.encode(Encoding { format: Format::Png, quality: 90, lossless: false }).unwrap().into()
-}
-
 fn photo() -> Bytes {
-    file(|x, y| [90 + x as u8, 200 - 3 * y as u8, if (x / 8 + y / 8).is_multiple_of(2) { 60 } else { 190 }])
+    squares(56, 40)
 }
 
 /// White in the left half.
 fn left_half() -> Bytes {
-    file(|x, _| [if x < 28 { 255 } else { 0 }; 3])
+    file(56, 40, |x, _| [if x < 28 { 255 } else { 0 }; 3])
 }
 
 /// What is heard of a render.

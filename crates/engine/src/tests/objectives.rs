@@ -16,22 +16,16 @@ use super::{
         objective::BoundObjective,
         tiles::TiledGradient,
     },
-    objective, random_network, spec,
+    objective, random_network, spec, squares,
 };
 use reverie_dream::{
     plan::{Grid, HALO},
     spec::{Count, DreamSpec, Motion, Objective, ObjectiveKind, OctaveMode, Pick, Playback, Spot, Tiling},
 };
-use reverie_picture::{self as picture, Encoding, Format, Picture, Samples};
+use reverie_picture::{self as picture, Picture, Samples};
 
-/// Something that channels see differently.
 fn photo() -> Bytes {
-    let pixels = (0..40).flat_map(|y| (0..56).map(move |x| (x, y)));
-    let of =
-        |(x, y): (u8, u8)| [90 + x, 200 - 3 * y, if (x / 8 + y / 8).is_multiple_of(2) { 60 } else { 190 }];
-    let picture =
-        Picture { width: 56, height: 40, rgb: Samples::Eight(pixels.flat_map(of).collect()), alpha: None };
-    picture.encode(Encoding { format: Format::Png, quality: 90, lossless: false }).unwrap().into()
+    squares(56, 40)
 }
 
 fn engine(kernels: Kernels, shared: Option<SharedExecutor>) -> Engine {

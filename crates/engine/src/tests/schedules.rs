@@ -10,20 +10,15 @@ use super::{
         Backend as _, CancelFlag, FinishedOctave, Kernels, OnBegin, Recipe, RenderError, RenderRequest,
         Rendered, device::Processor, engine::Engine,
     },
-    objective, random_network, spec,
+    objective, random_network, spec, squares,
 };
 use reverie_dream::spec::{
     Change, Count, DreamSpec, Motion, Objective, ObjectiveKind, OctaveMode, Pick, Playback,
 };
-use reverie_picture::{self as picture, Encoding, Format, Picture, Samples};
+use reverie_picture as picture;
 
 fn photo() -> Bytes {
-    let pixels = (0..48).flat_map(|y| (0..64).map(move |x| (x, y)));
-    let of =
-        |(x, y): (u8, u8)| [90 + x, 200 - 3 * y, if (x / 8 + y / 8).is_multiple_of(2) { 60 } else { 190 }];
-    let picture =
-        Picture { width: 64, height: 48, rgb: Samples::Eight(pixels.flat_map(of).collect()), alpha: None };
-    picture.encode(Encoding { format: Format::Png, quality: 90, lossless: false }).unwrap().into()
+    squares(64, 48)
 }
 
 /// Renders with a guide; the result, and what was heard of octaves or frames.
