@@ -30,6 +30,8 @@ pub enum Access {
     AnyKey,
     /// A key with this scope.
     Scope(Scope),
+    /// A key with the scope `admin`. Without keys there is one tenant, with whose jobs everyone may do what operators do.
+    Operator,
 }
 
 /// What a method on a route asks for; `None` is no route.
@@ -50,6 +52,9 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
         }
         "/v1/dry-run" | "/v1/uploads" | "/v1/uploads/{id}" => Access::Scope(Scope::JobsWrite),
         "/v1/usage" => Access::AnyKey,
+        operations if operations == "/v1/operations" || operations.starts_with("/v1/operations/") => {
+            Access::Operator
+        }
         _ => Access::Scope(Scope::Admin),
     }
 }
@@ -135,10 +140,11 @@ async fn admit(state: &AppState, request: &Parts) -> Result<Option<Caller>, ApiE
     match access {
         Access::Scope(scope) if !caller.scopes.has(scope) => match caller.key {
             Some(_) => Err(ApiError::MissingScope(scope)),
-            // Without keys there is one tenant, with whose jobs everyone may do what operators do.
-            None if route.is_some_and(|route| route.starts_with("/v1/operations")) => Ok(Some(caller)),
             None => Err(ApiError::NoKeys),
         },
+        Access::Operator if caller.key.is_some() && !caller.scopes.has(Scope::Admin) => {
+            Err(ApiError::MissingScope(Scope::Admin))
+        }
         _ => Ok(Some(caller)),
     }
 }
@@ -206,6 +212,8 @@ mod tests {
             (Method::PATCH, Some("/v1/jobs/{id}"), Access::Scope(Scope::JobsWrite)),
             (Method::POST, Some("/v1/jobs/{id}/links"), Access::Scope(Scope::JobsRead)),
             (Method::GET, Some("/v1/keys"), Access::Scope(Scope::Admin)),
+            (Method::POST, Some("/v1/operations/jobs/{id}/retry"), Access::Operator),
+            (Method::GET, Some("/v1/operationsx"), Access::Scope(Scope::Admin)),
             (Method::GET, Some("/v2/anything"), Access::Scope(Scope::Admin)),
         ] {
             assert_eq!(access(&method, route), expected, "{method} {route:?}");

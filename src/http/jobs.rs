@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, info};
 
 use super::{
     contract::{AlreadyFinished, Internal, NotFound, Unavailable},
@@ -21,6 +21,7 @@ use crate::{
     jobs::{Job, JobId, JobState, QueueError},
     keys::Tenant,
     objects::ObjectKey,
+    worker,
 };
 
 /// How long an erase waits for a worker to release the job: many times the duration of a tile.
@@ -145,12 +146,9 @@ pub(super) async fn cancel_counted(state: &AppState, tenant: &Tenant, id: JobId)
     let waited = matches!(before.state, JobState::Queued | JobState::Paused) && before.attempt == job.attempt;
     if waited && job.state == JobState::Canceled {
         state.metrics.left(job.state);
-        // An attempt before may have left some; where it fails, they are found as orphans.
+        // An attempt before may have left some.
         if before.attempt > 0 {
-            let leftovers = vec![ObjectKey::Checkpoint(id), ObjectKey::Preview(id)];
-            if let Err(error) = state.objects.delete_all(leftovers).await {
-                warn!(%error, job = %id, "leftovers of a canceled job stay in the store");
-            }
+            worker::delete_leftovers(&state.objects, id).await;
         }
     }
     Ok(job)

@@ -24,12 +24,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let name = match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(name)) => name,
-            // As sent: after "", "v1" and the kind of resource, and behind the part that is for operators.
+            // As sent: after the kind of resource.
             Err(_) => {
                 let path = parts.uri.path();
-                let path = path.strip_prefix("/v1/operations").map_or(path, |rest| rest);
-                let place = if path.len() < parts.uri.path().len() { 2 } else { 3 };
-                path.split('/').nth(place).unwrap_or_default().to_owned()
+                let below = path.strip_prefix("/v1/operations").or_else(|| path.strip_prefix("/v1"));
+                below.unwrap_or_default().split('/').nth(2).unwrap_or_default().to_owned()
             }
         };
         Ok(Self(name))

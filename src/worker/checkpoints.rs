@@ -158,7 +158,7 @@ pub(super) async fn resume(objects: &Objects, job: JobId) -> Option<Bytes> {
 }
 
 /// Deletes the files that are useless once the job has ended.
-pub(super) async fn delete(objects: &Objects, job: JobId) {
+pub(crate) async fn delete(objects: &Objects, job: JobId) {
     let leftovers = vec![ObjectKey::Checkpoint(job), ObjectKey::Preview(job)];
     if let Err(error) = objects.delete_all(leftovers).await {
         warn!(%error, "leftovers of the job stay in the store");

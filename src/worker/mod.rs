@@ -33,6 +33,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 pub use calibrate::calibrate;
+pub(crate) use checkpoints::delete as delete_leftovers;
 pub use cluster::ClusterState;
 pub use probe::{Probe, Sick};
 pub use retention::Retention;

@@ -7,7 +7,10 @@ use utoipa::openapi::{
     security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
-use crate::http::auth::{Access, access};
+use crate::{
+    http::auth::{Access, access},
+    keys::Scope,
+};
 
 /// Name of the scheme in the document.
 const SCHEME: &str = "key";
@@ -45,6 +48,7 @@ fn require(operation: &mut Operation, access: Access) {
         Access::Open => return,
         Access::AnyKey => Vec::new(),
         Access::Scope(scope) => vec![scope.as_str()],
+        Access::Operator => vec![Scope::Admin.as_str()],
     };
     let mut refusals = vec![("401", "Unauthorized")];
     if !scopes.is_empty() {
