@@ -111,6 +111,15 @@ async fn another_tenants_jobs_do_not_exist(server: &TestServer) {
             problem(request.send().await.unwrap(), 404).await;
         }
     }
+    // Nor does a fork find it: it says what it says of a job that never was.
+    for path in ["/v1/jobs", "/v1/dry-run"] {
+        let told = async |id: &str| {
+            let body = json!({ "from": { "job": id, "octave": 1 } });
+            let answer = theirs.http.post(format!("{}{path}", theirs.url)).json(&body).send().await.unwrap();
+            problem(answer, 422).await.to_string().replace(id, "")
+        };
+        assert_eq!(told(&done).await, told("0198c0de-5a7e-7000-8000-00000000ffff").await);
+    }
     let head = theirs.request(reqwest::Method::HEAD, &format!("/v1/jobs/{done}/result")).await;
     assert_eq!(head.status(), 404);
 

@@ -37,6 +37,8 @@ pub struct SubmitRequest {
     pub guide: Option<Bytes>,
     /// The partial spec; an empty object if none was sent.
     pub spec: Value,
+    /// Which job to go on from, if that was sent.
+    pub from: Option<Value>,
     /// Priority and deadline.
     pub options: JobOptions,
     /// Where to tell of the job's end.
@@ -47,7 +49,10 @@ pub struct SubmitRequest {
     pub share: Option<Share>,
 }
 
-/// Maximum number of parts of a form. There are eight fields, and each may be sent once.
+/// The field that names the job of a fork.
+const FROM: &str = "from";
+
+/// Maximum number of parts of a form. There are nine fields, and each may be sent once.
 const MAX_PARTS: usize = 64;
 
 /// Bytes of memory per byte of a JSON body: its text is kept beside the files decoded from it.
@@ -178,8 +183,8 @@ async fn read(
 }
 
 /// The fields of a form; a JSON body has the same members.
-const FORM_FIELDS: [&str; 8] =
-    ["image", "mask", "guide", "spec", "priority", "deadline_seconds", "webhook", "webhook_events"];
+const FORM_FIELDS: [&str; 9] =
+    ["image", "mask", "guide", "spec", FROM, "priority", "deadline_seconds", "webhook", "webhook_events"];
 
 async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiError> {
     let mut read = Form::default();
@@ -201,7 +206,7 @@ async fn read_form(mut form: Multipart<'_>, json: usize) -> Result<Form, ApiErro
                 let too_long = || ApiError::JsonTooLong { what: "the field \"spec\"", limit: json };
                 collect(field, json).await?.ok_or_else(too_long)?
             }
-            name if job_fields::NAMES.contains(&name) => {
+            name if name == FROM || job_fields::NAMES.contains(&name) => {
                 let too_long = || ApiError::Malformed(format!("the field \"{name}\" is too long"));
                 collect(field, job_fields::LONGEST).await?.ok_or_else(too_long)?
             }
@@ -246,16 +251,18 @@ fn join(mut pieces: Vec<Bytes>) -> Bytes {
 
 impl Form {
     fn unpack(self) -> Result<SubmitRequest, ApiError> {
-        let Self { parts: [image, mask, guide, spec, job_parts @ ..], mut errors } = self;
+        let Self { parts: [image, mask, guide, spec, from, job_parts @ ..], mut errors } = self;
         let spec = match spec {
             Some(bytes) => parse_json("the field \"spec\"", &bytes)?,
             None => Value::Null,
         };
         // As with a member of a JSON body, null means none.
         let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec };
+        let from = from.map(|bytes| parse_json("the field \"from\"", &bytes)).transpose()?;
+        let from = from.filter(|from| !from.is_null());
         let (options, webhook, wrong) = job_fields::read_form(job_parts);
         note_all(&mut errors, wrong);
-        Ok(SubmitRequest { image, mask, guide, spec, options, webhook, errors, share: None })
+        Ok(SubmitRequest { image, mask, guide, spec, from, options, webhook, errors, share: None })
     }
 }
 
@@ -273,8 +280,10 @@ fn unpack_json(bytes: &[u8], limit: usize) -> Result<SubmitRequest, ApiError> {
         }
     });
     let spec = fields.raw("spec").unwrap_or_else(|| Value::Object(Map::new()));
+    let from = fields.raw(FROM);
     let (options, webhook) = job_fields::read(&mut fields);
-    Ok(SubmitRequest { image, mask, guide, spec, options, webhook, errors: fields.finish(), share: None })
+    let errors = fields.finish();
+    Ok(SubmitRequest { image, mask, guide, spec, from, options, webhook, errors, share: None })
 }
 
 fn malformed_form(error: &multer::Error) -> ApiError {

@@ -7,7 +7,6 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument, info};
 use utoipa::ToSchema;
@@ -17,11 +16,9 @@ use super::{
         AlreadyFinished, Gone, Internal, Invalid, NotFailed, NotFound, QueueFull, StorageFull, Unavailable,
     },
     error::ApiError,
-    input::has_input,
     jobs::cancel_counted,
     path_ids::Named,
     query,
-    result::missing,
     state::AppState,
     submit::{Pictures, accept},
     view::{self, JobView, eta, view},
@@ -29,7 +26,6 @@ use super::{
 use crate::{
     clock::Timestamp,
     jobs::{Idempotency, Job, JobId, JobOptions, JobState, NewJob, TenantLoad, WorkerReport},
-    objects::ObjectKey,
 };
 use reverie_dream::spec::Precision;
 use reverie_fields::{FieldError, choices};
@@ -317,19 +313,12 @@ pub async fn retry(State(state): State<AppState>, named: Named) -> Result<Respon
     if state.is_draining() {
         return Err(ApiError::Unavailable("the server is stopping and accepts no new jobs"));
     }
-    // They take memory that no upload has asked for.
-    let _turn = state.rereading().await;
-    let image = picture(&state, &failed, ObjectKey::Input(failed.id), has_input(&failed)).await?;
-    let mask = picture(&state, &failed, ObjectKey::Mask(failed.id), failed.spec.mask.is_some()).await?;
-    let guide = picture(&state, &failed, ObjectKey::Guide(failed.id), failed.spec.follows_guide()).await?;
-    let pictures = Pictures::stored(image, mask, guide);
-    let files = [&pictures.image, &pictures.mask, &pictures.guide].into_iter().flatten();
-    let input_bytes = files.map(|file| file.len() as u64).sum();
+    let pictures = Pictures::of(&state, &failed, &failed.spec).await?;
     let job = NewJob {
         tenant: failed.tenant.clone(),
         options: JobOptions { priority: failed.priority, deadline: None },
         forecast: failed.forecast,
-        input_bytes,
+        input_bytes: pictures.bytes(),
         idempotency: Some(Idempotency {
             key: format!("retry-{}", failed.id),
             fingerprint: failed.id.to_string(),
@@ -347,17 +336,6 @@ pub async fn retry(State(state): State<AppState>, named: Named) -> Result<Respon
         .headers_mut()
         .insert(header::LOCATION, HeaderValue::from_str(&location).map_err(ApiError::internal)?);
     Ok(response)
-}
-
-/// A picture of a job, if it has one.
-async fn picture(state: &AppState, job: &Job, key: ObjectKey, has: bool) -> Result<Option<Bytes>, ApiError> {
-    if !has {
-        return Ok(None);
-    }
-    match state.objects.get(key).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) => Err(missing(state, job, error).await),
-    }
 }
 
 fn show(state: &AppState, status: StatusCode, job: &Job) -> Response {

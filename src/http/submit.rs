@@ -4,16 +4,16 @@
 //! every other image is decoded, so a truncated file is refused now instead of failing minutes later. Then the input is
 //! stored, and only then the row, so no job is ever without its input.
 
-use std::sync::Arc;
+mod accept;
+mod check;
+mod fork;
 
 use axum::{
     extract::{FromRequestParts, Request, State},
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::Response,
 };
-use bytes::Bytes;
-use serde_json::Value;
-use tracing::{Instrument, Span, error, info};
+use tracing::{Instrument, Span};
 
 use super::{
     boundary,
@@ -23,25 +23,18 @@ use super::{
         SubmitJson, TooLarge, TooSlow, Unavailable, UnsupportedType,
     },
     error::ApiError,
-    extract::{self, SubmitRequest},
-    fetch,
-    pictures::size_of,
-    request_headers::{self, JobHeaders},
+    extract,
+    request_headers::JobHeaders,
     state::AppState,
-    uploads::Share,
     view::{self, JobView},
     wait::{self, Preference},
 };
-use crate::{
-    auth::Caller,
-    jobs::{Forecast, Idempotency, Job, JobId, JobOptions, NewJob, QueueError, Webhook},
-    keys::Tenant,
-    objects::ObjectKey,
-    telemetry, worker,
-};
-use reverie_dream::spec::{self, DreamSpec, GuideSent, InputKind};
-use reverie_fields::{FieldError, MOST_MISTAKES, note, note_all, pointer};
-use reverie_picture as picture;
+pub(super) use accept::{Pictures, accept};
+pub(super) use check::{Checked, predict};
+
+use crate::{auth::Caller, jobs::QueueError, keys::Tenant, telemetry, worker};
+use accept::Accepted;
+use reverie_fields::{FieldError, MOST_MISTAKES, pointer};
 
 /// Submit a dream
 ///
@@ -49,7 +42,8 @@ use reverie_picture as picture;
 /// server. The parts of a form may come in any order. With `Prefer: wait=n` the response comes as soon as the
 /// job ends, and after n seconds otherwise. With an `Idempotency-Key` the request can be repeated without
 /// creating another job. With `Content-Digest` or `Repr-Digest` (RFC 9530; SHA-256, SHA-512) a body that was changed on its way
-/// is refused with 400.
+/// is refused with 400. With `from` the dream of another job is forked: its octaves stay up to one, and the rest is dreamed
+/// with another spec.
 #[utoipa::path(
     post,
     path = "/v1/jobs",
@@ -144,7 +138,7 @@ pub(super) async fn receive(state: &AppState, request: Request) -> Result<(Parts
         }
     };
     let request = extract::read_submit_request(&parts.headers, body, &limits).await?;
-    let checked = check(state, caller, request, request_headers).await?;
+    let checked = check::check(state, caller, request, request_headers).await?;
     Ok((parts, checked))
 }
 
@@ -199,209 +193,4 @@ pub(super) async fn refused(state: &AppState, error: QueueError) -> Result<ApiEr
 async fn retry_after(state: &AppState) -> Result<u64, QueueError> {
     let backlog = state.queue.backlog_seconds().await?;
     Ok(worker::retry_after(backlog, state.workers_in_cluster()))
-}
-
-/// The files of a job.
-pub(super) struct Pictures {
-    pub image: Option<Bytes>,
-    pub mask: Option<Bytes>,
-    pub guide: Option<Bytes>,
-    /// The memory that the files of a request take.
-    share: Option<Share>,
-}
-
-impl Pictures {
-    /// Files that no request brought.
-    pub fn stored(image: Option<Bytes>, mask: Option<Bytes>, guide: Option<Bytes>) -> Self {
-        Self { image, mask, guide, share: None }
-    }
-}
-
-/// A request that is right.
-pub(super) enum Checked {
-    /// It is to be accepted.
-    New(Pictures, Box<NewJob>),
-    /// It came before: what it gives by URL need not be fetched again, and may be gone.
-    Repeated(Box<Job>),
-}
-
-/// Validates the spec and the images, and reports all errors together. Pictures by URL are fetched where all else is right.
-async fn check(
-    state: &AppState,
-    Caller { tenant, max_priority, .. }: Caller,
-    request: SubmitRequest,
-    request_headers: JobHeaders,
-) -> Result<Checked, ApiError> {
-    let SubmitRequest { mut image, mut mask, mut guide, spec, mut options, webhook, mut errors, mut share } =
-        request;
-    // The earlier of two deadlines counts.
-    options.deadline = options.deadline.into_iter().chain(request_headers.deadline).min();
-    if let Some(bound) = max_priority.filter(|bound| options.priority > *bound) {
-        let problem = format!("must be at most {bound}, the largest priority of this key");
-        note(&mut errors, FieldError::new("/priority", problem));
-    }
-    let given = [image.clone(), mask.clone(), guide.clone()];
-    let webhook = webhook.check(state, &tenant, &mut errors);
-    // A file that could not be unpacked has its own error, and does not count as missing.
-    let sent =
-        |file: &Option<Bytes>, pointer| file.is_some() || errors.iter().any(|error| error.pointer == pointer);
-    let start = match (sent(&image, "/image"), sent(&mask, "/mask")) {
-        (true, false) => InputKind::Image,
-        (true, true) => InputKind::Masked,
-        (false, _) => InputKind::Nothing { image: "/image" },
-    };
-    let guide_sent = GuideSent { pointer: "/guide", sent: sent(&guide, "/guide") };
-    let sent_spec = request_headers.idempotency_key.as_ref().map(|_| spec.clone());
-    let catalogue = Arc::clone(&state.catalogue);
-    let resolve = move || spec::resolve_with_guide("/spec", spec, &catalogue, start, Some(guide_sent));
-    let resolving = tokio::task::spawn_blocking(resolve);
-    let spec = resolving.await.map_err(ApiError::internal)?;
-    let spec = spec.map_err(|wrong| note_all(&mut errors, wrong));
-    let mut idempotency = None;
-    if given.iter().any(|file| fetch::is_elsewhere(file.as_ref())) {
-        if let Ok(spec) = &spec
-            && errors.is_empty()
-        {
-            if let Some(idempotency_key) = &request_headers.idempotency_key {
-                let same =
-                    fingerprints(idempotency_key, &given, sent_spec.clone(), spec, options, webhook.clone())
-                        .await?;
-                if let Some(job) = state.queue.repeated(&tenant, &same).await? {
-                    info!(job = %job.id, "a request was repeated");
-                    return Ok(Checked::Repeated(Box::new(job)));
-                }
-                idempotency = Some(same);
-            }
-            for (pointer, file) in [("/image", &mut image), ("/mask", &mut mask), ("/guide", &mut guide)] {
-                fetch::resolve(state, &tenant, pointer, file, &mut share, &mut errors).await?;
-            }
-        }
-        [&mut image, &mut mask, &mut guide].into_iter().for_each(fetch::leave_out);
-    }
-    let mut unknown = Vec::new();
-    let size = size_of(state, "/image", image.as_ref(), &mut errors, &mut unknown).await?;
-    let mask_size = size_of(state, "/mask", mask.as_ref(), &mut errors, &mut unknown).await?;
-    let guide_size = size_of(state, "/guide", guide.as_ref(), &mut errors, &mut unknown).await?;
-    match (size, mask_size) {
-        (Some((height, width)), Some((mask_height, mask_width))) => {
-            let covers = picture::check_mask((mask_width, mask_height), (width, height));
-            if let Err(error) = covers {
-                note(&mut errors, FieldError::new("/mask", error.to_string()));
-            }
-        }
-        (None, Some(_)) if given[0].is_none() => {
-            note(&mut errors, FieldError::new("/mask", "needs an image of the same size; none was sent"));
-        }
-        _ => {}
-    }
-    let spec = match spec {
-        Ok(spec) if errors.is_empty() && unknown.is_empty() => spec,
-        Ok(_) if errors.is_empty() => return Err(ApiError::UnknownFormat(unknown)),
-        _ => {
-            note_all(&mut errors, unknown);
-            return Err(ApiError::Invalid(errors));
-        }
-    };
-    if spec.format.is_video() {
-        // The first time it asks the program what it can.
-        let format = spec.format;
-        let looking = tokio::task::spawn_blocking(move || picture::can_write(format));
-        let found = looking.await.map_err(ApiError::internal)?;
-        found.map_err(|error| ApiError::from_picture("/spec/format", error))?;
-    }
-    let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
-    let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
-    let forecast = match &request_headers.idempotency_key {
-        // It was admitted when it was first sent.
-        Some(key) if state.queue.with_idempotency_key(&tenant, key).await?.is_some() => None,
-        _ => Some(predict(state, &spec, size, guide_size).await?),
-    };
-    let files = [&image, &mask, &guide].into_iter().flatten();
-    let input_bytes = files.map(|file| file.len() as u64).sum();
-    let mut job =
-        NewJob { tenant, options, forecast, webhook, input_bytes, ..NewJob::new(JobId::new(), spec) };
-    job.idempotency = match (idempotency, &request_headers.idempotency_key) {
-        (None, Some(key)) => {
-            Some(fingerprints(key, &given, sent_spec, &job.spec, options, job.webhook.clone()).await?)
-        }
-        (known, _) => known,
-    };
-    Ok(Checked::New(Pictures { image, mask, guide, share }, Box::new(job)))
-}
-
-/// The key of a request with the hashes of what it asks for. A picture by URL counts as its URL.
-async fn fingerprints(
-    idempotency_key: &str,
-    given: &[Option<Bytes>; 3],
-    sent: Option<Value>,
-    spec: &DreamSpec,
-    options: JobOptions,
-    webhook: Option<Webhook>,
-) -> Result<Idempotency, ApiError> {
-    let (files, spec) = (given.clone(), spec.clone());
-    let hashing = tokio::task::spawn_blocking(move || {
-        let request = request_headers::fingerprint(&files, &sent, &options, webhook.as_ref())?;
-        let resolved = request_headers::fingerprint(&files, &spec, &options, webhook.as_ref())?;
-        Ok::<_, ApiError>((resolved, request))
-    });
-    let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
-    Ok(Idempotency { key: idempotency_key.to_owned(), fingerprint, request })
-}
-
-/// The outcome of a submission.
-pub(super) struct Accepted {
-    pub job: Job,
-    /// Whether the job belongs to an earlier request with the same key.
-    replayed: bool,
-}
-
-/// Stores the pictures, then the row.
-pub(super) async fn accept(state: AppState, pictures: Pictures, job: NewJob) -> Result<Accepted, ApiError> {
-    let id = job.id;
-    let Pictures { image, mask, guide, share: _share } = pictures;
-    let files = [(ObjectKey::Input(id), image), (ObjectKey::Mask(id), mask), (ObjectKey::Guide(id), guide)];
-    let mut stored = Vec::new();
-    for (object, file) in files {
-        if let Some(file) = file {
-            stored.push(object);
-            state.objects.put(object, file).await?;
-        }
-    }
-    let accepted = state.queue.enqueue(job).await;
-    if accepted.as_ref().is_ok_and(|job| job.id == id) {
-        info!(job = %id, "job accepted");
-        return Ok(Accepted { job: accepted?, replayed: false });
-    }
-    // If it is unknown whether the job was accepted, it may have been: an extra picture merely takes space.
-    let accepted = match accepted {
-        Err(error) if error.is_down() => return Err(error.into()),
-        other => other,
-    };
-    // The pictures are useless: the job is refused, or exists already.
-    for object in stored {
-        if let Err(error) = state.objects.delete(object).await {
-            error!(%error, "the input of a job that was not accepted could not be deleted");
-        }
-    }
-    let known = match accepted {
-        Err(error) => return Err(refused(&state, error).await?),
-        Ok(known) => known,
-    };
-    info!(job = %known.id, "a request was repeated");
-    Ok(Accepted { job: known, replayed: true })
-}
-
-/// Predicts the cost of a dream, and refuses one that would fail or take too much.
-pub(super) async fn predict(
-    state: &AppState,
-    spec: &DreamSpec,
-    size: (u32, u32),
-    guide: Option<(u32, u32)>,
-) -> Result<Forecast, ApiError> {
-    let model = state.catalogue.get(&spec.model).cloned();
-    let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", spec.model)))?;
-    let (admission, throughput, spec) = (state.admission(), Arc::clone(&state.throughput), spec.clone());
-    let check = move || admission.check(&throughput, &model, &spec, size, guide);
-    let checking = tokio::task::spawn_blocking(check);
-    Ok(checking.await.map_err(ApiError::internal)??)
 }

@@ -107,6 +107,16 @@ def test_a_job_is_paused_steered_and_resumed() -> None:
         server.erase(job["id"])
 
 
+def test_a_dream_is_forked() -> None:
+    with Reverie() as server:
+        first = server.dream(PHOTO, {**SMALL, "octaves": 2}).job
+        whole = server.dream(PHOTO, {**SMALL, "octaves": 2, "schedule": [{"octave": 2, "step": 3.0}]})
+        forked = server.fork(first["id"], octave=1, step=3.0)
+        assert server.wait(forked).picture == whole.picture
+        with pytest.raises(InvalidRequest):
+            server.fork(first["id"], {"step": 3.0}, octave=2)
+
+
 def test_all_pages_of_the_list_are_read() -> None:
     with Reverie() as server:
         made = [server.submit(PHOTO, SMALL)["id"] for _ in range(3)]

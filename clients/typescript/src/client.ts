@@ -182,6 +182,24 @@ export class Reverie {
         return this.#json<Job>(`/v1/jobs/${encodeURIComponent(id)}`, { method: "PATCH", headers, body: JSON.stringify(change) });
     }
 
+    /**
+     * Keeps a job's dream up to an octave, of an animation up to a frame, and submits the rest with another spec, which names
+     * what changes.
+     */
+    async fork(
+        id: string,
+        after: { octave: number } | { frame: number },
+        spec: Spec = {},
+        options: { idempotencyKey?: string; signal?: AbortSignal } = {},
+    ): Promise<Job> {
+        const headers = {
+            "content-type": "application/json",
+            "idempotency-key": options.idempotencyKey ?? crypto.randomUUID(),
+        };
+        const body = JSON.stringify({ from: { job: id, ...after }, spec });
+        return this.#json<Job>("/v1/jobs", { method: "POST", headers, body, signal: options.signal });
+    }
+
     /** Pauses a job: it waits until it is resumed, and goes on where it was. */
     async pause(id: string): Promise<Job> {
         return this.#json<Job>(`/v1/jobs/${encodeURIComponent(id)}/pause`, { method: "POST" });

@@ -19,7 +19,7 @@ const SECTIONS: [Section; 8] = [
     Section {
         heading: "Input and output",
         essential: &["output", "force", "mask"],
-        further: &["mask-feather", "guide", "spec", "replay"],
+        further: &["mask-feather", "guide", "spec", "replay", "fork-after"],
     },
     Section { heading: "Look and model", essential: &["look", "model"], further: &["preset", "models-dir"] },
     Section { heading: "What to dream", essential: &["layer", "channel", "class"], further: &["objective"] },

@@ -58,6 +58,11 @@ pub(super) struct Args {
     /// Render a dream of this program again, from the same input and the recipe in the file.
     #[arg(long, value_name = "DREAM", conflicts_with_all = ["spec", "look"], value_hint = ValueHint::FilePath)]
     replay: Option<PathBuf>,
+    /// With --replay: keep the octaves up to this one, of an animation the frames, and dream the rest as the other options say.
+    ///
+    /// They are counted from 1. What the options leave out is as in the recipe.
+    #[arg(long, value_name = "N", requires = "replay")]
+    fork_after: Option<u32>,
     /// A spec file as for the API; options override it.
     #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
     spec: Option<PathBuf>,

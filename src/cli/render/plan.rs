@@ -32,6 +32,8 @@ pub(super) struct Written {
     given: Vec<String>,
     /// Where the others come from.
     from: Option<String>,
+    /// Of a fork: the last octave or frame that stays, and what options change after it.
+    fork: Option<(u32, Map<String, Value>)>,
     recipe: Option<Recipe>,
     model: Model,
 }
@@ -89,12 +91,18 @@ impl Args {
             }
             _ => (Map::new(), None),
         };
-        let given = self.dream.overlay(&mut fields);
+        let (given, fork) = match self.fork_after {
+            Some(place) => {
+                let mut changes = Map::new();
+                (self.dream.overlay(&mut changes), Some((place, changes)))
+            }
+            None => (self.dream.overlay(&mut fields), None),
+        };
         let model = match fields.get("model").and_then(Value::as_str) {
             Some(model) => models::load(model, &self.folder)?,
             None => reverie_models::load_best(&self.folder.list())?,
         };
-        Ok(Written { fields, given, from, recipe, model })
+        Ok(Written { fields, given, from, fork, recipe, model })
     }
 
     /// Checks the spec.
@@ -108,16 +116,22 @@ impl Args {
         attached: Attached,
         format: Option<Format>,
     ) -> Result<Plan, Failure> {
-        let Written { mut fields, given, from, recipe, model } = written;
+        let Written { mut fields, given, from, mut fork, recipe, model } = written;
         fields.insert("model".into(), model.id.clone().into());
         if let Some(format) = format {
-            fields.insert("format".into(), json!(format));
+            let changes = fork.as_mut().map_or(&mut fields, |(_, changes)| changes);
+            changes.insert("format".into(), json!(format));
         }
         let mut catalogue = Catalogue::default();
         catalogue.insert(model);
         let guide_sent = GuideSent { pointer: NO_GUIDE, sent: attached.guide.is_some() };
         let resolved =
             spec::resolve_with_guide("", Value::Object(fields), &catalogue, start, Some(guide_sent));
+        let resolved = match fork {
+            Some((place, changes)) => resolved
+                .and_then(|first| spec::forked("", Value::Object(changes), &first, place, &catalogue, start)),
+            None => resolved,
+        };
         let mut spec = resolved.map_err(|mistakes| {
             let describe = |mistake| self.dream.describe(mistake, &given, from.as_deref());
             mistakes.iter().map(describe).collect::<Vec<String>>().join("\n       ")

@@ -69,6 +69,21 @@ choices! {
     }
 }
 
+/// A job, and what of its dream stays. One of `octave` and `frame` is needed.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForkRequest {
+    /// Id of the job, in any state, as long as its pictures are kept.
+    #[schema(format = Uuid)]
+    job: String,
+    /// The last octave that stays, counted from 1: a finished one, and not the dream's last. Of single pictures.
+    #[schema(nullable = false, minimum = 1, maximum = 16)]
+    octave: Option<u32>,
+    /// The last frame that stays, counted from 1. Of animations.
+    #[schema(nullable = false, minimum = 1, maximum = 1000)]
+    frame: Option<u32>,
+}
+
 /// A submission as a form.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,9 +100,15 @@ pub struct SubmitForm {
     /// file or its URL.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     guide: Option<Vec<u8>>,
-    /// The dream spec.
+    /// The dream spec. With `from`, what changes: `objectives`, `step`, `total_variation`, `l2_decay` and `fade` from the next octave or
+    /// frame on, and `format`, `quality`, `lossless`, `recipe`, `preserve_colors`, `blend`, `auto_contrast` and `restore_size` of
+    /// the finished dream. What it leaves out is as in that job.
     #[schema(nullable = false)]
     spec: Option<SpecRequest>,
+    /// Goes on from an octave of a job, or from a frame of an animation, with another dream. The pictures are those of that
+    /// job.
+    #[schema(nullable = false)]
+    from: Option<ForkRequest>,
     /// Workers take jobs by priority plus minutes waited; 0 if absent.
     #[schema(nullable = false, minimum = -10, maximum = 10)]
     priority: Option<i8>,
@@ -176,8 +197,13 @@ pub struct SubmitJson {
     /// An image file of any size for the dream to take up, where an objective is of kind `guide` or `guide-cosine`; given in the
     /// same way.
     guide: Option<PictureRequest>,
-    /// The dream spec.
+    /// The dream spec. With `from`, what changes: `objectives`, `step`, `total_variation`, `l2_decay` and `fade` from the next octave or
+    /// frame on, and `format`, `quality`, `lossless`, `recipe`, `preserve_colors`, `blend`, `auto_contrast` and `restore_size` of
+    /// the finished dream. What it leaves out is as in that job.
     spec: Option<SpecRequest>,
+    /// Goes on from an octave of a job, or from a frame of an animation, with another dream. The pictures are those of that
+    /// job.
+    from: Option<ForkRequest>,
     /// Workers take jobs by priority plus minutes waited; 0 if absent.
     #[schema(minimum = -10, maximum = 10)]
     priority: Option<i8>,

@@ -253,6 +253,23 @@ def steer(job_id: str, change: SteeringRequest) -> Flow[Job]:
     return cast(Job, answer.json())
 
 
+def fork(
+    job_id: str,
+    spec: Spec | None,
+    octave: int | None,
+    frame: int | None,
+    idempotency_key: str | None,
+    members: Mapping[str, object],
+) -> Flow[Job]:
+    """Submits a job that goes on after an octave or frame of another. `members` are members of the spec, given one by one."""
+    places = {"octave": octave, "frame": frame}
+    origin = {"job": job_id, **{name: place for name, place in places.items() if place is not None}}
+    headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+    body = {"from": origin, "spec": {**(spec or {}), **members}}
+    answer = yield from ask(Request("POST", "/v1/jobs", headers, json=body))
+    return cast(Job, answer.json())
+
+
 def pause(job_id: str) -> Flow[Job]:
     answer = yield from ask(Request("POST", f"/v1/jobs/{job_id}/pause"))
     return cast(Job, answer.json())

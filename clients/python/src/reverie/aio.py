@@ -132,6 +132,22 @@ class AsyncReverie:
         """Changes what a job dreams from its next octave or frame on; what is absent stays."""
         return await self._run(_flows.steer(job_id, change))
 
+    async def fork(
+        self,
+        job_id: str,
+        spec: Spec | None = None,
+        *,
+        octave: int | None = None,
+        frame: int | None = None,
+        idempotency_key: str | None = None,
+        **members: object,
+    ) -> Job:
+        """Keeps a job's dream up to an octave, of an animation up to a frame, and submits the rest with another spec.
+
+        The spec names what changes, such as `objectives` and `step`.
+        """
+        return await self._run(_flows.fork(job_id, spec, octave, frame, idempotency_key, members))
+
     async def pause(self, job_id: str) -> Job:
         """Pauses a job: it waits until it is resumed, and goes on where it was."""
         return await self._run(_flows.pause(job_id))

@@ -346,6 +346,18 @@ class FieldError(TypedDict, total=False):
     pointer: Required[str]
 
 
+class ForkRequest(TypedDict, total=False):
+    """A job, and what of its dream stays. One of `octave` and `frame` is needed."""
+
+    # The last frame that stays, counted from 1. Of animations.
+    frame: int
+    # Id of the job, in any state, as long as its pictures are kept.
+    job: Required[str]
+    # The last octave that stays, counted from 1: a finished one, and not the dream's last. Of single
+    # pictures.
+    octave: int
+
+
 # File format of a result. - `png`: Lossless; an animation as APNG. - `jpeg`: Smaller, with a quality; has no
 # transparency and no animations. - `webp`: Smaller than both, with a quality, or lossless. - `gif`: For
 # animations that have to play everywhere: at most 256 colours in a frame, and no transparency. - `mp4`: H.264
@@ -1148,23 +1160,8 @@ class SteeringRequest(TypedDict, total=False):
     total_variation: float | None
 
 
-class SubmitJson(TypedDict, total=False):
-    """A submission as JSON."""
-
-    # Seconds after which the job expires if it has not finished.
-    deadline_seconds: int | None
-    guide: PictureRequest | None
-    image: PictureRequest | None
-    mask: PictureRequest | None
-    # Workers take jobs by priority plus minutes waited; 0 if absent.
-    priority: int | None
-    spec: Spec | None
-    # Where to tell of the job's end, an `https` URL. A POST by Standard Webhooks 1.0: `type`
-    # (`job.succeeded`, …), `timestamp`, and `data`, the job. Only where the operator has set secrets that
-    # sign it.
-    webhook: str | None
-    # The final states to tell of; all of them if absent.
-    webhook_events: list[WebhookEvent] | None
+# A submission as JSON.
+SubmitJson = TypedDict('SubmitJson', {'deadline_seconds': 'int | None', 'from': 'ForkRequest | None', 'guide': 'PictureRequest | None', 'image': 'PictureRequest | None', 'mask': 'PictureRequest | None', 'priority': 'int | None', 'spec': 'Spec | None', 'webhook': 'str | None', 'webhook_events': 'list[WebhookEvent] | None'}, total=False)
 
 
 class TenantJob(TypedDict, total=False):

@@ -13,6 +13,7 @@
 mod choices;
 mod color;
 mod dream_spec;
+mod fork;
 mod formula;
 mod kind;
 mod motion;
@@ -29,6 +30,7 @@ mod values;
 pub use choices::{Normalization, ObjectiveKind, OctaveMode, Pick, Precision, Preset, Tiling};
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
+pub use fork::forked;
 pub use formula::{FormulaError, FormulaTerm, parse_formula};
 pub use motion::Motion;
 pub use objective::{Objective, WrittenObjective, resolve_objectives};

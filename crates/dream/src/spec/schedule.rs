@@ -26,7 +26,7 @@ pub const MAX_CHANGES: usize = 32;
 const MAX_FADES: usize = 4;
 
 /// Octaves at the most; see [`DreamSpec::octaves`].
-const MAX_OCTAVES: u32 = 16;
+pub(super) const MAX_OCTAVES: u32 = 16;
 
 /// Frames at the most; see [`Motion::frames`](super::Motion::frames).
 const MAX_FRAMES: u32 = 1000;
@@ -158,6 +158,11 @@ parameters! {
 }
 
 impl WrittenPlace {
+    /// Takes it from the members of an object; mistakes are noted there.
+    pub fn take(fields: &mut Fields) -> Self {
+        Self::read(fields)
+    }
+
     fn samples() -> Vec<(&'static str, Self)> {
         vec![("", Self::read(&mut silent()))]
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 use proptest::prelude::*;
 use serde_json::Value;
 
+mod fork;
 mod motion;
 mod objectives;
 mod photos;

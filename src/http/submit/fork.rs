@@ -1,0 +1,214 @@
+//! A submission with `from`: goes on after an octave of a job with another dream.
+//!
+//! A fork is a job of its own: it gets copies of the pictures, and its spec says the whole dream, with a schedule that changes
+//! after the octave. So it needs nothing of the first job once it is accepted. Octaves that are not stored any more are
+//! dreamed again, to the same bytes.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::{
+    super::{
+        error::ApiError, extract::SubmitRequest, input::has_input, pictures::size_of, request_headers,
+        state::AppState,
+    },
+    accept::Pictures,
+    check::{Checked, Terms, predict},
+};
+use crate::jobs::{Begun, Idempotency, Job, JobId, JobState, NewJob, QueueError};
+use reverie_dream::spec::{self, DreamSpec, InputKind, WrittenPlace};
+use reverie_fields::{FieldError, Fields, note, note_all};
+
+/// Where a mistake about the first job is told.
+const JOB: &str = "/from/job";
+
+/// Checks a fork as any submission, and reports all errors together.
+pub(super) async fn check(
+    state: &AppState,
+    from: Value,
+    request: SubmitRequest,
+    terms: Terms,
+) -> Result<Checked, ApiError> {
+    let SubmitRequest { image, mask, guide, spec, mut errors, .. } = request;
+    let Terms { caller, options, webhook, idempotency_key } = terms;
+    for (pointer, file) in [("/image", image), ("/mask", mask), ("/guide", guide)] {
+        if file.is_some() {
+            note(
+                &mut errors,
+                FieldError::new(pointer, "has no place beside \"from\": a fork has the pictures of its job"),
+            );
+        }
+    }
+    let idempotency = match idempotency_key {
+        Some(key) => {
+            let said = json!({ "from": &from, "spec": &spec });
+            let request =
+                request_headers::fingerprint(&[None, None, None], &said, &options, webhook.as_ref())?;
+            let same = Idempotency { key, fingerprint: request.clone(), request };
+            if let Some(job) = state.queue.repeated(&caller.tenant, &same).await? {
+                info!(job = %job.id, "a request was repeated");
+                return Ok(Checked::Repeated(Box::new(job)));
+            }
+            Some(same)
+        }
+        None => None,
+    };
+    let origin = Origin::read(from).map_err(|wrong| note_all(&mut errors, wrong));
+    let Ok(origin) = origin else { return Err(ApiError::Invalid(errors)) };
+    let first = match state.queue.get(&caller.tenant, origin.job).await {
+        Ok(first) => first,
+        Err(QueueError::NotFound(id)) => {
+            note(&mut errors, FieldError::new(JOB, format!("there is no job \"{id}\"")));
+            return Err(ApiError::Invalid(errors));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Err(wrong) = origin.check(&first) {
+        note(&mut errors, wrong);
+    }
+    let forked = forked(state, spec, &first, origin.place).await?;
+    let spec = match forked.map_err(|wrong| note_all(&mut errors, wrong)) {
+        Ok(spec) if errors.is_empty() => spec,
+        _ => return Err(ApiError::Invalid(errors)),
+    };
+    let pictures = match Pictures::of(state, &first, &spec).await {
+        Ok(pictures) => pictures,
+        Err(ApiError::Gone(_) | ApiError::NotFound { .. }) => return Err(ApiError::Invalid(vec![erased()])),
+        Err(error) => return Err(error),
+    };
+    // A checkpoint of an animation holds frames as they are in its file.
+    let is_otherwise_alike =
+        DreamSpec { schedule: first.spec.schedule.clone(), ..spec.clone() } == resolved(&first);
+    let pictures = match is_otherwise_alike {
+        true => pictures.with_checkpoint_of(state, &first).await?,
+        false => pictures,
+    };
+    let size = match spec.noise {
+        Some(noise) => Some((noise.height, noise.width)),
+        None => stored_size(state, pictures.image.as_ref()).await?,
+    };
+    let size = size.ok_or_else(|| ApiError::internal("the input of a job cannot be read any more"))?;
+    let guide = stored_size(state, pictures.guide.as_ref()).await?;
+    let forecast = predict(state, &spec, size, guide).await?;
+    info!(from = %first.id, place = origin.place, "a fork is asked for");
+    let job = NewJob {
+        tenant: caller.tenant,
+        options,
+        forecast: Some(forecast),
+        webhook,
+        input_bytes: pictures.bytes(),
+        idempotency,
+        ..NewJob::new(JobId::new(), spec)
+    };
+    Ok(Checked::New(pictures, Box::new(job)))
+}
+
+/// The job that a fork goes on from, and the last octave or frame that stays.
+struct Origin {
+    job: JobId,
+    place: u32,
+    is_frame: bool,
+}
+
+impl Origin {
+    fn read(from: Value) -> Result<Self, Vec<FieldError>> {
+        let is_object = from.is_object();
+        let mut fields = Fields::new("/from", from);
+        let is_text = fields.peek("job").is_none_or(Value::is_string);
+        let job = fields.text("job").and_then(|id| id.parse().ok());
+        if is_object && is_text && job.is_none() {
+            fields.error("job", "is needed: the id of the job to go on from, a UUID");
+        }
+        let given = ["octave", "frame"].iter().filter(|name| fields.peek(name).is_some()).count();
+        let WrittenPlace { octave, frame } = WrittenPlace::take(&mut fields);
+        if is_object && given != 1 {
+            let detail =
+                "one is needed, \"octave\" or of an animation \"frame\": the last that stays, counted from 1";
+            fields.error("octave", detail);
+        }
+        let errors = fields.finish();
+        match (job, octave.or(frame)) {
+            (Some(job), Some(place)) if errors.is_empty() => {
+                Ok(Self { job, place, is_frame: frame.is_some() })
+            }
+            _ => Err(errors),
+        }
+    }
+
+    /// Checks that the first job has come so far, and not to its end there.
+    fn check(&self, first: &Job) -> Result<(), FieldError> {
+        let (name, other) =
+            if first.spec.motion.is_some() { ("frame", "octave") } else { ("octave", "frame") };
+        let wrong = |name: &str, detail: String| Err(FieldError::new(format!("/from/{name}"), detail));
+        if self.is_frame != first.spec.motion.is_some() {
+            let what = if self.is_frame { "a single picture" } else { "an animation" };
+            return wrong(other, format!("that job dreams {what}: name the last \"{name}\" that stays"));
+        }
+        if first.erased_at.is_some() {
+            return Err(erased());
+        }
+        let (finished, places) = dreamed(first);
+        if finished == 0 {
+            return wrong(name, format!("that job is {} and has not finished its first {name}", first.state));
+        }
+        let most = finished.min(places.saturating_sub(1));
+        if self.place <= most {
+            return Ok(());
+        }
+        if most == 0 {
+            return wrong(name, format!("that job has one {name}: after it, nothing is left to dream"));
+        }
+        wrong(
+            name,
+            format!(
+                "{} is not allowed; give a whole number from 1 to {most}: that job has {places} {name}s, of which {finished} are finished",
+                self.place
+            ),
+        )
+    }
+}
+
+/// How many octaves or frames of a job are finished, and how many it has.
+fn dreamed(job: &Job) -> (u32, u32) {
+    let of_progress = job.progress.map(|progress| match progress.frames {
+        Some(frames) => Begun { place: progress.frame.unwrap_or(1), places: frames },
+        None => Begun { place: progress.octave, places: progress.octaves },
+    });
+    // Jobs of earlier versions have the progress alone.
+    let Some(Begun { place, places }) = job.begun.or(of_progress) else { return (0, 0) };
+    let finished = if job.state == JobState::Succeeded { places } else { place.saturating_sub(1) };
+    (finished, places)
+}
+
+/// The spec of a job with the precision that it computes with, which `auto` need not mean again.
+fn resolved(job: &Job) -> DreamSpec {
+    DreamSpec { precision: job.precision.unwrap_or(job.spec.precision), ..job.spec.clone() }
+}
+
+/// The spec of the fork.
+async fn forked(
+    state: &AppState,
+    written: Value,
+    first: &Job,
+    place: u32,
+) -> Result<Result<DreamSpec, Vec<FieldError>>, ApiError> {
+    let (spec, catalogue) = (resolved(first), state.catalogue.clone());
+    let input = match (has_input(first), spec.mask) {
+        (false, _) => InputKind::Nothing { image: JOB },
+        (true, None) => InputKind::Image,
+        (true, Some(_)) => InputKind::Masked,
+    };
+    let forking = move || spec::forked("/spec", written, &spec, place, &catalogue, input);
+    tokio::task::spawn_blocking(forking).await.map_err(ApiError::internal)
+}
+
+fn erased() -> FieldError {
+    FieldError::new(JOB, "that job's pictures are erased: a fork needs them")
+}
+
+/// The size of a stored picture, which was checked when it came.
+async fn stored_size(state: &AppState, file: Option<&Bytes>) -> Result<Option<(u32, u32)>, ApiError> {
+    let (mut errors, mut unknown) = (Vec::new(), Vec::new());
+    size_of(state, JOB, file, &mut errors, &mut unknown).await
+}
