@@ -10,9 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .tools import ROOT, WORK, Failure, buildah, container, run, say, succeeds
-
-DOCKERFILE = ROOT / "deploy/Dockerfile"
+from .tools import WORK, Failure, buildah, container, run, say, succeeds
 
 
 def own_authorities() -> list[Path]:
@@ -38,7 +36,7 @@ def make_rust(image: str, debian: str, version: str) -> None:
     """As the official one: Debian, a linker, and the toolchain, here this machine's."""
     found = run("rustc", "--version").split()[1]
     if not found.startswith(version + "."):
-        raise Failure(f"{DOCKERFILE.name} builds with Rust {version}, and this machine has {found}")
+        raise Failure(f"the image is built with Rust {version}, and this machine has {found}")
     say(f"making {image} from this machine's toolchain")
     toolchain = Path(run("rustc", "--print", "sysroot").strip())
     packages = "apt-get update && apt-get install --yes --no-install-recommends ca-certificates gcc libc6-dev"
@@ -54,8 +52,9 @@ def make_rust(image: str, debian: str, version: str) -> None:
         buildah("commit", name, image)
 
 
-def make_bases() -> None:
-    bases = re.findall(r"^FROM (\S+:\S+)", DOCKERFILE.read_text(), re.MULTILINE)
+def make_bases(dockerfile: Path) -> None:
+    """Those that it names."""
+    bases = re.findall(r"^FROM (\S+:\S+)", dockerfile.read_text(), re.MULTILINE)
     debian = next(base for base in bases if base.startswith("debian:"))
     rust = next(base for base in bases if base.startswith("rust:"))
     version, suite = re.fullmatch(r"rust:([\d.]+)-slim-(\w+)", rust).groups()
