@@ -141,3 +141,15 @@ fn where_nothing_can_be_shown_a_note_says_why_and_the_dream_is_written() {
     );
     assert_eq!(String::from_utf8(run.stdout).unwrap().lines().count(), 1);
 }
+
+#[test]
+fn a_terminal_of_sixels_gets_the_dream_in_colours_of_its_own() {
+    let scratch = wide();
+    let line = line(&scratch, &format!("-o '{}' --show", scratch.text("dream.png")));
+    let Some(sent) = in_terminal(&line, &[("TERM", "foot")]) else { return };
+    assert!(!sent.contains("note: --show"), "{sent}");
+    let sequence = sent.split_once("\x1bP0;1;0q").unwrap().1.split_once("\x1b\\").unwrap().0;
+    assert!(sequence.starts_with("\"1;1;640;32#0;2;"), "{}", &sequence[..40]);
+    // Six bands of at most six rows.
+    assert_eq!(sequence.matches('-').count(), 6);
+}

@@ -1,7 +1,9 @@
-//! `--show`: draws a picture in the terminal, by the protocol of kitty or that of iTerm2.
+//! `--show`: draws a picture in the terminal, by the protocol of kitty, that of iTerm2, or as sixels.
 //!
 //! Which of them a terminal speaks is told by the environment that it sets. Asking the terminal itself would be surer, but the
 //! answer comes as input, and has to be waited for where no answer comes.
+
+mod sixel;
 
 use std::{
     env,
@@ -11,7 +13,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use reverie_dream::spec::Format;
-use reverie_picture::{self as picture, Encoding, PictureError};
+use reverie_picture::{self as picture, Encoding, Picture, PictureError};
 
 /// Width and height in pixels of what is shown where the terminal does not tell its own.
 const FRAME: (u32, u32) = (640, 480);
@@ -35,6 +37,8 @@ enum Protocol {
     Kitty,
     /// <https://iterm2.com/documentation-images.html>
     Iterm,
+    /// See [`sixel`].
+    Sixel,
 }
 
 impl Screen {
@@ -61,8 +65,8 @@ impl Screen {
     /// Shows the picture in a file of this format, of an animation the first frame. A failure is no more than a note: the file is
     /// there.
     pub(super) fn show(&self, file: &[u8], format: Format) {
-        let shown = self.small(file, format).map_err(|error| error.to_string()).and_then(|png| {
-            let sequence = self.protocol.sequence(&png);
+        let sequence = self.small(file, format).and_then(|picture| self.protocol.sequence(&picture));
+        let shown = sequence.map_err(|error| error.to_string()).and_then(|sequence| {
             let written = match self.on_stderr {
                 true => io::stderr().lock().write_all(&sequence),
                 false => {
@@ -77,15 +81,14 @@ impl Screen {
         }
     }
 
-    /// A PNG that fits on the screen.
-    fn small(&self, file: &[u8], format: Format) -> Result<Vec<u8>, PictureError> {
+    /// The picture as it fits on the screen.
+    fn small(&self, file: &[u8], format: Format) -> Result<Picture, PictureError> {
         let (width, height) = self.frame;
         let first =
             format.is_video().then(|| picture::first_frame(file, format, width.max(height))).transpose()?;
         let file = first.as_deref().unwrap_or(file);
-        let png = Encoding { format: Format::Png, quality: 100, lossless: true };
         // The file is the program's own.
-        picture::decode(file, u64::MAX)?.fitted(width, height)?.encode(png)
+        picture::decode(file, u64::MAX)?.fitted(width, height)
     }
 }
 
@@ -115,38 +118,49 @@ impl Protocol {
         if ["iTerm.app", "WezTerm", "mintty"].contains(&&*program) || get("LC_TERMINAL") == "iTerm2" {
             return Ok(Self::Iterm);
         }
+        if ["foot", "mlterm", "contour"].iter().any(|name| term.starts_with(name))
+            || !get("WT_SESSION").is_empty()
+        {
+            return Ok(Self::Sixel);
+        }
         Err(
-            "this terminal is not known to show pictures; kitty, Ghostty, Konsole, WezTerm, iTerm2 and mintty are",
+            "this terminal is not known to show pictures; kitty, Ghostty, Konsole, WezTerm, iTerm2, mintty, foot, mlterm, \
+             Contour and Windows Terminal are",
         )
     }
 
-    /// What is written to the terminal to show a PNG, and a new line after it.
-    fn sequence(self, png: &[u8]) -> Vec<u8> {
-        let encoded = STANDARD.encode(png);
-        let mut sequence = Vec::with_capacity(encoded.len() + encoded.len() / 64 + 64);
-        match self {
-            Self::Kitty => {
-                let mut parts = encoded.as_bytes().chunks(PART).peekable();
-                // Show a PNG, and answer nothing: the answer would be typed at the next prompt.
-                let mut keys = "a=T,f=100,q=2,";
-                while let Some(part) = parts.next() {
-                    let more = u8::from(parts.peek().is_some());
-                    sequence.extend_from_slice(format!("\x1b_G{keys}m={more};").as_bytes());
-                    sequence.extend_from_slice(part);
-                    sequence.extend_from_slice(b"\x1b\\");
-                    keys = "";
-                }
-            }
-            Self::Iterm => {
-                let head = format!("\x1b]1337;File=inline=1;size={};preserveAspectRatio=1:", png.len());
-                sequence.extend_from_slice(head.as_bytes());
-                sequence.extend_from_slice(encoded.as_bytes());
-                sequence.push(b'\x07');
-            }
-        }
+    /// What is written to the terminal to show a picture, and a new line after it.
+    fn sequence(self, picture: &Picture) -> Result<Vec<u8>, PictureError> {
+        let png = || picture.encode(Encoding { format: Format::Png, quality: 100, lossless: true });
+        let mut sequence = match self {
+            Self::Kitty => kitty(&png()?),
+            Self::Iterm => iterm(&png()?),
+            Self::Sixel => sixel::sequence(picture),
+        };
         sequence.push(b'\n');
-        sequence
+        Ok(sequence)
     }
+}
+
+fn kitty(png: &[u8]) -> Vec<u8> {
+    let encoded = STANDARD.encode(png);
+    let mut sequence = Vec::with_capacity(encoded.len() + encoded.len() / 64 + 64);
+    let mut parts = encoded.as_bytes().chunks(PART).peekable();
+    // Show a PNG, and answer nothing: the answer would be typed at the next prompt.
+    let mut keys = "a=T,f=100,q=2,";
+    while let Some(part) = parts.next() {
+        let more = u8::from(parts.peek().is_some());
+        sequence.extend_from_slice(format!("\x1b_G{keys}m={more};").as_bytes());
+        sequence.extend_from_slice(part);
+        sequence.extend_from_slice(b"\x1b\\");
+        keys = "";
+    }
+    sequence
+}
+
+fn iterm(png: &[u8]) -> Vec<u8> {
+    let head = format!("\x1b]1337;File=inline=1;size={};preserveAspectRatio=1:", png.len());
+    [head.as_bytes(), STANDARD.encode(png).as_bytes(), b"\x07"].concat()
 }
 
 /// Pixels of the terminal's window, with a quarter of its height left to text; `None` where it does not tell.
@@ -185,6 +199,9 @@ mod tests {
         for iterm in [&[("TERM_PROGRAM", "WezTerm")][..], &[("LC_TERMINAL", "iTerm2")]] {
             assert_eq!(of(iterm), Ok(Protocol::Iterm), "{iterm:?}");
         }
+        for sixel in [&[("TERM", "foot")][..], &[("TERM", "xterm-256color"), ("WT_SESSION", "0198c0de")]] {
+            assert_eq!(of(sixel), Ok(Protocol::Sixel), "{sixel:?}");
+        }
         for none in [
             &[][..],
             &[("TERM", "xterm-256color")],
@@ -198,15 +215,15 @@ mod tests {
     #[test]
     fn a_picture_is_sent_whole_and_in_parts() {
         let png: Vec<u8> = (0..10_000_u32).map(|index| (index % 251) as u8).collect();
-        let kitty = String::from_utf8(Protocol::Kitty.sequence(&png)).unwrap();
-        let parts: Vec<&str> = kitty.trim_end().split_terminator("\x1b\\").collect();
+        let kitty = String::from_utf8(kitty(&png)).unwrap();
+        let parts: Vec<&str> = kitty.split_terminator("\x1b\\").collect();
         assert_eq!(parts.len(), STANDARD.encode(&png).len().div_ceil(PART));
         assert!(parts[0].starts_with("\x1b_Ga=T,f=100,q=2,m=1;"), "{}", &parts[0][..30]);
         assert!(parts[1].starts_with("\x1b_Gm=1;") && parts[parts.len() - 1].starts_with("\x1b_Gm=0;"));
         let sent: String = parts.iter().filter_map(|part| Some(part.split_once(';')?.1)).collect();
         assert_eq!(STANDARD.decode(sent).unwrap(), png);
-        let iterm = String::from_utf8(Protocol::Iterm.sequence(&png)).unwrap();
+        let iterm = String::from_utf8(iterm(&png)).unwrap();
         let sent = iterm.strip_prefix("\x1b]1337;File=inline=1;size=10000;preserveAspectRatio=1:").unwrap();
-        assert_eq!(STANDARD.decode(sent.strip_suffix("\x07\n").unwrap()).unwrap(), png);
+        assert_eq!(STANDARD.decode(sent.strip_suffix("\x07").unwrap()).unwrap(), png);
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct Args {
     format: Option<Format>,
     /// Show the dream in the terminal, if it can show pictures.
     ///
-    /// Those known to do so are kitty, Ghostty, Konsole, WezTerm, iTerm2 and mintty. Of an animation, a video too, the first frame is shown.
+    /// Those known to do so are kitty, Ghostty, Konsole, WezTerm, iTerm2, mintty, foot, mlterm, Contour and Windows Terminal. Of an animation, a video too, the first frame is shown.
     #[arg(long)]
     show: bool,
     /// auto, cpu or cuda:N.
