@@ -1,6 +1,6 @@
 # The everyday commands, each working from a fresh checkout.
 .DEFAULT_GOAL := help
-.PHONY: help setup build renew demo gallery test test-image test-compose release test-release test-versions bench bench-predictions bench-service bench-queue bench-parity bench-families serve studio lint fuzz sanitize clean distclean
+.PHONY: help setup build renew demo gallery test test-image test-compose release test-release test-versions bench bench-fleet bench-predictions bench-service bench-queue bench-parity bench-families serve studio lint fuzz sanitize clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-versions: setup ## test this version beside the next one (REVERIE_OTHER_VER
 
 bench-predictions: setup ## compare what jobs were predicted to take with what they took
 	cargo bench --locked --bench predictions
+
+bench-fleet: ## load the containers of deploy/compose.yaml through nginx (needs what test-compose needs)
+	scripts/bench-fleet
 
 bench-service: setup ## measure the service around the renders
 	cargo bench --locked --bench service
