@@ -1,5 +1,6 @@
-// What the Studio costs: first paint, what is transferred, the server's processors with twenty pages open, and how soon a page
-// answers while its dream is rendered. With a server without keys and its process id, from .contract-tools/node:
+// What the Studio costs: first paint, what is transferred, the wall of layers, the looks on a picture that was brought, the server's
+// processors with twenty pages open, and how soon a page answers while its dream is rendered. With a server without keys that has rendered
+// no tile yet, and its process id, from .contract-tools/node:
 //
 //     node ../../benches/studio.mjs http://127.0.0.1:8080 /usr/bin/chromium PID
 //
@@ -30,6 +31,13 @@ const answering = () => {
   return ticks * 10;
 };
 
+/** Milliseconds of processor time of the whole server. */
+const all = () => {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
+};
+
 /** @param {number[]} values */
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 const row = (...cells) => console.log(`| ${cells.join(" | ")} |`);
@@ -58,6 +66,34 @@ for (let time = 0; time < 5; time++) {
 }
 row("first paint, median of 5 visits", `${median(paints).toFixed(0)} ms`);
 row("transferred at the first visit, pictures included", `${(transferred / 1000).toFixed(0)} kB`);
+
+/** Milliseconds from now until each picture of these has the wanted kind of address. */
+const arrivals = (page, selector, address) => page.evaluate(([selector, address]) => new Promise((resolve) => {
+  const began = performance.now();
+  const seen = new Map();
+  const look = () => {
+    const all = [...document.querySelectorAll(selector)];
+    for (const one of all) if (one.querySelector("img")?.src.startsWith(address) && !seen.has(one)) seen.set(one, performance.now() - began);
+    if (all.length && seen.size === all.length) resolve([...seen.values()]);
+    else setTimeout(look, 20);
+  };
+  look();
+}), [selector, address]);
+
+{
+  const { page } = await open();
+  const before = all();
+  await page.locator("#layer-tiles").scrollIntoViewIfNeeded();
+  const tiles = await arrivals(page, "#layer-tiles > *", "blob:");
+  row(`the wall of ${tiles.length} layers, first visit: until the last tile is there`, `${(Math.max(...tiles) / 1000).toFixed(1)} s`);
+  row("… of the server's processor time", `${((all() - before) / 1000).toFixed(1)} s`);
+  await page.click("#sample");
+  const looks = await arrivals(page, ".look", "blob:");
+  const gaps = looks.slice(1).map((time, index) => time - looks[index]);
+  row("a look on a picture that was brought, median", `${median(gaps).toFixed(0)} ms`);
+  row(`all ${looks.length} of them, from the picture on`, `${(Math.max(...looks) / 1000).toFixed(1)} s`);
+  await page.context().close();
+}
 
 const pages = [];
 for (let count = 0; count < PAGES; count++) pages.push((await open()).page);

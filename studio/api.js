@@ -5,6 +5,10 @@
 
 // The operators' page has a key of its own, which may open no jobs.
 const KEY = location.pathname.endsWith("/operations.html") ? "reverie-operator" : "reverie-key";
+
+/** The lowest priority of a job. */
+export const LEAST = -10;
+
 /** Milliseconds between two looks at a job when events do not come through. */
 const POLL = 1000;
 
@@ -82,17 +86,20 @@ export const json = async (path, init = {}) => (await ask(path, init)).json();
 /** @param {string} path */
 export const blob = async (path) => (await ask(path)).blob();
 
-/** @typedef {{ spec: object, image: Blob, mask?: Blob | null, guide?: Blob | null }} Submission */
+/** @typedef {{ spec: object, image: Blob, mask?: Blob | null, guide?: Blob | null, priority?: string, deadline_seconds?: string }} Submission */
 
 /** @param {Submission} submission */
-function form({ spec, ...files }) {
+function form({ spec, ...parts }) {
   const form = new FormData();
   form.append("spec", new Blob([JSON.stringify(spec)], { type: "application/json" }));
-  for (const [name, file] of Object.entries(files)) if (file) form.append(name, file, name);
+  for (const [name, part] of Object.entries(parts)) {
+    if (part instanceof Blob) form.append(name, part, name);
+    else if (part) form.append(name, part);
+  }
   return form;
 }
 
-/** Posts a submission, and has the answer. @param {string} path @param {Submission} submission @param {AbortSignal} signal */
+/** Posts a submission, and has the answer. @param {string} path @param {Submission} submission @param {AbortSignal} [signal] */
 export const send = (path, submission, signal) => json(path, { method: "POST", body: form(submission), signal });
 
 /**
@@ -122,6 +129,9 @@ export function submit(submission, sent, signal) {
 
 /** @param {Job} job */
 export const isOver = (job) => !["queued", "running", "paused"].includes(job.status);
+
+/** What a job dreams by in the end: its spec with the changes that hold, and the one that waits. @param {Job} job @returns {Record<string, any>} */
+export const inForce = ({ spec, steering }) => Object.assign({}, spec, ...(spec.schedule ?? []), steering);
 
 /** @param {number} milliseconds */
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

@@ -2,15 +2,13 @@
 // The page: what is on the screen follows from the picture, the form and one job. The job's id is in the address from the
 // moment that there is one, so a reload, a second tab or a phone that wakes up finds it again.
 
-import { Problem, ask, blob, follow, hasKey, isOver, json, submit, useKey } from "./api.js";
+import { Problem, ask, blob, follow, hasKey, inForce, isOver, json, submit, useKey } from "./api.js";
 import { startCost } from "./cost.js";
-import { guideFile, readForm, showSpec, startForm } from "./form.js";
+import { guideFile, readForm, settings, showSpec, startForm } from "./form.js";
 import { startHistory } from "./history.js";
-import { startMask } from "./mask.js";
-import { startOffer } from "./offer.js";
+import { startInputs } from "./inputs.js";
 import { sizeAt, smaller } from "./picture.js";
-import { snippet } from "./snippets.js";
-import { openLink, startWall } from "./wall.js";
+import { compare, reveal, show } from "./stage.js";
 
 /** @typedef {import("./types.js").Job} Job */
 
@@ -28,27 +26,47 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
 const state = {
   /** @type {{ file: Blob, name: string } | null} */
   picture: null,
+  /** The picture, if it was brought and is none of an older dream. @type {Blob | null} */
+  brought: null,
   /** @type {Job | null} */
   job: null,
   /** Ends what is sent or followed. */
   stop: new AbortController(),
   /** When a preview was last asked for. */
   preview: 0,
+  /** What the controls said when the job was taken up. */
+  base: settings(),
 };
 
+/**
+ * A part of the page that is loaded when it is first wanted: most visits need few of them.
+ * @template T
+ * @param {() => Promise<T>} load
+ */
+function later(load) {
+  /** @type {Promise<T> | undefined} */
+  let loading;
+  return () => (loading ??= load());
+}
+
 const history_ = startHistory($("history"), $("more"), (id) => attach(id));
-const mask = startMask($("mask"), $("before"), $("brush"));
+/** The brush, once it was taken. @type {ReturnType<typeof import("./mask.js").startMask> | null} */
+let mask = null;
 const cost = startCost($("cost"), () => {
   const { spec, edge } = readForm();
   const known = state.picture && $("before").naturalWidth;
   return { size: known ? sizeAt($("before"), edge) : null, spec, guide: guideFile() };
 });
 
-/** Asks what a dream with a recipe is for. */
-const offer = startOffer({
-  isShown: (file) => state.picture?.file === file,
-  unuse: () => unuse(),
-  changed: () => cost.renew(),
+const page = { shown: () => state.job, see, base: () => state.base, rebase: (/** @type {any} */ base) => void (state.base = base) };
+const underway = later(async () => (await import("./underway.js")).startUnderway(page));
+/** Looks on the picture; null while they have to wait. */
+const onOwn = () => (state.job && !isOver(state.job) ? null : state.brought);
+const own = later(async () => (await import("./own.js")).startOwn($("looks"), onOwn, () => state.brought));
+const wall = later(async () => {
+  const { openLink, startWall } = await import("./wall.js");
+  startWall(() => !state.job || isOver(state.job));
+  return openLink;
 });
 
 // ---- the picture
@@ -62,6 +80,18 @@ function take(file, name) {
   leave();
   use(file, name);
   offer(file);
+  state.brought = file;
+  own().then(({ renew }) => renew());
+}
+
+/** Asks what a dream with a recipe is for. @param {Blob} file */
+async function offer(file) {
+  // Most pictures have none, and need none of the means to read one.
+  if (!(await file.text()).includes("reverie")) return;
+  const { recipeOf } = await import("./recipe.js");
+  const spec = await recipeOf(file);
+  if (!spec || state.picture?.file !== file) return;
+  (await import("./offer.js")).offer(spec, { unuse, changed: () => cost.renew() });
 }
 
 /** Has a picture to dream on. @param {Blob} file @param {string} name */
@@ -76,7 +106,8 @@ function use(file, name) {
 
 /** Has no picture any more. */
 function unuse() {
-  state.picture = null;
+  if (state.brought) own().then(({ renew }) => renew());
+  state.picture = state.brought = null;
   show("before", null);
   $("frame").classList.replace("full", "empty");
   $("invite").hidden = false;
@@ -88,30 +119,12 @@ function unuse() {
 /** Begins or ends painting. @param {boolean} on */
 function paint(on) {
   $("paint").setAttribute("aria-pressed", String(on));
-  $("paint").textContent = mask.isPainted() ? "Change where it may grow" : "Paint where it may grow";
+  const isPainted = mask?.isPainted();
+  $("paint").textContent = isPainted ? "Change where it may grow" : "Paint where it may grow";
   $("brushes").hidden = !on;
-  $("unpaint").hidden = !on && !mask.isPainted();
-  $("mask").hidden = !on && !mask.isPainted();
+  $("unpaint").hidden = !on && !isPainted;
+  $("mask").hidden = !on && !isPainted;
   $("mask").style.pointerEvents = on ? "" : "none";
-}
-
-/** Shows a picture in one of the two places, or a video in that of the dream. @param {"before" | "after"} place @param {Blob | null} file */
-function show(place, file) {
-  const isVideo = file?.type.startsWith("video/") ?? false;
-  put($(place), isVideo ? null : file);
-  if (place === "after") {
-    put($("film"), isVideo ? file : null);
-    // A video is no picture to dream on.
-    $("again").hidden = isVideo;
-  }
-}
-
-/** @param {HTMLImageElement | HTMLVideoElement} element @param {Blob | null} file */
-function put(element, file) {
-  if (element.src) URL.revokeObjectURL(element.src);
-  element.hidden = !file;
-  if (file) element.src = URL.createObjectURL(file);
-  else element.removeAttribute("src");
 }
 
 /** Forgets the job, and what was said about it. */
@@ -120,8 +133,9 @@ function leave() {
   state.stop = new AbortController();
   state.job = null;
   show("after", null);
-  for (const id of ["compare", "status", "actions", "problem", "cancel"]) $(id).hidden = true;
-  $("notes").replaceChildren();
+  for (const id of ["compare", "status", "actions", "problem", "steer-problem"]) $(id).hidden = true;
+  resting();
+  for (const id of ["notes", "changes"]) $(id).replaceChildren();
   $("recipe").hidden = true;
   if (location.hash) history.replaceState(null, "", location.pathname);
 }
@@ -132,9 +146,11 @@ async function dream() {
   const picture = state.picture;
   if (!picture) return;
   leave();
+  const cleared = state.brought && own().then(({ pause }) => pause());
   paint(false);
   const signal = state.stop.signal;
   const { spec, edge } = readForm();
+  state.base = settings();
   working(true);
   scrollTo({ top: 0 });
   say("Getting the picture ready", 0);
@@ -142,14 +158,20 @@ async function dream() {
     const image = await smaller(picture.file, edge);
     const size = sizeAt($("before"), edge);
     const submission = {
-      spec, image, guide: guideFile(), mask: mask.isPainted() ? await mask.file(size.width, size.height) : null,
+      spec, image, guide: guideFile(), mask: mask?.isPainted() ? await mask.file(size.width, size.height) : null,
     };
+    await cleared;
     const job = await submit(submission, (share) => say("Sending the picture", share), signal);
-    location.hash = job.id;
-    await watch(job, signal);
+    if (!signal.aborted) await takeUp(job);
   } catch (error) {
     if (!signal.aborted) complain(error);
   }
+}
+
+/** Follows a job, whose id is in the address from now on. @param {Job} job */
+async function takeUp(job) {
+  location.hash = job.id;
+  await watch(job, state.stop.signal);
 }
 
 /** Takes up a job that exists. @param {string} id */
@@ -160,14 +182,16 @@ async function attach(id) {
   try {
     const job = /** @type {Job} */ (await json(`/v1/jobs/${encodeURIComponent(id)}`));
     if (signal.aborted) return;
+    state.job = job;
     location.hash = job.id;
-    await showSpec(job.spec);
+    await showSpec(inForce(job));
     if (signal.aborted) return;
+    state.base = settings();
     unuse();
     $("invite").hidden = true;
     $("frame").classList.replace("empty", "full");
     if (job.links.input) blob(job.links.input).then((file) => signal.aborted || use(file, "picture"), () => {});
-    await watch(job, signal);
+    await takeUp(job);
   } catch (error) {
     if (!signal.aborted) complain(error);
   }
@@ -186,24 +210,29 @@ function see(job) {
   working(!isOver(job));
   const { progress, links } = job;
   if (job.status === "queued") {
-    const place = job.queue_position ? `place ${job.queue_position}` : "waiting";
-    say(`In the queue: ${place}${left(job)}`, 0);
+    const waiting = job.queue_position ? `place ${job.queue_position}` : "waiting";
+    say(`In the queue: ${waiting}${left(job)}`, progress?.fraction ?? 0);
   } else if (job.status === "paused") {
-    say("Paused", progress?.fraction ?? 0);
+    const told = progress ? `Paused at ${place(progress).toLowerCase()}` : "Paused before it began";
+    say(`${told}. It keeps what it has until you resume it.`, progress?.fraction ?? 0);
+    tell(told);
   } else if (progress) {
-    const octave = `Octave ${progress.octave} of ${progress.octaves}`;
-    const told = progress.frames ? `Frame ${progress.frame} of ${progress.frames}` : octave;
-    say(`${told}${left(job)}`, progress.fraction);
-    if ($("live").textContent !== told) $("live").textContent = told;
+    const told = place(progress);
+    say(job.pause_requested ? `${told}, about to pause` : `${told}${left(job)}`, progress.fraction);
+    tell(told);
   } else {
     say(`Beginning${left(job)}`, 0);
   }
+  underway().then(({ renew }) => renew());
   const now = Date.now();
   if (links.preview && !isOver(job) && now - state.preview >= PREVIEW) {
     state.preview = now;
     blob(links.preview).then((file) => state.job?.id === job.id && !isOver(state.job) && reveal(file), () => {});
   }
 }
+
+/** @param {NonNullable<Job["progress"]>} progress */
+const place = ({ frame, frames, octave, octaves }) => (frames ? `Frame ${frame} of ${frames}` : `Octave ${octave} of ${octaves}`);
 
 /** @param {Job} job */
 function left(job) {
@@ -215,35 +244,18 @@ async function finish(job) {
   working(false);
   $("status").hidden = true;
   history_.renew();
+  if (state.brought) own().then(({ renew }) => renew());
   if (job.status !== "succeeded" || !job.links.result) {
     return complain(new Problem(0, job.error?.detail ?? ENDS[job.status] ?? job.status));
   }
   const file = await blob(job.links.result);
   reveal(file);
   $("mask").hidden = true;
-  $("live").textContent = "The dream is finished";
+  tell("The dream is finished");
   $("actions").hidden = false;
   $("download").href = $("film").src || $("after").src;
   $("download").download = `dream-${job.id.slice(-6)}.${(job.result?.media_type ?? "image/png").split("/")[1]}`;
   $("notes").replaceChildren(...job.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
-}
-
-/** @param {Blob} file */
-function reveal(file) {
-  show("after", file);
-  compare();
-}
-
-/** Offers to compare where there are both pictures. */
-function compare() {
-  const both = !$("before").hidden && !$("after").hidden;
-  $("compare").hidden = !both;
-  split(both ? Number($("split").value) : 0);
-}
-
-/** Shows the original in so many per cent from the left. @param {number} percent */
-function split(percent) {
-  $("frame").style.setProperty("--split", `${percent}%`);
 }
 
 async function cancel() {
@@ -263,56 +275,46 @@ function say(words, share) {
   $("bar").value = share;
 }
 
+/** Tells those who do not look. @param {string} words */
+function tell(words) {
+  if ($("live").textContent !== words) $("live").textContent = words;
+}
+
+/** Has no controls of a dream at work. */
+function resting() {
+  for (const id of ["cancel", "pause", "steer", "steer-late"]) $(id).hidden = true;
+  $("dream").hidden = false;
+}
+
 /** @param {boolean} on */
 function working(on) {
   $("dream").disabled = on || !state.picture;
-  $("cancel").hidden = !on;
+  if (on) $("cancel").hidden = false;
+  else resting();
   $("frame").setAttribute("aria-busy", String(on));
 }
 
 /** Says what is wrong, at the control that is to blame if there is one. @param {any} error */
-function complain(error) {
+async function complain(error) {
   working(false);
   $("status").hidden = true;
   if (error instanceof Problem && error.status === 401) return void $("ask").showModal();
+  const signal = state.stop.signal;
+  const { explain } = await import("./problem.js");
+  if (signal.aborted) return;
   const box = $("problem");
-  /** @type {HTMLElement[]} */
-  const lines = [Object.assign(document.createElement("div"), { textContent: error.message })];
-  const list = document.createElement("ul");
-  for (const { pointer, detail } of error.errors ?? []) {
-    const [, , name = "", part = ""] = pointer.split("/");
-    const control = document.getElementById(part) ?? document.getElementById(name);
-    if (control instanceof HTMLElement) control.setAttribute("aria-invalid", "true");
-    list.append(Object.assign(document.createElement("li"), { textContent: `${name.replaceAll("_", " ")}: ${detail}` }));
-  }
-  if (list.childElementCount) lines.push(list);
-  box.replaceChildren(...lines);
-  if (error.retryAfter) countDown(box, error.retryAfter);
+  explain(box, error);
   const largest = error.body?.prediction?.largest;
-  if (largest) {
-    const shrink = Object.assign(document.createElement("button"), {
-      type: "button", textContent: `Dream it at ${largest.width}×${largest.height}`,
-    });
-    shrink.onclick = async () => {
-      const picture = state.picture;
-      if (picture) take(await smaller(picture.file, Math.max(largest.width, largest.height)), picture.name);
-      dream();
-    };
-    box.append(shrink);
-  }
-  box.hidden = false;
-}
-
-/** @param {HTMLElement} box @param {number} seconds */
-function countDown(box, seconds) {
-  const line = box.appendChild(document.createElement("div"));
-  const end = Date.now() + seconds * 1000;
-  const tick = () => {
-    const rest = Math.ceil((end - Date.now()) / 1000);
-    line.textContent = rest > 0 ? `The server takes more in ${rest} s.` : "The server may take more now.";
-    if (rest > 0 && line.isConnected) setTimeout(tick, 500);
+  if (!largest) return;
+  const shrink = Object.assign(document.createElement("button"), {
+    type: "button", textContent: `Dream it at ${largest.width}×${largest.height}`,
+  });
+  shrink.onclick = async () => {
+    const picture = state.picture;
+    if (picture) take(await smaller(picture.file, Math.max(largest.width, largest.height)), picture.name);
+    dream();
   };
-  tick();
+  box.append(shrink);
 }
 
 // ---- controls
@@ -328,35 +330,39 @@ $("again").onclick = async () => {
   const job = state.job;
   if (job?.links.result) take(await blob(job.links.result), "dream.png");
 };
+$("form").addEventListener("model", () => state.brought && own().then(({ renew }) => renew()));
 $("cancel").onclick = cancel;
-$("split").oninput = () => split(Number($("split").value));
 $("help").onclick = () => $("keys").showModal();
 $("form").onsubmit = (/** @type {Event} */ event) => {
   event.preventDefault();
   dream();
 };
-$("paint").onclick = () => paint($("paint").getAttribute("aria-pressed") !== "true");
+$("paint").onclick = async () => {
+  mask ??= (await import("./mask.js")).startMask($("mask"), $("before"), $("brush"));
+  paint($("paint").getAttribute("aria-pressed") !== "true");
+};
 $("unpaint").onclick = () => {
-  mask.clear();
+  mask?.clear();
   paint(false);
 };
 $("before").onload = () => {
-  mask.clear();
+  mask?.clear();
   paint(false);
   compare();
   cost.renew();
 };
 $("form").addEventListener("input", () => cost.renew());
-$("form").oninput = (/** @type {Event} */ event) => {
-  if (event.target instanceof HTMLElement) event.target.removeAttribute("aria-invalid");
+$("form").oninput = () => {
+  for (const one of $("form").querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
 };
 $("copy").onchange = async () => {
   const kind = $("copy").value;
   $("copy").value = "";
+  const { snippet } = await import("./snippets.js");
   const text = snippet(kind, readForm().spec, state.picture?.name ?? "photo.jpg", location.origin, hasKey());
   try {
     await navigator.clipboard.writeText(text);
-    $("live").textContent = "Copied";
+    tell("Copied");
   } catch {
     // Without HTTPS a page may not write to the clipboard; it can be marked by hand.
     $("spec").value = text;
@@ -370,24 +376,6 @@ $("ask").onclose = () => {
   begin();
 };
 
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  $("frame").classList.add("over");
-});
-addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) $("frame").classList.remove("over");
-});
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  $("frame").classList.remove("over");
-  const files = [...(event.dataTransfer?.files ?? [])];
-  const file = files.find((one) => one.type.startsWith("image/")) ?? files[0];
-  take(file, file?.name ?? "");
-});
-addEventListener("paste", (event) => {
-  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
-  take(file, file?.name ?? "");
-});
 addEventListener("hashchange", () => {
   toOperations();
   const id = location.hash.slice(1);
@@ -401,31 +389,15 @@ function toOperations() {
 
 /** Takes up what an address says. @param {string} hash */
 async function visit(hash) {
-  if (!(await openLink(hash))) await attach(hash);
+  if (hash.startsWith("/layers/")) await (await wall())(hash);
+  else await attach(hash);
 }
 
-/** @param {KeyboardEvent} event */
-const typing = (event) =>
-  event.target instanceof Element && event.target.closest("input:not([type=range]):not([type=radio]), textarea, select, dialog");
+startInputs({ take, dream, cancel });
 
-addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) return void dream();
-  if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
-  const onButton = event.target instanceof Element && event.target.closest("button, a, input, summary");
-  if (event.key === "Escape") cancel();
-  else if (event.key === "o") $("file").click();
-  else if (event.key === "d" && !$("actions").hidden) $("download").click();
-  else if (event.key === "?") $("keys").showModal();
-  else if (event.key === " " && !onButton && !$("after").hidden && !$("before").hidden) {
-    event.preventDefault();
-    split(100);
-  }
-});
-addEventListener("keyup", (event) => {
-  if (event.key === " ") split($("compare").hidden ? 0 : Number($("split").value));
-});
-
-startWall(() => !state.job || isOver(state.job));
+new IntersectionObserver((seen) => {
+  if (seen.some((entry) => entry.isIntersecting)) wall();
+}, { rootMargin: "200px" }).observe($("where"));
 
 async function begin() {
   toOperations();

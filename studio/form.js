@@ -29,6 +29,9 @@ const COLORS = "preserve_colors";
 /** @type {Model[]} */
 let models = [];
 
+/** @type {{ name: string, channels: number }[]} Of the chosen model. */
+let layers = [];
+
 /** @type {import("./looks.js").Look[]} Of the chosen model. */
 let looks = [];
 
@@ -46,6 +49,9 @@ export const guideFile = () => guide;
 
 const model = () => models.find((one) => one.id === $("model").value) ?? models[0];
 
+/** The chosen model and its layers, once they are known. */
+export const chosenModel = () => ({ model: model(), layers });
+
 /** Fills the form from what the server has. */
 export async function startForm() {
   ({ models } = await json("/v1/models"));
@@ -59,10 +65,8 @@ async function chooseModel() {
   const chosen = model();
   kept = null;
   $("channels").value = "";
-  const [{ layers }, found] = await Promise.all([json(chosen.links.layers), looksOf(chosen)]);
-  looks = found;
-  $("form").dispatchEvent(new CustomEvent("model", { detail: { model: chosen, layers } }));
-  $("layer").replaceChildren(...layers.map((/** @type {any} */ layer) => new Option(layer.name, layer.name)));
+  [{ layers }, looks] = await Promise.all([json(chosen.links.layers), looksOf(chosen)]);
+  $("layer").replaceChildren(...layers.map((layer) => new Option(layer.name, layer.name)));
   $(COLORS).value = String(chosen.preserve_colors);
   $("looks").replaceChildren(...looks.map((look, index) => {
     const label = Object.assign(document.createElement("label"), { className: "look" });
@@ -79,6 +83,7 @@ async function chooseModel() {
     label.append(Object.assign(document.createElement("span"), { textContent: look.title }));
     return label;
   }));
+  $("form").dispatchEvent(new Event("model"));
   // What was typed while the server was asked stays.
   const typed = $("channels").value;
   take(looks[0]?.spec.objectives?.[0] ?? { layer: chosen.default_layer });
@@ -154,6 +159,57 @@ export function readForm() {
   return { spec, edge };
 }
 
+/**
+ * What the controls say of what may change on the way, and of the file.
+ * @returns {import("./types.js").Settings}
+ */
+export function settings() {
+  const { spec } = readForm();
+  const look = chosenLook()?.spec;
+  return {
+    objectives: spec.objectives ?? look?.objectives ?? [objective()],
+    step: spec.step ?? look?.step,
+    format: spec.format ?? "png",
+    preserve_colors: Number($(COLORS).value),
+  };
+}
+
+/** Those of the named members that are said otherwise now. @param {any} before @param {any} now @param {string[]} names @returns {Record<string, any>} */
+export function changed(before, now, names) {
+  return Object.fromEntries(names.filter((name) => now[name] !== undefined && !isSame(before[name], now[name])).map((name) => [name, now[name]]));
+}
+
+/** Whether two values of a member mean the same; objectives may leave out what is usual. @param {any} one @param {any} other */
+export const isSame = (one, other) => JSON.stringify(complete(one)) === JSON.stringify(complete(other));
+
+/** @param {any} value @returns {any} */
+function complete(value) {
+  if (!Array.isArray(value)) return value;
+  return value.map((one) => {
+    const { kind = usualKind(one), channels = [], weight = 1, ...rest } = one;
+    return Object.entries({ kind, channels, weight, ...rest }).sort(([a], [b]) => a.localeCompare(b));
+  });
+}
+
+/** What the server measures where an objective does not say. @param {any} objective */
+const usualKind = ({ channels, class: number }) => (number !== undefined ? "class" : channels?.length ? "mean" : "l2");
+
+/** A change in words, with the look that has its objectives. @param {Record<string, any>} change */
+export function inWords({ objectives, step, total_variation, l2_decay, fade }) {
+  const look = objectives && looks.find((one) => isSame(one.spec.objectives, objectives));
+  /** @param {any} one */
+  const word = ({ layer, channels = [], class: number, weight = 1 }) =>
+    `${layer}${number === undefined ? "" : `, class ${number}`}${channels.length ? ` ${channels.join(", ")}` : ""}${weight === 1 ? "" : ` × ${weight}`}`;
+  const parts = [
+    objectives && (look?.title ?? objectives.map(word).join(" + ")),
+    step !== undefined && `step ${step}`,
+    total_variation !== undefined && `smoothing ${total_variation}`,
+    l2_decay !== undefined && `decay to grey ${l2_decay}`,
+    fade > 1 && `over ${fade} frames`,
+  ];
+  return parts.filter(Boolean).join(", ");
+}
+
 /** Chooses a model, if it is there. @param {string} id */
 export async function showModel(id) {
   if (model().id === id || !models.some((one) => one.id === id)) return;
@@ -221,7 +277,7 @@ function objectivesOf(spec) {
 /** Whether the layer's controls say all of the objectives. @param {any[]} objectives */
 function isPlain(objectives) {
   const [one] = objectives;
-  return objectives.length < 2 && (!one || ((one.kind ?? "l2") === "l2" && (one.weight ?? 1) === 1));
+  return objectives.length < 2 && (!one || ((one.kind ?? usualKind(one)) === usualKind(one) && one.class === undefined && (one.weight ?? 1) === 1));
 }
 
 /** Remembers what the form says; the answer brings it back. */

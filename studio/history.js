@@ -1,12 +1,15 @@
 // @ts-check
 // The dreams of this server, newest first.
 
-import { blob, json } from "./api.js";
+import { LEAST, blob, json } from "./api.js";
 
 /** @typedef {import("./types.js").Job} Job */
 
 /** Dreams of a page. */
 const PAGE = 12;
+
+/** Whether a job was made for the looks on one's own picture (`own.js`), and will soon be gone. @param {Job} job */
+const isPassing = (job) => job.priority === LEAST && job.deadline_at !== null;
 
 const WORDS = /** @type {Record<string, string>} */ ({
   queued: "waiting", running: "dreaming", paused: "paused", failed: "failed", canceled: "canceled", expired: "expired",
@@ -58,7 +61,7 @@ export function startHistory(list, more, open) {
   async function page(path, first) {
     const { jobs, links } = await json(path);
     if (first) list.replaceChildren();
-    list.append(...jobs.map(item));
+    list.append(...jobs.filter((/** @type {Job} */ job) => !isPassing(job)).map(item));
     next = links.next ?? "";
     more.hidden = !next;
   }

@@ -51,14 +51,17 @@ export function startMask(canvas, picture, brush) {
   };
   canvas.onpointerup = canvas.onpointercancel = () => (last = null);
 
+  /** Wipes it, for the picture that is shown now. */
+  function clear() {
+    const scale = Math.min(1, LONGEST / Math.max(picture.naturalWidth, picture.naturalHeight, 1));
+    canvas.width = Math.max(1, Math.round(picture.naturalWidth * scale));
+    canvas.height = Math.max(1, Math.round(picture.naturalHeight * scale));
+    painted = false;
+  }
+
+  clear();
   return {
-    /** Wipes it, for the picture that is shown now. */
-    clear() {
-      const scale = Math.min(1, LONGEST / Math.max(picture.naturalWidth, picture.naturalHeight, 1));
-      canvas.width = Math.max(1, Math.round(picture.naturalWidth * scale));
-      canvas.height = Math.max(1, Math.round(picture.naturalHeight * scale));
-      painted = false;
-    },
+    clear,
     /** Whether something was painted. */
     isPainted: () => painted,
     /**

@@ -3,7 +3,6 @@
 // undone.
 
 import { readForm, showSpec, snapshot } from "./form.js";
-import { recipeOf } from "./recipe.js";
 
 /** @param {string} id */
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
@@ -11,13 +10,13 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
 const CHOICES = ["use-recipe", "use-picture", "use-both"];
 
 /**
+ * Offers the recipe of the picture that is shown.
+ * @param {Record<string, any>} spec
  * @param {object} page
- * @param {(file: Blob) => boolean} page.isShown whether this is the picture still
  * @param {() => void} page.unuse takes the picture away
  * @param {() => void} page.changed hears of changed settings
- * @returns {(file: Blob) => Promise<void>} offers the recipe of a picture, if it has one
  */
-export function startOffer({ isShown, unuse, changed }) {
+export function offer(spec, { unuse, changed }) {
   const box = $("recipe");
 
   /** @param {boolean} on */
@@ -26,8 +25,7 @@ export function startOffer({ isShown, unuse, changed }) {
     $("undo-recipe").hidden = !on;
   }
 
-  /** @param {Record<string, any>} spec */
-  async function take(spec) {
+  async function take() {
     const undo = snapshot();
     const before = readForm().spec;
     // Of a recipe that is none, what could be read is taken.
@@ -42,19 +40,15 @@ export function startOffer({ isShown, unuse, changed }) {
     };
   }
 
-  return async (file) => {
-    const spec = await recipeOf(file);
-    if (!spec || !isShown(file)) return;
-    $("recipe-words").textContent = "This picture is a dream, and says how it was made.";
-    undoable(false);
-    box.hidden = false;
-    $("use-recipe").onclick = () => {
-      unuse();
-      take(spec);
-    };
-    $("use-picture").onclick = () => (box.hidden = true);
-    $("use-both").onclick = () => take(spec);
+  $("recipe-words").textContent = "This picture is a dream, and says how it was made.";
+  undoable(false);
+  box.hidden = false;
+  $("use-recipe").onclick = () => {
+    unuse();
+    take();
   };
+  $("use-picture").onclick = () => (box.hidden = true);
+  $("use-both").onclick = () => take();
 }
 
 /** What is different, a line each. @param {Record<string, any>} before @param {Record<string, any>} after */

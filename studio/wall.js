@@ -3,7 +3,7 @@
 // link, `#/layers/MODEL/LAYER/CHANNELS`, with channels such as `7,12*-0.5`.
 
 import { ask } from "./api.js";
-import { objectives, showModel, useObjectives } from "./form.js";
+import { chosenModel, objectives, showModel, useObjectives } from "./form.js";
 
 /** @typedef {{ id: string, sha256: string, featured_layers: string[], links: { layers: string } }} Model */
 
@@ -219,10 +219,19 @@ function follow() {
   mark();
 }
 
-/** Takes up a link to a choice. @param {string} hash @returns {Promise<boolean>} whether it is one */
+/** The wall of the chosen model. */
+function build() {
+  const chosen = chosenModel();
+  model = /** @type {any} */ (chosen.model);
+  widths = new Map(chosen.layers.map(({ name, channels }) => [name, channels]));
+  [shown, picked] = ["", new Map()];
+  $("channel-wall").hidden = true;
+  $("layer-tiles").replaceChildren(...(model?.featured_layers ?? []).map((name) => option(pathOf(name, ""), name, name)));
+}
+
+/** Takes up a link to a choice. @param {string} hash */
 export async function openLink(hash) {
-  const [, kind, id, name = "", channels = ""] = hash.split("/").map((part) => decodeURIComponent(part));
-  if (kind !== "layers") return false;
+  const [, , id, name = "", channels = ""] = hash.split("/").map((part) => decodeURIComponent(part));
   await showModel(id);
   if (model?.id === id && widths.has(name)) {
     layer = name;
@@ -234,7 +243,6 @@ export async function openLink(hash) {
     open();
     $("where").scrollIntoView({ block: "nearest" });
   }
-  return true;
 }
 
 /** @param {() => boolean} linkable whether the address may change */
@@ -255,14 +263,9 @@ export function startWall(linkable) {
   new IntersectionObserver((seen) => {
     if (seen.some((entry) => entry.isIntersecting) && !$("more-channels").hidden) more();
   }).observe($("more-channels"));
-  $("form").addEventListener("model", (event) => {
-    const { detail } = /** @type {CustomEvent<{ model: Model, layers: { name: string, channels: number }[] }>} */ (event);
-    ({ model } = detail);
-    widths = new Map(detail.layers.map(({ name, channels }) => [name, channels]));
-    [shown, picked] = ["", new Map()];
-    $("channel-wall").hidden = true;
-    $("layer-tiles").replaceChildren(...detail.model.featured_layers.map((name) => option(pathOf(name, ""), name, name)));
-  });
+  $("form").addEventListener("model", build);
   $("form").addEventListener("told", follow);
+  // The model may be chosen already.
+  if (chosenModel().layers.length) build(), follow();
 }
 

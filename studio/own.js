@@ -1,0 +1,113 @@
+// @ts-check
+// The looks on one's own picture: a small dream of each, at the lowest priority, one after the other, while nothing else is to do. The
+// pictures that the server has stand until then. What was made for it is deleted at once, and where the server is busy or a key may do
+// little, there is none.
+
+import { LEAST, ask, blob, json, send } from "./api.js";
+import { chosenModel } from "./form.js";
+import { smaller } from "./picture.js";
+
+/** Longest edge of the small dreams, in pixels. */
+const EDGE = 224;
+
+/** Milliseconds without a change before the first. */
+const PAUSE = 800;
+
+/** Seconds after which a small dream that has not come is given up, and those for which the server is left alone then. */
+const WAIT = 4;
+const BUSY = 30;
+
+/** Members of a submission beside its spec: behind everybody else's, and gone by itself if this page cannot delete it. */
+const MEEK = { priority: String(LEAST), deadline_seconds: "30" };
+
+/** What was dreamed of each picture, by model and look. */
+const made = /** @type {WeakMap<Blob, Map<string, string>>} */ (new WeakMap());
+
+/** What is remembered of a look of the chosen model. @param {string} look */
+const nameOf = (look) => `${chosenModel().model.id} ${look}`;
+
+/**
+ * @param {HTMLElement} list of the looks
+ * @param {() => Blob | null} free the picture to dream on; null while something else is to do
+ * @param {() => Blob | null} shown the picture whose looks are shown; null: the server's pictures are
+ */
+export function startOwn(list, free, shown) {
+  let timer = 0;
+  let stop = new AbortController();
+  /** The job at work. */
+  let working = "";
+
+  /** Deletes the job at work. */
+  async function forget() {
+    const path = working;
+    working = "";
+    if (path) await ask(path, { method: "DELETE", keepalive: true }).catch(() => {});
+  }
+
+  /** Ends what is at work; it is gone when this returns. */
+  function pause() {
+    clearTimeout(timer);
+    stop.abort();
+    stop = new AbortController();
+    return forget();
+  }
+
+  /** A small dream; null where the server is busy. @param {Blob} image @param {object} spec @param {AbortSignal} signal */
+  async function dream(image, spec, signal) {
+    // Not cut off while it is sent: the answer says what to delete.
+    const { links, queue_position } = await send("/v1/jobs", { spec, image, ...MEEK });
+    working = links.self;
+    try {
+      if (signal.aborted || queue_position > 1) return null;
+      const job = await json(links.self, { headers: { prefer: `wait=${WAIT}` }, signal });
+      return job.links.result ? await blob(job.links.result) : null;
+    } finally {
+      if (working === links.self) forget();
+    }
+  }
+
+  /** Shows what there is. @returns {{ look: string, place: HTMLImageElement, isMade: boolean }[]} */
+  function show() {
+    const file = shown();
+    const known = file && made.get(file);
+    return [...list.querySelectorAll("img")].map((place) => {
+      const look = /** @type {HTMLInputElement} */ (place.parentElement?.querySelector("input")).value;
+      const small = known?.get(nameOf(look));
+      place.dataset.usual ??= place.src;
+      place.src = small ?? place.dataset.usual;
+      return { look, place, isMade: Boolean(small) };
+    });
+  }
+
+  /** @param {Blob} file @param {AbortSignal} signal */
+  async function work(file, signal) {
+    const image = await smaller(file, EDGE);
+    const known = made.get(file) ?? new Map();
+    made.set(file, known);
+    for (const { look, place, isMade } of show()) {
+      if (isMade) continue;
+      if (signal.aborted) return;
+      const name = nameOf(look);
+      const small = await dream(image, { model: chosenModel().model.id, look, format: "jpeg", recipe: false }, signal);
+      if (signal.aborted) return;
+      if (!small) return void (timer = setTimeout(renew, BUSY * 1000));
+      known.set(name, (place.src = URL.createObjectURL(small)));
+    }
+  }
+
+  /** Begins anew, a moment later. */
+  function renew() {
+    pause();
+    show();
+    const { signal } = stop;
+    timer = setTimeout(() => {
+      const file = document.hidden ? null : free();
+      // A refusal is no mistake of the person: the pictures stay as they are.
+      if (file) work(file, signal).catch(() => {});
+    }, PAUSE);
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? pause() : renew()));
+  addEventListener("pagehide", pause);
+  return { pause, renew };
+}
