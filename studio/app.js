@@ -60,6 +60,11 @@ const cost = startCost($("cost"), () => {
 
 const page = { shown: () => state.job, see, base: () => state.base, rebase: (/** @type {any} */ base) => void (state.base = base) };
 const underway = later(async () => (await import("./underway.js")).startUnderway(page));
+const fork = later(async () => (await import("./fork.js")).startFork(page, (job) => {
+  leave();
+  state.base = settings();
+  takeUp(job).catch(complain);
+}));
 /** Looks on the picture; null while they have to wait. */
 const onOwn = () => (state.job && !isOver(state.job) ? null : state.brought);
 const own = later(async () => (await import("./own.js")).startOwn($("looks"), onOwn, () => state.brought));
@@ -133,7 +138,7 @@ function leave() {
   state.stop = new AbortController();
   state.job = null;
   show("after", null);
-  for (const id of ["compare", "status", "actions", "problem", "steer-problem"]) $(id).hidden = true;
+  for (const id of ["compare", "status", "actions", "fork", "problem", "steer-problem"]) $(id).hidden = true;
   resting();
   for (const id of ["notes", "changes"]) $(id).replaceChildren();
   $("recipe").hidden = true;
@@ -255,6 +260,9 @@ async function finish(job) {
   $("actions").hidden = false;
   $("download").href = $("film").src || $("after").src;
   $("download").download = `dream-${job.id.slice(-6)}.${(job.result?.media_type ?? "image/png").split("/")[1]}`;
+  const { frames, octaves } = job.progress ?? {};
+  $("fork").hidden = ((job.spec.motion ? frames : octaves) ?? 1) < 2;
+  $("fork").open = false;
   $("notes").replaceChildren(...job.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
 }
 
@@ -283,7 +291,6 @@ function tell(words) {
 /** Has no controls of a dream at work. */
 function resting() {
   for (const id of ["cancel", "pause", "steer", "steer-late"]) $(id).hidden = true;
-  $("dream").hidden = false;
 }
 
 /** @param {boolean} on */
@@ -330,6 +337,7 @@ $("again").onclick = async () => {
   const job = state.job;
   if (job?.links.result) take(await blob(job.links.result), "dream.png");
 };
+$("fork").ontoggle = () => $("fork").open && fork().then(({ offer }) => offer());
 $("form").addEventListener("model", () => state.brought && own().then(({ renew }) => renew()));
 $("cancel").onclick = cancel;
 $("help").onclick = () => $("keys").showModal();

@@ -171,6 +171,7 @@ export function settings() {
     step: spec.step ?? look?.step,
     format: spec.format ?? "png",
     preserve_colors: Number($(COLORS).value),
+    blend: Number($("blend").value),
   };
 }
 

@@ -10,6 +10,10 @@ import { smaller } from "./picture.js";
 /** Longest edge of the small dreams, in pixels. */
 const EDGE = 224;
 
+/** How they are dreamed: so small a picture has room for one octave by itself, which shows little. Three of few long steps show what a large
+ * dream is like. */
+const SMALL = { octaves: 3, iterations: 6, step: 4, format: "jpeg", recipe: false };
+
 /** Milliseconds without a change before the first. */
 const PAUSE = 800;
 
@@ -88,7 +92,7 @@ export function startOwn(list, free, shown) {
       if (isMade) continue;
       if (signal.aborted) return;
       const name = nameOf(look);
-      const small = await dream(image, { model: chosenModel().model.id, look, format: "jpeg", recipe: false }, signal);
+      const small = await dream(image, { model: chosenModel().model.id, look, ...SMALL }, signal);
       if (signal.aborted) return;
       if (!small) return void (timer = setTimeout(renew, BUSY * 1000));
       known.set(name, (place.src = URL.createObjectURL(small)));

@@ -26,6 +26,7 @@
  * @property {number | undefined} step
  * @property {string} format
  * @property {number} preserve_colors
+ * @property {number} blend
  */
 
 /**

@@ -28,7 +28,7 @@ function isAtEnd({ status, progress }) {
 export function tellChanges(list, job) {
   const lines = (job.spec.schedule ?? []).map((/** @type {any} */ change) =>
     `From ${unit(job)} ${change.octave ?? change.frame} on: ${inWords(change)}`);
-  if (job.steering) lines.push(`From the next ${unit(job)} on: ${inWords(job.steering)}`);
+  if (job.steering && !isOver(job)) lines.push(`From the next ${unit(job)} on: ${inWords(job.steering)}`);
   if (list.textContent === lines.join("")) return;
   list.replaceChildren(...lines.map((/** @type {string} */ line) => Object.assign(document.createElement("li"), { textContent: line })));
 }
@@ -61,8 +61,7 @@ export function startUnderway({ shown, see, base, rebase }) {
     const wanted = change();
     const isLate = isAtEnd(job);
     $("steer").hidden = !wanted || isLate;
-    $("steer").textContent = `Change from the next ${unit(job)} on`;
-    $("dream").hidden = !$("steer").hidden;
+    $("steer").textContent = `Change from the next ${unit(job)}`;
     $("steer-late").hidden = !wanted || !isLate;
     tellChanges($("changes"), job);
   }

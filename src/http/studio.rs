@@ -38,6 +38,7 @@ const ASSETS: &[Asset] = assets! {
     "app.js": "text/javascript; charset=utf-8" = "studio/app.js";
     "api.js": "text/javascript; charset=utf-8" = "studio/api.js";
     "cost.js": "text/javascript; charset=utf-8" = "studio/cost.js";
+    "fork.js": "text/javascript; charset=utf-8" = "studio/fork.js";
     "form.js": "text/javascript; charset=utf-8" = "studio/form.js";
     "history.js": "text/javascript; charset=utf-8" = "studio/history.js";
     "inputs.js": "text/javascript; charset=utf-8" = "studio/inputs.js";

@@ -228,6 +228,45 @@ async function onItsWay() {
   await page.context().close();
 }
 
+// The beginning of a dream stays, and the rest is dreamed anew.
+async function forks() {
+  const { page, complaints } = await open(375, "light");
+  const job = async () => (await page.request.get(`${url}/v1/jobs/${new URL(page.url()).hash.slice(1)}`, { headers })).json();
+  await page.click("#sample");
+  await page.click("#form summary");
+  await page.selectOption("#edge", "640");
+  await page.fill("#iterations", "2");
+  await page.fill("#octaves", "3");
+  await page.click("#dream");
+  await page.waitForSelector("#fork:not([hidden])", { timeout: DREAM });
+  const first = await job();
+  await page.click("#fork > summary");
+  // As it stands, nothing would be different.
+  await page.waitForFunction(() => document.getElementById("kept").textContent === "Octave 1 of 3");
+  assert.ok(await page.isDisabled("#fork-go"));
+  await page.locator("#octave").press("ArrowRight");
+  assert.equal(await page.textContent("#kept"), "Octaves 1 to 2 of 3");
+  await page.fill("#channels", "99999");
+  await page.click("#fork-go");
+  await page.waitForSelector("#fork-problem:not([hidden])");
+  assert.match(await page.textContent("#fork-problem"), /channel/);
+  assert.equal(await page.getAttribute("#channels", "aria-invalid"), "true");
+  await page.click('.look:has-text("Stained glass")');
+  await page.waitForFunction(() => /^Then: Stained glass\. About \d+ s$/.test(document.getElementById("fork-words").textContent));
+  await accessible(page, "fork");
+  await page.click("#fork-go");
+  await page.waitForFunction((id) => location.hash.slice(1) && location.hash.slice(1) !== id, first.id);
+  await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
+  const second = await job();
+  assert.deepEqual([second.status, second.spec.objectives, second.spec.schedule.map((one) => [one.octave, one.objectives[0].layer])],
+    ["succeeded", first.spec.objectives, [[3, "block3"]]]);
+  assert.equal(await page.textContent("#changes"), "From octave 3 on: Stained glass");
+  // The picture is compared with the new dream, and that one can be forked again.
+  assert.ok(await page.isVisible("#compare") && await page.isVisible("#fork"));
+  assert.deepEqual(complaints.filter((one) => !one.includes("422")), []);
+  await page.context().close();
+}
+
 // The looks are shown on the picture that was brought, and leave no jobs behind.
 async function looksOnOwn() {
   const { page, complaints } = await open(1440, "light");
@@ -421,6 +460,7 @@ await Promise.all([
     await threeTaps(768, "dark");
     await walls();
     await onItsWay();
+    await forks();
     await pageOfTheContract();
   })(),
   (async () => {
