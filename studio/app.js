@@ -183,6 +183,8 @@ async function takeUp(job) {
 async function attach(id) {
   if (state.job?.id === id) return;
   leave();
+  // Whatever happens now, a reload finds it.
+  history.replaceState(null, "", `#${id}`);
   const signal = state.stop.signal;
   try {
     const job = /** @type {Job} */ (await json(`/v1/jobs/${encodeURIComponent(id)}`));

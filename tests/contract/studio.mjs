@@ -378,7 +378,7 @@ async function oneVisit() {
   // Painted, it grows there only; a guide lends its forms.
   await page.setViewportSize({ width: 1440, height: 1200 });
   await page.setInputFiles("#file", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
-  await page.waitForFunction(() => document.querySelector("#before")?.naturalWidth === 160);
+  await page.waitForFunction(() => document.querySelector("#before").naturalWidth === 160 && document.querySelector("#before").complete);
   await page.click("#paint");
   const box = await page.locator("#mask:not([hidden])").boundingBox();
   assert.ok(box);
