@@ -453,21 +453,19 @@ async function pageOfTheContract() {
   await page.context().close();
 }
 
-// Two people at a time: while one waits for a dream, the other clicks.
+/** Does these one after the other. */
+async function inTurn(...parts) {
+  for (const part of parts) await part();
+}
+
+// Two people at a time: while one waits for a dream, the other clicks. Tiles are rendered between dreams, so there are few beside the walls.
 await Promise.all([
-  (async () => {
-    await threeTaps(1440, "light");
-    await threeTaps(768, "dark");
-    await walls();
-    await onItsWay();
-    await forks();
-    await pageOfTheContract();
-  })(),
-  (async () => {
-    await threeTaps(375, "light");
-    await threeTaps(375, "dark");
-    await oneVisit();
-  })(),
+  walls(),
+  inTurn(() => threeTaps(375, "light"), () => threeTaps(375, "dark")),
+]);
+await Promise.all([
+  inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark"), onItsWay, forks, pageOfTheContract),
+  oneVisit(),
 ]);
 // A server that is busy makes none.
 await looksOnOwn();
