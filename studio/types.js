@@ -21,12 +21,8 @@
  */
 
 /**
- * @typedef {object} Settings what the controls say that may differ from one octave to the next, and of the file
- * @property {Record<string, any>[]} objectives
- * @property {number | undefined} step
- * @property {string} format
- * @property {number} preserve_colors
- * @property {number} blend
+ * What the controls say that may differ from one octave to the next, and of the file: `objectives`, `step`, `format`, `preserve_colors`, `blend`.
+ * @typedef {Record<string, any>} Settings
  */
 
 /**
