@@ -1,0 +1,80 @@
+// A page of the Studio in a real browser, for its tests: opened with a key, its complaints collected.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const { chromium } = createRequire(`${process.cwd()}/`)("playwright-core");
+const axe = readFileSync(createRequire(`${process.cwd()}/`).resolve("axe-core/axe.min.js"), "utf8");
+export const [url, executablePath, key] = process.argv.slice(2);
+export const headers = { authorization: `Bearer ${key}` };
+/** The longest that a dream takes, in milliseconds. */
+export const DREAM = 60_000;
+
+const QUIET = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+export const browser = await chromium.launch({ executablePath, args: QUIET });
+
+/** Answers the page's question for a key. */
+export async function give(page, answer) {
+  await page.fill("#key", answer);
+  await page.click("#ask button");
+}
+
+/** A page whose complaints are collected. */
+export async function open(width, colorScheme) {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    // A preview that is asked for while the job ends is answered with 409; the browser tells that, and the page goes on.
+    const late = message.location().url.endsWith("/preview") && message.text().includes("409");
+    if (message.type() === "error" && !late) complaints.push(message.text());
+  });
+  page.on("request", (request) => {
+    const foreign = !request.url().startsWith(url) && !/^(blob|data):/.test(request.url());
+    if (foreign) complaints.push(`asked ${request.url()}`);
+  });
+  await page.goto(`${url}/`);
+  // The page asks for a key, and again for one that opens nothing.
+  await page.waitForSelector("#ask[open]");
+  await give(page, "rvk_0123456789abcdef_nothing");
+  await page.waitForFunction(() => document.querySelector("#ask[open]") && !document.getElementById("key")?.value);
+  await give(page, key);
+  await page.waitForSelector(".look");
+  // A browser tells of every answer that is a refusal.
+  complaints.length = 0;
+  return { page, complaints };
+}
+
+/** A PNG with squares, in base64. */
+export const checkers = (page) => page.evaluate(() => {
+  const sheet = Object.assign(document.createElement("canvas"), { width: 160, height: 120 });
+  const context = sheet.getContext("2d");
+  for (let x = 0; x < 160; x += 20) {
+    for (let y = 0; y < 120; y += 20) {
+      context.fillStyle = `rgb(${x}, ${y * 2}, ${(x + y) % 40 ? 200 : 60})`;
+      context.fillRect(x, y, 20, 20);
+    }
+  }
+  return sheet.toDataURL("image/png").split(",")[1];
+});
+
+/** Waits until something holds. */
+export async function expectSoon(holds, what) {
+  const end = Date.now() + DREAM;
+  while (!(await holds())) {
+    assert.ok(Date.now() < end, what);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Nothing on the page keeps people out. */
+export async function accessible(page, where) {
+  // The policy forbids scripts from elsewhere, and lets a debugger run what it likes.
+  const { violations } = await page.evaluate(`${axe};axe.run(document, { resultTypes: ["violations"] })`);
+  assert.deepEqual(violations.map(({ id, nodes }) => [id, ...nodes.map((node) => node.target.join(" "))]), [], where);
+}
