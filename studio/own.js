@@ -12,7 +12,10 @@ const EDGE = 224;
 
 /** How they are dreamed: so small a picture has room for one octave by itself, which shows little. Three of few long steps show what a large
  * dream is like. */
-const SMALL = { octaves: 3, iterations: 6, step: 4, format: "jpeg", recipe: false };
+const SMALL = { max_edge: EDGE, octaves: 3, iterations: 6, step: 4, format: "jpeg", recipe: false };
+
+/** Bytes of a picture that is small; one that the browser cannot make smaller is not sent a dozen times. */
+const MOST = 500_000;
 
 /** Milliseconds without a change before the first. */
 const PAUSE = 800;
@@ -86,6 +89,7 @@ export function startOwn(list, free, shown) {
   /** @param {Blob} file @param {AbortSignal} signal */
   async function work(file, signal) {
     const image = await smaller(file, EDGE);
+    if (image.size > MOST) return;
     const known = made.get(file) ?? new Map();
     made.set(file, known);
     for (const { look, place, isMade } of show()) {

@@ -97,6 +97,8 @@ export async function forks() {
 // The looks are shown on the picture that was brought, and leave no jobs behind.
 export async function looksOnOwn() {
   const { page, complaints } = await open(1440, "light");
+  const spec = { iterations: 1, octaves: 1, noise: { width: 64, height: 48 } };
+  const older = await (await page.request.post(`${url}/v1/jobs`, { headers: { ...headers, prefer: "wait=60" }, data: { spec } })).json();
   const began = Date.now();
   const usual = await page.getAttribute(".look img", "src");
   await page.setInputFiles("#file", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
@@ -111,7 +113,7 @@ export async function looksOnOwn() {
   const before = await ready.count();
   await page.waitForFunction((before) => document.querySelectorAll('.look img[src^="blob:"]').length > before, before, { timeout: DREAM });
   // Of an older dream the usual ones are shown.
-  await page.locator("#history a").last().click();
+  await page.click(`#history a[href="#${older.id}"]`);
   await page.waitForFunction((usual) => document.querySelector(".look img").src.endsWith(usual), usual);
   const left = async () => {
     const { jobs } = await (await page.request.get(`${url}/v1/jobs?limit=100`, { headers })).json();
