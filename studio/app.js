@@ -221,7 +221,7 @@ function see(job) {
     say(`In the queue: ${waiting}${left(job)}`, progress?.fraction ?? 0);
   } else if (job.status === "paused") {
     const told = progress ? `Paused at ${place(progress).toLowerCase()}` : "Paused before it began";
-    say(`${told}. It keeps what it has until you resume it.`, progress?.fraction ?? 0);
+    say(progress ? `${told}, which begins again when you resume it.` : told, progress?.fraction ?? 0);
     tell(told);
   } else if (progress) {
     const told = place(progress);
