@@ -26,7 +26,9 @@ mod spot;
 mod tests;
 mod values;
 
-pub use choices::{Normalization, ObjectiveKind, OctaveMode, Pick, Precision, Preset, Tiling};
+pub use choices::{
+    Normalization, ObjectiveKind, OctaveMode, Parametrization, Pick, Precision, Preset, Tiling,
+};
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
 pub use formula::{FormulaError, FormulaTerm, parse_formula};
