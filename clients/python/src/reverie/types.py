@@ -302,8 +302,8 @@ class DreamSpec(TypedDict, total=False):
     # By how many degrees at the most, in either direction, the network sees the image turned in an
     # iteration, drawn from the seed. If absent, 0; with the preset `feature-visualization`, 5.
     random_rotation: float | None
-    # How much larger or smaller at the most, as a share, the network sees the image in an iteration,
-    # drawn from the seed: with 0.1, from 0.9 to 1.1 times. If absent, 0; with the preset `feature-
+    # How much larger or smaller at the most, as a share, the network sees the image in each iteration:
+    # with 0.1, from 0.9 to 1.1 times, drawn from the seed. If absent, 0; with the preset `feature-
     # visualization`, 0.1.
     random_scale: float | None
     # Whether the result carries the recipe that makes it again (PNG text, XMP).
@@ -900,8 +900,8 @@ class PageLinks(TypedDict, total=False):
 
 
 # What the steps of a dream move. - `pixels`: The values of pixels, each by itself. - `fourier`: Waves, the
-# stronger the longer they are, in decorrelated colours: large forms in natural colours grow, as in "Feature
-# Visualization" (Olah 2017). A start from noise has such waves and colours, too.
+# stronger the longer they are, in decorrelated colours: large forms in natural colours grow. A start from
+# noise has such waves and colours, too.
 Parametrization = Literal['pixels', 'fourier']
 
 
@@ -1109,8 +1109,8 @@ class Spec(TypedDict, total=False):
     # By how many degrees at the most, in either direction, the network sees the image turned in an
     # iteration, drawn from the seed. If absent, 0; with the preset `feature-visualization`, 5.
     random_rotation: float | None
-    # How much larger or smaller at the most, as a share, the network sees the image in an iteration,
-    # drawn from the seed: with 0.1, from 0.9 to 1.1 times. If absent, 0; with the preset `feature-
+    # How much larger or smaller at the most, as a share, the network sees the image in each iteration:
+    # with 0.1, from 0.9 to 1.1 times, drawn from the seed. If absent, 0; with the preset `feature-
     # visualization`, 0.1.
     random_scale: float | None
     # Whether the result carries the recipe that makes it again (PNG text, XMP). Default: true.

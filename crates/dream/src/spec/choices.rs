@@ -56,8 +56,8 @@ choices! {
     pub enum Parametrization {
         /// The values of pixels, each by itself.
         Pixels = "pixels",
-        /// Waves, the stronger the longer they are, in decorrelated colours: large forms in natural colours grow, as in "Feature
-        /// Visualization" (Olah 2017). A start from noise has such waves and colours, too.
+        /// Waves, the stronger the longer they are, in decorrelated colours: large forms in natural colours grow. A start from
+        /// noise has such waves and colours, too.
         Fourier = "fourier",
     }
 }

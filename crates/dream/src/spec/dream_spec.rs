@@ -28,7 +28,7 @@ use reverie_picture::Encoding;
 pub const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// Largest edge of a tile in pixels: what a gradient step holds in memory grows with its square.
-const MAX_TILE: u32 = 2048;
+pub(super) const MAX_TILE: u32 = 2048;
 
 /// Edge of a start from noise in pixels: the article's.
 const NOISE: u32 = 224;
@@ -37,10 +37,6 @@ const NOISE: u32 = 224;
 const fn default_quality() -> u8 {
     92
 }
-
-/// Longer edge in pixels at which a photo is dreamed by default: a network sees objects of some hundred pixels, and a larger
-/// picture would be full of small ones.
-const PHOTO_EDGE: u32 = 1280;
 
 /// Longest edge that a request may name.
 const MAX_EDGE: u32 = 65_535;
@@ -68,69 +64,6 @@ const fn default_background() -> Color {
 
 const fn default_recipe() -> bool {
     true
-}
-
-/// What a preset stands for.
-struct PresetDefaults {
-    octaves: Count,
-    octave_mode: OctaveMode,
-    iterations: Count,
-    step: f64,
-    normalization: Normalization,
-    tile_size: u32,
-    jitter: bool,
-    /// What the presets of the article do not know; `None` as if there were no such parameter.
-    parametrization: Option<Parametrization>,
-    jitter_pixels: Option<u32>,
-    random_scale: Option<f64>,
-    random_rotation: Option<f64>,
-}
-
-impl Preset {
-    /// The longer edge at which this preset dreams photos; `None` for the article's own presets, which take images as they
-    /// are, and for a start from noise, which has the size that was asked for.
-    fn suits_photos(self, noise: Option<Noise>) -> Option<u32> {
-        (self == Self::DeepdreamLapnorm && noise.is_none()).then_some(PHOTO_EDGE)
-    }
-
-    fn defaults(self) -> PresetDefaults {
-        use OctaveMode::{CarryDetail, Enlarge};
-        let (octaves, octave_mode, iterations, step, normalization) = match self {
-            Self::Naive => (1, Enlarge, 20, 1.0, Normalization::Std),
-            Self::Multiscale => (3, Enlarge, 10, 1.0, Normalization::Std),
-            Self::Lapnorm => (3, Enlarge, 10, 1.0, Normalization::Laplacian),
-            Self::Deepdream => (4, CarryDetail, 10, 1.5, Normalization::MeanAbs),
-            Self::DeepdreamLapnorm => (4, CarryDetail, 10, 1.5, Normalization::Laplacian),
-            Self::FeatureVisualization => (2, Enlarge, 60, 1.5, Normalization::MeanAbs),
-        };
-        // The naive ascent knows no tiles: one as large as is allowed, and no jitter to hide its borders.
-        let (tile_size, jitter) = if self == Self::Naive { (MAX_TILE, false) } else { (512, true) };
-        let [octaves, iterations] = [octaves, iterations].map(Count::Of);
-        let defaults = PresetDefaults {
-            octaves,
-            octave_mode,
-            iterations,
-            step,
-            normalization,
-            tile_size,
-            jitter,
-            parametrization: None,
-            jitter_pixels: None,
-            random_scale: None,
-            random_rotation: None,
-        };
-        if self == Self::FeatureVisualization {
-            PresetDefaults {
-                parametrization: Some(Parametrization::Fourier),
-                jitter_pixels: Some(8),
-                random_scale: Some(0.1),
-                random_rotation: Some(5.0),
-                ..defaults
-            }
-        } else {
-            defaults
-        }
-    }
 }
 
 parameters! {
@@ -373,8 +306,8 @@ parameters! {
             settle: |written| jitter_in_pixels(fields, written, preset.defaults().jitter_pixels, jitter),
             option: takes("PIXELS"),
         }
-        /// How much larger or smaller at the most, as a share, the network sees the image in an iteration, drawn from the seed:
-        /// with 0.1, from 0.9 to 1.1 times. If absent, 0; with the preset `feature-visualization`, 0.1.
+        /// How much larger or smaller at the most, as a share, the network sees the image in each iteration: with 0.1, from 0.9
+        /// to 1.1 times, drawn from the seed. If absent, 0; with the preset `feature-visualization`, 0.1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         random_scale: Option<f64> {
             read: Number(0.0, 0.5),

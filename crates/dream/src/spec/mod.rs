@@ -18,6 +18,7 @@ mod kind;
 mod motion;
 mod objective;
 mod parameter;
+mod preset;
 mod request;
 mod schedule;
 mod schema;
