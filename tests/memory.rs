@@ -8,7 +8,8 @@
 use std::{fs, path::Path, process::Command};
 
 use reverie_dream::plan::{
-    BYTES_PER_MOVING_PIXEL, BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL,
+    BYTES_PER_FOURIER_PIXEL, BYTES_PER_MOVING_PIXEL, BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL,
+    BYTES_PER_SHRUNK_PIXEL, BYTES_PER_TRANSFORMED_PIXEL,
 };
 use serde_json::Value;
 
@@ -55,6 +56,20 @@ fn memory_grows_with_the_picture_as_promised() {
         (24.0..BYTES_PER_PIXEL).contains(&slope),
         "{slope:.1} bytes per pixel, predicted are {BYTES_PER_PIXEL}"
     );
+}
+
+#[test]
+fn waves_and_transformations_take_as_much_more_as_promised() {
+    let still = ["--max-edge", "0", "--octaves", "2"];
+    let fourier = ["--parametrization", "fourier"];
+    let transformed = ["--random-scale", "0.1", "--random-rotation", "5"];
+    for (more, beside) in
+        [(&fourier[..], BYTES_PER_FOURIER_PIXEL), (&transformed[..], BYTES_PER_TRANSFORMED_PIXEL)]
+    {
+        let slope = slope(1500, 3000, &[&still[..], more].concat());
+        let predicted = BYTES_PER_PIXEL + beside;
+        assert!((24.0..predicted).contains(&slope), "{slope:.1} bytes per pixel, predicted are {predicted}");
+    }
 }
 
 #[test]

@@ -240,10 +240,16 @@ async fn every_choice_of_a_request_is_accepted() {
                     continue;
                 }
             }
-            assert_eq!(&accepted(spec).await[member], value);
+            let shown = &accepted(spec).await[member];
+            if value == "pixels" {
+                // As in specs from before there was a choice.
+                assert!(shown.is_null(), "{shown}");
+            } else {
+                assert_eq!(shown, value);
+            }
         }
     }
-    assert_eq!(choices, 5 + 2 + 3 + 2 + 4 + 6);
+    assert_eq!(choices, 6 + 2 + 3 + 2 + 4 + 6 + 2);
     for variant in schemas["ObjectiveRequest"]["oneOf"].as_array().unwrap() {
         let variant = resolved(&document, variant);
         let mut objective = json!({});

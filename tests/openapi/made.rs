@@ -39,7 +39,7 @@ fn every_option_is_in_the_help_with_its_range_and_default() {
     let help = String::from_utf8(help.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     for expected in [
         "--octaves <N>",
-        "about 200 pixels (1 to 16, or auto) [default: auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4]",
+        "about 200 pixels (1 to 16, or auto) [default: auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4; feature-visualization: 2]",
         "--preserve-colors[=<SHARE>]",
         "--look <NAME>",
         "--mask-feather <PIXELS>",

@@ -109,9 +109,9 @@ fn every_value_of_every_enum_is_described_and_no_member_has_a_default() {
             values += 1;
         }
     }
-    // Presets, modes, ways to normalise, tilings, precisions, formats, ways to pick, ways to play, states (twice), events, scopes, ends that
+    // Presets, modes, ways to normalise, tilings, precisions, formats, parametrisations, ways to pick, ways to play, states (twice), events, scopes, ends that
     // a webhook is told of, states of deliveries, states that operators watch.
-    assert_eq!(values, 5 + 2 + 3 + 2 + 4 + 6 + 3 + 3 + 7 + 7 + 7 + 3 + 4 + 4 + 4);
+    assert_eq!(values, 6 + 2 + 3 + 2 + 4 + 6 + 2 + 3 + 3 + 7 + 7 + 7 + 3 + 4 + 4 + 4);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::{
     stages::Stage,
     stepper::Stepper,
     tiles::TiledGradient,
+    transformation::Transformation,
 };
 use reverie_dream::progress::Progress;
 use reverie_dream::{
@@ -151,7 +152,7 @@ pub(super) fn within_memory<T>(
 
 /// Dreams from `start` on.
 ///
-/// Each octave draws its jitter from a ChaCha8 stream of its own (seed: the spec's, stream: the octave, counted from 0 at the
+/// Each octave draws its jitter, and after that how the step's image is transformed, from a ChaCha8 stream of its own (seed: the spec's, stream: the octave, counted from 0 at the
 /// coarsest, and 2³² times the frame), so that an octave's random choices do not depend on what ran before.
 ///
 /// # Errors
@@ -205,8 +206,9 @@ pub(super) fn dream(
         let began = Instant::now();
         let iterations = steps(spec, octave as usize);
         for iteration in 1..=iterations {
-            let shift = if spec.jitter { tiled.jitter(&mut rng) } else { (0, 0) };
-            let (score, gradient) = tiled.gradient(&image, shift)?;
+            let shift = if spec.jitter { tiled.jitter(&mut rng, spec.jitter_pixels) } else { (0, 0) };
+            let seen = Transformation::drawn(spec, &mut rng);
+            let (score, gradient) = tiled.transformed_gradient(&image, shift, seen.as_ref())?;
             if !score.is_finite() {
                 return Err(RenderError::NotFinite { octave: octave + 1, iteration });
             }

@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     RenderError, RenderRequest,
     bands::{each, rows},
+    fourier,
     mask::Mask,
     original::Original,
     pyramid::Change,
@@ -52,6 +53,7 @@ impl Input {
         let spec = &request.spec;
         if let Some(Noise { width, height }) = spec.noise {
             let original = Original::noise(spec.seed, height, width, device)?;
+            let original = if spec.is_fourier() { fourier::start(&original)? } else { original };
             let sent = original.extent()?;
             return Ok(Self { original, mask: None, alpha: None, whole: None, sent });
         }

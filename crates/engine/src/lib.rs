@@ -27,6 +27,7 @@ mod engine;
 mod error;
 mod exec;
 mod finish;
+mod fourier;
 mod guide;
 mod input;
 mod kernels;
@@ -57,6 +58,7 @@ pub mod steps;
 mod tests;
 mod tile;
 mod tiles;
+mod transformation;
 pub mod verify;
 
 pub use backend::{Backend, Health, Renderer};

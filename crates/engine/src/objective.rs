@@ -8,7 +8,10 @@ mod tests;
 use tch::{Device, Kind, Tensor};
 
 use self::term::Term;
-use super::{RenderError, error::caught, exec::Executor, guide::Guide, spotlight::Spotlight, tile::Tile};
+use super::{
+    RenderError, error::caught, exec::Executor, guide::Guide, spotlight::Spotlight, tile::Tile,
+    transformation::Transformation,
+};
 use reverie_dream::spec::{Objective, ObjectiveKind};
 use reverie_graph::{Network, NodeId, Shape};
 
@@ -43,14 +46,15 @@ impl BoundObjective {
         Ok(self)
     }
 
-    /// The same for `tiles`, all of one size, of a picture of `[height, width]` pixels that was rolled by `shift` = (x, y): with
-    /// what counts where in each of them. None where all of it counts alike.
+    /// The same for `tiles`, all of one size, of a picture of `[height, width]` pixels that was transformed as `seen` says and then
+    /// rolled by `shift` = (x, y): with what counts where in each of them. None where all of it counts alike.
     pub(super) fn lit(
         &self,
         network: &Network,
         tiles: &[Tile],
         [height, width]: [i64; 2],
         shift: (i64, i64),
+        seen: Option<&Transformation>,
     ) -> Result<Option<Self>, RenderError> {
         let Some(first) = tiles.first().filter(|_| self.terms.iter().any(|term| term.spot.is_some())) else {
             return Ok(None);
@@ -64,7 +68,8 @@ impl BoundObjective {
             else {
                 continue;
             };
-            let spotlight = Spotlight::new(spot, height, width);
+            let spot = seen.map_or(*spot, |seen| seen.spot(spot, height, width));
+            let spotlight = Spotlight::new(&spot, height, width);
             let down = tiles.iter().flat_map(|tile| spotlight.rows.of_window(tile.row.window, shift.1, rows));
             let across = tiles
                 .iter()

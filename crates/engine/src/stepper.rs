@@ -1,4 +1,4 @@
-//! One gradient step: the gradient is normalised, what holds the dream back is taken from it, the mask weighs it, and it is
+//! One gradient step: the gradient is led along waves where the spec wants that, it is normalised, what holds the dream back is taken from it, the mask weighs it, and it is
 //! added to the image.
 
 use std::cell::{Cell, RefCell};
@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 use super::{
     RenderError,
     bands::{each, moments, rows, sum, total},
+    fourier::Fourier,
     kernels::{add_scaled, sum_abs, thread_pool},
     laplacian::Laplacian,
     mask::OctaveMask,
@@ -23,6 +24,7 @@ pub(super) struct Stepper {
     step: f64,
     levels: u32,
     laplacian: Laplacian,
+    fourier: Option<Fourier>,
     penalty: Option<Penalty>,
     threads: ThreadPool,
     library: bool,
@@ -45,6 +47,7 @@ impl Stepper {
             step: spec.step,
             levels: spec.laplacian_levels,
             laplacian,
+            fourier: spec.is_fourier().then(Fourier::new),
             penalty: Penalty::of(spec),
             threads: thread_pool(),
             library,
@@ -60,6 +63,9 @@ impl Stepper {
         gradient: &Tensor,
         mask: Option<&OctaveMask>,
     ) -> Result<(), RenderError> {
+        if let Some(fourier) = &self.fourier {
+            fourier.apply(gradient)?;
+        }
         if self.library {
             return self.step_on_device(image, gradient, mask);
         }

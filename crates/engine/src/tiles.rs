@@ -21,6 +21,7 @@ use super::{
     places::Places,
     resample::Rows,
     tile::{self, Tile, windows},
+    transformation::Transformation,
 };
 use reverie_dream::{
     plan::{Grid, Span},
@@ -28,10 +29,10 @@ use reverie_dream::{
 };
 use reverie_graph::NodeId;
 
-/// A random offset `(x, y)`, each uniform in `0..tile`.
-fn jitter(rng: &mut ChaCha8Rng, tile: i64) -> (i64, i64) {
-    // Multiply-shift maps 32 random bits to the range; its bias is below 2⁻²⁰ for any tile we allow.
-    let mut draw = || ((u64::from(rng.next_u32()) * tile as u64) >> 32) as i64;
+/// A random offset `(x, y)`, each uniform in `0..end`.
+fn jitter(rng: &mut ChaCha8Rng, end: i64) -> (i64, i64) {
+    // Multiply-shift maps 32 random bits to the range; its bias is below 2⁻²⁰ for any range we allow.
+    let mut draw = || ((u64::from(rng.next_u32()) * end as u64) >> 32) as i64;
     (draw(), draw())
 }
 
@@ -106,9 +107,9 @@ impl<'a> TiledGradient<'a> {
         self.source.gpu_kernels()
     }
 
-    /// A random offset for [`Self::gradient`].
-    pub(super) fn jitter(&self, rng: &mut ChaCha8Rng) -> (i64, i64) {
-        jitter(rng, self.grid.tile)
+    /// A random offset for [`Self::gradient`]: below the edge of a tile, or so many `pixels` at the most.
+    pub(super) fn jitter(&self, rng: &mut ChaCha8Rng, pixels: Option<u32>) -> (i64, i64) {
+        jitter(rng, pixels.map_or(self.grid.tile, |pixels| i64::from(pixels) + 1))
     }
 
     /// Whether every tile of an image of this size is large enough for the network.
@@ -124,6 +125,35 @@ impl<'a> TiledGradient<'a> {
     /// # Errors
     /// [`RenderError::Canceled`] between tiles, otherwise what the executor says.
     pub(super) fn gradient(&self, image: &Tensor, shift: (i64, i64)) -> Result<(f64, Tensor), RenderError> {
+        self.transformed_gradient(image, shift, None)
+    }
+
+    /// As [`Self::gradient`], by the values of `image`, where the network sees the image as it is after `seen`. Places of
+    /// objectives are those of the image.
+    ///
+    /// # Errors
+    /// As [`Self::gradient`].
+    pub(super) fn transformed_gradient(
+        &self,
+        image: &Tensor,
+        shift: (i64, i64),
+        seen: Option<&Transformation>,
+    ) -> Result<(f64, Tensor), RenderError> {
+        let Some(seen) = seen else { return self.gradient_of(image, shift, None) };
+        let transformed = seen.apply(image)?;
+        let (score, gradient) = self.gradient_of(&transformed, shift, Some(seen))?;
+        // Its memory is that of the result.
+        drop(transformed);
+        Ok((score, seen.adjoint(&gradient)?))
+    }
+
+    /// Score and gradient by the values of `image`, which has been transformed as `seen` says.
+    fn gradient_of(
+        &self,
+        image: &Tensor,
+        shift: (i64, i64),
+        seen: Option<&Transformation>,
+    ) -> Result<(f64, Tensor), RenderError> {
         let (_, _, height, width) = image.size4()?;
         let gradient = image.f_zeros_like()?;
         let whole = match self.grid.tiling {
@@ -135,7 +165,7 @@ impl<'a> TiledGradient<'a> {
         for group in &self.laid([height, width], image.device())?.groups {
             self.in_batches(group, |first, count| {
                 let windows = group.gather(image, first, count, shift)?;
-                let lit = self.lit(&group.tiles[first..first + count], [height, width], shift)?;
+                let lit = self.lit(&group.tiles[first..first + count], [height, width], shift, seen)?;
                 let bound = lit.as_ref().unwrap_or(&self.bound);
                 let (scores, parts) = self.source.gradients(windows, bound, whole.as_deref(), self.cancel)?;
                 mean.add(scores, &group.tiles[first..first + count]);
@@ -177,7 +207,7 @@ impl<'a> TiledGradient<'a> {
             for group in &self.laid([height, width], image.device())?.groups {
                 self.in_batches(group, |first, count| {
                     let windows = group.gather(image, first, count, (0, 0))?;
-                    let lit = self.lit(&group.tiles[first..first + count], [height, width], (0, 0))?;
+                    let lit = self.lit(&group.tiles[first..first + count], [height, width], (0, 0), None)?;
                     let bound = lit.as_ref().unwrap_or(&self.bound);
                     let scores = self.source.scores(windows, bound, self.cancel)?;
                     mean.add(scores, &group.tiles[first..first + count]);
@@ -189,7 +219,7 @@ impl<'a> TiledGradient<'a> {
         for tile in self.tiles(height, width) {
             self.go_on()?;
             let window = windows(image, &[tile], (0, 0))?;
-            let lit = self.lit(&[tile], [height, width], (0, 0))?;
+            let lit = self.lit(&[tile], [height, width], (0, 0), None)?;
             let bound = lit.as_ref().unwrap_or(&self.bound);
             mean.add(self.source.scores(window, bound, self.cancel)?, &[tile]);
         }
@@ -227,8 +257,9 @@ impl<'a> TiledGradient<'a> {
         tiles: &[Tile],
         extent: [i64; 2],
         shift: (i64, i64),
+        seen: Option<&Transformation>,
     ) -> Result<Option<BoundObjective>, RenderError> {
-        self.bound.lit(self.source.network(), tiles, extent, shift)
+        self.bound.lit(self.source.network(), tiles, extent, shift, seen)
     }
 
     /// The tiles of an image of this size, by their own.

@@ -243,7 +243,8 @@ class DreamSpec(TypedDict, total=False):
     """
 
     # Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a
-    # faint pattern on grey.
+    # faint pattern on grey; not with the preset `feature-visualization`, whose pictures have contrast of
+    # their own.
     auto_contrast: bool
     # Colour behind transparent areas: the dream grows on it, and a JPEG shows it. Answers leave it out
     # where it is white.
@@ -256,6 +257,9 @@ class DreamSpec(TypedDict, total=False):
     iterations: Required[Count]
     # Whether the tiles' origin moves at random in each iteration.
     jitter: Required[bool]
+    # Furthest that jitter moves the image in each iteration, in pixels to the right and down. If absent,
+    # up to an edge of the largest tile; with the preset `feature-visualization`, 8.
+    jitter_pixels: int | None
     # How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step:
     # keeps a dream from running into black and white. Times `step` it is at most 127.5: with more, a step
     # would go beyond grey.
@@ -283,6 +287,7 @@ class DreamSpec(TypedDict, total=False):
     octave_scale: Required[float]
     # Number of scales. `auto` is as many as leave the smallest octave a shorter edge of about 200 pixels.
     octaves: Required[Count]
+    parametrization: Parametrization | None
     # Arithmetic of the network. `auto` is `tf32` on a GPU; on a CPU it is `bf16` where the processor is
     # measured to multiply it much faster, `fp32` elsewhere.
     precision: Required[Precision]
@@ -294,6 +299,13 @@ class DreamSpec(TypedDict, total=False):
     preset: Required[Preset]
     # Quality of a JPEG, a lossy WebP or a video.
     quality: int
+    # By how many degrees at the most, in either direction, the network sees the image turned in an
+    # iteration, drawn from the seed. If absent, 0; with the preset `feature-visualization`, 5.
+    random_rotation: float | None
+    # How much larger or smaller at the most, as a share, the network sees the image in each iteration:
+    # with 0.1, from 0.9 to 1.1 times, drawn from the seed. If absent, 0; with the preset `feature-
+    # visualization`, 0.1.
+    random_scale: float | None
     # Whether the result carries the recipe that makes it again (PNG text, XMP).
     recipe: bool
     # Gives the dream of an image that was shrunk the image's own size again, with the image's own detail.
@@ -838,8 +850,8 @@ class Noise(TypedDict, total=False):
 
 
 class NoiseRequest(TypedDict, total=False):
-    """Starts from noise of this size instead of an image. Without an image, `naive`, `multiscale` and `lapnorm`
-    do so by themselves.
+    """Starts from noise of this size instead of an image. Without an image, `naive`, `multiscale`, `lapnorm` and
+    `feature-visualization` do so by themselves.
     """
 
     # Height in pixels. Default: 224.
@@ -899,6 +911,12 @@ class PageLinks(TypedDict, total=False):
     next: Required[str | None]
 
 
+# What the steps of a dream move. - `pixels`: The values of pixels, each by itself. - `fourier`: Waves, the
+# stronger the longer they are, in decorrelated colours: large forms in natural colours grow. A start from
+# noise has such waves and colours, too.
+Parametrization = Literal['pixels', 'fourier']
+
+
 # Which channels an objective measures, where the picture or chance decides. - `strongest`: Those with the
 # largest mean activation on the picture, before the dream. - `weakest`: Those with the smallest. - `random`:
 # Any, drawn from the seed.
@@ -941,12 +959,13 @@ class Prediction(TypedDict, total=False):
     seconds: Required[float]
 
 
-# A named set of defaults from the article. - `naive`: One scale, the gradient divided by its standard
-# deviation, tiles that stay in place. - `multiscale`: A small start that is enlarged octave by octave. -
-# `lapnorm`: As `multiscale`, the gradient Laplacian-normalised. - `deepdream`: Octaves with detail carried
-# over, the gradient divided by its mean magnitude. - `deepdream-lapnorm`: Octaves with detail carried over,
-# the gradient Laplacian-normalised.
-Preset = Literal['naive', 'multiscale', 'lapnorm', 'deepdream', 'deepdream-lapnorm']
+# A named set of defaults. - `naive`: One scale, the gradient divided by its standard deviation, tiles that
+# stay in place. - `multiscale`: A small start that is enlarged octave by octave. - `lapnorm`: As
+# `multiscale`, the gradient Laplacian-normalised. - `deepdream`: Octaves with detail carried over, the
+# gradient divided by its mean magnitude. - `deepdream-lapnorm`: Octaves with detail carried over, the
+# gradient Laplacian-normalised. - `feature-visualization`: For pictures of a class or of channels from noise:
+# waves instead of pixels, small random transformations.
+Preset = Literal['naive', 'multiscale', 'lapnorm', 'deepdream', 'deepdream-lapnorm', 'feature-visualization']
 
 
 # As `class`, after a softmax over the classes: against all others.
@@ -1043,7 +1062,8 @@ class Spec(TypedDict, total=False):
     """The dream spec. Every member is optional; defaults come from the preset and the model."""
 
     # Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a
-    # faint pattern on grey. Default: false.
+    # faint pattern on grey; not with the preset `feature-visualization`, whose pictures have contrast of
+    # their own. Default: false.
     auto_contrast: bool | None
     # Colour behind transparent areas: the dream grows on it, and a JPEG shows it. Answers leave it out
     # where it is white. Default: #ffffff.
@@ -1052,10 +1072,13 @@ class Spec(TypedDict, total=False):
     blend: float | None
     format: Format | None
     # Gradient steps per octave. `auto` is 10 in the first four octaves and 6 in each further, larger one.
-    # Default: auto; naive: 20; multiscale, lapnorm, deepdream: 10.
+    # Default: auto; naive: 20; multiscale, lapnorm, deepdream: 10; feature-visualization: 60.
     iterations: int | None | Literal['auto']
     # Whether the tiles' origin moves at random in each iteration. Default: true; naive: false.
     jitter: bool | None
+    # Furthest that jitter moves the image in each iteration, in pixels to the right and down. If absent,
+    # up to an edge of the largest tile; with the preset `feature-visualization`, 8.
+    jitter_pixels: int | None
     # How strongly each step draws the picture's colours back to grey (L2 decay), as a share of the step:
     # keeps a dream from running into black and white. Times `step` it is at most 127.5: with more, a step
     # would go beyond grey. Default: 0.
@@ -1069,8 +1092,8 @@ class Spec(TypedDict, total=False):
     lossless: bool | None
     mask: MaskingRequest | None
     # Longer edge in pixels to which an image is shrunk before it is dreamed on, if it is larger; 0 keeps
-    # its size. An animation has half the default. Default: 1280; naive, multiscale, lapnorm, deepdream:
-    # none.
+    # its size. An animation has half the default. Default: 1280; naive, multiscale, lapnorm, deepdream,
+    # feature-visualization: none.
     max_edge: int | None
     # Id of a model. The best are `inception5h`, then `efficientnet-lite2`, then `efficientnet-lite0`.
     # Default: the best that is there.
@@ -1084,8 +1107,9 @@ class Spec(TypedDict, total=False):
     # Ratio of neighbouring scales. Default: 1.4.
     octave_scale: float | None
     # Number of scales. `auto` is as many as leave the smallest octave a shorter edge of about 200 pixels.
-    # Default: auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4.
+    # Default: auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4; feature-visualization: 2.
     octaves: int | None | Literal['auto']
+    parametrization: Parametrization | None
     precision: Precision | None
     # Share of the original's colours that comes back; with all of them, only brightness is taken from the
     # dream. If absent, the preset `deepdream-lapnorm` has a share for each model that it is known to
@@ -1094,6 +1118,13 @@ class Spec(TypedDict, total=False):
     preset: Preset | None
     # Quality of a JPEG, a lossy WebP or a video. Default: 92.
     quality: int | None
+    # By how many degrees at the most, in either direction, the network sees the image turned in an
+    # iteration, drawn from the seed. If absent, 0; with the preset `feature-visualization`, 5.
+    random_rotation: float | None
+    # How much larger or smaller at the most, as a share, the network sees the image in each iteration:
+    # with 0.1, from 0.9 to 1.1 times, drawn from the seed. If absent, 0; with the preset `feature-
+    # visualization`, 0.1.
+    random_scale: float | None
     # Whether the result carries the recipe that makes it again (PNG text, XMP). Default: true.
     recipe: bool | None
     # Gives the dream of an image that was shrunk the image's own size again, with the image's own detail.

@@ -6,6 +6,7 @@
 //! is the process itself, and taken off. The first layers set the figure per value, deeper ones take half of it.
 
 use super::winograd;
+use crate::spec::{DreamSpec, Precision};
 use reverie_graph::{Network, NodeId, Op};
 
 /// Bytes per pixel of the largest octave, at the most, of pictures with eight bits per sample: image and gradient (12 each),
@@ -33,6 +34,21 @@ pub const BYTES_PER_SHRUNK_PIXEL: f64 = 13.0;
 /// with its transparency and a mask.
 pub const BYTES_PER_RESTORED_PIXEL: f64 = 22.0;
 
+/// Bytes per pixel of the largest octave that ascent along waves takes beside the above: the spectrum of a colour and what it is
+/// transformed through (12), and the strengths of the waves (2).
+pub const BYTES_PER_FOURIER_PIXEL: f64 = 20.0;
+
+/// The same of random transformations: the image as the network sees it, whose memory goes to the gradient by the image (12).
+pub const BYTES_PER_TRANSFORMED_PIXEL: f64 = 14.0;
+
+/// Bytes per pixel that `spec` takes beside what every dream does.
+fn beside(spec: &DreamSpec) -> f64 {
+    // They come one after the other, and the memory of one is that of the other.
+    let fourier = if spec.is_fourier() { BYTES_PER_FOURIER_PIXEL } else { 0.0 };
+    let transformed = if spec.is_transformed() { BYTES_PER_TRANSFORMED_PIXEL } else { 0.0 };
+    fourier + transformed
+}
+
 /// What a dream holds of its images.
 pub(super) struct Images {
     /// Pixels of the largest octave.
@@ -44,11 +60,13 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Bytes of a render with so many `values` in its largest tile.
-    pub(super) fn bytes(&self, values: f64, half: bool) -> u64 {
+    /// Bytes of a render of `spec` with so many `values` in its largest tile.
+    pub(super) fn bytes(&self, spec: &DreamSpec, values: f64) -> u64 {
+        let half = spec.precision == Precision::Bf16;
         let per_value = if half { PER_VALUE / 2.0 } else { PER_VALUE };
+        let per_pixel = BYTES_PER_PIXEL + beside(spec);
         let per_shrunk = if self.restored { BYTES_PER_RESTORED_PIXEL } else { BYTES_PER_SHRUNK_PIXEL };
-        (self.largest * BYTES_PER_PIXEL + self.shrunk * per_shrunk + values * per_value) as u64
+        (self.largest * per_pixel + self.shrunk * per_shrunk + values * per_value) as u64
     }
 }
 

@@ -19,13 +19,16 @@ mod work;
 use std::{borrow::Cow, collections::BTreeMap};
 
 pub use guide::{DOTS, GUIDE_EDGE, MAX_COLUMNS, columns_kept, guide_size};
-pub use memory::{BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL};
+pub use memory::{
+    BYTES_PER_FOURIER_PIXEL, BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL,
+    BYTES_PER_TRANSFORMED_PIXEL,
+};
 pub use motion::BYTES_PER_MOVING_PIXEL;
 pub use octaves::{dreamed_size, octave_count, octave_sizes, sizes, steps};
 pub use tiles::{BATCH, Grid, HALO, LIBRARY_BATCH, STILL_HALO, Span, Strip, batch_within, held};
 pub use work::Work;
 
-use crate::spec::{DreamSpec, Normalization, Precision};
+use crate::spec::{DreamSpec, Normalization};
 use guide::Followed;
 use objective::Measured;
 use reverie_graph::{Network, NodeId, ShapeError, UnknownLayer};
@@ -146,7 +149,7 @@ impl Plan {
         let weights = memory::weights(network, &needed);
         let shrunk = if shrunk { area(start) } else { 0.0 };
         let images = memory::Images { largest, shrunk, restored };
-        let memory = images.bytes(values as f64, spec.precision == Precision::Bf16) + weights + guides;
+        let memory = images.bytes(spec, values as f64) + weights + guides;
         let single =
             Self { octaves, result, work, step: last, memory, megapixel_iterations: pixel_steps / 1e6 };
         match &spec.motion {

@@ -16,7 +16,7 @@ use crate::spec::{DreamSpec, Tiling};
 /// measurements in `docs/tiles.md`.
 pub const HALO: i64 = 32;
 
-/// The same where tiles stay in place: there a seam would grow with every iteration.
+/// The same where tiles stay in place, or about there: there a seam would grow with every iteration.
 pub const STILL_HALO: i64 = 96;
 
 /// Pixels that a pass of the network may hold in more than one tile. Larger tiles gain little from a batch, and small
@@ -84,7 +84,8 @@ impl Grid {
     /// As a spec wants it; `stride` is that of its deepest layer, see [`Network::stride`](reverie_graph::Network::stride).
     /// Not uniform: that is for the renderer to say, which knows where it computes.
     pub fn of(spec: &DreamSpec, stride: i64) -> Self {
-        let halo = if spec.jitter { HALO } else { STILL_HALO };
+        // A few pixels of jitter leave the borders of tiles about where they are.
+        let halo = if spec.jitter && spec.jitter_pixels.is_none() { HALO } else { STILL_HALO };
         Self { tile: i64::from(spec.tile_size), halo, stride, tiling: spec.tiling, uniform: false }
     }
 

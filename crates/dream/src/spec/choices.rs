@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use reverie_fields::choices;
 
 choices! {
-    /// A named set of defaults from the article.
+    /// A named set of defaults.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub enum Preset {
         /// One scale, the gradient divided by its standard deviation, tiles that stay in place.
@@ -19,6 +19,8 @@ choices! {
         /// Octaves with detail carried over, the gradient Laplacian-normalised.
         #[default]
         DeepdreamLapnorm = "deepdream-lapnorm",
+        /// For pictures of a class or of channels from noise: waves instead of pixels, small random transformations.
+        FeatureVisualization = "feature-visualization",
     }
 }
 
@@ -45,6 +47,18 @@ choices! {
         Std = "std",
         /// Every level of a Laplacian pyramid divided by its root mean square.
         Laplacian = "laplacian",
+    }
+}
+
+choices! {
+    /// What the steps of a dream move.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Parametrization {
+        /// The values of pixels, each by itself.
+        Pixels = "pixels",
+        /// Waves, the stronger the longer they are, in decorrelated colours: large forms in natural colours grow. A start from
+        /// noise has such waves and colours, too.
+        Fourier = "fourier",
     }
 }
 

@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Change, Color, Count, Format, Motion, Normalization, Objective, OctaveMode, Precision, Preset, Share,
-    Tiling,
+    Change, Color, Count, Format, Motion, Normalization, Objective, OctaveMode, Parametrization, Precision,
+    Preset, Share, Tiling,
     kind::{Counted, Flag, Hex, Kind, Name, Number, Object, Objectives, Schedule, Shared, one_of},
     parameter::{
         Parameter, defaults_in_words, of_type, off, on, on_off, on_share, parameters, settle, size, takes,
     },
-    request::{InputKind, Sent, edge_of_photo, mask_in_use, motion_wanted, noise_to_start_from, silent},
+    request::{
+        InputKind, Sent, edge_of_photo, jitter_in_pixels, mask_in_use, motion_wanted, noise_to_start_from,
+        silent,
+    },
 };
 use crate::model::Catalogue;
 use reverie_fields::{Fields, choice::Choices};
@@ -25,7 +28,7 @@ use reverie_picture::Encoding;
 pub const MAX_SEED: u64 = (1 << 53) - 1;
 
 /// Largest edge of a tile in pixels: what a gradient step holds in memory grows with its square.
-const MAX_TILE: u32 = 2048;
+pub(super) const MAX_TILE: u32 = 2048;
 
 /// Edge of a start from noise in pixels: the article's.
 const NOISE: u32 = 224;
@@ -35,12 +38,17 @@ const fn default_quality() -> u8 {
     92
 }
 
-/// Longer edge in pixels at which a photo is dreamed by default: a network sees objects of some hundred pixels, and a larger
-/// picture would be full of small ones.
-const PHOTO_EDGE: u32 = 1280;
-
 /// Longest edge that a request may name.
 const MAX_EDGE: u32 = 65_535;
+
+/// Furthest that jitter moves an image in pixels, where it is told how far.
+const MAX_JITTER: u32 = MAX_TILE;
+
+/// A member that specs from before there was it lack: what stands for it is written where `written` is something else than `plain`,
+/// which no member means, or where the preset has a `default` of its own.
+fn unless_plain<T: PartialEq + Copy>(written: Option<T>, default: Option<T>, plain: T) -> Option<T> {
+    written.filter(|written| *written != plain || default.is_some()).or(default)
+}
 
 fn is_zero(number: &f64) -> bool {
     *number == 0.0
@@ -56,40 +64,6 @@ const fn default_background() -> Color {
 
 const fn default_recipe() -> bool {
     true
-}
-
-/// What a preset stands for.
-struct PresetDefaults {
-    octaves: Count,
-    octave_mode: OctaveMode,
-    iterations: Count,
-    step: f64,
-    normalization: Normalization,
-    tile_size: u32,
-    jitter: bool,
-}
-
-impl Preset {
-    /// The longer edge at which this preset dreams photos; `None` for the article's own presets, which take images as they
-    /// are, and for a start from noise, which has the size that was asked for.
-    fn suits_photos(self, noise: Option<Noise>) -> Option<u32> {
-        (self == Self::DeepdreamLapnorm && noise.is_none()).then_some(PHOTO_EDGE)
-    }
-
-    fn defaults(self) -> PresetDefaults {
-        use OctaveMode::{CarryDetail, Enlarge};
-        let (octaves, octave_mode, iterations, step, normalization) = match self {
-            Self::Naive => (1, Enlarge, 20, 1.0, Normalization::Std),
-            Self::Multiscale => (3, Enlarge, 10, 1.0, Normalization::Std),
-            Self::Lapnorm => (3, Enlarge, 10, 1.0, Normalization::Laplacian),
-            Self::Deepdream => (4, CarryDetail, 10, 1.5, Normalization::MeanAbs),
-            Self::DeepdreamLapnorm => (4, CarryDetail, 10, 1.5, Normalization::Laplacian),
-        };
-        // The naive ascent knows no tiles: one as large as is allowed, and no jitter to hide its borders.
-        let (tile_size, jitter) = if self == Self::Naive { (MAX_TILE, false) } else { (512, true) };
-        let [octaves, iterations] = [octaves, iterations].map(Count::Of);
-        PresetDefaults { octaves, octave_mode, iterations, step, normalization, tile_size, jitter }
-    }
 }
 
 parameters! {
@@ -117,8 +91,8 @@ parameters! {
             settle: |_| None,
             option: takes("NAME").help("A look of the model, such as animals; other options win over it"),
         }
-        /// Starts from noise of this size instead of an image. Without an image, `naive`, `multiscale` and `lapnorm` do
-        /// so by themselves.
+        /// Starts from noise of this size instead of an image. Without an image, `naive`, `multiscale`, `lapnorm`
+        /// and `feature-visualization` do so by themselves.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         noise: Option<Noise> {
             read: Object("NoiseRequest", Noise::parameters),
@@ -221,11 +195,11 @@ parameters! {
             option: on_share(),
         }
         /// Sets the result's contrast to a standard. If absent, a start from noise does, since its dream is a faint
-        /// pattern on grey.
+        /// pattern on grey; not with the preset `feature-visualization`, whose pictures have contrast of their own.
         #[serde(default)]
         auto_contrast: bool {
             read: Flag,
-            default: noise.is_some(),
+            default: noise.is_some() && preset != Preset::FeatureVisualization,
             option: on_off(),
         }
         /// How the mask is used, if one is sent: an image as large as the input, white where the dream may grow.
@@ -316,6 +290,38 @@ parameters! {
                 "Changes of the dream on its way, as the API takes them: '[{\"octave\": 3, \"step\": 1}]' (\"frame\" in an animation)",
             ),
         }
+        /// What steps move: `pixels`, or the strengths of waves and of decorrelated colours, `fourier`. If absent, `pixels`; with
+        /// the preset `feature-visualization`, `fourier`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parametrization: Option<Parametrization> {
+            read: one_of::<Parametrization>(),
+            settle: |written| unless_plain(written, preset.defaults().parametrization, Parametrization::Pixels),
+            option: takes("BASIS"),
+        }
+        /// Furthest that jitter moves the image in each iteration, in pixels to the right and down. If absent, up to an edge of
+        /// the largest tile; with the preset `feature-visualization`, 8.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        jitter_pixels: Option<u32> {
+            read: Number(1_u32, MAX_JITTER),
+            settle: |written| jitter_in_pixels(fields, written, preset.defaults().jitter_pixels, jitter),
+            option: takes("PIXELS"),
+        }
+        /// How much larger or smaller at the most, as a share, the network sees the image in each iteration: with 0.1, from 0.9
+        /// to 1.1 times, drawn from the seed. If absent, 0; with the preset `feature-visualization`, 0.1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        random_scale: Option<f64> {
+            read: Number(0.0, 0.5),
+            settle: |written| unless_plain(written, preset.defaults().random_scale, 0.0),
+            option: takes("SHARE"),
+        }
+        /// By how many degrees at the most, in either direction, the network sees the image turned in an iteration, drawn from
+        /// the seed. If absent, 0; with the preset `feature-visualization`, 5.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        random_rotation: Option<f64> {
+            read: Number(0.0, 45.0),
+            settle: |written| unless_plain(written, preset.defaults().random_rotation, 0.0),
+            option: takes("DEGREES"),
+        }
     }
 }
 
@@ -353,6 +359,16 @@ impl DreamSpec {
     /// How the result is written.
     pub fn encoding(&self) -> Encoding {
         Encoding { format: self.format, quality: self.quality, lossless: self.lossless }
+    }
+
+    /// Whether steps move waves instead of pixels.
+    pub fn is_fourier(&self) -> bool {
+        self.parametrization == Some(Parametrization::Fourier)
+    }
+
+    /// Whether the network sees the image scaled or turned at random.
+    pub fn is_transformed(&self) -> bool {
+        [self.random_scale, self.random_rotation].into_iter().flatten().any(|most| most > 0.0)
     }
 
     /// Whether an objective follows a guide image, at any time.

@@ -19,6 +19,7 @@ mod kind;
 mod motion;
 mod objective;
 mod parameter;
+mod preset;
 mod request;
 mod schedule;
 mod schema;
@@ -27,7 +28,9 @@ mod spot;
 mod tests;
 mod values;
 
-pub use choices::{Normalization, ObjectiveKind, OctaveMode, Pick, Precision, Preset, Tiling};
+pub use choices::{
+    Normalization, ObjectiveKind, OctaveMode, Parametrization, Pick, Precision, Preset, Tiling,
+};
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
 pub use fork::forked;

@@ -268,6 +268,22 @@ pub(super) fn edge_of_photo(
     written.filter(|edge| *edge > 0 || default.is_some()).or(default)
 }
 
+/// How far jitter moves the image; `written` is the member `jitter_pixels`, `default` what stands for it where there is `jitter`.
+pub(super) fn jitter_in_pixels(
+    fields: &mut Fields,
+    written: Option<u32>,
+    default: Option<u32>,
+    jitter: bool,
+) -> Option<u32> {
+    if !jitter && written.is_some() {
+        fields.error(
+            "jitter_pixels",
+            "says how far jitter moves the image, and there is none; set \"jitter\" to true",
+        );
+    }
+    if jitter { written.or(default) } else { None }
+}
+
 /// How the mask is used, if one came; `written` is the member `mask`.
 pub(super) fn mask_in_use(fields: &mut Fields, written: Option<Value>, input: InputKind) -> Option<Masking> {
     if input == InputKind::Masked {

@@ -11,6 +11,7 @@ mod objectives;
 mod photos;
 mod schedule;
 mod table;
+mod transformations;
 
 use super::*;
 use crate::{
@@ -112,7 +113,8 @@ fn every_mistake_is_reported_at_once() {
         "/spec/step: \"far\" is not allowed",
         "/spec/seed: -1 is not allowed; give a whole number from 0 to 9007199254740991",
         "/spec/tile_size: 8 is not allowed; give a whole number from 64 to 2048",
-        "/spec/preset: \"nightmare\" is not allowed; give one of naive, multiscale, lapnorm, deepdream, deepdream-lapnorm",
+        "/spec/preset: \"nightmare\" is not allowed; give one of naive, multiscale, lapnorm, deepdream, deepdream-lapnorm, \
+         feature-visualization",
         "/spec/colour: unknown field; allowed are model, preset, objectives, look,",
         "/spec/objectives/0/layer: model \"small\": there is no layer \"featurs\"; the closest are features",
         "/spec/objectives/1/channels: 3 is not in layer \"features\", which has channels 0 to 2",

@@ -98,8 +98,9 @@ fn what_is_lit_counts_where_the_picture_has_it() {
         let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
         for objectives in &cases {
             let bound = BoundObjective::new(executor.network(), objectives).unwrap().on(Device::Cpu).unwrap();
-            let lit =
-                |tiles: &[Tile]| bound.lit(executor.network(), tiles, [100, 80], (13, 71)).unwrap().unwrap();
+            let lit = |tiles: &[Tile]| {
+                bound.lit(executor.network(), tiles, [100, 80], (13, 71), None).unwrap().unwrap()
+            };
             let together = lit(&tiles);
             assert!(together.is_lit() && !bound.is_lit());
             let images = Tensor::rand([3, 3, 26, 37], (Kind::Double, Device::Cpu)) * 255.0;

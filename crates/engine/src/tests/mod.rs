@@ -21,7 +21,9 @@ use bytes::Bytes;
 use tch::Tensor;
 
 use reverie_dream::model::{Model, Preprocessing};
-use reverie_dream::spec::{Count, DreamSpec, Encoding, Format, Objective, ObjectiveKind, Precision, Preset};
+use reverie_dream::spec::{
+    Count, DreamSpec, Encoding, Format, Objective, ObjectiveKind, Parametrization, Precision, Preset,
+};
 use reverie_graph::{Array, Network, Node, NodeId, Op, Padding, Window};
 use reverie_picture::{Picture, Samples};
 
@@ -44,6 +46,17 @@ pub(super) fn spec(objective: Objective) -> DreamSpec {
         iterations: Count::Of(2),
         precision: Precision::Fp32,
         ..DreamSpec::of_preset(Preset::Deepdream)
+    }
+}
+
+/// The same along waves, and seen scaled and turned.
+pub(super) fn otherwise(spec: DreamSpec) -> DreamSpec {
+    DreamSpec {
+        parametrization: Some(Parametrization::Fourier),
+        jitter_pixels: Some(4),
+        random_scale: Some(0.1),
+        random_rotation: Some(5.0),
+        ..spec
     }
 }
 

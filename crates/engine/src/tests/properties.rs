@@ -21,7 +21,7 @@ use super::{
         seams,
         tiles::TiledGradient,
     },
-    objective, random_network, spec,
+    objective, otherwise, random_network, spec,
 };
 use reverie_dream::{
     plan::{Grid, HALO, octave_sizes},
@@ -214,10 +214,12 @@ fn left_half() -> picture::Mask {
 fn a_mask_keeps_the_rest_of_the_picture() {
     let objective = objective(ObjectiveKind::L2, "sum", &[]);
     let spec = DreamSpec { mask: Some(Masking { feather: 0 }), tile_size: 32, ..spec(objective) };
-    let change = (run(&spec, &slope(), None).0 - slope()).abs();
-    let side = |start| change.narrow(3, start, 28).max().double_value(&[]);
-    assert_eq!(side(28), 0.0);
-    assert!(side(0) > 1.0);
+    for spec in [otherwise(spec.clone()), spec] {
+        let change = (run(&spec, &slope(), None).0 - slope()).abs();
+        let side = |start| change.narrow(3, start, 28).max().double_value(&[]);
+        assert_eq!(side(28), 0.0);
+        assert!(side(0) > 1.0);
+    }
 }
 
 #[test]
@@ -244,6 +246,16 @@ fn equal_seeds_give_equal_dreams_and_others_do_not() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
+    let run = |change: &dyn Fn(DreamSpec) -> DreamSpec| {
+        let spec = otherwise(spec(objective(ObjectiveKind::L2, "sum", &[])));
+        to_picture(&self::run(&change(spec), &slope(), None).0).unwrap()
+    };
+    let all = run(&|spec| spec);
+    assert_eq!(run(&|spec| spec), all);
+    assert_ne!(run(&|spec| DreamSpec { parametrization: None, ..spec }), all);
+    assert_ne!(run(&|spec| DreamSpec { jitter_pixels: Some(1), ..spec }), all);
+    assert_ne!(run(&|spec| DreamSpec { random_scale: None, ..spec }), all);
+    assert_ne!(run(&|spec| DreamSpec { random_rotation: None, ..spec }), all);
     let noise = |seed| Original::noise(seed, 30, 40, Device::Cpu).unwrap().to_floats().unwrap();
     assert_eq!(noise(5), noise(5));
     assert_ne!(noise(5), noise(6));
@@ -253,12 +265,13 @@ fn equal_seeds_give_equal_dreams_and_others_do_not() {
 
 #[test]
 fn a_resumed_dream_ends_with_the_same_bytes() {
-    for octave_mode in [OctaveMode::CarryDetail, OctaveMode::Enlarge] {
-        let spec = DreamSpec {
-            octave_mode,
-            octaves: Count::Of(3),
-            ..spec(objective(ObjectiveKind::L2, "sum", &[]))
-        };
+    let plain = spec(objective(ObjectiveKind::L2, "sum", &[]));
+    for (octave_mode, spec) in [
+        (OctaveMode::CarryDetail, plain.clone()),
+        (OctaveMode::Enlarge, plain.clone()),
+        (OctaveMode::Enlarge, otherwise(plain)),
+    ] {
+        let spec = DreamSpec { octave_mode, octaves: Count::Of(3), ..spec };
         let (whole, checkpoints) = run(&spec, &slope(), None);
         assert_eq!(checkpoints.iter().map(|checkpoint| checkpoint.octave).collect::<Vec<_>>(), [0, 1]);
         for checkpoint in checkpoints {

@@ -149,8 +149,14 @@ fn defaults_are_told_as_they_are() {
         let parameter = DreamSpec::parameters().iter().find(|parameter| parameter.name == name).unwrap();
         parameter.default.as_deref()
     };
-    assert_eq!(told("octaves"), Some("auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4"));
-    assert_eq!(told("max_edge"), Some("1280; naive, multiscale, lapnorm, deepdream: none"));
+    assert_eq!(
+        told("octaves"),
+        Some("auto; naive: 1; multiscale, lapnorm: 3; deepdream: 4; feature-visualization: 2")
+    );
+    assert_eq!(
+        told("max_edge"),
+        Some("1280; naive, multiscale, lapnorm, deepdream, feature-visualization: none")
+    );
     assert_eq!(told("preset"), Some("deepdream-lapnorm"));
     assert_eq!(told("tile_size"), Some("512; naive: 2048"));
     assert_eq!(
