@@ -58,7 +58,7 @@ const cost = startCost($("cost"), () => {
   return { size: known ? sizeAt($("before"), edge) : null, spec, guide: guideFile() };
 });
 
-const page = { shown: () => state.job, see, base: () => state.base, rebase: (/** @type {any} */ base) => void (state.base = base) };
+const page = { shown: () => state.job, see, clear: async () => { if (state.brought) await (await own()).pause(); }, base: () => state.base, rebase: (/** @type {any} */ base) => void (state.base = base) };
 const underway = later(async () => (await import("./underway.js")).startUnderway(page));
 const fork = later(async () => (await import("./fork.js")).startFork(page, (job) => {
   leave();
@@ -256,6 +256,8 @@ async function finish(job) {
     return complain(new Problem(0, job.error?.detail ?? ENDS[job.status] ?? job.status));
   }
   const file = await blob(job.links.result);
+  // Another dream may have been opened meanwhile.
+  if (state.job?.id !== job.id) return;
   reveal(file);
   $("mask").hidden = true;
   tell("The dream is finished");

@@ -23,9 +23,10 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
  * @param {object} page
  * @param {() => Job | null} page.shown
  * @param {() => Settings} page.base what the controls said when the job was taken up
+ * @param {() => Promise<void>} page.clear ends what the page has the server do beside
  * @param {(job: Job) => void} begun hears of the new one
  */
-export function startFork({ shown, base }, begun) {
+export function startFork({ shown, base, clear }, begun) {
   let timer = 0;
   let asked = new AbortController();
 
@@ -83,9 +84,12 @@ export function startFork({ shown, base }, begun) {
     if (!wanted) return;
     $("fork-go").disabled = true;
     try {
-      begun(await post("/v1/jobs", wanted));
+      await clear();
+      const job = await post("/v1/jobs", wanted);
+      // Another dream may have been opened meanwhile.
+      if (shown()?.id === wanted.from.job) begun(job);
     } catch (error) {
-      explain($("fork-problem"), error);
+      if (shown()?.id === wanted.from.job) explain($("fork-problem"), error);
     } finally {
       $("fork-go").disabled = false;
     }

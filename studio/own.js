@@ -24,6 +24,9 @@ const PAUSE = 800;
 const WAIT = 4;
 const BUSY = 30;
 
+/** After so many that have not come, a picture's looks stay as the server has them. */
+const MOST_LATE = 3;
+
 /** Members of a submission beside its spec: behind everybody else's, and gone by itself if this page cannot delete it. */
 const MEEK = { priority: String(LEAST), deadline_seconds: "30" };
 
@@ -43,6 +46,10 @@ export function startOwn(list, free, shown) {
   let stop = new AbortController();
   /** The job at work. */
   let working = "";
+  /** The small dream at work; it resolves when its job is gone. */
+  let atWork = /** @type {Promise<unknown>} */ (Promise.resolve());
+  /** How often a small dream did not come in time, for each picture. */
+  const late = /** @type {WeakMap<Blob, number>} */ (new WeakMap());
 
   /** Deletes the job at work. */
   async function forget() {
@@ -51,12 +58,14 @@ export function startOwn(list, free, shown) {
     if (path) await ask(path, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
-  /** Ends what is at work; it is gone when this returns. */
-  function pause() {
+  /** Ends what is at work; it is gone when this resolves. */
+  async function pause() {
     clearTimeout(timer);
     stop.abort();
     stop = new AbortController();
-    return forget();
+    // At once where there is a job, as the page may be left; one that is just being sent is deleted when its answer comes.
+    await forget();
+    await atWork;
   }
 
   /** A small dream; null where the server is busy. @param {Blob} image @param {object} spec @param {AbortSignal} signal */
@@ -69,7 +78,7 @@ export function startOwn(list, free, shown) {
       const job = await json(links.self, { headers: { prefer: `wait=${WAIT}` }, signal });
       return job.links.result ? await blob(job.links.result) : null;
     } finally {
-      if (working === links.self) forget();
+      if (working === links.self) await forget();
     }
   }
 
@@ -94,11 +103,18 @@ export function startOwn(list, free, shown) {
     made.set(file, known);
     for (const { look, place, isMade } of show()) {
       if (isMade) continue;
-      if (signal.aborted) return;
+      if (signal.aborted || free() !== file) return;
       const name = nameOf(look);
-      const small = await dream(image, { model: chosenModel().model.id, look, ...SMALL }, signal);
+      const dreaming = dream(image, { model: chosenModel().model.id, look, ...SMALL }, signal);
+      atWork = dreaming.catch(() => {});
+      const small = await dreaming;
       if (signal.aborted) return;
-      if (!small) return void (timer = setTimeout(renew, BUSY * 1000));
+      if (!small) {
+        const times = (late.get(file) ?? 0) + 1;
+        late.set(file, times);
+        // A server that is slow by itself would only be kept busy.
+        return void (times < MOST_LATE && (timer = setTimeout(renew, BUSY * times * 1000)));
+      }
       known.set(name, (place.src = URL.createObjectURL(small)));
     }
   }

@@ -130,7 +130,7 @@ async fn a_fork_keeps_octaves_of_a_dream_and_needs_it_no_longer() {
     assert!(std::fs::read(path("again.png")).unwrap() == expected, "the command line's fork differs");
     for (options, words) in [
         (&["--fork-after", "2", "--seed", "9"][..], "--seed: cannot change in a fork"),
-        (&["--fork-after", "16"], "nothing left"),
+        (&["--fork-after", "3"], "nothing left"),
         (&["--fork-after", "0"], "nothing left"),
     ] {
         let refused = render(options).await;
@@ -140,28 +140,28 @@ async fn a_fork_keeps_octaves_of_a_dream_and_needs_it_no_longer() {
 }
 
 #[tokio::test]
-async fn a_paused_dream_forks_from_what_it_has_stored() {
+async fn a_paused_dream_forks_to_a_look() {
     let server = TestServer::start().await;
     let client = &server.client;
     let spec = json!({
         "objectives": [{ "kind": "l2", "layer": "block3" }],
         "octaves": 2, "octave_scale": 1.4, "iterations": 8, "seed": 3, "precision": "fp32",
     });
-    let long = client.lasting(picture(192, 192), spec, 6.0).await;
+    let long = client.lasting(picture(192, 192), spec, 4.0).await;
     let first = client.submit(picture(192, 192), &long).await;
     client.job_until(&first, |job| job["progress"]["octave"] == 2).await;
     assert_eq!(client.post(&format!("/v1/jobs/{first}/pause")).await.status(), 200);
     client.job_until(&first, |job| job["status"] == "paused").await;
-    let id = fork(client, &json!({ "from": { "job": first, "octave": 1 }, "spec": deeper() })).await;
+    let looks: Value = client.get("/v1/looks").await.json().await.unwrap();
+    let look = &looks["looks"][0];
+    let id =
+        fork(client, &json!({ "from": { "job": first, "octave": 1 }, "spec": { "look": look["id"] } })).await;
+    let change = client.job(&id).await["spec"]["schedule"][0].clone();
+    assert_eq!(change["octave"], 2);
+    assert_eq!(change["objectives"][0]["layer"], look["spec"]["objectives"][0]["layer"], "{look}");
     let dream = client.dream(&id).await;
-    let resumed = client.job(&id).await["progress"]["resumed_from"].as_f64().unwrap();
-    assert!(resumed > 0.0, "the stored octave was dreamed again");
-    let mut whole = long.clone();
-    let mut change = deeper();
-    change["octave"] = 2.into();
-    whole["schedule"] = json!([change]);
-    let whole = client.submit(picture(192, 192), &whole).await;
-    assert!(client.dream(&whole).await == dream, "the stored octave shows in the picture");
+    let whole = client.submit(picture(192, 192), &client.job(&id).await["spec"]).await;
+    assert!(client.dream(&whole).await == dream, "the fork is not what its spec says");
 }
 
 #[tokio::test]
@@ -194,6 +194,11 @@ async fn what_cannot_be_forked_is_told_where_it_stands() {
             ),
             "/spec/objectives",
         ),
+        (body(json!({ "job": first, "octave": 1, "fade": 2 }), json!({ "step": 1.0 })), "/from/fade"),
+        (body(json!({ "job": first, "octave": 1, "fade": 0 }), json!({ "step": 1.0 })), "/from/fade"),
+        (body(json!({ "job": first, "octave": 1 }), json!({ "fade": 2, "step": 1.0 })), "/spec/fade"),
+        (body(json!({ "job": first, "octave": 1 }), json!({ "look": "nothing" })), "/spec/look"),
+        (body(json!({ "job": first, "octave": 1 }), json!({ "format": "mp4" })), "/spec/format"),
         (json!({ "from": { "job": first, "octave": 1 }, "image": "data:image/png;base64,UE5H" }), "/image"),
     ] {
         let refused = problem(post(client, &body).await, 422).await;

@@ -13,7 +13,7 @@ use super::{
 };
 use reverie_dream::{
     model::{Catalogue, Model},
-    spec::{self, DreamSpec, Format, GuideSent, InputKind},
+    spec::{self, After, DreamSpec, Format, GuideSent, InputKind},
 };
 use reverie_engine::{Recipe, RenderError};
 use reverie_picture::PictureError;
@@ -128,8 +128,16 @@ impl Args {
         let resolved =
             spec::resolve_with_guide("", Value::Object(fields), &catalogue, start, Some(guide_sent));
         let resolved = match fork {
-            Some((place, changes)) => resolved
-                .and_then(|first| spec::forked("", Value::Object(changes), &first, place, &catalogue, start)),
+            Some((place, changes)) => resolved.and_then(|first| {
+                spec::forked(
+                    "",
+                    Value::Object(changes),
+                    &first,
+                    After { place, fade: None },
+                    &catalogue,
+                    start,
+                )
+            }),
             None => resolved,
         };
         let mut spec = resolved.map_err(|mistakes| {

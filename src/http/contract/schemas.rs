@@ -82,6 +82,9 @@ pub struct ForkRequest {
     /// The last frame that stays, counted from 1. Of animations.
     #[schema(nullable = false, minimum = 1, maximum = 1000)]
     frame: Option<u32>,
+    /// Of animations: how many frames it takes the change to come in. 1 if absent: at once.
+    #[schema(nullable = false, minimum = 1, maximum = 1000)]
+    fade: Option<u32>,
 }
 
 /// A submission as a form.
@@ -100,9 +103,9 @@ pub struct SubmitForm {
     /// file or its URL.
     #[schema(value_type = Option<String>, format = Binary, nullable = false)]
     guide: Option<Vec<u8>>,
-    /// The dream spec. With `from`, what changes: `objectives`, `step`, `total_variation`, `l2_decay` and `fade` from the next octave or
+    /// The dream spec. With `from`, what changes: `objectives`, `step`, `total_variation` and `l2_decay` from the next octave or
     /// frame on, and `format`, `quality`, `lossless`, `recipe`, `preserve_colors`, `blend`, `auto_contrast` and `restore_size` of
-    /// the finished dream. What it leaves out is as in that job.
+    /// the finished dream. Of a `look` it takes these. What it leaves out is as in that job.
     #[schema(nullable = false)]
     spec: Option<SpecRequest>,
     /// Goes on from an octave of a job, or from a frame of an animation, with another dream. The pictures are those of that
@@ -197,9 +200,9 @@ pub struct SubmitJson {
     /// An image file of any size for the dream to take up, where an objective is of kind `guide` or `guide-cosine`; given in the
     /// same way.
     guide: Option<PictureRequest>,
-    /// The dream spec. With `from`, what changes: `objectives`, `step`, `total_variation`, `l2_decay` and `fade` from the next octave or
+    /// The dream spec. With `from`, what changes: `objectives`, `step`, `total_variation` and `l2_decay` from the next octave or
     /// frame on, and `format`, `quality`, `lossless`, `recipe`, `preserve_colors`, `blend`, `auto_contrast` and `restore_size` of
-    /// the finished dream. What it leaves out is as in that job.
+    /// the finished dream. Of a `look` it takes these. What it leaves out is as in that job.
     spec: Option<SpecRequest>,
     /// Goes on from an octave of a job, or from a frame of an animation, with another dream. The pictures are those of that
     /// job.

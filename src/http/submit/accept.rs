@@ -19,8 +19,6 @@ pub(in crate::http) struct Pictures {
     pub(super) image: Option<Bytes>,
     mask: Option<Bytes>,
     pub(super) guide: Option<Bytes>,
-    /// What another job had dreamed so far, where this one may go on.
-    checkpoint: Option<Bytes>,
     /// The memory that the files take: of a request, or as a turn among those that read stored files.
     _share: Option<Share>,
     _turn: Option<OwnedSemaphorePermit>,
@@ -29,7 +27,7 @@ pub(in crate::http) struct Pictures {
 impl Pictures {
     /// Files that came with a request, and the memory that they take.
     pub(super) fn sent([image, mask, guide]: [Option<Bytes>; 3], share: Option<Share>) -> Self {
-        Self { image, mask, guide, checkpoint: None, _share: share, _turn: None }
+        Self { image, mask, guide, _share: share, _turn: None }
     }
 
     /// Files of `job`, as far as a dream of `spec` needs them. They take memory that no upload has asked for, so they are read in
@@ -50,15 +48,9 @@ impl Pictures {
             image: read(ObjectKey::Input(job.id), has_input(job)).await?,
             mask: read(ObjectKey::Mask(job.id), spec.mask.is_some()).await?,
             guide: read(ObjectKey::Guide(job.id), spec.follows_guide()).await?,
-            checkpoint: None,
             _share: None,
             _turn: turn,
         })
-    }
-
-    /// Adds what `job` had dreamed so far, if that is stored. It says what it was made with, and a worker passes over one that does not fit.
-    pub(super) async fn with_checkpoint_of(self, state: &AppState, job: &Job) -> Result<Self, ApiError> {
-        Ok(Self { checkpoint: state.objects.find(ObjectKey::Checkpoint(job.id)).await?, ..self })
     }
 
     /// Length of image, mask and guide image.
@@ -82,13 +74,8 @@ pub(in crate::http) async fn accept(
     job: NewJob,
 ) -> Result<Accepted, ApiError> {
     let id = job.id;
-    let Pictures { image, mask, guide, checkpoint, _share, _turn } = pictures;
-    let files = [
-        (ObjectKey::Input(id), image),
-        (ObjectKey::Mask(id), mask),
-        (ObjectKey::Guide(id), guide),
-        (ObjectKey::Checkpoint(id), checkpoint),
-    ];
+    let Pictures { image, mask, guide, _share, _turn } = pictures;
+    let files = [(ObjectKey::Input(id), image), (ObjectKey::Mask(id), mask), (ObjectKey::Guide(id), guide)];
     let mut stored = Vec::new();
     for (object, file) in files {
         if let Some(file) = file {

@@ -129,13 +129,7 @@ async fn check_pictures(state: &AppState, request: SubmitRequest, terms: Terms) 
             return Err(ApiError::Invalid(errors));
         }
     };
-    if spec.format.is_video() {
-        // The first time it asks the program what it can.
-        let format = spec.format;
-        let looking = tokio::task::spawn_blocking(move || picture::can_write(format));
-        let found = looking.await.map_err(ApiError::internal)?;
-        found.map_err(|error| ApiError::from_picture("/spec/format", error))?;
-    }
+    check_encoder(&spec).await?;
     let size = size.or(spec.noise.map(|noise| (noise.height, noise.width)));
     let size = size.ok_or_else(|| ApiError::internal("the spec has neither an image nor a noise size"))?;
     let forecast = match &idempotency_key {
@@ -173,6 +167,18 @@ async fn fingerprints(
     });
     let (fingerprint, request) = hashing.await.map_err(ApiError::internal)??;
     Ok(Idempotency { key: idempotency_key.to_owned(), fingerprint, request })
+}
+
+/// Refuses a video where this machine cannot write one.
+pub(super) async fn check_encoder(spec: &DreamSpec) -> Result<(), ApiError> {
+    if spec.format.is_video() {
+        // The first time it asks the program what it can.
+        let format = spec.format;
+        let looking = tokio::task::spawn_blocking(move || picture::can_write(format));
+        let found = looking.await.map_err(ApiError::internal)?;
+        found.map_err(|error| ApiError::from_picture("/spec/format", error))?;
+    }
+    Ok(())
 }
 
 /// Predicts the cost of a dream, and refuses one that would fail or take too much.

@@ -1,8 +1,8 @@
 //! A submission with `from`: goes on after an octave of a job with another dream.
 //!
 //! A fork is a job of its own: it gets copies of the pictures, and its spec says the whole dream, with a schedule that changes
-//! after the octave. So it needs nothing of the first job once it is accepted. Octaves that are not stored any more are
-//! dreamed again, to the same bytes.
+//! after the octave. So it needs nothing of the first job once it is accepted: the octaves that stay are dreamed again, to the
+//! same bytes.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -14,10 +14,10 @@ use super::{
         state::AppState,
     },
     accept::Pictures,
-    check::{Checked, Terms, predict},
+    check::{Checked, Terms, check_encoder, predict},
 };
 use crate::jobs::{Begun, Idempotency, Job, JobId, JobState, NewJob, QueueError};
-use reverie_dream::spec::{self, DreamSpec, InputKind, WrittenPlace};
+use reverie_dream::spec::{self, After, DreamSpec, InputKind, WrittenPlace};
 use reverie_fields::{FieldError, Fields, note, note_all};
 
 /// Where a mistake about the first job is told.
@@ -41,7 +41,8 @@ pub(super) async fn check(
         }
     }
     let idempotency = match idempotency_key {
-        Some(key) => {
+        // What is wrong is told first, whatever the key.
+        Some(key) if errors.is_empty() => {
             let said = json!({ "from": &from, "spec": &spec });
             let request =
                 request_headers::fingerprint(&[None, None, None], &said, &options, webhook.as_ref())?;
@@ -52,7 +53,7 @@ pub(super) async fn check(
             }
             Some(same)
         }
-        None => None,
+        _ => None,
     };
     let origin = Origin::read(from).map_err(|wrong| note_all(&mut errors, wrong));
     let Ok(origin) = origin else { return Err(ApiError::Invalid(errors)) };
@@ -64,11 +65,14 @@ pub(super) async fn check(
         }
         Err(error) => return Err(error.into()),
     };
-    if let Err(wrong) = origin.check(&first) {
-        note(&mut errors, wrong);
-    }
-    let forked = forked(state, spec, &first, origin.place).await?;
-    let spec = match forked.map_err(|wrong| note_all(&mut errors, wrong)) {
+    let is_there = origin.check(&first).map_err(|wrong| note(&mut errors, wrong)).is_ok();
+    let forked = forked(state, spec, &first, &origin).await?;
+    // That nothing is left after a place is told once.
+    let of_spec = |wrong: Vec<FieldError>| {
+        let told = wrong.into_iter().filter(|error| is_there || error.pointer != "/spec");
+        note_all(&mut errors, told);
+    };
+    let spec = match forked.map_err(of_spec) {
         Ok(spec) if errors.is_empty() => spec,
         _ => return Err(ApiError::Invalid(errors)),
     };
@@ -77,13 +81,7 @@ pub(super) async fn check(
         Err(ApiError::Gone(_) | ApiError::NotFound { .. }) => return Err(ApiError::Invalid(vec![erased()])),
         Err(error) => return Err(error),
     };
-    // A checkpoint of an animation holds frames as they are in its file.
-    let is_otherwise_alike =
-        DreamSpec { schedule: first.spec.schedule.clone(), ..spec.clone() } == resolved(&first);
-    let pictures = match is_otherwise_alike {
-        true => pictures.with_checkpoint_of(state, &first).await?,
-        false => pictures,
-    };
+    check_encoder(&spec).await?;
     let size = match spec.noise {
         Some(noise) => Some((noise.height, noise.width)),
         None => stored_size(state, pictures.image.as_ref()).await?,
@@ -109,6 +107,8 @@ struct Origin {
     job: JobId,
     place: u32,
     is_frame: bool,
+    /// Frames over which the change comes in.
+    fade: Option<u32>,
 }
 
 impl Origin {
@@ -122,6 +122,7 @@ impl Origin {
         }
         let given = ["octave", "frame"].iter().filter(|name| fields.peek(name).is_some()).count();
         let WrittenPlace { octave, frame } = WrittenPlace::take(&mut fields);
+        let fade = WrittenPlace::take_fade(&mut fields);
         if is_object && given != 1 {
             let detail =
                 "one is needed, \"octave\" or of an animation \"frame\": the last that stays, counted from 1";
@@ -130,7 +131,7 @@ impl Origin {
         let errors = fields.finish();
         match (job, octave.or(frame)) {
             (Some(job), Some(place)) if errors.is_empty() => {
-                Ok(Self { job, place, is_frame: frame.is_some() })
+                Ok(Self { job, place, is_frame: frame.is_some(), fade })
             }
             _ => Err(errors),
         }
@@ -191,7 +192,7 @@ async fn forked(
     state: &AppState,
     written: Value,
     first: &Job,
-    place: u32,
+    origin: &Origin,
 ) -> Result<Result<DreamSpec, Vec<FieldError>>, ApiError> {
     let (spec, catalogue) = (resolved(first), state.catalogue.clone());
     let input = match (has_input(first), spec.mask) {
@@ -199,16 +200,26 @@ async fn forked(
         (true, None) => InputKind::Image,
         (true, Some(_)) => InputKind::Masked,
     };
-    let forking = move || spec::forked("/spec", written, &spec, place, &catalogue, input);
-    tokio::task::spawn_blocking(forking).await.map_err(ApiError::internal)
+    let after = After { place: origin.place, fade: origin.fade };
+    let forking = move || spec::forked("/spec", written, &spec, after, &catalogue, input);
+    let forked = tokio::task::spawn_blocking(forking).await.map_err(ApiError::internal)?;
+    // It is not said in the spec.
+    let elsewhere = |error: FieldError| match &*error.pointer {
+        "/spec/fade" if after.fade.is_some() => FieldError::new("/from/fade", error.detail),
+        _ => error,
+    };
+    Ok(forked.map_err(|errors| errors.into_iter().map(elsewhere).collect()))
 }
 
 fn erased() -> FieldError {
     FieldError::new(JOB, "that job's pictures are erased: a fork needs them")
 }
 
-/// The size of a stored picture, which was checked when it came.
+/// The size of a stored picture.
 async fn stored_size(state: &AppState, file: Option<&Bytes>) -> Result<Option<(u32, u32)>, ApiError> {
     let (mut errors, mut unknown) = (Vec::new(), Vec::new());
-    size_of(state, JOB, file, &mut errors, &mut unknown).await
+    let size = size_of(state, JOB, file, &mut errors, &mut unknown).await?;
+    note_all(&mut errors, unknown);
+    // The server's limits may have changed since.
+    if errors.is_empty() { Ok(size) } else { Err(ApiError::Invalid(errors)) }
 }

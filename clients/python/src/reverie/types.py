@@ -361,6 +361,8 @@ class FieldError(TypedDict, total=False):
 class ForkRequest(TypedDict, total=False):
     """A job, and what of its dream stays. One of `octave` and `frame` is needed."""
 
+    # Of animations: how many frames it takes the change to come in. 1 if absent: at once.
+    fade: int
     # The last frame that stays, counted from 1. Of animations.
     frame: int
     # Id of the job, in any state, as long as its pictures are kept.

@@ -20,8 +20,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 pub use guide::{DOTS, GUIDE_EDGE, MAX_COLUMNS, columns_kept, guide_size};
 pub use memory::{
-    BYTES_PER_FOURIER_PIXEL, BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL, BYTES_PER_SHRUNK_PIXEL,
-    BYTES_PER_TRANSFORMED_PIXEL,
+    BYTES_PER_BAND_PIXEL, BYTES_PER_FOURIER_PIXEL, BYTES_PER_PIXEL, BYTES_PER_RESTORED_PIXEL,
+    BYTES_PER_SHRUNK_PIXEL, BYTES_PER_TRANSFORMED_PIXEL,
 };
 pub use motion::BYTES_PER_MOVING_PIXEL;
 pub use octaves::{dreamed_size, octave_count, octave_sizes, sizes, steps};

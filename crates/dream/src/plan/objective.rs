@@ -72,7 +72,9 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::{BYTES_PER_FOURIER_PIXEL, BYTES_PER_TRANSFORMED_PIXEL, Plan, tests::plan},
+        super::{
+            BYTES_PER_BAND_PIXEL, BYTES_PER_FOURIER_PIXEL, BYTES_PER_TRANSFORMED_PIXEL, Plan, tests::plan,
+        },
         FOURIER, TRANSFORMATION,
     };
 
@@ -94,7 +96,7 @@ mod tests {
         let times = 1.0 + FOURIER + TRANSFORMATION;
         assert!((otherwise.work.pixels - plain.work.pixels * times).abs() < 1.0, "{:?}", otherwise.work);
         let more = (otherwise.memory - plain.memory) as f64;
-        let bytes = BYTES_PER_FOURIER_PIXEL + BYTES_PER_TRANSFORMED_PIXEL;
+        let bytes = BYTES_PER_BAND_PIXEL + BYTES_PER_FOURIER_PIXEL + BYTES_PER_TRANSFORMED_PIXEL;
         assert!((more - 300.0 * 400.0 * bytes).abs() < 2.0, "{more}");
         // One way forward of the smaller octave.
         let picked = of(json!({ "objectives": [{ "pick": "strongest" }] }));

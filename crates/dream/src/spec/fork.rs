@@ -6,23 +6,32 @@
 use serde_json::{Map, Value};
 
 use super::{
-    DreamSpec,
-    request::{InputKind, resolve},
+    Count, DreamSpec,
+    request::{InputKind, find_look, resolve},
     schedule::{MAX_OCTAVES, steered},
 };
-use crate::model::Catalogue;
+use crate::model::{Catalogue, Model};
 use reverie_fields::{FieldError, Fields};
 
 /// What changes the ascent, from the next octave or frame on.
-const ASCENT: [&str; 5] = ["objectives", "step", "total_variation", "l2_decay", "fade"];
+const ASCENT: [&str; 4] = ["objectives", "step", "total_variation", "l2_decay"];
 
 /// What becomes of the finished dream; no octave depends on it.
 const FILE: [&str; 8] =
     ["format", "quality", "lossless", "recipe", "preserve_colors", "blend", "auto_contrast", "restore_size"];
 
-/// The spec of a dream that is that of `spec` up to the octave or frame `place`, counted from 1, and from the next one on as
-/// `written` says: an object with what changes, which stands at `pointer`. What it does not name stays as it was at `place`:
-/// what `spec` changes later is left out. `input` came with the first dream.
+/// Where a fork leaves the first dream.
+#[derive(Clone, Copy, Debug)]
+pub struct After {
+    /// The last octave that stays, counted from 1; of an animation, the last frame.
+    pub place: u32,
+    /// Of animations: frames over which the change comes in; at once if absent.
+    pub fade: Option<u32>,
+}
+
+/// The spec of a dream that is that of `spec` up to a place, and from the next one on as `written` says: an object with what
+/// changes, which stands at `pointer`. What it does not name stays as it was there: what `spec` changes later is left out. Of a
+/// look it takes what may change. `input` came with the first dream. A mistake in the fade is told at `fade` of that object.
 ///
 /// # Errors
 /// Every mistake, each with its JSON pointer.
@@ -30,18 +39,19 @@ pub fn forked(
     pointer: &str,
     written: Value,
     spec: &DreamSpec,
-    place: u32,
+    after: After,
     catalogue: &Catalogue,
     input: InputKind,
 ) -> Result<DreamSpec, Vec<FieldError>> {
+    let After { place, fade } = after;
     let mut fields = Fields::new(pointer, written);
-    let [ascent, file] = [&ASCENT[..], &FILE[..]].map(|names| taken(&mut fields, names));
+    if let Some(look) = fields.name("look") {
+        fill_in(&mut fields, &look, catalogue.get(&spec.model).map(|model| &**model));
+    }
+    let [mut ascent, file] = [&ASCENT[..], &FILE[..]].map(|names| taken(&mut fields, names));
     for parameter in DreamSpec::parameters() {
-        let hint = format!(
-            "cannot change in a fork, as the octaves that stay were dreamed with it; what can is {}, {}",
-            ASCENT.join(", "),
-            FILE.join(", ")
-        );
+        let hint =
+            format!("cannot change in a fork; what can is look, {}, {}", ASCENT.join(", "), FILE.join(", "));
         fields.misplaced(parameter.name, &hint);
     }
     let errors = fields.finish();
@@ -51,11 +61,22 @@ pub fn forked(
     let unfit = |detail: String| vec![FieldError::new(pointer, detail)];
     let (unit, most) = match spec.motion {
         Some(motion) => ("frame", motion.frames),
-        None => ("octave", MAX_OCTAVES),
+        None => (
+            "octave",
+            match spec.octaves {
+                Count::Of(octaves) => octaves,
+                // How many there are, the picture decides.
+                Count::Auto => MAX_OCTAVES,
+            },
+        ),
     };
-    if !(1..most).contains(&place) {
-        return Err(unfit(format!("a fork after {unit} {place} has nothing left; the last one is {most}")));
+    let most = most.saturating_sub(1);
+    let mut errors = Vec::new();
+    if !(1..=most).contains(&place) {
+        let last = most + 1;
+        errors.extend(unfit(format!("a fork after {unit} {place} has nothing left; the last one is {last}")));
     }
+    let place = place.clamp(1, most.max(1));
     let begun = spec.schedule.iter().filter(|change| change.place() <= place);
     let kept = DreamSpec { schedule: begun.cloned().collect(), ..spec.clone() };
     let mut request = match kept.to_request() {
@@ -64,15 +85,41 @@ pub fn forked(
         Err(error) => return Err(unfit(error.to_string())),
     };
     request.extend(file);
-    let spec = resolve(pointer, Value::Object(request), catalogue, input)?;
-    let Some(model) = catalogue.get(&spec.model).filter(|_| !ascent.is_empty()) else { return Ok(spec) };
-    let changed = steered(Value::Object(ascent), &spec, None, place + 1, model);
-    let (_, spec) = changed.map_err(|errors| {
-        let within =
-            |error: FieldError| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error };
-        errors.into_iter().map(within).collect::<Vec<_>>()
-    })?;
-    Ok(spec)
+    let spec = match resolve(pointer, Value::Object(request), catalogue, input) {
+        Ok(spec) => spec,
+        Err(wrong) => return Err([errors, wrong].concat()),
+    };
+    if let Some(fade) = fade {
+        ascent.insert("fade".to_owned(), fade.into());
+    }
+    let model = catalogue.get(&spec.model).filter(|_| !ascent.is_empty());
+    let changed = match model {
+        Some(model) => steered(Value::Object(ascent), &spec, None, place + 1, model).map(|(_, spec)| spec),
+        None => Ok(spec),
+    };
+    let within = |error: FieldError| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error };
+    match changed {
+        Ok(spec) if errors.is_empty() => Ok(spec),
+        Ok(_) => Err(errors),
+        Err(wrong) => {
+            errors.extend(wrong.into_iter().map(within));
+            Err(errors)
+        }
+    }
+}
+
+/// Adds what a look says of what may change.
+fn fill_in(fields: &mut Fields, wanted: &str, model: Option<&Model>) {
+    let Some(model) = model else { return };
+    match find_look(model, wanted) {
+        Ok(look) => {
+            let open = |name: &&String| ASCENT.iter().chain(&FILE).any(|open| open == name);
+            for (name, value) in look.spec.iter().filter(|(name, _)| open(name)) {
+                fields.fill(name, value.clone());
+            }
+        }
+        Err(detail) => fields.error("look", detail),
+    }
 }
 
 /// Those of these members that are there.

@@ -33,7 +33,7 @@ pub use choices::{
 };
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
-pub use fork::forked;
+pub use fork::{After, forked};
 pub use formula::{FormulaError, FormulaTerm, parse_formula};
 pub use motion::Motion;
 pub use objective::{Objective, WrittenObjective, resolve_objectives};

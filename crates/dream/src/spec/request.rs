@@ -7,7 +7,10 @@ use super::{
     objective::read_objectives,
     schedule::{read_schedule, too_much_decay},
 };
-use crate::{look::named, model::Catalogue};
+use crate::{
+    look::{Look, named},
+    model::{Catalogue, Model},
+};
 use reverie_fields::{FieldError, Fields};
 use reverie_picture::{PictureError, recipe};
 
@@ -213,17 +216,21 @@ fn fill_in_look(fields: &mut Fields, catalogue: &Catalogue) {
     let Some(wanted) = fields.name("look") else { return };
     let id = fields.peek("model").map_or(Some(catalogue.default_id()), Value::as_str);
     let Some(model) = id.and_then(|id| catalogue.get(id)) else { return };
-    let Some(look) = model.looks.iter().find(|look| look.id == wanted) else {
-        let detail = match &model.looks[..] {
-            [] => format!("model \"{}\" has no looks; name a layer in \"objectives\"", model.id),
-            looks => format!("model \"{}\" has no look \"{wanted}\"; it has {}", model.id, named(looks)),
-        };
-        fields.error("look", detail);
-        return;
-    };
-    for (name, value) in &look.spec {
-        fields.fill(name, value.clone());
+    match find_look(model, &wanted) {
+        Ok(look) => look.spec.iter().for_each(|(name, value)| fields.fill(name, value.clone())),
+        Err(detail) => fields.error("look", detail),
     }
+}
+
+/// A look of the model by its name.
+///
+/// # Errors
+/// Which looks it has.
+pub(super) fn find_look<'a>(model: &'a Model, wanted: &str) -> Result<&'a Look, String> {
+    model.looks.iter().find(|look| look.id == wanted).ok_or_else(|| match &model.looks[..] {
+        [] => format!("model \"{}\" has no looks; name a layer in \"objectives\"", model.id),
+        looks => format!("model \"{}\" has no look \"{wanted}\"; it has {}", model.id, named(looks)),
+    })
 }
 
 /// The size of a start from noise, or `None` for a start from the image; `written` is the member `noise`.

@@ -163,6 +163,11 @@ impl WrittenPlace {
         Self::read(fields)
     }
 
+    /// Takes a number of frames over which a change comes in.
+    pub fn take_fade(fields: &mut Fields) -> Option<u32> {
+        fields.number("fade", 1, MAX_FRAMES)
+    }
+
     fn samples() -> Vec<(&'static str, Self)> {
         vec![("", Self::read(&mut silent()))]
     }

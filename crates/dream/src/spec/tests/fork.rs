@@ -8,8 +8,10 @@ fn resolved(spec: Value) -> DreamSpec {
     resolve("", spec, &catalogue(), InputKind::Image).unwrap()
 }
 
-fn fork(written: Value, spec: &DreamSpec, place: u32) -> Result<DreamSpec, Vec<FieldError>> {
-    forked("/spec", written, spec, place, &catalogue(), InputKind::Image)
+fn fork(mut written: Value, spec: &DreamSpec, place: u32) -> Result<DreamSpec, Vec<FieldError>> {
+    let fade = written.as_object_mut().and_then(|members| members.remove("fade"));
+    let fade = fade.and_then(|fade| fade.as_u64()).map(|fade| fade as u32);
+    forked("/spec", written, spec, After { place, fade }, &catalogue(), InputKind::Image)
 }
 
 #[test]
@@ -34,6 +36,8 @@ fn a_fork_is_the_first_dream_up_to_its_place_and_another_one_after_it() {
     // The recipe says all of it, and nothing named is nothing changed.
     assert_eq!(resolved(forked.to_request().unwrap()), forked);
     let plain = resolved(json!({ "octaves": 4 }));
+    let many = resolved(json!({ "octaves": "auto" }));
+    assert!(fork(json!({}), &many, 15).is_ok() && fork(json!({}), &many, 16).is_err());
     assert_eq!(fork(json!({}), &plain, 3).unwrap(), plain);
 }
 
@@ -56,7 +60,7 @@ fn what_the_octaves_that_stay_depend_on_cannot_change() {
     assert_eq!(pointer(json!({ "fade": 3, "step": 1.0 })), "/spec/fade");
     assert_eq!(pointer(json!({ "format": "jpeg", "lossless": true })), "/spec/lossless");
     assert_eq!(pointer(json!([1])), "/spec");
-    for place in [0, 16, 17, u32::MAX] {
+    for place in [0, 4, 16, u32::MAX] {
         assert_eq!(refused(json!({}), place)[0].0, "/spec", "{place}");
     }
 }
