@@ -7,13 +7,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::RenderError;
-use reverie_dream::plan::Span;
+use reverie_dream::plan::{BAND, Span};
 
-/// Pixels of one band: large enough that starting an operation costs nothing, small enough to stay near the
-/// processor's caches.
-const BAND: i64 = 1 << 19;
-
-/// The same on a GPU, where starting an operation costs as much as a megapixel of work: 100 MB for a temporary.
+/// [`BAND`] on a GPU, where starting an operation costs as much as a megapixel of work: 100 MB for a temporary.
 const GPU_BAND: i64 = 1 << 23;
 
 /// Cuts an image of this size into bands of rows, top to bottom; at least one row each.

@@ -44,8 +44,9 @@ pub const BYTES_PER_TRANSFORMED_PIXEL: f64 = 14.0;
 /// Bytes per pixel of the band of rows that a transformation works on: places, shares and sums, most of them in eight bytes.
 pub const BYTES_PER_BAND_PIXEL: f64 = 160.0;
 
-/// Pixels of such a band at the most.
-const BAND: f64 = (1 << 19) as f64;
+/// Pixels of a band of rows on a processor: large enough that starting an operation costs nothing, small enough to stay near its
+/// caches.
+pub const BAND: i64 = 1 << 19;
 
 /// Bytes per pixel that `spec` takes beside what every dream does.
 fn beside(spec: &DreamSpec) -> f64 {
@@ -72,7 +73,8 @@ impl Images {
         let per_value = if half { PER_VALUE / 2.0 } else { PER_VALUE };
         let per_pixel = BYTES_PER_PIXEL + beside(spec);
         let per_shrunk = if self.restored { BYTES_PER_RESTORED_PIXEL } else { BYTES_PER_SHRUNK_PIXEL };
-        let band = if spec.is_transformed() { self.largest.min(BAND) * BYTES_PER_BAND_PIXEL } else { 0.0 };
+        let band =
+            if spec.is_transformed() { self.largest.min(BAND as f64) * BYTES_PER_BAND_PIXEL } else { 0.0 };
         (band + self.largest * per_pixel + self.shrunk * per_shrunk + values * per_value) as u64
     }
 }

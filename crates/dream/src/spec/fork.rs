@@ -49,9 +49,9 @@ pub fn forked(
         fill_in(&mut fields, &look, catalogue.get(&spec.model).map(|model| &**model));
     }
     let [mut ascent, file] = [&ASCENT[..], &FILE[..]].map(|names| taken(&mut fields, names));
+    let hint =
+        format!("cannot change in a fork; what can is look, {}, {}", ASCENT.join(", "), FILE.join(", "));
     for parameter in DreamSpec::parameters() {
-        let hint =
-            format!("cannot change in a fork; what can is look, {}, {}", ASCENT.join(", "), FILE.join(", "));
         fields.misplaced(parameter.name, &hint);
     }
     let errors = fields.finish();
@@ -85,26 +85,20 @@ pub fn forked(
         Err(error) => return Err(unfit(error.to_string())),
     };
     request.extend(file);
-    let spec = match resolve(pointer, Value::Object(request), catalogue, input) {
-        Ok(spec) => spec,
-        Err(wrong) => return Err([errors, wrong].concat()),
-    };
     if let Some(fade) = fade {
         ascent.insert("fade".to_owned(), fade.into());
     }
-    let model = catalogue.get(&spec.model).filter(|_| !ascent.is_empty());
-    let changed = match model {
-        Some(model) => steered(Value::Object(ascent), &spec, None, place + 1, model).map(|(_, spec)| spec),
-        None => Ok(spec),
-    };
     let within = |error: FieldError| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error };
-    match changed {
+    let forked = resolve(pointer, Value::Object(request), catalogue, input).and_then(|spec| {
+        let Some(model) = catalogue.get(&spec.model).filter(|_| !ascent.is_empty()) else { return Ok(spec) };
+        let changed = steered(Value::Object(ascent), &spec, None, place + 1, model);
+        let (_, spec) = changed.map_err(|wrong| wrong.into_iter().map(within).collect::<Vec<_>>())?;
+        Ok(spec)
+    });
+    match forked {
         Ok(spec) if errors.is_empty() => Ok(spec),
         Ok(_) => Err(errors),
-        Err(wrong) => {
-            errors.extend(wrong.into_iter().map(within));
-            Err(errors)
-        }
+        Err(wrong) => Err([errors, wrong].concat()),
     }
 }
 
