@@ -39,7 +39,7 @@ def lines(title: str, found: dict[str, list[tuple[float, float]]], marks: dict[s
         parts.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="2.5"/>')
         parts += [f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="3.5" fill="{color}"/>' for x, y in points]
         last = up(points[-1][1]) - 10
-        parts.append(f'<text x="{WIDTH - RIGHT - 4}" y="{last:.0f}" text-anchor="end" fill="{color}">{name}</text>')
+        parts.append(f'<text x="{across(points[-1][0]):.0f}" y="{last:.0f}" text-anchor="end" fill="{color}">{name}</text>')
         if name in marks:
             place = across(marks[name])
             parts.append(f'<path d="M{place:.0f} {TOP}V{HEIGHT - BOTTOM}" stroke="{color}" stroke-dasharray="5 4"/>')
