@@ -52,9 +52,14 @@ def make_rust(image: str, debian: str, version: str) -> None:
         buildah("commit", name, image)
 
 
+def without_digests(text: str) -> str:
+    """A container file as it was before scripts/pin-images."""
+    return re.sub(r"^(FROM \S+)@sha256:[0-9a-f]{64}", r"\1", text, flags=re.MULTILINE)
+
+
 def make_bases(dockerfile: Path) -> None:
     """Those that it names."""
-    bases = re.findall(r"^FROM (\S+:\S+)", dockerfile.read_text(), re.MULTILINE)
+    bases = re.findall(r"^FROM (\S+:\S+)", without_digests(dockerfile.read_text()), re.MULTILINE)
     debian = next(base for base in bases if base.startswith("debian:"))
     rust = next(base for base in bases if base.startswith("rust:"))
     version, suite = re.fullmatch(r"rust:([\d.]+)-slim-(\w+)", rust).groups()

@@ -1,14 +1,16 @@
 """The containers of deploy/compose.yaml, run from the image that scripts/test-image has built.
 
 Settings, limits, volumes and commands are compose.yaml's (compose.py). Other than there: the network is this machine's, each service
-at a loopback address; the images of others are made of Debian's packages (PostgreSQL 17, nginx, Prometheus), and the bucket is
-moto's from PyPI in place of Garage's. Grafana is left out.
+at a loopback address, and one image stands in for those of others: PostgreSQL 17, nginx and Prometheus are Debian's, and Garage is
+built from its crate, in the version that the file names. Grafana, which no package registry has, is left out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -18,13 +20,13 @@ import uuid
 from pathlib import Path
 
 from . import compose
-from .bases import make_debian, own_authorities
-from .tools import Failure, buildah, check, container, podman, succeeds
+from .bases import make_debian
+from .tools import WORK, Failure, buildah, check, container, podman, run, say, succeeds
 
 IMAGE = "localhost/reverie:test"
-SERVERS = "localhost/reverie-servers:test"
-PACKAGES = ["ca-certificates", "nginx-light", "postgresql-17", "prometheus", "python3-pip", "wrk"]
-MOTO = "moto[server]==5.2.5"
+# What scripts/test-image had built before.
+PREVIOUS = "localhost/reverie:previous"
+PACKAGES = ["nginx-light", "postgresql-17", "prometheus", "wrk"]
 RUN = f"reverie-test-{uuid.uuid4().hex[:8]}"
 ADDRESSES = {
     "nginx": "127.0.77.10", "api-1": "127.0.77.11", "api-2": "127.0.77.12", "worker": "127.0.77.13", "worker-2": "127.0.77.14",
@@ -38,7 +40,7 @@ SECRETS = {
 # Of others: who runs them, and what replaces compose's command, or is added to it.
 OTHERS = {
     "postgres": ("postgres", lambda command: ["postgres-entrypoint", *command, "-c", "listen_addresses=" + ADDRESSES["postgres"]]),
-    "s3": ("nobody", lambda _: ["python3", "-m", "moto.server", "-H", ADDRESSES["s3"], "-p", "3900"]),
+    "s3": ("root", lambda command: command),
     "nginx": ("nobody", lambda command: command),
     "prometheus": ("nobody", lambda command: ["prometheus", *command, f"--web.listen-address={ADDRESSES['prometheus']}:9090"]),
 }
@@ -46,49 +48,78 @@ BALANCER = f"http://{ADDRESSES['nginx']}:8080"
 PATIENCE = 180  # seconds
 
 
+def version_of_garage() -> str:
+    return re.search(r"dxflrs/garage:v([\d.]+)", (compose.DEPLOY / "compose.yaml").read_text())[1]
+
+
+def servers() -> str:
+    """The image that stands in for those of others; another one where anything in it has changed."""
+    parts = repr((PACKAGES, version_of_garage(), compose.image_of_servers()))
+    return f"localhost/reverie-servers:{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+
+
+def make_garage() -> Path:
+    """The S3 store of compose.yaml, built once from its crate; takes some minutes."""
+    version = version_of_garage()
+    root = WORK / f"garage-{version}"
+    program = root / "bin/garage"
+    if not program.exists():
+        say(f"building Garage {version} from crates.io")
+        features = ["--no-default-features", "--features=bundled-libs,sqlite"]
+        with (WORK / "garage.log").open("w") as log:
+            run("cargo", "install", "garage", f"--version={version}", "--locked", *features, "--root", root, stderr=log)
+    return program
+
+
 def make_servers() -> None:
-    if succeeds(buildah, "inspect", "--type=image", SERVERS):
+    if succeeds(buildah, "inspect", "--type=image", servers()):
         return
-    make_debian(f"{SERVERS}-base", "trixie", *PACKAGES)
-    with container(f"{SERVERS}-base") as (name, root):
+    program = make_garage()
+    make_debian(f"{servers()}-base", "trixie", *PACKAGES)
+    with container(f"{servers()}-base") as (name, root):
         for file, text in compose.image_of_servers().items():
             (root / file).write_text(text)
             (root / file).chmod(0o755)
-        for authority in own_authorities():
-            shutil.copy(authority, root / "usr/local/share/ca-certificates")
+        shutil.copy(program, root)
         steps = [
-            "update-ca-certificates",
-            f"pip install --quiet --break-system-packages --root-user-action=ignore '{MOTO}'",
             "mkdir -p /prometheus && chown nobody /prometheus",
             "install -d -o postgres -g postgres -m 700 /var/lib/postgresql/data",
             "install -d -o postgres -g postgres /var/run/postgresql",
         ]
         buildah("run", "--isolation=chroot", name, "--", "bash", "-ec", "\n".join(steps), stderr=subprocess.DEVNULL)
-        buildah("commit", name, SERVERS, stderr=subprocess.DEVNULL)
+        buildah("commit", name, servers(), stderr=subprocess.DEVNULL)
 
 
 class Fleet:
-    """The containers of compose.yaml. `settings` are given to the program beside the file's; `folder` is for what they read."""
+    """The containers of compose.yaml. `settings` are given to the program beside the file's; `folder` is for what they read.
+
+    Reverie's are started from `image`, which may change between two starts.
+    """
 
     def __init__(self, folder: Path, **settings: str) -> None:
+        self.image = IMAGE
         self.services, self.settings = compose.services(SECRETS), settings
-        # The balancer's own address: all of them would take the others' ports.
+        # Addresses of their own: all of them would take the others' ports.
         shutil.copytree(compose.DEPLOY / "nginx", folder / "nginx")
         self.nginx = folder / "nginx"
         (self.nginx / "listen.conf").write_text(f"listen {ADDRESSES['nginx']}:8080;\n")
         self.services["nginx"]["volumes"][0]["source"] = str(self.nginx)
+        settings_of_garage = folder / "garage.toml"
+        text = (compose.DEPLOY / "garage/garage.toml").read_text()
+        settings_of_garage.write_text(re.sub(r"(127\.0\.0\.1|0\.0\.0\.0)(?=:)", ADDRESSES["s3"], text))
+        self.services["s3"]["volumes"][0]["source"] = str(settings_of_garage)
 
     def start(self, name: str) -> None:
         """Starts a service; `worker-2` is a second one of `worker`."""
         service = self.services[name.removesuffix("-2") if name.startswith("worker") else name]
         options = compose.options(service, RUN)
-        command, image = service.get("command", []), SERVERS
+        command, image = service.get("command", []), servers()
         if name in OTHERS:
             user, change = OTHERS[name]
             command = change(command)
             options = [option for option in options if not option.startswith("--user=")] + [f"--user={user}"]
         else:
-            image = IMAGE
+            image = self.image
             at = ADDRESSES.get(name, "127.0.77.9")
             options += [f"--env=REVERIE__SERVER__LISTEN={at}:8080", f"--env=REVERIE__SERVER__ADMIN_LISTEN={at}:9090"]
             # As where it listens on every address; at loopback ones it would take requests for this machine alone.
@@ -121,16 +152,19 @@ class Fleet:
         test = [word.replace("127.0.0.1", ADDRESSES[name]) for word in test]
         self.until(name, " ".join(test), lambda: succeeds(podman, "exec", f"{RUN}-{name}", *test))
 
+    def migrate(self) -> None:
+        self.start("migrate")
+        code = podman("wait", f"{RUN}-migrate").strip()
+        check(code == "0", f"migrate ended with {code}:\n{self.logs('migrate')}")
+        podman("rm", f"{RUN}-migrate")
+
     def up(self) -> None:
         """In the order of compose's `depends_on`."""
         self.start("postgres")
         self.start("s3")
         self.healthy("postgres")
-        bucket = f"http://{ADDRESSES['s3']}:3900/dreams"
-        self.until("s3", "the bucket", lambda: answers(urllib.request.Request(bucket, method="PUT")))
-        self.start("migrate")
-        code = podman("wait", f"{RUN}-migrate").strip()
-        check(code == "0", f"migrate ended with {code}:\n{self.logs('migrate')}")
+        self.healthy("s3")
+        self.migrate()
         for name in ("api-1", "api-2", "worker", "worker-2"):
             self.start(name)
         self.start("nginx")
