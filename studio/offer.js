@@ -2,7 +2,8 @@
 // A dream that is dropped in says how it was made: its settings can be taken, or the picture, or both. What changed is told, and can be
 // undone.
 
-import { readForm, showSpec, snapshot } from "./form.js";
+import { readForm, snapshot } from "./form.js";
+import { showSpec } from "./spec.js";
 
 /** @param {string} id */
 const $ = (id) => /** @type {any} */ (document.getElementById(id));

@@ -3,8 +3,8 @@
 
 /** The control that a pointer into a request leads to: of its last part that is one's name. @param {string[]} parts */
 function controlOf(parts) {
-  const named = parts.map((id) => document.getElementById(id));
-  return named.reverse().find((one) => one?.matches("input, select"));
+  const named = [`rest-${parts[0]}`, ...parts].map((id) => document.getElementById(id));
+  return named.reverse().find((one) => one?.matches("input, select, .rest button"));
 }
 
 /**

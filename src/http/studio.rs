@@ -42,8 +42,10 @@ const ASSETS: &[Asset] = assets! {
     "form.js": "text/javascript; charset=utf-8" = "studio/form.js";
     "history.js": "text/javascript; charset=utf-8" = "studio/history.js";
     "inputs.js": "text/javascript; charset=utf-8" = "studio/inputs.js";
+    "job.js": "text/javascript; charset=utf-8" = "studio/job.js";
     "looks.js": "text/javascript; charset=utf-8" = "studio/looks.js";
     "mask.js": "text/javascript; charset=utf-8" = "studio/mask.js";
+    "mine.js": "text/javascript; charset=utf-8" = "studio/mine.js";
     "offer.js": "text/javascript; charset=utf-8" = "studio/offer.js";
     "operations.html": "text/html; charset=utf-8" = "studio/operations.html";
     "operations.css": "text/css; charset=utf-8" = "studio/operations.css";
@@ -52,8 +54,12 @@ const ASSETS: &[Asset] = assets! {
     "picture.js": "text/javascript; charset=utf-8" = "studio/picture.js";
     "problem.js": "text/javascript; charset=utf-8" = "studio/problem.js";
     "recipe.js": "text/javascript; charset=utf-8" = "studio/recipe.js";
+    "rest.js": "text/javascript; charset=utf-8" = "studio/rest.js";
     "snippets.js": "text/javascript; charset=utf-8" = "studio/snippets.js";
+    "source.js": "text/javascript; charset=utf-8" = "studio/source.js";
+    "spec.js": "text/javascript; charset=utf-8" = "studio/spec.js";
     "stage.js": "text/javascript; charset=utf-8" = "studio/stage.js";
+    "state.js": "text/javascript; charset=utf-8" = "studio/state.js";
     "underway.js": "text/javascript; charset=utf-8" = "studio/underway.js";
     "wall.js": "text/javascript; charset=utf-8" = "studio/wall.js";
     "icon.svg": "image/svg+xml" = "studio/icon.svg";

@@ -169,14 +169,16 @@ async function oneVisit() {
   await page.waitForSelector("#undo-recipe:not([hidden])");
   assert.equal(await page.evaluate("document.querySelectorAll('img[src=x]').length"), 0);
   const dangerous = JSON.parse(await page.inputValue("#spec"));
-  assert.deepEqual(dangerous.motion, { frames: 2 });
+  assert.deepEqual(dangerous.motion, { frames: 2, playback: "once; echo" });
   assert.deepEqual(dangerous.objectives[0].channels, []);
   // A shell reads what is copied as one command with words.
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.selectOption("#copy", "cli");
   await page.waitForFunction(() => document.getElementById("live").textContent === "Copied");
   const line = await page.evaluate(() => navigator.clipboard.readText());
-  const words = execFileSync("sh", ["-c", `set -- ${line}; printf '%s\n' "$@"`], { encoding: "utf8" });
+  const [write, render] = line.split(" && ");
+  const told = write.replace(/ > dream\.json$/, "");
+  const words = execFileSync("sh", ["-c", `set -- ${told} ${render}; printf '%s\n' "$@"`], { encoding: "utf8" });
   assert.ok(!/^echo$|^\s+$/m.test(words) && words.includes("block5'; echo"), words);
   await page.click("#undo-recipe");
 

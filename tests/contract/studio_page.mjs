@@ -63,6 +63,19 @@ export const checkers = (page) => page.evaluate(() => {
   return sheet.toDataURL("image/png").split(",")[1];
 });
 
+/** The body of a request: a spec, and the same picture, in base64, for each of these parts. */
+export function formOf(picture, spec, parts) {
+  const file = (name) => [name, { name: `${name}.png`, mimeType: "image/png", buffer: Buffer.from(picture, "base64") }];
+  return { multipart: { ...Object.fromEntries(parts.map(file)), spec: JSON.stringify(spec) } };
+}
+
+/** A job that has ended, from such a body or from JSON. */
+export async function posted(page, body) {
+  const job = await (await page.request.post(`${url}/v1/jobs`, { headers: { ...headers, prefer: "wait=60" }, ...body })).json();
+  assert.equal(job.status, "succeeded", JSON.stringify(job));
+  return job;
+}
+
 /** Waits until something holds. */
 export async function expectSoon(holds, what) {
   const end = Date.now() + DREAM;
