@@ -12,8 +12,8 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
 /** Sliders and their defaults, and how their value is told. Of counts, 0 leaves them to the server. */
 export const SLIDERS = /** @type {Record<string, { start: number, told: (value: number) => string }>} */ ({
-  iterations: { start: 0, told: (value) => (value ? `${value} steps` : "as suits") },
-  octaves: { start: 0, told: (value) => (value ? `${value} octave${value === 1 ? "" : "s"}` : "as suits") },
+  iterations: { start: 0, told: (value) => (value ? `${value} steps` : "automatic") },
+  octaves: { start: 0, told: (value) => (value ? `${value} octave${value === 1 ? "" : "s"}` : "automatic") },
   blend: { start: 0, told: (value) => `${Math.round(value * 100)} %` },
 });
 export const NUMBERS = ["step", "octave_scale", "seed"];

@@ -29,7 +29,7 @@ let ended = () => {};
 export const whenEnded = (hear) => void (ended = hear);
 
 const page = {
-  shown: () => state.job, see, clear: pauseLooks, base: () => state.base,
+  shown: () => state.job, see, clear: pauseLooks, resume: renewLooks, base: () => state.base,
   rebase: (/** @type {import("./types.js").Settings} */ base) => void (state.base = base),
 };
 const underway = later(async () => (await import("./underway.js")).startUnderway(page));
@@ -75,7 +75,9 @@ export async function dream() {
     const job = await submit(submission, (share) => say("Sending the picture", share), signal);
     if (!signal.aborted) await takeUp(job);
   } catch (error) {
-    if (!signal.aborted) complain(error);
+    if (signal.aborted) return;
+    complain(error);
+    renewLooks();
   }
 }
 

@@ -51,6 +51,8 @@ export function startOwn(list, free, shown) {
   let atWork = /** @type {Promise<unknown>} */ (Promise.resolve());
   /** The picture of which something was dreamed, and the addresses of that by model and look. */
   let made = { file: /** @type {Blob | null} */ (null), addresses: /** @type {Map<string, string>} */ (new Map()) };
+  /** Until when the server is left alone, in milliseconds since 1970. */
+  let quietUntil = 0;
   /** How often a small dream did not come in time or was not taken, for each picture. */
   const late = /** @type {WeakMap<Blob, number>} */ (new WeakMap());
 
@@ -107,8 +109,9 @@ export function startOwn(list, free, shown) {
   function later(file, seconds) {
     const times = (late.get(file) ?? 0) + 1;
     late.set(file, times);
+    quietUntil = Date.now() + seconds * times * 1000;
     // A server that is slow by itself would only be kept busy.
-    if (times < MOST_LATE) timer = setTimeout(renew, seconds * times * 1000);
+    if (times < MOST_LATE) renew();
   }
 
   /** @param {Blob} file @param {AbortSignal} signal */
@@ -135,13 +138,14 @@ export function startOwn(list, free, shown) {
     pause();
     show();
     const { signal } = stop;
+    const wait = Math.max(PAUSE, quietUntil - Date.now());
     timer = setTimeout(() => {
       const file = document.hidden ? null : free();
       // A refusal is no mistake of the person: the pictures stay as they are, and a server that is full is asked again.
       if (file) work(file, signal).catch((error) => {
         if (!signal.aborted && error instanceof Problem && error.status === 429) later(file, Math.max(FULL, error.retryAfter));
       });
-    }, PAUSE);
+    }, wait);
   }
 
   document.addEventListener("visibilitychange", () => (document.hidden ? pause() : renew()));

@@ -25,7 +25,10 @@ export function explain(box, error) {
     const name = (parts[0] ?? "").replaceAll("_", " ");
     list.append(Object.assign(document.createElement("li"), { textContent: name ? `${name}: ${detail}` : detail }));
   }
-  if (list.childElementCount) lines.push(list);
+  // A single mistake is the whole of the message; it is told once, without its pointer.
+  const [only] = error.errors ?? [];
+  if (error.errors?.length === 1 && error.message.endsWith(only.detail)) lines[0].textContent = list.textContent;
+  else if (list.childElementCount) lines.push(list);
   box.replaceChildren(...lines);
   if (error.retryAfter) countDown(box, error.retryAfter);
   box.hidden = false;

@@ -24,8 +24,23 @@ export async function give(page, answer) {
 }
 
 /** A page whose complaints are collected. */
-export async function open(width, colorScheme) {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
+export async function open(width, colorScheme, device = {}) {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme, ...device });
+  // Addresses of pictures that the page has made and not ended.
+  await context.addInitScript(() => {
+    const { createObjectURL, revokeObjectURL } = URL;
+    Object.assign(window, { addresses: new Set(), addressesMade: 0 });
+    URL.createObjectURL = (file) => {
+      const address = createObjectURL(file);
+      window.addresses.add(address);
+      window.addressesMade++;
+      return address;
+    };
+    URL.revokeObjectURL = (address) => {
+      window.addresses.delete(address);
+      revokeObjectURL(address);
+    };
+  });
   const page = await context.newPage();
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
