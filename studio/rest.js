@@ -20,7 +20,7 @@ const WORDS = {
 const plain = (name) => name.replaceAll("_", " ");
 
 /** A value in words. @param {any} value @returns {string} */
-function told(value) {
+export function told(value) {
   if (value === true) return "on";
   if (value === false) return "off";
   if (typeof value !== "object" || value === null) return String(value);
