@@ -82,8 +82,9 @@ export async function showSpec(spec, steering = null) {
 
   carry({ members: {}, begin: {} });
   for (const name of [...Object.keys(SLIDERS), ...NUMBERS]) set(name, wanted[name]);
-  const colors = wanted[COLORS] === true ? 1 : wanted[COLORS];
-  $(COLORS).value = String(typeof colors === "number" ? colors : chosenModel().model.preserve_colors);
+  // All or none of the colours may be said by a word.
+  const colors = Number(now[COLORS] ?? NaN);
+  $(COLORS).value = String(Number.isNaN(colors) ? chosenModel().model.preserve_colors : colors);
   choose("format", wanted.format);
   for (const name of MOTION) set(name, now.motion?.[name]);
   setEdge(now.noise ? MAX_EDGE : (now.max_edge ?? 0));
