@@ -24,6 +24,7 @@ export function startHistory(list, more, open) {
 
   /** @param {Job} job */
   function item(job) {
+    const row = document.createElement("li");
     const link = Object.assign(document.createElement("a"), { href: `#${job.id}` });
     link.onclick = (event) => {
       event.preventDefault();
@@ -43,11 +44,13 @@ export function startHistory(list, more, open) {
       const watcher = new IntersectionObserver((seen) => {
         if (!seen.some((entry) => entry.isIntersecting)) return;
         watcher.disconnect();
-        blob(thumbnail).then((file) => blank.replaceWith(pictureOf(file, `A dream of ${layer}`)), () => {});
+        blob(thumbnail).then((file) => blank.replaceWith(pictureOf(file, `A dream of ${layer}`)), (error) => {
+          // Another page has deleted it, as it does with the small dreams of its looks.
+          if (error.status === 404) row.remove();
+        });
       });
       watcher.observe(link);
     }
-    const row = document.createElement("li");
     row.append(link);
     return row;
   }

@@ -204,7 +204,6 @@ function resting() {
 function working(on) {
   if (on) $("dream").disabled = true;
   else tellReady();
-  $("tools").hidden = on || !state.picture;
   if (on) $("cancel").hidden = false;
   else resting();
   $("frame").setAttribute("aria-busy", String(on));

@@ -37,6 +37,13 @@ async function threeTaps(width, theme) {
   // The original is there again, and the dream is among the others.
   await page.waitForSelector("#compare:not([hidden])");
   await page.locator(`#history a[href="#${id}"]`).scrollIntoViewIfNeeded();
+  // The picture stays in sight beside the walls, and never lies over what is below them.
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  const gap = await page.evaluate(() => {
+    const box = (name) => document.querySelector(name).getBoundingClientRect();
+    return box(".history").top - Math.max(box(".stage").bottom, box("#actions").bottom);
+  });
+  assert.ok(gap > 0, `${where}: the stage lies ${-gap} pixels over the history`);
   await page.waitForFunction((id) => {
     const image = document.querySelector(`#history a[href="#${id}"] img`);
     return image instanceof HTMLImageElement && image.naturalWidth > 0 && image.naturalWidth <= 320;

@@ -23,8 +23,8 @@ export async function give(page, answer) {
   await page.click("#ask button");
 }
 
-/** A page whose complaints are collected. */
-export async function open(width, colorScheme, device = {}) {
+/** A page whose complaints are collected; `device` is what a browser may have otherwise, such as a touch screen, or no `storage`. */
+export async function open(width, colorScheme, { storage = true, ...device } = {}) {
   const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme, ...device });
   // Addresses of pictures that the page has made and not ended.
   await context.addInitScript(() => {
@@ -41,13 +41,23 @@ export async function open(width, colorScheme, device = {}) {
       revokeObjectURL(address);
     };
   });
+  if (!storage) {
+    await context.addInitScript(() => {
+      const get = () => {
+        throw new DOMException("denied", "SecurityError");
+      };
+      for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(window, name, { get });
+    });
+  }
   const page = await context.newPage();
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
-    // A preview that is asked for while the job ends is answered with 409; the browser tells that, and the page goes on.
-    const late = message.location().url.endsWith("/preview") && message.text().includes("409");
-    if (message.type() === "error" && !late) complaints.push(message.text());
+    // A preview that is asked for while the job ends is answered with 409, and a thumbnail of one that another page has deleted with 404;
+    // the browser tells that, and the page goes on.
+    const { url } = message.location();
+    const late = (url.endsWith("/preview") && message.text().includes("409")) || (url.endsWith("/thumbnail") && message.text().includes("404"));
+    if (message.type() === "error" && !late) complaints.push(`${message.text()} ${url}`);
   });
   page.on("request", (request) => {
     const foreign = !request.url().startsWith(url) && !/^(blob|data):/.test(request.url());

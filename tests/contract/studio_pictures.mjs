@@ -61,9 +61,9 @@ export async function recipes() {
   await page.context().close();
 }
 
-// Painted, it grows there only; a guide lends its forms; it moves, where a number of frames is given.
+// Painted, it grows there only; a guide lends its forms; it moves, where a number of frames is given. All of it without storage.
 export async function paintAndMotion() {
-  const { page } = await open(1440, "light");
+  const { page, complaints } = await open(1440, "light", { storage: false });
   await page.setViewportSize({ width: 1440, height: 1200 });
   await page.click("#form summary");
   await page.setInputFiles("#file", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
@@ -114,5 +114,6 @@ export async function paintAndMotion() {
   assert.match(await page.getAttribute("#download", "download"), /\.webp$/);
   await page.fill("#frames", "");
   await page.fill("#zoom", "");
+  assert.deepEqual(complaints, []);
   await page.context().close();
 }
