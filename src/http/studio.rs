@@ -231,10 +231,9 @@ mod tests {
         let ranges: HashMap<&str, (f64, Option<f64>)> = members
             .filter_map(|parameter| match parameter.shape {
                 // The largest seed has more digits than anyone types.
-                Shape::Whole(low, high) => Some((
-                    parameter.name,
-                    (low as f64, u32::try_from(high).ok().map(f64::from)),
-                )),
+                Shape::Whole(low, high) => {
+                    Some((parameter.name, (low as f64, u32::try_from(high).ok().map(f64::from))))
+                }
                 Shape::Number(low, high) => Some((parameter.name, (low, Some(high)))),
                 _ => None,
             })
