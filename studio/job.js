@@ -5,6 +5,7 @@
 import { Problem, ask, blob, follow, isOver, json, submit } from "./api.js";
 import { guideFile, readForm, settings } from "./form.js";
 import { smaller } from "./picture.js";
+import { explain } from "./problem.js";
 import { bring, isThere, paint, paintedFor, pauseLooks, renewLooks, tellReady, unuse, use } from "./source.js";
 import { reveal, show } from "./stage.js";
 import { $, later, state, tell } from "./state.js";
@@ -214,9 +215,6 @@ export async function complain(error) {
   working(false);
   $("status").hidden = true;
   if (error instanceof Problem && error.status === 401) return void $("ask").showModal();
-  const signal = state.stop.signal;
-  const { explain } = await import("./problem.js");
-  if (signal.aborted) return;
   const box = $("problem");
   explain(box, error);
   const largest = error.body?.prediction?.largest;

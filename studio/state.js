@@ -29,7 +29,11 @@ export const state = {
 export function later(load) {
   /** @type {Promise<T> | undefined} */
   let loading;
-  return () => (loading ??= load());
+  // What could not be loaded, as without a network, is asked for again.
+  return () => (loading ??= load().catch((error) => {
+    loading = undefined;
+    throw error;
+  }));
 }
 
 /** Tells those who do not look. @param {string} words */
