@@ -6,9 +6,6 @@
 // The operators' page has a key of its own, which may open no jobs.
 const KEY = location.pathname.endsWith("/operations.html") ? "reverie-operator" : "reverie-key";
 
-/** The lowest priority of a job. */
-export const LEAST = -10;
-
 /** Milliseconds between two looks at a job when events do not come through. */
 const POLL = 1000;
 
@@ -86,7 +83,7 @@ export const json = async (path, init = {}) => (await ask(path, init)).json();
 /** @param {string} path */
 export const blob = async (path) => (await ask(path)).blob();
 
-/** @typedef {{ spec: object, image: Blob, mask?: Blob | null, guide?: Blob | null, priority?: string, deadline_seconds?: string }} Submission */
+/** @typedef {{ spec: object, image?: Blob | null, mask?: Blob | null, guide?: Blob | null, priority?: string, deadline_seconds?: string }} Submission */
 
 /** @param {Submission} submission */
 function form({ spec, ...parts }) {

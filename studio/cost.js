@@ -10,7 +10,7 @@ const PAUSE = 500;
 const blanks = /** @type {Map<string, Promise<Blob | null>>} */ (new Map());
 
 /** @param {number} width @param {number} height */
-function blank(width, height) {
+export function blank(width, height) {
   const key = `${width}x${height}`;
   const known = blanks.get(key);
   if (known) return known;
@@ -36,10 +36,10 @@ export function startCost(line, asked) {
     stop.abort();
     stop = new AbortController();
     const { signal } = stop;
-    if (!size) return void (line.textContent = "");
+    if (!size && !spec.noise) return void (line.textContent = "");
     try {
-      const image = await blank(size.width, size.height);
-      if (!image || signal.aborted) return;
+      const image = size && (await blank(size.width, size.height));
+      if (signal.aborted) return;
       const told = await send("/v1/dry-run", { spec, image, guide }, signal);
       const place = told.queue_position > 1 ? `, place ${told.queue_position} in the queue` : "";
       line.textContent = `About ${duration(told.eta_seconds)}${place}`;

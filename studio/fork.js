@@ -24,9 +24,10 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
  * @param {() => Job | null} page.shown
  * @param {() => Settings} page.base what the controls said when the job was taken up
  * @param {() => Promise<void>} page.clear ends what the page has the server do beside
+ * @param {() => void} page.resume goes on with it
  * @param {(job: Job) => void} begun hears of the new one
  */
-export function startFork({ shown, base, clear }, begun) {
+export function startFork({ shown, base, clear, resume }, begun) {
   let timer = 0;
   let asked = new AbortController();
 
@@ -90,6 +91,7 @@ export function startFork({ shown, base, clear }, begun) {
       if (shown()?.id === wanted.from.job) begun(job);
     } catch (error) {
       if (shown()?.id === wanted.from.job) explain($("fork-problem"), error);
+      resume();
     } finally {
       $("fork-go").disabled = false;
     }

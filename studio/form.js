@@ -1,5 +1,6 @@
 // @ts-check
-// The form: looks, sliders and all settings. A field that is at its default is not sent: the server knows it.
+// The form: looks, sliders and all settings. A field that is at its default is not sent: the server knows it. What a dream that was
+// opened has beside (`spec.js`) is carried along and shown in words (`rest.js`): no member of its spec is lost for want of a control.
 
 import { json } from "./api.js";
 import { lookIn, looksOf } from "./looks.js";
@@ -10,21 +11,21 @@ import { lookIn, looksOf } from "./looks.js";
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
 /** Sliders and their defaults, and how their value is told. Of counts, 0 leaves them to the server. */
-const SLIDERS = /** @type {Record<string, { start: number, told: (value: number) => string }>} */ ({
-  iterations: { start: 0, told: (value) => (value ? `${value} steps` : "as suits") },
-  octaves: { start: 0, told: (value) => (value ? `${value} octave${value === 1 ? "" : "s"}` : "as suits") },
+export const SLIDERS = /** @type {Record<string, { start: number, told: (value: number) => string }>} */ ({
+  iterations: { start: 0, told: (value) => (value ? `${value} steps` : "automatic") },
+  octaves: { start: 0, told: (value) => (value ? `${value} octave${value === 1 ? "" : "s"}` : "automatic") },
   blend: { start: 0, told: (value) => `${Math.round(value * 100)} %` },
 });
-const NUMBERS = ["step", "octave_scale", "seed"];
+export const NUMBERS = ["step", "octave_scale", "seed"];
 
 /** The longest edge where a spec says nothing, in pixels. */
-const MAX_EDGE = 1280;
+export const MAX_EDGE = 1280;
 
 /** Of an animation; without them it is a single picture. */
-const MOTION = ["frames", "zoom"];
+export const MOTION = ["frames", "zoom"];
 
 /** The share of the original's colours has a default for each model. */
-const COLORS = "preserve_colors";
+export const COLORS = "preserve_colors";
 
 /** @type {Model[]} */
 let models = [];
@@ -35,11 +36,28 @@ let layers = [];
 /** @type {import("./looks.js").Look[]} Of the chosen model. */
 let looks = [];
 
-/** @type {Record<string, any>[] | null} Objectives of a job that the controls cannot say; they stay until the controls are used. */
+/** @type {Record<string, any>[] | null} Objectives that the walls say and the layer's controls cannot; they stay until these are used. */
 let kept = null;
 
-/** @type {Record<string, any>} What a job says of its motion beside what the controls say. */
-let keptMotion = {};
+/**
+ * Members of a spec that the controls do not say. They win over a control until it is used. What a schedule changes is as in `begin`
+ * before it does; the controls show what holds in the end.
+ * @typedef {{ members: Record<string, any>, begin: Record<string, any> }} Carried
+ */
+/** @type {Carried} */
+let carried = { members: {}, begin: {} };
+
+/** What was just taken out, by which control, and how it is put back. @type {{ names: string[], by: string, undo: () => void } | null} */
+let takenOut = null;
+
+/** The control that is used. */
+let used = "";
+
+/** How the form was before it changed. */
+let last = () => Promise.resolve();
+
+/** @type {Promise<typeof import("./rest.js")> | null} */
+let rest = null;
 
 /** @type {Blob | null} The picture whose forms the dream is to have. */
 let guide = null;
@@ -64,6 +82,7 @@ export async function startForm() {
 async function chooseModel() {
   const chosen = model();
   kept = null;
+  touch(["objectives", "model"]);
   $("channels").value = "";
   [{ layers }, looks] = await Promise.all([json(chosen.links.layers), looksOf(chosen)]);
   $("layer").replaceChildren(...layers.map((layer) => new Option(layer.name, layer.name)));
@@ -73,10 +92,10 @@ async function chooseModel() {
     const input = Object.assign(document.createElement("input"), {
       type: "radio", name: "look", value: look.id, checked: index === 0,
     });
-    input.onchange = () => {
+    input.oninput = () => {
       kept = null;
+      touch(["objectives", ...Object.keys(look.spec)], true);
       take(look.spec.objectives?.[0]);
-      tell();
     };
     label.append(input);
     if (look.picture) label.append(Object.assign(document.createElement("img"), { src: look.picture, alt: "", width: 160, height: 107 }));
@@ -95,25 +114,25 @@ async function chooseModel() {
 }
 
 /** Shows an objective. @param {Record<string, any> | undefined} objective */
-function take(objective) {
+export function take(objective) {
   if (!objective) return;
   $("layer").value = objective.layer;
   $("channels").value = (objective.channels ?? []).join(", ");
 }
 
 /** The chosen look, if there is one. */
-function chosenLook() {
+export function chosenLook() {
   const input = document.querySelector("input[name=look]:checked");
   return looks.find((look) => look.id === /** @type {HTMLInputElement | null} */ (input)?.value);
 }
 
 /** Marks the look that a spec has. @param {Record<string, any>} spec */
-function mark(spec) {
+export function mark(spec) {
   check(lookIn(looks, spec)?.id);
 }
 
 /** Checks one look, or none. @param {string | undefined} id */
-function check(id) {
+export function check(id) {
   for (const input of document.querySelectorAll("input[name=look]")) {
     /** @type {HTMLInputElement} */ (input).checked = /** @type {HTMLInputElement} */ (input).value === id;
   }
@@ -127,10 +146,12 @@ function objective() {
 
 /**
  * What the form says: a spec, and the longest edge that the picture is to have (0: as it is).
+ * @param {boolean} [isWhole] false: without the changes on its way of the dream that was opened
  * @returns {{ spec: Record<string, any>, edge: number }}
  */
-export function readForm() {
+export function readForm(isWhole = true) {
   const chosen = model();
+  const { schedule, motion, ...members } = carried.members;
   /** @type {Record<string, any>} */
   const spec = {};
   if (chosen && !chosen.default) spec.model = chosen.id;
@@ -147,15 +168,16 @@ export function readForm() {
   const colors = Number($(COLORS).value);
   if (chosen && colors !== chosen.preserve_colors) spec.preserve_colors = colors;
   if ($("format").value) spec.format = $("format").value;
-  if ($("frames").value || $("zoom").value) {
-    spec.motion = { ...keptMotion };
+  if ($("frames").value || $("zoom").value || motion) {
+    spec.motion = { ...motion };
     for (const name of MOTION) if ($(name).value) spec.motion[name] = Number($(name).value);
     // A PNG of many frames is large.
     spec.format ??= "webp";
   }
   const edge = Number($("edge").value);
-  // An animation is smaller by default.
-  if (edge !== MAX_EDGE || spec.motion) spec.max_edge = edge;
+  // An animation is smaller by default, and a start from noise has its own size.
+  if ((edge !== MAX_EDGE || spec.motion) && !members.noise) spec.max_edge = edge;
+  Object.assign(spec, members, isWhole && schedule ? { ...carried.begin, schedule } : {});
   return { spec, edge };
 }
 
@@ -164,14 +186,14 @@ export function readForm() {
  * @returns {import("./types.js").Settings}
  */
 export function settings() {
-  const { spec } = readForm();
+  const { spec } = readForm(false);
   const look = chosenLook()?.spec;
   return {
     objectives: spec.objectives ?? look?.objectives ?? [objective()],
     step: spec.step ?? look?.step,
     format: spec.format ?? "png",
-    preserve_colors: Number($(COLORS).value),
-    blend: Number($("blend").value),
+    preserve_colors: Number(spec.preserve_colors ?? $(COLORS).value),
+    blend: spec.blend ?? 0,
   };
 }
 
@@ -187,6 +209,7 @@ export const isSame = (one, other) => JSON.stringify(complete(one)) === JSON.str
 function complete(value) {
   if (!Array.isArray(value)) return value;
   return value.map((one) => {
+    if (typeof one !== "object" || one === null) return one;
     const { kind = usualKind(one), channels = [], weight = 1, ...rest } = one;
     return Object.entries({ kind, channels, weight, ...rest }).sort(([a], [b]) => a.localeCompare(b));
   });
@@ -199,8 +222,10 @@ const usualKind = ({ channels, class: number }) => (number !== undefined ? "clas
 export function inWords({ objectives, step, total_variation, l2_decay, fade }) {
   const look = objectives && looks.find((one) => isSame(one.spec.objectives, objectives));
   /** @param {any} one */
-  const word = ({ layer, channels = [], class: number, weight = 1 }) =>
-    `${layer}${number === undefined ? "" : `, class ${number}`}${channels.length ? ` ${channels.join(", ")}` : ""}${weight === 1 ? "" : ` × ${weight}`}`;
+  const word = ({ layer, channels = [], class: number, weight = 1, pick, count = 1, at, direction }) => [
+    pick && `${pick} ${count} of`, layer, number !== undefined && `class ${number}`, channels.join(", "),
+    direction && `along ${Object.keys(direction).join(", ")}`, at && `near ${at.x}, ${at.y}`, weight !== 1 && `× ${weight}`,
+  ].filter(Boolean).join(" ");
   const parts = [
     objectives && (look?.title ?? objectives.map(word).join(" + ")),
     step !== undefined && `step ${step}`,
@@ -218,12 +243,13 @@ export async function showModel(id) {
   await chooseModel();
 }
 
-/** What is to be dreamed of, as far as it is known here: a look's layer is. */
-export const objectives = () => kept ?? [{ ...objective() }];
+/** What is to be dreamed of, as far as it is known here: a look's layer is. @returns {Record<string, any>[]} */
+export const objectives = () => carried.members.objectives ?? kept ?? [{ ...objective() }];
 
 /** Has the dream be of these, and of no look. @param {Record<string, any>[]} chosen */
 export function useObjectives(chosen) {
   const [one] = chosen;
+  touch(["objectives"]);
   take(one);
   const plain = isPlain(chosen);
   if (!plain) $("channels").value = "";
@@ -235,55 +261,47 @@ export function useObjectives(chosen) {
   $("form").dispatchEvent(new Event("input"));
 }
 
-/** Sets the form to a job's spec, or to one from a recipe, which may hold anything. @param {Record<string, any>} spec */
-export async function showSpec(spec) {
-  await showModel(spec.model);
-  for (const name of Object.keys(SLIDERS)) if (name in spec) $(name).value = spec[name] === "auto" ? "0" : String(spec[name]);
-  for (const name of NUMBERS) if (name in spec) $(name).value = String(spec[name]);
-  $(COLORS).value = String(Number(spec.preserve_colors ?? 0));
-  $("format").value = spec.format === "png" ? "" : (spec.format ?? "");
-  keptMotion = motionOf(spec);
-  for (const name of MOTION) $(name).value = String(keptMotion[name] ?? "");
-  const edge = String(spec.max_edge ?? MAX_EDGE);
-  if ([...$("edge").options].some((option) => option.value === edge)) $("edge").value = edge;
-  const objectives = objectivesOf(spec);
-  take(objectives[0]);
-  mark(spec);
-  // A guide is a picture, which the form does not have.
-  const needsGuide = objectives.some((one) => String(one.kind).startsWith("guide"));
-  kept = needsGuide || chosenLook() || isPlain(objectives) ? null : objectives;
+/** Carries these members along, and shows in words which. @param {Carried} what @param {Record<string, any>[] | null} [walls] objectives that the walls say */
+export function carry(what, walls = null) {
+  carried = what;
+  kept = walls;
+  takenOut = null;
   tell();
 }
 
-/** The numbers and words of a motion, and nothing else. @param {Record<string, any>} spec @returns {Record<string, any>} */
-function motionOf(spec) {
-  const known = ["frames", "zoom", "rotate", "shift_x", "shift_y", "iterations", "fps"];
-  const numbers = known.filter((name) => typeof spec.motion?.[name] === "number").map((name) => [name, spec.motion[name]]);
-  const playback = ["once", "boomerang"].includes(spec.motion?.playback) ? [["playback", spec.motion.playback]] : [];
-  return Object.fromEntries([...numbers, ...playback]);
+/** Takes members out that are carried: another choice has been made. @param {string[]} names @param {boolean} [isLook] whether the controls give way, too */
+export function touch(names, isLook = false) {
+  const { members, begin } = carried;
+  const gone = [...new Set(names)].filter((name) => name in members);
+  if ("schedule" in members && names.some((name) => name in begin)) gone.push("schedule");
+  const left = Object.fromEntries(Object.entries(members).filter(([name]) => !gone.includes(name)));
+  const given = isLook ? [...NUMBERS, ...Object.keys(SLIDERS)].filter((name) => names.includes(name) && $(name).value !== $(name).defaultValue) : [];
+  for (const name of given) $(name).value = $(name).defaultValue;
+  gone.push(...given);
+  if (!gone.length) return;
+  carried = { members: left, begin: "schedule" in left ? begin : {} };
+  takenOut = { names: gone, by: used, undo: last };
 }
 
-/** The objectives of a spec, without what is none. @param {Record<string, any>} spec @returns {Record<string, any>[]} */
-function objectivesOf(spec) {
-  const all = Array.isArray(spec.objectives) ? spec.objectives : [];
-  return all.filter((one) => typeof one?.layer === "string").map(({ kind, layer, channels, weight, class: number }) => ({
-    ...(/^[a-z0-9-]+$/.test(kind) ? { kind } : {}),
-    layer,
-    ...(Array.isArray(channels) ? { channels: channels.filter(Number.isInteger) } : {}),
-    ...(typeof weight === "number" ? { weight } : {}),
-    ...(Number.isInteger(number) ? { class: number } : {}),
-  }));
+/** Takes one member out, as a person wants it. @param {string} name */
+export function takeOut(name) {
+  used = "rest";
+  touch([name]);
+  $("form").dispatchEvent(new Event("input"));
 }
+
+/** Whether objectives are about the forms of another picture. @param {Record<string, any>[] | undefined} objectives */
+export const needsGuide = (objectives) => Boolean(objectives?.some((one) => String(one.kind).startsWith("guide")));
 
 /** Whether the layer's controls say all of the objectives. @param {any[]} objectives */
-function isPlain(objectives) {
+export function isPlain(objectives) {
   const [one] = objectives;
   return objectives.length < 2 && (!one || ((one.kind ?? usualKind(one)) === usualKind(one) && one.class === undefined && (one.weight ?? 1) === 1));
 }
 
 /** Remembers what the form says; the answer brings it back. */
 export function snapshot() {
-  const before = { model: $("model").value, look: chosenLook()?.id, kept, keptMotion };
+  const before = { model: $("model").value, look: chosenLook()?.id, kept, carried };
   const controls = /** @type {HTMLInputElement[]} */ ([...$("form").elements]);
   const values = controls.filter((one) => one.id && one.type !== "file").map((one) => ({ id: one.id, value: one.value }));
   return async () => {
@@ -291,16 +309,19 @@ export function snapshot() {
       $("model").value = before.model;
       await chooseModel();
     }
-    for (const { id, value } of values) $(id).value = value;
+    for (const { id, value } of values) if ($(id)) $(id).value = value;
     check(before.look);
-    ({ kept, keptMotion } = before);
+    ({ kept, carried } = before);
+    takenOut = null;
     tell();
+    $("form").dispatchEvent(new Event("input"));
   };
 }
 
 /** Takes a guide image, or none. @param {Blob | null} file @param {string} name */
 function takeGuide(file, name) {
   guide = file;
+  if (file && !needsGuide(carried.members.objectives)) touch(["objectives"]);
   $("guided").textContent = file ? name : "none";
   $("unguide").hidden = !file;
   tell();
@@ -319,15 +340,38 @@ function tell() {
   document.querySelector(`output[for=${COLORS}]`)?.replaceChildren(colors);
   $(COLORS).setAttribute("aria-valuetext", colors);
   $("spec").value = JSON.stringify(readForm().spec, null, 2);
+  last = snapshot();
+  // Of most dreams there is nothing to say.
+  if (rest || takenOut || Object.keys(carried.members).length) {
+    (rest ??= import("./rest.js")).then(({ tellRest }) => tellRest(carried.members, takenOut));
+  }
   $("form").dispatchEvent(new Event("told"));
 }
 
-$("form").addEventListener("input", tell);
+/** The members that a control says. @param {string} id */
+function saidBy(id) {
+  if (id === "layer" || id === "channels") return ["objectives"];
+  if (id === "edge") return ["max_edge"];
+  // Without a number of frames it does not move.
+  if (MOTION.includes(id)) return MOTION.some((name) => $(name).value) ? [] : ["motion"];
+  return [id];
+}
+
+$("form").addEventListener("input", (/** @type {any} */ { target }) => {
+  if (target !== $("form")) used = target.id || target.name;
+}, true);
+$("form").addEventListener("input", (/** @type {any} */ { target }) => {
+  if (target !== $("form")) {
+    if (takenOut && takenOut.by !== used) takenOut = null;
+    touch(saidBy(target.id));
+  }
+  tell();
+});
 for (const id of ["layer", "channels"]) {
   $(id).addEventListener("input", () => {
     kept = null;
+    touch(["objectives"]);
     mark({ objectives: [{ kind: "l2", ...objective() }] });
-    tell();
   });
 }
 $("guide").onclick = () => $("guidefile").click();

@@ -1,15 +1,14 @@
 // @ts-check
 // The dreams of this server, newest first.
 
-import { LEAST, blob, json } from "./api.js";
+import { blob, json } from "./api.js";
+import { others } from "./mine.js";
+import { pictureOf } from "./stage.js";
 
 /** @typedef {import("./types.js").Job} Job */
 
 /** Dreams of a page. */
 const PAGE = 12;
-
-/** Whether a job was made for the looks on one's own picture (`own.js`), and will soon be gone. @param {Job} job */
-const isPassing = (job) => job.priority === LEAST && job.deadline_at !== null;
 
 const WORDS = /** @type {Record<string, string>} */ ({
   queued: "waiting", running: "dreaming", paused: "paused", failed: "failed", canceled: "canceled", expired: "expired",
@@ -25,6 +24,7 @@ export function startHistory(list, more, open) {
 
   /** @param {Job} job */
   function item(job) {
+    const row = document.createElement("li");
     const link = Object.assign(document.createElement("a"), { href: `#${job.id}` });
     link.onclick = (event) => {
       event.preventDefault();
@@ -44,15 +44,13 @@ export function startHistory(list, more, open) {
       const watcher = new IntersectionObserver((seen) => {
         if (!seen.some((entry) => entry.isIntersecting)) return;
         watcher.disconnect();
-        blob(thumbnail).then((file) => {
-          const image = Object.assign(document.createElement("img"), { alt: `A dream of ${layer}`, src: URL.createObjectURL(file) });
-          image.onload = () => URL.revokeObjectURL(image.src);
-          blank.replaceWith(image);
-        }, () => {});
+        blob(thumbnail).then((file) => blank.replaceWith(pictureOf(file, `A dream of ${layer}`)), (error) => {
+          // Another page has deleted it, as it does with the small dreams of its looks.
+          if (error.status === 404) row.remove();
+        });
       });
       watcher.observe(link);
     }
-    const row = document.createElement("li");
     row.append(link);
     return row;
   }
@@ -61,7 +59,7 @@ export function startHistory(list, more, open) {
   async function page(path, first) {
     const { jobs, links } = await json(path);
     if (first) list.replaceChildren();
-    list.append(...jobs.filter((/** @type {Job} */ job) => !isPassing(job)).map(item));
+    list.append(...others(/** @type {Job[]} */ (jobs)).map(item));
     next = links.next ?? "";
     more.hidden = !next;
   }

@@ -2,7 +2,9 @@
 // A dream that is dropped in says how it was made: its settings can be taken, or the picture, or both. What changed is told, and can be
 // undone.
 
-import { readForm, showSpec, snapshot } from "./form.js";
+import { readForm, snapshot, takeOut } from "./form.js";
+import { told as inWords } from "./rest.js";
+import { showSpec } from "./spec.js";
 
 /** @param {string} id */
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
@@ -25,11 +27,14 @@ export function offer(spec, { unuse, changed }) {
     $("undo-recipe").hidden = !on;
   }
 
-  async function take() {
+  /** @param {boolean} hasPicture */
+  async function take(hasPicture) {
     const undo = snapshot();
     const before = readForm().spec;
     // Of a recipe that is none, what could be read is taken.
     await showSpec(spec).catch(() => {});
+    // It begins with the picture, then.
+    if (hasPicture && readForm().spec.noise) takeOut("noise");
     changed();
     $("recipe-words").textContent = changes(before, readForm().spec);
     undoable(true);
@@ -45,17 +50,17 @@ export function offer(spec, { unuse, changed }) {
   box.hidden = false;
   $("use-recipe").onclick = () => {
     unuse();
-    take();
+    take(false);
   };
   $("use-picture").onclick = () => (box.hidden = true);
-  $("use-both").onclick = () => take();
+  $("use-both").onclick = () => take(true);
 }
 
 /** What is different, a line each. @param {Record<string, any>} before @param {Record<string, any>} after */
 function changes(before, after) {
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
   /** @param {any} value */
-  const told = (value) => (value === undefined ? "as usual" : JSON.stringify(value));
+  const told = (value) => (value === undefined ? "as usual" : inWords(value));
   const lines = names.filter((name) => told(before[name]) !== told(after[name]))
     .map((name) => `${name.replaceAll("_", " ")}: ${told(before[name])} → ${told(after[name])}`);
   return lines.length ? lines.join("\n") : "Nothing changed: these are the settings already.";

@@ -3,8 +3,9 @@
 // pictures that the server has stand until then. What was made for it is deleted at once, and where the server is busy or a key may do
 // little, there is none.
 
-import { LEAST, ask, blob, json, send } from "./api.js";
+import { Problem, ask, blob, json, send } from "./api.js";
 import { chosenModel } from "./form.js";
+import { remember } from "./mine.js";
 import { smaller } from "./picture.js";
 
 /** Longest edge of the small dreams, in pixels. */
@@ -24,14 +25,14 @@ const PAUSE = 800;
 const WAIT = 4;
 const BUSY = 30;
 
-/** After so many that have not come, a picture's looks stay as the server has them. */
+/** Seconds for which a server that takes no more is left alone, unless it says that it will be longer. */
+const FULL = 3;
+
+/** After so many that have not come or were not taken, a picture's looks stay as the server has them. */
 const MOST_LATE = 3;
 
 /** Members of a submission beside its spec: behind everybody else's, and gone by itself if this page cannot delete it. */
-const MEEK = { priority: String(LEAST), deadline_seconds: "30" };
-
-/** What was dreamed of each picture, by model and look. */
-const made = /** @type {WeakMap<Blob, Map<string, string>>} */ (new WeakMap());
+const MEEK = { priority: "-10", deadline_seconds: "30" };
 
 /** What is remembered of a look of the chosen model. @param {string} look */
 const nameOf = (look) => `${chosenModel().model.id} ${look}`;
@@ -48,7 +49,11 @@ export function startOwn(list, free, shown) {
   let working = "";
   /** The small dream at work; it resolves when its job is gone. */
   let atWork = /** @type {Promise<unknown>} */ (Promise.resolve());
-  /** How often a small dream did not come in time, for each picture. */
+  /** The picture of which something was dreamed, and the addresses of that by model and look. */
+  let made = { file: /** @type {Blob | null} */ (null), addresses: /** @type {Map<string, string>} */ (new Map()) };
+  /** Until when the server is left alone, in milliseconds since 1970. */
+  let quietUntil = 0;
+  /** How often a small dream did not come in time or was not taken, for each picture. */
   const late = /** @type {WeakMap<Blob, number>} */ (new WeakMap());
 
   /** Deletes the job at work. */
@@ -71,7 +76,8 @@ export function startOwn(list, free, shown) {
   /** A small dream; null where the server is busy. @param {Blob} image @param {object} spec @param {AbortSignal} signal */
   async function dream(image, spec, signal) {
     // Not cut off while it is sent: the answer says what to delete.
-    const { links, queue_position } = await send("/v1/jobs", { spec, image, ...MEEK });
+    const { id, links, queue_position } = await send("/v1/jobs", { spec, image, ...MEEK });
+    remember(id);
     working = links.self;
     try {
       if (signal.aborted || queue_position > 1) return null;
@@ -82,25 +88,36 @@ export function startOwn(list, free, shown) {
     }
   }
 
-  /** Shows what there is. @returns {{ look: string, place: HTMLImageElement, isMade: boolean }[]} */
+  /** Shows what there is, and lets go of what was dreamed of another picture.
+   * @returns {{ look: string, place: HTMLImageElement, isMade: boolean }[]} */
   function show() {
     const file = shown();
-    const known = file && made.get(file);
-    return [...list.querySelectorAll("img")].map((place) => {
+    const old = made.file === file ? [] : made.addresses.values();
+    if (made.file !== file) made = { file, addresses: new Map() };
+    const places = [...list.querySelectorAll("img")].map((place) => {
       const look = /** @type {HTMLInputElement} */ (place.parentElement?.querySelector("input")).value;
-      const small = known?.get(nameOf(look));
+      const small = made.addresses.get(nameOf(look));
       place.dataset.usual ??= place.src;
       place.src = small ?? place.dataset.usual;
       return { look, place, isMade: Boolean(small) };
     });
+    for (const address of old) URL.revokeObjectURL(address);
+    return places;
+  }
+
+  /** Tries again, so many seconds later and each time later than before. @param {Blob} file @param {number} seconds */
+  function later(file, seconds) {
+    const times = (late.get(file) ?? 0) + 1;
+    late.set(file, times);
+    quietUntil = Date.now() + seconds * times * 1000;
+    // A server that is slow by itself would only be kept busy.
+    if (times < MOST_LATE) renew();
   }
 
   /** @param {Blob} file @param {AbortSignal} signal */
   async function work(file, signal) {
     const image = await smaller(file, EDGE);
-    if (image.size > MOST) return;
-    const known = made.get(file) ?? new Map();
-    made.set(file, known);
+    if (image.size > MOST || signal.aborted) return;
     for (const { look, place, isMade } of show()) {
       if (isMade) continue;
       if (signal.aborted || free() !== file) return;
@@ -109,13 +126,10 @@ export function startOwn(list, free, shown) {
       atWork = dreaming.catch(() => {});
       const small = await dreaming;
       if (signal.aborted) return;
-      if (!small) {
-        const times = (late.get(file) ?? 0) + 1;
-        late.set(file, times);
-        // A server that is slow by itself would only be kept busy.
-        return void (times < MOST_LATE && (timer = setTimeout(renew, BUSY * times * 1000)));
-      }
-      known.set(name, (place.src = URL.createObjectURL(small)));
+      if (!small) return later(file, BUSY);
+      const address = URL.createObjectURL(small);
+      made.addresses.set(name, address);
+      place.src = address;
     }
   }
 
@@ -124,11 +138,14 @@ export function startOwn(list, free, shown) {
     pause();
     show();
     const { signal } = stop;
+    const wait = Math.max(PAUSE, quietUntil - Date.now());
     timer = setTimeout(() => {
       const file = document.hidden ? null : free();
-      // A refusal is no mistake of the person: the pictures stay as they are.
-      if (file) work(file, signal).catch(() => {});
-    }, PAUSE);
+      // A refusal is no mistake of the person: the pictures stay as they are, and a server that is full is asked again.
+      if (file) work(file, signal).catch((error) => {
+        if (!signal.aborted && error instanceof Problem && error.status === 429) later(file, Math.max(FULL, error.retryAfter));
+      });
+    }, wait);
   }
 
   document.addEventListener("visibilitychange", () => (document.hidden ? pause() : renew()));

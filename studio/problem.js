@@ -3,8 +3,8 @@
 
 /** The control that a pointer into a request leads to: of its last part that is one's name. @param {string[]} parts */
 function controlOf(parts) {
-  const named = parts.map((id) => document.getElementById(id));
-  return named.reverse().find((one) => one?.matches("input, select"));
+  const named = [`rest-${parts[0]}`, ...parts].map((id) => document.getElementById(id));
+  return named.reverse().find((one) => one?.matches("input, select, .rest button"));
 }
 
 /**
@@ -25,7 +25,10 @@ export function explain(box, error) {
     const name = (parts[0] ?? "").replaceAll("_", " ");
     list.append(Object.assign(document.createElement("li"), { textContent: name ? `${name}: ${detail}` : detail }));
   }
-  if (list.childElementCount) lines.push(list);
+  // A single mistake is the whole of the message; it is told once, without its pointer.
+  const [only] = error.errors ?? [];
+  if (error.errors?.length === 1 && error.message.endsWith(only.detail)) lines[0].textContent = list.textContent;
+  else if (list.childElementCount) lines.push(list);
   box.replaceChildren(...lines);
   if (error.retryAfter) countDown(box, error.retryAfter);
   box.hidden = false;

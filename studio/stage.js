@@ -23,6 +23,13 @@ function put(element, file) {
   else element.removeAttribute("src");
 }
 
+/** An image of a file that stays as it is; the file's address ends once it is read. @param {Blob} file @param {string} alt */
+export function pictureOf(file, alt) {
+  const image = Object.assign(document.createElement("img"), { alt, src: URL.createObjectURL(file) });
+  image.onload = image.onerror = () => URL.revokeObjectURL(image.src);
+  return image;
+}
+
 /** Shows the dream. @param {Blob} file */
 export function reveal(file) {
   show("after", file);

@@ -4,6 +4,7 @@
 
 import { ask, inForce, isOver, json } from "./api.js";
 import { changed, chosenModel, inWords, isSame, settings } from "./form.js";
+import { explain } from "./problem.js";
 
 /** @typedef {import("./types.js").Job} Job */
 /** @typedef {import("./types.js").Settings} Settings */
@@ -75,7 +76,6 @@ export function startUnderway({ shown, see, base, rebase }) {
       // Events tell more of it; an older answer does not undo them.
       if (shown()?.id === job.id && !isOver(/** @type {Job} */ (shown()))) see(job);
     } catch (error) {
-      const { explain } = await import("./problem.js");
       if (shown()?.id === asked?.id) explain($("steer-problem"), error);
     }
   }

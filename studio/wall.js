@@ -4,6 +4,7 @@
 
 import { ask } from "./api.js";
 import { chosenModel, objectives, showModel, useObjectives } from "./form.js";
+import { pictureOf } from "./stage.js";
 
 /** @typedef {{ id: string, sha256: string, featured_layers: string[], links: { layers: string } }} Model */
 
@@ -67,9 +68,7 @@ async function load(place) {
     return;
   }
   watcher.unobserve(place);
-  const image = Object.assign(document.createElement("img"), { alt: "", src: URL.createObjectURL(await reply.blob()) });
-  image.onload = () => URL.revokeObjectURL(image.src);
-  place.replaceChildren(image);
+  place.replaceChildren(pictureOf(await reply.blob(), ""));
 }
 
 // ---- listboxes

@@ -42,8 +42,10 @@ const ASSETS: &[Asset] = assets! {
     "form.js": "text/javascript; charset=utf-8" = "studio/form.js";
     "history.js": "text/javascript; charset=utf-8" = "studio/history.js";
     "inputs.js": "text/javascript; charset=utf-8" = "studio/inputs.js";
+    "job.js": "text/javascript; charset=utf-8" = "studio/job.js";
     "looks.js": "text/javascript; charset=utf-8" = "studio/looks.js";
     "mask.js": "text/javascript; charset=utf-8" = "studio/mask.js";
+    "mine.js": "text/javascript; charset=utf-8" = "studio/mine.js";
     "offer.js": "text/javascript; charset=utf-8" = "studio/offer.js";
     "operations.html": "text/html; charset=utf-8" = "studio/operations.html";
     "operations.css": "text/css; charset=utf-8" = "studio/operations.css";
@@ -52,8 +54,12 @@ const ASSETS: &[Asset] = assets! {
     "picture.js": "text/javascript; charset=utf-8" = "studio/picture.js";
     "problem.js": "text/javascript; charset=utf-8" = "studio/problem.js";
     "recipe.js": "text/javascript; charset=utf-8" = "studio/recipe.js";
+    "rest.js": "text/javascript; charset=utf-8" = "studio/rest.js";
     "snippets.js": "text/javascript; charset=utf-8" = "studio/snippets.js";
+    "source.js": "text/javascript; charset=utf-8" = "studio/source.js";
+    "spec.js": "text/javascript; charset=utf-8" = "studio/spec.js";
     "stage.js": "text/javascript; charset=utf-8" = "studio/stage.js";
+    "state.js": "text/javascript; charset=utf-8" = "studio/state.js";
     "underway.js": "text/javascript; charset=utf-8" = "studio/underway.js";
     "wall.js": "text/javascript; charset=utf-8" = "studio/wall.js";
     "icon.svg": "image/svg+xml" = "studio/icon.svg";
@@ -170,6 +176,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use reverie_dream::spec::{DreamSpec, Shape};
 
     #[test]
     fn the_page_is_small_and_whole() {
@@ -212,6 +219,34 @@ mod tests {
             left.extend(text.split(before).skip(1).filter_map(|rest| rest.split('"').next()));
         }
         found
+    }
+
+    #[test]
+    fn the_controls_of_numbers_allow_what_the_contract_does() {
+        let page = std::str::from_utf8(SERVED[PAGE].asset.2).unwrap();
+        let members = DreamSpec::parameters().iter().flat_map(|parameter| match parameter.shape {
+            Shape::Object { members, .. } => members().iter(),
+            _ => std::slice::from_ref(parameter).iter(),
+        });
+        let ranges: HashMap<&str, (f64, Option<f64>)> = members
+            .filter_map(|parameter| match parameter.shape {
+                // The largest seed has more digits than anyone types.
+                Shape::Whole(low, high) => {
+                    Some((parameter.name, (low as f64, u32::try_from(high).ok().map(f64::from))))
+                }
+                Shape::Number(low, high) => Some((parameter.name, (low, Some(high)))),
+                _ => None,
+            })
+            .collect();
+        let mut compared = 0;
+        for control in page.split("<input ").skip(1).filter(|tag| tag.contains("type=\"number\"")) {
+            let attribute = |name: &str| control.split(&format!("{name}=\"")).nth(1)?.split('"').next();
+            let number = |name: &str| attribute(name).map(|text| text.parse::<f64>().unwrap());
+            let name = attribute("id").unwrap();
+            assert_eq!((number("min").unwrap(), number("max")), ranges[name], "{name}");
+            compared += 1;
+        }
+        assert!(compared >= 5, "{compared} controls");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 // axe finds nothing that keeps people out. Each part has a page of its own, so two go on at a time.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 
 import { forks, looksOnOwn, onItsWay } from "./studio_dreams.mjs";
+import { threeTapsOnAPhone } from "./studio_phone.mjs";
+import { paintAndMotion, recipes } from "./studio_pictures.mjs";
+import { nothingIsLost } from "./studio_rest.mjs";
 import { accessible, browser, checkers, DREAM, give, headers, key, open, url } from "./studio_page.mjs";
 
 /** Three taps lead to a dream at this width, and nothing keeps people out. */
@@ -21,6 +23,7 @@ async function threeTaps(width, theme) {
   await page.waitForFunction(() => /^About \d+ (s|min)/.test(document.getElementById("cost")?.textContent ?? ""));
   await page.click('.look:has-text("Stained glass")');
   await page.fill("#iterations", "2");
+  await page.fill("#octaves", "2");
   await page.click("#dream");
   await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
   await accessible(page, `${where}, finished`);
@@ -34,6 +37,13 @@ async function threeTaps(width, theme) {
   // The original is there again, and the dream is among the others.
   await page.waitForSelector("#compare:not([hidden])");
   await page.locator(`#history a[href="#${id}"]`).scrollIntoViewIfNeeded();
+  // The picture stays in sight beside the walls, and never lies over what is below them.
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  const gap = await page.evaluate(() => {
+    const box = (name) => document.querySelector(name).getBoundingClientRect();
+    return box(".history").top - Math.max(box(".stage").bottom, box("#actions").bottom);
+  });
+  assert.ok(gap > 0, `${where}: the stage lies ${-gap} pixels over the history`);
   await page.waitForFunction((id) => {
     const image = document.querySelector(`#history a[href="#${id}"] img`);
     return image instanceof HTMLImageElement && image.naturalWidth > 0 && image.naturalWidth <= 320;
@@ -106,7 +116,7 @@ async function walls() {
 }
 
 // A mistake is told at its control, and a second tab sees what the first one does.
-async function oneVisit() {
+async function mistakesAndTabs() {
   const { page } = await open(1440, "light");
   await page.click("#sample");
   await page.click("#form summary");
@@ -129,108 +139,6 @@ async function oneVisit() {
     await tab.waitForSelector("#problem:not([hidden])", { timeout: DREAM });
     assert.match(await tab.textContent("#problem"), /canceled/);
   }
-
-  // A dream that is dropped in says how it was made; its settings can be taken, and given back.
-  const asked = { objectives: [{ kind: "l2", layer: "block5", channels: [3] }], iterations: 3, octaves: 2, seed: 7 };
-  for (const format of ["png", "jpeg", "webp"]) {
-    const spec = { ...asked, format, noise: { width: 64, height: 48 } };
-    const { id } = await (await page.request.post(`${url}/v1/jobs`, { headers, data: { spec } })).json();
-    const told = { headers: { ...headers, prefer: "wait=60" } };
-    assert.equal((await (await page.request.get(`${url}/v1/jobs/${id}`, told)).json()).status, "succeeded");
-    const dream = await (await page.request.get(`${url}/v1/jobs/${id}/result`, { headers })).body();
-    await page.setInputFiles("#file", { name: `dream.${format}`, mimeType: `image/${format}`, buffer: dream });
-    await page.waitForSelector("#recipe:not([hidden])");
-    const before = await page.inputValue("#spec");
-    await page.click("#use-both");
-    await page.waitForSelector("#undo-recipe:not([hidden])");
-    const taken = JSON.parse(await page.inputValue("#spec"));
-    // What the controls cannot say stays as it was.
-    assert.equal(taken.objectives[0].kind, "l2", format);
-    assert.deepEqual([taken.objectives[0].layer, taken.iterations, taken.seed], ["block5", 3, 7], format);
-    assert.match(await page.textContent("#recipe-words"), /iterations: .* → 3/);
-    await page.click("#undo-recipe");
-    assert.equal(await page.inputValue("#spec"), before, format);
-  }
-  // One made to do harm does nothing.
-  const text = JSON.stringify({
-    spec: {
-      objectives: [{ layer: "<img src=x onerror=alert(1)>", weight: 2, channels: ["1; echo"] }, { layer: "block5'; echo", channels: 5 }],
-      seed: "<b>", motion: { frames: 2, playback: "once; echo", "x; echo": 1 },
-    },
-  });
-  const chunk = Buffer.concat([Buffer.from("iTXtreverie\0\0\0\0\0"), Buffer.from(text)]);
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(chunk.length - 4);
-  const pixel = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
-  const hostile = Buffer.concat([pixel.subarray(0, 33), length, chunk, Buffer.alloc(4), pixel.subarray(33)]);
-  await page.setInputFiles("#file", { name: "harm.png", mimeType: "image/png", buffer: hostile });
-  await page.waitForSelector("#recipe:not([hidden])");
-  await page.click("#use-recipe");
-  await page.waitForSelector("#undo-recipe:not([hidden])");
-  assert.equal(await page.evaluate("document.querySelectorAll('img[src=x]').length"), 0);
-  const dangerous = JSON.parse(await page.inputValue("#spec"));
-  assert.deepEqual(dangerous.motion, { frames: 2 });
-  assert.deepEqual(dangerous.objectives[0].channels, []);
-  // A shell reads what is copied as one command with words.
-  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
-  await page.selectOption("#copy", "cli");
-  await page.waitForFunction(() => document.getElementById("live").textContent === "Copied");
-  const line = await page.evaluate(() => navigator.clipboard.readText());
-  const words = execFileSync("sh", ["-c", `set -- ${line}; printf '%s\n' "$@"`], { encoding: "utf8" });
-  assert.ok(!/^echo$|^\s+$/m.test(words) && words.includes("block5'; echo"), words);
-  await page.click("#undo-recipe");
-
-  // Painted, it grows there only; a guide lends its forms.
-  await page.setViewportSize({ width: 1440, height: 1200 });
-  await page.setInputFiles("#file", { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
-  await page.waitForFunction(() => document.querySelector("#before").naturalWidth === 160 && document.querySelector("#before").complete);
-  await page.click("#paint");
-  const box = await page.locator("#mask:not([hidden])").boundingBox();
-  assert.ok(box);
-  await page.mouse.move(box.x + box.width * 0.3, box.y + box.height / 2);
-  await page.mouse.down();
-  await page.mouse.move(box.x + box.width * 0.35, box.y + box.height / 2);
-  await page.mouse.up();
-  await page.setInputFiles("#guidefile", { name: "guide.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") });
-  assert.match(await page.textContent("#guided"), /guide.png/);
-  await page.fill("#iterations", "2");
-  await page.click("#dream");
-  await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
-  const guided = await (await page.request.get(`${url}/v1/jobs/${new URL(page.url()).hash.slice(1)}`, { headers })).json();
-  assert.equal(guided.spec.objectives[0].kind, "guide");
-  assert.ok(guided.spec.mask, JSON.stringify(guided.spec));
-  const changed = await page.evaluate(async () => {
-    const pixels = async (id) => {
-      const image = document.getElementById(id);
-      await image.decode();
-      const sheet = Object.assign(document.createElement("canvas"), { width: image.naturalWidth, height: image.naturalHeight });
-      const context = sheet.getContext("2d");
-      context.drawImage(image, 0, 0);
-      return context.getImageData(0, 0, sheet.width, sheet.height);
-    };
-    const [one, other] = [await pixels("before"), await pixels("after")];
-    const differ = (x, y) => [0, 1, 2].some((c) => one.data[(y * one.width + x) * 4 + c] !== other.data[(y * one.width + x) * 4 + c]);
-    const share = (from, to) => {
-      let count = 0;
-      for (let x = from; x < to; x++) for (let y = 0; y < one.height; y++) count += Number(differ(x, y));
-      return count / ((to - from) * one.height);
-    };
-    return [share(40, 64), share(110, 160)];
-  });
-  assert.ok(changed[0] > 0.1 && changed[1] === 0, `changed where painted: ${changed[0]}, elsewhere: ${changed[1]}`);
-  // It moves, where a number of frames is given.
-  await page.click("#unguide");
-  await page.fill("#frames", "3");
-  await page.fill("#zoom", "1.1");
-  await page.click("#dream");
-  await page.waitForFunction((old) => location.hash.slice(1) !== old, guided.id);
-  await page.waitForSelector("#actions:not([hidden])", { timeout: DREAM });
-  const moving = await (await page.request.get(`${url}/v1/jobs/${new URL(page.url()).hash.slice(1)}`, { headers })).json();
-  assert.deepEqual([moving.spec.motion.frames, moving.spec.motion.zoom, moving.result.media_type], [3, 1.1, "image/webp"]);
-  assert.match(await page.getAttribute("#download", "download"), /\.webp$/);
-  await page.fill("#frames", "");
-  await page.fill("#zoom", "");
-
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
   await page.waitForFunction(() => /not a picture/.test(document.querySelector("#problem:not([hidden])")?.textContent ?? ""));
   await page.context().close();
@@ -258,20 +166,27 @@ async function pageOfTheContract() {
   await page.context().close();
 }
 
-/** Does these one after the other. */
+/** Does these one after the other, and tells how long each has taken. */
 async function inTurn(...parts) {
-  for (const part of parts) await part();
+  for (const part of parts) {
+    const began = Date.now();
+    await part();
+    console.log(`${((Date.now() - began) / 1000).toFixed(1)} s: ${part.name || part}`);
+  }
 }
 
-// Two people at a time: while one waits for a dream, the other clicks. Tiles are rendered between dreams, so there are few beside the walls.
+const began = Date.now();
+// Three people at a time: while one waits for a dream, the others click. Tiles are rendered between dreams, so there are few beside the walls.
 await Promise.all([
-  walls(),
-  inTurn(() => threeTaps(375, "light"), () => threeTaps(375, "dark")),
+  inTurn(walls, forks),
+  inTurn(nothingIsLost, pageOfTheContract, recipes, () => threeTaps(375, "dark")),
+  inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark"), mistakesAndTabs),
 ]);
 await Promise.all([
-  inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark"), onItsWay, forks, pageOfTheContract),
-  oneVisit(),
+  inTurn(threeTapsOnAPhone),
+  inTurn(onItsWay, paintAndMotion),
 ]);
 // A server that is busy makes none.
-await looksOnOwn();
+await inTurn(looksOnOwn);
+console.log(`${((Date.now() - began) / 1000).toFixed(1)} s in all`);
 await browser.close();

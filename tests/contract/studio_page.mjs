@@ -23,16 +23,41 @@ export async function give(page, answer) {
   await page.click("#ask button");
 }
 
-/** A page whose complaints are collected. */
-export async function open(width, colorScheme) {
-  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
+/** A page whose complaints are collected; `device` is what a browser may have otherwise, such as a touch screen, or no `storage`. */
+export async function open(width, colorScheme, { storage = true, ...device } = {}) {
+  const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme, ...device });
+  // Addresses of pictures that the page has made and not ended.
+  await context.addInitScript(() => {
+    const { createObjectURL, revokeObjectURL } = URL;
+    Object.assign(window, { addresses: new Set(), addressesMade: 0 });
+    URL.createObjectURL = (file) => {
+      const address = createObjectURL(file);
+      window.addresses.add(address);
+      window.addressesMade++;
+      return address;
+    };
+    URL.revokeObjectURL = (address) => {
+      window.addresses.delete(address);
+      revokeObjectURL(address);
+    };
+  });
+  if (!storage) {
+    await context.addInitScript(() => {
+      const get = () => {
+        throw new DOMException("denied", "SecurityError");
+      };
+      for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(window, name, { get });
+    });
+  }
   const page = await context.newPage();
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
-    // A preview that is asked for while the job ends is answered with 409; the browser tells that, and the page goes on.
-    const late = message.location().url.endsWith("/preview") && message.text().includes("409");
-    if (message.type() === "error" && !late) complaints.push(message.text());
+    // A preview that is asked for while the job ends is answered with 409, and a thumbnail of one that another page has deleted with 404;
+    // the browser tells that, and the page goes on.
+    const { url } = message.location();
+    const late = (url.endsWith("/preview") && message.text().includes("409")) || (url.endsWith("/thumbnail") && message.text().includes("404"));
+    if (message.type() === "error" && !late) complaints.push(`${message.text()} ${url}`);
   });
   page.on("request", (request) => {
     const foreign = !request.url().startsWith(url) && !/^(blob|data):/.test(request.url());
@@ -62,6 +87,19 @@ export const checkers = (page) => page.evaluate(() => {
   }
   return sheet.toDataURL("image/png").split(",")[1];
 });
+
+/** The body of a request: a spec, and the same picture, in base64, for each of these parts. */
+export function formOf(picture, spec, parts) {
+  const file = (name) => [name, { name: `${name}.png`, mimeType: "image/png", buffer: Buffer.from(picture, "base64") }];
+  return { multipart: { ...Object.fromEntries(parts.map(file)), spec: JSON.stringify(spec) } };
+}
+
+/** A job that has ended, from such a body or from JSON. */
+export async function posted(page, body) {
+  const job = await (await page.request.post(`${url}/v1/jobs`, { headers: { ...headers, prefer: "wait=60" }, ...body })).json();
+  assert.equal(job.status, "succeeded", JSON.stringify(job));
+  return job;
+}
 
 /** Waits until something holds. */
 export async function expectSoon(holds, what) {

@@ -1,0 +1,72 @@
+// @ts-check
+// What a dream that was opened has beside what the controls say, in words: each can be taken out, and what another choice has taken out
+// is told and can be put back.
+
+import { inWords, needsGuide, takeOut } from "./form.js";
+
+/** @param {string} id */
+const $ = (id) => /** @type {any} */ (document.getElementById(id));
+
+/** Members whose words are not their name and value. @type {Record<string, (value: any) => string>} */
+const WORDS = {
+  objectives: (value) => (needsGuide(value) ? `forms of another picture: choose it again (${inWords({ objectives: value })})` : inWords({ objectives: value })),
+  schedule: (value) => value.map((/** @type {any} */ change) =>
+    `from ${change.frame ? "frame" : "octave"} ${change.octave ?? change.frame} on: ${inWords(change)}`).join("; "),
+  noise: ({ width, height }) => `begins with noise, ${width}×${height} pixels`,
+  mask: ({ feather }) => `a painted part: paint it again (soft edge ${feather})`,
+};
+
+/** @param {string} name */
+const plain = (name) => name.replaceAll("_", " ");
+
+/** A value in words. @param {any} value @returns {string} */
+export function told(value) {
+  if (value === true) return "on";
+  if (value === false) return "off";
+  if (typeof value !== "object" || value === null) return String(value);
+  if (Array.isArray(value)) return value.map(told).join(", ");
+  return Object.entries(value).map(([name, one]) => `${plain(name)} ${told(one)}`).join(", ");
+}
+
+/** @param {string} name @param {any} value */
+function words(name, value) {
+  try {
+    const own = WORDS[name]?.(value);
+    if (own) return own;
+  } catch {
+    // Of a recipe that is none, the value is told as it is.
+  }
+  return `${plain(name)} ${told(value)}`;
+}
+
+/**
+ * @param {Record<string, any>} members that are carried along
+ * @param {{ names: string[], undo: () => void } | null} gone
+ */
+export function tellRest(members, gone) {
+  const list = $("rest");
+  const names = Object.keys(members);
+  $("rest-box").hidden = !names.length;
+  const said = names.map((name) => words(name, members[name]));
+  if (list.dataset.said !== said.join("\n")) {
+    list.dataset.said = said.join("\n");
+    list.replaceChildren(...names.map((name, index) => {
+      const row = document.createElement("li");
+      const button = Object.assign(document.createElement("button"), { type: "button", id: `rest-${name}`, textContent: "×", ariaLabel: `Take out: ${said[index]}` });
+      button.onclick = () => takeOut(name);
+      row.append(Object.assign(document.createElement("span"), { textContent: said[index] }), button);
+      return row;
+    }));
+  }
+  const box = $("gone");
+  const line = gone ? `Taken out: ${gone.names.map(plain).join(", ")}.` : "";
+  if (box.dataset.said !== line) {
+    box.dataset.said = line;
+    $("gone-words").textContent = line;
+    // Who has taken it out by keyboard is not lost with its button.
+    const isLost = document.activeElement === document.body || !document.activeElement;
+    box.hidden = !gone;
+    if (gone && isLost) $("gone-undo").focus();
+  }
+  $("gone-undo").onclick = gone?.undo ?? null;
+}

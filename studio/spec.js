@@ -1,0 +1,129 @@
+// @ts-check
+// Sets the form to the spec of a dream, or to one from a recipe, which may hold anything. What differs from what the server would fill in
+// and is not said by a control is carried along: the server knows its members and their defaults, and this page no list of them.
+
+import { send } from "./api.js";
+import { blank } from "./cost.js";
+import {
+  COLORS, MAX_EDGE, MOTION, NUMBERS, SLIDERS, carry, check, chosenLook, chosenModel, isPlain, isSame, mark, needsGuide, readForm, showModel, take,
+} from "./form.js";
+
+/** Edge of the blank picture that the server is asked with, in pixels: no default depends on it. */
+const EDGE = 224;
+
+/** No member of a spec has another name. */
+const NAME = /^[a-z][a-z0-9_]*$/;
+
+/** @param {string} id */
+const $ = (id) => /** @type {any} */ (document.getElementById(id));
+
+/** What the server fills in, by what that depends on. */
+const known = /** @type {Map<string, Promise<Record<string, any>>>} */ (new Map());
+
+/** What the server fills in where a spec says no more than this; nothing where it cannot be asked. @param {Record<string, any>} spec @returns {Promise<Record<string, any>>} */
+async function usual({ model, preset, noise, motion }) {
+  const spec = { model, preset, noise, motion: motion && {} };
+  const key = JSON.stringify(spec);
+  try {
+    const image = noise ? null : await blank(EDGE, EDGE);
+    const asked = known.get(key) ?? send("/v1/dry-run", { spec, image }).then((told) => told.spec);
+    known.set(key, asked);
+    return { ...(await asked) };
+  } catch {
+    known.delete(key);
+    return {};
+  }
+}
+
+/** Has a control say a value, or nothing where it cannot. @param {string} id @param {any} value */
+function set(id, value) {
+  const control = $(id);
+  control.value = control.defaultValue;
+  if (typeof value !== "number") return;
+  if (control.type === "range" && Number.isInteger(value)) {
+    // A dream of more steps than the slider has shows them all the same.
+    control.dataset.max ??= control.max;
+    control.max = String(Math.max(Number(control.dataset.max), value));
+  }
+  control.value = String(value);
+  if (!control.checkValidity()) control.value = control.defaultValue;
+}
+
+/** Has a list say a value, or its first one where it has none like it. @param {string} id @param {any} value */
+function choose(id, value) {
+  const { options } = $(id);
+  const at = [...options].findIndex((option) => option.value === String(value));
+  $(id).selectedIndex = Math.max(0, at);
+}
+
+/** The longest edge, which may be any. @param {unknown} edge in pixels */
+function setEdge(edge) {
+  const isKnown = [...$("edge").options].some((option) => option.value === String(edge));
+  if (!isKnown && Number.isInteger(edge) && Number(edge) > 0) $("edge").add(new Option(`${edge} pixels`, String(edge)));
+  choose("edge", edge);
+}
+
+/**
+ * Shows a spec in the form; what holds in the end is what the controls say.
+ * @param {Record<string, any>} spec
+ * @param {Record<string, any> | null} [steering] a change that waits
+ */
+export async function showSpec(spec, steering = null) {
+  const schedule = Array.isArray(spec.schedule) ? spec.schedule : [];
+  const { octave, frame, fade, schedule: _, ...end } = Object.assign({}, spec, ...schedule, steering);
+  await showModel(end.model);
+  // What stands for the others is told, too.
+  const [filled, { preset }] = await Promise.all([usual(end), usual({ model: end.model })]);
+  const ofMotion = filled.motion ?? {};
+  Object.assign(filled, { preset, noise: undefined, motion: undefined });
+  const entries = Object.entries(end).filter(([name, value]) => NAME.test(name) && value !== null && value !== undefined);
+  const now = Object.fromEntries(entries);
+  const wanted = Object.fromEntries(entries.filter(([name, value]) => !isSame(value, filled[name])));
+
+  carry({ members: {}, begin: {} });
+  for (const name of [...Object.keys(SLIDERS), ...NUMBERS]) set(name, wanted[name]);
+  // All or none of the colours may be said by a word.
+  const colors = Number(now[COLORS] ?? NaN);
+  $(COLORS).value = String(Number.isNaN(colors) ? chosenModel().model.preserve_colors : colors);
+  choose("format", wanted.format);
+  for (const name of MOTION) set(name, now.motion?.[name]);
+  setEdge(now.noise ? MAX_EDGE : (now.max_edge ?? 0));
+  const objectives = objectivesOf(now);
+  take(objectives[0]);
+  mark(now);
+
+  const said = readForm().spec;
+  /** @type {Record<string, any>} */
+  const all = { model: chosenModel().model.id, ...chosenLook()?.spec, ...said };
+  const members = Object.fromEntries(Object.entries(wanted).filter(([name, value]) => !isSame(value, all[name])));
+  if (wanted.motion) {
+    const left = Object.entries(wanted.motion).filter(([name, value]) => NAME.test(name) && !isSame(value, said.motion?.[name] ?? ofMotion[name]));
+    members.motion = Object.fromEntries(left);
+    if (!left.length) delete members.motion;
+  }
+  delete members.look;
+  // The walls show channels of one layer with their weights.
+  const walls = members.objectives && isOfWalls(objectives) ? objectives : null;
+  if (walls) delete members.objectives;
+  else if (members.objectives) members.objectives = objectives;
+  if (members.objectives || walls) check(undefined);
+  if (schedule.length) members.schedule = schedule;
+  const changed = new Set(schedule.flatMap((change) => Object.keys(change)));
+  carry({ members, begin: Object.fromEntries(Object.entries(spec).filter(([name]) => changed.has(name))) }, walls);
+}
+
+/** Whether objectives are what is chosen on a wall of channels. @param {Record<string, any>[]} all */
+const isOfWalls = (all) => !isPlain(all) && !needsGuide(all) && all.every((one) =>
+  one.layer === all[0].layer && one.channels?.length && ["mean", "l2", undefined].includes(one.kind)
+  && Object.keys(one).every((name) => ["kind", "layer", "channels", "weight"].includes(name)));
+
+/** The objectives of a spec, without what is none. @param {Record<string, any>} spec @returns {Record<string, any>[]} */
+function objectivesOf(spec) {
+  const all = Array.isArray(spec.objectives) ? spec.objectives : [];
+  return all.filter((one) => typeof one?.layer === "string").map(({ kind, channels, weight, ...others }) => ({
+    ...Object.fromEntries(Object.entries(others).filter(([name]) => NAME.test(name))),
+    ...(/^[a-z0-9-]+$/.test(kind) ? { kind } : {}),
+    ...(Array.isArray(channels) ? { channels: channels.filter(Number.isInteger) } : {}),
+    ...(typeof weight === "number" ? { weight } : {}),
+  }));
+}
