@@ -45,6 +45,19 @@ pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE
 /// One job that the calling code has already found, whichever tenant it belongs to.
 pub(super) const SELECT_FOUND: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
 
+/// Jobs that the calling code has already found, whichever tenants they belong to; and the versions alone, which tell what of
+/// them need not be read again.
+macro_rules! found {
+    ($listed:literal) => {
+        concat!("SELECT ", $crate::jobs::sql::columns!(), " FROM jobs WHERE ", $listed)
+    };
+}
+macro_rules! versions {
+    ($listed:literal) => {
+        concat!("SELECT id, version FROM jobs WHERE ", $listed)
+    };
+}
+
 /// A page of a tenant's jobs.
 macro_rules! list {
     ($condition:literal) => {
@@ -398,6 +411,6 @@ pub(super) const PRECISION: &str = "
     RETURNING resolved_precision";
 
 pub(super) use {
-    blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue,
-    overdue_paused, owners, probe, snapshot, transition, turns,
+    blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, found, heartbeat, lost, overdue,
+    overdue_paused, owners, probe, snapshot, transition, turns, versions,
 };
