@@ -249,12 +249,13 @@ pub(super) const SCHEDULE: &str = "
     UPDATE jobs SET schedule = $3, steering = NULL, steered = steered + 1, version = version + 1
     WHERE id = $1 AND lease_token = $2 AND steered = $4";
 
-/// Asks for a change, unless the job has gone on since it was read; what it takes is predicted anew.
+/// Asks for a change, unless the job has gone on since it was read or must stop; what it takes is predicted anew.
 pub(super) const STEER: &str = concat!(
     "UPDATE jobs SET
         steering = $3, steered = steered + 1, version = version + 1, predicted_seconds = $4, reference_seconds = $5,
         predicted_memory = $6, megapixel_iterations = $7
     WHERE id = $1 AND tenant = $2 AND steered = $8 AND state = $9 AND attempt = $10 AND coalesce(place, 0) = $11
+        AND NOT cancel_requested
     RETURNING ",
     columns!()
 );
