@@ -43,7 +43,7 @@ use wire::Connection;
 
 /// Uploads in all.
 const UPLOADS: usize = 1000;
-/// Jobs in the queue while polls are counted: as many as wait by default.
+/// Jobs in the queue while polls are counted and streams are open: as many as wait by default.
 const QUEUE: usize = 100;
 /// How long polls are counted.
 const POLLING: Duration = Duration::from_secs(5);
