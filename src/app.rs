@@ -16,7 +16,10 @@ use crate::{
     clock::Clock,
     config::Config,
     egress::{Egress, EgressError},
-    http::{self, decoders::Decoders, extract::JSON_WEIGHT, state::AppState, uploads::Uploads},
+    http::{
+        self, decoders::Decoders, extract::JSON_WEIGHT, follow::FollowedJobs, state::AppState,
+        uploads::Uploads,
+    },
     jobs::{Job, QueueError},
     metrics::Metrics,
     objects::{ObjectError, Objects},
@@ -221,6 +224,7 @@ impl App {
             };
             deliverer.spawn(deliveries.work(stop_deliveries.clone()));
         }
+        let followed = FollowedJobs::start(Arc::clone(&queue));
         let state = AppState {
             config: Arc::new(config),
             queue,
@@ -236,6 +240,7 @@ impl App {
             clock,
             uploads,
             decoders,
+            followed,
             alive: workers.alive(),
             draining,
             rereading: Arc::new(Semaphore::new(REREADING)),

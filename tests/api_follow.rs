@@ -209,3 +209,39 @@ async fn events_end_when_the_job_is_erased() {
     // It is canceled before it is erased; whether that is seen is a matter of luck.
     assert!(names.is_empty() || names == ["canceled"], "{names:?}");
 }
+
+#[tokio::test]
+async fn many_streams_and_waits_hear_of_what_happens_elsewhere() {
+    let server = TestServer::idle().await;
+    let client = &server.client;
+    let [ends, stays] =
+        [client.submit(picture(64, 64), &quick()).await, client.submit(picture(64, 64), &quick()).await];
+    let (mut ending, mut staying) = (Vec::new(), Vec::new());
+    for _ in 0..12 {
+        for (streams, id) in [(&mut ending, &ends), (&mut staying, &stays)] {
+            let mut events = Events::open(client, id, None).await;
+            assert_eq!(events.next().await.unwrap().data["status"], "queued");
+            streams.push(events);
+        }
+    }
+    assert_eq!(server.state.queue.signals().followed_jobs(), 2, "a job is followed once for all");
+    let path = format!("/v1/jobs/{ends}");
+    let waits = [(); 4].map(|()| with(&server, Method::GET, &path, ("prefer", "wait=60")));
+    let elsewhere = async {
+        server.second_queue().await.cancel(&Tenant::DEFAULT, ends.parse().unwrap()).await.unwrap();
+    };
+    let (waited, ()) = tokio::join!(futures::future::join_all(waits), elsewhere);
+    for answer in waited {
+        assert_eq!(answer.json::<Value>().await.unwrap()["status"], "canceled");
+    }
+    for stream in &mut ending {
+        assert_eq!(stream.next().await.unwrap().name, "canceled");
+        assert!(stream.next().await.is_none());
+    }
+    for stream in &mut staying {
+        let event = stream.next().await.unwrap();
+        assert_eq!((event.name.as_str(), &event.data["queue_position"]), ("progress", &json!(1)));
+    }
+    drop((ending, staying));
+    nobody_follows(&server).await;
+}

@@ -7,7 +7,7 @@ use common::{
     client::{Client, form, pointers, problem, quick},
     picture,
     process::ServerProcess,
-    server::TestServer,
+    server::{Setup, TestServer},
 };
 use reqwest::Response;
 use reverie_picture::recipe;
@@ -148,6 +148,49 @@ async fn a_job_that_waits_is_changed_from_its_first_octave_on() {
         client.job(&id).await["spec"]["schedule"],
         json!([{ "octave": 2, "step": 3.0, "l2_decay": 0.5 }])
     );
+    // A job that must stop takes no change, whatever is left of it.
+    let doomed = client.submit(picture(96, 80), &quick()).await;
+    queue.claim("elsewhere").await.unwrap().unwrap();
+    let asked = client.post(&format!("/v1/jobs/{doomed}/cancel")).await.json::<Value>().await.unwrap();
+    assert_eq!((&asked["status"], &asked["cancel_requested"]), (&json!("running"), &json!(true)));
+    let refused = problem(patch(client, &doomed, &json!({ "step": 1.0 })).await, 409).await;
+    assert_eq!(refused["type"], "urn:reverie:problem:nothing-left");
+    assert!(refused["detail"].as_str().unwrap().contains("being canceled"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_picture_beyond_limits_that_were_lowered_is_refused_to_changes_and_forks_alike() {
+    let server = TestServer::idle().await;
+    let guided =
+        json!({ "objectives": [{ "kind": "guide", "layer": "block2" }], "octaves": 2, "iterations": 1 });
+    let guide = reqwest::multipart::Part::bytes(picture(192, 192)).file_name("guide.png");
+    let sent = form(picture(64, 64), &guided).part("guide", guide);
+    let sent = server.client.http.post(format!("{}/v1/jobs", server.client.url)).multipart(sent).send().await;
+    let sent = sent.unwrap().json::<Value>().await.unwrap();
+    let by_guide = sent["id"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned();
+    let by_image = server.client.submit(picture(192, 192), &quick()).await;
+
+    let mut setup = Setup::new().await;
+    setup.works = false;
+    setup.folder = server.stop().await;
+    setup.config.storage.dir = setup.folder.path().join("data");
+    setup.config.limits.max_pixels = 10_000;
+    let server = setup.start().await;
+    let client = &server.client;
+    // Each has finished its first octave.
+    for _ in 0..2 {
+        let lease = server.state.queue.claim("elsewhere").await.unwrap().unwrap().lease;
+        server.state.queue.begin(lease, reverie::jobs::Begun { place: 2, places: 3 }).await.unwrap();
+    }
+    for id in [by_guide, by_image] {
+        let steered = problem(patch(client, &id, &json!({ "step": 2.0 })).await, 422).await;
+        let body = json!({ "from": { "job": id, "octave": 1 }, "spec": { "step": 2.0 } });
+        let forked = client.http.post(format!("{}/v1/jobs", client.url)).json(&body).send().await.unwrap();
+        let forked = problem(forked, 422).await;
+        assert_eq!((pointers(&steered), pointers(&forked)), (vec![""], vec!["/from/job"]));
+        assert_eq!(steered["errors"][0]["detail"], forked["errors"][0]["detail"], "{steered}");
+        assert!(steered.to_string().contains("192"), "{steered}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod plot;
 #[path = "../../tests/common/postgres.rs"]
 mod postgres;
 mod siege;
+mod streams;
 mod telling;
 mod wire;
 
@@ -42,7 +43,7 @@ use wire::Connection;
 
 /// Uploads in all.
 const UPLOADS: usize = 1000;
-/// Jobs in the queue while polls are counted: as many as wait by default.
+/// Jobs in the queue while polls are counted and streams are open: as many as wait by default.
 const QUEUE: usize = 100;
 /// How long polls are counted.
 const POLLING: Duration = Duration::from_secs(5);
@@ -76,6 +77,7 @@ async fn measure() -> Vec<Row> {
     rows.extend(told(accepting(&folder, &catalogue).await));
     rows.extend(told(polling(&folder, &catalogue).await));
     rows.extend(told(keys::cost(&folder, &catalogue).await));
+    rows.extend(told(streams::cost(&folder, &catalogue).await));
     rows.extend(told(telling::rates(&folder, &catalogue).await));
     rows.extend(told(rendering(&folder, &catalogue).await));
     rows.extend(told(besieged(&folder, &catalogue).await));
@@ -327,7 +329,12 @@ fn now_millis() -> f64 {
 
 /// Processor time that this process has taken so far, in milliseconds; 0 where there is no `/proc`.
 fn processor() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    processor_of("self")
+}
+
+/// The same of another process, by its number.
+fn processor_of(process: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     // A tick is ten milliseconds on every Linux.

@@ -156,6 +156,9 @@ pub enum ApiError {
     /// The last octave or frame has begun, so no change would show.
     #[error("the last {0} of the dream has begun: nothing is left that could change")]
     NothingLeft(&'static str),
+    /// The job is about to be canceled, so no change would show.
+    #[error("the job is being canceled: nothing is left that could change")]
+    BeingCanceled,
     /// Two different requests have the same `Idempotency-Key`.
     #[error("this Idempotency-Key was already used for a different request; use a new key")]
     KeyReused,
@@ -269,7 +272,9 @@ impl ApiError {
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "The storage is full"),
             Self::AlreadyFinished(_) => (StatusCode::CONFLICT, "already-finished", "The job has ended"),
             Self::NotFailed(_) => (StatusCode::CONFLICT, "not-failed", "The job has not failed"),
-            Self::NothingLeft(_) => (StatusCode::CONFLICT, "nothing-left", "Nothing is left to change"),
+            Self::NothingLeft(_) | Self::BeingCanceled => {
+                (StatusCode::CONFLICT, "nothing-left", "Nothing is left to change")
+            }
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was already used"),
             Self::TooMuchWork(_) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

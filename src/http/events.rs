@@ -4,7 +4,7 @@
 //! date with the next one, and `Last-Event-ID` says what a client has already seen. Only the newest state is
 //! ever sent, so a slow client delays nothing and nothing piles up for it.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -15,19 +15,20 @@ use axum::{
     },
 };
 use futures::stream;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::{
     contract::{Internal, JobEvent, NotFound, Unavailable},
     error::ApiError,
+    follow::{Follower, Next},
     path_ids::Named,
     state::AppState,
     view::{eta, view},
-    wait::Follower,
 };
 use crate::{
     auth::Caller,
-    jobs::{Job, JobState, QueueError},
+    jobs::{Job, JobState},
 };
 
 /// Interval of keep-alive comments. They show that both ends are alive; proxies cut connections that are
@@ -36,6 +37,10 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Delay before a client reconnects after a broken connection.
 const RECONNECT: Duration = Duration::from_secs(2);
+
+/// How often a stream without events asks whether its key still works. With the age of a key in the cache this is half of the time
+/// in which a revoked key must stop.
+const KEY_CHECK: Duration = Duration::from_secs(5);
 
 /// Follow a job by events
 ///
@@ -69,8 +74,8 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let id = named.job()?;
-    let follower = Follower::new(&state, id);
-    let job = state.queue.get(&caller.tenant, id).await?;
+    let mut follower = Follower::new(&state, &caller.tenant, id);
+    let job = follower.read().await?;
     let seen = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
     let up_to_date = seen == Some(job.version);
     if up_to_date && job.state.is_finished() {
@@ -110,7 +115,7 @@ struct Feed {
     caller: Caller,
     follower: Follower,
     /// The job as last read, if it has not been sent yet.
-    next: Option<Job>,
+    next: Option<Arc<Job>>,
     sent: Option<Shown>,
     /// The octave of the newest preview that the client knows.
     seen_preview: u32,
@@ -156,17 +161,17 @@ impl Feed {
         checked.inspect_err(|error| warn!(%error, "an event stream ends early")).unwrap_or(false)
     }
 
-    /// Waits until the job may have changed, and reads it.
-    async fn changed_job(&mut self) -> Option<Job> {
-        if !self.follower.next().await || !self.is_allowed().await {
-            return None;
-        }
-        match self.state.queue.get(&self.caller.tenant, self.follower.id()).await {
-            Ok(job) => Some(job),
-            Err(QueueError::NotFound(_)) => None,
-            Err(error) => {
-                warn!(%error, "an event stream ends early");
-                None
+    /// Waits until the job has changed.
+    async fn changed_job(&mut self) -> Option<Arc<Job>> {
+        loop {
+            let next = timeout(KEY_CHECK, self.follower.next()).await;
+            if !self.is_allowed().await {
+                return None;
+            }
+            match next {
+                Ok(Next::Job(job)) => return Some(job),
+                Ok(Next::Lost | Next::Stopped) => return None,
+                Err(_) => {}
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod error;
 mod events;
 pub mod extract;
 mod fetch;
+pub mod follow;
 mod health;
 pub mod hosts;
 mod input;

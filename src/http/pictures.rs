@@ -35,6 +35,19 @@ pub(super) async fn size_of(
     }
 }
 
+/// Height and width of a picture that is stored, if there is one. It was checked when it came; if the operator has lowered the
+/// limits since, it is refused at `pointer`, as it would be if it came now.
+pub(super) async fn stored_size(
+    state: &AppState,
+    pointer: &str,
+    file: Option<&Bytes>,
+) -> Result<Option<(u32, u32)>, ApiError> {
+    let (mut errors, mut unknown) = (Vec::new(), Vec::new());
+    let size = size_of(state, pointer, file, &mut errors, &mut unknown).await?;
+    note_all(&mut errors, unknown);
+    if errors.is_empty() { Ok(size) } else { Err(ApiError::Invalid(errors)) }
+}
+
 /// Checks an image on a blocking thread. A JPEG with an end marker is judged by its segments; everything else is decoded
 /// once there is memory for it.
 async fn check_picture(state: &AppState, image: Bytes) -> Result<Result<Header, PictureError>, ApiError> {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{body_limits::BodyLimits, decoders::Decoders, uploads::Uploads};
+use super::{body_limits::BodyLimits, decoders::Decoders, follow::FollowedJobs, uploads::Uploads};
 use crate::{
     admission::Admission,
     auth::{Authenticator, Rates},
@@ -51,6 +51,8 @@ pub struct AppState {
     pub uploads: Uploads,
     /// Memory budget for decoding images.
     pub decoders: Decoders,
+    /// The jobs that clients follow.
+    pub followed: FollowedJobs,
     pub(crate) alive: Liveness,
     pub(crate) draining: CancellationToken,
     /// Held by a request that reads stored pictures whole: they take memory that no upload has asked for.

@@ -10,7 +10,6 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bytes::Bytes;
 use serde_json::Value;
 use tracing::info;
 
@@ -21,7 +20,7 @@ use super::{
     error::ApiError,
     json_body,
     path_ids::Named,
-    pictures::size_of,
+    pictures::stored_size,
     state::AppState,
     submit::{predict, refused},
     view::{JobView, show},
@@ -39,12 +38,16 @@ use reverie_fields::FieldError;
 /// was changed by others, or went to another worker.
 const TRIES: usize = 8;
 
+/// Where a mistake about a picture of the job is told: of the whole request, as none of its members names one.
+const PICTURE: &str = "";
+
 /// Steer a dream
 ///
 /// What the body names holds from the next octave on, of an animation from the next frame on; of a job that has not begun, from
 /// the first. It is checked and priced as if it had been sent with the job. The job shows it as `steering` until then, and in
 /// the `schedule` of its spec afterwards, as the recipe does: posted as a spec, that gives the same bytes. A change that waits
-/// is changed by another; what neither names stays. Where nothing is left to begin, the answer is 409.
+/// is changed by another; what neither names stays. What the schedule changes later it still does. Where nothing is left to begin,
+/// or the job is being canceled, the answer is 409.
 #[utoipa::path(
     patch,
     path = "/v1/jobs/{id}",
@@ -131,6 +134,9 @@ fn next_place(job: &Job) -> Result<u32, ApiError> {
     if job.state.is_finished() {
         return Err(ApiError::AlreadyFinished(job.state));
     }
+    if job.cancel_requested {
+        return Err(ApiError::BeingCanceled);
+    }
     let unit = if job.spec.motion.is_some() { "frame" } else { "octave" };
     match (job.state, job.begun) {
         (JobState::Running, Some(Begun { place, places })) if place >= places => {
@@ -164,20 +170,17 @@ type Size = (u32, u32);
 async fn sizes_of(state: &AppState, job: &Job) -> Result<(Size, Option<Size>), ApiError> {
     let size = match job.spec.noise {
         Some(noise) => Some((noise.height, noise.width)),
-        None => stored_size(state, ObjectKey::Input(job.id)).await?,
+        None => {
+            stored_size(state, PICTURE, Some(&state.objects.get(ObjectKey::Input(job.id)).await?)).await?
+        }
     };
     let guide = match job.spec.follows_guide() {
-        true => stored_size(state, ObjectKey::Guide(job.id)).await?,
+        true => {
+            stored_size(state, PICTURE, Some(&state.objects.get(ObjectKey::Guide(job.id)).await?)).await?
+        }
         false => None,
     };
     Ok((size.ok_or_else(|| ApiError::internal("the input of a job cannot be read any more"))?, guide))
-}
-
-/// That of a stored picture, which was checked when it came.
-async fn stored_size(state: &AppState, key: ObjectKey) -> Result<Option<Size>, ApiError> {
-    let file: Bytes = state.objects.get(key).await?;
-    let (mut errors, mut unknown) = (Vec::new(), Vec::new());
-    size_of(state, "/image", Some(&file), &mut errors, &mut unknown).await
 }
 
 /// A refusal that tells of the picture or the spec, as one of the objectives: nothing else of the job is open to change.

@@ -1,28 +1,26 @@
-//! Waits for a job to change: for the bounded wait of `Prefer: wait=n` (RFC 7240), and for event streams.
-//!
-//! Notifications wake a wait at once; it also polls each second, so correctness never depends on a
-//! notification. A wait ends with its request and leaves nothing behind.
+//! Waits for the end of a job: the bounded wait of `Prefer: wait=n` (RFC 7240). It ends with its request and leaves nothing
+//! behind.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue},
     response::Response,
 };
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::error::ApiError;
-use super::state::AppState;
+use super::{
+    error::ApiError,
+    follow::{Follower, Next},
+    state::AppState,
+};
 use crate::{
-    jobs::{ChangeListener, Job, JobId},
+    jobs::{Job, JobId},
     keys::Tenant,
 };
 
 /// Maximum wait: proxies tend to time out after a minute.
 const MAX_WAIT: u64 = 60;
-
-/// Polling interval without a notification.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A client's preference to wait for the end of the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,35 +70,6 @@ pub fn mark_applied(response: &mut Response, preference: Option<Preference>) {
     }
 }
 
-/// Waits for changes of one job, repeatedly.
-pub struct Follower {
-    state: AppState,
-    id: JobId,
-    changes: ChangeListener,
-}
-
-impl Follower {
-    /// Starts to listen: no later change is missed.
-    pub fn new(state: &AppState, id: JobId) -> Self {
-        Self { state: state.clone(), id, changes: state.queue.signals().follow(id) }
-    }
-
-    /// Id of the followed job.
-    pub fn id(&self) -> JobId {
-        self.id
-    }
-
-    /// Waits until the job may have changed; `false` when the server stops.
-    pub async fn next(&mut self) -> bool {
-        tokio::select! {
-            biased;
-            () = self.state.draining() => false,
-            () = self.changes.changed() => true,
-            () = sleep(POLL_INTERVAL) => true,
-        }
-    }
-}
-
 /// Waits for the end of a tenant's job. Returns the job as it is then, or when the time is over or the server stops.
 ///
 /// # Errors
@@ -112,13 +81,17 @@ pub async fn until_finished(
     preference: Preference,
 ) -> Result<Job, ApiError> {
     let end = Instant::now() + preference.time();
-    let mut follower = Follower::new(state, id);
-    loop {
-        let job = state.queue.get(tenant, id).await?;
-        if job.state.is_finished() || !matches!(timeout_at(end, follower.next()).await, Ok(true)) {
-            return Ok(job);
+    let mut follower = Follower::new(state, tenant, id);
+    let mut job = follower.read().await?;
+    while !job.state.is_finished() {
+        match timeout_at(end, follower.next()).await {
+            Ok(Next::Job(next)) => job = next,
+            // A read of its own has the reason, if there still is one.
+            Ok(Next::Lost) => job = follower.read().await?,
+            Ok(Next::Stopped) | Err(_) => break,
         }
     }
+    Ok(Arc::unwrap_or_clone(job))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod options;
 mod places;
 pub mod postgres;
 mod queue;
+mod refresh;
 mod row;
 mod schema;
 mod signals;

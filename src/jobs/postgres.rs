@@ -16,6 +16,7 @@ mod delivery_store;
 mod key_store;
 mod notifier;
 mod operations_store;
+mod reads;
 mod schedule;
 mod tile_store;
 mod transitions;
@@ -42,7 +43,7 @@ use super::{
     JobId, JobQueue, JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue,
     Rescued, Signals, UsageStore, WorkerReport,
     group_commit::{self, GroupCommit, Waiting},
-    places::{Place, PlaceCache, Places, Queue},
+    places::{Place, PlaceCache},
     row, sql,
     transition::{TransitionData, millis},
     unreadable::Unreadable,
@@ -153,25 +154,6 @@ impl PostgresQueue {
         Ok(changed)
     }
 
-    /// The places of the waiting jobs.
-    async fn places(&self) -> Result<Arc<Places>, QueueError> {
-        let read = || async {
-            let waiting = in_time(sqlx::query(sql::WAITING_JOBS).fetch_all(&self.pool)).await?;
-            let running = in_time(sqlx::query(sql::RUNNING_JOBS).fetch_all(&self.pool)).await?;
-            let served = in_time(sqlx::query(sql::SERVED_TENANTS).fetch_all(&self.pool)).await?;
-            Queue::read(&waiting, &running, &served)
-        };
-        self.places.get(&self.options.tenants, read).await
-    }
-
-    /// The job with its place, if it waits.
-    async fn placed(&self, mut job: Job) -> Result<Job, QueueError> {
-        if job.state == JobState::Queued {
-            self.places().await?.fill([&mut job]);
-        }
-        Ok(job)
-    }
-
     /// The time to pass to the statements; `None` for the server's clock.
     fn now(&self) -> Option<i64> {
         self.options.clock.by_hand().map(Timestamp::as_millis)
@@ -207,9 +189,7 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn repeated(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<Job>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
-        let Some(row) = in_time(found.fetch_optional(&self.pool)).await? else { return Ok(None) };
-        self.get(tenant, row::known(&row, idempotency)?).await.map(Some)
+        reads::repeated(self, tenant, idempotency).await
     }
 
     async fn list(
@@ -219,16 +199,7 @@ impl JobQueue for PostgresQueue {
         start: Option<PageStart>,
         limit: u32,
     ) -> Result<Page, QueueError> {
-        let statement = if state.is_some() { sql::LIST_IN_STATE } else { sql::LIST };
-        let (created_at, id) = row::page_start(start);
-        let query =
-            sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1).bind(tenant.as_str());
-        let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
-        let mut page = row::page(&in_time(query.fetch_all(&self.pool)).await?, limit, &self.unreadable)?;
-        if page.jobs.iter().any(|job| job.state == JobState::Queued) {
-            self.places().await?.fill(&mut page.jobs);
-        }
-        Ok(page)
+        reads::list(self, tenant, state, start, limit).await
     }
 
     async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
@@ -246,9 +217,11 @@ impl JobQueue for PostgresQueue {
     }
 
     async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
-        let row = sqlx::query(sql::SELECT).bind(id.to_string()).bind(tenant.as_str());
-        let row = in_time(row.fetch_optional(&self.pool)).await?;
-        self.placed(row::job(&row.ok_or(QueueError::NotFound(id))?)?).await
+        reads::get(self, tenant, id).await
+    }
+
+    async fn refresh(&self, known: &[Arc<Job>]) -> Result<Vec<Job>, QueueError> {
+        reads::refresh(self, known).await
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {

@@ -134,6 +134,14 @@ pub trait JobQueue:
     /// [`QueueError::NotFound`].
     async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
+    /// Looks again at jobs that were read before: each as [`JobQueue::get`] would return it now to its own tenant. Leaves out
+    /// those that do not exist any more or that this version cannot read. However many they are, they are looked up together, and
+    /// only those that have changed are read.
+    ///
+    /// # Errors
+    /// Only when the store fails.
+    async fn refresh(&self, known: &[Arc<Job>]) -> Result<Vec<Job>, QueueError>;
+
     /// Claims a ready job and counts the attempt; `None` if no job is ready. Tenants take turns: first the one with
     /// the fewest jobs at work per weight, among equals the one that was served longest ago. Of its jobs the one with
     /// the highest rank is claimed (see [`super::JobOptions::priority`]). A job whose deadline has passed is not ready. A job that this

@@ -6,7 +6,7 @@
 //! notifications to its own tasks (`postgres/notifier`).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,8 +22,18 @@ pub struct Signals {
     work: Notify,
     tiles: Notify,
     running: Mutex<HashMap<JobId, Requests>>,
-    /// One channel per followed job.
-    followed: Mutex<HashMap<JobId, watch::Sender<()>>>,
+    followed: Mutex<Followed>,
+    /// Wakes whoever waits for [`Signals::changes`].
+    changes: Notify,
+}
+
+/// What somebody follows.
+#[derive(Debug, Default)]
+struct Followed {
+    /// One channel per job.
+    by_job: HashMap<JobId, watch::Sender<()>>,
+    /// Those that have changed since they were last asked for.
+    changed: HashSet<JobId>,
 }
 
 impl Signals {
@@ -80,14 +90,24 @@ impl Signals {
 
     /// Signals that a job changed; works without a listener.
     pub fn changed(&self, id: JobId) {
-        if let Some(followers) = self.followed().get(&id) {
+        let mut followed = self.followed();
+        if let Some(followers) = followed.by_job.get(&id) {
             followers.send_replace(());
+            followed.changed.insert(id);
+            self.changes.notify_one();
         }
+    }
+
+    /// Waits until jobs that somebody follows have changed since the last call, and returns them. For one task, which follows
+    /// them for all others.
+    pub async fn changes(&self) -> HashSet<JobId> {
+        self.changes.notified().await;
+        std::mem::take(&mut self.followed().changed)
     }
 
     /// Listens for changes of one job until the listener is dropped.
     pub fn follow(self: &Arc<Self>, id: JobId) -> ChangeListener {
-        let changes = self.followed().entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
+        let changes = self.followed().by_job.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
         ChangeListener { signals: Arc::clone(self), id, changes }
     }
 
@@ -95,14 +115,18 @@ impl Signals {
     pub fn everything(&self) {
         self.work.notify_waiters();
         self.work_is_there();
-        for followers in self.followed().values() {
+        let mut followed = self.followed();
+        let Followed { by_job, changed } = &mut *followed;
+        for (id, followers) in by_job {
             followers.send_replace(());
+            changed.insert(*id);
         }
+        self.changes.notify_one();
     }
 
     /// Number of followed jobs.
     pub fn followed_jobs(&self) -> usize {
-        self.followed().len()
+        self.followed().by_job.len()
     }
 
     /// No code panics while it holds the lock, and the map is sound at every step.
@@ -111,7 +135,7 @@ impl Signals {
     }
 
     /// Like [`Signals::lock`].
-    fn followed(&self) -> MutexGuard<'_, HashMap<JobId, watch::Sender<()>>> {
+    fn followed(&self) -> MutexGuard<'_, Followed> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -143,8 +167,9 @@ impl Drop for ChangeListener {
     fn drop(&mut self) {
         let mut followed = self.signals.followed();
         // The count still includes this listener; none can join while the map is locked.
-        if followed.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
-            followed.remove(&self.id);
+        if followed.by_job.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
+            followed.by_job.remove(&self.id);
+            followed.changed.remove(&self.id);
         }
     }
 }
@@ -201,5 +226,20 @@ mod tests {
         second.changed().await;
         drop(second);
         assert_eq!(signals.followed_jobs(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_task_hears_of_every_followed_job() {
+        let signals = Arc::new(Signals::default());
+        let (one, other, unknown) = (JobId::new(), JobId::new(), JobId::new());
+        let (_one, left) = (signals.follow(one), signals.follow(other));
+        for id in [one, one, other, unknown] {
+            signals.changed(id);
+        }
+        assert_eq!(signals.changes().await, HashSet::from([one, other]));
+        signals.changed(other);
+        drop(left);
+        signals.everything();
+        assert_eq!(signals.changes().await, HashSet::from([one]));
     }
 }

@@ -45,6 +45,19 @@ pub(super) const SELECT: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE
 /// One job that the calling code has already found, whichever tenant it belongs to.
 pub(super) const SELECT_FOUND: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
 
+/// Jobs that the calling code has already found, whichever tenants they belong to; and the versions alone, which tell what of
+/// them need not be read again.
+macro_rules! found {
+    ($listed:literal) => {
+        concat!("SELECT ", $crate::jobs::sql::columns!(), " FROM jobs WHERE ", $listed)
+    };
+}
+macro_rules! versions {
+    ($listed:literal) => {
+        concat!("SELECT id, version FROM jobs WHERE ", $listed)
+    };
+}
+
 /// A page of a tenant's jobs.
 macro_rules! list {
     ($condition:literal) => {
@@ -236,12 +249,13 @@ pub(super) const SCHEDULE: &str = "
     UPDATE jobs SET schedule = $3, steering = NULL, steered = steered + 1, version = version + 1
     WHERE id = $1 AND lease_token = $2 AND steered = $4";
 
-/// Asks for a change, unless the job has gone on since it was read; what it takes is predicted anew.
+/// Asks for a change, unless the job has gone on since it was read or must stop; what it takes is predicted anew.
 pub(super) const STEER: &str = concat!(
     "UPDATE jobs SET
         steering = $3, steered = steered + 1, version = version + 1, predicted_seconds = $4, reference_seconds = $5,
         predicted_memory = $6, megapixel_iterations = $7
     WHERE id = $1 AND tenant = $2 AND steered = $8 AND state = $9 AND attempt = $10 AND coalesce(place, 0) = $11
+        AND NOT cancel_requested
     RETURNING ",
     columns!()
 );
@@ -398,6 +412,6 @@ pub(super) const PRECISION: &str = "
     RETURNING resolved_precision";
 
 pub(super) use {
-    blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, heartbeat, lost, overdue,
-    overdue_paused, owners, probe, snapshot, transition, turns,
+    blobs_deleted, chore, claim, columns, ended, enqueue, expire_blobs, found, heartbeat, lost, overdue,
+    overdue_paused, owners, probe, snapshot, transition, turns, versions,
 };

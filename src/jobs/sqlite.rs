@@ -11,6 +11,7 @@ mod delivery_store;
 mod key_store;
 mod operations_store;
 mod read_cache;
+mod reads;
 mod schedule;
 mod tile_store;
 mod transitions;
@@ -36,7 +37,7 @@ use super::{
     JobId, JobQueue, JobState, Lease, NewJob, Owner, Page, PageStart, QueueError, QueueOptions, Rescue,
     Rescued, Signals, UsageStore,
     group_commit::{self, GroupCommit, Waiting},
-    places::{Place, PlaceCache, Places, Queue},
+    places::{Place, PlaceCache},
     row, schema, sql,
     transition::{TransitionData, millis},
     unreadable::Unreadable,
@@ -110,25 +111,6 @@ impl SqliteQueue {
     fn now(&self) -> Timestamp {
         self.options.clock.now()
     }
-
-    /// The places of the waiting jobs.
-    async fn places(&self) -> Result<Arc<Places>, QueueError> {
-        let read = || async {
-            let waiting = sqlx::query(sql::WAITING_JOBS).fetch_all(&self.readers).await?;
-            let running = sqlx::query(sql::RUNNING_JOBS).fetch_all(&self.readers).await?;
-            let served = sqlx::query(sql::SERVED_TENANTS).fetch_all(&self.readers).await?;
-            Queue::read(&waiting, &running, &served)
-        };
-        self.places.get(&self.options.tenants, read).await
-    }
-
-    /// The job with its place, if it waits.
-    async fn placed(&self, mut job: Job) -> Result<Job, QueueError> {
-        if job.state == JobState::Queued {
-            self.places().await?.fill([&mut job]);
-        }
-        Ok(job)
-    }
 }
 
 #[async_trait]
@@ -158,11 +140,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn repeated(&self, tenant: &Tenant, idempotency: &Idempotency) -> Result<Option<Job>, QueueError> {
-        let found = sqlx::query(sql::WITH_KEY).bind(&idempotency.key).bind(tenant.as_str());
-        let Some(row) = found.fetch_optional(&self.readers).await? else { return Ok(None) };
-        let job =
-            select_of(&mut *self.readers.acquire().await?, tenant, row::known(&row, idempotency)?).await?;
-        self.placed(job).await.map(Some)
+        reads::repeated(self, tenant, idempotency).await
     }
 
     async fn list(
@@ -172,16 +150,7 @@ impl JobQueue for SqliteQueue {
         start: Option<PageStart>,
         limit: u32,
     ) -> Result<Page, QueueError> {
-        let statement = if state.is_some() { sql::LIST_IN_STATE } else { sql::LIST };
-        let (created_at, id) = row::page_start(start);
-        let query =
-            sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1).bind(tenant.as_str());
-        let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
-        let mut page = row::page(&query.fetch_all(&self.readers).await?, limit, &self.unreadable)?;
-        if page.jobs.iter().any(|job| job.state == JobState::Queued) {
-            self.places().await?.fill(&mut page.jobs);
-        }
-        Ok(page)
+        reads::list(self, tenant, state, start, limit).await
     }
 
     async fn delete(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
@@ -196,15 +165,11 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError> {
-        let version = match self.cache.get(id).await? {
-            Ok(job) if job.tenant == *tenant => return Ok(job),
-            Ok(_) => return Err(QueueError::NotFound(id)),
-            Err(version) => version,
-        };
-        let job = select_of(&mut *self.readers.acquire().await?, tenant, id).await?;
-        let job = self.placed(job).await?;
-        self.cache.keep(version, &job).await;
-        Ok(job)
+        reads::get(self, tenant, id).await
+    }
+
+    async fn refresh(&self, known: &[Arc<Job>]) -> Result<Vec<Job>, QueueError> {
+        reads::refresh(self, known).await
     }
 
     async fn claim(&self, worker: &str) -> Result<Option<Claim>, QueueError> {

@@ -189,6 +189,12 @@ impl Cluster {
         }
     }
 
+    /// Number of the server's first process.
+    pub fn id(&self) -> u32 {
+        let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().trim().parse().unwrap()
+    }
+
     /// The address of a database.
     pub fn url(&self, database: &str) -> String {
         let folder = self.folder.to_str().unwrap().replace('/', "%2F");

@@ -15,6 +15,7 @@ mod newer;
 mod pauses;
 #[path = "../common/postgres.rs"]
 mod postgres;
+mod refresh;
 mod retention;
 mod steering;
 mod stored;
@@ -50,6 +51,7 @@ use job_options::*;
 use keys::*;
 use newer::*;
 use pauses::*;
+use refresh::*;
 use retention::*;
 use steering::*;
 use stored::*;
@@ -346,6 +348,7 @@ contract!(
     jobs_are_listed_page_by_page,
     a_forgotten_job_is_gone,
     changes_are_announced,
+    jobs_are_looked_at_again_together,
     unknown_members_are_ignored_and_kept,
     what_cannot_be_read_is_left_to_others,
     what_cannot_be_read_holds_nothing_up,

@@ -76,6 +76,8 @@ pub async fn a_change_of_a_job_that_went_on_is_not_written(factory: &dyn Factory
     assert!(refused(&begun).await, "somebody else has changed it");
     let steered = bench.get(id).await;
     assert_eq!(steered.steering, Some(step(2.0)));
+    other.cancel(&Tenant::DEFAULT, id).await.unwrap();
+    assert!(refused(&steered).await, "it must stop");
     other.complete(lease, finished(lease)).await.unwrap();
     assert!(refused(&steered).await, "it has ended");
     let stranger = Job { tenant: "stranger".parse().unwrap(), ..bench.get(id).await };

@@ -33,7 +33,7 @@ refusals! {
     AlreadyFinished;
     /// The job has not failed.
     NotFailed;
-    /// The last octave or frame has begun, or the job has ended: nothing is left that could change.
+    /// The last octave or frame has begun, or the job has ended or is being canceled: nothing is left that could change.
     NothingLeft;
     /// There is no result or preview, or none yet; `detail` says which.
     #[response(headers(

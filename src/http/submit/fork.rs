@@ -4,13 +4,12 @@
 //! after the octave. So it needs nothing of the first job once it is accepted: the octaves that stay are dreamed again, to the
 //! same bytes.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::info;
 
 use super::{
     super::{
-        error::ApiError, extract::SubmitRequest, input::has_input, pictures::size_of, request_headers,
+        error::ApiError, extract::SubmitRequest, input::has_input, pictures::stored_size, request_headers,
         state::AppState,
     },
     accept::Pictures,
@@ -84,10 +83,10 @@ pub(super) async fn check(
     check_encoder(&spec).await?;
     let size = match spec.noise {
         Some(noise) => Some((noise.height, noise.width)),
-        None => stored_size(state, pictures.image.as_ref()).await?,
+        None => stored_size(state, JOB, pictures.image.as_ref()).await?,
     };
     let size = size.ok_or_else(|| ApiError::internal("the input of a job cannot be read any more"))?;
-    let guide = stored_size(state, pictures.guide.as_ref()).await?;
+    let guide = stored_size(state, JOB, pictures.guide.as_ref()).await?;
     let forecast = predict(state, &spec, size, guide).await?;
     info!(from = %first.id, place = origin.place, "a fork is asked for");
     let job = NewJob {
@@ -122,7 +121,7 @@ impl Origin {
         }
         let given = ["octave", "frame"].iter().filter(|name| fields.peek(name).is_some()).count();
         let WrittenPlace { octave, frame } = WrittenPlace::take(&mut fields);
-        let fade = WrittenPlace::take_fade(&mut fields);
+        let fade = After::take_fade(&mut fields);
         if is_object && given != 1 {
             let detail =
                 "one is needed, \"octave\" or of an animation \"frame\": the last that stays, counted from 1";
@@ -150,6 +149,12 @@ impl Origin {
             return Err(erased());
         }
         let (finished, places) = dreamed(first);
+        if places == 0 && first.state == JobState::Succeeded {
+            let detail = format!(
+                "that job was finished by an earlier version, which did not count its {name}s: send its spec anew"
+            );
+            return wrong(name, detail);
+        }
         if finished == 0 {
             return wrong(name, format!("that job is {} and has not finished its first {name}", first.state));
         }
@@ -213,13 +218,4 @@ async fn forked(
 
 fn erased() -> FieldError {
     FieldError::new(JOB, "that job's pictures are erased: a fork needs them")
-}
-
-/// The size of a stored picture.
-async fn stored_size(state: &AppState, file: Option<&Bytes>) -> Result<Option<(u32, u32)>, ApiError> {
-    let (mut errors, mut unknown) = (Vec::new(), Vec::new());
-    let size = size_of(state, JOB, file, &mut errors, &mut unknown).await?;
-    note_all(&mut errors, unknown);
-    // The server's limits may have changed since.
-    if errors.is_empty() { Ok(size) } else { Err(ApiError::Invalid(errors)) }
 }

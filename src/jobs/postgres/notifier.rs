@@ -5,7 +5,7 @@
 //! every other such commit of the whole server waits for, so claims and heartbeats would run one after the
 //! other. Instead, one task per process collects notifications while it sends, and sends them together,
 //! without waiting for the disk. A lost notification, for example of a killed process, costs each receiver
-//! one second: they all poll.
+//! one second: each polls.
 
 use std::{
     collections::HashSet,

@@ -99,6 +99,6 @@ pub(super) async fn probe(watcher: &PgPool, now: Option<i64>) -> Result<(), Queu
     Ok(())
 }
 
-fn listed(ids: &[JobId]) -> Vec<String> {
+pub(super) fn listed(ids: &[JobId]) -> Vec<String> {
     ids.iter().map(JobId::to_string).collect()
 }

@@ -95,7 +95,7 @@ pub(super) async fn probe(writer: &Writer, now: Timestamp) -> Result<(), QueueEr
 }
 
 /// A JSON list; ids need no escaping.
-fn listed(ids: &[JobId]) -> String {
+pub(super) fn listed(ids: &[JobId]) -> String {
     let ids: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
     format!("[{}]", ids.join(","))
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Count, DreamSpec,
     request::{InputKind, find_look, resolve},
-    schedule::{MAX_OCTAVES, steered},
+    schedule::{MAX_FRAMES, MAX_OCTAVES, steered},
 };
 use crate::model::{Catalogue, Model};
 use reverie_fields::{FieldError, Fields};
@@ -27,6 +27,13 @@ pub struct After {
     pub place: u32,
     /// Of animations: frames over which the change comes in; at once if absent.
     pub fade: Option<u32>,
+}
+
+impl After {
+    /// Takes the frames over which the change comes in from the members of an object; a mistake is noted there.
+    pub fn take_fade(fields: &mut Fields) -> Option<u32> {
+        fields.number("fade", 1, MAX_FRAMES)
+    }
 }
 
 /// The spec of a dream that is that of `spec` up to a place, and from the next one on as `written` says: an object with what

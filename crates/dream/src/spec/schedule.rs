@@ -29,7 +29,7 @@ const MAX_FADES: usize = 4;
 pub(super) const MAX_OCTAVES: u32 = 16;
 
 /// Frames at the most; see [`Motion::frames`](super::Motion::frames).
-const MAX_FRAMES: u32 = 1000;
+pub(super) const MAX_FRAMES: u32 = 1000;
 
 /// A change of a dream, complete.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -163,11 +163,6 @@ impl WrittenPlace {
         Self::read(fields)
     }
 
-    /// Takes a number of frames over which a change comes in.
-    pub fn take_fade(fields: &mut Fields) -> Option<u32> {
-        fields.number("fade", 1, MAX_FRAMES)
-    }
-
     fn samples() -> Vec<(&'static str, Self)> {
         vec![("", Self::read(&mut silent()))]
     }
@@ -200,7 +195,8 @@ pub fn steered(
     let follows = change.objectives.iter().flatten().any(|objective| objective.kind.follows_guide());
     let (pointer, detail) = if follows && !spec.follows_guide() {
         ("/objectives", "follow a guide image, and the job was sent without one".to_owned())
-    } else if steered.schedule.len() > MAX_CHANGES {
+    } else if spec.schedule.len() >= MAX_CHANGES {
+        // Even if it fell together with a known one here: after a lost attempt it may be taken up at another place.
         ("", format!("the dream has changed {MAX_CHANGES} times, which is the most"))
     } else if let Some(detail) = too_many_fades(&steered.schedule) {
         ("/fade", detail)
@@ -352,7 +348,7 @@ impl DreamSpec {
         self.objectives.iter().chain(later)
     }
 
-    /// The schedule with `change`, which holds from `place` on, whatever was to change there.
+    /// The schedule with `change`, which holds from `place` on, whatever was to change there. What changes later still does.
     pub fn scheduled(&self, change: &Change, place: u32) -> Vec<Change> {
         let change = change.clone().from(place, self.motion.is_some());
         let mut schedule = self.schedule.clone();

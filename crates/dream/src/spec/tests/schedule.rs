@@ -92,8 +92,11 @@ fn a_change_on_the_way_is_put_in_its_place() {
             .collect(),
         ..spec.clone()
     };
-    let refused = steered(json!({ "step": 9.0 }), &full, None, 99, model).unwrap_err();
-    assert!(refused[0].detail.contains("32 times"), "{refused:?}");
+    // Nor where it would fall together with a known one: taken up elsewhere, it would be one too many.
+    for place in [99, 1] {
+        let refused = steered(json!({ "step": 9.0 }), &full, None, place, model).unwrap_err();
+        assert!(refused[0].detail.contains("32 times"), "{refused:?}");
+    }
 }
 
 #[test]
