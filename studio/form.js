@@ -343,7 +343,8 @@ function tell() {
   last = snapshot();
   // Of most dreams there is nothing to say.
   if (rest || takenOut || Object.keys(carried.members).length) {
-    (rest ??= import("./rest.js")).then(({ tellRest }) => tellRest(carried.members, takenOut));
+    // What could not be loaded is asked for again with the next change.
+    (rest ??= import("./rest.js")).then(({ tellRest }) => tellRest(carried.members, takenOut), () => (rest = null));
   }
   $("form").dispatchEvent(new Event("told"));
 }

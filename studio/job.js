@@ -101,7 +101,7 @@ export async function attach(id) {
     state.job = job;
     location.hash = job.id;
     const { showSpec } = await import("./spec.js");
-    await showSpec(job.spec, isOver(job) ? null : job.steering);
+    await showSpec(job.spec, isOver(job) ? null : job.steering, () => !signal.aborted);
     if (signal.aborted) return;
     state.base = settings();
     unuse();

@@ -4,7 +4,7 @@
 
 const NAME = "reverie-looks";
 
-/** As many as are remembered: one is deleted within seconds, and what the page could not delete ends by its deadline. */
+/** As many as are remembered: one is deleted within seconds; one that the page could not delete is kept as long as any dream. */
 const MOST = 100;
 
 /** @type {string[]} Where the storage is switched off, they last as long as the page. */

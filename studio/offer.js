@@ -32,7 +32,7 @@ export function offer(spec, { unuse, changed }) {
     const undo = snapshot();
     const before = readForm().spec;
     // Of a recipe that is none, what could be read is taken.
-    await showSpec(spec).catch(() => {});
+    if ((await showSpec(spec).catch(() => true)) === false) return;
     // It begins with the picture, then.
     if (hasPicture && readForm().spec.noise) takeOut("noise");
     changed();

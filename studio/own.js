@@ -31,7 +31,7 @@ const FULL = 3;
 /** After so many that have not come or were not taken, a picture's looks stay as the server has them. */
 const MOST_LATE = 3;
 
-/** Members of a submission beside its spec: behind everybody else's, and gone by itself if this page cannot delete it. */
+/** Members of a submission beside its spec: behind everybody else's, and given up by itself if this page goes while it waits or runs. */
 const MEEK = { priority: "-10", deadline_seconds: "30" };
 
 /** What is remembered of a look of the chosen model. @param {string} look */
@@ -45,8 +45,8 @@ const nameOf = (look) => `${chosenModel().model.id} ${look}`;
 export function startOwn(list, free, shown) {
   let timer = 0;
   let stop = new AbortController();
-  /** The job at work. */
-  let working = "";
+  /** The jobs that are still to be deleted: that at work, and perhaps one before it. */
+  const jobs = /** @type {Set<string>} */ (new Set());
   /** The small dream at work; it resolves when its job is gone. */
   let atWork = /** @type {Promise<unknown>} */ (Promise.resolve());
   /** The picture of which something was dreamed, and the addresses of that by model and look. */
@@ -56,11 +56,9 @@ export function startOwn(list, free, shown) {
   /** How often a small dream did not come in time or was not taken, for each picture. */
   const late = /** @type {WeakMap<Blob, number>} */ (new WeakMap());
 
-  /** Deletes the job at work. */
-  async function forget() {
-    const path = working;
-    working = "";
-    if (path) await ask(path, { method: "DELETE", keepalive: true }).catch(() => {});
+  /** Deletes a job, once. @param {string} path */
+  async function forget(path) {
+    if (jobs.delete(path)) await ask(path, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
   /** Ends what is at work; it is gone when this resolves. */
@@ -69,7 +67,7 @@ export function startOwn(list, free, shown) {
     stop.abort();
     stop = new AbortController();
     // At once where there is a job, as the page may be left; one that is just being sent is deleted when its answer comes.
-    await forget();
+    await Promise.all([...jobs].map(forget));
     await atWork;
   }
 
@@ -78,13 +76,13 @@ export function startOwn(list, free, shown) {
     // Not cut off while it is sent: the answer says what to delete.
     const { id, links, queue_position } = await send("/v1/jobs", { spec, image, ...MEEK });
     remember(id);
-    working = links.self;
+    jobs.add(links.self);
     try {
       if (signal.aborted || queue_position > 1) return null;
       const job = await json(links.self, { headers: { prefer: `wait=${WAIT}` }, signal });
       return job.links.result ? await blob(job.links.result) : null;
     } finally {
-      if (working === links.self) await forget();
+      await forget(links.self);
     }
   }
 
@@ -139,8 +137,9 @@ export function startOwn(list, free, shown) {
     show();
     const { signal } = stop;
     const wait = Math.max(PAUSE, quietUntil - Date.now());
-    timer = setTimeout(() => {
-      const file = document.hidden ? null : free();
+    timer = setTimeout(async () => {
+      await atWork;
+      const file = document.hidden || signal.aborted ? null : free();
       // A refusal is no mistake of the person: the pictures stay as they are, and a server that is full is asked again.
       if (file) work(file, signal).catch((error) => {
         if (!signal.aborted && error instanceof Problem && error.status === 429) later(file, Math.max(FULL, error.retryAfter));

@@ -66,7 +66,7 @@ export function tellRest(members, gone) {
     // Who has taken it out by keyboard is not lost with its button.
     const isLost = document.activeElement === document.body || !document.activeElement;
     box.hidden = !gone;
-    if (gone && isLost) $("gone-undo").focus();
+    if (gone && isLost) $("gone-undo").focus({ preventScroll: true });
   }
   $("gone-undo").onclick = gone?.undo ?? null;
 }

@@ -25,11 +25,12 @@ const onOwn = () => (state.job && !isOver(state.job) ? null : state.brought);
 export const own = later(async () => (await import("./own.js")).startOwn($("looks"), onOwn, () => state.brought));
 
 /** Has the looks on the picture go on, if one was brought. */
-export const renewLooks = () => void (state.brought && own().then(({ renew }) => renew()));
+export const renewLooks = () => void (state.brought && own().then(({ renew }) => renew(), () => {}));
 
 /** Ends what the server dreams for the looks; it is gone when this resolves. */
 export async function pauseLooks() {
-  if (state.brought) await (await own()).pause();
+  // Where it could not be loaded, there is nothing to end.
+  if (state.brought) await own().then(({ pause }) => pause(), () => {});
 }
 
 /** Whether there is something to dream on. */

@@ -20,7 +20,13 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
 /** What the server fills in, by what that depends on. */
 const known = /** @type {Map<string, Promise<Record<string, any>>>} */ (new Map());
 
-/** What the server fills in where a spec says no more than this; nothing where it cannot be asked. @param {Record<string, any>} spec @returns {Promise<Record<string, any>>} */
+/** Milliseconds for which the page waits for that: a dream at work is shown with or without it. */
+const PATIENCE = 3000;
+
+/** Which spec is the last that was to be shown. */
+let turns = 0;
+
+/** What the server fills in where a spec says no more than this; nothing where it cannot be asked or takes long. @param {Record<string, any>} spec @returns {Promise<Record<string, any>>} */
 async function usual({ model, preset, noise, motion }) {
   const spec = { model, preset, noise, motion: motion && {} };
   const key = JSON.stringify(spec);
@@ -28,7 +34,8 @@ async function usual({ model, preset, noise, motion }) {
     const image = noise ? null : await blank(EDGE, EDGE);
     const asked = known.get(key) ?? send("/v1/dry-run", { spec, image }).then((told) => told.spec);
     known.set(key, asked);
-    return { ...(await asked) };
+    const late = new Promise((resolve) => setTimeout(resolve, PATIENCE, {}));
+    return { ...(await Promise.race([asked, late])) };
   } catch {
     known.delete(key);
     return {};
@@ -39,6 +46,7 @@ async function usual({ model, preset, noise, motion }) {
 function set(id, value) {
   const control = $(id);
   control.value = control.defaultValue;
+  if (control.dataset.max) control.max = control.dataset.max;
   if (typeof value !== "number") return;
   if (control.type === "range" && Number.isInteger(value)) {
     // A dream of more steps than the slider has shows them all the same.
@@ -64,16 +72,19 @@ function setEdge(edge) {
 }
 
 /**
- * Shows a spec in the form; what holds in the end is what the controls say.
+ * Shows a spec in the form; what holds in the end is what the controls say. Says whether it did: not where another was asked for meanwhile.
  * @param {Record<string, any>} spec
  * @param {Record<string, any> | null} [steering] a change that waits
+ * @param {() => boolean} [isWanted] asked again before anything is shown
  */
-export async function showSpec(spec, steering = null) {
+export async function showSpec(spec, steering = null, isWanted = () => true) {
+  const turn = ++turns;
   const schedule = Array.isArray(spec.schedule) ? spec.schedule : [];
   const { octave, frame, fade, schedule: _, ...end } = Object.assign({}, spec, ...schedule, steering);
   await showModel(end.model);
   // What stands for the others is told, too.
   const [filled, { preset }] = await Promise.all([usual(end), usual({ model: end.model })]);
+  if (turn !== turns || !isWanted()) return false;
   const ofMotion = filled.motion ?? {};
   Object.assign(filled, { preset, noise: undefined, motion: undefined });
   const entries = Object.entries(end).filter(([name, value]) => NAME.test(name) && value !== null && value !== undefined);
@@ -110,6 +121,7 @@ export async function showSpec(spec, steering = null) {
   if (schedule.length) members.schedule = schedule;
   const changed = new Set(schedule.flatMap((change) => Object.keys(change)));
   carry({ members, begin: Object.fromEntries(Object.entries(spec).filter(([name]) => changed.has(name))) }, walls);
+  return true;
 }
 
 /** Whether objectives are what is chosen on a wall of channels. @param {Record<string, any>[]} all */

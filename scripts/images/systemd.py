@@ -7,6 +7,7 @@ The container has the machine's network, and the service addresses of its own in
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import re
 import shutil
@@ -84,9 +85,13 @@ def started(root: Path) -> Iterator[Machine]:
 def ask(path: str, body: bytes | None = None, kind: str = "") -> dict | None:
     """What the service answers; nothing while it cannot be reached, or is not ready."""
     request = urllib.request.Request(f"http://{PUBLIC}{path}", body, {"content-type": kind} if kind else {})
-    with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+    with contextlib.suppress(OSError, http.client.HTTPException), urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.loads(answer.read())
     return None
+
+
+def status(path: str) -> str | None:
+    return (ask(path) or {}).get("status")
 
 
 def order(spec: dict) -> str:
@@ -101,19 +106,19 @@ def try_out(root: Path, file: Path) -> str:
     with started(root) as machine:
         machine.until("the service", lambda: ask("/readyz"))
         quick = order(QUICK)
-        machine.until("a dream", lambda: ask(quick)["status"] == "succeeded")
+        machine.until("a dream", lambda: status(quick) == "succeeded")
         long = order(LONG)
-        machine.until("the long dream", lambda: ask(long)["status"] == "running")
+        machine.until("the long dream", lambda: status(long) == "running")
         machine.run("systemctl", "kill", "--signal=SIGKILL", "reverie")
         machine.until("the service once more", lambda: machine.show("NRestarts") == "1" and ask("/readyz"))
-        machine.until("the long dream once more", lambda: ask(long)["status"] == "running")
+        machine.until("the long dream once more", lambda: status(long) == "running")
         began = time.monotonic()
         machine.run("systemctl", "stop", "reverie")
         took = time.monotonic() - began
         check(machine.show("Result") == "success", f"it stopped with {machine.show('Result')}")
         machine.run("systemctl", "start", "reverie")
         machine.until("the service after its stop", lambda: ask("/readyz"))
-        check(ask(quick)["status"] == "succeeded" and ask(long)["status"] in ("queued", "running"), "a job is lost")
+        check(status(quick) == "succeeded" and status(long) in ("queued", "running"), "a job is lost")
         owner = machine.run("stat", "--format=%U %a", "/var/lib/private/reverie").split()
         check(owner[0] != "root" and owner[1] == "700", f"its folder is of {owner}")
         version = machine.run("systemctl", "--version").split()[1]

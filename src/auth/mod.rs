@@ -92,12 +92,34 @@ pub struct Authenticator {
     queue: Arc<dyn JobQueue>,
     clock: Clock,
     known: Mutex<HashMap<KeyId, Known>>,
+    /// Keys that are being read, each by one request for all that ask at that moment.
+    turns: Mutex<HashMap<KeyId, Arc<Queue>>>,
+}
+
+/// Who waits for the same key.
+type Queue = tokio::sync::Mutex<()>;
+
+/// A place in a [`Queue`], which goes with the last one.
+struct Turn<'a> {
+    authenticator: &'a Authenticator,
+    id: KeyId,
+    queue: Arc<Queue>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut turns = lock(&self.authenticator.turns);
+        // This one's and the map's: others take theirs while the map is locked.
+        if Arc::strong_count(&self.queue) <= 2 {
+            turns.remove(&self.id);
+        }
+    }
 }
 
 impl Authenticator {
     /// Checks tokens against the keys of this store; `clock` is the store's.
     pub fn new(queue: Arc<dyn JobQueue>, clock: Clock) -> Self {
-        Self { queue, clock, known: Mutex::default() }
+        Self { queue, clock, known: Mutex::default(), turns: Mutex::default() }
     }
 
     /// Returns whose token it is.
@@ -169,7 +191,13 @@ impl Authenticator {
     }
 
     /// Reads a key from the store. Unknown ids are not remembered: a stranger can make up any number.
+    /// Event streams of one key wake together, and ask once.
     async fn read(&self, id: &KeyId) -> Result<Option<Arc<StoredKey>>, QueueError> {
+        let turn = self.turn(id);
+        let _held = turn.queue.lock().await;
+        if let Some(stored) = self.remembered(id) {
+            return Ok(Some(stored));
+        }
         let read = Instant::now();
         let Some(stored) = self.queue.find_key(id).await? else { return Ok(None) };
         let stored = Arc::new(stored);
@@ -179,6 +207,11 @@ impl Authenticator {
         }
         known.insert(id.clone(), Known { stored: Arc::clone(&stored), read });
         Ok(Some(stored))
+    }
+
+    fn turn(&self, id: &KeyId) -> Turn<'_> {
+        let queue = Arc::clone(lock(&self.turns).entry(id.clone()).or_default());
+        Turn { authenticator: self, id: id.clone(), queue }
     }
 
     /// Notes the use, beside the request. A failure costs no request.
@@ -195,10 +228,14 @@ impl Authenticator {
         });
     }
 
-    /// No code panics while it holds the lock.
     fn known(&self) -> MutexGuard<'_, HashMap<KeyId, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
+}
+
+/// No code panics while it holds the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -164,14 +164,17 @@ impl Feed {
     /// Waits until the job has changed.
     async fn changed_job(&mut self) -> Option<Arc<Job>> {
         loop {
-            let next = timeout(KEY_CHECK, self.follower.next()).await;
+            let next = match timeout(KEY_CHECK, self.follower.next()).await {
+                Ok(Next::Job(job)) => Some(job),
+                // Nothing more is said, so nobody need be asked.
+                Ok(Next::Lost | Next::Stopped) => return None,
+                Err(_) => None,
+            };
             if !self.is_allowed().await {
                 return None;
             }
-            match next {
-                Ok(Next::Job(job)) => return Some(job),
-                Ok(Next::Lost | Next::Stopped) => return None,
-                Err(_) => {}
+            if next.is_some() {
+                return next;
             }
         }
     }

@@ -6,16 +6,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::state::AppState;
 use crate::{
@@ -25,6 +27,9 @@ use crate::{
 
 /// Polling interval without a notification.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// For how long one look may take, which has several statements.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A job, and as whose it is followed.
 type Key = (Tenant, JobId);
@@ -36,6 +41,8 @@ type Known = Mutex<HashMap<Key, Followed>>;
 #[derive(Debug)]
 struct Followed {
     seen: watch::Sender<Seen>,
+    /// How many follow it. The channel's own count falls only after a follower has let go of the map.
+    followers: usize,
     /// Whether a notification came before there was a job to look at.
     has_changed: bool,
     /// Has the store's notifications tell of this job.
@@ -50,7 +57,7 @@ enum Seen {
     Nothing,
     /// The job.
     Job(Arc<Job>),
-    /// The job was not found, or the store did not answer.
+    /// The job was not found.
     Lost,
 }
 
@@ -66,28 +73,36 @@ impl FollowedJobs {
     pub fn start(queue: Arc<dyn JobQueue>) -> Self {
         let known = Arc::<Known>::default();
         let mut task = JoinSet::new();
-        task.spawn(look(queue, Arc::clone(&known)));
+        let looked_at = Arc::clone(&known);
+        task.spawn(async move {
+            // All who follow depend on it, so a panic ends one look and no more.
+            while AssertUnwindSafe(look(&queue, &looked_at)).catch_unwind().await.is_err() {
+                error!("the look at followed jobs has panicked; it begins again");
+                sleep(POLL_INTERVAL).await;
+            }
+        });
         Self { known, _task: Arc::new(task) }
     }
 }
 
-/// Looks at followed jobs, for ever.
-async fn look(queue: Arc<dyn JobQueue>, known: Arc<Known>) {
+/// Looks at followed jobs, for ever. What cannot be read now is read with the next look: who follows loses nothing by that.
+async fn look(queue: &Arc<dyn JobQueue>, known: &Known) {
     let signals = Arc::clone(queue.signals());
     let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let jobs = tokio::select! {
-            changed = signals.changes() => read(&known, Some(&changed)),
-            _ = ticks.tick() => read(&known, None),
+            changed = signals.changes() => read(known, Some(&changed)),
+            _ = ticks.tick() => read(known, None),
         };
         if jobs.is_empty() {
             continue;
         }
-        let found = queue.refresh(&jobs).await;
-        let found =
-            found.inspect_err(|error| warn!(%error, followed = jobs.len(), "followed jobs cannot be read"));
-        tell(&known, &jobs, found.unwrap_or_default());
+        match timeout(PATIENCE, queue.refresh(&jobs)).await {
+            Ok(Ok(found)) => tell(known, &jobs, found),
+            Ok(Err(error)) => warn!(%error, followed = jobs.len(), "followed jobs cannot be read"),
+            Err(_) => warn!(followed = jobs.len(), "followed jobs could not be read within {PATIENCE:?}"),
+        }
     }
 }
 
@@ -146,7 +161,7 @@ impl Followed {
 pub enum Next {
     /// The job has changed, or may have.
     Job(Arc<Job>),
-    /// The job does not exist any more, or the store did not answer: [`Follower::read`] tells which.
+    /// The job does not exist any more; [`Follower::read`] says so.
     Lost,
     /// The server stops.
     Stopped,
@@ -166,9 +181,11 @@ impl Follower {
         let mut known = lock(&state.followed.known);
         let followed = known.entry(key.clone()).or_insert_with(|| Followed {
             seen: watch::Sender::default(),
+            followers: 0,
             has_changed: false,
             _changes: state.queue.signals().follow(id),
         });
+        followed.followers += 1;
         let seen = followed.seen.subscribe();
         drop(known);
         Self { state: state.clone(), key, seen }
@@ -207,8 +224,9 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut known = lock(&self.state.followed.known);
-        // The count still includes this follower; none can join while the map is locked.
-        if known.get(&self.key).is_some_and(|followed| followed.seen.receiver_count() <= 1) {
+        let Some(followed) = known.get_mut(&self.key) else { return };
+        followed.followers -= 1;
+        if followed.followers == 0 {
             known.remove(&self.key);
         }
     }

@@ -134,9 +134,10 @@ pub trait JobQueue:
     /// [`QueueError::NotFound`].
     async fn get(&self, tenant: &Tenant, id: JobId) -> Result<Job, QueueError>;
 
-    /// Looks again at jobs that were read before: each as [`JobQueue::get`] would return it now to its own tenant. Leaves out
-    /// those that do not exist any more or that this version cannot read. However many they are, they are looked up together, and
-    /// only those that have changed are read.
+    /// Looks again at jobs that were read before: each as [`JobQueue::get`] would return it now to its own tenant, but for what
+    /// changes without a new version (a lease, the start of an attempt); the place in the queue is always new. Leaves out those that
+    /// do not exist any more or that this version cannot read. However many they are, they are looked up together, and only those
+    /// that have changed are read.
     ///
     /// # Errors
     /// Only when the store fails.
