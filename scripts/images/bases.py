@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .tools import WORK, Failure, buildah, container, run, say, succeeds
+from .tools import WORK, Failure, buildah, container, image_id, run, say
 
 
 def own_authorities() -> list[Path]:
@@ -64,7 +64,7 @@ def make_bases(dockerfile: Path) -> None:
     rust = next(base for base in bases if base.startswith("rust:"))
     version, suite = re.fullmatch(r"rust:([\d.]+)-slim-(\w+)", rust).groups()
     debian, rust = (f"docker.io/library/{base}" for base in (debian, rust))
-    if not succeeds(buildah, "inspect", "--type=image", debian):
+    if not image_id(debian):
         make_debian(debian, suite)
-    if not succeeds(buildah, "inspect", "--type=image", rust):
+    if not image_id(rust):
         make_rust(rust, debian, version)

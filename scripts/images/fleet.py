@@ -7,7 +7,6 @@ built from its crate, in the version that the file names. Grafana, which no pack
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from . import compose
 from .bases import make_debian
-from .tools import WORK, Failure, buildah, check, container, podman, run, say, succeeds
+from .tools import WORK, Failure, buildah, check, container, image_id, podman, run, say, succeeds
 
 IMAGE = "localhost/reverie:test"
 # What scripts/test-image had built before.
@@ -72,7 +71,7 @@ def make_garage() -> Path:
 
 
 def make_servers() -> None:
-    if succeeds(buildah, "inspect", "--type=image", servers()):
+    if image_id(servers()):
         return
     program = make_garage()
     make_debian(f"{servers()}-base", "trixie", *PACKAGES)
@@ -183,12 +182,15 @@ def answers(request: urllib.request.Request) -> bool:
 
 
 def remove() -> None:
-    """Whatever is left of a run's containers and volumes."""
-    with contextlib.suppress(Failure):
-        for name in podman("ps", "--all", "--quiet", "--filter", f"name={RUN}").split():
-            podman("rm", "--force", "--volumes", name, stderr=subprocess.DEVNULL)
-        for name in podman("volume", "ls", "--quiet", "--filter", f"name={RUN}").split():
-            podman("volume", "rm", "--force", name, stderr=subprocess.DEVNULL)
+    """Whatever is left of a run's containers and volumes. One that cannot be removed is told, and keeps none of the others."""
+    # Garage takes ten seconds to stop, which is when podman would kill it, and fail if it has just ended.
+    kinds = [(["ps", "--all"], ["rm", "--force", "--time=60", "--volumes"]), (["volume", "ls"], ["volume", "rm", "--force"])]
+    for listing, removal in kinds:
+        for name in podman(*listing, "--quiet", "--filter", f"name={RUN}").split():
+            try:
+                podman(*removal, name, stderr=subprocess.STDOUT)
+            except Failure as failure:
+                say(f"left behind: {failure}")
 
 
 def call(path: str, body: bytes | None = None, kind: str = "", key: str = "") -> bytes:

@@ -53,6 +53,13 @@ def succeeds(tool: Callable[..., str], *command: object) -> bool:
     return True
 
 
+def image_id(image: str) -> str:
+    """The id of an image; empty where there is none."""
+    if not succeeds(buildah, "inspect", "--type=image", image):
+        return ""
+    return buildah("inspect", "--type=image", "--format", "{{.FromImageID}}", image).strip()
+
+
 def check(holds: object, message: str) -> None:
     if not holds:
         raise Failure(message)
