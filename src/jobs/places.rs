@@ -265,6 +265,17 @@ impl Places {
     }
 }
 
+/// Fills in the places of those jobs that wait; they are found only if one does.
+pub async fn fill(
+    jobs: &mut [Job],
+    places: impl Future<Output = Result<Arc<Places>, QueueError>>,
+) -> Result<(), QueueError> {
+    if jobs.iter().any(|job| job.state == JobState::Queued) {
+        places.await?.fill(jobs);
+    }
+    Ok(())
+}
+
 /// A job's place in the order of its tenant: the column `rank`.
 fn rank(created_at: Timestamp, priority: i8) -> i64 {
     created_at.as_millis() - RANK_PER_PRIORITY * i64::from(priority)

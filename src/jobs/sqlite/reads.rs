@@ -6,7 +6,7 @@ use super::{SqliteQueue, select_of, upkeep::listed};
 use crate::{
     jobs::{
         Idempotency, Job, JobId, JobState, Page, PageStart, QueueError,
-        places::{Places, Queue},
+        places::{self, Places, Queue},
         refresh::Look,
         row, sql,
     },
@@ -30,16 +30,8 @@ impl SqliteQueue {
 
     /// The job with its place, if it waits.
     pub(super) async fn placed(&self, mut job: Job) -> Result<Job, QueueError> {
-        self.place(std::slice::from_mut(&mut job)).await?;
+        places::fill(std::slice::from_mut(&mut job), self.places()).await?;
         Ok(job)
-    }
-
-    /// Fills in the places of those that wait.
-    async fn place(&self, jobs: &mut [Job]) -> Result<(), QueueError> {
-        if jobs.iter().any(|job| job.state == JobState::Queued) {
-            self.places().await?.fill(jobs);
-        }
-        Ok(())
     }
 }
 
@@ -69,7 +61,7 @@ pub(super) async fn list(
         sqlx::query(statement).bind(created_at).bind(id).bind(i64::from(limit) + 1).bind(tenant.as_str());
     let query = if let Some(state) = state { query.bind(state.as_str()) } else { query };
     let mut page = row::page(&query.fetch_all(&queue.readers).await?, limit, &queue.unreadable)?;
-    queue.place(&mut page.jobs).await?;
+    places::fill(&mut page.jobs, queue.places()).await?;
     Ok(page)
 }
 
@@ -96,6 +88,6 @@ pub(super) async fn refresh(queue: &SqliteQueue, known: &[Arc<Job>]) -> Result<V
         rows = sqlx::query(FOUND).bind(ids).fetch_all(&queue.readers).await?;
     }
     let mut jobs = look.with(&rows, &queue.unreadable)?;
-    queue.place(&mut jobs).await?;
+    places::fill(&mut jobs, queue.places()).await?;
     Ok(jobs)
 }
