@@ -1,5 +1,5 @@
 //! The parts of a render by themselves, with Criterion: the gradient of a tile, what cutting an image into tiles adds,
-//! the Laplacian normalisation, the resize between octaves, and reading and writing files.
+//! the Laplacian normalisation, random transformations, the resize between octaves, and reading and writing files.
 //!
 //! ```sh
 //! cargo bench --bench parts             # all
@@ -14,7 +14,7 @@ use reverie_dream::{
     model::{Catalogue, REFERENCE_MODEL},
     spec::{self, Encoding, Format, InputKind},
 };
-use reverie_engine::parts::{Gradients, normalize, resize};
+use reverie_engine::parts::{Gradients, normalize, resize, transform};
 use reverie_models as models;
 use reverie_picture as picture;
 use tch::{Device, Kind, Tensor};
@@ -64,6 +64,15 @@ fn parts(criterion: &mut Criterion) {
         );
     });
     lapnorm.finish();
+
+    let mut transformed = criterion.benchmark_group("transformation");
+    transformed.sample_size(20).throughput(Throughput::Elements(1024 * 1024));
+    for (how, library) in [("kernels", false), ("operations", true)] {
+        transformed.bench_function(format!("1024×1024, there and back, {how}"), |bencher| {
+            bencher.iter(|| black_box(transform(&megapixel, library).unwrap()));
+        });
+    }
+    transformed.finish();
 
     let mut resizes = criterion.benchmark_group("resize");
     resizes.sample_size(20).throughput(Throughput::Elements(1024 * 1024));

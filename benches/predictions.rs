@@ -83,6 +83,37 @@ fn cases(models: &Path) -> Vec<Case> {
             (1200, 900),
             json!({ "preset": "deepdream", "format": "jpeg", "iterations": 4 }),
         ),
+        (
+            "three layers, 500×400",
+            (500, 400),
+            json!({ "objectives": [{ "layer": "block4" }, { "layer": "block8", "weight": -0.5 }, { "layer": "block10", "channels": [7] }] }),
+        ),
+        (
+            "strongest channel, a direction, 500×400",
+            (500, 400),
+            json!({ "objectives": [{ "layer": "block10", "pick": "strongest" }, { "layer": "block6", "direction": { "3": 1, "9": -1 } }] }),
+        ),
+        ("guide, 500×400", (500, 400), json!({ "objectives": [{ "kind": "guide", "layer": "block8" }] })),
+        (
+            "total variation and decay, 640×480",
+            (640, 480),
+            json!({ "total_variation": 0.1, "l2_decay": 0.01 }),
+        ),
+        (
+            "random sizes and angles, 640×480",
+            (640, 480),
+            json!({ "random_scale": 0.1, "random_rotation": 5 }),
+        ),
+        ("Fourier, 640×480", (640, 480), json!({ "parametrization": "fourier" })),
+        (
+            "both, class 207, 400×400",
+            (400, 400),
+            json!({
+                "objectives": [{ "kind": "class", "class": 207 }], "parametrization": "fourier", "random_scale": 0.1,
+                "random_rotation": 5,
+            }),
+        ),
+        ("12 frames, 400×300", (400, 300), json!({ "motion": { "frames": 12 }, "format": "webp" })),
     ];
     if models.join(format!("{INCEPTION}.pb")).exists() {
         let more = [
@@ -117,6 +148,11 @@ fn models() -> tempfile::TempDir {
     folder
 }
 
+/// Whether a job needs a guide; the picture itself is one.
+fn follows_guide(spec: &Value) -> bool {
+    spec["objectives"][0]["kind"] == "guide"
+}
+
 /// Seconds from claim to end.
 fn seconds(job: &Value) -> f64 {
     let time = |name: &str| chrono::DateTime::parse_from_rfc3339(job[name].as_str().unwrap()).unwrap();
@@ -132,6 +168,9 @@ fn peak(models: &Path, folder: &Path, size: (u32, u32), spec: &Value) -> f64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reverie"));
     command.arg("render").arg(&input).arg("--output").arg(folder.join("dream.png"));
     command.arg("--spec").arg(&with).arg("--models-dir").arg(models).args(["--iterations", "1", "--json"]);
+    if follows_guide(spec) {
+        command.arg("--guide").arg(&input);
+    }
     let run = command.output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let line: Value = serde_json::from_slice(&run.stdout).unwrap();
@@ -165,7 +204,10 @@ impl Server {
     /// Posts a job and waits for its end.
     async fn run(&self, size: (u32, u32), spec: &Value) -> Value {
         let image = Part::bytes(picture(size)).file_name("picture.jpg");
-        let form = Form::new().text("spec", spec.to_string()).part("image", image);
+        let mut form = Form::new().text("spec", spec.to_string()).part("image", image);
+        if follows_guide(spec) {
+            form = form.part("guide", Part::bytes(picture(size)).file_name("guide.jpg"));
+        }
         let posted =
             self.http.post(format!("{}/v1/jobs", self.url)).header("prefer", "wait=60").multipart(form);
         let mut job: Value = posted.send().await.unwrap().json().await.unwrap();

@@ -8,11 +8,13 @@ use super::{
     CancelFlag, RenderError,
     batch::{GradientSource, LocalExecutor},
     device::{self, Processor},
+    kernels::thread_pool,
     laplacian::Laplacian,
     library::Kernels,
     objective::BoundObjective,
     resample,
     tiles::TiledGradient,
+    transformation::Transformation,
 };
 use reverie_dream::{
     model::Model,
@@ -71,4 +73,15 @@ pub fn resize(image: &Tensor, height: i64, width: i64) -> Result<Tensor, RenderE
 /// What the engine says.
 pub fn normalize(gradient: &Tensor, levels: u32) -> Result<(), RenderError> {
     Laplacian::new(gradient.device(), false, None)?.normalize(gradient, levels)
+}
+
+/// A gradient, `[1, 3, H, W]`, of a step whose network sees the image a little larger and turned: there and back again. Where
+/// `library` says so, by libtorch's operations.
+///
+/// # Errors
+/// What the engine says.
+pub fn transform(image: &Tensor, library: bool) -> Result<Tensor, RenderError> {
+    let seen = Transformation::by(1.05, 0.05);
+    let threads = (!library).then(thread_pool);
+    seen.adjoint(&seen.apply(image, threads.as_ref())?, threads.as_ref())
 }

@@ -17,6 +17,7 @@ use super::{
     CancelFlag, RenderError,
     batch::GradientSource,
     cuda::GpuKernels,
+    kernels::thread_pool,
     objective::BoundObjective,
     places::Places,
     resample::Rows,
@@ -140,11 +141,12 @@ impl<'a> TiledGradient<'a> {
         seen: Option<&Transformation>,
     ) -> Result<(f64, Tensor), RenderError> {
         let Some(seen) = seen else { return self.gradient_of(image, shift, None) };
-        let transformed = seen.apply(image)?;
+        let threads = (!self.is_library()).then(thread_pool);
+        let transformed = seen.apply(image, threads.as_ref())?;
         let (score, gradient) = self.gradient_of(&transformed, shift, Some(seen))?;
         // Its memory is that of the result.
         drop(transformed);
-        Ok((score, seen.adjoint(&gradient)?))
+        Ok((score, seen.adjoint(&gradient, threads.as_ref())?))
     }
 
     /// Score and gradient by the values of `image`, which has been transformed as `seen` says.

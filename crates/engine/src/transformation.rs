@@ -7,13 +7,18 @@
 //! The image is sampled bilinearly about its centre, and mirrored at its edges. That is a linear map A; the gradient by the values of the
 //! image is Aᵀ of the gradient by what the network sees. Aᵀ adds up what each pixel has given away, always in the same
 //! order: libtorch's own derivative of its sampler adds atomically on a GPU, and gives other bits each time.
+//!
+//! On the CPU both run in [kernels of our own](reverie_kernels::Similarity); elsewhere, and on the library path, as operations
+//! over the places of all pixels of a band.
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
+use reverie_kernels::ThreadPool;
 use tch::{Device, Kind, Tensor};
 
 use super::{
     RenderError,
     bands::{bands, rows},
+    kernels::{turned, turned_back},
     resample::Rows,
 };
 use reverie_dream::{
@@ -52,8 +57,19 @@ impl Transformation {
             .then(|| Self { scale: 1.0 + scale.unwrap_or(0.0), radians: angle.unwrap_or(0.0).to_radians() })
     }
 
-    /// What is seen of `image`, `[1, C, H, W]`: A·x, of the same size.
-    pub(super) fn apply(&self, image: &Tensor) -> Result<Tensor, RenderError> {
+    /// So many times larger, and so far clockwise.
+    pub(super) fn by(scale: f64, radians: f64) -> Self {
+        Self { scale, radians }
+    }
+
+    /// What is seen of `image`, `[1, C, H, W]`: A·x, of the same size. Without threads for kernels of our own, libtorch's
+    /// operations compute it.
+    pub(super) fn apply(&self, image: &Tensor, threads: Option<&ThreadPool>) -> Result<Tensor, RenderError> {
+        if let Some(threads) = threads
+            && let Some(seen) = turned(threads, image, self.scale, self.radians)?
+        {
+            return Ok(seen);
+        }
         let seen = image.f_empty_like()?;
         self.each_band(image, |span, corners, channels| {
             let planes = image.f_reshape([channels, -1])?;
@@ -75,8 +91,18 @@ impl Transformation {
         Ok(seen)
     }
 
-    /// The gradient by the values of an image, given that by what is seen of it, `[1, C, H, W]`: Aᵀ·g.
-    pub(super) fn adjoint(&self, gradient: &Tensor) -> Result<Tensor, RenderError> {
+    /// The gradient by the values of an image, given that by what is seen of it, `[1, C, H, W]`: Aᵀ·g. Threads as for
+    /// [`Self::apply`].
+    pub(super) fn adjoint(
+        &self,
+        gradient: &Tensor,
+        threads: Option<&ThreadPool>,
+    ) -> Result<Tensor, RenderError> {
+        if let Some(threads) = threads
+            && let Some(sum) = turned_back(threads, gradient, self.scale, self.radians)?
+        {
+            return Ok(sum);
+        }
         let sum = gradient.f_zeros_like()?;
         self.each_band(gradient, |span, corners, channels| {
             let mut planes = sum.f_reshape([channels, -1])?;
@@ -196,7 +222,7 @@ mod tests {
     use reverie_dream::spec::{Motion, Preset};
 
     use super::*;
-    use crate::motion::moved;
+    use crate::{kernels::thread_pool, motion::moved};
 
     const SEEN: Transformation = Transformation { scale: 1.1, radians: 0.2 };
     const SMALLER: Transformation = Transformation { scale: 0.6, radians: -0.7 };
@@ -218,7 +244,7 @@ mod tests {
             for (height, width) in [(60, 90), (31, 17), (1, 5), (1, 1)] {
                 let image = random(height, width, Kind::Float);
                 let expected = moved(&image, &motion).unwrap();
-                let worst = (seen.apply(&image).unwrap() - expected).abs().max().double_value(&[]);
+                let worst = (seen.apply(&image, None).unwrap() - expected).abs().max().double_value(&[]);
                 // The sampler takes places in float32.
                 assert!(worst < 0.1, "{height}×{width}: {worst}");
             }
@@ -232,8 +258,8 @@ mod tests {
         for (height, width) in [(1, 1), (1, 6), (7, 1), (23, 40), (64, 64), (900, 800)] {
             for seen in [SEEN, SMALLER] {
                 let [x, y] = [0, 1].map(|_| random(height, width, Kind::Double) - 100.0);
-                let there = (seen.apply(&x).unwrap() * &y).sum(Kind::Double).double_value(&[]);
-                let back = (&x * seen.adjoint(&y).unwrap()).sum(Kind::Double).double_value(&[]);
+                let there = (seen.apply(&x, None).unwrap() * &y).sum(Kind::Double).double_value(&[]);
+                let back = (&x * seen.adjoint(&y, None).unwrap()).sum(Kind::Double).double_value(&[]);
                 assert!(
                     (there - back).abs() < 1e-9 * there.abs().max(1.0),
                     "{height}×{width}: {there}, {back}"
@@ -260,12 +286,42 @@ mod tests {
         tch::manual_seed(44);
         let gradient = random(300, 400, Kind::Float) - 127.0;
         let threads = tch::get_num_threads();
-        let [one, three] = [1, 3].map(|count| {
+        let both = [1, 3].map(|count| {
             tch::set_num_threads(count);
-            SEEN.adjoint(&SEEN.apply(&gradient).unwrap()).unwrap()
+            let pool = thread_pool();
+            [None, Some(&pool)].map(|pool| SEEN.adjoint(&SEEN.apply(&gradient, pool).unwrap(), pool).unwrap())
         });
         tch::set_num_threads(threads);
+        let [one, three] = both;
         assert_eq!(one, three);
+    }
+
+    #[test]
+    fn kernels_and_operations_give_the_same() {
+        tch::manual_seed(45);
+        let threads = thread_pool();
+        for (height, width) in [(1, 1), (1, 6), (7, 1), (61, 90), (900, 800)] {
+            for seen in [SEEN, SMALLER] {
+                let image = random(height, width, Kind::Float) - 127.0;
+                let [kernel, operations] =
+                    [Some(&threads), None].map(|threads| seen.apply(&image, threads).unwrap());
+                assert_eq!(kernel, operations, "{height}×{width}");
+                // Summed in another order.
+                let [kernel, operations] =
+                    [Some(&threads), None].map(|threads| seen.adjoint(&image, threads).unwrap());
+                let worst = (&kernel - &operations).abs().max().double_value(&[]);
+                assert!(
+                    worst <= 1e-4 * operations.abs().max().double_value(&[]),
+                    "{height}×{width}: {worst}"
+                );
+            }
+        }
+        // Other layouts are for libtorch.
+        let columns = random(8, 9, Kind::Float).transpose(2, 3);
+        assert_eq!(
+            SEEN.apply(&columns, Some(&threads)).unwrap(),
+            SEEN.apply(&columns.contiguous(), None).unwrap()
+        );
     }
 
     #[test]
@@ -278,7 +334,7 @@ mod tests {
             let found = seen.spot(&spot, height, width);
             assert!((found.radius - 0.1 * seen.scale).abs() < 1e-12);
             let at = [(found.y * 120.0) as i64, (found.x * 200.0) as i64];
-            let bright = seen.apply(&image).unwrap().double_value(&[0, 0, at[0], at[1]]);
+            let bright = seen.apply(&image, None).unwrap().double_value(&[0, 0, at[0], at[1]]);
             assert!(bright > 100.0, "{found:?}: {bright}");
         }
         let corner = SEEN.spot(&Spot { x: 0.0, y: 1.0, radius: 0.1 }, height, width);

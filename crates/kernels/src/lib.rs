@@ -4,7 +4,7 @@
 //! # What a kernel is
 //! A function that reads and writes maps, or plain slices where noted: it reads [`Map`]s (slices of float32 or bfloat16 in channels-last memory, with a shape) and writes a
 //! [`MapMut`] that the caller allocated: convolutions ([`Winograd`], [`Conv1x1`], [`Depthwise`]) with an [`Epilogue`],
-//! [`MaxPool`], [`LrnParams`], [`relu`], [`pixel_shuffle`], and passes over images ([`image`], [`downsample`]). It
+//! [`MaxPool`], [`LrnParams`], [`relu`], [`pixel_shuffle`], and passes over images ([`image`], [`downsample`], [`Similarity`]). It
 //! checks shapes, lengths and kinds first, and returns a [`KernelError`] where they do not fit. It computes in float32.
 //!
 //! # From the processor's features to a loop
@@ -43,6 +43,7 @@ mod max_pool;
 pub mod pixel_shuffle;
 pub mod relu;
 mod simd;
+mod similarity;
 #[cfg(test)]
 mod tests;
 mod thread_pool;
@@ -58,6 +59,7 @@ pub use instruction_set::InstructionSet;
 pub use lrn::LrnParams;
 pub use map::{Map, MapMut, Shape, ValueKind, Values, ValuesMut};
 pub use max_pool::MaxPool;
+pub use similarity::Similarity;
 pub use thread_pool::ThreadPool;
 pub use value::Bf16;
 pub use winograd::Winograd;

@@ -19,8 +19,8 @@ const L2_DECAY: f64 = 0.3;
 /// The same of the filter of a Fourier parametrisation: 130 nanoseconds of two cores a pixel.
 const FOURIER: f64 = 6.0;
 
-/// The same of a random transformation and its adjoint: 200 nanoseconds of them, a part of it on one.
-const TRANSFORMATION: f64 = 14.0;
+/// The same of a random transformation and its adjoint: 40 nanoseconds of them.
+const TRANSFORMATION: f64 = 3.0;
 
 /// A layer, and how often an objective goes through its values beyond what every objective does.
 pub(super) type Measured = (NodeId, f64);

@@ -1,6 +1,6 @@
 //! Passes over images, `[N, C, H, W]` float32 with one plane after the other.
 
-use reverie_kernels::{GaussianPyramidLevel, ThreadPool, ValueKind, image};
+use reverie_kernels::{GaussianPyramidLevel, KernelError, Similarity, ThreadPool, ValueKind, image};
 use tch::{Device, Kind, Tensor};
 
 use super::{
@@ -66,6 +66,46 @@ pub(in super::super) fn add_scaled(
     let (Some(mut image), Some(gradient)) = (target, floats(gradient)) else { return Ok(false) };
     image::add_scaled(threads, image.floats()?, gradient, factor).map_err(mistake)?;
     Ok(true)
+}
+
+/// `image` made `scale` times larger and turned clockwise about its centre, mirrored beyond its edges; none for an unsupported
+/// layout.
+pub(in super::super) fn turned(
+    threads: &ThreadPool,
+    image: &Tensor,
+    scale: f64,
+    radians: f64,
+) -> Result<Option<Tensor>, RenderError> {
+    similarity(image, scale, radians, |by, image, turned| by.apply(threads, image, turned))
+}
+
+/// The gradient by an image, given that by what [`turned`] makes of it; none for an unsupported layout.
+pub(in super::super) fn turned_back(
+    threads: &ThreadPool,
+    gradient: &Tensor,
+    scale: f64,
+    radians: f64,
+) -> Result<Option<Tensor>, RenderError> {
+    similarity(gradient, scale, radians, |by, gradient, sum| by.adjoint(threads, gradient, sum))
+}
+
+/// What `run` writes, of the shape of `image`.
+fn similarity(
+    image: &Tensor,
+    scale: f64,
+    radians: f64,
+    run: impl FnOnce(Similarity, &[f32], &mut [f32]) -> Result<(), KernelError>,
+) -> Result<Option<Tensor>, RenderError> {
+    let (Ok((1, planes, height, width)), Some(values), false) =
+        (image.size4(), floats(image), image.requires_grad())
+    else {
+        return Ok(None);
+    };
+    let size = [height, width].map(|n| n as usize);
+    let Some(by) = Similarity::new(planes as usize, size, scale, radians) else { return Ok(None) };
+    let mut result = Exclusive::contiguous(Kind::Float, &image.size())?;
+    run(by, values, result.floats()?).map_err(mistake)?;
+    Ok(Some(result.into_tensor()))
 }
 
 /// A level of the Laplacian pyramid in the memory of an image that nothing else reads meanwhile.

@@ -19,7 +19,7 @@ use reverie_kernels::{InstructionSet, KernelError, ThreadPool};
 use super::RenderError;
 
 pub(super) use conv::{Conv1x1, Depthwise, Epilogue, PostOps, ReluMask, Winograd};
-pub(super) use image::{Pyramid, add_scaled, prepare, sum_abs};
+pub(super) use image::{Pyramid, add_scaled, prepare, sum_abs, turned, turned_back};
 pub(super) use maps::{
     SavedLrn, add_to, lrn_backward, lrn_forward, max_pool_backward, max_pool_forward, pixel_shuffle,
     pool_geometry, relu_backward,

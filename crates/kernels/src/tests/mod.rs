@@ -11,6 +11,7 @@ mod image;
 mod lrn;
 mod max_pool;
 mod relu;
+mod similarity;
 mod winograd;
 
 use std::{fmt::Debug, ops::Range};
