@@ -3,6 +3,7 @@
 mod atlas;
 mod completions;
 mod ending;
+mod formats;
 mod health;
 mod keys;
 mod looks;
@@ -47,6 +48,8 @@ enum Command {
     Models(models::Command),
     /// List the looks of a model.
     Looks(looks::Args),
+    /// List the formats that dreams can be written in on this machine.
+    Formats(formats::Args),
     /// Check that this machine computes right, and measure how fast.
     Selftest(selftest::Args),
     /// Run the HTTP server, with workers.
@@ -87,6 +90,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Atlas(args) => atlas::run(&args),
         Command::Models(command) => models::run(command),
         Command::Looks(args) => looks::run(&args),
+        Command::Formats(args) => formats::run(&args),
         Command::Selftest(args) => selftest::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Worker(args) => serve::run_worker(args),
