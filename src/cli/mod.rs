@@ -25,6 +25,8 @@ use std::io;
 
 use clap::{Parser, Subcommand};
 
+use reverie_graph::visible_lines;
+
 pub use ending::ExitCode;
 
 /// Dreams on photographs with neural networks, on the command line or as a service.
@@ -112,7 +114,8 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::USAGE
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            // It may name what a file holds, such as a layer.
+            eprintln!("error: {}", visible_lines(&error.to_string()));
             ExitCode::FAILURE
         }
     }
