@@ -238,7 +238,7 @@ fn measure_seams(
 ) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
-    let objective = objective_of(&model, layer.as_deref())?;
+    let objective = objective_of(&model, layer)?;
     writeln!(out, "{} {}, tiles of {tile_size} pixels", model.id, visible(&objective.layer))?;
     writeln!(
         out,

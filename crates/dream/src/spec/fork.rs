@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::{
     Count, DreamSpec,
     request::{InputKind, find_look, resolve},
-    schedule::{MAX_FRAMES, MAX_OCTAVES, Underway, steered},
+    schedule::{MAX_FRAMES, MAX_OCTAVES},
+    steering::{Underway, steered},
 };
 use crate::model::{Catalogue, Model};
 use reverie_fields::{FieldError, Fields};

@@ -24,6 +24,7 @@ mod request;
 mod schedule;
 mod schema;
 mod spot;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -40,9 +41,10 @@ pub use objective::{Objective, WrittenObjective, resolve_objectives};
 pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
 pub use request::{GuideSent, InputKind, misses_guide, resolve, resolve_with_guide};
 pub use reverie_picture::{Encoding, Format, Playback};
-pub use schedule::{Change, MAX_CHANGES, Underway, WrittenChange, WrittenPlace, steered};
+pub use schedule::{Change, MAX_CHANGES, WrittenChange, WrittenPlace};
 pub use schema::{ChangeRequest, ObjectiveRequest, SpecRequest, SteeringRequest};
 pub use spot::Spot;
+pub use steering::{Underway, steered};
 pub use values::{Count, Share, WrittenClass};
 
 /// The first member of the spec `written` that this version does not know, if there is one. `read` is what this version
