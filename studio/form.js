@@ -76,7 +76,19 @@ export async function startForm() {
   const first = models.find((one) => one.default) ?? models[0];
   $("model").replaceChildren(...models.map((one) => new Option(one.id, one.id, one === first, one === first)));
   $("model").onchange = chooseModel;
+  const settings = $("format").closest("details");
+  settings.addEventListener("toggle", () => settings.open && offerFormats());
   await chooseModel();
+}
+
+/** Offers the formats that the server can write, and says why not of the others. */
+async function offerFormats() {
+  // Until it is known, and where it cannot be asked, those are offered that every server writes.
+  const { formats } = await json("/v1/formats").catch(() => ({ formats: [] }));
+  for (const { name, available, reason } of formats) {
+    const option = [...$("format").options].find(({ value }) => value === name);
+    if (option) Object.assign(option, { disabled: !available, title: reason ?? "" });
+  }
 }
 
 async function chooseModel() {

@@ -10,6 +10,7 @@ use common::{
     server::{Setup, TestServer},
 };
 use reqwest::Response;
+use reverie::jobs::Begun;
 use reverie_picture::recipe;
 use serde_json::{Value, json};
 
@@ -23,6 +24,12 @@ async fn steer(client: &Client, id: &str, change: &Value) -> Value {
     let (status, job) = (answer.status(), answer.json::<Value>().await.unwrap());
     assert_eq!(status, 200, "{job}");
     job
+}
+
+/// Submits a form; the job's id.
+async fn job_of(client: &Client, form: reqwest::multipart::Form) -> String {
+    let sent = client.post_form(form).await.json::<Value>().await.unwrap();
+    sent["id"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned()
 }
 
 /// A dream of three octaves whose first takes a while.
@@ -127,6 +134,76 @@ async fn a_steered_job_goes_on_with_its_schedule_after_its_server_was_killed() {
 }
 
 #[tokio::test]
+async fn the_last_change_wins_where_a_lost_attempt_had_taken_up_an_older_one_for_later() {
+    let server = TestServer::idle().await;
+    let queue = &server.state.queue;
+    let id = server.client.submit(picture(96, 80), &quick()).await;
+    // An attempt takes a change up in its second octave, and is lost with all that it had made.
+    let lease = queue.claim("elsewhere").await.unwrap().unwrap().lease;
+    queue.begin(lease, Begun { place: 1, places: 2 }).await.unwrap();
+    steer(&server.client, &id, &json!({ "step": 3.0, "total_variation": 0.5 })).await;
+    queue.begin(lease, Begun { place: 2, places: 2 }).await.unwrap();
+    queue.release(lease).await.unwrap();
+    steer(&server.client, &id, &json!({ "step": 0.75 })).await;
+
+    let mut setup = Setup::new().await;
+    setup.folder = server.stop().await;
+    setup.config.storage.dir = setup.folder.path().join("data");
+    let server = setup.start().await;
+    let client = &server.client;
+    let dream = client.dream(&id).await;
+    let schedule = json!([{ "octave": 1, "step": 0.75 }, { "octave": 2, "total_variation": 0.5 }]);
+    assert_eq!(client.job(&id).await["spec"]["schedule"], schedule);
+    assert_eq!(recipe_of(&dream)["schedule"], schedule);
+    let mut asked = quick();
+    asked["schedule"] = schedule;
+    asked["precision"] = recipe_of(&dream)["precision"].clone();
+    let again = client.submit(picture(96, 80), &asked).await;
+    assert!(client.dream(&again).await == dream, "it was dreamed otherwise");
+}
+
+#[tokio::test]
+async fn a_guide_that_was_sent_may_be_followed_again() {
+    let server = TestServer::idle().await;
+    let queue = &server.state.queue;
+    let mut spec = quick();
+    spec["objectives"] = json!([{ "kind": "l2", "layer": "block2" }]);
+    let following = json!([{ "kind": "guide", "layer": "block2" }]);
+    spec["schedule"] = json!([{ "octave": 2, "objectives": following }]);
+    let guide = reqwest::multipart::Part::bytes(picture(64, 64)).file_name("guide.png");
+    let id = job_of(&server.client, form(picture(96, 80), &spec).part("guide", guide)).await;
+    // A change takes the place of the only objective that followed it, in an attempt that is lost.
+    let lease = queue.claim("elsewhere").await.unwrap().unwrap().lease;
+    queue.begin(lease, Begun { place: 1, places: 2 }).await.unwrap();
+    steer(&server.client, &id, &json!({ "objectives": [{ "kind": "l2", "layer": "block3" }] })).await;
+    queue.begin(lease, Begun { place: 2, places: 2 }).await.unwrap();
+    assert!(!server.client.job(&id).await["spec"].to_string().contains("guide"));
+    queue.release(lease).await.unwrap();
+    steer(&server.client, &id, &json!({ "objectives": following })).await;
+
+    let mut setup = Setup::new().await;
+    setup.folder = server.stop().await;
+    setup.config.storage.dir = setup.folder.path().join("data");
+    let server = setup.start().await;
+    let client = &server.client;
+    let dream = client.dream(&id).await;
+    let schedule = client.job(&id).await["spec"]["schedule"].clone();
+    assert_eq!(schedule[0]["objectives"][0]["kind"], "guide", "{schedule}");
+    let again = form(picture(96, 80), &recipe_of(&dream));
+    let guide = reqwest::multipart::Part::bytes(picture(64, 64)).file_name("guide.png");
+    let again = job_of(client, again.part("guide", guide)).await;
+    assert!(client.dream(&again).await == dream, "the replay differs");
+    // With the job goes its guide.
+    for id in [id, again] {
+        assert_eq!(
+            client.http.delete(format!("{}/v1/jobs/{id}", client.url)).send().await.unwrap().status(),
+            204
+        );
+    }
+    assert!(server.blobs("guides").is_empty());
+}
+
+#[tokio::test]
 async fn a_job_that_waits_is_changed_from_its_first_octave_on() {
     let server = TestServer::idle().await;
     let client = &server.client;
@@ -140,7 +217,7 @@ async fn a_job_that_waits_is_changed_from_its_first_octave_on() {
     client.post(&format!("/v1/jobs/{id}/resume")).await;
     let queue = &server.state.queue;
     let lease = queue.claim("elsewhere").await.unwrap().unwrap().lease;
-    queue.begin(lease, reverie::jobs::Begun { place: 2, places: 2 }).await.unwrap();
+    queue.begin(lease, Begun { place: 2, places: 2 }).await.unwrap();
     let refused = problem(patch(client, &id, &json!({ "step": 1.0 })).await, 409).await;
     assert_eq!(refused["type"], "urn:reverie:problem:nothing-left");
     assert!(refused["detail"].as_str().unwrap().contains("the last octave"), "{refused}");
@@ -164,10 +241,7 @@ async fn a_picture_beyond_limits_that_were_lowered_is_refused_to_changes_and_for
     let guided =
         json!({ "objectives": [{ "kind": "guide", "layer": "block2" }], "octaves": 2, "iterations": 1 });
     let guide = reqwest::multipart::Part::bytes(picture(192, 192)).file_name("guide.png");
-    let sent = form(picture(64, 64), &guided).part("guide", guide);
-    let sent = server.client.http.post(format!("{}/v1/jobs", server.client.url)).multipart(sent).send().await;
-    let sent = sent.unwrap().json::<Value>().await.unwrap();
-    let by_guide = sent["id"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned();
+    let by_guide = job_of(&server.client, form(picture(64, 64), &guided).part("guide", guide)).await;
     let by_image = server.client.submit(picture(192, 192), &quick()).await;
 
     let mut setup = Setup::new().await;
@@ -180,7 +254,7 @@ async fn a_picture_beyond_limits_that_were_lowered_is_refused_to_changes_and_for
     // Each has finished its first octave.
     for _ in 0..2 {
         let lease = server.state.queue.claim("elsewhere").await.unwrap().unwrap().lease;
-        server.state.queue.begin(lease, reverie::jobs::Begun { place: 2, places: 3 }).await.unwrap();
+        server.state.queue.begin(lease, Begun { place: 2, places: 3 }).await.unwrap();
     }
     for id in [by_guide, by_image] {
         let steered = problem(patch(client, &id, &json!({ "step": 2.0 })).await, 422).await;

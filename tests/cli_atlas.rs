@@ -170,10 +170,34 @@ fn a_name_of_a_layer_is_not_obeyed_by_the_terminal() {
         model[place + 3] = 0x1b;
     }
     fs::write(scratch.path("odd.pb"), model).unwrap();
-    let run = reverie(&["atlas", &scratch.text("odd.pb"), "-o", &scratch.text("atlas"), "--layer", "conv0"]);
+    let (model, atlas, dream) = (scratch.text("odd.pb"), scratch.text("atlas"), scratch.text("dream.png"));
+    let quick = ["--noise", "32x32", "--octaves", "1", "--iterations", "1"];
+    let all = [
+        (vec!["atlas", &model, "-o", &atlas, "--channels", "1"], true),
+        ([&["render", "-o", &dream, "--model", &model][..], &quick].concat(), true),
+        (vec!["models", "time", &model, "--size", "32x32", "--steps", "1"], true),
+        (vec!["models", "layers", &model], false),
+    ];
+    for (command, takes_a_layer) in all {
+        if takes_a_layer {
+            let run = reverie(&[&command[..], &["--layer", "conv0"]].concat());
+            let told = errors(&run);
+            assert!(!run.status.success(), "{command:?}: {told}");
+            assert!(told.contains("the closest are con\\u{1b}0,") && !told.contains('\x1b'), "{told}");
+        }
+        // What is told is taken.
+        let more: &[&str] = if takes_a_layer { &["--layer", "con\\u{1b}0"] } else { &[] };
+        let run = reverie(&[&command[..], more].concat());
+        let told = errors(&run) + &String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && !told.contains('\x1b'), "{command:?}: {told}");
+        assert!(command[0] != "models" || told.contains("con\\u{1b}0"), "{command:?}: {told}");
+    }
+    // Other mistakes about it name it, too.
+    let channel = ["--layer", "con\\u{1b}0", "--channel", "9999"];
+    let run =
+        reverie(&[&["render", "-o", &dream, "--force", "--model", &model][..], &channel, &quick].concat());
     let told = errors(&run);
-    assert!(!run.status.success(), "{told}");
-    assert!(told.contains("the closest are con\\u{1b}0,") && !told.contains('\x1b'), "{told}");
+    assert!(!run.status.success() && told.contains("con\\u{1b}0") && !told.contains('\x1b'), "{told}");
 }
 
 #[test]

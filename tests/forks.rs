@@ -9,6 +9,7 @@ use common::{
     server::TestServer,
 };
 use reqwest::Response;
+use reverie::jobs::{Finished, JobResult};
 use reverie_picture::recipe;
 use serde_json::{Value, json};
 
@@ -162,6 +163,101 @@ async fn a_paused_dream_forks_to_a_look() {
     let dream = client.dream(&id).await;
     let whole = client.submit(picture(192, 192), &client.job(&id).await["spec"]).await;
     assert!(client.dream(&whole).await == dream, "the fork is not what its spec says");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_follows_the_guide_of_its_job_and_needs_none_for_what_comes_no_more() {
+    let server = TestServer::start().await;
+    let client = &server.client;
+    let following = json!([{ "kind": "guide", "layer": "block3" }]);
+    let guided = |octave: u32| {
+        let mut spec = three();
+        spec["schedule"] = json!([{ "octave": octave, "objectives": following }]);
+        spec
+    };
+    let send = async |spec: &Value| {
+        let guide = reqwest::multipart::Part::bytes(picture(48, 48)).file_name("guide.png");
+        let sent = client.post_form(form(picture(96, 80), spec).part("guide", guide)).await;
+        sent.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let first = send(&guided(3)).await;
+    let dream = client.dream(&first).await;
+    let expected = client.dream(&send(&guided(2)).await).await;
+    // It comes an octave earlier than in the first dream, which does without it until then.
+    let from = |octave: u32| json!({ "job": first, "octave": octave });
+    let id = fork(client, &json!({ "from": from(1), "spec": { "objectives": following } })).await;
+    assert!(client.dream(&id).await == expected, "the fork is not the dream with that schedule");
+    // It does not come at all.
+    let guides = server.blobs("guides").len();
+    let plain = fork(client, &json!({ "from": from(2), "spec": { "step": 2.5 } })).await;
+    let other = client.dream(&plain).await;
+    assert_eq!(server.blobs("guides").len(), guides);
+
+    // The same from the command line: a fork says by itself whether it needs a guide.
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let threads =
+        serde_json::from_str::<Value>(&recipe::extract(&dream).unwrap()).unwrap()["threads"].to_string();
+    for (name, bytes) in
+        [("photo.png", picture(96, 80)), ("guide.png", picture(48, 48)), ("dream.png", dream)]
+    {
+        std::fs::write(path(name), bytes).unwrap();
+    }
+    let render = async |more: &[&str]| {
+        let mut command = common::process::reverie(folder.path(), &[]);
+        command.args([
+            "render",
+            &path("photo.png"),
+            "-o",
+            &path("again.png"),
+            "--replay",
+            &path("dream.png"),
+        ]);
+        command.args(["--threads", &threads, "--force"]).args(more);
+        command.stderr(std::process::Stdio::piped()).output().await.unwrap()
+    };
+    let guide = path("guide.png");
+    let earlier = &["--fork-after", "1", "--objective", "guide", "--layer", "block3"];
+    for (options, expected) in [
+        (&[&earlier[..], &["--guide", &guide]].concat()[..], &expected),
+        (&["--fork-after", "2", "--step", "2.5"], &other),
+    ] {
+        let done = render(options).await;
+        assert!(done.status.success(), "{options:?}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(&std::fs::read(path("again.png")).unwrap() == expected, "{options:?} differs");
+    }
+    for (options, words) in [
+        (&earlier[..], "--guide: is needed"),
+        (&["--fork-after", "2", "--step", "2.5", "--guide", &guide], "--guide: no objective follows it"),
+    ] {
+        let refused = render(options).await;
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && told.contains(words), "{options:?}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_of_a_version_that_counted_no_octaves_is_told_as_such() {
+    let server = TestServer::idle().await;
+    let client = &server.client;
+    let first = client.submit(picture(96, 80), &three()).await;
+    let queue = &server.state.queue;
+    let lease = queue.claim("elsewhere").await.unwrap().unwrap().lease;
+    let result = JobResult {
+        lease: lease.token,
+        media_type: "image/png".into(),
+        width: 96,
+        height: 80,
+        score: 1.0,
+        size: 1,
+        sha256: "abc".into(),
+        notes: Vec::new(),
+    };
+    queue.complete(lease, Finished { result, render_seconds: 1.0, progress: None }).await.unwrap();
+    let body = json!({ "from": { "job": first, "octave": 1 }, "spec": { "step": 2.0 } });
+    let refused = problem(post(client, &body).await, 422).await;
+    assert_eq!(pointers(&refused), ["/from/octave"]);
+    assert!(refused.to_string().contains("finished by an earlier version"), "{refused}");
 }
 
 #[tokio::test]

@@ -49,6 +49,10 @@ async fn a_job_may_be_a_video() {
         return;
     }
     let server = TestServer::start().await;
+    let list: Value = server.client.get("/v1/formats").await.json().await.unwrap();
+    for format in list["formats"].as_array().unwrap() {
+        assert_eq!((&format["available"], &format["reason"]), (&json!(true), &Value::Null), "{format}");
+    }
     for (_, format, media_type) in VIDEOS {
         let id = server.client.submit(picture(95, 81), &moving(format)).await;
         let dream = server.client.dream(&id).await;
@@ -115,6 +119,18 @@ async fn a_video_is_rendered_and_replayed_to_the_same_bytes() {
     }
 }
 
+/// What a server says of a dry run in a format; null if it would take it.
+async fn problem_of(server: &ServerProcess, format: &str, is_animation: bool) -> Value {
+    let mut spec = quick();
+    if is_animation {
+        spec = moving(format);
+    }
+    spec["format"] = format.into();
+    let request = server.client.http.post(format!("{}/v1/dry-run", server.client.url));
+    let answer = request.multipart(form(picture(96, 80), &spec)).send().await.unwrap();
+    if answer.status() == 200 { Value::Null } else { problem(answer, 422).await }
+}
+
 #[tokio::test]
 async fn without_ffmpeg_videos_are_refused_before_anything_is_rendered() {
     let folder = tempfile::tempdir().unwrap();
@@ -124,7 +140,34 @@ async fn without_ffmpeg_videos_are_refused_before_anything_is_rendered() {
         assert_eq!(told["type"], "urn:reverie:problem:no-video-encoder", "{told}");
         assert!(told["detail"].as_str().unwrap().contains("ffmpeg is not there; choose \"webp\""), "{told}");
     }
+    // A client can ask before: the same words, on the command line, too.
+    let list = server.client.get("/v1/formats").await;
+    let etag = list.headers()["etag"].to_str().unwrap().to_owned();
+    let list: Value = list.json().await.unwrap();
+    let formats = list["formats"].as_array().unwrap();
+    let said: Vec<_> = formats.iter().map(|format| format["name"].as_str().unwrap()).collect();
+    assert_eq!(said, ["png", "jpeg", "webp", "gif", "mp4", "webm"]);
+    for format in formats {
+        let name = format["name"].as_str().unwrap();
+        let animation = name != "jpeg";
+        assert_eq!(
+            (&format["animation"], &format["reason"].is_null()),
+            (&json!(animation), &(format["available"] == true))
+        );
+        let told = problem_of(&server, name, animation).await;
+        assert_eq!(format["available"], told.is_null(), "{format}: {told}");
+        assert_eq!(format["reason"], told["detail"], "{format}: {told}");
+        assert_eq!(format["still"], problem_of(&server, name, false).await.is_null(), "{format}");
+    }
+    let again =
+        server.client.http.get(format!("{}/v1/formats", server.client.url)).header("if-none-match", etag);
+    assert_eq!(again.send().await.unwrap().status(), 304);
     let nowhere = [("REVERIE_FFMPEG", "/nowhere/ffmpeg")];
+    let (code, lines, _) = ended(folder.path(), &["formats", "--json"], &nowhere).await;
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, &lines), (0, formats));
+    let (_, table, _) = ended(folder.path(), &["formats"], &nowhere).await;
+    assert_eq!((table.lines().count(), table.matches("not available: ").count()), (6, 2), "{table}");
     let (code, errors) = render(folder.path(), "dream.mp4", &["--frames", "200"], &nowhere).await;
     assert!(code == 1 && errors.contains("mp4 files are written by ffmpeg"), "{code}: {errors}");
     assert!(!folder.path().join("dream.mp4").exists());

@@ -3,6 +3,7 @@
 mod atlas;
 mod completions;
 mod ending;
+mod formats;
 mod health;
 mod keys;
 mod looks;
@@ -23,6 +24,8 @@ mod stop;
 use std::io;
 
 use clap::{Parser, Subcommand};
+
+use reverie_graph::visible_lines;
 
 pub use ending::ExitCode;
 
@@ -47,6 +50,8 @@ enum Command {
     Models(models::Command),
     /// List the looks of a model.
     Looks(looks::Args),
+    /// List the formats that dreams can be written in on this machine.
+    Formats(formats::Args),
     /// Check that this machine computes right, and measure how fast.
     Selftest(selftest::Args),
     /// Run the HTTP server, with workers.
@@ -87,6 +92,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Atlas(args) => atlas::run(&args),
         Command::Models(command) => models::run(command),
         Command::Looks(args) => looks::run(&args),
+        Command::Formats(args) => formats::run(&args),
         Command::Selftest(args) => selftest::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Worker(args) => serve::run_worker(args),
@@ -108,7 +114,8 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::USAGE
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            // It may name what a file holds, such as a layer.
+            eprintln!("error: {}", visible_lines(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use serde_json::{Value, json};
 
 use reverie_engine::{NodeProfile, Profile};
+use reverie_graph::visible;
 
 /// Number of slowest nodes in the table.
 const ROWS: usize = 24;
@@ -33,7 +34,7 @@ impl fmt::Display for Table<'_> {
             if sums > 0.0 { writeln!(f, " {:>8.0}", 2e-9 * sums / (forward + back)) } else { writeln!(f) }
         };
         for node in nodes.iter().take(ROWS) {
-            line(&node.name, node.kind, node.forward, node.backward, node.multiply_adds)?;
+            line(&visible(&node.name), node.kind, node.forward, node.backward, node.multiply_adds)?;
         }
         let (rest, all) = (nodes.get(ROWS..).unwrap_or_default(), &nodes[..]);
         let sum = |nodes: &[&NodeProfile], part: fn(&NodeProfile) -> f64| {

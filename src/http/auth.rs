@@ -42,7 +42,7 @@ pub fn access(method: &Method, route: Option<&str>) -> Access {
         // The page asks for a key itself.
         "/" | "/studio/{*name}" => Access::Open,
         docs if docs == "/docs" || docs.starts_with("/docs/") => Access::Open,
-        "/v1/looks" => Access::AnyKey,
+        "/v1/looks" | "/v1/formats" => Access::AnyKey,
         models if models == "/v1/models" || models.starts_with("/v1/models/") => Access::AnyKey,
         // A link shows no more than its key may read.
         "/v1/jobs/{id}/links" => Access::Scope(Scope::JobsRead),

@@ -22,6 +22,7 @@ mod events;
 pub mod extract;
 mod fetch;
 pub mod follow;
+mod formats;
 mod health;
 pub mod hosts;
 mod input;

@@ -31,7 +31,7 @@ use crate::{
     keys::Tenant,
     objects::ObjectKey,
 };
-use reverie_dream::spec::{self, Change, DreamSpec, SteeringRequest};
+use reverie_dream::spec::{self, Change, DreamSpec, SteeringRequest, Underway};
 use reverie_fields::FieldError;
 
 /// How often a job is read again that went on while a change of it was checked: each time it has begun an octave or a frame,
@@ -46,8 +46,9 @@ const PICTURE: &str = "";
 /// What the body names holds from the next octave on, of an animation from the next frame on; of a job that has not begun, from
 /// the first. It is checked and priced as if it had been sent with the job. The job shows it as `steering` until then, and in
 /// the `schedule` of its spec afterwards, as the recipe does: posted as a spec, that gives the same bytes. A change that waits
-/// is changed by another; what neither names stays. What the schedule changes later it still does. Where nothing is left to begin,
-/// or the job is being canceled, the answer is 409.
+/// is changed by another; what neither names stays. What the schedule that was sent changes later it still does; among changes on
+/// the way the last one wins, also where an attempt that was lost had taken up an older one for a later octave. Where nothing is
+/// left to begin, or the job is being canceled, the answer is 409.
 #[utoipa::path(
     patch,
     path = "/v1/jobs/{id}",
@@ -157,8 +158,12 @@ async fn steered(
 ) -> Result<(Change, DreamSpec), ApiError> {
     let model = state.catalogue.get(&job.spec.model).map(Arc::clone);
     let model = model.ok_or_else(|| ApiError::internal(format!("model {} is gone", job.spec.model)))?;
-    let (spec, waiting) = (job.spec.clone(), job.steering.clone());
-    let checking = move || spec::steered(written, &spec, waiting, place, &model);
+    let job = job.clone();
+    let checking = move || {
+        let (has_guide, waiting) = (job.has_guide(), job.steering);
+        let underway = Underway { spec: &job.spec, planned: &job.planned, has_guide, waiting };
+        spec::steered(written, underway, place, &model)
+    };
     let checked = tokio::task::spawn_blocking(checking).await.map_err(ApiError::internal)?;
     checked.map_err(ApiError::Invalid)
 }
@@ -166,7 +171,7 @@ async fn steered(
 /// Height and width.
 type Size = (u32, u32);
 
-/// Those of what the dream starts from, and those of the guide image, if there is one.
+/// Those of what the dream starts from, and those of the guide image, if one was sent.
 async fn sizes_of(state: &AppState, job: &Job) -> Result<(Size, Option<Size>), ApiError> {
     let size = match job.spec.noise {
         Some(noise) => Some((noise.height, noise.width)),
@@ -174,7 +179,7 @@ async fn sizes_of(state: &AppState, job: &Job) -> Result<(Size, Option<Size>), A
             stored_size(state, PICTURE, Some(&state.objects.get(ObjectKey::Input(job.id)).await?)).await?
         }
     };
-    let guide = match job.spec.follows_guide() {
+    let guide = match job.has_guide() {
         true => {
             stored_size(state, PICTURE, Some(&state.objects.get(ObjectKey::Guide(job.id)).await?)).await?
         }

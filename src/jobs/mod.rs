@@ -176,6 +176,8 @@ pub struct Job {
     pub version: u64,
     /// The dream spec, with the schedule as it stands.
     pub spec: DreamSpec,
+    /// The schedule that the job was sent with.
+    pub planned: Vec<Change>,
     /// What is to change with the next octave or frame that begins, if that was asked for.
     pub steering: Option<Change>,
     /// Grows with every change of the schedule and of [`Self::steering`].
@@ -227,6 +229,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether it was sent with a guide image, whatever follows it by now.
+    pub fn has_guide(&self) -> bool {
+        DreamSpec { schedule: self.planned.clone(), ..self.spec.clone() }.follows_guide()
+    }
+
     /// The part of the job that [`JobSnapshot::next`] needs.
     pub fn snapshot(&self) -> JobSnapshot {
         JobSnapshot {

@@ -49,6 +49,7 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         Ok(row.integer(column)?.map(Timestamp::from_millis))
     };
     let mut spec: DreamSpec = parsed(row, "spec")?.ok_or_else(|| corrupt(row, "its spec is missing"))?;
+    let planned = spec.schedule.clone();
     if let Some(schedule) = parsed(row, "schedule")? {
         spec.schedule = schedule;
     }
@@ -58,6 +59,7 @@ pub(super) fn job(row: &impl Columns) -> Result<Job, QueueError> {
         state: snapshot.state,
         version: row.integer("version")?.unwrap_or_default().unsigned_abs(),
         spec,
+        planned,
         steering: parsed(row, "steering")?,
         steered: row.integer("steered")?.unwrap_or_default().unsigned_abs(),
         begun: begun(row)?,

@@ -5,8 +5,9 @@ use super::{Begun, Job};
 use reverie_dream::spec::Change;
 
 /// The schedule of a job with what was asked for, which holds from the octave or frame on that has begun; `None` if nothing was.
+/// What waits was always asked for after what has begun.
 pub(super) fn taken_up(job: &Job, begun: Begun) -> Option<Vec<Change>> {
-    job.steering.as_ref().map(|change| job.spec.scheduled(change, begun.place))
+    job.steering.as_ref().map(|change| job.spec.scheduled(&job.planned, change, begun.place))
 }
 
 /// Binds the values of [`sql::BEGIN`](super::sql::BEGIN).

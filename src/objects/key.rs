@@ -79,7 +79,7 @@ impl ObjectKey {
         let own =
             [Self::Input(job.id), Self::Checkpoint(job.id), Self::Preview(job.id), Self::Thumbnail(job.id)];
         let mask = job.spec.mask.map(|_| Self::Mask(job.id));
-        let guide = job.spec.follows_guide().then_some(Self::Guide(job.id));
+        let guide = job.has_guide().then_some(Self::Guide(job.id));
         own.into_iter().chain(mask).chain(guide).chain(Self::result_of(job)).collect()
     }
 

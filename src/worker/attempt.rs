@@ -185,7 +185,8 @@ async fn render(
     };
     let input = picture(job.spec.noise.is_none(), ObjectKey::Input(job.id)).await?;
     let mask = picture(job.spec.mask.is_some(), ObjectKey::Mask(job.id)).await?;
-    let guide = picture(job.spec.follows_guide(), ObjectKey::Guide(job.id)).await?;
+    // A change on the way may follow it, even if nothing does by now.
+    let guide = picture(job.has_guide(), ObjectKey::Guide(job.id)).await?;
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
         // JSON cannot represent a non-finite score.

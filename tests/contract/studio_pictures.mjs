@@ -102,6 +102,10 @@ export async function paintAndMotion() {
     return [share(40, 64), share(110, 160)];
   });
   assert.ok(changed[0] > 0.1 && changed[1] === 0, `changed where painted: ${changed[0]}, elsewhere: ${changed[1]}`);
+  // Formats are offered as the server has them.
+  const { formats } = await (await page.request.get(`${url}/v1/formats`, { headers })).json();
+  const offered = await page.$$eval("#format option", (options) => options.map(({ value, disabled, title }) => [value || "png", disabled, title]));
+  assert.deepEqual(offered.sort(), formats.map(({ name, available, reason }) => [name, !available, reason ?? ""]).sort());
   // It moves, where a number of frames is given.
   await page.click("#unguide");
   await page.fill("#frames", "3");

@@ -362,6 +362,7 @@ contract!(
     a_change_holds_from_the_next_octave_on,
     a_change_of_a_job_that_went_on_is_not_written,
     a_lost_worker_begins_nothing_and_the_next_goes_by_the_schedule,
+    the_last_who_asks_wins_wherever_a_lost_attempt_had_begun,
     a_spared_job_keeps_its_attempts_and_is_counted,
     what_a_job_computes_with_is_decided_once,
     erased_pictures_are_swept_until_they_are_gone,

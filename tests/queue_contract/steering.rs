@@ -102,3 +102,27 @@ pub async fn a_lost_worker_begins_nothing_and_the_next_goes_by_the_schedule(fact
     assert_eq!((steps(&claim.job.spec.schedule), claim.job.begun), (vec![(3, 2.0)], None));
     assert_eq!(steps(&bench.queue.begin(claim.lease, place(3)).await.unwrap()), [(3, 5.0)]);
 }
+
+pub async fn the_last_who_asks_wins_wherever_a_lost_attempt_had_begun(factory: &dyn Factory) {
+    let bench = Bench::new(factory).await;
+    let sent = vec![Change { octave: Some(3), l2_decay: Some(1.0), ..Change::default() }];
+    let spec = DreamSpec { schedule: sent.clone(), ..spec() };
+    let id = bench.queue.enqueue(NewJob::new(JobId::new(), spec)).await.unwrap().id;
+    let lost = bench.claim().await.lease;
+    bench.queue.begin(lost, place(2)).await.unwrap();
+    let older = Change { total_variation: Some(0.5), ..step(2.0) };
+    bench.queue.steer(&bench.get(id).await, &older, forecast(1.0)).await.unwrap().unwrap();
+    bench.queue.begin(lost, place(3)).await.unwrap();
+    let job = bench.get(id).await;
+    assert_eq!((job.spec.schedule.len(), job.spec.schedule[0].step, &job.planned), (1, Some(2.0), &sent));
+    bench.queue.release(lost).await.unwrap();
+    let newer = Change { l2_decay: Some(0.25), ..step(5.0) };
+    bench.queue.steer(&bench.get(id).await, &newer, forecast(1.0)).await.unwrap().unwrap();
+    // The next attempt has no checkpoint.
+    let claim = bench.claim().await;
+    let schedule = bench.queue.begin(claim.lease, place(1)).await.unwrap();
+    let left = Change { total_variation: Some(0.5), ..sent[0].clone() };
+    assert_eq!(schedule, [newer.from(1, false), left]);
+    assert_eq!(bench.get(id).await.spec.schedule, schedule);
+    assert_eq!(bench.queue.begin(claim.lease, place(2)).await.unwrap(), schedule);
+}

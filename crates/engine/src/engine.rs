@@ -202,6 +202,8 @@ impl Backend for Engine {
         chosen.extend(of_changes);
         if let Some(recipe) = &mut recipe {
             (recipe.spec.tile_size, recipe.spec.schedule) = (tile_size, schedule);
+            // Changes on the way may have done without the guide.
+            recipe.guide_sha256 = recipe.guide_sha256.take().filter(|_| recipe.spec.follows_guide());
         }
         // Those who share it need not wait for this render any more.
         drop(network);

@@ -121,7 +121,8 @@ impl Input {
     }
 }
 
-/// The guide image, where an objective follows one, `[1, 3, h, w]` float32 at the size at which its features are taken.
+/// The guide image, if there is one, `[1, 3, h, w]` float32 at the size at which its features are taken. What follows it may come
+/// on the way.
 ///
 /// # Errors
 /// A missing, damaged or too large file.
@@ -130,10 +131,11 @@ pub(super) fn read_guide(
     device: Device,
     max_pixels: u64,
 ) -> Result<Option<Tensor>, RenderError> {
-    if !request.spec.follows_guide() {
-        return Ok(None);
-    }
-    let file = request.guide.as_deref().ok_or(RenderError::NoGuide)?;
+    let file = match request.guide.as_deref() {
+        Some(file) => file,
+        None if request.spec.follows_guide() => return Err(RenderError::NoGuide),
+        None => return Ok(None),
+    };
     let mut picture = guarded(|| picture::decode(file, max_pixels)).map_err(RenderError::Guide)?;
     picture.lay_on(request.spec.background.0);
     let original = Original::new(&picture, device)?;

@@ -48,7 +48,7 @@ pub struct RenderRequest {
     pub input: Option<Bytes>,
     /// The mask as a file, where the spec wants one: as large as the input, white where the dream may grow.
     pub mask: Option<Bytes>,
-    /// The guide image as a file, where an objective of the spec follows one; of any size.
+    /// The guide image as a file, where an objective of the spec follows one, or one of a change on the way may; of any size.
     pub guide: Option<Bytes>,
     /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
     /// with the same bytes. One that does not fit is ignored.

@@ -15,6 +15,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod unknown;
+mod visible;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,6 +28,7 @@ pub use check::{GraphError, MAX_EXTENT, MAX_PADDING, MAX_WIDTH};
 pub use op::{Op, Padding, Window};
 pub use shape::{LayerInfo, Shape, ShapeError};
 pub use unknown::UnknownLayer;
+pub use visible::{visible, visible_lines};
 
 /// Index of a node in [`Network::nodes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,6 +128,14 @@ impl Network {
         self
     }
 
+    /// Has layers be found by what is shown of a name that holds what a terminal or a page would not show.
+    #[must_use]
+    pub fn with_visible_names(self) -> Self {
+        let shown = self.nodes.iter().enumerate().map(|(index, node)| (visible(&node.name), NodeId(index)));
+        let shown: Vec<_> = shown.collect();
+        self.with_aliases(shown)
+    }
+
     /// Layers of the model file that could not be read, and why.
     pub fn left_out(&self) -> &BTreeMap<String, Arc<str>> {
         &self.left_out
@@ -158,7 +168,7 @@ impl Network {
         match self.aliases.get(name).map(Vec::as_slice) {
             Some(&[id]) => Ok(id),
             Some(several) => {
-                let names = several.iter().map(|id| format!("\"{}\"", self.nodes[id.0].name));
+                let names = several.iter().map(|id| format!("\"{}\"", visible(&self.nodes[id.0].name)));
                 let names = names.collect::<Vec<_>>().join(" or ");
                 let reason = format!("it may mean {names}; use one of these names");
                 Err(UnknownLayer::new(name, std::iter::empty(), Some(&reason.into())))
@@ -172,6 +182,14 @@ impl Network {
                 Err(UnknownLayer::new(name, own.chain(others), self.left_out.get(name)))
             }
         }
+    }
+
+    /// The name that a layer has in the model's file, for any name under which it is found.
+    ///
+    /// # Errors
+    /// As [`Network::find`].
+    pub fn own_name(&self, name: &str) -> Result<&str, UnknownLayer> {
+        self.find(name).map(|id| &*self.node(id).name)
     }
 
     /// Number of channels (or features) that a layer puts out; it does not depend on the input size.

@@ -224,6 +224,22 @@ fn a_layer_is_found_by_its_aliases_and_a_name_of_its_own_wins() {
 }
 
 #[test]
+fn a_layer_is_found_by_what_is_shown_of_its_name() {
+    let names = ["con\u{1b}0", "plain", "\u{7}", "\\u{7}", "a\u{1b}\\u{7}", "a\\u{1b}\u{7}"];
+    let nodes = names.iter().enumerate().map(|(index, name)| node(name, Op::Relu, &[index]));
+    let network = Network::new(std::iter::once(input()).chain(nodes).collect()).unwrap().with_visible_names();
+    assert_eq!(network.find("con\\u{1b}0"), Ok(NodeId(1)));
+    assert_eq!((network.own_name("con\\u{1b}0"), network.own_name("plain")), (Ok("con\u{1b}0"), Ok("plain")));
+    // A name of its own wins, and what may be two is refused.
+    assert_eq!((network.find("\u{7}"), network.find("\\u{7}")), (Ok(NodeId(3)), Ok(NodeId(4))));
+    let told = network.find("a\\u{1b}\\u{7}").unwrap_err().to_string();
+    assert!(told.contains("it may mean \"a\\u{1b}\\u{7}\" or \"a\\u{1b}\\u{7}\""), "{told}");
+    let told = network.find("conv0\u{1b}").unwrap_err().to_string();
+    let expected = "there is no layer \"conv0\\u{1b}\"; the closest are con\\u{1b}0, ";
+    assert!(told.starts_with(expected), "{told}");
+}
+
+#[test]
 fn the_fewest_keystrokes_are_the_closest() {
     let names = ["conv1", "conv10", "block10", "xblock1"];
     let nodes = names.iter().enumerate().map(|(index, name)| node(name, Op::Relu, &[index]));

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashSet, sync::Arc};
 
-use super::NodeId;
+use super::{NodeId, visible::visible};
 
 /// A layer name that the network does not have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -50,10 +50,11 @@ impl UnknownLayer {
 
     fn message(&self) -> String {
         let Self { name, nearest, reason } = self;
-        match reason {
+        let said = match reason {
             Some(reason) => format!("the layer \"{name}\" is not available: {reason}"),
             None if nearest.is_empty() => format!("there is no layer \"{name}\""),
             None => format!("there is no layer \"{name}\"; the closest are {}", nearest.join(", ")),
-        }
+        };
+        visible(&said)
     }
 }

@@ -87,7 +87,7 @@ pub fn load_file(path: &Path) -> Result<Model, ModelError> {
     // Before a network answers to the names of others: looks belong to weights.
     let looks = looks::of(&network);
     let further_names = aliases::of(&network);
-    let network = network.with_aliases(further_names);
+    let network = network.with_aliases(further_names).with_visible_names();
     let featured = featured::of(&network, family, &looks, &defaults.default_layer);
     let described = || format!("{format} from a file called {stem}.");
     let preprocessing = match &beside {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use reverie_fields::choices;
+use utoipa::ToSchema;
+
+use super::animation::can_write;
+use reverie_fields::{choice::Choices, choices};
 
 choices! {
     /// File format of a result.
@@ -73,6 +76,51 @@ impl Format {
     /// Whether a file may have every pixel as it is.
     pub fn is_exact(self) -> bool {
         matches!(self, Format::Png | Format::Webp)
+    }
+}
+
+/// What there is to know of a format before a file is asked for.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FormatInfo {
+    /// Value for `spec.format`.
+    #[schema(value_type = Format)]
+    pub name: &'static str,
+    /// What it is good for.
+    pub description: &'static str,
+    /// Media type of its files.
+    pub media_type: &'static str,
+    /// Usual ending of a file's name, without the dot.
+    pub extension: &'static str,
+    /// Whether it holds single pictures.
+    pub still: bool,
+    /// Whether it holds animations: a spec with `motion`.
+    pub animation: bool,
+    /// Whether it can be written here.
+    pub available: bool,
+    /// Why it cannot, in words; `null` where it can.
+    #[schema(required = true)]
+    pub reason: Option<String>,
+}
+
+impl FormatInfo {
+    /// That of every format, the default first. It looks for the program that writes videos, and asks it once what it can: not
+    /// for a thread that must not wait.
+    pub fn all() -> Vec<Self> {
+        let formats = Format::ALL.iter().zip(Format::VALUES);
+        let info = formats.map(|(&format, value)| {
+            let lacking = can_write(format).err();
+            Self {
+                name: value.name,
+                description: value.about.trim(),
+                media_type: format.media_type(),
+                extension: format.extension(),
+                still: !format.is_video(),
+                animation: format.animates(),
+                available: lacking.is_none(),
+                reason: lacking.map(|lacking| lacking.to_string()),
+            }
+        });
+        info.collect()
     }
 }
 

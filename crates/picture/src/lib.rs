@@ -39,7 +39,7 @@ use image::{DynamicImage, Limits, metadata::Orientation};
 
 pub use animation::{Animation, Ending, Playback, can_write, first_frame};
 pub use error::PictureError;
-pub use format::{Encoding, Format};
+pub use format::{Encoding, Format, FormatInfo};
 
 use color::Colors;
 #[cfg(not(feature = "heif"))]

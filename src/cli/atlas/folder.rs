@@ -13,10 +13,10 @@ use super::{
     index::{Index, TileEntry},
     page,
     sheet::{self, Sheet},
-    visible::visible,
 };
 use crate::tile::Tile;
 use reverie_dream::model::Model;
+use reverie_graph::visible;
 
 /// Name of the index in the folder.
 const INDEX: &str = "index.json";

@@ -10,7 +10,6 @@ mod index;
 mod page;
 mod selection;
 mod sheet;
-mod visible;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -26,7 +25,6 @@ use reverie_dream::{
 use reverie_engine::{RenderOptions, RenderRequest, Renderer};
 use selection::{Layers, Wanted};
 use sheet::Sheet;
-use visible::visible;
 
 /// The end of `reverie atlas --help`.
 pub(super) const AFTER_LONG_HELP: &str = "\
@@ -77,9 +75,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         ([], false) => Layers::Featured,
         (names, _) => Layers::Named(names),
     };
-    // A refusal names layers of the file, such as the closest.
-    let wanted = selection::of(model, &catalogue, layers, args.channels)
-        .map_err(|error| visible(&error.to_string()))?;
+    let wanted = selection::of(model, &catalogue, layers, args.channels)?;
     let mut folder = Folder::open(&args.output, model)?;
     let all = wanted.len();
     let missing: Vec<Wanted> = wanted.into_iter().filter(|wanted| !folder.has(&wanted.tile)).collect();

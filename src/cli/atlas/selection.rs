@@ -1,13 +1,13 @@
 //! Which tiles an atlas is to have.
 
-use super::{super::Failure, visible::visible};
+use super::super::Failure;
 use crate::tile::{EDGE, Tile};
 use reverie_dream::{
     model::{Catalogue, Model},
     plan::Plan,
     spec::DreamSpec,
 };
-use reverie_graph::NodeId;
+use reverie_graph::{NodeId, visible};
 
 /// Which layers are asked for.
 pub(super) enum Layers<'a> {

@@ -11,11 +11,12 @@ use std::{
 };
 
 use super::{ExitCode, Failure};
-use reverie_dream::model::Model;
+use reverie_dream::{model::Model, spec::Objective};
 use reverie_engine::{
     Kernels, seams,
     verify::{self, Check, Quantity},
 };
+use reverie_graph::visible;
 use reverie_models as models;
 
 #[derive(Debug, clap::Subcommand)]
@@ -120,7 +121,7 @@ pub(super) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Layers { model, json, folder } => layers(&load(&model, &folder)?, json),
         Command::Classes { model, like, folder } => classes(&load(&model, &folder)?, like.as_deref()),
         Command::Seams { model, image, layer, tile_size, folder } => {
-            measure_seams(load(&model, &folder)?, &image, layer, tile_size)
+            measure_seams(load(&model, &folder)?, &image, layer.as_deref(), tile_size)
         }
         Command::Verify { model, references, compute, folder } => {
             verify(&Arc::new(load(&model, &folder)?), &references, &compute)
@@ -152,7 +153,7 @@ fn list(folder: &Folder) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let models::Folder { catalogue, refused } = models::load_folders(&folder.list())?;
     for error in refused {
-        eprintln!("left out: {error}");
+        eprintln!("left out: {}", visible(&error.to_string()));
     }
     for model in catalogue.iter() {
         let layers = model.network.layers().len();
@@ -182,8 +183,8 @@ fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
     writeln!(
         out,
         "dreamed of by default: {}; worth a look: {}",
-        model.default_layer,
-        model.featured.join(", ")
+        visible(&model.default_layer),
+        visible(&model.featured.join(", "))
     )?;
     writeln!(
         out,
@@ -193,14 +194,17 @@ fn layers(model: &Model, json: bool) -> Result<ExitCode, Failure> {
     let left_out = model.network.left_out();
     if let Some((name, reason)) = left_out.first_key_value() {
         eprintln!(
-            "{} nodes of the file are no layers, the first of them \"{name}\": {reason}",
-            left_out.len()
+            "{} nodes of the file are no layers, the first of them \"{}\": {}",
+            left_out.len(),
+            visible(name),
+            visible(reason)
         );
     }
     for layer in &layers {
         let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
         let (stride, field) = (number(layer.stride), number(layer.receptive_field));
-        writeln!(out, "{:<48} {:<12} {:>8} {stride:>6} {field:>15}", layer.name, layer.kind, layer.channels)?;
+        let name = visible(&layer.name);
+        writeln!(out, "{name:<48} {:<12} {:>8} {stride:>6} {field:>15}", layer.kind, layer.channels)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -211,23 +215,31 @@ fn classes(model: &Model, like: Option<&str>) -> Result<ExitCode, Failure> {
     for class in 0..model.classes() {
         let name = model.labels.as_ref().and_then(|labels| labels.get(class)).map_or("", String::as_str);
         if like.as_ref().is_none_or(|like| name.to_lowercase().contains(like)) {
-            writeln!(out, "{class:>4} {name}")?;
+            writeln!(out, "{class:>4} {}", visible(name))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a model dreams of by default, or of a layer by any of its names.
+fn objective_of(model: &Model, layer: Option<&str>) -> Result<Objective, Failure> {
+    let mut objective = model.default_objective();
+    if let Some(layer) = layer {
+        model.network.own_name(layer)?.clone_into(&mut objective.layer);
+    }
+    Ok(objective)
+}
+
 fn measure_seams(
     model: Model,
     image: &Path,
-    layer: Option<String>,
+    layer: Option<&str>,
     tile_size: u32,
 ) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
-    let mut objective = model.default_objective();
-    objective.layer = layer.unwrap_or(objective.layer);
-    writeln!(out, "{} {}, tiles of {tile_size} pixels", model.id, objective.layer)?;
+    let objective = objective_of(&model, layer)?;
+    writeln!(out, "{} {}, tiles of {tile_size} pixels", model.id, visible(&objective.layer))?;
     writeln!(
         out,
         "{:<8} {:>5} {:>10} {:>10} {:>10} {:>10}",
@@ -284,6 +296,8 @@ fn line(check: &Check) -> String {
     let verdict = if check.passed() { "ok" } else { "FAILED" };
     format!(
         "{verdict:<6} {:<44} {what:<10} {:.1e} of {:.0e}{cosine}{own}",
-        check.name, check.error, check.tolerance
+        visible(&check.name),
+        check.error,
+        check.tolerance
     )
 }

@@ -7,8 +7,9 @@ use std::{
 
 use serde_json::json;
 
-use super::{Compute, ExitCode, Failure, Folder, load, size};
+use super::{Compute, ExitCode, Failure, Folder, load, objective_of, size};
 use reverie_engine::steps;
+use reverie_graph::visible;
 
 /// Arguments of `reverie models time`.
 #[derive(Debug, clap::Args)]
@@ -36,10 +37,7 @@ pub(in crate::cli) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let model = Arc::new(load(&args.model, &args.folder)?);
-    let mut objective = model.default_objective();
-    if let Some(layer) = &args.layer {
-        objective.layer.clone_from(layer);
-    }
+    let objective = objective_of(&model, args.layer.as_deref())?;
     let count = args.steps.into();
     let mut seconds =
         steps::measure(&model, &objective, args.size, count, &args.compute.device, args.compute.kernels)?;
@@ -54,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         out,
         "{} {}: {:.1} ms (median of {count}; {:.1} to {:.1})",
         model.id,
-        objective.layer,
+        visible(&objective.layer),
         at(count / 2),
         at(0),
         at(count - 1)

@@ -13,7 +13,7 @@ use super::{
 };
 use reverie_dream::{
     model::{Catalogue, Model},
-    spec::{self, After, DreamSpec, Format, GuideSent, InputKind},
+    spec::{self, After, DreamSpec, First, Format, GuideSent, InputKind},
 };
 use reverie_engine::{Recipe, RenderError};
 use reverie_picture::PictureError;
@@ -124,21 +124,17 @@ impl Args {
         }
         let mut catalogue = Catalogue::default();
         catalogue.insert(model);
-        let guide_sent = GuideSent { pointer: NO_GUIDE, sent: attached.guide.is_some() };
-        let resolved =
-            spec::resolve_with_guide("", Value::Object(fields), &catalogue, start, Some(guide_sent));
+        let guide = GuideSent { pointer: NO_GUIDE, sent: attached.guide.is_some() };
+        let fields = Value::Object(fields);
         let resolved = match fork {
-            Some((place, changes)) => resolved.and_then(|first| {
-                spec::forked(
-                    "",
-                    Value::Object(changes),
-                    &first,
-                    After { place, fade: None },
-                    &catalogue,
-                    start,
-                )
+            // Whether a guide is needed, and whether one is followed, the fork decides alone.
+            Some((place, changes)) => spec::resolve("", fields, &catalogue, start).and_then(|spec| {
+                let first = First { spec: &spec, input: start, has_guide: true };
+                let after = After { place, fade: None };
+                let forked = spec::forked("", Value::Object(changes), first, after, &catalogue)?;
+                spec::misses_guide(&forked, guide).map_or(Ok(forked), |wrong| Err(vec![wrong]))
             }),
-            None => resolved,
+            None => spec::resolve_with_guide("", fields, &catalogue, start, Some(guide)),
         };
         let mut spec = resolved.map_err(|mistakes| {
             let describe = |mistake| self.dream.describe(mistake, &given, from.as_deref());

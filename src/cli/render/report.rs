@@ -8,6 +8,7 @@ use super::{super::profile, input::Source};
 use crate::metrics;
 use reverie_dream::spec::DreamSpec;
 use reverie_engine::Rendered;
+use reverie_graph::visible;
 
 /// A dream that is written.
 pub(super) struct Dream<'a> {
@@ -34,7 +35,7 @@ impl Dream<'_> {
     pub(super) fn print_words(&self, place: &str) {
         let Rendered { render_seconds, score, notes, .. } = self.rendered;
         for note in notes {
-            eprintln!("note: {place}{note}");
+            eprintln!("note: {place}{}", visible(note));
         }
         eprintln!("{place}{} ({render_seconds:.1} s, score {score:.4})", self.name);
         if let Some(profile) = &self.rendered.profile {

@@ -16,6 +16,7 @@ use super::{
     session::Session,
 };
 use reverie_dream::spec::InputKind;
+use reverie_graph::visible_lines;
 
 impl Args {
     /// Whether dreams go to a folder: those of several inputs, of a folder, or of one file where `-o` names a folder.
@@ -99,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
                 let (error, input) = (error.to_string(), source.to_string());
                 // Of a mask that does not fit, the message names the mask alone.
                 let error = if error.starts_with(&input) { error } else { format!("{input}: {error}") };
-                eprintln!("error: {place}: {error}");
+                eprintln!("error: {place}: {}", visible_lines(&error));
                 if args.json {
                     report::print_failure(&source, &error)?;
                 }

@@ -87,6 +87,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         ("ClassList", "Of a thousand", classes()),
         ("TilePending", "The first request for a tile", tile_pending()),
         ("LookList", "One look", looks()),
+        ("FormatList", "A format of every kind, where there is no ffmpeg", formats()),
         (
             "Malformed",
             "Damaged JSON",
@@ -376,6 +377,35 @@ fn looks() -> Value {
         "picture": "/studio/looks/lite0-animals.webp",
     });
     json!({ "looks": [look] })
+}
+
+fn formats() -> Value {
+    let format = |name: &str, description: &str, kind: &str, still: bool, animation: bool| {
+        json!({
+            "name": name, "description": description, "media_type": format!("{kind}/{name}"), "extension": name,
+            "still": still, "animation": animation, "available": true, "reason": null,
+        })
+    };
+    let mut video = format(
+        "mp4",
+        "H.264 video, for animations that are shared; where the server has `ffmpeg`.",
+        "video",
+        false,
+        true,
+    );
+    video["available"] = false.into();
+    let reason = "mp4 files are written by ffmpeg, and ffmpeg is not there; choose \"webp\", \"png\" or \"gif\" \
+                  (operators: install ffmpeg, or name it in REVERIE_FFMPEG)";
+    video["reason"] = reason.into();
+    let mut jpeg = format(
+        "jpeg",
+        "Smaller, with a quality; has no transparency and no animations.",
+        "image",
+        true,
+        false,
+    );
+    jpeg["extension"] = "jpg".into();
+    json!({ "formats": [format("png", "Lossless; an animation as APNG.", "image", true, true), jpeg, video] })
 }
 
 fn key() -> Value {

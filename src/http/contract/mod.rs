@@ -21,8 +21,9 @@ pub use responses::*;
 pub use schemas::*;
 
 use super::{
-    deliveries, dry_run, error::ApiError, events, health, input, jobs, keys, links, list, looks, models,
-    operations as operators, pauses, preview, result, steer, submit, thumbnail, tiles, upload_ahead, usage,
+    deliveries, dry_run, error::ApiError, events, formats, health, input, jobs, keys, links, list, looks,
+    models, operations as operators, pauses, preview, result, steer, submit, thumbnail, tiles, upload_ahead,
+    usage,
 };
 use crate::http::state::AppState;
 
@@ -83,6 +84,7 @@ pub fn operations() -> OpenApiRouter<AppState> {
         .routes(routes!(tiles::layer))
         .routes(routes!(tiles::channel))
         .routes(routes!(looks::list))
+        .routes(routes!(formats::list))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(usage::usage))

@@ -16,7 +16,7 @@ use super::{
     check::{Checked, Terms, check_encoder, predict},
 };
 use crate::jobs::{Begun, Idempotency, Job, JobId, JobState, NewJob, QueueError};
-use reverie_dream::spec::{self, After, DreamSpec, InputKind, WrittenPlace};
+use reverie_dream::spec::{self, After, DreamSpec, First, InputKind, WrittenPlace};
 use reverie_fields::{FieldError, Fields, note, note_all};
 
 /// Where a mistake about the first job is told.
@@ -205,8 +205,12 @@ async fn forked(
         (true, None) => InputKind::Image,
         (true, Some(_)) => InputKind::Masked,
     };
+    let has_guide = first.has_guide();
     let after = After { place: origin.place, fade: origin.fade };
-    let forking = move || spec::forked("/spec", written, &spec, after, &catalogue, input);
+    let forking = move || {
+        let first = First { spec: &spec, input, has_guide };
+        spec::forked("/spec", written, first, after, &catalogue)
+    };
     let forked = tokio::task::spawn_blocking(forking).await.map_err(ApiError::internal)?;
     // It is not said in the spec.
     let elsewhere = |error: FieldError| match &*error.pointer {

@@ -380,6 +380,34 @@ class ForkRequest(TypedDict, total=False):
 Format = Literal['png', 'jpeg', 'webp', 'gif', 'mp4', 'webm']
 
 
+class FormatInfo(TypedDict, total=False):
+    """What there is to know of a format before a file is asked for."""
+
+    # Whether it holds animations: a spec with `motion`.
+    animation: Required[bool]
+    # Whether it can be written here.
+    available: Required[bool]
+    # What it is good for.
+    description: Required[str]
+    # Usual ending of a file's name, without the dot.
+    extension: Required[str]
+    # Media type of its files.
+    media_type: Required[str]
+    # Value for `spec.format`.
+    name: Required[Format]
+    # Why it cannot, in words; `null` where it can.
+    reason: Required[str | None]
+    # Whether it holds single pictures.
+    still: Required[bool]
+
+
+class FormatList(TypedDict, total=False):
+    """The formats of dreams."""
+
+    # The default first.
+    formats: Required[list[FormatInfo]]
+
+
 class GuideCosineObjective(TypedDict, total=False):
     """As `guide`, with every position of the guide at length 1: the nearest by direction is followed, not the
     strongest.

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::{
     Count, DreamSpec,
     request::{InputKind, find_look, resolve},
-    schedule::{MAX_FRAMES, MAX_OCTAVES, steered},
+    schedule::{MAX_FRAMES, MAX_OCTAVES},
+    steering::{Underway, steered},
 };
 use crate::model::{Catalogue, Model};
 use reverie_fields::{FieldError, Fields};
@@ -19,6 +20,17 @@ const ASCENT: [&str; 4] = ["objectives", "step", "total_variation", "l2_decay"];
 /// What becomes of the finished dream; no octave depends on it.
 const FILE: [&str; 8] =
     ["format", "quality", "lossless", "recipe", "preserve_colors", "blend", "auto_contrast", "restore_size"];
+
+/// The dream that a fork goes on from.
+#[derive(Clone, Copy, Debug)]
+pub struct First<'a> {
+    /// Its spec.
+    pub spec: &'a DreamSpec,
+    /// What came with it.
+    pub input: InputKind,
+    /// Whether there is a guide image, whatever follows it.
+    pub has_guide: bool,
+}
 
 /// Where a fork leaves the first dream.
 #[derive(Clone, Copy, Debug)]
@@ -36,20 +48,20 @@ impl After {
     }
 }
 
-/// The spec of a dream that is that of `spec` up to a place, and from the next one on as `written` says: an object with what
-/// changes, which stands at `pointer`. What it does not name stays as it was there: what `spec` changes later is left out. Of a
-/// look it takes what may change. `input` came with the first dream. A mistake in the fade is told at `fade` of that object.
+/// The spec of a dream that is `first` up to a place, and from the next one on as `written` says: an object with what changes,
+/// which stands at `pointer`. What it does not name stays as it was there: what `first` changes later is left out. Of a look it
+/// takes what may change. A mistake in the fade is told at `fade` of that object.
 ///
 /// # Errors
 /// Every mistake, each with its JSON pointer.
 pub fn forked(
     pointer: &str,
     written: Value,
-    spec: &DreamSpec,
+    first: First<'_>,
     after: After,
     catalogue: &Catalogue,
-    input: InputKind,
 ) -> Result<DreamSpec, Vec<FieldError>> {
+    let First { spec, input, has_guide } = first;
     let After { place, fade } = after;
     let mut fields = Fields::new(pointer, written);
     if let Some(look) = fields.name("look") {
@@ -98,7 +110,9 @@ pub fn forked(
     let within = |error: FieldError| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error };
     let forked = resolve(pointer, Value::Object(request), catalogue, input).and_then(|spec| {
         let Some(model) = catalogue.get(&spec.model).filter(|_| !ascent.is_empty()) else { return Ok(spec) };
-        let changed = steered(Value::Object(ascent), &spec, None, place + 1, model);
+        // What was to change later is gone by now, whoever had asked for it.
+        let underway = Underway { spec: &spec, planned: &[], has_guide, waiting: None };
+        let changed = steered(Value::Object(ascent), underway, place + 1, model);
         let (_, spec) = changed.map_err(|wrong| wrong.into_iter().map(within).collect::<Vec<_>>())?;
         Ok(spec)
     });

@@ -24,6 +24,7 @@ mod request;
 mod schedule;
 mod schema;
 mod spot;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -33,16 +34,17 @@ pub use choices::{
 };
 pub use color::{Color, NotAColor};
 pub use dream_spec::{DreamSpec, MAX_SEED, Masking, Noise};
-pub use fork::{After, forked};
+pub use fork::{After, First, forked};
 pub use formula::{FormulaError, FormulaTerm, parse_formula};
 pub use motion::Motion;
 pub use objective::{Objective, WrittenObjective, resolve_objectives};
 pub use parameter::{CommandOption, OptionForm, Parameter, Shape};
-pub use request::{GuideSent, InputKind, resolve, resolve_with_guide};
+pub use request::{GuideSent, InputKind, misses_guide, resolve, resolve_with_guide};
 pub use reverie_picture::{Encoding, Format, Playback};
-pub use schedule::{Change, MAX_CHANGES, WrittenChange, WrittenPlace, steered};
+pub use schedule::{Change, MAX_CHANGES, WrittenChange, WrittenPlace};
 pub use schema::{ChangeRequest, ObjectiveRequest, SpecRequest, SteeringRequest};
 pub use spot::Spot;
+pub use steering::{Underway, steered};
 pub use values::{Count, Share, WrittenClass};
 
 /// The first member of the spec `written` that this version does not know, if there is one. `read` is what this version

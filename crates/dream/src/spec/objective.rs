@@ -273,8 +273,7 @@ fn default_layer(fields: &mut Fields, kind: ObjectiveKind, model: &Model) -> Opt
 
 /// The name that a layer has in the model's file, for an alias; so equal dreams have equal specs. What is no layer is as it was.
 fn layer_by_its_own_name(layer: String, model: Option<&Model>) -> String {
-    let found =
-        model.and_then(|model| Some(model.network.node(model.network.find(&layer).ok()?).name.clone()));
+    let found = model.and_then(|model| model.network.own_name(&layer).ok().map(str::to_owned));
     found.unwrap_or(layer)
 }
 

@@ -196,7 +196,7 @@ pub(super) fn fits_its_file(spec: &DreamSpec) -> bool {
 }
 
 /// What is wrong where a guide image and objectives that follow it do not come together.
-fn misses_guide(spec: &DreamSpec, guide: GuideSent) -> Option<FieldError> {
+pub fn misses_guide(spec: &DreamSpec, guide: GuideSent) -> Option<FieldError> {
     let follower = spec.all_objectives().find(|objective| objective.kind.follows_guide());
     let detail = match (guide.sent, follower) {
         (true, Some(_)) | (false, None) => return None,

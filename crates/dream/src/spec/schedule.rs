@@ -1,4 +1,4 @@
-//! What a dream changes to while it is made: the schedule of a spec, whether it was sent with it or came while the dream grew.
+//! What a dream changes to while it is made: the schedule of a spec, whether it was sent with it or came while the dream grew (`steering`).
 //!
 //! A change holds from its place on: an octave, or a frame of an animation, both counted from 1. [`DreamSpec::at`] says what is in
 //! force at a place. The planner and the engine both ask it, so that what is priced is what is dreamed.
@@ -14,7 +14,7 @@ use super::{
     kind::{Kind, Number, Objectives},
     objective::read_objectives,
     parameter::{Parameter, defaults_in_words, parameters, settle},
-    request::{MOST_DECAY, NO_ROOM, fits_its_file, silent},
+    request::{MOST_DECAY, silent},
 };
 use crate::model::Model;
 use reverie_fields::{FieldError, Fields, note_all};
@@ -79,19 +79,6 @@ impl Change {
     pub fn from(self, place: u32, is_animation: bool) -> Self {
         let (octave, frame) = if is_animation { (None, Some(place)) } else { (Some(place), None) };
         Self { octave, frame, ..self }
-    }
-
-    /// This change and then `later`, which has the same place: what `later` does not name stays.
-    pub fn and_then(self, later: Self) -> Self {
-        Self {
-            octave: later.octave.or(self.octave),
-            frame: later.frame.or(self.frame),
-            objectives: later.objectives.or(self.objectives),
-            step: later.step.or(self.step),
-            total_variation: later.total_variation.or(self.total_variation),
-            l2_decay: later.l2_decay.or(self.l2_decay),
-            fade: later.fade.or(self.fade),
-        }
     }
 
     /// How much of it is in force at a place that it has reached, up to 1.
@@ -168,48 +155,6 @@ impl WrittenPlace {
     }
 }
 
-/// Reads a change without its place, `value`, as it is asked for while the dream of `spec` is made; the change, and the spec
-/// with it from `place` on. `before` was asked for and has no place yet either: what `value` does not name of it stays.
-///
-/// # Errors
-/// Every mistake, each with its JSON pointer.
-pub fn steered(
-    value: Value,
-    spec: &DreamSpec,
-    before: Option<Change>,
-    place: u32,
-    model: &Model,
-) -> Result<(Change, DreamSpec), Vec<FieldError>> {
-    let is_object = value.is_object();
-    let mut fields = Fields::new("", value);
-    let change = if is_object { change_of(&mut fields, spec, Some(model)) } else { Change::default() };
-    let errors = fields.finish();
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let change = match before {
-        Some(before) => before.and_then(change),
-        None => change,
-    };
-    let steered = DreamSpec { schedule: spec.scheduled(&change, place), ..spec.clone() };
-    let follows = change.objectives.iter().flatten().any(|objective| objective.kind.follows_guide());
-    let (pointer, detail) = if follows && !spec.follows_guide() {
-        ("/objectives", "follow a guide image, and the job was sent without one".to_owned())
-    } else if spec.schedule.len() >= MAX_CHANGES {
-        // Even if it fell together with a known one here: after a lost attempt it may be taken up at another place.
-        ("", format!("the dream has changed {MAX_CHANGES} times, which is the most"))
-    } else if let Some(detail) = too_many_fades(&steered.schedule) {
-        ("/fade", detail)
-    } else if let Some(detail) = too_much_decay(&steered) {
-        ("/l2_decay", detail)
-    } else if !fits_its_file(&steered) {
-        ("/objectives", NO_ROOM.to_owned())
-    } else {
-        return Ok((change, steered));
-    };
-    Err(vec![FieldError::new(pointer, detail)])
-}
-
 /// Reads the schedule of `spec`, whose other members are read.
 pub(super) fn read_schedule(
     pointer: &str,
@@ -278,7 +223,7 @@ pub(super) fn read_schedule(
 }
 
 /// What is wrong where too many changes come in at the same time.
-fn too_many_fades(schedule: &[Change]) -> Option<String> {
+pub(super) fn too_many_fades(schedule: &[Change]) -> Option<String> {
     let crowded = schedule.iter().find(|change| {
         let beside = |other: &&Change| other.place() < change.place() && other.end() > change.place();
         schedule.iter().filter(beside).count() >= MAX_FADES
@@ -290,7 +235,7 @@ fn too_many_fades(schedule: &[Change]) -> Option<String> {
 }
 
 /// The change in `fields` without its place; mistakes are noted there.
-fn change_of(fields: &mut Fields, spec: &DreamSpec, model: Option<&Model>) -> Change {
+pub(super) fn change_of(fields: &mut Fields, spec: &DreamSpec, model: Option<&Model>) -> Change {
     let changes = ["objectives", "step", "total_variation", "l2_decay"];
     let says_nothing = !changes.iter().any(|name| fields.peek(name).is_some());
     let WrittenChange { objectives, step, total_variation, l2_decay, fade } = WrittenChange::read(fields);
@@ -346,21 +291,6 @@ impl DreamSpec {
     pub fn all_objectives(&self) -> impl Iterator<Item = &Objective> {
         let later = self.schedule.iter().filter_map(|change| change.objectives.as_ref()).flatten();
         self.objectives.iter().chain(later)
-    }
-
-    /// The schedule with `change`, which holds from `place` on, whatever was to change there. What changes later still does.
-    pub fn scheduled(&self, change: &Change, place: u32) -> Vec<Change> {
-        let change = change.clone().from(place, self.motion.is_some());
-        let mut schedule = self.schedule.clone();
-        match schedule.iter().position(|known| known.place() >= place) {
-            Some(index) if schedule[index].place() == place => {
-                let known = std::mem::take(&mut schedule[index]);
-                schedule[index] = known.and_then(change);
-            }
-            Some(index) => schedule.insert(index, change),
-            None => schedule.push(change),
-        }
-        schedule
     }
 
     /// A number at a place: `start`, changed by those changes that name it.

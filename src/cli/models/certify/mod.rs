@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use super::{Compute, ExitCode, Failure, Folder, load, size};
 use reverie_dream::model::Model;
 use reverie_engine::verify;
-use reverie_graph::{NodeId, Shape};
+use reverie_graph::{NodeId, Shape, visible};
 use reverie_models::{self as models, Format};
 
 /// The script, and what it is made of, by name.
@@ -138,7 +138,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     for (what, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
         let more = if names.len() > SHOWN { ", …" } else { "" };
         let shown = names.get(..SHOWN).unwrap_or(names);
-        writeln!(out, "{} {what}: {}{more}", names.len(), shown.join(", "))?;
+        writeln!(out, "{} {what}: {}{more}", names.len(), visible(&shown.join(", ")))?;
     }
     if too_large > 0 {
         writeln!(out, "{too_large} layers do not fit {width}x{height} pixels; try another --size")?;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::Failure;
 use reverie_engine::verify::{Check, Quantity};
-use reverie_graph::Network;
+use reverie_graph::{Network, visible};
 
 /// The checks of one layer.
 #[derive(Default)]
@@ -45,7 +45,11 @@ pub(super) fn print(out: &mut impl Write, network: &Network, checks: &[Check]) -
         let cosine = row.gradient.and_then(|check| check.cosine);
         let cosine = cosine.map_or_else(|| "-".into(), |cosine| format!("{cosine:.6}"));
         let verdict = if passed { "ok" } else { "FAILED" };
-        writeln!(out, "{verdict:<6} {:<48} {activation:>10} {gradient:>10} {cosine:>10}", node.name)?;
+        writeln!(
+            out,
+            "{verdict:<6} {:<48} {activation:>10} {gradient:>10} {cosine:>10}",
+            visible(&node.name)
+        )?;
         compared += 1;
         failed += usize::from(!passed);
     }
@@ -55,7 +59,11 @@ pub(super) fn print(out: &mut impl Write, network: &Network, checks: &[Check]) -
         let count = errors.clone().count();
         if let Some(worst) = errors.max_by(|a, b| a.error.total_cmp(&b.error)) {
             let Check { error, tolerance, name, .. } = worst;
-            writeln!(out, "{count} {what}, largest error {error:.1e} of {tolerance:.0e} ({name})")?;
+            writeln!(
+                out,
+                "{count} {what}, largest error {error:.1e} of {tolerance:.0e} ({})",
+                visible(name)
+            )?;
         }
     }
     Ok(failed)

@@ -11,7 +11,8 @@ fn resolved(spec: Value) -> DreamSpec {
 fn fork(mut written: Value, spec: &DreamSpec, place: u32) -> Result<DreamSpec, Vec<FieldError>> {
     let fade = written.as_object_mut().and_then(|members| members.remove("fade"));
     let fade = fade.and_then(|fade| fade.as_u64()).map(|fade| fade as u32);
-    forked("/spec", written, spec, After { place, fade }, &catalogue(), InputKind::Image)
+    let first = First { spec, input: InputKind::Image, has_guide: spec.follows_guide() };
+    forked("/spec", written, first, After { place, fade }, &catalogue())
 }
 
 #[test]
@@ -39,6 +40,20 @@ fn a_fork_is_the_first_dream_up_to_its_place_and_another_one_after_it() {
     let many = resolved(json!({ "octaves": "auto" }));
     assert!(fork(json!({}), &many, 15).is_ok() && fork(json!({}), &many, 16).is_err());
     assert_eq!(fork(json!({}), &plain, 3).unwrap(), plain);
+}
+
+#[test]
+fn a_fork_follows_a_guide_that_came_with_the_first_dream_whatever_followed_it_there() {
+    let following = json!([{ "kind": "guide", "layer": "features" }]);
+    let later = resolved(json!({ "octaves": 4, "schedule": [{ "octave": 3, "objectives": following }] }));
+    let forked = fork(json!({ "objectives": following }), &later, 1).unwrap();
+    assert!(forked.at(2).follows_guide() && !forked.at(1).follows_guide());
+    assert_eq!(forked.schedule.len(), 1);
+    // Without what followed it, none is needed.
+    assert!(!fork(json!({ "step": 2.0 }), &later, 2).unwrap().follows_guide());
+    assert!(fork(json!({ "step": 2.0 }), &later, 3).unwrap().follows_guide());
+    let none = fork(json!({ "objectives": following }), &resolved(json!({ "octaves": 4 })), 1).unwrap_err();
+    assert_eq!(none[0].pointer, "/spec/objectives");
 }
 
 #[test]

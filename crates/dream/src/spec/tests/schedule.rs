@@ -75,7 +75,10 @@ fn a_change_on_the_way_is_put_in_its_place() {
     );
     let catalogue = catalogue();
     let model = catalogue.get(&spec.model).unwrap();
-    let ask = |value, before, place| steered(value, &spec, before, place, model);
+    let ask = |value, waiting, place| {
+        let underway = Underway { spec: &spec, planned: &spec.schedule, has_guide: false, waiting };
+        steered(value, underway, place, model)
+    };
     let steps = |spec: &DreamSpec| {
         spec.schedule.iter().map(|change| (change.place(), change.step)).collect::<Vec<_>>()
     };
@@ -94,9 +97,48 @@ fn a_change_on_the_way_is_put_in_its_place() {
     };
     // Nor where it would fall together with a known one: taken up elsewhere, it would be one too many.
     for place in [99, 1] {
-        let refused = steered(json!({ "step": 9.0 }), &full, None, place, model).unwrap_err();
+        let underway = Underway { spec: &full, planned: &[], has_guide: false, waiting: None };
+        let refused = steered(json!({ "step": 9.0 }), underway, place, model).unwrap_err();
         assert!(refused[0].detail.contains("32 times"), "{refused:?}");
     }
+}
+
+#[test]
+fn what_was_asked_for_last_wins_wherever_older_changes_began() {
+    let sent = resolved(json!({
+        "motion": { "frames": 20 },
+        "schedule": [{ "frame": 5, "step": 3.0, "l2_decay": 1.0, "fade": 2 }, { "frame": 9, "total_variation": 1.0 }],
+    }));
+    let change = |change: serde_json::Value| serde_json::from_value::<Change>(change).unwrap();
+    let then = |before: &DreamSpec, asked: serde_json::Value, frame: u32| {
+        let schedule = before.scheduled(&sent.schedule, &change(asked), frame);
+        DreamSpec { schedule, ..before.clone() }
+    };
+    // An attempt took these up, and was lost.
+    let lost = then(&sent, json!({ "step": 4.0, "total_variation": 2.0, "fade": 3 }), 5);
+    let lost = then(&lost, json!({ "step": 5.0 }), 7);
+    let place = |frame: u32| lost.schedule.iter().find(|change| change.place() == frame).unwrap();
+    assert_eq!((place(5).step, place(5).fade, place(7).step), (Some(4.0), Some(3), Some(5.0)));
+    // The next one begins anew. Of the older ones stays what is not named, and what was sent comes when it was to come.
+    let again = then(&lost, json!({ "step": 7.0, "l2_decay": 2.0 }), 2);
+    let expected = [
+        json!({ "frame": 2, "step": 7.0, "l2_decay": 2.0 }),
+        json!({ "frame": 5, "step": 3.0, "l2_decay": 1.0, "total_variation": 2.0, "fade": 3 }),
+        json!({ "frame": 9, "total_variation": 1.0 }),
+    ];
+    assert_eq!(again.schedule, expected.map(change));
+    // Where nothing is left of an older one, it is as it was sent.
+    let again = then(&again, json!({ "total_variation": 0.5 }), 4);
+    assert_eq!(
+        again.schedule[1..],
+        [
+            change(json!({ "frame": 4, "total_variation": 0.5 })),
+            sent.schedule[0].clone(),
+            sent.schedule[1].clone(),
+        ]
+    );
+    // One that begins later leaves those before it alone.
+    assert_eq!(then(&lost, json!({ "step": 7.0 }), 8).schedule[..2], lost.schedule[..2]);
 }
 
 #[test]
