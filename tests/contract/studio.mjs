@@ -5,11 +5,12 @@
 
 import assert from "node:assert/strict";
 
+import { pageOfTheContract } from "./contract_page.mjs";
 import { forks, looksOnOwn, onItsWay } from "./studio_dreams.mjs";
 import { threeTapsOnAPhone } from "./studio_phone.mjs";
 import { paintAndMotion, recipes } from "./studio_pictures.mjs";
 import { nothingIsLost } from "./studio_rest.mjs";
-import { accessible, browser, checkers, DREAM, give, headers, key, open, url } from "./studio_page.mjs";
+import { accessible, browser, DREAM, give, headers, key, open, url } from "./studio_page.mjs";
 
 /** Three taps lead to a dream at this width, and nothing keeps people out. */
 async function threeTaps(width, theme) {
@@ -141,28 +142,6 @@ async function mistakesAndTabs() {
   }
   await page.setInputFiles("#file", { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("no picture") });
   await page.waitForFunction(() => /not a picture/.test(document.querySelector("#problem:not([hidden])")?.textContent ?? ""));
-  await page.context().close();
-}
-
-// The page of the contract takes a photo as it comes: what it fills in by itself is right.
-async function pageOfTheContract() {
-  const { page } = await open(1440, "light");
-  const docs = await page.context().newPage();
-  await docs.goto(`${url}/docs/`);
-  await docs.click(".auth-wrapper .authorize");
-  await docs.fill(".auth-container input", key);
-  await docs.click(".auth-btn-wrapper .authorize");
-  await docs.click(".auth-btn-wrapper .btn-done");
-  const operation = docs.locator("#operations-jobs-submitJob");
-  await operation.locator(".opblock-summary-control").click();
-  await operation.locator(".opblock-section-request-body select").selectOption("multipart/form-data");
-  const photo = { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") };
-  await operation.locator('tr[data-property-name="image"] input[type=file]').setInputFiles(photo);
-  const [answer] = await Promise.all([
-    docs.waitForResponse((response) => response.url() === `${url}/v1/jobs`),
-    operation.locator(".execute").click(),
-  ]);
-  assert.equal(answer.status(), 202, await answer.text());
   await page.context().close();
 }
 
