@@ -9,7 +9,7 @@ import { pageOfTheContract } from "./contract_page.mjs";
 import { forks, looksOnOwn, onItsWay } from "./studio_dreams.mjs";
 import { threeTapsOnAPhone } from "./studio_phone.mjs";
 import { paintAndMotion, recipes } from "./studio_pictures.mjs";
-import { nothingIsLost } from "./studio_rest.mjs";
+import { notKnownYet, nothingIsLost } from "./studio_rest.mjs";
 import { accessible, browser, DREAM, give, headers, key, open, url } from "./studio_page.mjs";
 
 /** Three taps lead to a dream at this width, and nothing keeps people out. */
@@ -158,7 +158,7 @@ const began = Date.now();
 // Three people at a time: while one waits for a dream, the others click. Tiles are rendered between dreams, so there are few beside the walls.
 await Promise.all([
   inTurn(walls, forks),
-  inTurn(nothingIsLost, pageOfTheContract, recipes, () => threeTaps(375, "dark")),
+  inTurn(nothingIsLost, notKnownYet, pageOfTheContract, recipes, () => threeTaps(375, "dark")),
   inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark"), mistakesAndTabs),
 ]);
 await Promise.all([
