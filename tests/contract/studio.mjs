@@ -155,11 +155,16 @@ async function inTurn(...parts) {
 }
 
 const began = Date.now();
-// Three people at a time: while one waits for a dream, the others click. Tiles are rendered between dreams, so there are few beside the walls.
+// Tiles are rendered while nobody dreams, so the walls come before the others' dreams, which would put them off again and again.
 await Promise.all([
-  inTurn(walls, forks),
-  inTurn(nothingIsLost, notKnownYet, pageOfTheContract, recipes, () => threeTaps(375, "dark")),
-  inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark"), mistakesAndTabs),
+  inTurn(walls),
+  inTurn(pageOfTheContract),
+]);
+// Three people at a time: while one waits for a dream, the others click.
+await Promise.all([
+  inTurn(forks, () => threeTaps(375, "dark"), recipes),
+  inTurn(nothingIsLost, notKnownYet, mistakesAndTabs),
+  inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark")),
 ]);
 await Promise.all([
   inTurn(threeTapsOnAPhone),
