@@ -73,6 +73,12 @@ $("form").onsubmit = (/** @type {Event} */ event) => {
 };
 $("paint").onclick = togglePaint;
 $("unpaint").onclick = unpaint;
+// The server reads files that a browser does not.
+$("before").onerror = () => {
+  $("before").hidden = $("tools").hidden = true;
+  $("unseen").hidden = false;
+  cost.renew();
+};
 $("before").onload = () => {
   unpaint();
   compare();

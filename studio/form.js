@@ -41,13 +41,18 @@ let kept = null;
 
 /**
  * Members of a spec that the controls do not say. They win over a control until it is used. What a schedule changes is as in `begin`
- * before it does; the controls show what holds in the end.
- * @typedef {{ members: Record<string, any>, begin: Record<string, any> }} Carried
+ * before it does; the controls show what holds in the end. While it is not known what of it differs from what is usual, the members are
+ * `unsure`: all go along, and none is told. What stands there tells those of one dream from those of another.
+ * @typedef {{ members: Record<string, any>, begin: Record<string, any>, unsure?: object | null }} Carried
  */
 /** @type {Carried} */
 let carried = { members: {}, begin: {} };
 
-/** What was just taken out, by which control, and how it is put back. @type {{ names: string[], by: string, undo: () => void } | null} */
+/** What differs, of dreams that were unsure. */
+const known = /** @type {WeakMap<object, (members: Record<string, any>) => Record<string, any>>} */ (new WeakMap());
+
+/** What was just taken out, by which control, and how it is put back. @typedef {{ names: string[], by: string, undo: () => Promise<void> }} Gone */
+/** @type {Gone | null} */
 let takenOut = null;
 
 /** The control that is used. */
@@ -281,6 +286,16 @@ export function carry(what, walls = null) {
   tell();
 }
 
+/** Of which dream it is not known what differs from what is usual; null where it is. */
+export const unsure = () => carried.unsure ?? null;
+
+/** Has such a dream show what differs, now that it is known: at once, or when an undo brings it back.
+ * @param {object} dream @param {(members: Record<string, any>) => Record<string, any>} differing */
+export function settle(dream, differing) {
+  known.set(dream, differing);
+  if (carried.unsure === dream) tell();
+}
+
 /** Takes members out that are carried: another choice has been made. @param {string[]} names @param {boolean} [isLook] whether the controls give way, too */
 export function touch(names, isLook = false) {
   const { members, begin } = carried;
@@ -291,7 +306,7 @@ export function touch(names, isLook = false) {
   for (const name of given) $(name).value = $(name).defaultValue;
   gone.push(...given);
   if (!gone.length) return;
-  carried = { members: left, begin: "schedule" in left ? begin : {} };
+  carried = { ...carried, members: left, begin: "schedule" in left ? begin : {} };
   takenOut = { names: gone, by: used, undo: last };
 }
 
@@ -342,6 +357,8 @@ function takeGuide(file, name) {
 
 /** Tells the sliders' values, and the whole as JSON. */
 function tell() {
+  const differing = carried.unsure && known.get(carried.unsure);
+  if (differing) carried = { ...carried, members: differing(carried.members), unsure: null };
   for (const [name, { told }] of Object.entries(SLIDERS)) {
     const words = told(Number($(name).value));
     const output = document.querySelector(`output[for=${name}]`);
@@ -356,7 +373,7 @@ function tell() {
   // Of most dreams there is nothing to say.
   if (rest || takenOut || Object.keys(carried.members).length) {
     // What could not be loaded is asked for again with the next change.
-    (rest ??= import("./rest.js")).then(({ tellRest }) => tellRest(carried.members, takenOut), () => (rest = null));
+    (rest ??= import("./rest.js")).then(({ tellRest }) => tellRest(unsure() ? {} : carried.members, takenOut), () => (rest = null));
   }
   $("form").dispatchEvent(new Event("told"));
 }
@@ -373,9 +390,13 @@ function saidBy(id) {
 $("form").addEventListener("input", (/** @type {any} */ { target }) => {
   if (target !== $("form")) used = target.id || target.name;
 }, true);
+// How a dream is copied says nothing about it.
+$("copy").addEventListener("input", (/** @type {Event} */ event) => event.stopPropagation());
 $("form").addEventListener("input", (/** @type {any} */ { target }) => {
   if (target !== $("form")) {
     if (takenOut && takenOut.by !== used) takenOut = null;
+    // A model is told once its layers are there: until then the form is as it was before.
+    if (target.id === "model") return;
     touch(saidBy(target.id));
   }
   tell();
@@ -383,7 +404,6 @@ $("form").addEventListener("input", (/** @type {any} */ { target }) => {
 for (const id of ["layer", "channels"]) {
   $(id).addEventListener("input", () => {
     kept = null;
-    touch(["objectives"]);
     mark({ objectives: [{ kind: "l2", ...objective() }] });
   });
 }

@@ -4,7 +4,7 @@
 
 import { Problem, ask, blob, follow, isOver, json, submit } from "./api.js";
 import { guideFile, readForm, settings } from "./form.js";
-import { smaller } from "./picture.js";
+import { sizeAt, smaller } from "./picture.js";
 import { explain } from "./problem.js";
 import { bring, isThere, paint, paintedFor, pauseLooks, renewLooks, tellReady, unuse, use } from "./source.js";
 import { reveal, show } from "./stage.js";
@@ -210,6 +210,9 @@ function working(on) {
   $("frame").setAttribute("aria-busy", String(on));
 }
 
+/** @param {{ width: number, height: number }} size */
+const halfOf = ({ width, height }) => ({ width: Math.ceil(width / 2), height: Math.ceil(height / 2) });
+
 /** Says what is wrong, at the control that is to blame if there is one. @param {any} error */
 export async function complain(error) {
   working(false);
@@ -217,7 +220,9 @@ export async function complain(error) {
   if (error instanceof Problem && error.status === 401) return void $("ask").showModal();
   const box = $("problem");
   explain(box, error);
-  const largest = error.body?.prediction?.largest;
+  // Of a picture that is too long to send, half the edges have about a quarter of the bytes.
+  const isTooLong = error.status === 413 && $("before").naturalWidth > 1;
+  const largest = isTooLong ? halfOf(sizeAt($("before"), readForm().edge)) : error.body?.prediction?.largest;
   if (!largest) return;
   const shrink = Object.assign(document.createElement("button"), {
     type: "button", textContent: `Dream it at ${largest.width}×${largest.height}`,

@@ -2,7 +2,7 @@
 // A dream that is dropped in says how it was made: its settings can be taken, or the picture, or both. What changed is told, and can be
 // undone.
 
-import { readForm, snapshot, takeOut } from "./form.js";
+import { readForm, snapshot, takeOut, unsure } from "./form.js";
 import { told as inWords } from "./rest.js";
 import { showSpec } from "./spec.js";
 
@@ -10,6 +10,9 @@ import { showSpec } from "./spec.js";
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
 const CHOICES = ["use-recipe", "use-picture", "use-both"];
+
+/** Ends what waits for an older recipe. */
+let waiting = new AbortController();
 
 /**
  * Offers the recipe of the picture that is shown.
@@ -23,28 +26,48 @@ export function offer(spec, { unuse, changed }) {
 
   /** @param {boolean} on */
   function undoable(on) {
+    // The focus does not go with its button.
+    const isHere = box.contains(document.activeElement);
     for (const id of CHOICES) $(id).hidden = on;
     $("undo-recipe").hidden = !on;
+    if (isHere && on) $("undo-recipe").focus({ preventScroll: true });
+  }
+
+  /** Closes the question; the picture is next. */
+  function close() {
+    waiting.abort();
+    box.hidden = true;
+    $("frame").closest(".stage").focus({ preventScroll: true });
   }
 
   /** @param {boolean} hasPicture */
   async function take(hasPicture) {
     const undo = snapshot();
+    const isSure = !unsure();
     const before = readForm().spec;
     // Of a recipe that is none, what could be read is taken.
     if ((await showSpec(spec).catch(() => true)) === false) return;
     // It begins with the picture, then.
     if (hasPicture && readForm().spec.noise) takeOut("noise");
     changed();
-    $("recipe-words").textContent = changes(before, readForm().spec);
+    // What of them is different may be known later.
+    const tell = () => {
+      const isKnown = isSure && !unsure();
+      $("recipe-words").textContent = isKnown ? changes(before, readForm().spec) : "Its settings are in the form now.";
+      if (isKnown) waiting.abort();
+    };
+    $("form").addEventListener("told", tell, { signal: waiting.signal });
+    tell();
     undoable(true);
     $("undo-recipe").onclick = async () => {
       await undo();
       changed();
-      box.hidden = true;
+      close();
     };
   }
 
+  waiting.abort();
+  waiting = new AbortController();
   $("recipe-words").textContent = "This picture is a dream, and says how it was made.";
   undoable(false);
   box.hidden = false;
@@ -52,7 +75,7 @@ export function offer(spec, { unuse, changed }) {
     unuse();
     take(false);
   };
-  $("use-picture").onclick = () => (box.hidden = true);
+  $("use-picture").onclick = close;
   $("use-both").onclick = () => take(true);
 }
 

@@ -7,6 +7,8 @@ import { inWords, needsGuide, takeOut } from "./form.js";
 /** @param {string} id */
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
 
+/** @typedef {import("./form.js").Gone} Gone */
+
 /** Members whose words are not their name and value. @type {Record<string, (value: any) => string>} */
 const WORDS = {
   objectives: (value) => (needsGuide(value) ? `forms of another picture: choose it again (${inWords({ objectives: value })})` : inWords({ objectives: value })),
@@ -41,7 +43,7 @@ function words(name, value) {
 
 /**
  * @param {Record<string, any>} members that are carried along
- * @param {{ names: string[], undo: () => void } | null} gone
+ * @param {Gone | null} gone
  */
 export function tellRest(members, gone) {
   const list = $("rest");
@@ -68,5 +70,16 @@ export function tellRest(members, gone) {
     box.hidden = !gone;
     if (gone && isLost) $("gone-undo").focus({ preventScroll: true });
   }
-  $("gone-undo").onclick = gone?.undo ?? null;
+  $("gone-undo").onclick = gone && ((/** @type {MouseEvent} */ { detail }) => putBack(gone, !detail));
+}
+
+/** Puts back what was taken out, and has the focus there, or at what took it out: the button that did it goes away.
+ * @param {Gone} gone @param {boolean} byKeyboard with a mouse nothing jumps */
+async function putBack({ names, by, undo }, byKeyboard) {
+  await undo();
+  for (const one of [...names.flatMap((name) => [$(`rest-${name}`), $(name)]), $(by), document.getElementsByName(by)[0]]) {
+    one?.focus({ preventScroll: !byKeyboard });
+    // What is folded away takes none.
+    if (one && document.activeElement === one) return;
+  }
 }

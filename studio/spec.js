@@ -5,7 +5,8 @@
 import { send } from "./api.js";
 import { blank } from "./cost.js";
 import {
-  COLORS, MAX_EDGE, MOTION, NUMBERS, SLIDERS, carry, check, chosenLook, chosenModel, isPlain, isSame, mark, needsGuide, readForm, showModel, take,
+  COLORS, MAX_EDGE, MOTION, NUMBERS, SLIDERS, carry, check, chosenLook, chosenModel, isPlain, isSame, mark, needsGuide, readForm, settle, showModel,
+  take, unsure,
 } from "./form.js";
 
 /** Edge of the blank picture that the server is asked with, in pixels: no default depends on it. */
@@ -21,26 +22,53 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
 const known = /** @type {Map<string, Promise<Record<string, any>>>} */ (new Map());
 
 /** Milliseconds for which the page waits for that: a dream at work is shown with or without it. */
-const PATIENCE = 3000;
+const PATIENCE = 1000;
+
+/** How a refusal is answered that asking again does not change. */
+const REFUSED = [400, 404, 422];
 
 /** Which spec is the last that was to be shown. */
 let turns = 0;
 
-/** What the server fills in where a spec says no more than this; nothing where it cannot be asked or takes long. @param {Record<string, any>} spec @returns {Promise<Record<string, any>>} */
-async function usual({ model, preset, noise, motion }) {
+/** What the server fills in where a spec says no more than this. @param {Record<string, any>} spec @returns {Promise<Record<string, any>>} */
+function filledIn({ model, preset, noise, motion }) {
   const spec = { model, preset, noise, motion: motion && {} };
   const key = JSON.stringify(spec);
-  try {
-    const image = noise ? null : await blank(EDGE, EDGE);
-    const asked = known.get(key) ?? send("/v1/dry-run", { spec, image }).then((told) => told.spec);
-    known.set(key, asked);
-    const late = new Promise((resolve) => setTimeout(resolve, PATIENCE, {}));
-    return { ...(await Promise.race([asked, late])) };
-  } catch {
-    known.delete(key);
-    return {};
-  }
+  const asked = known.get(key) ?? ask(spec);
+  known.set(key, asked);
+  asked.catch(() => known.delete(key));
+  return asked;
 }
+
+/** @param {Record<string, any>} spec @returns {Promise<Record<string, any>>} */
+async function ask(spec) {
+  const image = spec.noise ? null : await blank(EDGE, EDGE);
+  return (await send("/v1/dry-run", { spec, image })).spec;
+}
+
+/** What is usual of a spec's members. A preset stands for others, and the objectives are for the controls to say: they never are. @param {Record<string, any>} end */
+async function usual(end) {
+  const model = chosenModel().model.id;
+  // A preset that the server does not know says nothing of the others.
+  const refused = (/** @type {any} */ error) => {
+    if (!REFUSED.includes(error.status)) throw error;
+  };
+  const [bare, filled] = await Promise.all([filledIn({ model }), filledIn({ ...end, model }).catch(refused)]);
+  const { motion, ...others } = filled ?? bare;
+  return { members: { ...others, preset: bare.preset, noise: undefined, objectives: undefined }, motion: motion ?? {} };
+}
+
+/** @typedef {{ members: Record<string, any>, motion: Record<string, any> }} Usual */
+
+/** Those of some members that are not as usual. @param {Record<string, any>} members @param {Usual} all @returns {Record<string, any>} */
+function unusual({ motion, ...members }, all) {
+  const left = others(members, all.members);
+  const moves = others(motion ?? {}, all.motion);
+  return Object.keys(moves).length ? { ...left, motion: moves } : left;
+}
+
+/** Those of some members that others do not say. @param {Record<string, any>} members @param {Record<string, any>} said @returns {Record<string, any>} */
+const others = (members, said) => Object.fromEntries(Object.entries(members).filter(([name, value]) => !isSame(value, said[name])));
 
 /** Has a control say a value, or nothing where it cannot. @param {string} id @param {any} value */
 function set(id, value) {
@@ -82,14 +110,13 @@ export async function showSpec(spec, steering = null, isWanted = () => true) {
   const schedule = Array.isArray(spec.schedule) ? spec.schedule : [];
   const { octave, frame, fade, schedule: _, ...end } = Object.assign({}, spec, ...schedule, steering);
   await showModel(end.model);
-  // What stands for the others is told, too.
-  const [filled, { preset }] = await Promise.all([usual(end), usual({ model: end.model })]);
+  const asked = usual(end);
+  const filled = await Promise.race([asked.catch(() => null), new Promise((resolve) => setTimeout(resolve, PATIENCE, null))]);
   if (turn !== turns || !isWanted()) return false;
-  const ofMotion = filled.motion ?? {};
-  Object.assign(filled, { preset, noise: undefined, motion: undefined });
   const entries = Object.entries(end).filter(([name, value]) => NAME.test(name) && value !== null && value !== undefined);
   const now = Object.fromEntries(entries);
-  const wanted = Object.fromEntries(entries.filter(([name, value]) => !isSame(value, filled[name])));
+  // Where nothing is known yet, all of it goes along.
+  const wanted = filled ? unusual(now, filled) : now;
 
   carry({ members: {}, begin: {} });
   for (const name of [...Object.keys(SLIDERS), ...NUMBERS]) set(name, wanted[name]);
@@ -104,14 +131,10 @@ export async function showSpec(spec, steering = null, isWanted = () => true) {
   mark(now);
 
   const said = readForm().spec;
-  /** @type {Record<string, any>} */
-  const all = { model: chosenModel().model.id, ...chosenLook()?.spec, ...said };
-  const members = Object.fromEntries(Object.entries(wanted).filter(([name, value]) => !isSame(value, all[name])));
-  if (wanted.motion) {
-    const left = Object.entries(wanted.motion).filter(([name, value]) => NAME.test(name) && !isSame(value, said.motion?.[name] ?? ofMotion[name]));
-    members.motion = Object.fromEntries(left);
-    if (!left.length) delete members.motion;
-  }
+  const { motion, ...rest } = wanted;
+  const members = others(rest, { model: chosenModel().model.id, ...chosenLook()?.spec, ...said });
+  const moves = others(Object.fromEntries(Object.entries(motion ?? {}).filter(([name]) => NAME.test(name))), said.motion ?? {});
+  if (Object.keys(moves).length) members.motion = moves;
   delete members.look;
   // The walls show channels of one layer with their weights.
   const walls = members.objectives && isOfWalls(objectives) ? objectives : null;
@@ -120,8 +143,26 @@ export async function showSpec(spec, steering = null, isWanted = () => true) {
   if (members.objectives || walls) check(undefined);
   if (schedule.length) members.schedule = schedule;
   const changed = new Set(schedule.flatMap((change) => Object.keys(change)));
-  carry({ members, begin: Object.fromEntries(Object.entries(spec).filter(([name]) => changed.has(name))) }, walls);
+  const begin = Object.fromEntries(Object.entries(spec).filter(([name]) => changed.has(name)));
+  carry({ members, begin, unsure: filled ? null : now }, walls);
+  if (!filled) settleLater(now, asked);
   return true;
+}
+
+/** Has what is usual go once it is known; where it cannot be asked, it is asked again with the next change.
+ * @param {Record<string, any>} dream @param {Promise<Usual>} asked */
+async function settleLater(dream, asked) {
+  try {
+    const all = await asked;
+    settle(dream, (members) => {
+      for (const name of [...Object.keys(SLIDERS), ...NUMBERS]) {
+        if (Number($(name).value) === dream[name] && dream[name] === all.members[name]) set(name, undefined);
+      }
+      return unusual(members, all);
+    });
+  } catch {
+    $("form").addEventListener("input", () => unsure() === dream && settleLater(dream, usual(dream)), { once: true });
+  }
 }
 
 /** Whether objectives are what is chosen on a wall of channels. @param {Record<string, any>[]} all */

@@ -8,6 +8,7 @@ const $ = (id) => /** @type {any} */ (document.getElementById(id));
 export function show(place, file) {
   const isVideo = file?.type.startsWith("video/") ?? false;
   put($(place), isVideo ? null : file);
+  if (place === "before" || file) $("unseen").hidden = true;
   if (place === "after") {
     put($("film"), isVideo ? file : null);
     // A video is no picture to dream on.

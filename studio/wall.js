@@ -47,9 +47,12 @@ function again(place, { status, retryAfter }) {
   }, (retryAfter || 2) * 1000);
 }
 
+/** The next place: of the channels that were opened, before the layers that are left. */
+const next = () => [...waiting].find((place) => place.closest("#channel-tiles")) ?? [...waiting][0];
+
 function pump() {
   while (busy < AT_ONCE && waiting.size) {
-    const [place] = waiting;
+    const place = next();
     waiting.delete(place);
     busy++;
     load(place).catch((error) => again(place, error)).finally(() => {

@@ -5,11 +5,12 @@
 
 import assert from "node:assert/strict";
 
+import { pageOfTheContract } from "./contract_page.mjs";
 import { forks, looksOnOwn, onItsWay } from "./studio_dreams.mjs";
 import { threeTapsOnAPhone } from "./studio_phone.mjs";
 import { paintAndMotion, recipes } from "./studio_pictures.mjs";
-import { nothingIsLost } from "./studio_rest.mjs";
-import { accessible, browser, checkers, DREAM, give, headers, key, open, url } from "./studio_page.mjs";
+import { notKnownYet, nothingIsLost } from "./studio_rest.mjs";
+import { accessible, browser, DREAM, give, headers, key, open, url } from "./studio_page.mjs";
 
 /** Three taps lead to a dream at this width, and nothing keeps people out. */
 async function threeTaps(width, theme) {
@@ -144,28 +145,6 @@ async function mistakesAndTabs() {
   await page.context().close();
 }
 
-// The page of the contract takes a photo as it comes: what it fills in by itself is right.
-async function pageOfTheContract() {
-  const { page } = await open(1440, "light");
-  const docs = await page.context().newPage();
-  await docs.goto(`${url}/docs/`);
-  await docs.click(".auth-wrapper .authorize");
-  await docs.fill(".auth-container input", key);
-  await docs.click(".auth-btn-wrapper .authorize");
-  await docs.click(".auth-btn-wrapper .btn-done");
-  const operation = docs.locator("#operations-jobs-submitJob");
-  await operation.locator(".opblock-summary-control").click();
-  await operation.locator(".opblock-section-request-body select").selectOption("multipart/form-data");
-  const photo = { name: "photo.png", mimeType: "image/png", buffer: Buffer.from(await checkers(page), "base64") };
-  await operation.locator('tr[data-property-name="image"] input[type=file]').setInputFiles(photo);
-  const [answer] = await Promise.all([
-    docs.waitForResponse((response) => response.url() === `${url}/v1/jobs`),
-    operation.locator(".execute").click(),
-  ]);
-  assert.equal(answer.status(), 202, await answer.text());
-  await page.context().close();
-}
-
 /** Does these one after the other, and tells how long each has taken. */
 async function inTurn(...parts) {
   for (const part of parts) {
@@ -176,11 +155,16 @@ async function inTurn(...parts) {
 }
 
 const began = Date.now();
-// Three people at a time: while one waits for a dream, the others click. Tiles are rendered between dreams, so there are few beside the walls.
+// Tiles are rendered while nobody dreams, so the walls come before the others' dreams, which would put them off again and again.
 await Promise.all([
-  inTurn(walls, forks),
-  inTurn(nothingIsLost, pageOfTheContract, recipes, () => threeTaps(375, "dark")),
-  inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark"), mistakesAndTabs),
+  inTurn(walls),
+  inTurn(pageOfTheContract),
+]);
+// Three people at a time: while one waits for a dream, the others click.
+await Promise.all([
+  inTurn(forks, () => threeTaps(375, "dark"), recipes),
+  inTurn(nothingIsLost, notKnownYet, mistakesAndTabs),
+  inTurn(() => threeTaps(1440, "light"), () => threeTaps(768, "dark")),
 ]);
 await Promise.all([
   inTurn(threeTapsOnAPhone),

@@ -28,9 +28,16 @@ async function tooMuch() {
   await accessible(page, "413");
   // The picture is still there, and can be sent smaller.
   assert.ok(await page.isVisible("#before") && await page.isEnabled("#dream"));
+  const [sent] = await Promise.all([
+    page.waitForResponse((answer) => answer.url() === `${url}/v1/jobs` && answer.status() === 202),
+    page.click('#problem button:has-text("Dream it at 300×200")'),
+  ]);
+  await page.request.delete(`${url}/v1/jobs/${(await sent.json()).id}`, { headers });
   await page.setInputFiles("#file", { name: "text.png", mimeType: "image/png", buffer: Buffer.from("no picture") });
   await page.click("#dream");
   await told(page, "not an image");
+  // What the browser cannot show, either, is said in place of the picture.
+  assert.ok(await page.isVisible("#unseen") && await page.isHidden("#before"));
   await page.evaluate(() => document.getElementById("sample").click());
   await page.waitForFunction(() => document.getElementById("before").naturalWidth === 768);
   await page.click("#form summary");

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { accessible, checkers, formOf, headers, key, open, posted, url } from "./studio_page.mjs";
+import { accessible, checkers, expectSoon, formOf, headers, key, open, posted, url } from "./studio_page.mjs";
 
 /** Small dreams whose specs have members of all kinds; `parts` are the pictures that come with them. */
 const DREAMS = [
@@ -117,9 +117,13 @@ export async function nothingIsLost() {
   assert.equal((await said()).swirl, undefined);
   assert.equal(await page.evaluate("document.activeElement.id"), "gone-undo");
   await accessible(page, "taken out");
-  await page.keyboard.press("Enter");
+  // Copying it is no change: what was taken out can still be put back. The focus goes along.
+  assert.equal(JSON.parse(await copied(page, "json")).swirl, undefined);
+  assert.ok(await page.isVisible("#gone"));
+  await page.locator("#gone-undo").press("Enter");
   await page.waitForSelector("#rest-swirl");
   assert.ok((await said()).swirl && (await page.isHidden("#gone")));
+  assert.equal(await page.evaluate("document.activeElement.id"), "rest-swirl");
 
   // Another look takes out what it decides, says so, and gives it back.
   const first = { octaves: 1, iterations: 1, step: 3, objectives: [{ layer: "block5", pick: "weakest" }], schedule: [] };
@@ -136,6 +140,81 @@ export async function nothingIsLost() {
   await page.waitForSelector("#rest-objectives");
   assert.deepEqual(await said(), before);
   assert.equal(await page.locator("input[name=look]:checked").count(), 0);
+  assert.equal(await page.evaluate("document.activeElement.id"), "rest-objectives");
+  // So does another model, which comes back with it.
+  await page.evaluate(() => void (document.getElementById("model").closest("details").open = true));
+  const model = await page.inputValue("#model");
+  await page.selectOption("#model", await page.locator(`#model option:not([value="${model}"])`).first().getAttribute("value"));
+  await page.waitForSelector("#gone:not([hidden])");
+  assert.notEqual(await page.inputValue("#model"), model);
+  await page.click("#gone-undo");
+  await page.waitForSelector("#rest-objectives");
+  assert.deepEqual([await page.inputValue("#model"), await said()], [model, before]);
   assert.deepEqual(complaints.filter((one) => !one.includes("422")), []);
+  await page.context().close();
+}
+
+// As long as the server has not said what is usual, nothing is told as if it differed, and all goes along; then the same is told as always.
+export async function notKnownYet() {
+  const { page, complaints } = await open(768, "dark");
+  const { spec, parts, told } = DREAMS[1];
+  const picture = await checkers(page);
+  const job = await posted(page, formOf(picture, spec, parts));
+  const said = async () => JSON.parse(await page.inputValue("#spec"));
+  const sent = async () => (await (await page.request.post(`${url}/v1/dry-run`, { headers, ...formOf(picture, await said(), parts) })).json()).spec;
+  const words = () => page.locator("#rest li span").allTextContents();
+  const shown = async () => {
+    await page.waitForFunction((seed) => document.getElementById("seed").value === seed, String(spec.seed));
+    await page.waitForSelector("#actions:not([hidden])");
+  };
+  /** What is asked for the page's own sake: a spec of a model and a preset alone. */
+  let answer = (route) => route.fulfill({ status: 503, json: { detail: "not now" } });
+  await page.route("**/v1/dry-run", (route) => (/"iterations"/.test(route.request().postData()) ? route.continue() : answer(route)));
+
+  // Refused.
+  await page.goto(`${url}/#${job.id}`);
+  await shown();
+  assert.deepEqual([await words(), await page.isHidden("#rest-box")], [[], true]);
+  assert.deepEqual(await sent(), job.spec);
+  // With the next change it is asked again, and held back.
+  const held = [];
+  answer = (route) => void held.push(route);
+  await page.locator("#seed").evaluate((one) => one.closest("details").setAttribute("open", ""));
+  await page.fill("#seed", "6");
+  await expectSoon(() => held.length === 2, "what is usual is not asked for again");
+  assert.deepEqual([await words(), await page.isHidden("#rest-box")], [[], true]);
+  assert.deepEqual(await sent(), { ...job.spec, seed: 6 });
+  // Known.
+  for (const route of held) await route.continue();
+  await page.waitForSelector("#rest li");
+  for (const one of told) assert.ok((await words()).includes(one), `"${one}" in ${await words()}`);
+  assert.ok(!(await words()).some((one) => /precision auto|tiling|laplacian levels/.test(one)), `${await words()}`);
+  assert.deepEqual(await sent(), { ...job.spec, seed: 6 });
+  const known = await words();
+  await page.fill("#seed", "5");
+
+  // Of a recipe, too: its changes are told once they are known.
+  await page.goto(`${url}/`);
+  await page.waitForSelector(".look");
+  answer = (route) => void held.push(route);
+  held.length = 0;
+  const recipe = await posted(page, formOf(picture, { ...spec, format: "png", lossless: undefined, quality: undefined, recipe: true }, parts));
+  const file = await (await page.request.get(`${url}/v1/jobs/${recipe.id}/result`, { headers })).body();
+  await page.setInputFiles("#file", { name: "dream.png", mimeType: "image/png", buffer: file });
+  await page.waitForSelector("#recipe:not([hidden])");
+  await page.locator("#use-both").press("Enter");
+  await page.waitForSelector("#undo-recipe:not([hidden])");
+  assert.equal(await page.textContent("#recipe-words"), "Its settings are in the form now.");
+  assert.equal(await page.evaluate("document.activeElement.id"), "undo-recipe");
+  assert.deepEqual(await words(), []);
+  for (const route of held) await route.continue();
+  await page.waitForFunction(() => /octave scale: as usual → 3.5/.test(document.getElementById("recipe-words").textContent));
+  assert.ok(!/tiling|laplacian/.test(await page.textContent("#recipe-words")));
+  assert.deepEqual((await words()).filter((one) => !known.includes(one)), []);
+  assert.ok((await words()).includes("jitter off"));
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#recipe", { state: "hidden" });
+  assert.equal(await page.evaluate("document.activeElement.className"), "stage");
+  assert.deepEqual(complaints.filter((one) => !one.includes("503")), []);
   await page.context().close();
 }
