@@ -83,6 +83,7 @@ export async function startForm() {
   $("model").onchange = chooseModel;
   const settings = $("format").closest("details");
   settings.addEventListener("toggle", () => settings.open && offerFormats());
+  if (settings.open) offerFormats();
   await chooseModel();
 }
 
@@ -373,7 +374,7 @@ function tell() {
   // Of most dreams there is nothing to say.
   if (rest || takenOut || Object.keys(carried.members).length) {
     // What could not be loaded is asked for again with the next change.
-    (rest ??= import("./rest.js")).then(({ tellRest }) => tellRest(unsure() ? {} : carried.members, takenOut), () => (rest = null));
+    (rest ??= import("./rest.js")).then(({ tellRest }) => tellRest(unsure() ? {} : carried.members, takenOut, !unsure()), () => (rest = null));
   }
   $("form").dispatchEvent(new Event("told"));
 }

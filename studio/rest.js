@@ -44,8 +44,9 @@ function words(name, value) {
 /**
  * @param {Record<string, any>} members that are carried along
  * @param {Gone | null} gone
+ * @param {boolean} isKnown whether it is known what of it differed from what is usual
  */
-export function tellRest(members, gone) {
+export function tellRest(members, gone, isKnown) {
   const list = $("rest");
   const names = Object.keys(members);
   $("rest-box").hidden = !names.length;
@@ -61,7 +62,8 @@ export function tellRest(members, gone) {
     }));
   }
   const box = $("gone");
-  const line = gone ? `Taken out: ${gone.names.map(plain).join(", ")}.` : "";
+  const what = isKnown ? `: ${gone?.names.map(plain).join(", ")}` : " what it decides";
+  const line = gone ? `Taken out${what}.` : "";
   if (box.dataset.said !== line) {
     box.dataset.said = line;
     $("gone-words").textContent = line;

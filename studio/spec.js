@@ -161,7 +161,13 @@ async function settleLater(dream, asked) {
       return unusual(members, all);
     });
   } catch {
-    $("form").addEventListener("input", () => unsure() === dream && settleLater(dream, usual(dream)), { once: true });
+    // Another dream may be shown by then, and this one again after an undo.
+    const again = () => {
+      if (unsure() !== dream) return;
+      $("form").removeEventListener("input", again);
+      settleLater(dream, usual(dream));
+    };
+    $("form").addEventListener("input", again);
   }
 }
 

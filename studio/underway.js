@@ -27,9 +27,9 @@ function isAtEnd({ status, progress }) {
 
 /** Tells the changes of a job in words. @param {HTMLElement} list @param {Job} job */
 export function tellChanges(list, job) {
-  const lines = (job.spec.schedule ?? []).map((/** @type {any} */ change) =>
+  const waiting = job.steering && !isOver(job) ? [job.steering] : [];
+  const lines = [...job.spec.schedule ?? [], ...waiting].map((/** @type {any} */ change) =>
     `From ${unit(job)} ${change.octave ?? change.frame} on: ${inWords(change)}`);
-  if (job.steering && !isOver(job)) lines.push(`From the next ${unit(job)} on: ${inWords(job.steering)}`);
   if (list.textContent === lines.join("")) return;
   list.replaceChildren(...lines.map((/** @type {string} */ line) => Object.assign(document.createElement("li"), { textContent: line })));
 }

@@ -62,7 +62,7 @@ async fn a_dream_is_steered_and_its_recipe_makes_it_again() {
     let before = client.job(&id).await;
     assert_eq!((&before["progress"]["octave"], &before["steering"]), (&json!(1), &Value::Null));
     let asked = steer(client, &id, &deeper()).await;
-    assert_eq!((&asked["steering"]["step"], &asked["steering"]["octave"]), (&json!(0.75), &Value::Null));
+    assert_eq!((&asked["steering"]["step"], &asked["steering"]["octave"]), (&json!(0.75), &json!(2)));
     assert_eq!(asked["steering"]["objectives"][0]["kind"], "mean");
     assert!(
         asked["metrics"]["predicted_seconds"].as_f64() > before["metrics"]["predicted_seconds"].as_f64(),
@@ -152,7 +152,7 @@ async fn the_last_change_wins_where_a_lost_attempt_had_taken_up_an_older_one_for
     let server = setup.start().await;
     let client = &server.client;
     let dream = client.dream(&id).await;
-    let schedule = json!([{ "octave": 1, "step": 0.75 }, { "octave": 2, "total_variation": 0.5 }]);
+    let schedule = json!([{ "octave": 2, "step": 0.75, "total_variation": 0.5 }]);
     assert_eq!(client.job(&id).await["spec"]["schedule"], schedule);
     assert_eq!(recipe_of(&dream)["schedule"], schedule);
     let mut asked = quick();
@@ -209,10 +209,13 @@ async fn a_job_that_waits_is_changed_from_its_first_octave_on() {
     let client = &server.client;
     let id = client.submit(picture(96, 80), &quick()).await;
     let asked = steer(client, &id, &json!({ "step": 3.0 })).await;
-    assert_eq!((&asked["status"], &asked["steering"]), (&json!("queued"), &json!({ "step": 3.0 })));
+    assert_eq!(
+        (&asked["status"], &asked["steering"]),
+        (&json!("queued"), &json!({ "octave": 1, "step": 3.0 }))
+    );
     assert_eq!(client.post(&format!("/v1/jobs/{id}/pause")).await.status(), 200);
     let asked = steer(client, &id, &json!({ "l2_decay": 0.5 })).await;
-    assert_eq!(asked["steering"], json!({ "step": 3.0, "l2_decay": 0.5 }));
+    assert_eq!(asked["steering"], json!({ "octave": 1, "step": 3.0, "l2_decay": 0.5 }));
     // The last octave begins elsewhere: nothing is left.
     client.post(&format!("/v1/jobs/{id}/resume")).await;
     let queue = &server.state.queue;

@@ -130,7 +130,7 @@ async fn check_quota(state: &AppState, job: &Job, forecast: Forecast) -> Result<
     }
 }
 
-/// The octave or frame from which on a change would hold, if it were taken up now.
+/// The first octave or frame that a change could hold from.
 fn next_place(job: &Job) -> Result<u32, ApiError> {
     if job.state.is_finished() {
         return Err(ApiError::AlreadyFinished(job.state));

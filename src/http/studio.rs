@@ -126,8 +126,8 @@ async fn index(State(state): State<AppState>, headers: HeaderMap) -> Response {
             "service": "reverie",
             "version": env!("CARGO_PKG_VERSION"),
             "links": {
-                "jobs": "/v1/jobs", "models": "/v1/models", "looks": "/v1/looks", "contract": "/openapi.yaml", "docs": "/docs/",
-                "health": "/healthz", "ready": "/readyz",
+                "jobs": "/v1/jobs", "models": "/v1/models", "looks": "/v1/looks", "formats": "/v1/formats",
+                "contract": "/openapi.yaml", "docs": "/docs/", "health": "/healthz", "ready": "/readyz",
             },
         }))
         .into_response()

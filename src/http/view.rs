@@ -33,8 +33,7 @@ pub struct JobView<'a> {
     /// The spec, with all defaults filled in.
     #[schema(value_type = DreamSpec)]
     spec: &'a DreamSpec,
-    /// What was asked for by `PATCH` and holds from the next octave or frame that begins on; then it is in the `schedule` of
-    /// the spec.
+    /// What was asked for by `PATCH`, with the octave or frame from which on it holds; then it is in the `schedule` of the spec.
     #[schema(required = true)]
     steering: Option<&'a Change>,
     /// Progress of the running attempt, or of the last one when the job ended.

@@ -1,13 +1,14 @@
-//! Changes of a dream on its way: what a client asks for waits in the row until the next octave or frame begins, and then becomes
+//! Changes of a dream on its way: what a client asks for waits in the row until its octave or frame begins, and then becomes
 //! a part of the schedule, in one step with the beginning. So the schedule says exactly what is dreamed, whichever worker dreams it.
 
 use super::{Begun, Job};
 use reverie_dream::spec::Change;
 
-/// The schedule of a job with what was asked for, which holds from the octave or frame on that has begun; `None` if nothing was.
-/// What waits was always asked for after what has begun.
+/// The schedule of a job with what was asked for, if that holds from the octave or frame on that has begun. After a lost attempt it may
+/// be for a later one.
 pub(super) fn taken_up(job: &Job, begun: Begun) -> Option<Vec<Change>> {
-    job.steering.as_ref().map(|change| job.spec.scheduled(&job.planned, change, begun.place))
+    let change = job.steering.as_ref().filter(|change| change.place() <= begun.place)?;
+    Some(job.spec.scheduled(change, begun.place))
 }
 
 /// Binds the values of [`sql::BEGIN`](super::sql::BEGIN).

@@ -46,7 +46,7 @@ export async function onItsWay() {
   await accessible(page, "paused");
   await page.click("#steer");
   await page.waitForSelector("#changes li");
-  assert.equal(await page.textContent("#changes"), "From the next octave on: Stained glass, step 2");
+  assert.equal(await page.textContent("#changes"), `From octave ${(await job()).steering.octave} on: Stained glass, step 2`);
   assert.ok(await page.isHidden("#steer"));
   assert.deepEqual([(await job()).steering.objectives[0].layer, (await job()).steering.step], ["block3", 2]);
   await page.click("#pause");

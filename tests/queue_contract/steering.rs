@@ -116,13 +116,18 @@ pub async fn the_last_who_asks_wins_wherever_a_lost_attempt_had_begun(factory: &
     let job = bench.get(id).await;
     assert_eq!((job.spec.schedule.len(), job.spec.schedule[0].step, &job.planned), (1, Some(2.0), &sent));
     bench.queue.release(lost).await.unwrap();
-    let newer = Change { l2_decay: Some(0.25), ..step(5.0) };
+    // Its place is that of the older one.
+    let newer = Change { octave: Some(3), l2_decay: Some(0.25), ..step(5.0) };
     bench.queue.steer(&bench.get(id).await, &newer, forecast(1.0)).await.unwrap().unwrap();
     // The next attempt has no checkpoint.
     let claim = bench.claim().await;
-    let schedule = bench.queue.begin(claim.lease, place(1)).await.unwrap();
-    let left = Change { total_variation: Some(0.5), ..sent[0].clone() };
-    assert_eq!(schedule, [newer.from(1, false), left]);
-    assert_eq!(bench.get(id).await.spec.schedule, schedule);
-    assert_eq!(bench.queue.begin(claim.lease, place(2)).await.unwrap(), schedule);
+    for early in [1, 2] {
+        let schedule = bench.queue.begin(claim.lease, place(early)).await.unwrap();
+        assert_eq!(schedule, job.spec.schedule);
+        assert_eq!(bench.get(id).await.steering.as_ref(), Some(&newer));
+    }
+    let schedule = bench.queue.begin(claim.lease, place(3)).await.unwrap();
+    assert_eq!(schedule, [Change { total_variation: Some(0.5), ..newer }]);
+    let job = bench.get(id).await;
+    assert_eq!((job.spec.schedule, job.steering), (schedule, None));
 }

@@ -121,7 +121,8 @@ impl Network {
             |(name, id): &(String, NodeId)| id.0 < self.nodes.len() && !self.by_name.contains_key(name);
         for (alias, id) in aliases.into_iter().filter(fits).collect::<Vec<_>>() {
             let meant = self.aliases.entry(alias).or_default();
-            if !meant.contains(&id) {
+            // Names of a layer come one after the other.
+            if meant.last() != Some(&id) {
                 meant.push(id);
             }
         }
@@ -168,8 +169,13 @@ impl Network {
         match self.aliases.get(name).map(Vec::as_slice) {
             Some(&[id]) => Ok(id),
             Some(several) => {
-                let names = several.iter().map(|id| format!("\"{}\"", visible(&self.nodes[id.0].name)));
-                let names = names.collect::<Vec<_>>().join(" or ");
+                const SHOWN: usize = 3;
+                let names = several.iter().take(SHOWN);
+                let names = names.map(|id| format!("\"{}\"", visible(&self.nodes[id.0].name)));
+                let mut names = names.collect::<Vec<_>>().join(" or ");
+                if several.len() > SHOWN {
+                    names += &format!(" or {} others", several.len() - SHOWN);
+                }
                 let reason = format!("it may mean {names}; use one of these names");
                 Err(UnknownLayer::new(name, std::iter::empty(), Some(&reason.into())))
             }

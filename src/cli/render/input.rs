@@ -127,7 +127,8 @@ pub(super) fn check_replay(
     if recipe.mask_sha256 != mask.map(digest::sha256) {
         eprintln!("note: the dream was made with a different mask");
     }
-    if recipe.guide_sha256 != guide.map(digest::sha256) {
+    // A fork may follow none any more.
+    if guide.is_some() && recipe.guide_sha256 != guide.map(digest::sha256) {
         eprintln!("note: the dream was made with a different guide image");
     }
     if recipe.reverie != env!("CARGO_PKG_VERSION") {

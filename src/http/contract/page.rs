@@ -11,7 +11,8 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::Path,
-    http::{Uri, header},
+    http::{HeaderValue, Uri, header},
+    middleware::map_response,
     response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -38,6 +39,16 @@ pub fn routes() -> Router<AppState> {
         .route("/docs/page.css", get(style))
         .route(URL, get(|| async { Json(document) }))
         .route("/docs/{*name}", get(|Path(name): Path<String>, uri| file(name, uri, config)))
+        .layer(map_response(guarded))
+}
+
+/// The page takes a key: no other page may show it in a frame, nor have its files taken for something else.
+async fn guarded(mut response: Response) -> Response {
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'"));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    fields.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 async fn index() -> Html<&'static str> {

@@ -1,5 +1,8 @@
-//! Changes that are asked for while a dream is made: how one is read, and how it comes into the schedule. Of two that name the same, the
-//! one that was asked for last wins, wherever either begins.
+//! Changes that are asked for while a dream is made: how one is read, and how it comes into the schedule.
+//!
+//! A change gets its place when it is asked for: the octave or frame after the one that has begun, and none before that of a change that
+//! was asked for earlier. So the last who asks wins. An attempt that is lost changes nothing of that: the next one, which begins
+//! earlier, dreams what the lost one has dreamed, and the change holds from where it was checked for.
 
 use serde_json::Value;
 
@@ -23,15 +26,15 @@ pub struct Underway<'a> {
     pub waiting: Option<Change>,
 }
 
-/// Reads a change without its place, `value`, as it is asked for while a dream is made; the change, and the spec with it from
-/// `place` on. What `value` does not name of the change that waits stays.
+/// Reads a change without its place, `value`, as it is asked for while a dream is made whose `next` octave or frame is the first that
+/// could begin with it; the change with its place, and the spec with it. What `value` does not name of the change that waits stays.
 ///
 /// # Errors
 /// Every mistake, each with its JSON pointer.
 pub fn steered(
     value: Value,
     underway: Underway<'_>,
-    place: u32,
+    next: u32,
     model: &Model,
 ) -> Result<(Change, DreamSpec), Vec<FieldError>> {
     let Underway { spec, planned, has_guide, waiting } = underway;
@@ -42,16 +45,15 @@ pub fn steered(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let change = match waiting {
-        Some(waiting) => waiting.and_then(change),
-        None => change,
-    };
-    let steered = DreamSpec { schedule: spec.scheduled(planned, &change, place), ..spec.clone() };
+    let place =
+        next.max(spec.last_asked(planned).unwrap_or(1)).max(waiting.as_ref().map_or(1, Change::place));
+    let change = waiting.unwrap_or_default().and_then(change).from(place, spec.motion.is_some());
+    let steered = DreamSpec { schedule: spec.scheduled(&change, place), ..spec.clone() };
     let follows = change.objectives.iter().flatten().any(|objective| objective.kind.follows_guide());
     let (pointer, detail) = if follows && !has_guide {
         ("/objectives", "follow a guide image, and the job was sent without one".to_owned())
     } else if spec.schedule.len() >= MAX_CHANGES {
-        // Even if it fell together with a known one here: after a lost attempt it may be taken up at another place.
+        // Even if it falls together with a known one here.
         ("", format!("the dream has changed {MAX_CHANGES} times, which is the most"))
     } else if let Some(detail) = too_many_fades(&steered.schedule) {
         ("/fade", detail)
@@ -78,56 +80,27 @@ impl Change {
             fade: later.fade.or(self.fade),
         }
     }
-
-    /// What is left of this change where `newer`, which begins before it, was asked for after it: what both name is as `planned`,
-    /// the change that was sent for this place, has it. `None` if nothing is left.
-    fn giving_way(self, newer: &Self, planned: Option<&Self>) -> Option<Self> {
-        fn left<T: Clone>(newer: Option<&T>, own: Option<T>, planned: Option<&T>) -> Option<T> {
-            if newer.is_some() { planned.cloned() } else { own }
-        }
-        let nothing = Self::default();
-        let planned = planned.unwrap_or(&nothing);
-        let fade = self.fade;
-        let kept = Self {
-            objectives: left(newer.objectives.as_ref(), self.objectives, planned.objectives.as_ref()),
-            step: left(newer.step.as_ref(), self.step, planned.step.as_ref()),
-            total_variation: left(
-                newer.total_variation.as_ref(),
-                self.total_variation,
-                planned.total_variation.as_ref(),
-            ),
-            l2_decay: left(newer.l2_decay.as_ref(), self.l2_decay, planned.l2_decay.as_ref()),
-            fade: planned.fade,
-            ..self
-        };
-        let is_planned = kept == Self { octave: kept.octave, frame: kept.frame, ..planned.clone() };
-        let kept = if is_planned { kept } else { Self { fade, ..kept } };
-        kept.changes_something().then_some(kept)
-    }
-
-    /// Whether it names anything beside where and how it comes.
-    fn changes_something(&self) -> bool {
-        let numbers = [self.step, self.total_variation, self.l2_decay];
-        self.objectives.is_some() || numbers.iter().any(Option::is_some)
-    }
 }
 
 impl DreamSpec {
-    /// The schedule with `change`, which was asked for last and holds from `place` on, whatever was to change there. What `planned`,
-    /// the schedule that was sent, changes later it still does. But what was asked for earlier and began later, in an attempt that
-    /// was lost, gives way: the last who asks wins.
-    pub fn scheduled(&self, planned: &[Change], change: &Change, place: u32) -> Vec<Change> {
+    /// The schedule with `change`, which holds from `place` on, whatever was to change there. What changes later still does.
+    pub fn scheduled(&self, change: &Change, place: u32) -> Vec<Change> {
         let change = change.clone().from(place, self.motion.is_some());
-        let (mut schedule, later): (Vec<_>, Vec<_>) =
-            self.schedule.iter().cloned().partition(|known| known.place() <= place);
-        let there = schedule.pop_if(|known| known.place() == place).unwrap_or_default();
-        let later = later.into_iter().filter_map(|known| {
-            let planned = planned.iter().find(|planned| planned.place() == known.place());
-            known.giving_way(&change, planned)
-        });
-        let later: Vec<_> = later.collect();
-        schedule.push(there.and_then(change));
-        schedule.extend(later);
+        let mut schedule = self.schedule.clone();
+        match schedule.iter().position(|known| known.place() >= place) {
+            Some(index) if schedule[index].place() == place => {
+                let known = std::mem::take(&mut schedule[index]);
+                schedule[index] = known.and_then(change);
+            }
+            Some(index) => schedule.insert(index, change),
+            None => schedule.push(change),
+        }
         schedule
+    }
+
+    /// The last place at which something begins that was asked for on the way; `planned` is the schedule that was sent. An attempt that
+    /// was lost may have come that far.
+    fn last_asked(&self, planned: &[Change]) -> Option<u32> {
+        self.schedule.iter().rfind(|change| !planned.contains(change)).map(Change::place)
     }
 }

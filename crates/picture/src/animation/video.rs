@@ -10,8 +10,8 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
-    sync::OnceLock,
-    time::Duration,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -52,9 +52,14 @@ pub fn can_write(format: Format) -> Result<(), PictureError> {
     program(format).map(drop)
 }
 
-/// The program, where it can write `format`. What it can is asked once; that it is missing or fails is not remembered.
+/// How long a program that has failed is not asked again.
+const REST: Duration = Duration::from_secs(30);
+
+/// The program, where it can write `format`. What it can is asked once, by one thread; that it is missing is not remembered, and that it
+/// fails for a while.
 fn program(format: Format) -> Result<&'static Path, PictureError> {
     static FOUND: OnceLock<(PathBuf, String)> = OnceLock::new();
+    static FAILED: Mutex<Option<(PathBuf, Instant, String)>> = Mutex::new(None);
     let missing =
         |what: &str| PictureError::NoVideoEncoder { format: format.extension(), missing: what.to_owned() };
     let (program, encoders) = match FOUND.get() {
@@ -62,9 +67,25 @@ fn program(format: Format) -> Result<&'static Path, PictureError> {
         None => {
             let program = find(std::env::var_os(VARIABLE), std::env::var_os("PATH"));
             let program = program.ok_or_else(|| missing("ffmpeg"))?;
-            let encoders = encoders(&program)?;
-            // Who asked at the same time heard the same.
-            FOUND.get_or_init(|| (program, encoders))
+            let mut failed_before = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((of, at, reason)) = &*failed_before
+                && *of == program
+                && at.elapsed() < REST
+            {
+                return Err(failed(reason.clone()));
+            }
+            match FOUND.get() {
+                Some(found) => found,
+                None => match encoders(&program) {
+                    Ok(encoders) => FOUND.get_or_init(|| (program, encoders)),
+                    Err(error) => {
+                        if let PictureError::VideoEncoder(reason) = &error {
+                            *failed_before = Some((program, Instant::now(), reason.clone()));
+                        }
+                        return Err(error);
+                    }
+                },
+            }
         }
     };
     match ENCODERS.iter().find(|(of, _)| *of == format) {

@@ -84,10 +84,11 @@ fn a_change_on_the_way_is_put_in_its_place() {
     };
     let (change, between) = ask(json!({ "step": 9.0 }), None, 3).unwrap();
     assert_eq!(steps(&between), [(2, Some(3.0)), (3, Some(9.0)), (4, Some(4.0))]);
-    let (both, there) = ask(json!({ "total_variation": 1.0 }), Some(change), 2).unwrap();
+    let (both, _) = ask(json!({ "total_variation": 1.0 }), Some(change), 3).unwrap();
+    assert_eq!((both.step, both.total_variation, both.octave), (Some(9.0), Some(1.0), Some(3)));
+    let (_, there) = ask(json!({ "step": 9.0 }), None, 2).unwrap();
     assert_eq!(steps(&there), [(2, Some(9.0)), (4, Some(4.0))]);
-    assert_eq!((there.schedule[0].l2_decay, there.schedule[0].total_variation), (Some(1.0), Some(1.0)));
-    assert_eq!((both.step, both.octave), (Some(9.0), None));
+    assert_eq!(there.schedule[0].l2_decay, Some(1.0));
     // As many as a schedule may have.
     let full = DreamSpec {
         schedule: (1..=MAX_CHANGES as u32)
@@ -95,7 +96,7 @@ fn a_change_on_the_way_is_put_in_its_place() {
             .collect(),
         ..spec.clone()
     };
-    // Nor where it would fall together with a known one: taken up elsewhere, it would be one too many.
+    // Nor where it would fall together with a known one.
     for place in [99, 1] {
         let underway = Underway { spec: &full, planned: &[], has_guide: false, waiting: None };
         let refused = steered(json!({ "step": 9.0 }), underway, place, model).unwrap_err();
@@ -104,41 +105,36 @@ fn a_change_on_the_way_is_put_in_its_place() {
 }
 
 #[test]
-fn what_was_asked_for_last_wins_wherever_older_changes_began() {
+fn no_change_begins_before_one_that_was_asked_for_earlier() {
     let sent = resolved(json!({
-        "motion": { "frames": 20 },
-        "schedule": [{ "frame": 5, "step": 3.0, "l2_decay": 1.0, "fade": 2 }, { "frame": 9, "total_variation": 1.0 }],
+        "motion": { "frames": 20 }, "schedule": [{ "frame": 5, "step": 3.0 }, { "frame": 9, "l2_decay": 4.0 }],
     }));
-    let change = |change: serde_json::Value| serde_json::from_value::<Change>(change).unwrap();
-    let then = |before: &DreamSpec, asked: serde_json::Value, frame: u32| {
-        let schedule = before.scheduled(&sent.schedule, &change(asked), frame);
-        DreamSpec { schedule, ..before.clone() }
+    let catalogue = catalogue();
+    let model = catalogue.get(&sent.model).unwrap();
+    let ask = |before: &DreamSpec, waiting: Option<Change>, asked: serde_json::Value, next: u32| {
+        let underway = Underway { spec: before, planned: &sent.schedule, has_guide: false, waiting };
+        steered(asked, underway, next, model)
     };
-    // An attempt took these up, and was lost.
-    let lost = then(&sent, json!({ "step": 4.0, "total_variation": 2.0, "fade": 3 }), 5);
-    let lost = then(&lost, json!({ "step": 5.0 }), 7);
-    let place = |frame: u32| lost.schedule.iter().find(|change| change.place() == frame).unwrap();
-    assert_eq!((place(5).step, place(5).fade, place(7).step), (Some(4.0), Some(3), Some(5.0)));
-    // The next one begins anew. Of the older ones stays what is not named, and what was sent comes when it was to come.
-    let again = then(&lost, json!({ "step": 7.0, "l2_decay": 2.0 }), 2);
-    let expected = [
-        json!({ "frame": 2, "step": 7.0, "l2_decay": 2.0 }),
-        json!({ "frame": 5, "step": 3.0, "l2_decay": 1.0, "total_variation": 2.0, "fade": 3 }),
-        json!({ "frame": 9, "total_variation": 1.0 }),
-    ];
-    assert_eq!(again.schedule, expected.map(change));
-    // Where nothing is left of an older one, it is as it was sent.
-    let again = then(&again, json!({ "total_variation": 0.5 }), 4);
-    assert_eq!(
-        again.schedule[1..],
-        [
-            change(json!({ "frame": 4, "total_variation": 0.5 })),
-            sent.schedule[0].clone(),
-            sent.schedule[1].clone(),
-        ]
-    );
-    // One that begins later leaves those before it alone.
-    assert_eq!(then(&lost, json!({ "step": 7.0 }), 8).schedule[..2], lost.schedule[..2]);
+    let places = |spec: &DreamSpec| {
+        spec.schedule.iter().map(|change| (change.frame.unwrap(), change.step)).collect::<Vec<_>>()
+    };
+    // What was sent for later holds nothing up.
+    let (change, first) = ask(&sent, None, json!({ "step": 4.0 }), 2).unwrap();
+    assert_eq!((change.frame, places(&first)), (Some(2), vec![(2, Some(4.0)), (5, Some(3.0)), (9, None)]));
+    // An attempt took changes up for frames 5 and 7, and was lost.
+    let (_, lost) = ask(&sent, None, json!({ "step": 4.0 }), 5).unwrap();
+    let (_, lost) = ask(&lost, None, json!({ "step": 5.0 }), 7).unwrap();
+    for next in [1, 3, 7] {
+        let (change, spec) = ask(&lost, None, json!({ "step": 7.0 }), next).unwrap();
+        assert_eq!(change.frame, Some(7));
+        assert_eq!(places(&spec), [(5, Some(4.0)), (7, Some(7.0)), (9, None)]);
+    }
+    assert_eq!(ask(&lost, None, json!({ "step": 7.0 }), 8).unwrap().0.frame, Some(8));
+    // One that waits keeps its place, and what is not named anew.
+    let (waiting, _) = ask(&sent, None, json!({ "step": 6.0, "total_variation": 1.0 }), 8).unwrap();
+    let (change, spec) = ask(&sent, Some(waiting), json!({ "step": 7.0 }), 1).unwrap();
+    assert_eq!((change.frame, change.step, change.total_variation), (Some(8), Some(7.0), Some(1.0)));
+    assert_eq!(places(&spec), [(5, Some(3.0)), (8, Some(7.0)), (9, None)]);
 }
 
 #[test]
