@@ -32,7 +32,7 @@ const wall = later(async () => {
 async function take(file, name) {
   if (!file) return;
   if (file.type && !file.type.startsWith("image/")) {
-    return complain(new Problem(0, `${name || "this"} is not a picture`));
+    return complain(new Problem(0, `this is not a picture${name ? `: ${name}` : ""}`));
   }
   (await job()).leave();
   bring(file, name);
