@@ -2,7 +2,7 @@
 
 /// The formats that this build reads.
 const READ: &str = match cfg!(feature = "heif") {
-    true => "PNG, JPEG, WebP, GIF, BMP or TIFF, HEIC or AVIF",
+    true => "PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC or AVIF",
     false => "PNG, JPEG, WebP, GIF, BMP or TIFF",
 };
 
