@@ -26,6 +26,14 @@ async fn steer(client: &Client, id: &str, change: &Value) -> Value {
     job
 }
 
+/// Starts a server with workers in the folder of one without, which stops.
+async fn with_workers(idle: TestServer) -> TestServer {
+    let mut setup = Setup::new().await;
+    setup.folder = idle.stop().await;
+    setup.config.storage.dir = setup.folder.path().join("data");
+    setup.start().await
+}
+
 /// Submits a form; the job's id.
 async fn job_of(client: &Client, form: reqwest::multipart::Form) -> String {
     let sent = client.post_form(form).await.json::<Value>().await.unwrap();
@@ -146,10 +154,7 @@ async fn the_last_change_wins_where_a_lost_attempt_had_taken_up_an_older_one_for
     queue.release(lease).await.unwrap();
     steer(&server.client, &id, &json!({ "step": 0.75 })).await;
 
-    let mut setup = Setup::new().await;
-    setup.folder = server.stop().await;
-    setup.config.storage.dir = setup.folder.path().join("data");
-    let server = setup.start().await;
+    let server = with_workers(server).await;
     let client = &server.client;
     let dream = client.dream(&id).await;
     let schedule = json!([{ "octave": 2, "step": 0.75, "total_variation": 0.5 }]);
@@ -181,10 +186,7 @@ async fn a_guide_that_was_sent_may_be_followed_again() {
     queue.release(lease).await.unwrap();
     steer(&server.client, &id, &json!({ "objectives": following })).await;
 
-    let mut setup = Setup::new().await;
-    setup.folder = server.stop().await;
-    setup.config.storage.dir = setup.folder.path().join("data");
-    let server = setup.start().await;
+    let server = with_workers(server).await;
     let client = &server.client;
     let dream = client.dream(&id).await;
     let schedule = client.job(&id).await["spec"]["schedule"].clone();

@@ -178,7 +178,7 @@ pub struct Job {
     pub spec: DreamSpec,
     /// The schedule that the job was sent with.
     pub planned: Vec<Change>,
-    /// What is to change with the next octave or frame that begins, if that was asked for.
+    /// What is to change once the octave or frame begins that it names, if that was asked for.
     pub steering: Option<Change>,
     /// Grows with every change of the schedule and of [`Self::steering`].
     pub steered: u64,

@@ -22,7 +22,7 @@ pub struct Underway<'a> {
     pub planned: &'a [Change],
     /// Whether it was sent with a guide image.
     pub has_guide: bool,
-    /// What was asked for and has no place yet.
+    /// What was asked for and has not begun.
     pub waiting: Option<Change>,
 }
 

@@ -55,43 +55,50 @@ pub fn can_write(format: Format) -> Result<(), PictureError> {
 /// How long a program that has failed is not asked again.
 const REST: Duration = Duration::from_secs(30);
 
-/// The program, where it can write `format`. What it can is asked once, by one thread; that it is missing is not remembered, and that it
-/// fails for a while.
+/// The program, where it can write `format`.
 fn program(format: Format) -> Result<&'static Path, PictureError> {
     static FOUND: OnceLock<(PathBuf, String)> = OnceLock::new();
-    static FAILED: Mutex<Option<(PathBuf, Instant, String)>> = Mutex::new(None);
     let missing =
         |what: &str| PictureError::NoVideoEncoder { format: format.extension(), missing: what.to_owned() };
     let (program, encoders) = match FOUND.get() {
         Some(found) => found,
         None => {
+            // That it is missing is not remembered.
             let program = find(std::env::var_os(VARIABLE), std::env::var_os("PATH"));
-            let program = program.ok_or_else(|| missing("ffmpeg"))?;
-            let mut failed_before = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((of, at, reason)) = &*failed_before
-                && *of == program
-                && at.elapsed() < REST
-            {
-                return Err(failed(reason.clone()));
-            }
-            match FOUND.get() {
-                Some(found) => found,
-                None => match encoders(&program) {
-                    Ok(encoders) => FOUND.get_or_init(|| (program, encoders)),
-                    Err(error) => {
-                        if let PictureError::VideoEncoder(reason) = &error {
-                            *failed_before = Some((program, Instant::now(), reason.clone()));
-                        }
-                        return Err(error);
-                    }
-                },
-            }
+            asked_once(&FOUND, program.ok_or_else(|| missing("ffmpeg"))?)?
         }
     };
     match ENCODERS.iter().find(|(of, _)| *of == format) {
         Some((_, encoder)) if encoders.split_whitespace().any(|word| word == *encoder) => Ok(program),
         Some((_, encoder)) => Err(missing(&format!("the encoder {encoder} in {}", program.display()))),
         None => Err(missing("an encoder")),
+    }
+}
+
+/// A program with the list of its encoders, which `found` keeps. One thread at a time asks it, and none for a while after it has failed.
+fn asked_once(
+    found: &'static OnceLock<(PathBuf, String)>,
+    program: PathBuf,
+) -> Result<&'static (PathBuf, String), PictureError> {
+    static FAILED: Mutex<Option<(PathBuf, Instant, String)>> = Mutex::new(None);
+    let mut before = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = found.get() {
+        return Ok(found);
+    }
+    if let Some((of, at, reason)) = &*before
+        && *of == program
+        && at.elapsed() < REST
+    {
+        return Err(failed(reason));
+    }
+    match encoders(&program) {
+        Ok(encoders) => Ok(found.get_or_init(|| (program, encoders))),
+        Err(error) => {
+            if let PictureError::VideoEncoder(reason) = &error {
+                *before = Some((program, Instant::now(), reason.clone()));
+            }
+            Err(error)
+        }
     }
 }
 
