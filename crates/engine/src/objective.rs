@@ -1,12 +1,14 @@
 //! The scalar that a dream maximises, and its gradient with respect to tiles of the image.
 
 mod direction;
+mod shares;
 mod term;
 #[cfg(test)]
 mod tests;
 
 use tch::{Device, Kind, Tensor};
 
+pub(super) use self::shares::Shares;
 use self::term::Term;
 use super::{
     RenderError, error::caught, exec::Executor, guide::Guide, spotlight::Spotlight, tile::Tile,
@@ -140,7 +142,7 @@ impl BoundObjective {
     }
 
     /// Whether `other`, which wants the same layers, is the same function of them.
-    fn is_same(&self, other: &Self) -> bool {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
             || (self.terms.len() == other.terms.len()
                 && self.terms.iter().zip(&other.terms).all(|(one, other)| one.is_same(other)))
@@ -190,13 +192,6 @@ pub(super) struct TileObjective<'a> {
     pub(super) tile: usize,
 }
 
-impl TileObjective<'_> {
-    /// Whether `other`, which wants the same layers, climbs the same function.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.whole == other.whole && self.bound.is_same(other.bound)
-    }
-}
-
 /// Scores of `tiles`, `[N, 3, H, W]` in 0–255, as `[N]` float64 on the device, and their gradients, `[N, 3, H, W]` float32.
 /// There is one objective per tile, all over the same layers. Except on the library path, a tile's results do not depend
 /// on what else is in the batch.
@@ -209,32 +204,40 @@ pub(super) fn gradients(
     tiles: &Tensor,
     tile_objectives: &[TileObjective<'_>],
 ) -> Result<(Tensor, Tensor), RenderError> {
-    caught(|| uncaught_gradients(executor, tiles, tile_objectives))
+    let shares = Shares::new(executor, tiles, tile_objectives)?;
+    gradients_by(executor, tiles, tile_objectives, &shares)
+}
+
+/// [`gradients`], where the tiles' shares are known. On the library path they are numbers on the device: the work is the same
+/// whatever they are, and can be recorded.
+pub(super) fn gradients_by(
+    executor: &Executor,
+    tiles: &Tensor,
+    tile_objectives: &[TileObjective<'_>],
+    shares: &Shares,
+) -> Result<(Tensor, Tensor), RenderError> {
+    caught(|| uncaught_gradients(executor, tiles, tile_objectives, shares))
 }
 
 fn uncaught_gradients(
     executor: &Executor,
     tiles: &Tensor,
     tile_objectives: &[TileObjective<'_>],
+    shares: &Shares,
 ) -> Result<(Tensor, Tensor), RenderError> {
     let Some(TileObjective { bound: BoundObjective { layers, .. }, .. }) = tile_objectives.first() else {
         return Err(RenderError::Engine("a batch without tiles".into()));
     };
-    let (_, _, height, width) = tiles.size4()?;
     let tape = executor.forward_with_tape(tiles, layers)?;
     let _ungraded = tch::no_grad_guard();
     let mut scores = Vec::with_capacity(tile_objectives.len());
     let mut seeds: Vec<Vec<Tensor>> = layers.iter().map(|_| Vec::new()).collect();
     let mut first = 0;
-    for run in tile_objectives.chunk_by(|one, next| executor.is_library() && one.is_same(next)) {
-        let (TileObjective { bound, whole, tile }, count) = (run[0], run.len() as i64);
-        let shares = match whole {
-            Some(whole) => {
-                let part = bound.positions(executor.network(), height, width)?;
-                part.into_iter().zip(whole).map(|(part, whole)| part / whole).collect()
-            }
-            None => vec![1.0; bound.terms.len()],
-        };
+    let together = |one: &TileObjective<'_>, next: &TileObjective<'_>| {
+        executor.is_library() && one.bound.is_same(next.bound)
+    };
+    for run in tile_objectives.chunk_by(together) {
+        let (TileObjective { bound, tile, .. }, count) = (run[0], run.len() as i64);
         let mut values = Vec::with_capacity(bound.terms.len());
         for (index, (term, layer)) in bound.terms.iter().zip(&tape.activations).enumerate() {
             let rows = layer.size()[0] / tile_objectives.len() as i64;
@@ -242,13 +245,14 @@ fn uncaught_gradients(
             let competing = term.competing(&own)?;
             let picked = term.picked(&competing, tile as i64, count)?;
             values.push(term.values(&picked, count)?);
-            seeds[index].push(term.derivative(&competing, &picked, count, term.weight * shares[index])?);
+            let slope = term.weight * shares.factor(index, first);
+            seeds[index].push(term.derivative(&competing, &picked, count, slope)?);
         }
         scores.push(bound.sum(&values)?);
         first += count;
     }
-    let seeds = seeds.into_iter().map(|parts| joined(&parts)).collect::<Result<Vec<_>, _>>()?;
-    let gradient = tape.gradient(seeds)?;
+    let seeds = seeds.into_iter().enumerate().map(|(index, parts)| shares.of(index, joined(&parts)?));
+    let gradient = tape.gradient(seeds.collect::<Result<Vec<_>, _>>()?)?;
     Ok((joined(&scores)?.f_to_kind(Kind::Double)?, gradient))
 }
 

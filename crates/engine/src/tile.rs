@@ -54,15 +54,17 @@ pub(super) fn cut(image: &Tensor, row: Span, column: Span) -> Result<Tensor, Ren
 }
 
 /// Where a span of an axis of `n` pixels lies before the axis was rolled by `shift`: the part of it (in its own
-/// coordinates) and the place of that part. Two parts where it crosses the end of the axis.
+/// coordinates) and the place of that part. Two parts where it crosses the end of the axis, more where it is longer than that.
 fn unrolled(span: Span, shift: i64, n: i64) -> impl Iterator<Item = (Span, Span)> + Clone {
-    let start = (span.start - shift).rem_euclid(n);
-    let before = span.length.min(n - start);
-    let parts = [(0, start, before), (before, 0, span.length - before)];
-    parts
-        .into_iter()
-        .filter(|(_, _, length)| *length > 0)
-        .map(|(part, place, length)| (Span { start: part, length }, Span { start: place, length }))
+    let first = (span.start - shift).rem_euclid(n);
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let place = if next == 0 { first } else { 0 };
+        let length = (span.length - next).min(n - place);
+        let part = Span { start: next, length };
+        next += length;
+        (length > 0).then_some((part, Span { start: place, length }))
+    })
 }
 
 /// One tile of the rolled image: a view, or a copy where it crosses an edge.
@@ -122,6 +124,11 @@ mod tests {
                 put(&tile, &back, row, column, shift).unwrap();
             }
             assert_eq!(back, image);
+            // A window that is longer than the picture sees it more than once.
+            let (rows, columns) = (Span { start: -3, length: 13 }, Span { start: -8, length: 23 });
+            let seen = piece(&image, rows, columns, shift).unwrap();
+            let expected = rolled.repeat([1, 1, 4, 5]).narrow(2, 2, 13).narrow(3, 6, 23);
+            assert_eq!(seen, expected);
         }
     }
 }

@@ -182,11 +182,16 @@ impl<'a> TiledGradient<'a> {
         let (height, width) = image.extent()?;
         let tiles = self.tiles(height, width);
         if let Some(tile) = tiles.first() {
-            // A uniform window may begin before the image: one of its size will do.
             let tile_size = tile.size();
             let [rows, columns] = tile_size;
-            let rows = image.rows(Span { start: 0, length: rows })?.f_to_kind(Kind::Float)?;
-            let tile = rows.f_narrow(3, 0, columns)?;
+            // Where it lies is of no matter. A uniform window may be larger than the image.
+            let some = image.rows(Span { start: 0, length: rows.min(height) })?.f_to_kind(Kind::Float)?;
+            let around = |length: i64, n: i64| {
+                Tensor::f_arange(length, (Kind::Int64, some.device()))?.f_remainder(n.min(length))
+            };
+            let tile = some
+                .f_index_select(2, &around(rows, height)?)?
+                .f_index_select(3, &around(columns, width)?)?;
             let count = if self.is_library() {
                 // As many as will go together.
                 let alike = tiles.iter().filter(|other| other.size() == tile_size).count();

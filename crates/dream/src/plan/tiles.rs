@@ -6,9 +6,10 @@
 //! stride, and all are as long as the image modulo the stride, which makes the asymmetric `SAME` padding fall
 //! alike in each. What is left is the influence of pixels beyond the halo.
 //!
-//! A GPU computes tiles together, which have to be of one size for that, and plans anew for every size that it meets. With
-//! jitter the picture is a torus: windows may run over its edge and go on at the opposite one. So there the windows of an
-//! axis can all be as long as the longest has to be ([`Grid::uniform`]), and all tiles of an octave are of one size.
+//! A GPU computes tiles together, which have to be of one size for that, and plans anew for every size that it meets: for
+//! longer than a dream of a megapixel takes. With jitter the picture is a torus: windows may run over its edge and go on at
+//! the opposite one. So there all windows of an octave can be of one size ([`Grid::uniform`]), and that size one of a few, whatever
+//! the size of the picture.
 
 use crate::spec::{DreamSpec, Tiling};
 
@@ -18,6 +19,13 @@ pub const HALO: i64 = 32;
 
 /// The same where tiles stay in place, or about there: there a seam would grow with every iteration.
 pub const STILL_HALO: i64 = 96;
+
+/// Uniform windows are as long as a multiple of this. Pictures of any size then have about a hundred kinds of pass among
+/// them, instead of four each, for an eighth more pixels.
+const LENGTHS: i64 = 64;
+
+/// Pixels that a uniform window may have, as a multiple of a tile's, where the picture is not cut.
+const WHOLE: f64 = 1.25;
 
 /// Pixels that a pass of the network may hold in more than one tile. Larger tiles gain little from a batch, and small
 /// tiles may be chosen to save memory.
@@ -75,8 +83,8 @@ pub struct Grid {
     pub stride: i64,
     /// With halo or as in the article.
     pub tiling: Tiling,
-    /// Whether the windows of an axis that is cut are all of one length, a multiple of the stride, and run over the edges
-    /// of the image. For [`Tiling::Even`] alone.
+    /// Whether all windows of an axis are of one length, one of a few, and run over the edges of the image. For
+    /// [`Tiling::Even`] alone.
     pub uniform: bool,
 }
 
@@ -95,9 +103,12 @@ impl Grid {
         Self { uniform: wanted && spec.jitter && self.tiling == Tiling::Even, ..self }
     }
 
-    /// Height and width of the smallest window of an image of this size; they may be those of two.
+    /// Height and width of the smallest window of an image of this size that is not uniform, so that the same images are large
+    /// enough for a network wherever it runs; they may be those of two windows.
     pub fn least(&self, height: i64, width: i64) -> [i64; 2] {
-        self.strips(height, width)
+        let plain = Self { uniform: false, ..*self };
+        plain
+            .strips(height, width)
             .map(|strips| strips.iter().map(|strip| strip.window.length).min().unwrap_or(0))
     }
 
@@ -108,16 +119,31 @@ impl Grid {
     /// [`Tiling::Article`]: `range(0, max(n − tile/2, tile), tile)` without halo; up to half a tile is left out
     /// at the end.
     pub fn strips(&self, height: i64, width: i64) -> [Vec<Strip>; 2] {
-        let fits = height.saturating_mul(width) <= self.tile.saturating_mul(self.tile);
+        let tile = self.tile.saturating_mul(self.tile);
+        let fits = height.saturating_mul(width) <= tile && {
+            let [rows, columns] = [height, width].map(|n| self.whole(n).window.length);
+            rows.saturating_mul(columns) as f64 <= WHOLE * tile as f64
+        };
         [height, width]
-            .map(|n| if fits && self.tiling == Tiling::Even { vec![whole(n)] } else { self.cut(n) })
+            .map(|n| if fits && self.tiling == Tiling::Even { vec![self.whole(n)] } else { self.cut(n) })
+    }
+
+    /// An axis that is not cut. A uniform window is longer: it sees the same of the opposite side at both ends.
+    fn whole(&self, n: i64) -> Strip {
+        let core = Span { start: 0, length: n };
+        if !self.uniform {
+            return Strip { window: core, core };
+        }
+        let length = common(n);
+        let before = (length - n) / 2 / self.stride * self.stride;
+        Strip { window: Span { start: -before, length }, core }
     }
 
     /// Cuts an axis of `n` pixels.
     fn cut(&self, n: i64) -> Vec<Strip> {
         let Self { tile, .. } = *self;
         match self.tiling {
-            Tiling::Even if n <= tile => vec![whole(n)],
+            Tiling::Even if n <= tile => vec![self.whole(n)],
             Tiling::Even => self.overlapping(n),
             Tiling::Article => {
                 let starts =
@@ -141,7 +167,9 @@ impl Grid {
             let start = |core: Span| (core.start - halo).div_euclid(stride) * stride;
             let needed = (0..count).map(core).map(|core| core.start + core.length + halo - start(core));
             let needed = needed.max().unwrap_or(n);
-            let length = (needed + stride - 1) / stride * stride;
+            let in_phase = (needed + stride - 1) / stride * stride;
+            let length = Some(common(in_phase)).filter(|length| length % stride == 0 && *length <= tile);
+            let length = length.unwrap_or(in_phase);
             let strip = |core| Strip { window: Span { start: start(core), length }, core };
             return (0..count).map(core).map(strip).collect();
         }
@@ -155,14 +183,20 @@ impl Grid {
     }
 }
 
-/// An axis that is not cut.
-fn whole(n: i64) -> Strip {
-    let whole = Span { start: 0, length: n };
-    Strip { window: whole, core: whole }
+/// The least common length of uniform windows that holds `n` pixels: a multiple of [`LENGTHS`], or of less where that would
+/// be more than half as much again.
+fn common(n: i64) -> i64 {
+    let mut step = LENGTHS;
+    while step > (n / 2).max(1) {
+        step /= 2;
+    }
+    (n + step - 1) / step * step
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     #[test]
@@ -193,27 +227,68 @@ mod tests {
 
     #[test]
     fn uniform_strips_are_of_one_length_and_see_a_halo_everywhere() {
-        for (tile, stride) in [(64, 1), (64, 32), (100, 8), (512, 16), (512, 32)] {
+        for (tile, stride) in [(64, 1), (64, 32), (100, 8), (500, 16), (512, 16), (512, 32)] {
             let grid = Grid { tile, halo: HALO, stride, tiling: Tiling::Even, uniform: true };
             let halo = HALO.min(tile / 4);
             for n in 1..2500 {
                 let strips = grid.cut(n);
                 let (mut next, length) = (0, strips[0].window.length);
-                // No pixel is seen twice.
-                assert!((1..=tile.min(n)).contains(&length), "{n} in {tile}: {length}");
+                assert!(length >= 1 && (n <= tile || length <= tile), "{n} in {tile}: {length}");
+                assert!(2 * length <= 3 * n.max(1), "{n} in {tile}: {length} is half as much again");
                 assert_eq!(strips.len(), Grid { uniform: false, ..grid }.cut(n).len());
                 for Strip { window, core } in &strips {
                     assert_eq!((core.start, window.length), (next, length));
                     let before = core.start - window.start;
                     let after = length - before - core.length;
+                    assert!(before >= 0 && after >= 0, "{n} in {tile}: {window:?}");
                     assert!(n <= tile || (before >= halo && after >= halo), "{n} in {tile}: {window:?}");
-                    if stride * 8 <= tile && n > tile {
-                        assert_eq!((window.start.rem_euclid(stride), length % stride), (0, 0));
-                    }
+                    assert!(stride * 8 > tile || window.start.rem_euclid(stride) == 0, "{n} in {tile}");
+                    assert!(stride * 8 > tile || n <= tile || length % stride == 0, "{n} in {tile}");
                     next += core.length;
                 }
                 assert_eq!(next, n);
             }
+        }
+    }
+
+    #[test]
+    fn pictures_of_many_sizes_have_few_kinds_of_uniform_passes() {
+        let grid = |uniform| Grid { tile: 512, halo: HALO, stride: 16, tiling: Tiling::Even, uniform };
+        let octaves = (0..1600).flat_map(|size| {
+            let [height, width] = [400 + 31 * (size / 40), 400 + 29 * (size % 40)];
+            (0..4).map(move |octave| [height, width].map(|n| (f64::from(n) / 1.4f64.powi(octave)) as i64))
+        });
+        // Kinds of pass, which are so many windows of a size, and the pixels of all windows.
+        let of = |uniform| {
+            let (mut kinds, mut pixels) = (BTreeSet::new(), 0);
+            for [height, width] in octaves.clone() {
+                let [rows, columns] = grid(uniform).strips(height, width);
+                let mut windows = BTreeMap::<_, i64>::new();
+                for (row, column) in
+                    rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
+                {
+                    *windows.entry([row.window.length, column.window.length]).or_default() += 1;
+                }
+                pixels += windows.iter().map(|([rows, columns], count)| rows * columns * count).sum::<i64>();
+                kinds.extend(windows);
+            }
+            (kinds, pixels as f64)
+        };
+        let ((few, more), (many, pixels)) = (of(true), of(false));
+        assert!(few.len() <= 150 && many.len() > 5000, "{} instead of {}", few.len(), many.len());
+        assert!((1.0..1.3).contains(&(more / pixels)), "{}", more / pixels);
+        for ([rows, columns], _) in few {
+            assert!((rows * columns) as f64 <= WHOLE * 512.0 * 512.0, "{rows}×{columns}");
+        }
+    }
+
+    #[test]
+    fn a_long_strip_is_not_made_broader_by_much() {
+        let grid = Grid { tile: 512, halo: HALO, stride: 16, tiling: Tiling::Even, uniform: true };
+        for (height, width) in [(1, 262_144), (3, 80_000), (20, 9000), (90, 2600)] {
+            let [rows, columns] = grid.strips(height, width);
+            let pixels: i64 = columns.iter().map(|column| rows[0].window.length * column.window.length).sum();
+            assert!(rows.len() == 1 && pixels < 2 * height * width, "{height}×{width}: {pixels}");
         }
     }
 

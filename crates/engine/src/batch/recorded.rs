@@ -1,6 +1,6 @@
 //! Passes that a GPU has recorded: see [`cuda`](super::super::cuda).
 //!
-//! A pass is known by its objective and by the shape of its tiles. The first one of a kind runs operation by
+//! A pass is known by its objective and by the shape of its tiles, whatever pictures they are part of. The first one of a kind runs operation by
 //! operation, since libraries load their kernels and plan at first use; the second is recorded; from then on it is started as a whole.
 //! A recorded pass runs the same kernels over the same numbers, and gives the same bits.
 
@@ -13,11 +13,12 @@ use super::super::{
     cuda::{Graph, Stream},
     exec::Executor,
     library::copy,
-    objective::{BoundObjective, TileObjective, gradients},
+    objective::{BoundObjective, Shares, TileObjective, gradients_by},
 };
 
-/// Kinds of pass that are kept; the one that was used longest ago goes. A render has one or two for every octave.
-const KEPT: usize = 32;
+/// Kinds of pass that are kept; the one that was used longest ago goes. Pictures of all sizes have about a hundred for one
+/// objective ([`Grid::uniform`](reverie_dream::plan::Grid::uniform)). They share their memory.
+const KEPT: usize = 128;
 
 /// Something that records work; tests have another one than a GPU's stream.
 pub(in super::super) trait Recorder {
@@ -66,7 +67,6 @@ pub(super) struct RecordedPasses<R: Recorder = Stream> {
 /// One kind of pass.
 struct Pass<G> {
     bound: BoundObjective,
-    whole: Option<Vec<f64>>,
     /// `[N, 3, H, W]`.
     shape: Vec<i64>,
     used: u64,
@@ -77,6 +77,8 @@ struct Recorded<G> {
     graph: G,
     /// In [`Pass::shape`]: the tiles before a replay, their gradients after it.
     tiles: Tensor,
+    /// Read by a replay.
+    shares: Shares,
     /// `[N]` float64.
     scores: Tensor,
 }
@@ -101,18 +103,21 @@ impl<R: Recorder> RecordedPasses<R> {
         }
     }
 
-    /// As [`gradients`], which `executor` runs.
+    /// As [`gradients`](super::super::objective::gradients), which `executor` runs.
     pub(super) fn gradients(
         &self,
         executor: &Executor,
         tiles: &Tensor,
         tile_objectives: &[TileObjective<'_>],
     ) -> Result<(Tensor, Tensor), RenderError> {
-        let plain = || gradients(executor, tiles, tile_objectives);
-        let Some((first, rest)) = tile_objectives.split_first() else { return plain() };
+        let shares = Shares::new(executor, tiles, tile_objectives)?;
+        let plain = || gradients_by(executor, tiles, tile_objectives, &shares);
+        let Some((TileObjective { bound, .. }, rest)) = tile_objectives.split_first() else { return plain() };
         // What is lit comes once.
-        let lit = first.bound.is_lit();
-        if lit || self.broken.get() || executor.is_watched() || !rest.iter().all(|other| first.is_same(other))
+        if bound.is_lit()
+            || self.broken.get()
+            || executor.is_watched()
+            || !rest.iter().all(|other| bound.is_same(other.bound))
         {
             return plain();
         }
@@ -120,8 +125,7 @@ impl<R: Recorder> RecordedPasses<R> {
         let mut passes = self.passes.borrow_mut();
         let shape = tiles.size();
         let known = passes.iter().position(|pass| {
-            let own = TileObjective { bound: &pass.bound, whole: pass.whole.as_deref(), tile: 0 };
-            pass.shape == shape && own.bound.layers() == first.bound.layers() && own.is_same(first)
+            pass.shape == shape && pass.bound.layers() == bound.layers() && pass.bound.is_same(bound)
         });
         let Some(index) = known else {
             let outcome = match plain() {
@@ -133,12 +137,12 @@ impl<R: Recorder> RecordedPasses<R> {
                 outcome => outcome,
             };
             if outcome.is_ok() {
-                self.remember(&mut passes, first, shape);
+                self.remember(&mut passes, bound, shape);
             }
             return outcome;
         };
         if passes[index].recorded.is_none() {
-            match self.record(executor, &passes, index, tile_objectives.len()) {
+            match self.record(executor, &passes, index, tile_objectives) {
                 Ok(recorded) => passes[index].recorded = Some(recorded),
                 Err(error) => {
                     tracing::warn!(%error, "a pass cannot be recorded; from now on all are started operation by operation");
@@ -150,7 +154,10 @@ impl<R: Recorder> RecordedPasses<R> {
         }
         let pass = &mut passes[index];
         pass.used = self.clock.get();
-        let Some(Recorded { graph, tiles: own, scores }) = &pass.recorded else { return plain() };
+        let Some(Recorded { graph, tiles: own, shares: own_shares, scores }) = &mut pass.recorded else {
+            return plain();
+        };
+        own_shares.become_those(&shares)?;
         let mut own = own.shallow_clone();
         own.f_copy_(tiles)?;
         R::replay(graph)?;
@@ -164,20 +171,22 @@ impl<R: Recorder> RecordedPasses<R> {
         executor: &Executor,
         passes: &[Pass<R::Recording>],
         index: usize,
-        count: usize,
+        tile_objectives: &[TileObjective<'_>],
     ) -> Result<Recorded<R::Recording>, RenderError> {
         let pass = &passes[index];
         let mut tiles = self.tiles(&pass.shape, executor.device())?;
         let input = tiles.shallow_clone();
-        let tile_objective = TileObjective { bound: &pass.bound, whole: pass.whole.as_deref(), tile: 0 };
-        let tile_objectives = vec![tile_objective; count];
+        // It reads these ever after.
+        let shares = Shares::new(executor, &tiles, tile_objectives)?;
+        let tile_objective = TileObjective { bound: &pass.bound, whole: None, tile: 0 };
+        let tile_objectives = vec![tile_objective; tile_objectives.len()];
         let shared = passes.iter().find_map(|pass| pass.recorded.as_ref()).map(|recorded| &recorded.graph);
         let (graph, scores) = self.recorder.record(shared, || {
-            let (scores, gradient) = gradients(executor, &input, &tile_objectives)?;
+            let (scores, gradient) = gradients_by(executor, &input, &tile_objectives, &shares)?;
             tiles.f_copy_(&gradient)?;
             Ok(scores)
         })?;
-        Ok(Recorded { graph, tiles: input, scores })
+        Ok(Recorded { graph, tiles: input, shares, scores })
     }
 
     /// Memory for tiles of `shape`. That of smaller ones is part of it: passes run one after the other.
@@ -194,15 +203,13 @@ impl<R: Recorder> RecordedPasses<R> {
     }
 
     /// Remembers a kind of pass, in the place of the one that was used longest ago.
-    fn remember(&self, passes: &mut Vec<Pass<R::Recording>>, objective: &TileObjective<'_>, shape: Vec<i64>) {
+    fn remember(&self, passes: &mut Vec<Pass<R::Recording>>, bound: &BoundObjective, shape: Vec<i64>) {
         if passes.len() >= KEPT
             && let Some((oldest, _)) = passes.iter().enumerate().min_by_key(|(_, pass)| pass.used)
         {
             passes.swap_remove(oldest);
         }
-        let whole = objective.whole.map(<[f64]>::to_vec);
-        let (bound, used) = (objective.bound.clone(), self.clock.get());
-        passes.push(Pass { bound, whole, shape, used, recorded: None });
+        passes.push(Pass { bound: bound.clone(), shape, used: self.clock.get(), recorded: None });
     }
 
     /// Gives the memory of all recorded passes back.
@@ -219,7 +226,10 @@ mod tests {
     use reverie_dream::spec::{Objective, ObjectiveKind};
 
     use super::{
-        super::super::tests::{objective, random_network},
+        super::super::{
+            exec::Manner,
+            tests::{objective, random_network},
+        },
         *,
     };
 
@@ -264,7 +274,8 @@ mod tests {
     impl Subject {
         fn new() -> Self {
             let counting = Counting::default();
-            let executor = Executor::new(random_network(), Device::Cpu, Kind::Float).unwrap();
+            let manner = Manner { library_only: true, ..Manner::of(Kind::Float) };
+            let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
             Self { executor, passes: RecordedPasses::with(counting.clone()), counting }
         }
 
@@ -290,16 +301,29 @@ mod tests {
         assert_eq!(subject.pass(&bound, None, 2), [0, 0]);
         assert_eq!(subject.pass(&bound, None, 2), [1, 1]);
         assert_eq!(subject.pass(&bound.clone(), None, 2), [1, 2], "the same function by another name");
-        // Other numbers of tiles, other functions and other means are other passes.
+        // Other numbers of tiles and other functions are other passes.
         let other = subject.bound(2.0);
-        let passes: [(&BoundObjective, Option<&[f64]>, i64); 3] =
-            [(&bound, None, 1), (&other, None, 2), (&bound, Some(&[640.0]), 2)];
-        for (index, (bound, whole, count)) in passes.into_iter().enumerate() {
-            assert_eq!(subject.pass(bound, whole, count), [1 + index, 2 + index]);
-            assert_eq!(subject.pass(bound, whole, count), [2 + index, 3 + index]);
+        for (index, (bound, count)) in [(&bound, 1), (&other, 2)].into_iter().enumerate() {
+            assert_eq!(subject.pass(bound, None, count), [1 + index, 2 + index]);
+            assert_eq!(subject.pass(bound, None, count), [2 + index, 3 + index]);
         }
-        assert_eq!(subject.counting.shared.get(), 3, "all but the first share memory");
-        assert_eq!(subject.pass(&bound, None, 2), [4, 6]);
+        assert_eq!(subject.counting.shared.get(), 2, "all but the first share memory");
+        assert_eq!(subject.pass(&bound, None, 2), [3, 5]);
+    }
+
+    #[test]
+    fn pictures_of_other_sizes_are_the_same_pass_with_other_shares() {
+        let subject = Subject::new();
+        let bound = subject.bound(1.0);
+        // The layer has a quarter of the rows and columns of its tiles.
+        let (one, other) = (Some(&[400.0][..]), Some(&[50.0][..]));
+        subject.pass(&bound, one, 2);
+        for (whole, share) in [(one, 0.25), (other, 2.0), (None, 1.0), (one, 0.25)] {
+            assert_eq!(subject.pass(&bound, whole, 2)[0], 1);
+            let passes = subject.passes.passes.borrow();
+            let recorded = passes[0].recorded.as_ref().unwrap();
+            assert_eq!(recorded.shares.on_device(), [[share, share]]);
+        }
     }
 
     #[test]

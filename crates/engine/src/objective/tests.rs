@@ -72,6 +72,44 @@ fn written_derivatives_are_those_of_autograd() {
     }
 }
 
+/// Tiles of pictures of several sizes in a batch: each is climbed as its part of the mean over its picture.
+#[test]
+fn a_tile_counts_as_its_part_of_the_picture() {
+    tch::manual_seed(10);
+    let weighted = |weight, objective| Objective { weight, ..objective };
+    let cases = [
+        vec![objective(ObjectiveKind::L2, "sum", &[2, 3])],
+        vec![
+            objective(ObjectiveKind::L2, "lrn", &[]),
+            weighted(-3.0, objective(ObjectiveKind::Mean, "logits", &[4])),
+        ],
+    ];
+    for library in [false, true] {
+        let manner = Manner { library_only: library, ..Manner::of(Kind::Double) };
+        let executor = Executor::with_manner(random_network(), Device::Cpu, manner).unwrap();
+        for objectives in &cases {
+            let bound = BoundObjective::new(executor.network(), objectives).unwrap().on(Device::Cpu).unwrap();
+            let tiles = Tensor::rand([4, 3, 26, 37], (Kind::Double, Device::Cpu)) * 255.0;
+            // A quarter, eight times as much, and twice a half.
+            let part = bound.positions(executor.network(), 26, 37).unwrap();
+            let shares = [0.25, 8.0, 0.5, 0.5];
+            let wholes = shares.map(|share| part.iter().map(|part| part / share).collect::<Vec<_>>());
+            let alone = TileObjective { bound: &bound, whole: None, tile: 0 };
+            let tile_objectives =
+                wholes.each_ref().map(|whole| TileObjective { whole: Some(whole), ..alone });
+            let (scores, found) = gradients(&executor, &tiles, &tile_objectives).unwrap();
+            let (same, expected) = gradients(&executor, &tiles, &[alone; 4]).unwrap();
+            assert_eq!(scores, same, "a tile's score is its own");
+            for (index, share) in (0..).zip(shares) {
+                let norm = |tensor: &Tensor| tensor.norm().double_value(&[]);
+                let expected = expected.narrow(0, index, 1) * share;
+                let error = norm(&(found.narrow(0, index, 1) - &expected)) / norm(&expected);
+                assert!(error < 1e-6, "{objectives:?}, library {library}, {share}: {error}");
+            }
+        }
+    }
+}
+
 /// What counts near a place, in tiles of a picture that was rolled; each of them as autograd has it, and together as one by one.
 #[test]
 fn what_is_lit_counts_where_the_picture_has_it() {

@@ -1,0 +1,111 @@
+//! What part of a whole picture each tile of a batch is.
+//!
+//! A mean over the positions of a layer is divided by their number. For the derivative of the mean over the whole picture, that
+//! of the mean over a tile is multiplied by the tile's share of the positions. On the library path shares are numbers on the
+//! device, so that passes over pictures of different sizes are the same work: a GPU records it once, and tiles of several
+//! pictures go through it together.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{
+    super::{RenderError, exec::Executor},
+    TileObjective,
+};
+
+/// The shares of the tiles of a batch, by the terms of its objectives.
+pub(in super::super) struct Shares {
+    /// Of every term, those of all tiles.
+    numbers: Vec<Vec<f64>>,
+    /// The same, `[N]` float32 each; none but on the library path.
+    on_device: Option<Vec<Tensor>>,
+}
+
+impl Shares {
+    /// Those of `tiles`, `[N, 3, H, W]`, each of which is part of what its objective says.
+    pub(in super::super) fn new(
+        executor: &Executor,
+        tiles: &Tensor,
+        tile_objectives: &[TileObjective<'_>],
+    ) -> Result<Self, RenderError> {
+        let (_, _, height, width) = tiles.size4()?;
+        let mut numbers: Vec<Vec<f64>> = Vec::new();
+        let network = executor.network();
+        // Tiles of a picture follow one another.
+        for run in tile_objectives
+            .chunk_by(|one, next| one.whole == next.whole && std::ptr::eq(one.bound, next.bound))
+        {
+            let TileObjective { bound, whole, .. } = run[0];
+            let parts = bound.positions(network, height, width)?;
+            numbers.resize_with(parts.len(), Vec::new);
+            for (index, (part, numbers)) in parts.into_iter().zip(&mut numbers).enumerate() {
+                let share = whole.and_then(|whole| whole.get(index)).map_or(1.0, |whole| part / whole);
+                numbers.resize(numbers.len() + run.len(), share);
+            }
+        }
+        let on_device = match executor.is_library() {
+            true => {
+                let upload = |numbers: &Vec<f64>| uploaded(numbers, executor.device());
+                Some(numbers.iter().map(upload).collect::<Result<_, _>>()?)
+            }
+            false => None,
+        };
+        Ok(Self { numbers, on_device })
+    }
+
+    /// Becomes those of another batch of as many tiles, in the same place on the device.
+    pub(in super::super) fn become_those(&mut self, others: &Self) -> Result<(), RenderError> {
+        if self.numbers == others.numbers {
+            return Ok(());
+        }
+        if let (Some(own), Some(others)) = (&mut self.on_device, &others.on_device) {
+            for (own, other) in own.iter_mut().zip(others) {
+                own.f_copy_(other)?;
+            }
+        }
+        self.numbers.clone_from(&others.numbers);
+        Ok(())
+    }
+
+    /// By what the derivative of a term at a tile has to be multiplied before [`Self::of`].
+    pub(super) fn factor(&self, term: usize, tile: i64) -> f64 {
+        match self.on_device {
+            Some(_) => 1.0,
+            None => self.numbers[term][tile as usize],
+        }
+    }
+
+    /// The derivatives of a term at all tiles, `[N, C, H, W]` or `[N · rows, C]`, times their shares.
+    pub(super) fn of(&self, term: usize, derivatives: Tensor) -> Result<Tensor, RenderError> {
+        let Some(shares) = &self.on_device else { return Ok(derivatives) };
+        let shares = shares[term].f_to_kind(derivatives.f_kind()?)?;
+        let shares = match derivatives.size()[..] {
+            [_, _, _, _] => shares.f_view([-1, 1, 1, 1])?,
+            [rows, ..] => {
+                let tiles = self.numbers[term].len() as i64;
+                shares.f_unsqueeze(1)?.f_expand([tiles, rows / tiles.max(1)], false)?.f_reshape([-1, 1])?
+            }
+            [] => return Ok(derivatives),
+        };
+        Ok(derivatives.f_mul(&shares)?)
+    }
+
+    /// What is on the device, for tests.
+    #[cfg(test)]
+    pub(in super::super) fn on_device(&self) -> Vec<Vec<f64>> {
+        let read = |shares: &Tensor| Vec::try_from(shares.to_kind(Kind::Double)).unwrap();
+        self.on_device.iter().flatten().map(read).collect()
+    }
+}
+
+/// `numbers` as float32 on `device`. Filled there, run by run: a copy from the processor's memory would wait for all that the
+/// device has been told to do before.
+fn uploaded(numbers: &[f64], device: Device) -> Result<Tensor, RenderError> {
+    let shares = Tensor::f_empty([numbers.len() as i64], (Kind::Float, device))?;
+    let mut first = 0;
+    for run in numbers.chunk_by(|one, next| one.to_bits() == next.to_bits()) {
+        let count = run.len() as i64;
+        drop(shares.f_narrow(0, first, count)?.f_fill_(run[0])?);
+        first += count;
+    }
+    Ok(shares)
+}
