@@ -9,6 +9,7 @@ mod checkpoints;
 mod cluster;
 mod error;
 mod heartbeat;
+mod practice;
 mod probe;
 mod rescue;
 mod retention;
@@ -45,6 +46,7 @@ use crate::{
     objects::Objects,
 };
 use cluster::WorkerRegistry;
+use practice::Practice;
 use reverie_dream::model::Catalogue;
 use reverie_engine::Renderer;
 use run::Outcome;
@@ -209,6 +211,7 @@ impl Worker {
     /// Takes jobs until the drain begins or the worker stays sick. `guard` counts it as able to take jobs.
     async fn work(self, alive: Liveness, mut guard: AliveGuard) {
         info!(worker = self.id, device = self.renderer.device(), "worker started");
+        let mut practice = Practice::of(&self.renderer, &self.context.catalogue);
         while !self.drain.is_cancelled() {
             match self.one().await {
                 Ok(Some(Outcome::Sick)) => {
@@ -225,6 +228,7 @@ impl Worker {
                     guard = alive.guard();
                 }
                 Ok(Some(Outcome::Done)) => {}
+                Ok(None) if practice.one(&self).await => {}
                 Ok(None) => self.idle(self.wanted()).await,
                 Err(error) => {
                     error!(worker = self.id, %error, "a claim failed");

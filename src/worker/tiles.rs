@@ -27,12 +27,13 @@ impl DeviceLoad {
         LoadGuard(self.clone())
     }
 
-    fn is_busy(&self) -> bool {
+    /// Whether there is a job.
+    pub(super) fn is_busy(&self) -> bool {
         *self.0.borrow() > 0
     }
 
     /// Waits until there is a job.
-    async fn busy(&self) {
+    pub(super) async fn busy(&self) {
         // The sender is at hand, so the channel cannot be closed.
         drop(self.0.subscribe().wait_for(|jobs| *jobs > 0).await);
     }

@@ -11,6 +11,8 @@
 //! the opposite one. So there all windows of an octave can be of one size ([`Grid::uniform`]), and that size one of a few, whatever
 //! the size of the picture.
 
+use std::collections::BTreeMap;
+
 use crate::spec::{DreamSpec, Tiling};
 
 /// Pixels around a tile's core that the network sees too. Wider halos cost more than they mend: see the
@@ -139,6 +141,18 @@ impl Grid {
         Strip { window: Span { start: -before, length }, core }
     }
 
+    /// How many windows an image of this size has of each size, `[H, W]`.
+    pub fn windows(&self, height: i64, width: i64) -> BTreeMap<[i64; 2], usize> {
+        let [rows, columns] = self.strips(height, width);
+        let mut windows = BTreeMap::new();
+        for row in &rows {
+            for column in &columns {
+                *windows.entry([row.window.length, column.window.length]).or_default() += 1;
+            }
+        }
+        windows
+    }
+
     /// Cuts an axis of `n` pixels.
     fn cut(&self, n: i64) -> Vec<Strip> {
         let Self { tile, .. } = *self;
@@ -195,7 +209,7 @@ fn common(n: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
 
@@ -262,14 +276,9 @@ mod tests {
         let of = |uniform| {
             let (mut kinds, mut pixels) = (BTreeSet::new(), 0);
             for [height, width] in octaves.clone() {
-                let [rows, columns] = grid(uniform).strips(height, width);
-                let mut windows = BTreeMap::<_, i64>::new();
-                for (row, column) in
-                    rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)))
-                {
-                    *windows.entry([row.window.length, column.window.length]).or_default() += 1;
-                }
-                pixels += windows.iter().map(|([rows, columns], count)| rows * columns * count).sum::<i64>();
+                let windows = grid(uniform).windows(height, width);
+                let count = |([rows, columns], count): (&[i64; 2], &usize)| rows * columns * *count as i64;
+                pixels += windows.iter().map(count).sum::<i64>();
                 kinds.extend(windows);
             }
             (kinds, pixels as f64)

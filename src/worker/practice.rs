@@ -1,0 +1,137 @@
+//! What a worker of a GPU does while nobody wants anything: it dreams noise whose passes most pictures will have.
+//!
+//! Libraries plan anew for each number and size of windows that a GPU meets, and that takes longer than a dream of a megapixel.
+//! The windows of pictures of all sizes have few ([`Grid::uniform`]), so a worker can be ready for most of them before the first
+//! picture comes. A job waits for one gradient step of it at the most.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+
+use super::Worker;
+use reverie_dream::{
+    model::Catalogue,
+    plan::{Grid, Plan},
+    spec::{self, DreamSpec, InputKind},
+};
+use reverie_engine::{CancelFlag, RenderError, RenderRequest, Renderer};
+use reverie_graph::NodeId;
+
+/// Kinds of pass that are practised, the commonest first.
+const KINDS: usize = 64;
+
+/// Longer edges of the pictures that are expected.
+const EDGES: [u32; 7] = [512, 640, 800, 1024, 1280, 1600, 2048];
+
+/// Their shapes, upright too.
+const SHAPES: [[u32; 2]; 5] = [[1, 1], [5, 4], [4, 3], [3, 2], [16, 9]];
+
+/// The first pass of a kind is planned for, the second is recorded.
+const STEPS: u32 = 2;
+
+/// What is left to practise.
+pub(super) struct Practice {
+    /// The commonest last.
+    left: Vec<DreamSpec>,
+}
+
+impl Practice {
+    /// For a renderer of a GPU; nothing for a CPU, which plans nothing.
+    pub(super) fn of(renderer: &Renderer, catalogue: &Catalogue) -> Self {
+        let left = if renderer.memory().is_some() { dreams(catalogue) } else { Vec::new() };
+        Self { left }
+    }
+
+    /// Practises one dream, unless somebody dreams on the device; false where nothing was done.
+    pub(super) async fn one(&mut self, worker: &Worker) -> bool {
+        if worker.load.is_busy() {
+            return false;
+        }
+        let Some(dream) = self.left.pop() else { return false };
+        match render(worker, &dream).await {
+            Ok(()) if self.left.is_empty() => debug!(worker = worker.id, "practised all common sizes"),
+            Ok(()) => {}
+            // For a job.
+            Err(RenderError::Canceled | RenderError::Busy) => self.left.push(dream),
+            Err(error) => {
+                warn!(worker = worker.id, %error, "nothing more is practised; the first pictures of each size take longer");
+                self.left.clear();
+            }
+        }
+        true
+    }
+}
+
+/// Dreams of the default model that have the commonest passes, the commonest last.
+fn dreams(catalogue: &Catalogue) -> Vec<DreamSpec> {
+    let Some(model) = catalogue.get(catalogue.default_id()) else { return Vec::new() };
+    // A model in the catalogue has valid defaults; with invalid ones, its jobs would be refused.
+    let resolved = |fields: Value, input| spec::resolve("", fields, catalogue, input);
+    let Ok(usual) = resolved(json!({ "model": model.id }), InputKind::Image) else { return Vec::new() };
+    let layers = usual.objectives.iter().filter_map(|objective| model.network.find(&objective.layer).ok());
+    let stride = model.network.stride(&layers.collect::<Vec<NodeId>>()) as i64;
+    let grid = Grid::of(&usual, stride).uniform_for(&usual, true);
+    // How often a kind of pass comes, and an octave that has it.
+    let mut kinds = HashMap::<_, (usize, (i64, i64))>::new();
+    for size in sizes() {
+        let Ok(plan) = Plan::of(&usual, &model.network, size, u64::MAX) else { continue };
+        for (height, width) in plan.octaves {
+            for kind in grid.windows(height, width) {
+                kinds.entry(kind).or_insert((0, (height, width))).0 += 1;
+            }
+        }
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_unstable_by_key(|(kind, (often, _))| (std::cmp::Reverse(*often), *kind));
+    kinds.truncate(KINDS);
+    let noise = |(height, width)| {
+        let noise = json!({
+            "model": model.id, "noise": { "width": width, "height": height }, "octaves": 1, "iterations": STEPS,
+            "format": "jpeg", "recipe": false,
+        });
+        resolved(noise, InputKind::Nothing { image: "" }).ok()
+    };
+    kinds.into_iter().rev().filter_map(|(_, (_, size))| noise(size)).collect()
+}
+
+/// Heights and widths of the pictures that are expected.
+fn sizes() -> impl Iterator<Item = (u32, u32)> {
+    EDGES.into_iter().flat_map(|longer| {
+        SHAPES.into_iter().flat_map(move |[long, short]| {
+            let shorter = longer * short / long;
+            let upright = (longer != shorter).then_some((longer, shorter));
+            [(shorter, longer)].into_iter().chain(upright)
+        })
+    })
+}
+
+/// Renders, and gives up for a job, for one of another worker of the device, and when the process ends.
+async fn render(worker: &Worker, dream: &DreamSpec) -> Result<(), RenderError> {
+    let catalogue = &worker.context.catalogue;
+    let gone = || RenderError::Engine("the default model is gone".into());
+    let cancel = CancelFlag::default();
+    let request = RenderRequest {
+        model: catalogue.get(&dream.model).cloned().ok_or_else(gone)?,
+        spec: dream.clone(),
+        input: None,
+        mask: None,
+        guide: None,
+        resume: None,
+        on_begin: None,
+        on_progress: Box::new(|_| {}),
+        on_octave: None,
+        on_preview: None,
+        cancel: cancel.clone(),
+    };
+    let mut rendering = worker.renderer.submit(request)?;
+    loop {
+        tokio::select! {
+            biased;
+            rendered = &mut rendering => return rendered.unwrap_or(Err(RenderError::Stopped)).map(drop),
+            () = worker.wanted(), if !cancel.is_canceled() => cancel.cancel(),
+            () = worker.drain.cancelled(), if !cancel.is_canceled() => cancel.cancel(),
+            () = worker.load.busy(), if !cancel.is_canceled() => cancel.cancel(),
+        }
+    }
+}
