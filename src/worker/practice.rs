@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use super::Worker;
 use reverie_dream::{
@@ -50,7 +50,7 @@ impl Practice {
         }
         let Some(dream) = self.left.pop() else { return false };
         match render(worker, &dream).await {
-            Ok(()) if self.left.is_empty() => debug!(worker = worker.id, "practised all common sizes"),
+            Ok(()) if self.left.is_empty() => info!(worker = worker.id, "practised the passes of common sizes"),
             Ok(()) => {}
             // For a job.
             Err(RenderError::Canceled | RenderError::Busy) => self.left.push(dream),
