@@ -50,7 +50,9 @@ impl Practice {
         }
         let Some(dream) = self.left.pop() else { return false };
         match render(worker, &dream).await {
-            Ok(()) if self.left.is_empty() => info!(worker = worker.id, "practised the passes of common sizes"),
+            Ok(()) if self.left.is_empty() => {
+                info!(worker = worker.id, "practised the passes of common sizes")
+            }
             Ok(()) => {}
             // For a job.
             Err(RenderError::Canceled | RenderError::Busy) => self.left.push(dream),

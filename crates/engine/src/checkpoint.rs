@@ -26,7 +26,7 @@ use reverie_dream::{
 
 const MAGIC: [u8; 4] = *b"RVRC";
 const FRAMES_MAGIC: [u8; 4] = *b"RVRF";
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 const HEADER: usize = 28;
 const FRAMES_HEADER: usize = 12;
 

@@ -8,7 +8,7 @@ use std::{num::NonZero, path::PathBuf, sync::OnceLock, thread::available_paralle
 use tch::{Cuda, Device};
 
 use super::{
-    Kernels, RenderError,
+    Kernels, RenderError, abi,
     cuda::{self, GpuKernels},
 };
 
@@ -100,7 +100,9 @@ fn missing(wanted: &str) -> RenderError {
     for index in 0..gpus() {
         available += &format!(", cuda:{index}");
     }
-    if load_cuda()
+    if let Err(reason) = abi::check(abi::running()) {
+        available += &format!(" (no GPU is used: {reason})");
+    } else if load_cuda()
         && let Some(reason) = cuda::refusal()
     {
         available += &format!(" (CUDA says: {reason})");
@@ -167,6 +169,11 @@ fn load_cuda() -> bool {
         else {
             return false;
         };
+        // A GPU's memory and streams are asked for by names of functions, which do not tell types.
+        if let Err(reason) = abi::check(abi::running()) {
+            tracing::warn!(library = %library.display(), reason, "no GPU is used; using the CPU");
+            return false;
+        }
         let opened = open_forever(&library);
         match &opened {
             Ok(()) => tracing::info!(library = %library.display(), "CUDA support loaded"),

@@ -209,10 +209,12 @@ pub(super) fn dream(
             let shift = if spec.jitter { tiled.jitter(&mut rng, spec.jitter_pixels) } else { (0, 0) };
             let seen = Transformation::drawn(spec, &mut rng);
             let (score, gradient) = tiled.transformed_gradient(&image, shift, seen.as_ref())?;
+            stepper.step(&image, &gradient, octave_mask.as_ref())?;
+            // Not earlier: a GPU is waited for, and has been told all that it has to do.
+            let score = score.value()?;
             if !score.is_finite() {
                 return Err(RenderError::NotFinite { octave: octave + 1, iteration });
             }
-            stepper.step(&image, &gradient, octave_mask.as_ref())?;
             let mut progress = meter.read(octave as usize, iteration, score);
             progress.resumed_from = resumed_from;
             progress.iterations_per_second = f64::from(iteration) / began.elapsed().as_secs_f64();

@@ -14,7 +14,10 @@ use super::{
     RenderError, error::caught, exec::Executor, guide::Guide, spotlight::Spotlight, tile::Tile,
     transformation::Transformation,
 };
-use reverie_dream::spec::{Objective, ObjectiveKind};
+use reverie_dream::{
+    plan::Strip,
+    spec::{Objective, ObjectiveKind},
+};
 use reverie_graph::{Network, NodeId, Shape};
 
 /// A spec's objectives, bound to the nodes of a network.
@@ -76,8 +79,9 @@ impl BoundObjective {
             let across = tiles
                 .iter()
                 .flat_map(|tile| spotlight.columns.of_window(tile.column.window, shift.0, columns));
-            let down = Tensor::f_from_slice(&down.collect::<Vec<f64>>())?;
-            let across = Tensor::f_from_slice(&across.collect::<Vec<f64>>())?;
+            let (down, across) = (down.collect::<Vec<f64>>(), across.collect::<Vec<f64>>());
+            term.light_mean = repeated(&down, first.row, height) * repeated(&across, first.column, width);
+            let [down, across] = [Tensor::f_from_slice(&down)?, Tensor::f_from_slice(&across)?];
             let down = down.f_reshape([-1, 1, rows as i64, 1])?;
             term.light = Some(down.f_mul(&across.f_reshape([-1, 1, 1, columns as i64])?)?);
         }
@@ -254,6 +258,12 @@ fn uncaught_gradients(
     let seeds = seeds.into_iter().enumerate().map(|(index, parts)| shares.of(index, joined(&parts)?));
     let gradient = tape.gradient(seeds.collect::<Result<Vec<_>, _>>()?)?;
     Ok((joined(&scores)?.f_to_kind(Kind::Double)?, gradient))
+}
+
+/// Mean of an axis's weights where its window is longer than the picture's `extent`, and has weights of 1 in the mean over that;
+/// otherwise 1.
+fn repeated(weights: &[f64], strip: Strip, extent: i64) -> f64 {
+    if strip.window.length > extent { weights.iter().sum::<f64>() / weights.len().max(1) as f64 } else { 1.0 }
 }
 
 /// The parts, one after the other; one as it is.

@@ -47,7 +47,7 @@ impl Renderer {
     /// As [`Self::start`].
     pub fn start_batched(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
         let processor = prepare(options)?;
-        let shared = SharedExecutor::start(processor)?;
+        let shared = SharedExecutor::start(of_all(processor, count))?;
         (0..count).map(|_| start_on(processor, options, Some(shared.clone()))).collect()
     }
 
@@ -86,6 +86,12 @@ fn start_on(
     Ok(Renderer::start_with(device::name(device), options.queue, start)?.with_memory(processor.memory))
 }
 
+/// The parts of `count` renderers together: networks that they share have the memory of all, and run one pass at a time.
+fn of_all(part: Processor, count: usize) -> Processor {
+    let all = |memory: u64| memory.saturating_mul(count.max(1) as u64);
+    Processor { memory: part.memory.map(all), ..part }
+}
+
 /// The device that `options` name, or a renderer's part of it, with libtorch's threads set.
 fn prepare(options: &RenderOptions) -> Result<Processor, RenderError> {
     let device = device::select(&options.device)?;
@@ -93,4 +99,24 @@ fn prepare(options: &RenderOptions) -> Result<Processor, RenderError> {
     let whole = Processor::new(device, options.kernels);
     let part = |memory| memory / options.sharing.max(1) as u64;
     Ok(Processor { memory: whole.memory.map(part), ..whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use reverie_dream::plan::{batch_within, held};
+
+    use super::*;
+
+    #[test]
+    fn renderers_that_share_a_network_have_the_batches_of_the_whole_device() {
+        const GIB: u64 = 1 << 30;
+        let whole = Processor { memory: Some(24 * GIB), ..Processor::new(tch::Device::Cpu, Kernels::Auto) };
+        for count in [1, 8, 16] {
+            let part = Processor { memory: Some(24 * GIB / count), ..whole };
+            let memory = of_all(part, count as usize).memory.unwrap();
+            assert_eq!(held(batch_within(memory), [512, 512]), 16, "{count}");
+        }
+        let cpu = Processor::new(tch::Device::Cpu, Kernels::Auto);
+        assert_eq!(of_all(cpu, 4).memory, None);
+    }
 }

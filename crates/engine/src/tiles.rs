@@ -126,11 +126,12 @@ impl<'a> TiledGradient<'a> {
     /// # Errors
     /// [`RenderError::Canceled`] between tiles, otherwise what the executor says.
     pub(super) fn gradient(&self, image: &Tensor, shift: (i64, i64)) -> Result<(f64, Tensor), RenderError> {
-        self.transformed_gradient(image, shift, None)
+        let (score, gradient) = self.transformed_gradient(image, shift, None)?;
+        Ok((score.value()?, gradient))
     }
 
     /// As [`Self::gradient`], by the values of `image`, where the network sees the image as it is after `seen`. Places of
-    /// objectives are those of the image.
+    /// objectives are those of the image. The device need not have computed the score when this returns.
     ///
     /// # Errors
     /// As [`Self::gradient`].
@@ -139,7 +140,7 @@ impl<'a> TiledGradient<'a> {
         image: &Tensor,
         shift: (i64, i64),
         seen: Option<&Transformation>,
-    ) -> Result<(f64, Tensor), RenderError> {
+    ) -> Result<(Score, Tensor), RenderError> {
         let Some(seen) = seen else { return self.gradient_of(image, shift, None) };
         let threads = (!self.is_library()).then(thread_pool);
         let transformed = seen.apply(image, threads.as_ref())?;
@@ -155,7 +156,7 @@ impl<'a> TiledGradient<'a> {
         image: &Tensor,
         shift: (i64, i64),
         seen: Option<&Transformation>,
-    ) -> Result<(f64, Tensor), RenderError> {
+    ) -> Result<(Score, Tensor), RenderError> {
         let (_, _, height, width) = image.size4()?;
         let gradient = image.f_zeros_like()?;
         let whole = match self.grid.tiling {
@@ -163,7 +164,7 @@ impl<'a> TiledGradient<'a> {
             // Each tile on its own, as the article has it.
             Tiling::Article => None,
         };
-        let mut mean = Mean::default();
+        let mut mean = Score::default();
         for group in &self.laid([height, width], image.device())?.groups {
             self.in_batches(group, |first, count| {
                 let windows = group.gather(image, first, count, shift)?;
@@ -174,7 +175,7 @@ impl<'a> TiledGradient<'a> {
                 group.scatter(&parts, &gradient, first, count, shift)
             })?;
         }
-        Ok((mean.value()?, gradient))
+        Ok((mean, gradient))
     }
 
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
@@ -208,7 +209,7 @@ impl<'a> TiledGradient<'a> {
     /// Score of the whole image, tiles as in [`Self::gradient`] without a shift.
     pub(super) fn score(&self, image: &Tensor) -> Result<f64, RenderError> {
         let (_, _, height, width) = image.size4()?;
-        let mut mean = Mean::default();
+        let mut mean = Score::default();
         if self.is_library() {
             // In the batches of `gradient`, so that a GPU meets no new size.
             for group in &self.laid([height, width], image.device())?.groups {
@@ -233,7 +234,8 @@ impl<'a> TiledGradient<'a> {
         mean.value()
     }
 
-    /// Mean activation of every channel of `layers` over the whole `image`, `[1, 3, H, W]`, tiles as in [`Self::score`].
+    /// Mean activation of every channel of `layers` over the whole `image`, `[1, 3, H, W]`, in tiles that are not uniform: those may
+    /// see a part of the image twice.
     pub(super) fn channel_means(
         &self,
         image: &Tensor,
@@ -244,7 +246,7 @@ impl<'a> TiledGradient<'a> {
         let whole = (height * width) as f64;
         let mut means: Vec<Vec<f64>> =
             layers.iter().map(|&layer| vec![0.0; network.channels(layer)]).collect();
-        for tile in self.tiles(height, width) {
+        for tile in tiles_of(&Grid { uniform: false, ..self.grid }, height, width) {
             self.go_on()?;
             let area = (tile.row.core.length * tile.column.core.length) as f64;
             let activations = self.source.features(windows(image, &[tile], (0, 0))?, layers)?;
@@ -287,8 +289,7 @@ impl<'a> TiledGradient<'a> {
 
     /// All tiles of an image of this size, row by row.
     fn tiles(&self, height: i64, width: i64) -> Vec<Tile> {
-        let [rows, columns] = self.grid.strips(height, width);
-        rows.into_iter().flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
+        tiles_of(&self.grid, height, width)
     }
 
     /// Hands the tiles of a group to `pass`, as many at once as go together: the first of them and their number. A pass for
@@ -362,6 +363,12 @@ impl Group {
     }
 }
 
+/// All tiles that `grid` lays on an image of this size, row by row.
+fn tiles_of(grid: &Grid, height: i64, width: i64) -> Vec<Tile> {
+    let [rows, columns] = grid.strips(height, width);
+    rows.into_iter().flat_map(|row| columns.iter().map(move |&column| Tile { row, column })).collect()
+}
+
 /// Tiles as a part of their group.
 fn span(first: usize, count: usize) -> Span {
     Span { start: first as i64, length: count as i64 }
@@ -379,16 +386,16 @@ fn alike(tiles: Vec<Tile>) -> Vec<Vec<Tile>> {
     groups
 }
 
-/// A mean over tiles, weighted by the pixels of their cores.
+/// The score of a whole image: the mean over its tiles, weighted by the pixels of their cores.
 #[derive(Default)]
-struct Mean {
+pub(super) struct Score {
     /// `[N]` each, on the device.
     scores: Vec<Tensor>,
     /// Of every tile.
     areas: Vec<f64>,
 }
 
-impl Mean {
+impl Score {
     fn add(&mut self, scores: Tensor, tiles: &[Tile]) {
         self.scores.push(scores);
         let area = |tile: &Tile| (tile.row.core.length * tile.column.core.length) as f64;
@@ -396,7 +403,7 @@ impl Mean {
     }
 
     /// Waits for the device: once, after it has got everything to do.
-    fn value(self) -> Result<f64, RenderError> {
+    pub(super) fn value(self) -> Result<f64, RenderError> {
         let scores = Vec::<f64>::try_from(Tensor::f_cat(&self.scores, 0)?)?;
         let sum: f64 = scores.iter().zip(&self.areas).map(|(score, area)| score * area).sum();
         Ok(sum / self.areas.iter().sum::<f64>())

@@ -77,10 +77,10 @@ impl LocalExecutor {
     ) -> Result<(Tensor, Tensor), RenderError> {
         let (_, _, height, width) = tiles.size4()?;
         let began = Instant::now();
-        let outcome = match &self.recorded {
+        let outcome = self.with_room(|| match &self.recorded {
             Some(recorded) => recorded.gradients(&self.executor, tiles, tile_objectives),
             None => gradients(&self.executor, tiles, tile_objectives),
-        };
+        });
         if let Some(TileObjective { bound, .. }) = tile_objectives.first() {
             let (layers, size, count) = (bound.layers(), [height, width], tile_objectives.len());
             match &outcome {
@@ -89,6 +89,16 @@ impl LocalExecutor {
             }
         }
         outcome
+    }
+}
+
+impl LocalExecutor {
+    /// Runs `run`, for which recorded passes give up their memory if it lacks any.
+    fn with_room<T>(&self, run: impl Fn() -> Result<T, RenderError>) -> Result<T, RenderError> {
+        match &self.recorded {
+            Some(recorded) => recorded.with_room(run),
+            None => run(),
+        }
     }
 }
 
@@ -127,12 +137,12 @@ impl GradientSource for LocalExecutor {
         bound: &BoundObjective,
         _cancel: &CancelFlag,
     ) -> Result<Tensor, RenderError> {
-        caught(|| bound.scores(&self.executor, &tiles))
+        self.with_room(|| caught(|| bound.scores(&self.executor, &tiles)))
     }
 
     fn features(&self, image: Tensor, layers: &[NodeId]) -> Result<Vec<Tensor>, RenderError> {
         let _ungraded = tch::no_grad_guard();
-        caught(|| self.executor.forward(&image, layers))
+        self.with_room(|| caught(|| self.executor.forward(&image, layers)))
     }
 
     fn watch(&self) {

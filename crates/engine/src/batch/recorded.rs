@@ -128,14 +128,7 @@ impl<R: Recorder> RecordedPasses<R> {
             pass.shape == shape && pass.bound.layers() == bound.layers() && pass.bound.is_same(bound)
         });
         let Some(index) = known else {
-            let outcome = match plain() {
-                Err(RenderError::OutOfMemory(reason)) if !passes.is_empty() => {
-                    tracing::warn!(reason, "recorded passes give their memory back");
-                    self.forget(&mut passes);
-                    plain()
-                }
-                outcome => outcome,
-            };
+            let outcome = plain();
             if outcome.is_ok() {
                 self.remember(&mut passes, bound, shape);
             }
@@ -144,10 +137,13 @@ impl<R: Recorder> RecordedPasses<R> {
         if passes[index].recorded.is_none() {
             match self.record(executor, &passes, index, tile_objectives) {
                 Ok(recorded) => passes[index].recorded = Some(recorded),
+                // It says nothing about recording.
+                Err(error @ RenderError::OutOfMemory(_)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "a pass cannot be recorded; from now on all are started operation by operation");
                     self.broken.set(true);
-                    self.forget(&mut passes);
+                    passes.clear();
+                    self.tiles.take();
                     return plain();
                 }
             }
@@ -212,10 +208,21 @@ impl<R: Recorder> RecordedPasses<R> {
         passes.push(Pass { bound: bound.clone(), shape, used: self.clock.get(), recorded: None });
     }
 
-    /// Gives the memory of all recorded passes back.
-    fn forget(&self, passes: &mut Vec<Pass<R::Recording>>) {
-        passes.clear();
+    /// Runs `run`; if memory is missing, once more after the recorded passes have given theirs back.
+    pub(super) fn with_room<T>(&self, run: impl Fn() -> Result<T, RenderError>) -> Result<T, RenderError> {
+        match run() {
+            Err(RenderError::OutOfMemory(reason)) if self.forget() => {
+                tracing::warn!(reason, "recorded passes give their memory back");
+                run()
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Gives the memory of all recorded passes back; false if there are none.
+    fn forget(&self) -> bool {
         self.tiles.take();
+        !std::mem::take(&mut *self.passes.borrow_mut()).is_empty()
     }
 }
 
@@ -240,6 +247,7 @@ mod tests {
         replays: Rc<Cell<usize>>,
         shared: Rc<Cell<usize>>,
         refuses: Rc<Cell<bool>>,
+        full: Rc<Cell<bool>>,
     }
 
     impl Recorder for Counting {
@@ -251,6 +259,9 @@ mod tests {
             run: impl FnOnce() -> Result<T, RenderError>,
         ) -> Result<(Self::Recording, T), RenderError> {
             let outcome = run()?;
+            if self.full.get() {
+                return Err(RenderError::OutOfMemory("CUDA out of memory.".into()));
+            }
             if self.refuses.get() {
                 return Err(RenderError::Engine("operation not permitted when stream is capturing".into()));
             }
@@ -361,6 +372,36 @@ mod tests {
         subject.counting.refuses.set(false);
         assert_eq!(subject.pass(&bound, None, 2), [0, 0]);
         assert!(subject.passes.passes.borrow().is_empty());
+    }
+
+    #[test]
+    fn recorded_passes_make_room_for_what_lacks_memory() {
+        let subject = Subject::new();
+        let bound = subject.bound(1.0);
+        let missing = || RenderError::OutOfMemory("CUDA out of memory.".into());
+        let lacks = |times: usize| {
+            let tries = Cell::new(0);
+            let outcome = subject.passes.with_room(|| {
+                tries.set(tries.get() + 1);
+                if tries.get() <= times { Err(missing()) } else { Ok(()) }
+            });
+            (outcome.is_ok(), tries.get())
+        };
+        assert_eq!(lacks(1), (false, 1), "there is nothing to give back");
+        subject.pass(&bound, None, 2);
+        subject.pass(&bound, None, 2);
+        assert_eq!(lacks(0), (true, 1));
+        assert_eq!(lacks(1), (true, 2));
+        assert!(subject.passes.passes.borrow().is_empty() && subject.passes.tiles.borrow().is_none());
+        // It is recorded again, also where it was the recording that lacked memory.
+        subject.pass(&bound, None, 2);
+        subject.counting.full.set(true);
+        let tiles = Tensor::zeros([2, 3, 40, 40], (Kind::Float, Device::Cpu));
+        let objectives = [TileObjective { bound: &bound, whole: None, tile: 0 }; 2];
+        let pass = || subject.passes.gradients(&subject.executor, &tiles, &objectives);
+        assert!(subject.passes.with_room(pass).is_ok());
+        subject.counting.full.set(false);
+        assert_eq!(subject.pass(&bound, None, 2), [2, 2]);
     }
 
     #[test]

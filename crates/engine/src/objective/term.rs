@@ -29,6 +29,8 @@ pub(super) struct Term {
     pub(super) spot: Option<Spot>,
     /// How much it counts at each position of the tiles that [`BoundObjective::lit`](super::BoundObjective::lit) was told of: `[N, 1, H, W]` float64.
     pub(super) light: Option<Tensor>,
+    /// Mean of [`Self::light`] over a window that sees parts of the picture more than once; 1 over any other.
+    pub(super) light_mean: f64,
 }
 
 /// What a term measures in a layer.
@@ -63,6 +65,7 @@ impl Term {
             direction,
             spot: objective.at,
             light: None,
+            light_mean: 1.0,
         }
     }
 
@@ -136,7 +139,7 @@ impl Term {
             _ => picked.values.shallow_clone(),
         };
         Ok(match &picked.light {
-            Some(light) => values.f_mul(light)?,
+            Some(light) => values.f_mul(&light.f_div_scalar(self.light_mean)?)?,
             None => values,
         })
     }
@@ -169,7 +172,7 @@ impl Term {
         })
     }
 
-    /// The derivative of `slope ·` [`Self::value`] with respect to the activations of so many tiles, given what
+    /// The derivative of `slope ·` [`Self::value`] (times [`Self::light_mean`]: a pixel that is seen twice is climbed once) with respect to the activations of so many tiles, given what
     /// [`Self::competing`] and [`Self::picked`] made of them:
     /// `slope / n` of a mean over n values, `2 · slope · x / n` of that of squares, `slope` of a sum; nothing for channels
     /// that were not picked; of a guide `slope / n` times the positions that are followed; of a direction what [`Direction`] says;

@@ -7,10 +7,7 @@ use super::{
     },
     *,
 };
-use reverie_dream::{
-    plan::{Span, Strip},
-    spec::Spot,
-};
+use reverie_dream::{plan::Span, spec::Spot};
 use tch::Device;
 
 /// Along channels of "sum", "lrn" or "logits".

@@ -177,6 +177,33 @@ fn a_place_is_the_pictures_whatever_tiles_lie_on_it() {
     }
 }
 
+/// A window that is larger than the picture sees parts of it twice; a place counts once.
+#[test]
+fn a_place_scores_alike_in_a_window_larger_than_the_picture() {
+    tch::manual_seed(14);
+    let image = Tensor::rand([1, 3, 193, 150], (Kind::Float, Device::Cpu)) * 255.0;
+    let cancel = CancelFlag::default();
+    let manner = Manner { library_only: true, ..Manner::of(Kind::Float) };
+    let own = LocalExecutor::new(Executor::with_manner(random_network(), Device::Cpu, manner).unwrap());
+    for (x, y) in [(0.5, 0.5), (0.03, 0.97), (0.9, 0.4)] {
+        let spot = Some(Spot { x, y, radius: 0.05 });
+        let placed = Objective { at: spot, ..objective(ObjectiveKind::L2, "sum", &[]) };
+        let bound = BoundObjective::new(own.network(), &[placed]).unwrap().on(Device::Cpu).unwrap();
+        let stride = bound.stride(own.network());
+        let scores = [false, true].map(|uniform| {
+            let grid = Grid { tile: 512, halo: HALO, stride, tiling: Tiling::Even, uniform };
+            assert_eq!(grid.strips(193, 150)[0][0].window.length > 193, uniform);
+            let tiled = TiledGradient::over(&own, &bound, grid, &cancel);
+            let (climbed, _) = tiled.gradient(&image, (0, 0)).unwrap();
+            assert_eq!(climbed, tiled.score(&image).unwrap());
+            climbed
+        });
+        // At the edges the network sees the other side instead of padding.
+        let ratio = scores[1] / scores[0];
+        assert!((0.8..1.25).contains(&ratio), "({x}, {y}): {scores:?}");
+    }
+}
+
 #[test]
 fn total_variation_smooths_and_decay_draws_to_grey() {
     for kernels in [Kernels::Auto, Kernels::Library] {
