@@ -16,7 +16,7 @@ use reverie_dream::{
     model::{Catalogue, REFERENCE_MODEL},
     spec::{self, InputKind},
 };
-use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
+use reverie_engine::{RenderOptions, RenderRequest, Renderer};
 use reverie_models as models;
 use serde_json::json;
 
@@ -92,19 +92,10 @@ fn seconds(renderers: &[Renderer], catalogue: &Catalogue, edge: u32) -> f64 {
             "noise": { "width": edge, "height": edge }, "tile_size": edge, "seed": seed, "octaves": 1,
             "iterations": 20, "format": "jpeg",
         });
-        let request = RenderRequest {
-            model: Arc::clone(catalogue.get(REFERENCE_MODEL).unwrap()),
-            spec: spec::resolve("", fields, catalogue, InputKind::Nothing { image: "/image" }).unwrap(),
-            input: None,
-            mask: None,
-            guide: None,
-            resume: None,
-            on_begin: None,
-            on_progress: Box::new(|_| ()),
-            on_octave: None,
-            on_preview: None,
-            cancel: CancelFlag::default(),
-        };
+        let request = RenderRequest::alone(
+            Arc::clone(catalogue.get(REFERENCE_MODEL).unwrap()),
+            spec::resolve("", fields, catalogue, InputKind::Nothing { image: "/image" }).unwrap(),
+        );
         renderer.submit(request).unwrap()
     });
     let outcomes: Vec<_> = outcomes.collect();

@@ -12,7 +12,7 @@ use reverie_dream::{
     model::{Catalogue, REFERENCE_MODEL},
     spec::{self, InputKind},
 };
-use reverie_engine::{CancelFlag, PreviewSink, RenderOptions, RenderRequest, Renderer};
+use reverie_engine::{PreviewSink, RenderOptions, RenderRequest, Renderer};
 use reverie_models as models;
 
 fn main() {
@@ -38,20 +38,14 @@ fn main() {
         let mut file = Cursor::new(Vec::new());
         larger.write_to(&mut file, image::ImageFormat::Png).unwrap();
         let request = RenderRequest {
-            model: Arc::clone(&model),
-            spec: spec.clone(),
             input: Some(file.into_inner().into()),
-            mask: None,
-            guide: None,
-            resume: None,
-            on_begin: None,
             on_progress: Box::new(|progress| drop(std::hint::black_box(serde_json::to_vec(&progress)))),
             on_octave: Some(Box::new(|octave| drop(std::hint::black_box(octave)))),
             on_preview: Some(PreviewSink {
                 every: Duration::from_secs(1),
                 on_preview: Box::new(|_, preview| drop(std::hint::black_box(preview))),
             }),
-            cancel: CancelFlag::default(),
+            ..RenderRequest::alone(Arc::clone(&model), spec.clone())
         };
         let rendered = renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap();
         let (render, telling) = (rendered.render_seconds, rendered.callback_seconds);

@@ -16,7 +16,7 @@ use reverie_dream::{
     model::{Catalogue, REFERENCE_MODEL},
     spec::{self, InputKind},
 };
-use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Renderer};
+use reverie_engine::{RenderOptions, RenderRequest, Renderer};
 use reverie_models as models;
 use serde_json::json;
 
@@ -39,19 +39,8 @@ fn main() {
             "noise": { "width": side, "height": side }, "octaves": 1, "iterations": steps, "format": "jpeg",
         });
         let start = InputKind::Nothing { image: "/image" };
-        let request = RenderRequest {
-            model: Arc::clone(&model),
-            spec: spec::resolve("", fields, &catalogue, start).unwrap(),
-            input: None,
-            mask: None,
-            guide: None,
-            resume: None,
-            on_begin: None,
-            on_progress: Box::new(|_| ()),
-            on_octave: None,
-            on_preview: None,
-            cancel: CancelFlag::default(),
-        };
+        let request =
+            RenderRequest::alone(Arc::clone(&model), spec::resolve("", fields, &catalogue, start).unwrap());
         renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap().render_seconds
     };
     let mut fastest = [f64::INFINITY; RENDERS.len()];

@@ -3,7 +3,7 @@
 mod bootstrap;
 mod store;
 
-use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
@@ -78,9 +78,14 @@ pub enum StartError {
     /// The renderer cannot start.
     #[error("the renderer cannot be started: {0}")]
     Renderer(#[from] RenderError),
-    /// The device cannot render a small dream.
-    #[error("the device cannot be used: {0} (worker.device)")]
-    Sick(#[from] Sick),
+    /// A device cannot render a small dream.
+    #[error("the device {device} cannot be used: {sick} (worker.device)")]
+    Sick {
+        /// Which one.
+        device: String,
+        /// Why.
+        sick: Sick,
+    },
     /// The bootstrap key cannot be read.
     #[error("the bootstrap key in {path} cannot be used: {problem} (auth.bootstrap_key_file)")]
     Bootstrap {
@@ -175,9 +180,20 @@ impl App {
         let objects = Objects::configured(&config).await?;
         let throughput = Arc::new(Throughput::default());
         let mut probe = None;
-        if let Some(renderer) = renderers.first() {
-            probe = Probe::learn(renderer, &catalogue).await?.map(Arc::new);
-            worker::calibrate(renderer, &catalogue, &throughput).await;
+        if let Some(first) = renderers.first() {
+            let on = |renderer: &Renderer| {
+                let device = renderer.device().to_owned();
+                move |sick| StartError::Sick { device, sick }
+            };
+            probe = Probe::learn(first, &catalogue).await.map_err(on(first))?.map(Arc::new);
+            if let Some(probe) = &probe {
+                // Every other device has to give what the first one does.
+                let mut known = HashSet::from([first.device()]);
+                for renderer in renderers.iter().filter(|renderer| known.insert(renderer.device())) {
+                    probe.check(renderer).await.map_err(on(renderer))?;
+                }
+            }
+            worker::calibrate(first, &catalogue, &throughput).await;
         }
         let own_memory = renderers.iter().filter_map(Renderer::memory).min();
         let admission = Admission::new(&config.limits, renderers.len(), own_memory);

@@ -5,7 +5,11 @@ mod common;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
 };
 
 use common::{
@@ -30,6 +34,14 @@ fn is_practice(spec: &DreamSpec) -> bool {
 async fn server(
     practise: impl Fn(RenderRequest, &Renderer) -> Result<Rendered, RenderError> + Clone + Send + 'static,
 ) -> TestServer {
+    server_with(Arc::default(), practise).await
+}
+
+/// The same, where all else fails as long as it is `broken`.
+async fn server_with(
+    broken: Arc<AtomicBool>,
+    practise: impl Fn(RenderRequest, &Renderer) -> Result<Rendered, RenderError> + Clone + Send + 'static,
+) -> TestServer {
     let options = RenderOptions {
         device: "cpu".into(),
         threads: 1,
@@ -39,8 +51,13 @@ async fn server(
     };
     let real = Renderer::start(&options).unwrap();
     let renderer = Renderer::start_with("cpu".into(), 1, move || {
-        let (real, practise) = (real.clone(), practise.clone());
+        let (real, practise, broken) = (real.clone(), practise.clone(), Arc::clone(&broken));
         move |request: RenderRequest| -> Result<Rendered, RenderError> {
+            if broken.load(Ordering::SeqCst) {
+                return Err(RenderError::Engine(
+                    "CUDA error: an illegal memory access was encountered".into(),
+                ));
+            }
             if is_practice(&request.spec) { practise(request, &real) } else { rendered(request, &real) }
         }
     });
@@ -97,6 +114,32 @@ async fn the_passes_of_most_pictures_have_been_before_the_pictures_come() {
         }
     }
     assert!(all >= 4 * sizes.len() && new * 8 <= all, "{new} of {all} octaves are new");
+}
+
+/// What is practised fails once, and so does what the worker then tries, to find out what is to blame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_fails_in_practice_is_sick_and_practises_again_when_it_is_well() {
+    let tries = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&tries);
+    let broken = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&broken);
+    let server = server_with(Arc::clone(&broken), move |mut request, real| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(request.spec.noise.unwrap());
+        if seen.len() == 3 {
+            switch.store(true, Ordering::SeqCst);
+            return Err(RenderError::Engine("CUDA error: an illegal memory access was encountered".into()));
+        }
+        request.spec.noise = Some(Noise { width: 32, height: 32 });
+        rendered(request, real)
+    })
+    .await;
+    server.client.until_not_ready().await;
+    broken.store(false, Ordering::SeqCst);
+    until("64 kinds of pass have been practised", async || tries.lock().unwrap().len() == 65).await;
+    let [third, fourth] = [2, 3].map(|index| tries.lock().unwrap()[index]);
+    assert_eq!(third, fourth, "it goes on where it was");
+    assert_eq!(server.client.get("/readyz").await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

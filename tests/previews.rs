@@ -10,7 +10,7 @@ use std::{
 
 use common::{client::quick, picture, server::TestServer, server::catalogue};
 use reverie_dream::spec::{self, InputKind};
-use reverie_engine::{CancelFlag, PreviewSink, RenderOptions, RenderRequest, Renderer};
+use reverie_engine::{PreviewSink, RenderOptions, RenderRequest, Renderer};
 use serde_json::json;
 
 /// An octave, counted from 1, and its preview.
@@ -40,17 +40,9 @@ async fn a_dream_that_is_shown_at_every_step_has_the_same_bytes() {
             on_preview: Box::new(move |octave, preview| seen.lock().unwrap().push((octave, preview))),
         };
         let request = RenderRequest {
-            model: Arc::clone(&model),
-            spec: spec.clone(),
             input: Some(picture(96, 64).into()),
-            mask: None,
-            guide: None,
-            resume: None,
-            on_begin: None,
-            on_progress: Box::new(|_| {}),
-            on_octave: None,
             on_preview: watched.then_some(sink),
-            cancel: CancelFlag::default(),
+            ..RenderRequest::alone(Arc::clone(&model), spec.clone())
         };
         dreams.push(renderer.submit(request).unwrap().await.unwrap().unwrap().image);
     }

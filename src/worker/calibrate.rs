@@ -62,19 +62,11 @@ async fn measure(
     let recorder = Arc::clone(&times);
     let cancel = CancelFlag::default();
     let request = RenderRequest {
-        model: Arc::clone(model),
-        spec: spec.clone(),
-        input: None,
-        mask: None,
-        guide: None,
-        resume: None,
-        on_begin: None,
         on_progress: Box::new(move |_| {
             recorder.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now())
         }),
-        on_octave: None,
-        on_preview: None,
         cancel: cancel.clone(),
+        ..RenderRequest::alone(Arc::clone(model), spec.clone())
     };
     match timeout(TIME_LIMIT, renderer.submit(request)?).await {
         Ok(outcome) => drop(outcome.unwrap_or(Err(RenderError::Stopped))?),

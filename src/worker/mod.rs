@@ -16,6 +16,7 @@ mod retention;
 mod retry;
 mod run;
 mod settle;
+mod spare;
 mod throughput;
 mod tiles;
 
@@ -50,7 +51,7 @@ use practice::Practice;
 use reverie_dream::model::Catalogue;
 use reverie_engine::Renderer;
 use run::Outcome;
-use tiles::{DeviceLoad, Look};
+use spare::{DeviceLoad, Look};
 
 /// How often an idle worker polls for jobs. A notification wakes it at once; the poll finds jobs without one,
 /// for example a retry whose delay has passed.
@@ -138,6 +139,12 @@ impl Workers {
         let devices = renderers.iter().map(|renderer| renderer.device().to_owned()).collect();
         let mut loads: HashMap<String, DeviceLoad> = HashMap::new();
         for (index, renderer) in renderers.into_iter().enumerate() {
+            // One is enough for networks that several renderers share.
+            let practice = if renderer.shares_networks() && loads.contains_key(renderer.device()) {
+                Practice::none()
+            } else {
+                Practice::of(&renderer, &context.catalogue)
+            };
             let worker = Worker {
                 id: format!("{boot}-{index}"),
                 context: context.clone(),
@@ -147,7 +154,7 @@ impl Workers {
                 give_up: workers.give_up.clone(),
             };
             let (alive, guard) = (workers.alive.clone(), workers.alive.guard());
-            workers.tasks.spawn(async move { worker.work(alive, guard).await });
+            workers.tasks.spawn(async move { worker.work(practice, alive, guard).await });
         }
         let stores = || (Arc::clone(&context.queue), Arc::clone(&context.metrics));
         let (queue, metrics) = stores();
@@ -209,11 +216,10 @@ struct Worker {
 
 impl Worker {
     /// Takes jobs until the drain begins or the worker stays sick. `guard` counts it as able to take jobs.
-    async fn work(self, alive: Liveness, mut guard: AliveGuard) {
+    async fn work(self, mut practice: Practice, alive: Liveness, mut guard: AliveGuard) {
         info!(worker = self.id, device = self.renderer.device(), "worker started");
-        let mut practice = Practice::of(&self.renderer, &self.context.catalogue);
         while !self.drain.is_cancelled() {
-            match self.one().await {
+            match self.one(&mut practice).await {
                 Ok(Some(Outcome::Sick)) => {
                     drop(guard);
                     if !self.until_recovered().await {
@@ -228,7 +234,6 @@ impl Worker {
                     guard = alive.guard();
                 }
                 Ok(Some(Outcome::Done)) => {}
-                Ok(None) if practice.one(&self).await => {}
                 Ok(None) => self.idle(self.wanted()).await,
                 Err(error) => {
                     error!(worker = self.id, %error, "a claim failed");
@@ -272,7 +277,10 @@ impl Worker {
                     info!(worker = self.id, "the device recovered; the worker takes jobs again");
                     return true;
                 }
-                Err(sick) if sick.is_final() => break,
+                Err(sick) if sick.is_final(&self.renderer, failed) => {
+                    error!(worker = self.id, %sick, "the device cannot recover in this process");
+                    break;
+                }
                 Err(sick) => error!(worker = self.id, %sick, "the device is still sick"),
             }
             delay = (delay * 2).min(MAX_PROBE_DELAY);
@@ -281,12 +289,17 @@ impl Worker {
         false
     }
 
-    /// Claims a job and runs it to its end; where no job is ready, a tile. `None` if no tile is wanted either.
-    async fn one(&self) -> Result<Option<Outcome>, QueueError> {
+    /// Claims a job and runs it to its end; where no job is ready, a tile; where no tile is wanted either, practice. `None` if
+    /// there is nothing of it.
+    async fn one(&self, practice: &mut Practice) -> Result<Option<Outcome>, QueueError> {
         if let Some(claim) = self.claim().await? {
             return Ok(Some(self.run(claim).await));
         }
-        Ok(match tiles::render_one(self).await? {
+        let look = match tiles::render_one(self).await? {
+            Look::Nothing => practice.one(self).await,
+            look => look,
+        };
+        Ok(match look {
             Look::Nothing => None,
             Look::Had(outcome) => Some(outcome),
             Look::Job(claim) => Some(self.run(*claim).await),

@@ -2,20 +2,26 @@
 //!
 //! Libraries plan anew for each number and size of windows that a GPU meets, and that takes longer than a dream of a megapixel.
 //! The windows of pictures of all sizes have few ([`Grid::uniform`]), so a worker can be ready for most of them before the first
-//! picture comes. A job waits for one gradient step of it at the most.
+//! picture comes. Practice is given up for a job ([`spare`]).
 
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::Worker;
+use super::{
+    Worker,
+    attempt::blame,
+    error::AttemptError,
+    run::Outcome,
+    spare::{self, Look, Spared},
+};
 use reverie_dream::{
     model::Catalogue,
     plan::{Grid, Plan},
     spec::{self, DreamSpec, InputKind},
 };
-use reverie_engine::{CancelFlag, RenderError, RenderRequest, Renderer};
+use reverie_engine::{RenderError, Rendered, Renderer};
 use reverie_graph::NodeId;
 
 /// Kinds of pass that are practised, the commonest first.
@@ -37,31 +43,70 @@ pub(super) struct Practice {
 }
 
 impl Practice {
-    /// For a renderer of a GPU; nothing for a CPU, which plans nothing.
+    /// For a renderer of a GPU.
     pub(super) fn of(renderer: &Renderer, catalogue: &Catalogue) -> Self {
+        // A CPU plans nothing.
         let left = if renderer.memory().is_some() { dreams(catalogue) } else { Vec::new() };
         Self { left }
     }
 
-    /// Practises one dream, unless somebody dreams on the device; false where nothing was done.
-    pub(super) async fn one(&mut self, worker: &Worker) -> bool {
+    /// For a renderer whose networks have somebody else who practises.
+    pub(super) fn none() -> Self {
+        Self { left: Vec::new() }
+    }
+
+    /// Practises one dream.
+    pub(super) async fn one(&mut self, worker: &Worker) -> Look {
         if worker.load.is_busy() {
-            return false;
+            return Look::Nothing;
         }
-        let Some(dream) = self.left.pop() else { return false };
-        match render(worker, &dream).await {
-            Ok(()) if self.left.is_empty() => {
-                info!(worker = worker.id, "practised the passes of common sizes")
+        let Some(dream) = self.left.pop() else { return Look::Nothing };
+        match spare::render(worker, dream.clone()).await {
+            Spared::Ended(rendered) => self.ended(worker, dream, rendered).await,
+            Spared::Job(rendered, job) => {
+                if rendered.is_err() {
+                    self.left.push(dream);
+                }
+                Look::Job(job)
             }
-            Ok(()) => {}
-            // For a job.
-            Err(RenderError::Canceled | RenderError::Busy) => self.left.push(dream),
+            Spared::Hung => Look::Had(Outcome::Sick),
+        }
+    }
+
+    /// What is left after a dream that ended without a job.
+    async fn ended(
+        &mut self,
+        worker: &Worker,
+        dream: DreamSpec,
+        rendered: Result<Rendered, RenderError>,
+    ) -> Look {
+        match rendered {
+            Ok(_) => {
+                if self.left.is_empty() {
+                    info!(worker = worker.id, "practised the passes of common sizes");
+                }
+                Look::Had(Outcome::Done)
+            }
+            Err(RenderError::Canceled) => {
+                self.left.push(dream);
+                Look::Had(Outcome::Done)
+            }
+            Err(RenderError::Busy) => {
+                self.left.push(dream);
+                Look::Nothing
+            }
             Err(error) => {
-                warn!(worker = worker.id, %error, "nothing more is practised; the first pictures of each size take longer");
+                let blamed = blame(&worker.context, &worker.renderer, error).await;
+                if matches!(blamed, AttemptError::Sick(_)) {
+                    // It goes on once the device has recovered.
+                    self.left.push(dream);
+                    return Look::Had(Outcome::Sick);
+                }
+                warn!(worker = worker.id, error = %blamed, "nothing more is practised; the first pictures of each size take longer");
                 self.left.clear();
+                Look::Had(Outcome::Done)
             }
         }
-        true
     }
 }
 
@@ -106,34 +151,4 @@ fn sizes() -> impl Iterator<Item = (u32, u32)> {
             [(shorter, longer)].into_iter().chain(upright)
         })
     })
-}
-
-/// Renders, and gives up for a job, for one of another worker of the device, and when the process ends.
-async fn render(worker: &Worker, dream: &DreamSpec) -> Result<(), RenderError> {
-    let catalogue = &worker.context.catalogue;
-    let gone = || RenderError::Engine("the default model is gone".into());
-    let cancel = CancelFlag::default();
-    let request = RenderRequest {
-        model: catalogue.get(&dream.model).cloned().ok_or_else(gone)?,
-        spec: dream.clone(),
-        input: None,
-        mask: None,
-        guide: None,
-        resume: None,
-        on_begin: None,
-        on_progress: Box::new(|_| {}),
-        on_octave: None,
-        on_preview: None,
-        cancel: cancel.clone(),
-    };
-    let mut rendering = worker.renderer.submit(request)?;
-    loop {
-        tokio::select! {
-            biased;
-            rendered = &mut rendering => return rendered.unwrap_or(Err(RenderError::Stopped)).map(drop),
-            () = worker.wanted(), if !cancel.is_canceled() => cancel.cancel(),
-            () = worker.drain.cancelled(), if !cancel.is_canceled() => cancel.cancel(),
-            () = worker.load.busy(), if !cancel.is_canceled() => cancel.cancel(),
-        }
-    }
 }

@@ -23,6 +23,9 @@ const EDGE: u32 = 256;
 /// Time limit for a single gradient step; a slower device counts as broken.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
+/// Probes in a row that may fail with an error of CUDA. One that does not come back at every call is over by then.
+const CUDA_PROBES: u32 = 2;
+
 /// Allowed relative difference of the objective, on a device whose sums depend on its load.
 const TOLERANCE: f64 = 0.01;
 
@@ -41,9 +44,14 @@ pub enum Sick {
 }
 
 impl Sick {
-    /// Whether waiting is useless, because the render thread has ended.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Render(RenderError::Stopped))
+    /// Whether waiting is useless after so many failed probes: the render thread has ended, or a GPU goes on to report an error
+    /// that only a new process can mend.
+    pub fn is_final(&self, renderer: &Renderer, failed: u32) -> bool {
+        match self {
+            Self::Render(RenderError::Stopped) => true,
+            Self::Render(error) => error.is_cudas() && renderer.device() != "cpu" && failed >= CUDA_PROBES,
+            Self::Different | Self::Slow => false,
+        }
     }
 }
 
@@ -112,19 +120,8 @@ impl Probe {
 
 async fn render(renderer: &Renderer, model: &Arc<Model>, spec: &DreamSpec) -> Result<Rendered, Sick> {
     let cancel = CancelFlag::default();
-    let request = RenderRequest {
-        model: Arc::clone(model),
-        spec: spec.clone(),
-        input: None,
-        mask: None,
-        guide: None,
-        resume: None,
-        on_begin: None,
-        on_progress: Box::new(|_| {}),
-        on_octave: None,
-        on_preview: None,
-        cancel: cancel.clone(),
-    };
+    let request =
+        RenderRequest { cancel: cancel.clone(), ..RenderRequest::alone(Arc::clone(model), spec.clone()) };
     match timeout(TIME_LIMIT, renderer.submit(request)?).await {
         Ok(outcome) => Ok(outcome.unwrap_or(Err(RenderError::Stopped))?),
         Err(_) => {

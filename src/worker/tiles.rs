@@ -1,59 +1,19 @@
-//! Tiles ([`crate::tile`]) are rendered by a worker that has no job, while nobody else dreams on its device. A job that comes
-//! meanwhile is claimed at once, and begins after the gradient step at work; the tile is tried again later.
+//! Tiles ([`crate::tile`]) are rendered by a worker that has no job ([`spare`]); one that was given up for a job is tried again
+//! later.
 
-use tokio::sync::watch;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
-use super::{POLL, Worker, attempt::blame, error::AttemptError, run::Outcome};
-use crate::{
-    jobs::{Claim, QueueError},
-    metrics::TileOutcome,
-    objects::ObjectKey,
-    tile::Tile,
+use super::{
+    Worker,
+    attempt::blame,
+    error::AttemptError,
+    run::Outcome,
+    spare::{self, Look, Spared},
 };
-use reverie_engine::{CancelFlag, RenderError, RenderRequest};
-
-/// The jobs at work on one device. Clones share the count.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DeviceLoad(watch::Sender<usize>);
-
-/// Counts one job until it is dropped.
-pub(super) struct LoadGuard(DeviceLoad);
-
-impl DeviceLoad {
-    /// Counts a job until the guard is dropped.
-    pub(super) fn begin(&self) -> LoadGuard {
-        self.0.send_modify(|jobs| *jobs += 1);
-        LoadGuard(self.clone())
-    }
-
-    /// Whether there is a job.
-    pub(super) fn is_busy(&self) -> bool {
-        *self.0.borrow() > 0
-    }
-
-    /// Waits until there is a job.
-    pub(super) async fn busy(&self) {
-        // The sender is at hand, so the channel cannot be closed.
-        drop(self.0.subscribe().wait_for(|jobs| *jobs > 0).await);
-    }
-}
-
-impl Drop for LoadGuard {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|jobs| *jobs -= 1);
-    }
-}
-
-/// What became of a worker's look for a tile.
-pub(super) enum Look {
-    /// No tile is wanted, or this is no time for one.
-    Nothing,
-    /// The worker had a tile; its state afterwards.
-    Had(Outcome),
-    /// A job came, and was claimed.
-    Job(Box<Claim>),
-}
+use crate::{jobs::QueueError, metrics::TileOutcome, objects::ObjectKey, tile::Tile};
+use reverie_dream::spec::DreamSpec;
+use reverie_engine::{RenderError, Rendered};
+use reverie_fields::FieldError;
 
 /// Renders the tile that has been wanted longest, if there is one.
 ///
@@ -72,9 +32,19 @@ pub(super) async fn render_one(worker: &Worker) -> Result<Look, QueueError> {
         context.queue.tile_rendered(id).await?;
         return Ok(Look::Had(Outcome::Done));
     }
-    let cancel = CancelFlag::default();
-    let (rendered, job) = watched(worker, &tile, &cancel).await;
-    let Some(job) = job else { return settle(worker, &tile, rendered).await.map(Look::Had) };
+    let spared = match spec_of(worker, &tile) {
+        Ok(spec) => spare::render(worker, spec).await,
+        Err(error) => Spared::Ended(Err(error)),
+    };
+    let (rendered, job) = match spared {
+        Spared::Ended(rendered) => return settle(worker, &tile, rendered).await.map(Look::Had),
+        Spared::Job(rendered, job) => (rendered, job),
+        Spared::Hung => {
+            context.metrics.tile(TileOutcome::Failed);
+            context.queue.release_tile(id, false).await?;
+            return Ok(Look::Had(Outcome::Sick));
+        }
+    };
     // Nobody renews the job's lease yet: no time for the store, nor for a look at the device. The tile is rendered again.
     let failed =
         matches!(&rendered, Err(error) if !matches!(error, RenderError::Canceled | RenderError::Busy));
@@ -92,11 +62,11 @@ pub(super) async fn render_one(worker: &Worker) -> Result<Look, QueueError> {
 async fn settle(
     worker: &Worker,
     tile: &Tile,
-    rendered: Result<Vec<u8>, RenderError>,
+    rendered: Result<Rendered, RenderError>,
 ) -> Result<Outcome, QueueError> {
     let (context, id) = (&worker.context, tile.id());
     match rendered {
-        Ok(picture) => store(worker, tile, picture).await,
+        Ok(rendered) => store(worker, tile, rendered.image).await,
         Err(RenderError::Canceled | RenderError::Busy) => {
             debug!(%id, layer = tile.layer, "a tile was given up for a job");
             context.metrics.tile(TileOutcome::GivenUp);
@@ -114,66 +84,16 @@ async fn settle(
     }
 }
 
-/// Renders, and gives up for a job: one that this worker claims meanwhile, or one of another worker of the device.
-async fn watched(
-    worker: &Worker,
-    tile: &Tile,
-    cancel: &CancelFlag,
-) -> (Result<Vec<u8>, RenderError>, Option<Box<Claim>>) {
-    let mut rendering = std::pin::pin!(render(worker, tile, cancel));
-    let mut job = None;
-    loop {
-        tokio::select! {
-            biased;
-            rendered = &mut rendering => return (rendered, job),
-            () = worker.drain.cancelled(), if !cancel.is_canceled() => cancel.cancel(),
-            () = worker.load.busy(), if !cancel.is_canceled() => cancel.cancel(),
-            () = wake(worker), if !cancel.is_canceled() => {
-                // Not inside the selection: a claim that is dropped half-way would cost the job an attempt.
-                match worker.claim().await {
-                    Ok(None) => {}
-                    Ok(Some(claim)) => {
-                        job = Some(Box::new(claim));
-                        cancel.cancel();
-                    }
-                    Err(error) => error!(worker = worker.id, %error, "a claim failed"),
-                }
-            }
-        }
-    }
-}
-
-/// Waits for the moment to look for a job.
-async fn wake(worker: &Worker) {
-    tokio::select! {
-        () = worker.context.queue.signals().work() => {}
-        () = tokio::time::sleep(POLL) => {}
-    }
-}
-
-async fn render(worker: &Worker, tile: &Tile, cancel: &CancelFlag) -> Result<Vec<u8>, RenderError> {
+/// The dream that shows a tile.
+fn spec_of(worker: &Worker, tile: &Tile) -> Result<DreamSpec, RenderError> {
     let catalogue = &worker.context.catalogue;
     let gone = || RenderError::Engine("the model of the tile is not here".into());
     let model = catalogue.iter().find(|model| model.sha256 == tile.model).ok_or_else(gone)?;
-    let wrong = |errors: Vec<reverie_fields::FieldError>| {
+    let wrong = |errors: Vec<FieldError>| {
         let detail = errors.into_iter().next().map(|error| error.detail);
         RenderError::Engine(detail.unwrap_or_default())
     };
-    let request = RenderRequest {
-        model: model.clone(),
-        spec: tile.spec(model, catalogue).map_err(wrong)?,
-        input: None,
-        mask: None,
-        guide: None,
-        resume: None,
-        on_begin: None,
-        on_progress: Box::new(|_| {}),
-        on_octave: None,
-        on_preview: None,
-        cancel: cancel.clone(),
-    };
-    let outcome = worker.renderer.submit(request)?.await;
-    Ok(outcome.unwrap_or(Err(RenderError::Stopped))?.image)
+    tile.spec(model, catalogue).map_err(wrong)
 }
 
 /// Keeps a tile for everybody.
@@ -192,21 +112,5 @@ async fn store(worker: &Worker, tile: &Tile, picture: Vec<u8>) -> Result<Outcome
             context.queue.release_tile(id, false).await?;
             Ok(Outcome::StoreAway { bytes: if error.is_full() { bytes } else { 0 } })
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_device_is_busy_as_long_as_one_of_its_jobs_is_at_work() {
-        let load = DeviceLoad::default();
-        let (first, second) = (load.begin(), load.clone().begin());
-        load.busy().await;
-        drop(first);
-        assert!(load.is_busy());
-        drop(second);
-        assert!(!load.is_busy());
     }
 }

@@ -24,6 +24,9 @@ const POISON: u64 = 666;
 /// The seed of jobs for which no device has the memory.
 const HUGE: u64 = 667;
 
+/// The seed of jobs in the middle of which the device breaks once, after the first octave.
+const CUT: u64 = 669;
+
 /// The seed of jobs after which no device is well for a while.
 const INFECTIOUS: u64 = 668;
 
@@ -34,6 +37,12 @@ struct Switch {
     /// For one render.
     infected: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
+    /// Whether it breaks in the middle of the next job that is cut.
+    cuts: Arc<AtomicBool>,
+    /// Whether the last job went on from a checkpoint.
+    resumed: Arc<AtomicBool>,
+    /// As what it is known, if not as a CPU.
+    name: Option<&'static str>,
     /// Its memory is taken by other programs.
     full: Arc<AtomicBool>,
 }
@@ -50,10 +59,10 @@ impl Switch {
         };
         let real = Renderer::start(&options).unwrap();
         let switch = self.clone();
-        Renderer::start_with("cpu".into(), 1, move || {
+        Renderer::start_with(self.name.unwrap_or("cpu").into(), 1, move || {
             assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
             let (real, switch) = (real.clone(), switch.clone());
-            move |request: RenderRequest| -> Result<Rendered, RenderError> {
+            move |mut request: RenderRequest| -> Result<Rendered, RenderError> {
                 assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
                 let infected = switch.infected.swap(request.spec.seed == INFECTIOUS, Ordering::SeqCst);
                 let sick = infected || switch.broken.load(Ordering::SeqCst);
@@ -67,7 +76,28 @@ impl Switch {
                         "CUDA out of memory. Tried to allocate 90.00 GiB.".into(),
                     ));
                 }
-                real.submit(request)?.blocking_recv().unwrap_or(Err(RenderError::Stopped))
+                let is_job = request.on_begin.is_some();
+                if is_job {
+                    switch.resumed.store(request.resume.is_some(), Ordering::SeqCst);
+                }
+                let cut = is_job && request.spec.seed == CUT && switch.cuts.swap(false, Ordering::SeqCst);
+                if cut {
+                    switch.infected.store(true, Ordering::SeqCst);
+                    let cancel = request.cancel.clone();
+                    if let Some(mut on_octave) = request.on_octave.take() {
+                        request.on_octave = Some(Box::new(move |finished| {
+                            on_octave(finished);
+                            cancel.cancel();
+                        }));
+                    }
+                }
+                let rendered = real.submit(request)?.blocking_recv().unwrap_or(Err(RenderError::Stopped));
+                match rendered {
+                    Err(RenderError::Canceled) if cut => {
+                        Err(RenderError::Engine("CUDA error: GPU has fallen off the bus".into()))
+                    }
+                    rendered => rendered,
+                }
             }
         })
         .unwrap()
@@ -206,4 +236,33 @@ async fn a_worker_whose_thread_is_gone_ends_the_process_and_keeps_the_job() {
     config.storage.dir = folder.path().join("data");
     let server = Setup { config, ..setup }.start().await;
     server.client.dream(&id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_in_the_middle_of_which_the_device_breaks_goes_on_to_the_same_bytes() {
+    let switch = Switch::default();
+    let server = switch.server().await;
+    let undisturbed = add(&server, CUT).await;
+    let expected = server.client.dream(&undisturbed).await;
+    switch.cuts.store(true, Ordering::SeqCst);
+    let id = add(&server, CUT).await;
+    assert!(server.client.dream(&id).await == expected, "it is another dream");
+    // The device was to blame, and what had been dreamed was not dreamed again.
+    assert_eq!(server.client.job(&id).await["attempt"], 1);
+    assert!(!switch.cuts.load(Ordering::SeqCst) && switch.resumed.load(Ordering::SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gpu_that_goes_on_to_report_an_error_ends_the_process_and_keeps_the_jobs() {
+    let switch = Switch { name: Some("cuda:0"), ..Switch::default() };
+    let server = switch.server().await;
+    let ended = server.app.sick();
+    switch.broken.store(true, Ordering::SeqCst);
+    let ids = [add(&server, 1).await, add(&server, 2).await];
+    // It is not waited for as long as for one whose memory others have taken.
+    timeout(DEADLINE, ended).await.expect("nobody is told that the GPU is gone");
+    for id in &ids {
+        let job = server.client.job(id).await;
+        assert_eq!((&job["status"], &job["attempt"]), (&json!("queued"), &json!(0)), "{job}");
+    }
 }

@@ -49,6 +49,7 @@ pub struct Renderer {
     device: String,
     /// Bytes of the device's own memory that it may take.
     memory: Option<u64>,
+    shares_networks: bool,
     doubtful: Arc<AtomicBool>,
 }
 
@@ -78,7 +79,13 @@ impl Renderer {
         let thread = OwnedThread::start("render", tasks, move || serve(&inbox, &stopped, &judged, start));
         let owned = thread
             .map_err(|error| RenderError::Engine(format!("the render thread cannot be started: {error}")))?;
-        Ok(Self { thread: Arc::new(Thread { stop, owned }), device, memory: None, doubtful })
+        Ok(Self {
+            thread: Arc::new(Thread { stop, owned }),
+            device,
+            memory: None,
+            shares_networks: false,
+            doubtful,
+        })
     }
 
     /// Hands a request over without waiting; the receiver yields the outcome.
@@ -112,6 +119,16 @@ impl Renderer {
     /// Bytes of the device's own memory that this renderer may take; none for a CPU, which takes the machine's.
     pub fn memory(&self) -> Option<u64> {
         self.memory
+    }
+
+    /// The same, with networks that other renderers of the device use too.
+    pub(crate) fn sharing_networks(self) -> Self {
+        Self { shares_networks: true, ..self }
+    }
+
+    /// Whether other renderers of the device use the same networks.
+    pub fn shares_networks(&self) -> bool {
+        self.shares_networks
     }
 
     /// The device in use: `cpu` or `cuda:N`.

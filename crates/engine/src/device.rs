@@ -3,7 +3,7 @@
 //! The binary links only libtorch's CPU half. Where the folder that libtorch was loaded from also holds
 //! its CUDA half, loading that library is enough to make GPUs appear, so one binary serves both.
 
-use std::{num::NonZero, path::PathBuf, sync::OnceLock, thread::available_parallelism};
+use std::{error::Error, num::NonZero, path::PathBuf, sync::OnceLock, thread::available_parallelism};
 
 use tch::{Cuda, Device};
 
@@ -100,12 +100,14 @@ fn missing(wanted: &str) -> RenderError {
     for index in 0..gpus() {
         available += &format!(", cuda:{index}");
     }
-    if let Err(reason) = abi::check(abi::running()) {
-        available += &format!(" (no GPU is used: {reason})");
-    } else if load_cuda()
-        && let Some(reason) = cuda::refusal()
-    {
-        available += &format!(" (CUDA says: {reason})");
+    match loaded_cuda() {
+        Ok(()) => {
+            if let Some(reason) = cuda::refusal() {
+                available += &format!(" (CUDA says: {reason})");
+            }
+        }
+        Err(Some(reason)) => available += &format!(" ({reason})"),
+        Err(None) => {}
     }
     RenderError::Device { wanted: wanted.to_owned(), available }
 }
@@ -160,29 +162,38 @@ pub(super) fn set_threads(threads: usize) {
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
 }
 
-/// Loads `libtorch_cuda.so` from beside the `libtorch_cpu.so` in use, once per process, and says whether it is there. Must
-/// come before the first question about CUDA: libtorch remembers the answer.
+/// Whether CUDA's half of libtorch is there; see [`loaded_cuda`].
 fn load_cuda() -> bool {
-    static LOADED: OnceLock<bool> = OnceLock::new();
-    *LOADED.get_or_init(|| {
-        let Some(library) = torch_folder().map(|folder| folder.join("libtorch_cuda.so")).filter(|path| path.exists())
-        else {
-            return false;
-        };
+    loaded_cuda().is_ok()
+}
+
+/// Loads `libtorch_cuda.so` from beside the `libtorch_cpu.so` in use, once per process. Must come before the first question about
+/// CUDA: libtorch remembers the answer.
+///
+/// # Errors
+/// Why one that is there is not used; nothing where there is none.
+fn loaded_cuda() -> Result<(), Option<&'static str>> {
+    static LOADED: OnceLock<Result<(), Option<String>>> = OnceLock::new();
+    let loaded = LOADED.get_or_init(|| {
+        let library =
+            torch_folder().map(|folder| folder.join("libtorch_cuda.so")).filter(|path| path.exists());
+        let Some(library) = library else { return Err(None) };
         // A GPU's memory and streams are asked for by names of functions, which do not tell types.
-        if let Err(reason) = abi::check(abi::running()) {
-            tracing::warn!(library = %library.display(), reason, "no GPU is used; using the CPU");
-            return false;
-        }
-        let opened = open_forever(&library);
+        let opened = abi::check(abi::running())
+            .and_then(|()| open_forever(&library).map_err(|error| with_cause(&error)))
+            .map_err(|reason| format!("CUDA support cannot be loaded: {reason}"));
         match &opened {
             Ok(()) => tracing::info!(library = %library.display(), "CUDA support loaded"),
-            Err(error) => {
-                tracing::warn!(library = %library.display(), %error, "CUDA support cannot be loaded; using the CPU");
-            }
+            Err(reason) => tracing::warn!(library = %library.display(), "{reason}; using the CPU"),
         }
-        opened.is_ok()
-    })
+        opened.map_err(Some)
+    });
+    loaded.as_ref().copied().map_err(Option::as_deref)
+}
+
+/// An error, and what the system says of it.
+fn with_cause(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// Loads a library for the rest of the process.

@@ -118,6 +118,13 @@ impl RenderError {
     }
 }
 
+impl RenderError {
+    /// Whether CUDA reports it. Most of these errors come back at every call, until the process ends.
+    pub fn is_cudas(&self) -> bool {
+        matches!(self, Self::Engine(text) if text.contains("CUDA error"))
+    }
+}
+
 impl From<tch::TchError> for RenderError {
     fn from(error: tch::TchError) -> Self {
         Self::of_text(&error.to_string())

@@ -66,6 +66,25 @@ pub struct RenderRequest {
     pub cancel: CancelFlag,
 }
 
+impl RenderRequest {
+    /// A dream of `spec` alone, from noise, that nobody follows.
+    pub fn alone(model: Arc<Model>, spec: DreamSpec) -> Self {
+        Self {
+            model,
+            spec,
+            input: None,
+            mask: None,
+            guide: None,
+            resume: None,
+            on_begin: None,
+            on_progress: Box::new(|_| {}),
+            on_octave: None,
+            on_preview: None,
+            cancel: CancelFlag::default(),
+        }
+    }
+}
+
 /// Wants previews between two octaves: the last octave is most of a dream's time.
 pub struct PreviewSink {
     /// Time between two previews; more where they would take a notable share of the render.

@@ -48,7 +48,8 @@ impl Renderer {
     pub fn start_batched(options: &RenderOptions, count: usize) -> Result<Vec<Self>, RenderError> {
         let processor = prepare(options)?;
         let shared = SharedExecutor::start(of_all(processor, count))?;
-        (0..count).map(|_| start_on(processor, options, Some(shared.clone()))).collect()
+        let start = |_| Ok(start_on(processor, options, Some(shared.clone()))?.sharing_networks());
+        (0..count).map(start).collect()
     }
 
     /// What `wanted` means on this device: never [`Precision::Auto`]. The first answer takes some tenths of a second, for

@@ -180,19 +180,14 @@ impl<'a> Painter<'a> {
         let steps = progress::in_steps(wanted.seconds);
         let shown = bar.clone();
         let outcome = self.renderer.submit(RenderRequest {
-            model: self.model.clone(),
-            spec: DreamSpec { format: Format::Png, ..wanted.spec.clone() },
-            input: None,
-            mask: None,
-            guide: None,
-            resume: None,
-            on_begin: None,
             on_progress: Box::new(move |progress| {
                 shown.set_position(before + (progress.fraction * steps as f64) as u64);
             }),
-            on_octave: None,
-            on_preview: None,
             cancel: self.stop.cancel.clone(),
+            ..RenderRequest::alone(
+                self.model.clone(),
+                DreamSpec { format: Format::Png, ..wanted.spec.clone() },
+            )
         })?;
         let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped")??;
         bar.set_position(before + steps);

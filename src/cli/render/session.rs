@@ -46,17 +46,12 @@ impl<'a> Session<'a> {
         let shown = bar.clone();
         let Plan { spec, model, attached } = self.plan;
         let outcome = self.renderer.submit(RenderRequest {
-            model: model.clone(),
-            spec: spec.clone(),
             input,
             mask: attached.mask.clone(),
             guide: attached.guide.clone(),
-            resume: None,
-            on_begin: None,
             on_progress: Box::new(move |progress| progress::show(&shown, &progress)),
-            on_octave: None,
-            on_preview: None,
             cancel: self.stop.cancel.clone(),
+            ..RenderRequest::alone(model.clone(), spec.clone())
         })?;
         let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped");
         bar.finish_and_clear();

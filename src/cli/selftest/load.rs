@@ -16,7 +16,7 @@ use reverie_dream::{
     plan,
     spec::{self, Encoding, Format, InputKind},
 };
-use reverie_engine::{CancelFlag, RenderOptions, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderOptions, RenderRequest, Rendered, Renderer};
 use reverie_picture::{Picture, Samples};
 
 /// Dreams of one load.
@@ -80,17 +80,8 @@ impl Subject<'_> {
             mistakes.iter().map(|mistake| mistake.detail.clone()).collect::<Vec<_>>().join("; ")
         })?;
         Ok(RenderRequest {
-            model: Arc::clone(&self.model),
-            spec,
             input: Some(picture.clone()),
-            mask: None,
-            guide: None,
-            resume: None,
-            on_begin: None,
-            on_progress: Box::new(|_| {}),
-            on_octave: None,
-            on_preview: None,
-            cancel: CancelFlag::default(),
+            ..RenderRequest::alone(Arc::clone(&self.model), spec)
         })
     }
 }

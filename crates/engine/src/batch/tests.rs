@@ -90,21 +90,13 @@ fn render(
                 let cancel = CancelFlag::default();
                 let flag = cancel.clone();
                 let request = RenderRequest {
-                    model,
-                    spec,
-                    input: None,
-                    mask: None,
-                    guide: None,
-                    resume: None,
-                    on_begin: None,
                     on_progress: Box::new(move |now| {
                         if stop == Some(now.iteration) {
                             flag.cancel();
                         }
                     }),
-                    on_octave: None,
-                    on_preview: None,
                     cancel,
+                    ..RenderRequest::alone(model, spec)
                 };
                 Engine::new(Processor::new(Device::Cpu, kernels), false, 1_000_000, shared).render(request)
             })

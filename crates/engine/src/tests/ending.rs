@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::{objective, random_network, spec};
-use crate::{CancelFlag, RenderError, RenderOptions, RenderRequest, Renderer};
+use crate::{RenderError, RenderOptions, RenderRequest, Renderer};
 use reverie_dream::spec::{Count, DreamSpec, Noise, ObjectiveKind};
 
 /// A dream of a million steps; `begun` hears of each.
@@ -11,20 +11,14 @@ fn endless(begun: mpsc::Sender<()>) -> RenderRequest {
     let noise = Some(Noise { width: 64, height: 64 });
     let spec = spec(objective(ObjectiveKind::L2, "sum", &[]));
     RenderRequest {
-        model: random_network(),
-        spec: DreamSpec { noise, iterations: Count::Of(1_000_000), ..spec },
-        input: None,
-        mask: None,
-        guide: None,
-        resume: None,
-        on_begin: None,
         on_progress: Box::new(move |_| {
             // The test has heard enough after the first.
             let _ = begun.send(());
         }),
-        on_octave: None,
-        on_preview: None,
-        cancel: CancelFlag::default(),
+        ..RenderRequest::alone(
+            random_network(),
+            DreamSpec { noise, iterations: Count::Of(1_000_000), ..spec },
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        Backend as _, CancelFlag, FinishedOctave, RenderError, RenderRequest, Rendered,
+        Backend as _, FinishedOctave, RenderError, RenderRequest, Rendered,
         batch::SharedExecutor,
         device::Processor,
         engine::Engine,
@@ -160,17 +160,12 @@ fn render(
     let heard = Arc::new(Mutex::new(Heard::default()));
     let [of_steps, of_octaves] = [Arc::clone(&heard), Arc::clone(&heard)];
     let rendered = engine.render(RenderRequest {
-        model: Arc::clone(model),
-        spec: spec.clone(),
         input: Some(photo()),
-        mask: None,
         guide,
         resume: resume.map(Bytes::from),
-        on_begin: None,
         on_progress: Box::new(move |now| of_steps.lock().unwrap().scores.push(now.score)),
         on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().octaves.push(octave))),
-        on_preview: None,
-        cancel: CancelFlag::default(),
+        ..RenderRequest::alone(Arc::clone(model), spec.clone())
     });
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered, heard)

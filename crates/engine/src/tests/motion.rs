@@ -11,8 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        CancelFlag, FinishedOctave, Kernels, RenderError, RenderRequest, Rendered, backend::Backend,
-        device::Processor, engine::Engine, motion::moved, resample::resize,
+        FinishedOctave, Kernels, RenderError, RenderRequest, Rendered, backend::Backend, device::Processor,
+        engine::Engine, motion::moved, resample::resize,
     },
     file, objective, random_network, spec, squares,
 };
@@ -116,17 +116,12 @@ fn try_render(spec: &DreamSpec, resume: Option<Vec<u8>>) -> (Result<Rendered, Re
     let [of_steps, of_frames] = [Arc::clone(&heard), Arc::clone(&heard)];
     let mut engine = Engine::new(Processor::new(Device::Cpu, Kernels::Auto), false, 1_000_000, None);
     let rendered = engine.render(RenderRequest {
-        model: random_network(),
-        spec: spec.clone(),
         input: Some(photo()),
         mask: spec.mask.map(|_| left_half()),
-        guide: None,
         resume: resume.map(Bytes::from),
-        on_begin: None,
         on_progress: Box::new(move |now| of_steps.lock().unwrap().progress.push(now)),
         on_octave: Some(Box::new(move |frame| of_frames.lock().unwrap().frames.push(frame))),
-        on_preview: None,
-        cancel: CancelFlag::default(),
+        ..RenderRequest::alone(random_network(), spec.clone())
     });
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered, heard)
@@ -281,17 +276,8 @@ fn a_transparent_photo_gets_an_opaque_animation_and_a_note() {
     let input = picture.encode(Encoding { format: Format::Png, quality: 90, lossless: false }).unwrap();
     let mut engine = Engine::new(Processor::new(Device::Cpu, Kernels::Auto), false, 1_000_000, None);
     let rendered = engine.render(RenderRequest {
-        model: random_network(),
-        spec: moving(Motion { frames: 2, ..ZOOM }),
         input: Some(input.into()),
-        mask: None,
-        guide: None,
-        resume: None,
-        on_begin: None,
-        on_progress: Box::new(|_| {}),
-        on_octave: None,
-        on_preview: None,
-        cancel: CancelFlag::default(),
+        ..RenderRequest::alone(random_network(), moving(Motion { frames: 2, ..ZOOM }))
     });
     let rendered = rendered.unwrap();
     assert!(rendered.notes.iter().any(|note| note.contains("no transparency")), "{:?}", rendered.notes);

@@ -36,17 +36,10 @@ fn render(engine: &mut Engine, spec: &DreamSpec, resume: Option<Vec<u8>>) -> (Re
     let heard = Arc::new(Mutex::new(Vec::new()));
     let of_octaves = Arc::clone(&heard);
     let rendered = engine.render(RenderRequest {
-        model: random_network(),
-        spec: spec.clone(),
         input: Some(photo()),
-        mask: None,
-        guide: None,
         resume: resume.map(Bytes::from),
-        on_begin: None,
-        on_progress: Box::new(|_| ()),
         on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().push(octave))),
-        on_preview: None,
-        cancel: CancelFlag::default(),
+        ..RenderRequest::alone(random_network(), spec.clone())
     });
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered.unwrap(), heard)

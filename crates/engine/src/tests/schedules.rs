@@ -7,8 +7,8 @@ use tch::Device;
 
 use super::{
     super::{
-        Backend as _, CancelFlag, FinishedOctave, Kernels, OnBegin, Recipe, RenderError, RenderRequest,
-        Rendered, device::Processor, engine::Engine,
+        Backend as _, FinishedOctave, Kernels, OnBegin, Recipe, RenderError, RenderRequest, Rendered,
+        device::Processor, engine::Engine,
     },
     objective, random_network, spec, squares,
 };
@@ -31,17 +31,12 @@ fn try_render(
     let of_octaves = Arc::clone(&heard);
     let mut engine = Engine::new(Processor::new(Device::Cpu, Kernels::Auto), false, 1_000_000, None);
     let rendered = engine.render(RenderRequest {
-        model: random_network(),
-        spec: spec.clone(),
         input: Some(photo()),
-        mask: None,
         guide: Some(photo()),
         resume: resume.map(Bytes::from),
         on_begin,
-        on_progress: Box::new(|_| ()),
         on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().push(octave))),
-        on_preview: None,
-        cancel: CancelFlag::default(),
+        ..RenderRequest::alone(random_network(), spec.clone())
     });
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered, heard)
