@@ -34,3 +34,25 @@ fn a_batch_is_read_and_written_as_its_tiles_one_by_one() {
         }
     }
 }
+
+#[test]
+fn a_window_larger_than_the_image_is_read_and_written_as_its_tile() {
+    let (height, width) = (170, 23);
+    let image = Tensor::rand([1, 3, height, width], (Kind::Float, Device::Cpu));
+    let grid = Grid { tile: 512, halo: 8, stride: 4, tiling: Tiling::Even, uniform: true };
+    let tiles = tiles_of(&grid, height, width);
+    assert!(tiles.len() == 1 && tiles[0].size() == [192, 24]);
+    let places = Some(Places::new(&tiles, Device::Cpu).unwrap());
+    let groups = [Group { tiles: tiles.clone(), places }, Group { tiles, places: None }];
+    for shift in [(0, 0), (19, 150)] {
+        let both = groups.each_ref().map(|group| {
+            let window = group.gather(&image, 0, 1, shift).unwrap();
+            let back = image.zeros_like();
+            group.scatter(&window, &back, 0, 1, shift).unwrap();
+            // Each pixel has been read at least once, and is written once.
+            assert_eq!(back, image);
+            window
+        });
+        assert_eq!(both[0], both[1]);
+    }
+}
