@@ -197,6 +197,9 @@ async fn what_is_not_there_is_a_problem_too() {
         let refused = problem(server.client.get(path).await, 404).await;
         assert!(refused["detail"].as_str().unwrap().contains("%ff"), "{refused}");
     }
+    for path in ["/docs/%ff", "/studio/%ff"] {
+        assert_eq!(problem(server.client.get(path).await, 404).await["instance"], path);
+    }
     let refused = server.client.request(Method::DELETE, "/v1/models").await;
     assert!(refused.headers()["allow"].to_str().unwrap().contains("GET"));
     problem(refused, 405).await;

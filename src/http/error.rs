@@ -123,7 +123,7 @@ pub enum ApiError {
     )]
     KeyInUrl,
     /// The queue is full.
-    #[error("the queue is full: {capacity} jobs are waiting")]
+    #[error("the queue is full: no more than {capacity} may wait")]
     QueueFull {
         /// Capacity of the queue.
         capacity: u32,

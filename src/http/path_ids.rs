@@ -28,7 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
             Err(_) => {
                 let path = parts.uri.path();
                 let below = path.strip_prefix("/v1/operations").or_else(|| path.strip_prefix("/v1"));
-                below.unwrap_or_default().split('/').nth(2).unwrap_or_default().to_owned()
+                below.unwrap_or(path).split('/').nth(2).unwrap_or_default().to_owned()
             }
         };
         Ok(Self(name))

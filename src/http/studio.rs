@@ -6,14 +6,14 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde_json::json;
 
-use super::{error, revalidated, state::AppState};
+use super::{error, path_ids::Named, revalidated, state::AppState};
 use reverie_dream::digest;
 
 /// The page itself.
@@ -136,12 +136,7 @@ async fn index(State(state): State<AppState>, headers: HeaderMap) -> Response {
     response
 }
 
-async fn file(
-    State(state): State<AppState>,
-    Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+async fn file(State(state): State<AppState>, Named(name): Named, uri: Uri, headers: HeaderMap) -> Response {
     let found = if state.config.server.studio { serve(&name, &headers) } else { None };
     match found {
         Some(response) => response,

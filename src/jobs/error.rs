@@ -9,7 +9,7 @@ use crate::keys::KeyId;
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The queue is full.
-    #[error("the queue is full: {capacity} jobs are waiting")]
+    #[error("the queue is full: no more than {capacity} may wait")]
     Full {
         /// Capacity of the queue.
         capacity: u32,

@@ -202,7 +202,13 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         (
             "QueueFull",
             "As many jobs as fit",
-            problem(429, "queue-full", "The queue is full", "the queue is full: 1 jobs are waiting", JOBS),
+            problem(
+                429,
+                "queue-full",
+                "The queue is full",
+                "the queue is full: no more than 1 may wait",
+                JOBS,
+            ),
         ),
     ]
 }

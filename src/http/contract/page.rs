@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::Path,
     http::{HeaderValue, Uri, header},
     middleware::map_response,
     response::{Html, IntoResponse, Redirect, Response},
@@ -21,6 +20,7 @@ use utoipa_swagger_ui::Config;
 
 use crate::http::{
     error::{self, ApiError},
+    path_ids::Named,
     state::AppState,
 };
 
@@ -38,7 +38,7 @@ pub fn routes() -> Router<AppState> {
         .route("/docs/index.html", get(index))
         .route("/docs/page.css", get(style))
         .route(URL, get(|| async { Json(document) }))
-        .route("/docs/{*name}", get(|Path(name): Path<String>, uri| file(name, uri, config)))
+        .route("/docs/{*name}", get(|Named(name), uri| file(name, uri, config)))
         .layer(map_response(guarded))
 }
 
