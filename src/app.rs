@@ -215,6 +215,7 @@ impl App {
             cluster: Arc::clone(&cluster),
             probe,
             sick: CancellationToken::new(),
+            practice: config.worker.practice,
             first_rest: FIRST_PROBE_DELAY,
         };
         let workers = Workers::start(&context, renderers);

@@ -120,6 +120,8 @@ pub struct WorkerConfig {
     pub kernels: Kernels,
     /// Whether concurrent jobs share passes of the network.
     pub dynamic_batching: bool,
+    /// Whether workers of GPUs practise common sizes while they have nothing to do.
+    pub practice: bool,
     /// How long a running job may continue when the server stops.
     pub shutdown_grace: Duration,
 }
@@ -178,6 +180,7 @@ impl Default for WorkerConfig {
             threads: 0,
             kernels: Kernels::Auto,
             dynamic_batching: false,
+            practice: true,
             shutdown_grace,
         }
     }
@@ -303,6 +306,7 @@ impl Config {
                 threads: fields.number("threads", 0, 1024).unwrap_or(default.threads),
                 kernels: kernels(fields).unwrap_or(default.kernels),
                 dynamic_batching: fields.flag("dynamic_batching").unwrap_or(default.dynamic_batching),
+                practice: fields.flag("practice").unwrap_or(default.practice),
                 shutdown_grace: seconds(fields, "shutdown_grace_seconds", 0, 3600)
                     .unwrap_or(default.shutdown_grace),
             }),

@@ -31,9 +31,14 @@ impl Torch {
         let libraries = option_env!("LIBTORCH").map_or(root.join(".libtorch"), PathBuf::from).join("lib");
         for entry in fs::read_dir(libraries).unwrap() {
             let (file, copy) = (entry.as_ref().unwrap().path(), entry.as_ref().unwrap().file_name());
-            let copy = folder.path().join(copy);
-            if file.is_file() && fs::hard_link(fs::canonicalize(&file).unwrap(), &copy).is_err() {
-                fs::copy(&file, &copy).unwrap();
+            // That one is written here, and must not be a real one's other name.
+            if copy.to_string_lossy().starts_with("libtorch_cuda") {
+                continue;
+            }
+            if file.is_file()
+                && fs::hard_link(fs::canonicalize(&file).unwrap(), folder.path().join(&copy)).is_err()
+            {
+                fs::copy(&file, folder.path().join(&copy)).unwrap();
             }
         }
         make(&folder.path().join("libtorch_cuda.so"));

@@ -88,6 +88,8 @@ pub struct WorkerContext {
     pub probe: Option<Arc<Probe>>,
     /// Canceled once a worker stays sick: the process is useless and must end.
     pub sick: CancellationToken,
+    /// Whether workers of GPUs practise.
+    pub practice: bool,
     /// Delay before a sick worker's first probe; it doubles with each failed one.
     pub first_rest: Duration,
 }
@@ -140,10 +142,11 @@ impl Workers {
         let mut loads: HashMap<String, DeviceLoad> = HashMap::new();
         for (index, renderer) in renderers.into_iter().enumerate() {
             // One is enough for networks that several renderers share.
-            let practice = if renderer.shares_networks() && loads.contains_key(renderer.device()) {
-                Practice::none()
-            } else {
+            let has_another = renderer.shares_networks() && loads.contains_key(renderer.device());
+            let practice = if context.practice && !has_another {
                 Practice::of(&renderer, &context.catalogue)
+            } else {
+                Practice::none()
             };
             let worker = Worker {
                 id: format!("{boot}-{index}"),

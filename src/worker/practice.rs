@@ -27,6 +27,9 @@ use reverie_graph::NodeId;
 /// Kinds of pass that are practised, the commonest first.
 const KINDS: usize = 64;
 
+/// Dreams that may fail, for want of memory as a rule, before there is an end to it.
+const FAILURES: u32 = 3;
+
 /// Longer edges of the pictures that are expected.
 const EDGES: [u32; 7] = [512, 640, 800, 1024, 1280, 1600, 2048];
 
@@ -40,6 +43,8 @@ const STEPS: u32 = 2;
 pub(super) struct Practice {
     /// The commonest last.
     left: Vec<DreamSpec>,
+    /// Dreams that failed on a device that is well.
+    failed: u32,
 }
 
 impl Practice {
@@ -47,12 +52,12 @@ impl Practice {
     pub(super) fn of(renderer: &Renderer, catalogue: &Catalogue) -> Self {
         // A CPU plans nothing.
         let left = if renderer.memory().is_some() { dreams(catalogue) } else { Vec::new() };
-        Self { left }
+        Self { left, failed: 0 }
     }
 
-    /// For a renderer whose networks have somebody else who practises.
+    /// Where nobody is to practise, or somebody else does.
     pub(super) fn none() -> Self {
-        Self { left: Vec::new() }
+        Self { left: Vec::new(), failed: 0 }
     }
 
     /// Practises one dream.
@@ -69,7 +74,10 @@ impl Practice {
                 }
                 Look::Job(job)
             }
-            Spared::Hung => Look::Had(Outcome::Sick),
+            Spared::Hung => {
+                self.left.push(dream);
+                Look::Had(Outcome::Sick)
+            }
         }
     }
 
@@ -102,8 +110,15 @@ impl Practice {
                     self.left.push(dream);
                     return Look::Had(Outcome::Sick);
                 }
-                warn!(worker = worker.id, error = %blamed, "nothing more is practised; the first pictures of each size take longer");
-                self.left.clear();
+                warn!(worker = worker.id, error = %blamed, "a pass could not be practised");
+                self.failed += 1;
+                if self.failed >= FAILURES {
+                    warn!(
+                        worker = worker.id,
+                        "nothing more is practised; the first pictures of each size take longer"
+                    );
+                    self.left.clear();
+                }
                 Look::Had(Outcome::Done)
             }
         }

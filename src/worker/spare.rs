@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::{sync::watch, time::timeout};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{POLL, Worker, run::Outcome};
 use crate::jobs::Claim;
@@ -101,7 +101,12 @@ pub(super) async fn render(worker: &Worker, spec: DreamSpec) -> Spared {
             }
         }
         if cancel.is_canceled() {
-            break timeout(STEP_LIMIT, rendering).await.ok();
+            let stopping = timeout(STEP_LIMIT, rendering);
+            break match &job {
+                Some(claim) => renewing(worker, claim, stopping).await,
+                None => stopping.await,
+            }
+            .ok();
         }
     };
     match (rendered, job) {
@@ -116,6 +121,24 @@ pub(super) async fn render(worker: &Worker, spec: DreamSpec) -> Spared {
             }
             Spared::Hung
         }
+    }
+}
+
+/// Waits for `work`, and keeps the lease of a claimed job meanwhile.
+async fn renewing<T>(worker: &Worker, claim: &Claim, work: impl Future<Output = T>) -> T {
+    let renewals = async {
+        loop {
+            tokio::time::sleep(worker.context.lease / 3).await;
+            if let Err(error) = worker.context.queue.heartbeat(claim.lease, None).await {
+                // The attempt finds out what that means.
+                warn!(worker = worker.id, %error, "the lease of a job that is to begin could not be renewed");
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = renewals => unreachable!("it goes on and on"),
     }
 }
 

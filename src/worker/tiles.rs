@@ -10,7 +10,12 @@ use super::{
     run::Outcome,
     spare::{self, Look, Spared},
 };
-use crate::{jobs::QueueError, metrics::TileOutcome, objects::ObjectKey, tile::Tile};
+use crate::{
+    jobs::{JobQueue, QueueError},
+    metrics::TileOutcome,
+    objects::ObjectKey,
+    tile::{Tile, TileId},
+};
 use reverie_dream::spec::DreamSpec;
 use reverie_engine::{RenderError, Rendered};
 use reverie_fields::FieldError;
@@ -41,7 +46,7 @@ pub(super) async fn render_one(worker: &Worker) -> Result<Look, QueueError> {
         Spared::Job(rendered, job) => (rendered, job),
         Spared::Hung => {
             context.metrics.tile(TileOutcome::Failed);
-            context.queue.release_tile(id, false).await?;
+            release(&*context.queue, id, false).await;
             return Ok(Look::Had(Outcome::Sick));
         }
     };
@@ -50,12 +55,15 @@ pub(super) async fn render_one(worker: &Worker) -> Result<Look, QueueError> {
         matches!(&rendered, Err(error) if !matches!(error, RenderError::Canceled | RenderError::Busy));
     context.metrics.tile(if failed { TileOutcome::Failed } else { TileOutcome::GivenUp });
     let queue = std::sync::Arc::clone(&context.queue);
-    tokio::spawn(async move {
-        if let Err(error) = queue.release_tile(id, failed).await {
-            warn!(%error, "a tile could not be given back: it is claimed again when its lease is over");
-        }
-    });
+    tokio::spawn(async move { release(&*queue, id, failed).await });
     Ok(Look::Job(job))
+}
+
+/// Gives a tile back that was not rendered.
+async fn release(queue: &dyn JobQueue, id: TileId, failed: bool) {
+    if let Err(error) = queue.release_tile(id, failed).await {
+        warn!(%error, "a tile could not be given back: it is claimed again when its lease is over");
+    }
 }
 
 /// Keeps a rendered tile, or gives it back.
@@ -78,7 +86,7 @@ async fn settle(
             let blamed = blame(context, &worker.renderer, error).await;
             let sick = matches!(blamed, AttemptError::Sick(_));
             warn!(error = %blamed, layer = tile.layer, channel = tile.channel, "a tile could not be rendered");
-            context.queue.release_tile(id, !sick).await?;
+            release(&*context.queue, id, !sick).await;
             Ok(if sick { Outcome::Sick } else { Outcome::Done })
         }
     }

@@ -116,9 +116,7 @@ impl RenderError {
             error => !error.is_permanent(),
         }
     }
-}
 
-impl RenderError {
     /// Whether CUDA reports it. Most of these errors come back at every call, until the process ends.
     pub fn is_cudas(&self) -> bool {
         matches!(self, Self::Engine(text) if text.contains("CUDA error"))

@@ -260,8 +260,8 @@ fn uncaught_gradients(
     Ok((joined(&scores)?.f_to_kind(Kind::Double)?, gradient))
 }
 
-/// Mean of an axis's weights where its window is longer than the picture's `extent`, and has weights of 1 in the mean over that;
-/// otherwise 1.
+/// The mean of `weights` along a window that is longer than the picture, whose `extent` has weights of 1 in the mean: what is seen
+/// twice makes it more or less. 1 for any other window.
 fn repeated(weights: &[f64], strip: Strip, extent: i64) -> f64 {
     if strip.window.length > extent { weights.iter().sum::<f64>() / weights.len().max(1) as f64 } else { 1.0 }
 }

@@ -67,7 +67,7 @@ pub struct RenderRequest {
 }
 
 impl RenderRequest {
-    /// A dream of `spec` alone, from noise, that nobody follows.
+    /// A dream of `spec` without any file, that nobody follows; what else there is can be added.
     pub fn alone(model: Arc<Model>, spec: DreamSpec) -> Self {
         Self {
             model,

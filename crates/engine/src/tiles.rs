@@ -171,8 +171,10 @@ impl<'a> TiledGradient<'a> {
                 let lit = self.lit(&group.tiles[first..first + count], [height, width], shift, seen)?;
                 let bound = lit.as_ref().unwrap_or(&self.bound);
                 let (scores, parts) = self.source.gradients(windows, bound, whole.as_deref(), self.cancel)?;
+                group.scatter(&parts, &gradient, first, count, shift)?;
+                // Last: what fails is tried again.
                 mean.add(scores, &group.tiles[first..first + count]);
-                group.scatter(&parts, &gradient, first, count, shift)
+                Ok(())
             })?;
         }
         Ok((mean, gradient))

@@ -33,7 +33,7 @@ const LEAST_SCORE: f64 = 0.9;
 const STANDARD: [u32; 2] = [1024, 1024];
 
 /// Height and width of another one, whose windows have the same sizes.
-const BETWEEN: [u32; 2] = [1000, 1000];
+const BETWEEN: [u32; 2] = [1010, 1010];
 
 /// Renders of the standard dream in each precision; the first one also loads and plans.
 const RENDERS: usize = 4;
@@ -127,4 +127,27 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         eprintln!("error: {failure}");
     }
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use reverie_dream::{
+        plan::{Grid, HALO},
+        spec::Tiling,
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_picture_between_has_the_passes_of_the_standard_dream() {
+        for (stride, shrunk) in [(8, 1), (16, 1), (32, 1), (16, 4)] {
+            let grid = Grid { tile: 512, halo: HALO, stride, tiling: Tiling::Even, uniform: true };
+            for octave in 0..4 {
+                let size = |edge: u32| (f64::from(edge / shrunk) / 1.4_f64.powi(octave)).round() as i64;
+                let passes = |[height, width]: [u32; 2]| grid.windows(size(height), size(width));
+                assert_eq!(passes(BETWEEN), passes(STANDARD), "octave {octave}, stride {stride}");
+                assert_ne!(size(BETWEEN[0]), size(STANDARD[0]), "their numbers differ");
+            }
+        }
+    }
 }

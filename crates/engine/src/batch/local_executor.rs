@@ -90,9 +90,7 @@ impl LocalExecutor {
         }
         outcome
     }
-}
 
-impl LocalExecutor {
     /// Runs `run`, for which recorded passes give up their memory if it lacks any.
     fn with_room<T>(&self, run: impl Fn() -> Result<T, RenderError>) -> Result<T, RenderError> {
         match &self.recorded {

@@ -16,9 +16,9 @@ use super::super::{
     objective::{BoundObjective, Shares, TileObjective, gradients_by},
 };
 
-/// Kinds of pass that are kept; the one that was used longest ago goes. Pictures of all sizes have about a hundred for one
+/// Kinds of pass that are kept; the one that was used longest ago goes. Pictures of all sizes have about 150 for one
 /// objective ([`Grid::uniform`](reverie_dream::plan::Grid::uniform)). They share their memory.
-const KEPT: usize = 128;
+const KEPT: usize = 256;
 
 /// Something that records work; tests have another one than a GPU's stream.
 pub(in super::super) trait Recorder {
@@ -137,8 +137,6 @@ impl<R: Recorder> RecordedPasses<R> {
         if passes[index].recorded.is_none() {
             match self.record(executor, &passes, index, tile_objectives) {
                 Ok(recorded) => passes[index].recorded = Some(recorded),
-                // It says nothing about recording.
-                Err(error @ RenderError::OutOfMemory(_)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "a pass cannot be recorded; from now on all are started operation by operation");
                     self.broken.set(true);
@@ -222,7 +220,7 @@ impl<R: Recorder> RecordedPasses<R> {
     /// Gives the memory of all recorded passes back; false if there are none.
     fn forget(&self) -> bool {
         self.tiles.take();
-        !std::mem::take(&mut *self.passes.borrow_mut()).is_empty()
+        std::mem::take(&mut *self.passes.borrow_mut()).iter().any(|pass| pass.recorded.is_some())
     }
 }
 

@@ -57,6 +57,8 @@ impl Shares {
         if self.numbers == others.numbers {
             return Ok(());
         }
+        // What is on the device is not known if that fails.
+        self.numbers.clear();
         if let (Some(own), Some(others)) = (&mut self.on_device, &others.on_device) {
             for (own, other) in own.iter_mut().zip(others) {
                 own.f_copy_(other)?;
