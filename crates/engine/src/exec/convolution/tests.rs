@@ -6,7 +6,7 @@ use super::{
     super::{
         super::{
             kernels::{ReluMask, thread_pool},
-            library::ConvParams,
+            library::{ConvParams, transposed},
         },
         Layout, Manner,
     },
@@ -173,6 +173,70 @@ fn the_library_path_gives_what_our_own_kernels_give() {
                 }
                 assert!(!library.fuses_relu(&x).unwrap());
             }
+        }
+    }
+}
+
+/// Maps of a few rows and columns in bfloat16, whatever lay in memory before: oneDNN has read beyond some of them.
+#[test]
+fn small_maps_are_convolved_without_what_lies_beside_them() {
+    let threads = thread_pool();
+    tch::manual_seed(17);
+    let kernels = [
+        (3, 32, 3, 2),
+        (3, 64, 7, 2),
+        (3, 64, 11, 4),
+        (3, 96, 4, 4),
+        (1, 32, 3, 2),
+        (64, 64, 3, 2),
+        (32, 64, 1, 2),
+        (3, 64, 3, 1),
+        (32, 16, 2, 1),
+        (32, 16, 1, 1),
+        (64, 192, 3, 1),
+    ];
+    let dirty = || drop(Tensor::full([1 << 20], f64::NAN, (Kind::Float, Device::Cpu)));
+    let float = |half: &Tensor| half.to_kind(Kind::Float);
+    let error = |found: &Tensor, expected: &Tensor| {
+        assert_eq!(found.size(), expected.size());
+        let largest = |x: Tensor| x.abs().max().double_value(&[]);
+        largest(float(found) - expected) / largest(expected.shallow_clone()).max(1.0)
+    };
+    for ((channels, out, edge, stride), library_only) in
+        kernels.into_iter().flat_map(|kernel| [(kernel, false), (kernel, true)])
+    {
+        let manner = Manner { library_only, ..Manner::of(Kind::BFloat16) };
+        let plain = map([out, channels, edge, edge]).to_kind(Kind::BFloat16);
+        let weight = Weight::new(&plain, manner, false).unwrap();
+        let bias = Tensor::randn([out], (Kind::BFloat16, Device::Cpu));
+        let (strides, padding) = ([stride; 2], [edge / 2; 2]);
+        let params = ConvParams { stride: strides, padding, ..ConvParams::PLAIN };
+        for (height, width) in
+            [1, 2, 5, 90].into_iter().flat_map(|n| (1..8).flat_map(move |m| [(n, m), (m, n)]))
+        {
+            let x = map([1, channels, height, width]).to_kind(Kind::BFloat16);
+            let there = float(&x).conv2d(&float(&plain), Some(&float(&bias)), strides, padding, [1, 1], 1);
+            dirty();
+            let y = weight.convolve(&threads, &x, Some(&bias), params, Activation::None).unwrap();
+            let case = format!(
+                "{channels} to {out}, {edge}, stride {stride}, {height}×{width}, library {library_only}"
+            );
+            assert!(error(&y, &there) < 0.02, "{case}: {}", error(&y, &there));
+            let back = float(&y).conv_transpose2d(
+                &float(&plain),
+                None::<Tensor>,
+                strides,
+                padding,
+                [0, 0],
+                1,
+                [1, 1],
+            );
+            if back.numel() == 0 {
+                continue;
+            }
+            dirty();
+            let found = transposed(&y, &plain, params, [0, 0], false).unwrap();
+            assert!(error(&found, &back) < 0.02, "back, {case}: {}", error(&found, &back));
         }
     }
 }
