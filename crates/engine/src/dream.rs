@@ -287,6 +287,10 @@ fn plan<'a>(
     max_pixels: u64,
 ) -> Result<Octaves<'a>, RenderError> {
     let sizes = sizes(spec, original.extent()?, max_pixels, &|height, width| tiled.fits(height, width))?;
+    if let Some(&(height, width)) = sizes.first() {
+        // Not left to the first pass, whose windows may be larger than the image.
+        tiled.check(height, width)?;
+    }
     match spec.octave_mode {
         OctaveMode::CarryDetail => Octaves::carry_detail(original, sizes),
         OctaveMode::Enlarge => Ok(Octaves::enlarge(original, sizes)),

@@ -103,10 +103,11 @@ impl BoundObjective {
         network.stride(&self.layers) as i64
     }
 
-    /// Whether the layers can be computed for an image of this size.
-    pub(super) fn fits(&self, network: &Network, height: i64, width: i64) -> bool {
+    /// Whether the layers can be computed for an image of this size; if not, why.
+    pub(super) fn check(&self, network: &Network, height: i64, width: i64) -> Result<(), RenderError> {
         let [height, width] = [height, width].map(|extent| usize::try_from(extent).unwrap_or(0));
-        network.shapes(&self.layers, height, width).is_ok()
+        network.shapes(&self.layers, height, width)?;
+        Ok(())
     }
 
     /// Weighted sum of all terms for one tile, `[1, 3, H, W]` in 0–255; a scalar tensor. Differentiable by autograd, which

@@ -115,8 +115,16 @@ impl<'a> TiledGradient<'a> {
 
     /// Whether every tile of an image of this size is large enough for the network.
     pub(super) fn fits(&self, height: i64, width: i64) -> bool {
+        self.check(height, width).is_ok()
+    }
+
+    /// As [`Self::fits`], in words.
+    ///
+    /// # Errors
+    /// [`RenderError::Shape`] where a tile is too small.
+    pub(super) fn check(&self, height: i64, width: i64) -> Result<(), RenderError> {
         let [height, width] = self.grid.least(height, width);
-        self.bound.fits(self.source.network(), height, width)
+        self.bound.check(self.source.network(), height, width)
     }
 
     /// Score and gradient of the whole `image`, `[1, 3, H, W]`. The tiles lie on the image as if it had been
@@ -183,6 +191,7 @@ impl<'a> TiledGradient<'a> {
     /// One gradient of the first tile: libtorch plans and compiles its kernels at first use.
     pub(super) fn warm_up(&self, image: &dyn Rows) -> Result<(), RenderError> {
         let (height, width) = image.extent()?;
+        self.check(height, width)?;
         let tiles = self.tiles(height, width);
         if let Some(tile) = tiles.first() {
             let tile_size = tile.size();
