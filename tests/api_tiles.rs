@@ -10,12 +10,12 @@ use common::{
     picture,
     postgres::cluster,
     process::{ServerProcess, WorkerProcess},
-    server::{Setup, TestServer},
+    server::{Setup, TestServer, renderer},
     until,
 };
 use reqwest::Response;
 use reverie::{clock::Clock, jobs::MOST_WANTED};
-use reverie_engine::{RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderError, RenderRequest, Rendered, Renderer};
 use serde_json::Value;
 
 const MODEL: &str = "/v1/models/efficientnet-lite0";
@@ -128,14 +128,7 @@ async fn a_flood_of_wanted_tiles_is_bounded_and_any_key_may_look() {
 
 /// A renderer that does not end a tile until it is told to stop, and says so when it has begun; all else as usual.
 fn stubborn(begun: mpsc::Sender<()>) -> Renderer {
-    let options = RenderOptions {
-        device: "cpu".into(),
-        threads: 1,
-        queue: 1,
-        max_pixels: 1 << 24,
-        ..RenderOptions::default()
-    };
-    let real = Renderer::start(&options).unwrap();
+    let real = renderer();
     Renderer::start_with("cpu".into(), 1, move || {
         let (real, begun) = (real.clone(), begun.clone());
         move |request: RenderRequest| -> Result<Rendered, RenderError> {

@@ -15,14 +15,14 @@ use std::{
 use common::{
     client::quick,
     picture,
-    server::{Setup, TestServer, catalogue},
+    server::{Setup, TestServer, catalogue, renderer},
     until,
 };
 use reverie_dream::{
     plan::{Grid, Plan},
     spec::{self, Count, DreamSpec, InputKind, Noise},
 };
-use reverie_engine::{RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderError, RenderRequest, Rendered, Renderer};
 use serde_json::json;
 
 /// Whether a dream is none of anybody: neither a job, nor what is measured at the start.
@@ -42,14 +42,7 @@ async fn server_with(
     broken: Arc<AtomicBool>,
     practise: impl Fn(RenderRequest, &Renderer) -> Result<Rendered, RenderError> + Clone + Send + 'static,
 ) -> TestServer {
-    let options = RenderOptions {
-        device: "cpu".into(),
-        threads: 1,
-        queue: 1,
-        max_pixels: 1 << 24,
-        ..RenderOptions::default()
-    };
-    let real = Renderer::start(&options).unwrap();
+    let real = renderer();
     let renderer = Renderer::start_with("cpu".into(), 1, move || {
         let (real, practise, broken) = (real.clone(), practise.clone(), Arc::clone(&broken));
         move |request: RenderRequest| -> Result<Rendered, RenderError> {

@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
-use common::{client::quick, picture, server::TestServer, server::catalogue};
+use common::{
+    client::quick,
+    picture,
+    server::{TestServer, catalogue, renderer},
+};
 use reverie_dream::spec::{self, InputKind};
-use reverie_engine::{PreviewSink, RenderOptions, RenderRequest, Renderer};
+use reverie_engine::{PreviewSink, RenderRequest};
 use serde_json::json;
 
 /// An octave, counted from 1, and its preview.
@@ -20,14 +24,7 @@ type Shown = (u32, Vec<u8>);
 async fn a_dream_that_is_shown_at_every_step_has_the_same_bytes() {
     let catalogue = catalogue().await;
     let model = Arc::clone(catalogue.iter().next().unwrap());
-    let options = RenderOptions {
-        device: "cpu".into(),
-        threads: 1,
-        queue: 1,
-        max_pixels: 1 << 24,
-        ..RenderOptions::default()
-    };
-    let renderer = Renderer::start(&options).unwrap();
+    let renderer = renderer();
     let mut asked = quick();
     asked["iterations"] = json!(6);
     let spec = spec::resolve("", asked, &catalogue, InputKind::Image).unwrap();

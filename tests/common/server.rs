@@ -41,6 +41,18 @@ pub async fn catalogue() -> Arc<Catalogue> {
     Arc::clone(CATALOGUE.get_or_init(load).await)
 }
 
+/// A renderer on one thread of the CPU, for tests that stand between it and the workers.
+pub fn renderer() -> Renderer {
+    let options = RenderOptions {
+        device: "cpu".into(),
+        threads: 1,
+        queue: 1,
+        max_pixels: 1 << 24,
+        ..RenderOptions::default()
+    };
+    Renderer::start(&options).unwrap()
+}
+
 /// A running server; its folder goes with it.
 pub struct TestServer {
     pub client: Client,

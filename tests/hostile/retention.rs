@@ -9,15 +9,13 @@ use std::{
 
 use reqwest::Method;
 use reverie::clock::Clock;
-use reverie_engine::{
-    CancelFlag, FinishedOctave, RenderError, RenderOptions, RenderRequest, Rendered, Renderer,
-};
+use reverie_engine::{CancelFlag, FinishedOctave, RenderError, RenderRequest, Rendered, Renderer};
 use serde_json::json;
 
 use crate::common::{
     client::{problem, quick},
     picture,
-    server::Setup,
+    server::{Setup, renderer},
     until,
 };
 
@@ -52,14 +50,7 @@ async fn what_cannot_be_deleted_is_deleted_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_on_its_way_does_not_outlive_its_job() {
-    let options = RenderOptions {
-        device: "cpu".into(),
-        threads: 1,
-        queue: 1,
-        max_pixels: 1 << 24,
-        ..RenderOptions::default()
-    };
-    let real = Renderer::start(&options).unwrap();
+    let real = renderer();
     let (go_on, told) = mpsc::channel::<()>();
     let told = Arc::new(Mutex::new(told));
     let renderer = Renderer::start_with("cpu".into(), 1, move || {

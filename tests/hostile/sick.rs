@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use reverie_engine::{RenderError, RenderOptions, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderError, RenderRequest, Rendered, Renderer};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::common::{
     client::{DEADLINE, quick},
-    server::{Setup, TestServer},
+    server::{Setup, TestServer, renderer},
 };
 
 /// The seed of jobs that no device can do.
@@ -50,14 +50,7 @@ struct Switch {
 impl Switch {
     /// A renderer that fails as long as it is broken.
     fn renderer(&self) -> Renderer {
-        let options = RenderOptions {
-            device: "cpu".into(),
-            threads: 1,
-            queue: 1,
-            max_pixels: 1 << 24,
-            ..RenderOptions::default()
-        };
-        let real = Renderer::start(&options).unwrap();
+        let real = renderer();
         let switch = self.clone();
         Renderer::start_with(self.name.unwrap_or("cpu").into(), 1, move || {
             assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
