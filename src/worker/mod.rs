@@ -140,14 +140,17 @@ impl Workers {
         };
         let devices = renderers.iter().map(|renderer| renderer.device().to_owned()).collect();
         let mut loads: HashMap<String, DeviceLoad> = HashMap::new();
+        // A CPU plans nothing.
+        let practises = |renderer: &Renderer| context.practice && renderer.memory().is_some();
+        let practice = match renderers.iter().any(practises) {
+            true => Practice::of(&context.catalogue),
+            false => Practice::default(),
+        };
         for (index, renderer) in renderers.into_iter().enumerate() {
             // One is enough for networks that several renderers share.
             let has_another = renderer.shares_networks() && loads.contains_key(renderer.device());
-            let practice = if context.practice && !has_another {
-                Practice::of(&renderer, &context.catalogue)
-            } else {
-                Practice::none()
-            };
+            let practises = practises(&renderer) && !has_another;
+            let practice = if practises { practice.clone() } else { Practice::default() };
             let worker = Worker {
                 id: format!("{boot}-{index}"),
                 context: context.clone(),

@@ -21,7 +21,7 @@ use reverie_dream::{
     plan::{Grid, Plan},
     spec::{self, DreamSpec, InputKind},
 };
-use reverie_engine::{RenderError, Rendered, Renderer};
+use reverie_engine::{RenderError, Rendered};
 use reverie_graph::NodeId;
 
 /// Kinds of pass that are practised, the commonest first.
@@ -39,7 +39,8 @@ const SHAPES: [[u32; 2]; 5] = [[1, 1], [5, 4], [4, 3], [3, 2], [16, 9]];
 /// The first pass of a kind is planned for, the second is recorded.
 const STEPS: u32 = 2;
 
-/// What is left to practise.
+/// What is left to practise; by default nothing.
+#[derive(Clone, Default)]
 pub(super) struct Practice {
     /// The commonest last.
     left: Vec<DreamSpec>,
@@ -48,16 +49,9 @@ pub(super) struct Practice {
 }
 
 impl Practice {
-    /// For a renderer of a GPU.
-    pub(super) fn of(renderer: &Renderer, catalogue: &Catalogue) -> Self {
-        // A CPU plans nothing.
-        let left = if renderer.memory().is_some() { dreams(catalogue) } else { Vec::new() };
-        Self { left, failed: 0 }
-    }
-
-    /// Where nobody is to practise, or somebody else does.
-    pub(super) fn none() -> Self {
-        Self { left: Vec::new(), failed: 0 }
+    /// For the default model.
+    pub(super) fn of(catalogue: &Catalogue) -> Self {
+        Self { left: dreams(catalogue), failed: 0 }
     }
 
     /// Practises one dream.

@@ -126,19 +126,17 @@ pub(super) async fn render(worker: &Worker, spec: DreamSpec) -> Spared {
 
 /// Waits for `work`, and keeps the lease of a claimed job meanwhile.
 async fn renewing<T>(worker: &Worker, claim: &Claim, work: impl Future<Output = T>) -> T {
-    let renewals = async {
-        loop {
-            tokio::time::sleep(worker.context.lease / 3).await;
-            if let Err(error) = worker.context.queue.heartbeat(claim.lease, None).await {
-                // The attempt finds out what that means.
-                warn!(worker = worker.id, %error, "the lease of a job that is to begin could not be renewed");
-            }
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(worker.context.lease / 3) => {}
         }
-    };
-    tokio::select! {
-        biased;
-        done = work => done,
-        () = renewals => unreachable!("it goes on and on"),
+        if let Err(error) = worker.context.queue.heartbeat(claim.lease, None).await {
+            // The attempt finds out what that means.
+            warn!(worker = worker.id, %error, "the lease of a job that is to begin could not be renewed");
+        }
     }
 }
 

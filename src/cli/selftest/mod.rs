@@ -96,10 +96,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
     for precision in precisions {
         say(&format!("the standard dream in {}", precision.as_str()));
         let request = || subject.request(&picture, json!({ "precision": precision }));
-        let mut renders = Vec::with_capacity(RENDERS);
-        for _ in 1..RENDERS {
-            renders.push(load::finish(&renderer, request()?)?);
-        }
+        let mut renders =
+            (1..RENDERS).map(|_| load::finish(&renderer, request()?)).collect::<Result<Vec<_>, _>>()?;
         // Its passes are the same with other numbers, which none that is recorded may keep.
         let other = subject.request(&between, json!({ "precision": precision }))?;
         drop(load::finish(&renderer, other)?);

@@ -16,7 +16,7 @@ mod tiles;
 pub mod winograd;
 mod work;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 pub use guide::{DOTS, GUIDE_EDGE, MAX_COLUMNS, columns_kept, guide_size};
 pub use memory::{
@@ -237,30 +237,18 @@ impl<'a> Stage<'a> {
     /// Work of one gradient over all tiles, and the values that the network computes in the largest
     /// pass.
     fn over(&self, height: i64, width: i64) -> Result<(Work, usize), ShapeError> {
-        let [rows, columns] = self.grid.strips(height, width).map(lengths);
         let (mut sum, mut largest) = (Work::default(), 0.0f64);
-        for (&height, &down) in &rows {
-            for (&width, &across) in &columns {
-                let window = Work::of_window(self.network, &self.layers, height, width)?;
-                let window = window + guide::work(&self.followed, self.network, height, width)?;
-                let window = window + objective::work(&self.measured, self.network, height, width)?;
-                // Those of one size may be computed together.
-                let tiles = down * across;
-                let together = held(BATCH, [height as i64, width as i64]).min(tiles);
-                largest = largest.max(window.values * together as f64);
-                let operations = window.operations * tiles.div_ceil(together) as f64;
-                sum = sum + Work { operations, ..window * tiles as f64 };
-            }
+        for (size, tiles) in self.grid.windows(height, width) {
+            let [height, width] = size.map(|n| usize::try_from(n).unwrap_or(0));
+            let window = Work::of_window(self.network, &self.layers, height, width)?;
+            let window = window + guide::work(&self.followed, self.network, height, width)?;
+            let window = window + objective::work(&self.measured, self.network, height, width)?;
+            // Those of one size may be computed together.
+            let together = held(BATCH, size).min(tiles);
+            largest = largest.max(window.values * together as f64);
+            let operations = window.operations * tiles.div_ceil(together) as f64;
+            sum = sum + Work { operations, ..window * tiles as f64 };
         }
         Ok((sum, largest as usize))
     }
-}
-
-/// How often windows of each length occur along an axis: most are alike.
-fn lengths(strips: Vec<Strip>) -> BTreeMap<usize, usize> {
-    let mut lengths = BTreeMap::new();
-    for strip in strips {
-        *lengths.entry(usize::try_from(strip.window.length).unwrap_or(0)).or_default() += 1;
-    }
-    lengths
 }

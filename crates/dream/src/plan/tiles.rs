@@ -117,7 +117,7 @@ impl Grid {
     /// Cuts an image of this size: the rows of tiles, and the columns.
     ///
     /// [`Tiling::Even`]: near-equal cores that cover everything, in windows no longer than the tile; one window where
-    /// the image has no more pixels than a tile.
+    /// the image has no more pixels than a tile, and a uniform one not many more.
     /// [`Tiling::Article`]: `range(0, max(n − tile/2, tile), tile)` without halo; up to half a tile is left out
     /// at the end.
     pub fn strips(&self, height: i64, width: i64) -> [Vec<Strip>; 2] {
@@ -142,14 +142,10 @@ impl Grid {
 
     /// How many windows an image of this size has of each size, `[H, W]`.
     pub fn windows(&self, height: i64, width: i64) -> BTreeMap<[i64; 2], usize> {
-        let [rows, columns] = self.strips(height, width);
-        let mut windows = BTreeMap::new();
-        for row in &rows {
-            for column in &columns {
-                *windows.entry([row.window.length, column.window.length]).or_default() += 1;
-            }
-        }
-        windows
+        let [rows, columns] = self.strips(height, width).map(lengths);
+        let of_row =
+            |(row, down)| columns.iter().map(move |(column, across)| ([row, *column], down * across));
+        rows.into_iter().flat_map(of_row).collect()
     }
 
     /// Cuts an axis of `n` pixels.
@@ -194,6 +190,15 @@ impl Grid {
         };
         (0..count).map(strip).collect()
     }
+}
+
+/// How often windows of each length occur along an axis: most are alike.
+fn lengths(strips: Vec<Strip>) -> BTreeMap<i64, usize> {
+    let mut lengths = BTreeMap::new();
+    for strip in strips {
+        *lengths.entry(strip.window.length).or_default() += 1;
+    }
+    lengths
 }
 
 /// The least common length of uniform windows that holds `n` pixels: a multiple of [`LENGTHS`], or of less where that would

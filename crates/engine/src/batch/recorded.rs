@@ -13,7 +13,7 @@ use super::super::{
     cuda::{Graph, Stream},
     exec::Executor,
     library::copy,
-    objective::{BoundObjective, Shares, TileObjective, gradients_by},
+    objective::{BoundObjective, Shares, TileObjective, gradients, gradients_by},
 };
 
 /// Kinds of pass that are kept; the one that was used longest ago goes. Pictures of all sizes have about 150 for one
@@ -103,15 +103,14 @@ impl<R: Recorder> RecordedPasses<R> {
         }
     }
 
-    /// As [`gradients`](super::super::objective::gradients), which `executor` runs.
+    /// As [`gradients`], which `executor` runs.
     pub(super) fn gradients(
         &self,
         executor: &Executor,
         tiles: &Tensor,
         tile_objectives: &[TileObjective<'_>],
     ) -> Result<(Tensor, Tensor), RenderError> {
-        let shares = Shares::new(executor, tiles, tile_objectives)?;
-        let plain = || gradients_by(executor, tiles, tile_objectives, &shares);
+        let plain = || gradients(executor, tiles, tile_objectives);
         let Some((TileObjective { bound, .. }, rest)) = tile_objectives.split_first() else { return plain() };
         // What is lit comes once.
         if bound.is_lit()
@@ -140,18 +139,18 @@ impl<R: Recorder> RecordedPasses<R> {
                 Err(error) => {
                     tracing::warn!(%error, "a pass cannot be recorded; from now on all are started operation by operation");
                     self.broken.set(true);
-                    passes.clear();
-                    self.tiles.take();
+                    drop(passes);
+                    self.forget();
                     return plain();
                 }
             }
         }
         let pass = &mut passes[index];
         pass.used = self.clock.get();
-        let Some(Recorded { graph, tiles: own, shares: own_shares, scores }) = &mut pass.recorded else {
+        let Some(Recorded { graph, tiles: own, shares, scores }) = &mut pass.recorded else {
             return plain();
         };
-        own_shares.become_those(&shares)?;
+        shares.become_those(Shares::numbers(executor, tiles, tile_objectives)?)?;
         let mut own = own.shallow_clone();
         own.f_copy_(tiles)?;
         R::replay(graph)?;

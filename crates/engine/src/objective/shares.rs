@@ -5,7 +5,7 @@
 //! device, so that passes over pictures of different sizes are the same work: a GPU records it once, and tiles of several
 //! pictures go through it together.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
     super::{RenderError, exec::Executor},
@@ -27,44 +27,55 @@ impl Shares {
         tiles: &Tensor,
         tile_objectives: &[TileObjective<'_>],
     ) -> Result<Self, RenderError> {
+        let numbers = Self::numbers(executor, tiles, tile_objectives)?;
+        let upload = |numbers: &Vec<f64>| {
+            let shares = Tensor::f_empty([numbers.len() as i64], (Kind::Float, executor.device()))?;
+            fill(&shares, numbers)?;
+            Ok::<_, RenderError>(shares)
+        };
+        let on_device = executor.is_library().then(|| numbers.iter().map(upload).collect());
+        Ok(Self { on_device: on_device.transpose()?, numbers })
+    }
+
+    /// The same as numbers, by term and tile.
+    pub(in super::super) fn numbers(
+        executor: &Executor,
+        tiles: &Tensor,
+        tile_objectives: &[TileObjective<'_>],
+    ) -> Result<Vec<Vec<f64>>, RenderError> {
         let (_, _, height, width) = tiles.size4()?;
-        let mut numbers: Vec<Vec<f64>> = Vec::new();
-        let network = executor.network();
+        let mut all: Vec<Vec<f64>> = Vec::new();
         // Tiles of a picture follow one another.
         for run in tile_objectives
             .chunk_by(|one, next| one.whole == next.whole && std::ptr::eq(one.bound, next.bound))
         {
             let TileObjective { bound, whole, .. } = run[0];
-            let parts = bound.positions(network, height, width)?;
-            numbers.resize_with(parts.len(), Vec::new);
-            for (index, (part, numbers)) in parts.into_iter().zip(&mut numbers).enumerate() {
-                let share = whole.and_then(|whole| whole.get(index)).map_or(1.0, |whole| part / whole);
+            let shares = match whole {
+                Some(whole) => {
+                    let part = bound.positions(executor.network(), height, width)?;
+                    part.into_iter().zip(whole).map(|(part, whole)| part / whole).collect()
+                }
+                None => vec![1.0; bound.layers().len()],
+            };
+            all.resize_with(shares.len(), Vec::new);
+            for (share, numbers) in shares.into_iter().zip(&mut all) {
                 numbers.resize(numbers.len() + run.len(), share);
             }
         }
-        let on_device = match executor.is_library() {
-            true => {
-                let upload = |numbers: &Vec<f64>| uploaded(numbers, executor.device());
-                Some(numbers.iter().map(upload).collect::<Result<_, _>>()?)
-            }
-            false => None,
-        };
-        Ok(Self { numbers, on_device })
+        Ok(all)
     }
 
     /// Becomes those of another batch of as many tiles, in the same place on the device.
-    pub(in super::super) fn become_those(&mut self, others: &Self) -> Result<(), RenderError> {
-        if self.numbers == others.numbers {
+    pub(in super::super) fn become_those(&mut self, numbers: Vec<Vec<f64>>) -> Result<(), RenderError> {
+        if self.numbers == numbers {
             return Ok(());
         }
         // What is on the device is not known if that fails.
         self.numbers.clear();
-        if let (Some(own), Some(others)) = (&mut self.on_device, &others.on_device) {
-            for (own, other) in own.iter_mut().zip(others) {
-                own.f_copy_(other)?;
-            }
+        for (shares, numbers) in self.on_device.iter().flatten().zip(&numbers) {
+            fill(shares, numbers)?;
         }
-        self.numbers.clone_from(&others.numbers);
+        self.numbers = numbers;
         Ok(())
     }
 
@@ -99,15 +110,14 @@ impl Shares {
     }
 }
 
-/// `numbers` as float32 on `device`. Filled there, run by run: a copy from the processor's memory would wait for all that the
-/// device has been told to do before.
-fn uploaded(numbers: &[f64], device: Device) -> Result<Tensor, RenderError> {
-    let shares = Tensor::f_empty([numbers.len() as i64], (Kind::Float, device))?;
+/// Writes `numbers` to `shares`, `[N]`. They are filled on the device, run by run: a copy from the processor's memory would wait for all
+/// that the device has been told to do before.
+fn fill(shares: &Tensor, numbers: &[f64]) -> Result<(), RenderError> {
     let mut first = 0;
     for run in numbers.chunk_by(|one, next| one.to_bits() == next.to_bits()) {
         let count = run.len() as i64;
         drop(shares.f_narrow(0, first, count)?.f_fill_(run[0])?);
         first += count;
     }
-    Ok(shares)
+    Ok(())
 }
