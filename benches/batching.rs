@@ -99,6 +99,8 @@ fn seconds(renderers: &[Renderer], catalogue: &Catalogue, edge: u32) -> f64 {
         renderer.submit(request).unwrap()
     });
     let outcomes: Vec<_> = outcomes.collect();
-    outcomes.into_iter().for_each(|outcome| drop(outcome.blocking_recv().unwrap().unwrap()));
+    outcomes
+        .into_iter()
+        .for_each(|outcome| drop(outcome.blocking_recv().unwrap().unwrap().encode().unwrap()));
     began.elapsed().as_secs_f64()
 }

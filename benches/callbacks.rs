@@ -1,5 +1,6 @@
-//! What it costs a render to tell how it goes: progress after every step, a preview every second, a checkpoint and a preview
-//! after every octave, as in the service. Prints the share of the render's time for two sizes.
+//! How long a render waits to tell how it goes: progress after every step, a preview every second, a checkpoint and a preview
+//! after every octave, as in the service. Prints the share of the render's time for two sizes. What is done beside the
+//! render on a GPU is not in it.
 //!
 //! ```sh
 //! cargo bench --bench callbacks
@@ -47,7 +48,7 @@ fn main() {
             }),
             ..RenderRequest::alone(Arc::clone(&model), spec.clone())
         };
-        let rendered = renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap();
+        let rendered = renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap().encode().unwrap();
         let (render, telling) = (rendered.render_seconds, rendered.callback_seconds);
         println!(
             "| {width}×{height} | {render:.2} s | {:.1} ms | {:.2} % |",

@@ -41,7 +41,7 @@ fn main() {
         let start = InputKind::Nothing { image: "/image" };
         let request =
             RenderRequest::alone(Arc::clone(&model), spec::resolve("", fields, &catalogue, start).unwrap());
-        renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap().render_seconds
+        renderer.submit(request).unwrap().blocking_recv().unwrap().unwrap().encode().unwrap().render_seconds
     };
     let mut fastest = [f64::INFINITY; RENDERS.len()];
     for _ in 0..ROUNDS {

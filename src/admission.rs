@@ -150,7 +150,7 @@ impl Admission {
         let plan = Plan::of(spec, &model.network, size, self.max_pixels);
         let plan = plan.map_err(|error| Refusal::Invalid(impossible(spec, size, error)))?;
         let guided = |plan: Plan| match guide {
-            Some(guide) => plan.with_guide(spec, &model.network, guide),
+            Some(guide) => plan.with_guide(spec, &model.network, size, guide),
             None => Ok(plan),
         };
         let plan =

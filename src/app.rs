@@ -211,6 +211,7 @@ impl App {
             throughput: Arc::clone(&throughput),
             metrics: Arc::clone(&metrics),
             retention: retention.clone(),
+            max_pixels: config.limits.max_pixels,
             memory: admission.memory(),
             cluster: Arc::clone(&cluster),
             probe,

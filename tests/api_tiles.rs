@@ -15,7 +15,7 @@ use common::{
 };
 use reqwest::Response;
 use reverie::{clock::Clock, jobs::MOST_WANTED};
-use reverie_engine::{RenderError, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderError, RenderRequest, Renderer, Unencoded};
 use serde_json::Value;
 
 const MODEL: &str = "/v1/models/efficientnet-lite0";
@@ -131,7 +131,7 @@ fn stubborn(begun: mpsc::Sender<()>) -> Renderer {
     let real = renderer();
     Renderer::start_with("cpu".into(), 1, move || {
         let (real, begun) = (real.clone(), begun.clone());
-        move |request: RenderRequest| -> Result<Rendered, RenderError> {
+        move |request: RenderRequest| -> Result<Unencoded, RenderError> {
             let is_tile = request.spec.noise.is_some_and(|noise| noise.width == 128) && !request.spec.recipe;
             if is_tile {
                 begun.send(()).unwrap();

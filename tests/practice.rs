@@ -22,7 +22,7 @@ use reverie_dream::{
     plan::{Grid, Plan},
     spec::{self, Count, DreamSpec, InputKind, Noise},
 };
-use reverie_engine::{RenderError, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderError, RenderRequest, Renderer, Unencoded};
 use serde_json::json;
 
 /// Whether a dream is none of anybody: neither a job, nor what is measured at the start.
@@ -32,7 +32,7 @@ fn is_practice(spec: &DreamSpec) -> bool {
 
 /// A server with one worker, whose renderer hands `practise` what is practised, with a way to really render.
 async fn server(
-    practise: impl Fn(RenderRequest, &Renderer) -> Result<Rendered, RenderError> + Clone + Send + 'static,
+    practise: impl Fn(RenderRequest, &Renderer) -> Result<Unencoded, RenderError> + Clone + Send + 'static,
 ) -> TestServer {
     server_with(Arc::default(), practise).await
 }
@@ -40,12 +40,12 @@ async fn server(
 /// The same, where all else fails as long as it is `broken`.
 async fn server_with(
     broken: Arc<AtomicBool>,
-    practise: impl Fn(RenderRequest, &Renderer) -> Result<Rendered, RenderError> + Clone + Send + 'static,
+    practise: impl Fn(RenderRequest, &Renderer) -> Result<Unencoded, RenderError> + Clone + Send + 'static,
 ) -> TestServer {
     let real = renderer();
     let renderer = Renderer::start_with("cpu".into(), 1, move || {
         let (real, practise, broken) = (real.clone(), practise.clone(), Arc::clone(&broken));
-        move |request: RenderRequest| -> Result<Rendered, RenderError> {
+        move |request: RenderRequest| -> Result<Unencoded, RenderError> {
             if broken.load(Ordering::SeqCst) {
                 return Err(RenderError::Engine(
                     "CUDA error: an illegal memory access was encountered".into(),
@@ -58,7 +58,7 @@ async fn server_with(
     Setup { renderer: Some(renderer), ..Setup::new().await }.start().await
 }
 
-fn rendered(request: RenderRequest, real: &Renderer) -> Result<Rendered, RenderError> {
+fn rendered(request: RenderRequest, real: &Renderer) -> Result<Unencoded, RenderError> {
     real.submit(request)?.blocking_recv().unwrap_or(Err(RenderError::Stopped))
 }
 

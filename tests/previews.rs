@@ -41,7 +41,7 @@ async fn a_dream_that_is_shown_at_every_step_has_the_same_bytes() {
             on_preview: watched.then_some(sink),
             ..RenderRequest::alone(Arc::clone(&model), spec.clone())
         };
-        dreams.push(renderer.submit(request).unwrap().await.unwrap().unwrap().image);
+        dreams.push(renderer.submit(request).unwrap().await.unwrap().unwrap().encode().unwrap().image);
     }
     assert!(dreams[0] == dreams[1], "looking changes the dream");
     let shown = shown.lock().unwrap();

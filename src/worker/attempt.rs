@@ -16,6 +16,8 @@ use super::{
     error::AttemptError,
     heartbeat::{Heartbeat, StopReason},
     retry::retry_while_away,
+    run::Outcome,
+    turns::{Pace, Place, Turn},
 };
 use crate::{
     jobs::{Begun, Finished, Job, JobQueue, JobResult, Lease, QueueError},
@@ -29,6 +31,7 @@ use reverie_dream::{
 };
 use reverie_engine::{
     CancelFlag, FinishedOctave, Health, OnBegin, PreviewSink, RenderError, RenderRequest, Rendered, Renderer,
+    Unencoded,
 };
 
 /// Number of finished octaves that may wait to be stored.
@@ -54,7 +57,7 @@ struct Reports {
 /// Renders and stores the dream while the heartbeat keeps the lease.
 pub(super) async fn attempt(
     context: &WorkerContext,
-    renderer: &Renderer,
+    place: &Place<'_>,
     job: &Job,
     lease: Lease,
     give_up: &CancellationToken,
@@ -71,6 +74,7 @@ pub(super) async fn attempt(
         deadline: job.deadline_at,
         give_up,
         flag: flag.clone(),
+        stopped: place.stopped.clone(),
         reason,
     };
     let work = async {
@@ -80,19 +84,15 @@ pub(super) async fn attempt(
         let reports = Reports { beginnings, progress, octaves, previews };
         let checkpoint = checkpoints::resume(&context.objects, job.id).await;
         let kept = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len() as u64);
-        let rendering = render(context, renderer, job, lease, reports, flag.clone(), checkpoint);
+        let rendering = render(context, place, job, lease, reports, flag.clone(), checkpoint);
         let (rendered, (), recorded) = tokio::join!(
             rendering,
             checkpoints::keep(&context.queue, &context.objects, lease, finished, newest, kept),
             begin(&*context.queue, lease, begins, &flag)
         );
         recorded?;
-        let rendered = match rendered {
-            Err(AttemptError::Render(error)) => return Err(blame(context, renderer, error).await),
-            rendered => rendered?,
-        };
         let last = *seen.borrow();
-        let finished = store(context, job, lease, rendered, last, &flag).await?;
+        let finished = store(context, job, lease, encoded(rendered?).await?, last, &flag).await?;
         Ok(finished)
     };
     tokio::select! {
@@ -160,23 +160,85 @@ pub(super) async fn blame(context: &WorkerContext, renderer: &Renderer, error: R
     }
 }
 
+/// Renders on the device, when that is free; decides whether the job or the worker caused a failure.
+async fn on_device(
+    context: &WorkerContext,
+    place: &Place<'_>,
+    request: RenderRequest,
+) -> Result<Unencoded, AttemptError> {
+    let turn = place.turn().await?;
+    let dreaming = match place.renderer.submit(request) {
+        Ok(dreaming) => dreaming,
+        Err(error) => return Err(blame_in_turn(context, place, &turn, error).await),
+    };
+    // The turn lasts as long as the render, also if this attempt is given up before: the lease may be lost.
+    let dreaming = tokio::spawn(async move { (dreaming.await, turn) });
+    let (outcome, turn) = dreaming.await.map_err(|cut| RenderError::Engine(cut.to_string()))?;
+    match outcome.unwrap_or(Err(RenderError::Stopped)) {
+        Ok(dreamed) => {
+            place.watch.release();
+            Ok(dreamed)
+        }
+        Err(error) => Err(blame_in_turn(context, place, &turn, error).await),
+    }
+}
+
+/// As [`blame`], before the next job has its turn: none has on a device that was found sick.
+async fn blame_in_turn(
+    context: &WorkerContext,
+    place: &Place<'_>,
+    _turn: &Turn,
+    error: RenderError,
+) -> AttemptError {
+    let blamed = blame(context, place.renderer, error).await;
+    if matches!(blamed, AttemptError::Sick(_)) {
+        place.turns.found(Outcome::Sick);
+    }
+    blamed
+}
+
+/// Decodes the files of a request beside whatever is on a GPU.
+async fn decoded(mut request: RenderRequest, max_pixels: u64) -> Result<RenderRequest, RenderError> {
+    beside(move || request.decode(max_pixels).map(|()| request)).await
+}
+
+/// Encodes a dream beside whatever is on the device.
+pub(super) async fn encoded(dreamed: Unencoded) -> Result<Rendered, RenderError> {
+    beside(move || dreamed.encode()).await
+}
+
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RenderError> + Send + 'static,
+) -> Result<T, RenderError> {
+    let span = tracing::Span::current();
+    let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+    done.unwrap_or_else(|cut| Err(RenderError::Engine(cut.to_string())))
+}
+
 /// Fetches the input and renders the dream.
 async fn render(
     context: &WorkerContext,
-    renderer: &Renderer,
+    place: &Place<'_>,
     job: &Job,
     lease: Lease,
     reports: Reports,
     cancel: CancelFlag,
     resume: Option<Bytes>,
-) -> Result<Rendered, AttemptError> {
+) -> Result<Unencoded, AttemptError> {
     let model: Arc<Model> = context
         .catalogue
         .get(&job.spec.model)
         .cloned()
         .ok_or_else(|| AttemptError::ModelGone(job.spec.model.clone()))?;
     let metrics = Arc::clone(&context.metrics);
-    let precision = precision(context, renderer, job, lease).await?;
+    let precision = match precision(context, place.renderer, job, lease).await {
+        // The device was asked.
+        Err(AttemptError::Render(error)) => {
+            let turn = place.turn().await?;
+            return Err(blame_in_turn(context, place, &turn, error).await);
+        }
+        precision => precision?,
+    };
     let picture = async |wanted: bool, key: ObjectKey| {
         if !wanted {
             return Ok(None);
@@ -187,8 +249,12 @@ async fn render(
     let mask = picture(job.spec.mask.is_some(), ObjectKey::Mask(job.id)).await?;
     // A change on the way may follow it, even if nothing does by now.
     let guide = picture(job.has_guide(), ObjectKey::Guide(job.id)).await?;
+    let (watch, mut pace) = (Arc::clone(&place.watch), Pace::default());
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
+        if pace.is_nearly_done(now.fraction) {
+            watch.release();
+        }
         // JSON cannot represent a non-finite score.
         if now.score.is_finite() && now.fraction.is_finite() {
             reports.progress.send_replace(Some(now));
@@ -207,8 +273,6 @@ async fn render(
     let on_preview =
         Box::new(move |octave, picture| drop(previews.send_replace(Some(Preview { octave, picture }))));
     let request = RenderRequest {
-        model,
-        spec: DreamSpec { precision, ..job.spec.clone() },
         input,
         mask,
         guide,
@@ -218,9 +282,14 @@ async fn render(
         on_octave: Some(on_octave),
         on_preview: Some(PreviewSink { every: PREVIEW_EVERY, on_preview }),
         cancel,
+        ..RenderRequest::alone(model, DreamSpec { precision, ..job.spec.clone() })
     };
-    let outcome = renderer.submit(request)?.await;
-    Ok(outcome.unwrap_or(Err(RenderError::Stopped))?)
+    let request = match place.renderer.memory() {
+        Some(_) => decoded(request, context.max_pixels).await?,
+        // A CPU's renderer does it in memory that its dream takes afterwards.
+        None => request,
+    };
+    on_device(context, place, request).await
 }
 
 /// The precision of the job. The meaning of `auto` depends on the machine, and every attempt must give the

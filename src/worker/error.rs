@@ -22,6 +22,9 @@ pub(super) enum AttemptError {
     /// The worker cannot render anything. Not the job's fault either.
     #[error("the worker is sick: {0}")]
     Sick(RenderError),
+    /// The device was found sick before the job's turn came: the job returns to the queue.
+    #[error("the device was found sick before the dream began")]
+    NotBegun,
     #[error("model \"{0}\" is no longer in the catalogue")]
     ModelGone(String),
     #[error("the lease is lost")]
@@ -44,7 +47,9 @@ impl AttemptError {
             Self::Render(error) => error.is_permanent(),
             Self::Object(error) => matches!(error, ObjectError::NotFound(_)),
             Self::ModelGone(_) => true,
-            Self::Queue(_) | Self::StoreAway { .. } | Self::Sick(_) | Self::LeaseLost => false,
+            Self::Queue(_) | Self::StoreAway { .. } | Self::Sick(_) | Self::NotBegun | Self::LeaseLost => {
+                false
+            }
         }
     }
 

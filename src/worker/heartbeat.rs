@@ -57,6 +57,8 @@ pub(super) struct Heartbeat<'a> {
     pub give_up: &'a CancellationToken,
     /// Stops the render.
     pub flag: CancelFlag,
+    /// Canceled with the render, for a job that waits for its turn.
+    pub stopped: CancellationToken,
     /// Why the render was stopped: the first reason stays.
     pub reason: &'a OnceLock<StopReason>,
 }
@@ -123,6 +125,7 @@ impl Heartbeat<'_> {
         // Only the first reason counts: a render stops once.
         let _ = self.reason.set(reason);
         self.flag.cancel();
+        self.stopped.cancel();
     }
 }
 

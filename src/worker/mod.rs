@@ -1,4 +1,5 @@
-//! The workers. Each takes jobs from the queue and feeds one renderer, one job at a time.
+//! The workers. Each takes jobs from the queue and feeds one renderer, one job at a time; a GPU's renderer is fed by two, which
+//! take [turns].
 //!
 //! A claim is one short transaction; a render holds no database resources. Worker ids are new at every start,
 //! so nothing can be mistaken for the work of an earlier process.
@@ -19,17 +20,18 @@ mod settle;
 mod spare;
 mod throughput;
 mod tiles;
+mod turns;
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::{sync::OwnedMutexGuard, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use uuid::Uuid;
@@ -50,8 +52,8 @@ use cluster::WorkerRegistry;
 use practice::Practice;
 use reverie_dream::model::Catalogue;
 use reverie_engine::Renderer;
-use run::Outcome;
 use spare::{DeviceLoad, Look};
+use turns::{Lookout, Place, Turns, Watch, workers_of};
 
 /// How often an idle worker polls for jobs. A notification wakes it at once; the poll finds jobs without one,
 /// for example a retry whose delay has passed.
@@ -80,6 +82,8 @@ pub struct WorkerContext {
     pub metrics: Arc<Metrics>,
     /// Deletes what is past its retention time.
     pub retention: Retention,
+    /// Largest input in pixels.
+    pub max_pixels: u64,
     /// Bytes of memory that one job may take here.
     pub memory: u64,
     /// The workers of all processes.
@@ -103,7 +107,7 @@ pub struct Workers {
     give_up: CancellationToken,
 }
 
-/// Number of workers that can take jobs.
+/// Number of renderers whose workers can take jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness(Arc<AtomicUsize>);
 
@@ -113,7 +117,7 @@ impl Liveness {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Counts one worker until the guard is dropped, however its task ends.
+    /// Counts one renderer until the guard is dropped, however its workers' tasks end.
     fn guard(&self) -> AliveGuard {
         self.0.fetch_add(1, Ordering::SeqCst);
         AliveGuard(self.clone())
@@ -129,7 +133,7 @@ impl Drop for AliveGuard {
 }
 
 impl Workers {
-    /// Starts one worker per renderer, and the tasks that rescue, expire, report and delete.
+    /// Starts the workers of each renderer, and the tasks that rescue, expire, report and delete.
     pub fn start(context: &WorkerContext, renderers: Vec<Renderer>) -> Self {
         let boot = Uuid::new_v4().simple();
         let mut workers = Self {
@@ -151,16 +155,21 @@ impl Workers {
             let has_another = renderer.shares_networks() && loads.contains_key(renderer.device());
             let practises = practises(&renderer) && !has_another;
             let practice = if practises { practice.clone() } else { Practice::default() };
-            let worker = Worker {
-                id: format!("{boot}-{index}"),
-                context: context.clone(),
-                load: loads.entry(renderer.device().to_owned()).or_default().clone(),
-                renderer,
-                drain: workers.drain.clone(),
-                give_up: workers.give_up.clone(),
-            };
-            let (alive, guard) = (workers.alive.clone(), workers.alive.guard());
-            workers.tasks.spawn(async move { worker.work(practice, alive, guard).await });
+            let turns = Turns::new(practice, workers.alive.guard());
+            let load = loads.entry(renderer.device().to_owned()).or_default();
+            for number in 0..workers_of(&renderer) {
+                let worker = Worker {
+                    id: format!("{boot}-{index}-{number}"),
+                    context: context.clone(),
+                    load: load.clone(),
+                    turns: turns.clone(),
+                    alive: workers.alive(),
+                    renderer: renderer.clone(),
+                    drain: workers.drain.clone(),
+                    give_up: workers.give_up.clone(),
+                };
+                workers.tasks.spawn(worker.work());
+            }
         }
         let stores = || (Arc::clone(&context.queue), Arc::clone(&context.metrics));
         let (queue, metrics) = stores();
@@ -181,7 +190,7 @@ impl Workers {
         workers
     }
 
-    /// The number of workers that can take jobs.
+    /// The number of renderers that can take jobs.
     pub fn alive(&self) -> Liveness {
         self.alive.clone()
     }
@@ -209,11 +218,14 @@ impl Workers {
     }
 }
 
-/// The worker of one renderer.
+/// A worker of one renderer.
 struct Worker {
     id: String,
     context: WorkerContext,
     renderer: Renderer,
+    /// Shared with the renderer's other workers.
+    turns: Turns,
+    alive: Liveness,
     /// The jobs of all workers on the same device.
     load: DeviceLoad,
     drain: CancellationToken,
@@ -221,33 +233,35 @@ struct Worker {
 }
 
 impl Worker {
-    /// Takes jobs until the drain begins or the worker stays sick. `guard` counts it as able to take jobs.
-    async fn work(self, mut practice: Practice, alive: Liveness, mut guard: AliveGuard) {
+    /// Takes jobs until the drain begins or the device stays sick.
+    async fn work(self) {
         info!(worker = self.id, device = self.renderer.device(), "worker started");
-        while !self.drain.is_cancelled() {
-            match self.one(&mut practice).await {
-                Ok(Some(Outcome::Sick)) => {
-                    drop(guard);
-                    if !self.until_recovered().await {
-                        self.context.sick.cancel();
-                        return;
-                    }
-                    guard = alive.guard();
-                }
-                Ok(Some(Outcome::StoreAway { bytes })) => {
-                    drop(guard);
-                    self.until_store_answers(bytes).await;
-                    guard = alive.guard();
-                }
-                Ok(Some(Outcome::Done)) => {}
-                Ok(None) => self.idle(self.wanted()).await,
-                Err(error) => {
-                    error!(worker = self.id, %error, "a claim failed");
-                    self.idle(std::future::pending()).await;
+        loop {
+            let mut lookout = tokio::select! {
+                biased;
+                () = self.drain.cancelled() => break,
+                lookout = self.turns.lookout() => lookout,
+            };
+            let trouble = self.turns.trouble();
+            if trouble.sick {
+                lookout.alive = None;
+                // The other worker may have waited in vain before.
+                if self.context.sick.is_cancelled() || !self.until_recovered().await {
+                    self.context.sick.cancel();
+                    return;
                 }
             }
+            if let Some(bytes) = trouble.store_away {
+                lookout.alive = None;
+                self.until_store_answers(bytes).await;
+            }
+            self.turns.passed(trouble);
+            if self.drain.is_cancelled() {
+                break;
+            }
+            lookout.alive.get_or_insert_with(|| self.alive.guard());
+            self.one(lookout).await;
         }
-        drop(guard);
         info!(worker = self.id, "worker stopped");
     }
 
@@ -295,20 +309,27 @@ impl Worker {
         false
     }
 
-    /// Claims a job and runs it to its end; where no job is ready, a tile; where no tile is wanted either, practice. `None` if
-    /// there is nothing of it.
-    async fn one(&self, practice: &mut Practice) -> Result<Option<Outcome>, QueueError> {
-        if let Some(claim) = self.claim().await? {
-            return Ok(Some(self.run(claim).await));
+    /// Looks for something to do, once, and does it; waits a little where there is nothing.
+    async fn one(&self, mut lookout: OwnedMutexGuard<Lookout>) {
+        match self.look(&mut lookout).await {
+            Ok(Look::Job(claim)) => self.run(*claim, lookout).await,
+            Ok(Look::Had(outcome)) => self.turns.found(outcome),
+            Ok(Look::Nothing) => self.idle(self.wanted()).await,
+            Err(error) => {
+                error!(worker = self.id, %error, "a claim failed");
+                self.idle(std::future::pending()).await;
+            }
         }
-        let look = match tiles::render_one(self).await? {
-            Look::Nothing => practice.one(self).await,
+    }
+
+    /// Claims a job; where no job is ready, renders a tile; where no tile is wanted either, practises.
+    async fn look(&self, lookout: &mut Lookout) -> Result<Look, QueueError> {
+        if let Some(claim) = self.claim().await? {
+            return Ok(Look::Job(Box::new(claim)));
+        }
+        Ok(match tiles::render_one(self).await? {
+            Look::Nothing => lookout.practice.one(self).await,
             look => look,
-        };
-        Ok(match look {
-            Look::Nothing => None,
-            Look::Had(outcome) => Some(outcome),
-            Look::Job(claim) => Some(self.run(*claim).await),
         })
     }
 
@@ -322,10 +343,17 @@ impl Worker {
         Ok(claim)
     }
 
-    /// Runs a job to its end.
-    async fn run(&self, claim: Claim) -> Outcome {
-        let (_busy, _load) = (self.context.metrics.busy(), self.load.begin());
-        run::run(&self.context, &self.renderer, claim, &self.give_up).await
+    /// Runs a job to its end. Another worker of the renderer may look for work when it is nearly done.
+    async fn run(&self, claim: Claim, lookout: OwnedMutexGuard<Lookout>) {
+        let (_busy, _load) = (self.turns.in_hand(&self.context.metrics), self.load.begin());
+        let place = Place {
+            renderer: &self.renderer,
+            turns: &self.turns,
+            watch: Watch::keep(lookout),
+            waited: OnceLock::new(),
+            stopped: CancellationToken::new(),
+        };
+        run::run(&self.context, &place, claim, &self.give_up).await;
     }
 
     /// Waits until a job or a tile may be there.

@@ -21,7 +21,7 @@ use reverie_dream::{
     plan::{Grid, Plan},
     spec::{self, DreamSpec, InputKind},
 };
-use reverie_engine::{RenderError, Rendered};
+use reverie_engine::{RenderError, Unencoded};
 use reverie_graph::NodeId;
 
 /// Kinds of pass that are practised, the commonest first.
@@ -80,7 +80,7 @@ impl Practice {
         &mut self,
         worker: &Worker,
         dream: DreamSpec,
-        rendered: Result<Rendered, RenderError>,
+        rendered: Result<Unencoded, RenderError>,
     ) -> Look {
         match rendered {
             Ok(_) => {

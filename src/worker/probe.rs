@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::attempt::encoded;
 use reverie_dream::digest;
 use reverie_dream::{
     model::{Catalogue, Model},
@@ -123,7 +124,7 @@ async fn render(renderer: &Renderer, model: &Arc<Model>, spec: &DreamSpec) -> Re
     let request =
         RenderRequest { cancel: cancel.clone(), ..RenderRequest::alone(Arc::clone(model), spec.clone()) };
     match timeout(TIME_LIMIT, renderer.submit(request)?).await {
-        Ok(outcome) => Ok(outcome.unwrap_or(Err(RenderError::Stopped))?),
+        Ok(outcome) => Ok(encoded(outcome.unwrap_or(Err(RenderError::Stopped))?).await?),
         Err(_) => {
             cancel.cancel();
             Err(Sick::Slow)

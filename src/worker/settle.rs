@@ -106,7 +106,9 @@ async fn write_end(
         (Err(AttemptError::Render(RenderError::Canceled)), Some(StopReason::Expired)) => {
             queue.expired(lease).await
         }
-        (Err(AttemptError::StoreAway { .. } | AttemptError::Queue(_)), _) => queue.release(lease).await,
+        (Err(AttemptError::StoreAway { .. } | AttemptError::Queue(_) | AttemptError::NotBegun), _) => {
+            queue.release(lease).await
+        }
         (Err(AttemptError::Sick(_)), _) if before.spared < MAX_SPARED => queue.spare(lease).await,
         (Err(error), _) => queue.fail(lease, error.to_job_error(), !error.is_permanent()).await,
     }

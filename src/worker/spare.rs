@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use super::{POLL, Worker, run::Outcome};
 use crate::jobs::Claim;
 use reverie_dream::spec::DreamSpec;
-use reverie_engine::{CancelFlag, RenderError, RenderRequest, Rendered};
+use reverie_engine::{CancelFlag, RenderError, RenderRequest, Unencoded};
 
 /// Time limit for the gradient step at work once a render has been told to stop; a slower device counts as broken.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
@@ -62,9 +62,9 @@ pub(super) enum Look {
 /// How a render ended for which there was time.
 pub(super) enum Spared {
     /// By itself, or for another worker's job, or with the process.
-    Ended(Result<Rendered, RenderError>),
+    Ended(Result<Unencoded, RenderError>),
     /// For a job, which this worker has claimed.
-    Job(Result<Rendered, RenderError>, Box<Claim>),
+    Job(Result<Unencoded, RenderError>, Box<Claim>),
     /// It does not stop. A job that was claimed is back in the queue.
     Hung,
 }

@@ -5,7 +5,7 @@ use tracing::{debug, warn};
 
 use super::{
     Worker,
-    attempt::blame,
+    attempt::{blame, encoded},
     error::AttemptError,
     run::Outcome,
     spare::{self, Look, Spared},
@@ -42,7 +42,10 @@ pub(super) async fn render_one(worker: &Worker) -> Result<Look, QueueError> {
         Err(error) => Spared::Ended(Err(error)),
     };
     let (rendered, job) = match spared {
-        Spared::Ended(rendered) => return settle(worker, &tile, rendered).await.map(Look::Had),
+        Spared::Ended(Ok(dreamed)) => {
+            return settle(worker, &tile, encoded(dreamed).await).await.map(Look::Had);
+        }
+        Spared::Ended(Err(error)) => return settle(worker, &tile, Err(error)).await.map(Look::Had),
         Spared::Job(rendered, job) => (rendered, job),
         Spared::Hung => {
             context.metrics.tile(TileOutcome::Failed);

@@ -9,7 +9,7 @@ use std::{
 
 use reqwest::Method;
 use reverie::clock::Clock;
-use reverie_engine::{CancelFlag, FinishedOctave, RenderError, RenderRequest, Rendered, Renderer};
+use reverie_engine::{CancelFlag, FinishedOctave, RenderError, RenderRequest, Renderer, Unencoded};
 use serde_json::json;
 
 use crate::common::{
@@ -55,7 +55,7 @@ async fn what_is_on_its_way_does_not_outlive_its_job() {
     let told = Arc::new(Mutex::new(told));
     let renderer = Renderer::start_with("cpu".into(), 1, move || {
         let (real, told) = (real.clone(), Arc::clone(&told));
-        move |mut request: RenderRequest| -> Result<Rendered, RenderError> {
+        move |mut request: RenderRequest| -> Result<Unencoded, RenderError> {
             match request.on_octave.take() {
                 // A render that is deaf to being canceled for a while, and finishes an octave then; or the whole dream.
                 Some(mut on_octave) if matches!(request.spec.seed, 13 | 14) => {

@@ -5,11 +5,12 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     time::Duration,
 };
 
-use reverie_engine::{RenderError, RenderRequest, Rendered, Renderer};
+use reverie_engine::{RenderError, RenderRequest, Renderer, Unencoded};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -55,7 +56,7 @@ impl Switch {
         Renderer::start_with(self.name.unwrap_or("cpu").into(), 1, move || {
             assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
             let (real, switch) = (real.clone(), switch.clone());
-            move |mut request: RenderRequest| -> Result<Rendered, RenderError> {
+            move |mut request: RenderRequest| -> Result<Unencoded, RenderError> {
                 assert!(!switch.dead.load(Ordering::SeqCst), "the device is gone");
                 let infected = switch.infected.swap(request.spec.seed == INFECTIOUS, Ordering::SeqCst);
                 let sick = infected || switch.broken.load(Ordering::SeqCst);
@@ -76,13 +77,7 @@ impl Switch {
                 let cut = is_job && request.spec.seed == CUT && switch.cuts.swap(false, Ordering::SeqCst);
                 if cut {
                     switch.infected.store(true, Ordering::SeqCst);
-                    let cancel = request.cancel.clone();
-                    if let Some(mut on_octave) = request.on_octave.take() {
-                        request.on_octave = Some(Box::new(move |finished| {
-                            on_octave(finished);
-                            cancel.cancel();
-                        }));
-                    }
+                    cut_after_an_octave(&mut request);
                 }
                 let rendered = real.submit(request)?.blocking_recv().unwrap_or(Err(RenderError::Stopped));
                 match rendered {
@@ -100,6 +95,25 @@ impl Switch {
         let setup = Setup::new().await;
         Setup { renderer: Some(self.renderer()), ..setup }.start().await
     }
+}
+
+/// Cancels the render once its first octave has been told of; until then it does not get on.
+fn cut_after_an_octave(request: &mut RenderRequest) {
+    let Some(mut on_octave) = request.on_octave.take() else { return };
+    let (cancel, (tell, told)) = (request.cancel.clone(), mpsc::channel());
+    request.on_octave = Some(Box::new(move |finished| {
+        on_octave(finished);
+        cancel.cancel();
+        tell.send(()).unwrap_or_default();
+    }));
+    let mut on_progress = std::mem::replace(&mut request.on_progress, Box::new(|_| {}));
+    let mut waits = true;
+    request.on_progress = Box::new(move |now| {
+        if now.octave > 1 && std::mem::take(&mut waits) {
+            told.recv().unwrap();
+        }
+        on_progress(now);
+    });
 }
 
 async fn add(server: &TestServer, seed: u64) -> String {

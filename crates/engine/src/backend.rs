@@ -15,19 +15,19 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{CancelFlag, RenderError, RenderRequest, Rendered, owned_thread::OwnedThread};
+use crate::{CancelFlag, RenderError, RenderRequest, Unencoded, owned_thread::OwnedThread};
 
 /// Renders. Made on the thread that it works on, and made anew after a panic.
 pub trait Backend {
-    /// Renders one dream, from the encoded input to the encoded result.
+    /// Renders one dream, up to what is to be encoded.
     ///
     /// # Errors
     /// See [`RenderError`].
-    fn render(&mut self, request: RenderRequest) -> Result<Rendered, RenderError>;
+    fn render(&mut self, request: RenderRequest) -> Result<Unencoded, RenderError>;
 }
 
-impl<F: FnMut(RenderRequest) -> Result<Rendered, RenderError>> Backend for F {
-    fn render(&mut self, request: RenderRequest) -> Result<Rendered, RenderError> {
+impl<F: FnMut(RenderRequest) -> Result<Unencoded, RenderError>> Backend for F {
+    fn render(&mut self, request: RenderRequest) -> Result<Unencoded, RenderError> {
         self(request)
     }
 }
@@ -56,7 +56,7 @@ pub struct Renderer {
 /// A request on its way to the thread, with the span it belongs to.
 struct Task {
     request: RenderRequest,
-    reply: oneshot::Sender<Result<Rendered, RenderError>>,
+    reply: oneshot::Sender<Result<Unencoded, RenderError>>,
     span: tracing::Span,
 }
 
@@ -95,7 +95,7 @@ impl Renderer {
     pub fn submit(
         &self,
         request: RenderRequest,
-    ) -> Result<oneshot::Receiver<Result<Rendered, RenderError>>, RenderError> {
+    ) -> Result<oneshot::Receiver<Result<Unencoded, RenderError>>, RenderError> {
         let (reply, outcome) = oneshot::channel();
         let task = Task { request, reply, span: tracing::Span::current() };
         match self.thread.owned.inbox.try_send(task) {

@@ -14,11 +14,12 @@
 //! Between two frames of an animation it is the frames so far, as they are encoded, and that of the last frame, where the octave is
 //! the frame: `RVRF`, version, number of frames, the length of each (4 bytes each), then the frames, and the checkpoint.
 
-use std::borrow::Cow;
-
 use tch::{Device, Kind, Tensor};
 
-use super::RenderError;
+use super::{
+    RenderError,
+    transfer::{download, upload},
+};
 use reverie_dream::{
     digest,
     spec::{Change, Precision},
@@ -62,21 +63,71 @@ pub(super) struct Checkpoint {
     pub(super) image: Tensor,
 }
 
-impl Checkpoint {
+/// A checkpoint that has left the device.
+pub(super) struct Snapshot {
+    octave: u32,
+    /// The kind of device that it was on.
+    device: u32,
+    /// `[1, 3, H, W]` in the machine's memory, contiguous.
+    values: Tensor,
+}
+
+impl Snapshot {
+    /// The image of a finished `octave`, counted from 0, which nothing changes any more: on a CPU they are the same memory.
+    pub(super) fn of(octave: u32, image: &Tensor) -> Result<Self, RenderError> {
+        Ok(Self { octave, device: device_code(image.device()), values: download(image)? })
+    }
+
+    /// Which octave is finished, or which frame, counted from 1.
+    pub(super) fn place(&self) -> u32 {
+        self.octave + 1
+    }
+
     pub(super) fn encode(&self, precision: Precision) -> Result<Vec<u8>, RenderError> {
-        let (_, _, height, width) = self.image.size4()?;
-        let values = self.image.f_contiguous()?.f_to_device(Device::Cpu)?;
-        let mut bytes = Vec::with_capacity(HEADER + values.numel() * 4);
-        bytes.extend_from_slice(&MAGIC);
-        let kind = device_code(self.image.device());
-        for number in [VERSION, code(precision), kind, self.octave, height as u32, width as u32] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        bytes.resize(HEADER + values.numel() * 4, 0);
-        values.f_copy_data_u8(&mut bytes[HEADER..], values.numel())?;
+        let mut bytes = Vec::with_capacity(self.length() + MADE_WITH);
+        self.append(&mut bytes, precision)?;
         Ok(bytes)
     }
 
+    /// Bytes of the checkpoint.
+    fn length(&self) -> usize {
+        HEADER + self.values.numel() * 4
+    }
+
+    fn append(&self, bytes: &mut Vec<u8>, precision: Precision) -> Result<(), RenderError> {
+        let (_, _, height, width) = self.values.size4()?;
+        bytes.extend_from_slice(&MAGIC);
+        for number in [VERSION, code(precision), self.device, self.octave, height as u32, width as u32] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        let (pixels, count) = (bytes.len(), self.values.numel());
+        bytes.resize(pixels + count * 4, 0);
+        self.values.f_copy_data_u8(&mut bytes[pixels..], count)?;
+        Ok(())
+    }
+
+    /// The checkpoint of an animation whose last frame, before anything of the original came back, this is. `frames` are all, as
+    /// [`Animation::frames`](reverie_picture::Animation::frames) has them.
+    pub(super) fn encode_frames(
+        &self,
+        frames: &[Vec<u8>],
+        precision: Precision,
+    ) -> Result<Vec<u8>, RenderError> {
+        let length: usize = frames.iter().map(|frame| 4 + frame.len()).sum();
+        let mut bytes = Vec::with_capacity(FRAMES_HEADER + length + self.length() + MADE_WITH);
+        bytes.extend_from_slice(&FRAMES_MAGIC);
+        for number in [VERSION as usize, frames.len()].into_iter().chain(frames.iter().map(Vec::len)) {
+            let number = u32::try_from(number);
+            let number = number.map_err(|_| RenderError::Engine("a frame of more than 4 GB".into()))?;
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        frames.iter().for_each(|frame| bytes.extend_from_slice(frame));
+        self.append(&mut bytes, precision)?;
+        Ok(bytes)
+    }
+}
+
+impl Checkpoint {
     /// `None` for bytes that are no whole checkpoint of this version, or one of another precision or kind of device.
     pub(super) fn decode(
         bytes: &[u8],
@@ -98,20 +149,20 @@ impl Checkpoint {
         }
         let shape = [1, 3, i64::from(height), i64::from(width)];
         let image = Tensor::f_from_data_size(pixels, &shape, Kind::Float);
-        let image = image.and_then(|image| image.f_to_device(device));
-        Some(image.map(|image| Self { octave, image }).map_err(RenderError::from))
+        let image = image.map_err(RenderError::from).and_then(|image| upload(&image, device));
+        Some(image.map(|image| Self { octave, image }))
     }
 }
 
 /// An animation between two frames.
-pub(super) struct FrameCheckpoint<'a> {
+pub(super) struct FrameCheckpoint {
     /// The last frame before anything of the original came back, with its number, counted from 0.
     pub(super) last: Checkpoint,
     /// All frames, as [`Animation::frames`](reverie_picture::Animation::frames) has them.
-    pub(super) frames: Cow<'a, [Vec<u8>]>,
+    pub(super) frames: Vec<Vec<u8>>,
 }
 
-impl FrameCheckpoint<'_> {
+impl FrameCheckpoint {
     /// Whether it is one of an animation of so many `frames` of that size, and has not all of them.
     pub(super) fn fits(&self, frames: u32, size: (i64, i64)) -> bool {
         let found = self.last.image.size4().map(|(_, _, height, width)| (height, width));
@@ -119,29 +170,12 @@ impl FrameCheckpoint<'_> {
         number == self.frames.len() && number < frames as usize && found.is_ok_and(|found| found == size)
     }
 
-    pub(super) fn encode(&self, precision: Precision) -> Result<Vec<u8>, RenderError> {
-        let last = self.last.encode(precision)?;
-        let frames: usize = self.frames.iter().map(|frame| 4 + frame.len()).sum();
-        let mut bytes = Vec::with_capacity(FRAMES_HEADER + frames + last.len());
-        bytes.extend_from_slice(&FRAMES_MAGIC);
-        for number in
-            [VERSION as usize, self.frames.len()].into_iter().chain(self.frames.iter().map(Vec::len))
-        {
-            let number = u32::try_from(number);
-            let number = number.map_err(|_| RenderError::Engine("a frame of more than 4 GB".into()))?;
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        self.frames.iter().for_each(|frame| bytes.extend_from_slice(frame));
-        bytes.extend_from_slice(&last);
-        Ok(bytes)
-    }
-
     /// `None` for bytes that are no whole checkpoint of this version, or one of another precision or kind of device.
     pub(super) fn decode(
         bytes: &[u8],
         precision: Precision,
         device: Device,
-    ) -> Option<Result<FrameCheckpoint<'static>, RenderError>> {
+    ) -> Option<Result<Self, RenderError>> {
         let number = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         if !bytes.starts_with(&FRAMES_MAGIC) || number(4)? != VERSION {
             return None;
@@ -155,7 +189,7 @@ impl FrameCheckpoint<'_> {
             rest = after;
         }
         let last = Checkpoint::decode(rest, precision, device)?;
-        Some(last.map(|last| FrameCheckpoint { last, frames: frames.into() }))
+        Some(last.map(|last| Self { last, frames }))
     }
 }
 
@@ -180,7 +214,7 @@ mod tests {
     #[test]
     fn checkpoints_round_trip_and_damaged_ones_are_refused() {
         let image = Tensor::rand([1, 3, 5, 7], (tch::Kind::Float, Device::Cpu)) * 300.0 - 20.0;
-        let bytes = Checkpoint { octave: 2, image: image.shallow_clone() }.encode(Precision::Bf16).unwrap();
+        let bytes = Snapshot::of(2, &image).unwrap().encode(Precision::Bf16).unwrap();
         let decode = |bytes: &[u8]| Checkpoint::decode(bytes, Precision::Bf16, Device::Cpu);
         let again = decode(&bytes).unwrap().unwrap();
         assert_eq!(again.octave, 2);
@@ -202,9 +236,9 @@ mod tests {
     #[test]
     fn checkpoints_of_frames_round_trip_and_damaged_ones_are_refused() {
         let image = Tensor::rand([1, 3, 5, 7], (tch::Kind::Float, Device::Cpu)) * 255.0;
-        let last = Checkpoint { octave: 1, image: image.shallow_clone() };
+        let last = Snapshot::of(1, &image).unwrap();
         let frames = vec![vec![1, 2, 3], Vec::new()];
-        let bytes = FrameCheckpoint { last, frames: frames.clone().into() }.encode(Precision::Fp32).unwrap();
+        let bytes = last.encode_frames(&frames, Precision::Fp32).unwrap();
         let decode = |bytes: &[u8]| FrameCheckpoint::decode(bytes, Precision::Fp32, Device::Cpu);
         let again = decode(&bytes).unwrap().unwrap();
         assert_eq!((again.last.octave, &again.frames[..]), (1, &frames[..]));
@@ -221,7 +255,7 @@ mod tests {
         }
         // A single picture's is none of an animation, and the other way round.
         assert!(Checkpoint::decode(&bytes, Precision::Fp32, Device::Cpu).is_none());
-        let single = Checkpoint { octave: 1, image: again.last.image }.encode(Precision::Fp32).unwrap();
+        let single = last.encode(Precision::Fp32).unwrap();
         assert!(decode(&single).is_none());
     }
 }

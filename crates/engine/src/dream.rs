@@ -65,7 +65,7 @@ pub(super) struct Previews<'a> {
     pub(super) show: &'a mut dyn FnMut(u32, &Tensor) -> Result<(), RenderError>,
 }
 
-/// Between two previews lies this many times as long as one of them takes: they cost 2 % of a render at most.
+/// Between two previews lies this many times as long as the render waits for one of them: that costs 2 % of it at most.
 const PREVIEW_REST: u32 = 50;
 
 /// When the next preview is due.

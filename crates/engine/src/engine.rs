@@ -1,4 +1,4 @@
-//! One render, from file to file: decode, dream, finish, encode; and the networks that the render thread keeps for it.
+//! One render, from decoded pictures to one that is to be encoded; and the networks that the render thread keeps for it.
 
 use std::{
     cell::RefCell,
@@ -10,33 +10,30 @@ use std::{
 use tch::{Device, Tensor};
 
 use super::{
-    Backend, CancelFlag, FinishedOctave, PreviewSink, Recipe, RenderError, RenderRequest, Rendered,
+    Backend, CancelFlag, Recipe, RenderError, RenderRequest, Unencoded,
     batch::{GradientSource, LocalExecutor, NetworkKey, SharedExecutor},
-    checkpoint::{Checkpoint, FrameCheckpoint, made_with, opened, sealed},
+    beside::Beside,
+    checkpoint::{Checkpoint, FrameCheckpoint, Snapshot, made_with, opened},
+    decoded::Digests,
     device::{self, Processor},
     dream::{Callbacks, Dreamed, Fitted, Previews, Start, dream, first_octave, within_memory},
     finish,
-    input::{Input, read_guide},
+    input::{self, Input},
     motion::{Animated, Film, FilmCallbacks},
     notes::{Outcome, notes},
     objective::BoundObjective,
     picks, precision,
-    resample::{Rows, resize},
+    reports::{Followers, Origin, small},
+    resample::Rows,
     stages::{Binder, Stages},
     tiles::TiledGradient,
+    unencoded::Shown,
 };
-use reverie_dream::digest;
 use reverie_dream::{
     model::Model,
-    spec::{DreamSpec, Encoding, Format, Objective, Precision},
+    spec::{DreamSpec, Objective, Precision},
 };
-use reverie_picture::{self as picture, Animation, Ending};
-
-/// Longer edge of a preview in pixels.
-const PREVIEW_EDGE: i64 = 512;
-
-/// A preview is looked at for seconds.
-const PREVIEW: Encoding = Encoding { format: Format::Jpeg, quality: 80, lossless: false };
+use reverie_picture::{self as picture, Animation};
 
 /// Renders requests on one device.
 pub(super) struct Engine {
@@ -85,22 +82,23 @@ impl Engine {
 }
 
 impl Backend for Engine {
-    /// Decodes, dreams and encodes.
-    fn render(&mut self, mut request: RenderRequest) -> Result<Rendered, RenderError> {
+    /// Decodes what is not decoded yet, dreams, and takes the dream off the device.
+    fn render(&mut self, mut request: RenderRequest) -> Result<Unencoded, RenderError> {
         let (watched, device, max_pixels) = (self.profile, self.processor.device, self.max_pixels);
         if request.cancel.is_canceled() {
             return Err(RenderError::Canceled);
         }
         // Before all frames are dreamed that nothing could write.
         picture::can_write(request.spec.format)?;
-        // First, and only what was made of it is kept: it takes no memory beside the image.
-        let guide = read_guide(&request, device, max_pixels)?;
-        let input = Input::read(&request, device, max_pixels)?;
+        request.decode(max_pixels)?;
+        let decoded = request.decoded.take().ok_or(RenderError::NoInput)?;
+        // First, and only what was made of it is kept: it takes little memory beside the image.
+        let guide = decoded.guide.map(|guide| input::guide(&guide, device)).transpose()?;
+        let input = Input::new(&request.spec, decoded.input, decoded.mask, device)?;
         let precision = precision::resolve(request.spec.precision, device)?;
         let mut resume = Resume::of(&mut request, precision, device)?;
-        let mut recipe = request.spec.recipe.then(|| self::recipe(&request, device, precision));
-        // They are of no more use, and a file may be as large as what it was decoded to.
-        (request.input, request.mask, request.guide) = (None, None, None);
+        let mut recipe =
+            request.spec.recipe.then(|| self::recipe(&request, decoded.digests, device, precision));
         let spec = &request.spec;
         let (network, fresh) = self.network(&request.model, precision)?;
         let source = network.source();
@@ -121,7 +119,7 @@ impl Backend for Engine {
             source.watch();
         }
         let started = Instant::now();
-        let (on_progress, finished) = (&mut request.on_progress, &mut request.on_octave);
+        let (on_progress, on_octave) = (&mut request.on_progress, &mut request.on_octave);
         let sink = &mut request.on_preview;
         // A second try begins at the start: a checkpoint is of the tiles that it was made with.
         let asked = RefCell::new(stages.asked());
@@ -132,56 +130,48 @@ impl Backend for Engine {
                 *asked.borrow_mut() = stages.asked();
                 Ok(begun)
             };
-            let made_with = |place: u32| made_with(&asked.borrow(), spec.tile_size, place);
+            let origin = |place: u32| Origin {
+                precision,
+                made_with: made_with(&asked.borrow(), spec.tile_size, place),
+            };
+            let on_octave = on_octave.as_deref_mut();
             match &spec.motion {
                 None => {
+                    let tiled = tiled(spec);
                     let start = Start {
                         original: &input.original,
                         mask: input.mask.as_ref(),
                         frame: 0,
                         resume: resume.octave.take(),
                     };
-                    let mut on_octave = |octaves: u32, checkpoint: &Checkpoint| match finished {
-                        Some(finished) => {
-                            let made_with = made_with(checkpoint.octave + 1);
-                            finished_octave(octaves, checkpoint, precision, made_with).map(finished)
-                        }
-                        None => Ok(()),
-                    };
-                    let tiled = tiled(spec);
-                    let dreamed = match sink {
-                        Some(PreviewSink { every, on_preview }) => {
-                            let mut show = |octave: u32, image: &Tensor| {
-                                on_preview(octave, preview(image)?);
-                                Ok(())
-                            };
-                            let previews = Some(Previews { every: *every, show: &mut show });
-                            let callbacks =
-                                Callbacks { on_begin, on_progress, on_octave: &mut on_octave, previews };
-                            dream(&tiled, spec, start, max_pixels, callbacks)?
-                        }
-                        None => {
-                            let callbacks = Callbacks {
-                                on_begin,
-                                on_progress,
-                                on_octave: &mut on_octave,
-                                previews: None,
-                            };
-                            dream(&tiled, spec, start, max_pixels, callbacks)?
-                        }
-                    };
+                    let followed = on_octave.is_some();
+                    let every = sink.as_ref().map(|sink| sink.every);
+                    let on_preview = sink.as_mut().map(|sink| &mut *sink.on_preview);
+                    let followers = Followers { on_octave, on_preview };
+                    let (dreamed, _) = Beside::run(tiled.is_library(), followers, |beside| {
+                        let on_octave = &mut |octaves: u32, checkpoint: &Checkpoint| {
+                            if !followed {
+                                return Ok(());
+                            }
+                            let finished = Snapshot::of(checkpoint.octave, &checkpoint.image)?;
+                            let (shown, origin) = (small(&checkpoint.image)?, origin(finished.place()));
+                            beside.hand(move |followers: &mut Followers<'_>| {
+                                followers.octave(octaves, &finished, &shown, origin)
+                            })
+                        };
+                        let show = &mut |octave: u32, image: &Tensor| {
+                            let shown = small(image)?;
+                            beside
+                                .offer(move |followers: &mut Followers<'_>| followers.preview(octave, &shown))
+                        };
+                        let previews = every.map(|every| Previews { every, show });
+                        let callbacks = Callbacks { on_begin, on_progress, on_octave, previews };
+                        dream(&tiled, spec, start, max_pixels, callbacks)
+                    })?;
                     Ok((dreamed, tiled, None))
                 }
                 Some(motion) => {
-                    let mut on_frame = |checkpoint: &FrameCheckpoint<'_>, shown: &Tensor| match finished {
-                        Some(finished) => {
-                            let made_with = made_with(checkpoint.last.octave + 1);
-                            finished_frame(motion.frames, checkpoint, shown, precision, made_with)
-                                .map(finished)
-                        }
-                        None => Ok(()),
-                    };
-                    let callbacks = FilmCallbacks { on_begin, on_progress, on_frame: &mut on_frame };
+                    let callbacks = FilmCallbacks { on_begin, on_progress, origin: &origin, on_octave };
                     let film = Film { motion, input: &input, max_pixels };
                     let Animated { dreamed, tiled, animation } =
                         film.dream(spec, tiled, resume.frame.take(), callbacks)?;
@@ -214,23 +204,18 @@ impl Backend for Engine {
         let mut notes = notes(spec, input.mask.as_ref(), &outcome)?;
         notes.extend(chosen);
         let (height, width) = dreamed.extent()?;
-        let (width, height) = spec.format.size(width as u32, height as u32);
         let text = recipe.map(|recipe| serde_json::to_string(&recipe)).transpose();
-        let text = text.map_err(|error| RenderError::Engine(error.to_string()))?;
-        let ending = Ending { recipe: text.as_deref(), is_canceled: &|| cancel.is_canceled() };
-        let file = encode(spec, input, dreamed, animation, ending).map_err(|error| match error {
-            RenderError::Picture(_) if cancel.is_canceled() => RenderError::Canceled,
-            error => error,
-        })?;
-        Ok(Rendered {
-            image: file,
-            width,
-            height,
+        Ok(Unencoded {
+            shown: shown(spec, input, &dreamed, animation)?,
+            size: spec.format.size(width as u32, height as u32),
+            recipe: text.map_err(|error| RenderError::Engine(error.to_string()))?,
+            cancel: request.cancel,
             score,
             notes,
             render_seconds,
             callback_seconds: callback_time.as_secs_f64(),
             profile,
+            spec: request.spec,
         })
     }
 }
@@ -266,7 +251,7 @@ impl Engine {
 /// What an earlier attempt left, if it fits: of a single picture or of an animation.
 struct Resume {
     octave: Option<Checkpoint>,
-    frame: Option<FrameCheckpoint<'static>>,
+    frame: Option<FrameCheckpoint>,
 }
 
 impl Resume {
@@ -289,29 +274,22 @@ impl Resume {
     }
 }
 
-/// The file of a dream, `[1, 3, H, W]`, or of the animation whose last frame it is, with its recipe.
-fn encode(
+/// A dream, `[1, 3, H, W]`, as it is shown, or the animation whose last frame it is.
+fn shown(
     spec: &DreamSpec,
     mut input: Input,
-    dreamed: Tensor,
+    dreamed: &Tensor,
     animation: Option<Animation>,
-    ending: Ending<'_>,
-) -> Result<Vec<u8>, RenderError> {
-    let embedded = |file: Vec<u8>| match ending.recipe {
-        Some(recipe) if !spec.format.is_video() => picture::recipe::embed(file, spec.format, recipe),
-        _ => Ok(file),
-    };
+) -> Result<Shown, RenderError> {
     if let (Some(animation), Some(motion)) = (animation, &spec.motion) {
-        drop((input, dreamed));
-        return Ok(embedded(animation.finish(motion.fps, motion.playback, ending)?)?);
+        return Ok(Shown::Moving(animation, *motion));
     }
-    let mut picture = finish::to_shown(spec, input.base(), &dreamed)?;
+    let mut picture = finish::to_shown(spec, input.base(), dreamed)?;
     // A dream that has grown has lost the places that its transparency belonged to.
     let same_size = input.base().extent()? == dreamed.extent()?;
     picture.alpha = input.alpha.take().filter(|_| same_size && spec.format.has_transparency());
     picture.lift_from(spec.background.0);
-    drop((input, dreamed));
-    Ok(embedded(picture.encode(spec.encoding())?)?)
+    Ok(Shown::Still(picture))
 }
 
 /// The objectives of `spec` with the channels that the picture or chance decides, and what there is to say of those.
@@ -340,55 +318,16 @@ pub(super) fn choose_channels(
 }
 
 /// What the result will say about itself.
-fn recipe(request: &RenderRequest, device: Device, precision: Precision) -> Recipe {
+fn recipe(request: &RenderRequest, files: Digests, device: Device, precision: Precision) -> Recipe {
+    let Digests { input: input_sha256, mask: mask_sha256, guide: guide_sha256 } = files;
     Recipe {
         reverie: env!("CARGO_PKG_VERSION").into(),
         model_sha256: request.model.sha256.clone(),
-        input_sha256: request.input.as_deref().map(digest::sha256),
-        mask_sha256: request.mask.as_deref().map(digest::sha256),
-        guide_sha256: request.guide.as_deref().map(digest::sha256),
+        input_sha256,
+        mask_sha256,
+        guide_sha256,
         device: device::name(device),
         threads: tch::get_num_threads(),
         spec: DreamSpec { precision, ..request.spec.clone() },
     }
-}
-
-/// Checkpoint and preview of an octave.
-fn finished_octave(
-    octaves: u32,
-    checkpoint: &Checkpoint,
-    precision: Precision,
-    made_with: [u8; 8],
-) -> Result<FinishedOctave, RenderError> {
-    Ok(FinishedOctave {
-        octave: checkpoint.octave + 1,
-        octaves,
-        checkpoint: sealed(checkpoint.encode(precision)?, made_with),
-        preview: preview(&checkpoint.image)?,
-    })
-}
-
-/// The same of a frame of an animation of so many `frames`; its preview is the frame as it is shown.
-fn finished_frame(
-    frames: u32,
-    checkpoint: &FrameCheckpoint<'_>,
-    shown: &Tensor,
-    precision: Precision,
-    made_with: [u8; 8],
-) -> Result<FinishedOctave, RenderError> {
-    Ok(FinishedOctave {
-        octave: checkpoint.last.octave + 1,
-        octaves: frames,
-        checkpoint: sealed(checkpoint.encode(precision)?, made_with),
-        preview: preview(shown)?,
-    })
-}
-
-/// A dream, `[1, 3, H, W]`, as a small JPEG.
-fn preview(image: &Tensor) -> Result<Vec<u8>, RenderError> {
-    let (_, _, height, width) = image.size4()?;
-    let shrink = (PREVIEW_EDGE as f64 / height.max(width) as f64).min(1.0);
-    let edge = |n: i64| ((n as f64 * shrink) as i64).max(1);
-    let small = resize(image, edge(height), edge(width))?;
-    Ok(finish::to_picture(&small)?.encode(PREVIEW)?)
 }

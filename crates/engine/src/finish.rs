@@ -1,11 +1,12 @@
 //! From the last octave to a picture: colours and parts of the original come back, floats become bytes.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
     bands::{bands, each, moments, rows},
     original::Original,
+    transfer::{download, upload},
 };
 use reverie_dream::spec::{DreamSpec, Share};
 use reverie_picture::{Picture, Samples};
@@ -34,7 +35,7 @@ fn restore_original(spec: &DreamSpec, original: &Original, image: &Tensor) -> Re
         return Ok(());
     }
     let (_, _, height, width) = image.size4()?;
-    let luma = Tensor::f_from_slice(&LUMA)?.f_to_device(image.device())?.f_reshape([1, 3, 1, 1])?;
+    let luma = upload(&Tensor::f_from_slice(&LUMA)?.f_reshape([1, 3, 1, 1])?, image.device())?;
     original.each_band(height, width, |span, original| {
         let mut band = rows(image, span)?;
         let mut change = band.f_to_kind(Kind::Double)?.f_sub_(original)?;
@@ -73,7 +74,7 @@ pub(super) fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
     let mut rest = &mut values[..];
     for span in bands(height, width) {
         let bytes = rows(image, span)?.f_clamp(0.0, 255.0)?.f_to_kind(Kind::Uint8)?;
-        let bytes = bytes.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_device(Device::Cpu)?;
+        let bytes = download(&bytes.f_permute([0, 2, 3, 1])?)?;
         let (band, after) = rest.split_at_mut(bytes.numel());
         bytes.f_copy_data_u8(band, band.len())?;
         rest = after;
@@ -83,6 +84,8 @@ pub(super) fn to_picture(image: &Tensor) -> Result<Picture, RenderError> {
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
     use reverie_dream::spec::Preset;
 

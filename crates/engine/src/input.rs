@@ -1,12 +1,10 @@
-//! What a request brings along: the image, its transparency and the mask, decoded, on the device, and at the size at which
-//! the dream grows; and the guide image at its own. Gives the dream the image's own size again.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! What a request brings along, as it was [decoded](super::decoded): the image, its transparency and the mask, on the device, and at
+//! the size at which the dream grows; and the guide image at its own. Gives the dream the image's own size again.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{
-    RenderError, RenderRequest,
+    RenderError,
     bands::{each, rows},
     fourier,
     mask::Mask,
@@ -16,9 +14,9 @@ use super::{
 };
 use reverie_dream::{
     plan::{dreamed_size, guide_size},
-    spec::Noise,
+    spec::{DreamSpec, Noise},
 };
-use reverie_picture::{self as picture, PictureError};
+use reverie_picture::{self as picture, Picture};
 
 /// The images of a request. All are as large as the dream's last octave, unless the dream has grown.
 pub(super) struct Input {
@@ -41,35 +39,27 @@ pub(super) struct Whole {
 }
 
 impl Input {
-    /// Decodes what the spec wants, and shrinks it where the spec has a largest edge.
+    /// Moves the decoded images to the device, and shrinks them where the spec has a largest edge.
     ///
     /// # Errors
-    /// A missing, damaged or too large file, and a mask that does not fit the image.
-    pub(super) fn read(
-        request: &RenderRequest,
+    /// A missing image, and what the device says.
+    pub(super) fn new(
+        spec: &DreamSpec,
+        picture: Option<Picture>,
+        mask: Option<picture::Mask>,
         device: Device,
-        max_pixels: u64,
     ) -> Result<Self, RenderError> {
-        let spec = &request.spec;
         if let Some(Noise { width, height }) = spec.noise {
             let original = Original::noise(spec.seed, height, width, device)?;
             let original = if spec.is_fourier() { fourier::start(&original)? } else { original };
             let sent = original.extent()?;
             return Ok(Self { original, mask: None, alpha: None, whole: None, sent });
         }
-        let file = request.input.as_deref().ok_or(RenderError::NoInput)?;
-        let mut picture = guarded(|| picture::decode(file, max_pixels))?;
-        picture.lay_on(spec.background.0);
+        let mut picture = picture.ok_or(RenderError::NoInput)?;
         let original = Original::new(&picture, device)?;
-        let mask = match (spec.mask, request.mask.as_deref()) {
-            (Some(masking), Some(file)) => {
-                let mask = guarded(|| picture::decode_mask(file, max_pixels)).map_err(RenderError::Mask)?;
-                picture::check_mask((mask.width, mask.height), (picture.width, picture.height))
-                    .map_err(RenderError::Mask)?;
-                Some(Mask::new(&mask, masking.feather, device)?)
-            }
-            (Some(_), None) => return Err(RenderError::NoMask),
-            (None, _) => None,
+        let mask = match (spec.mask, mask) {
+            (Some(masking), Some(mask)) => Some(Mask::new(&mask, masking.feather, device)?),
+            _ => None,
         };
         let sent = original.extent()?;
         let input = Self { original, mask, alpha: picture.alpha.take(), whole: None, sent };
@@ -121,27 +111,11 @@ impl Input {
     }
 }
 
-/// The guide image, if there is one, `[1, 3, h, w]` float32 at the size at which its features are taken. What follows it may come
-/// on the way.
-///
-/// # Errors
-/// A missing, damaged or too large file.
-pub(super) fn read_guide(
-    request: &RenderRequest,
-    device: Device,
-    max_pixels: u64,
-) -> Result<Option<Tensor>, RenderError> {
-    let file = match request.guide.as_deref() {
-        Some(file) => file,
-        None if request.spec.follows_guide() => return Err(RenderError::NoGuide),
-        None => return Ok(None),
-    };
-    let mut picture = guarded(|| picture::decode(file, max_pixels)).map_err(RenderError::Guide)?;
-    picture.lay_on(request.spec.background.0);
-    let original = Original::new(&picture, device)?;
-    drop(picture);
+/// A guide image, `[1, 3, h, w]` float32 at the size at which its features are taken.
+pub(super) fn guide(picture: &Picture, device: Device) -> Result<Tensor, RenderError> {
+    let original = Original::new(picture, device)?;
     let (height, width) = guide_size(original.extent()?);
-    Ok(Some(original.resized(height, width)?))
+    original.resized(height, width)
 }
 
 /// Shrinks `[1, 1, H, W]` uint8, a band at a time and rounded.
@@ -154,24 +128,9 @@ pub(super) fn shrunk_plane(plane: &Tensor, height: i64, width: i64) -> Result<Te
     Ok(small)
 }
 
-/// Decodes with `decode`. A decoder that panics has met a damaged or hostile file: the file is at fault, not the renderer.
-fn guarded<T>(decode: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
-        let reason = "the decoder gave up".to_owned();
-        Err(PictureError::Undecodable { format: "image", reason })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_decoder_that_panics_blames_the_file() {
-        let refused = guarded::<()>(|| panic!("index out of bounds")).unwrap_err();
-        assert_eq!(refused.to_string(), "the image file cannot be decoded: the decoder gave up");
-        assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
-    }
 
     /// An image of 300×200 with transparency and a mask, white on its left half.
     fn input() -> Input {

@@ -10,6 +10,7 @@ use super::{
     bands::{each, rows},
     input::shrunk_plane,
     resample::{Rows, resize},
+    transfer::upload,
 };
 use reverie_picture as picture;
 
@@ -30,7 +31,7 @@ impl Mask {
     pub(super) fn new(mask: &picture::Mask, feather: u32, device: Device) -> Result<Self, RenderError> {
         let (height, width) = (i64::from(mask.height), i64::from(mask.width));
         let values = Tensor::f_from_slice(&mask.values)?.f_reshape([1, 1, height, width])?;
-        let values = values.f_to_device(device)?;
+        let values = upload(&values, device)?;
         if feather < 2 {
             return Ok(Self { values });
         }

@@ -8,20 +8,25 @@
 //!
 //! With a mask the picture stands still where it is black, and moves where it is white, as if behind a window.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use tch::{Kind, Tensor};
 
 use super::{
     RenderError,
     bands::{bands_on, rows},
-    checkpoint::{Checkpoint, FrameCheckpoint},
+    beside::Beside,
+    checkpoint::{FrameCheckpoint, Snapshot},
     dream::{Callbacks, Dreamed, Start, dream, pixel_steps},
     finish,
     input::Input,
     library::copy,
     mask::OctaveMask,
     original::Original,
+    reports::{OctaveSink, Origin, Reel},
     resample::Rows,
     stages::Stage,
     tiles::TiledGradient,
@@ -51,8 +56,10 @@ pub(super) struct FilmCallbacks<'a> {
     pub(super) on_begin: &'a mut dyn FnMut(u32, u32) -> Result<Option<Stage>, RenderError>,
     /// After every gradient step.
     pub(super) on_progress: &'a mut dyn FnMut(Progress),
-    /// After a frame, mostly after every one but the last: the state, and the frame as it is shown, `[1, 3, H, W]`.
-    pub(super) on_frame: &'a mut dyn FnMut(&FrameCheckpoint<'_>, &Tensor) -> Result<(), RenderError>,
+    /// What a checkpoint after a frame, counted from 1, is made with.
+    pub(super) origin: &'a dyn Fn(u32) -> Origin,
+    /// Mostly after every frame but the last.
+    pub(super) on_octave: Option<OctaveSink<'a>>,
 }
 
 /// A finished animation.
@@ -66,7 +73,7 @@ pub(super) struct Animated<'a> {
 
 impl Film<'_> {
     /// Dreams all frames of `spec`, after those of `resume` where there is a checkpoint that fits. `tiled` makes the tiles of a
-    /// spec.
+    /// spec. On a GPU each frame is encoded beside the dream of the next one.
     ///
     /// # Errors
     /// As [`dream`], and when a frame cannot be encoded.
@@ -74,7 +81,7 @@ impl Film<'_> {
         &self,
         spec: &DreamSpec,
         tiled: impl Fn(&DreamSpec) -> TiledGradient<'a>,
-        resume: Option<FrameCheckpoint<'_>>,
+        resume: Option<FrameCheckpoint>,
         callbacks: FilmCallbacks<'_>,
     ) -> Result<Animated<'a>, RenderError> {
         let Self { motion, input, max_pixels } = *self;
@@ -91,68 +98,76 @@ impl Film<'_> {
         let resume = resume.filter(|resume| resume.fits(motion.frames, size));
         let mut idle = resume.is_none();
         let (begun, mut image, frames) = match resume {
-            Some(FrameCheckpoint { last, frames }) => {
-                (last.octave + 1, Some(last.image), frames.into_owned())
-            }
+            Some(FrameCheckpoint { last, frames }) => (last.octave + 1, Some(last.image), frames),
             None => (0, None, Vec::new()),
         };
-        let mut animation = Animation::of_frames(spec.encoding(), size.1 as u32, size.0 as u32, frames)?;
+        let animation = Animation::of_frames(spec.encoding(), size.1 as u32, size.0 as u32, frames)?;
         let mut scene = Scene::new(self, spec, size, begun)?;
-        let (mut since_checkpoint, mut callback_time) = (0, Duration::ZERO);
+        let mut callback_time = Duration::ZERO;
         let mut stage: Option<Stage> = None;
-        for frame in begun..motion.frames {
-            let called = Instant::now();
-            if let Some(changed) = (callbacks.on_begin)(frame + 1, motion.frames)? {
-                let tile_size = spec.tile_size;
-                stage = Some(Stage { spec: DreamSpec { tile_size, ..changed.spec }, ..changed });
-            }
-            callback_time += called.elapsed();
-            let mut on_progress = |progress| (callbacks.on_progress)(meter.read(frame, begun, progress));
-            let callbacks_of_frame = Callbacks {
-                on_begin: &mut |_, _| Ok(None),
-                on_progress: &mut on_progress,
-                on_octave: &mut |_, _| Ok(()),
-                previews: None,
-            };
-            let start = |original| Start { original, mask: input.mask.as_ref(), frame, resume: None };
-            let dreamed = match image.take() {
-                None => {
-                    let spec = stage.as_ref().map_or(spec, |stage| &stage.spec);
-                    let changed = stage.as_ref().map(|stage| first_tiles.changed(stage.bound.clone(), spec));
-                    let tiles = changed.as_ref().unwrap_or(&first_tiles);
-                    dream(tiles, spec, start(&input.original), max_pixels, callbacks_of_frame)?
-                }
-                Some(before) => {
-                    let moved = Original::of_floats(&scene.moved(&before)?);
-                    drop(before);
-                    let changed = stage.as_ref().map(|stage| {
-                        let further = stage.spec.further_frame(motion);
-                        (further_tiles.changed(stage.bound.clone(), &further), further)
-                    });
-                    let (tiles, further) =
-                        changed.as_ref().map_or((&further_tiles, &further), |(tiles, spec)| (tiles, spec));
-                    dream(tiles, further, start(&moved), max_pixels, callbacks_of_frame)?
-                }
-            };
-            idle &= dreamed.idle;
-            callback_time += dreamed.callback_time;
-            let shown = copy(&dreamed.image)?;
-            animation.push(&scene.show(spec, frame, &shown)?)?;
-            since_checkpoint += 1;
-            let bytes: usize = animation.frames().iter().map(Vec::len).sum();
-            if frame + 1 < motion.frames && since_checkpoint * BYTES_PER_FRAME >= bytes {
-                since_checkpoint = 0;
+        let FilmCallbacks { on_begin, on_progress, origin, on_octave } = callbacks;
+        let followed = on_octave.is_some();
+        let reel = Reel::new(animation, motion.frames, on_octave);
+        let (bytes, mut since_checkpoint) = (reel.bytes(), 0);
+        let (last, reel) = Beside::run(first_tiles.is_library(), reel, |beside| {
+            for frame in begun..motion.frames {
                 let called = Instant::now();
-                let last = Checkpoint { octave: frame, image: dreamed.image.shallow_clone() };
-                (callbacks.on_frame)(&FrameCheckpoint { last, frames: animation.frames().into() }, &shown)?;
+                if let Some(changed) = on_begin(frame + 1, motion.frames)? {
+                    let tile_size = spec.tile_size;
+                    stage = Some(Stage { spec: DreamSpec { tile_size, ..changed.spec }, ..changed });
+                }
                 callback_time += called.elapsed();
+                let mut on_progress = |progress| on_progress(meter.read(frame, begun, progress));
+                let callbacks_of_frame = Callbacks {
+                    on_begin: &mut |_, _| Ok(None),
+                    on_progress: &mut on_progress,
+                    on_octave: &mut |_, _| Ok(()),
+                    previews: None,
+                };
+                let start = |original| Start { original, mask: input.mask.as_ref(), frame, resume: None };
+                let dreamed = match image.take() {
+                    None => {
+                        let spec = stage.as_ref().map_or(spec, |stage| &stage.spec);
+                        let changed =
+                            stage.as_ref().map(|stage| first_tiles.changed(stage.bound.clone(), spec));
+                        let tiles = changed.as_ref().unwrap_or(&first_tiles);
+                        dream(tiles, spec, start(&input.original), max_pixels, callbacks_of_frame)?
+                    }
+                    Some(before) => {
+                        let moved = Original::of_floats(&scene.moved(&before)?);
+                        drop(before);
+                        let changed = stage.as_ref().map(|stage| {
+                            let further = stage.spec.further_frame(motion);
+                            (further_tiles.changed(stage.bound.clone(), &further), further)
+                        });
+                        let (tiles, further) = changed
+                            .as_ref()
+                            .map_or((&further_tiles, &further), |(tiles, spec)| (tiles, spec));
+                        dream(tiles, further, start(&moved), max_pixels, callbacks_of_frame)?
+                    }
+                };
+                idle &= dreamed.idle;
+                callback_time += dreamed.callback_time;
+                let shown = scene.show(spec, frame, &copy(&dreamed.image)?)?;
+                let called = Instant::now();
+                since_checkpoint += 1;
+                let due = since_checkpoint * BYTES_PER_FRAME >= bytes.load(Ordering::Relaxed);
+                let last = if followed && due && frame + 1 < motion.frames {
+                    since_checkpoint = 0;
+                    Some(Snapshot::of(frame, &dreamed.image)?)
+                } else {
+                    None
+                };
+                let origin = origin(frame + 1);
+                beside.hand(move |reel: &mut Reel<'_>| reel.frame(&shown, last.as_ref(), origin))?;
+                callback_time += called.elapsed();
+                image = Some(dreamed.image);
             }
-            image = Some(dreamed.image);
-        }
-        let image = image.ok_or_else(|| RenderError::Engine("an animation without frames".into()))?;
-        let dreamed = Dreamed { image, octaves: octaves.len() as u32, idle, callback_time };
+            image.ok_or_else(|| RenderError::Engine("an animation without frames".into()))
+        })?;
+        let dreamed = Dreamed { image: last, octaves: octaves.len() as u32, idle, callback_time };
         let tiled = if motion.frames > 1 { further_tiles } else { first_tiles };
-        Ok(Animated { dreamed, tiled, animation })
+        Ok(Animated { dreamed, tiled, animation: reel.animation })
     }
 }
 

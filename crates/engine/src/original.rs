@@ -13,6 +13,7 @@ use super::{
     RenderError,
     bands::{bands, rows},
     resample::{Rows, resample},
+    transfer::upload,
 };
 use reverie_dream::plan::Span;
 use reverie_picture::{Picture, Samples};
@@ -113,7 +114,7 @@ pub(super) fn planar(
     width: i64,
     device: Device,
 ) -> Result<Tensor, RenderError> {
-    let interleaved = values.f_reshape([1, height, width, 3])?.f_to_device(device)?;
+    let interleaved = upload(&values.f_reshape([1, height, width, 3])?, device)?;
     Ok(interleaved.f_permute([0, 3, 1, 2])?.f_contiguous()?)
 }
 

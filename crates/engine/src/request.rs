@@ -16,7 +16,7 @@ use reverie_dream::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Profile, RenderError};
+use crate::{Decoded, Profile, RenderError};
 
 /// Tells a running render to stop; checked between tiles.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,8 @@ pub struct RenderRequest {
     pub mask: Option<Bytes>,
     /// The guide image as a file, where an objective of the spec follows one, or one of a change on the way may; of any size.
     pub guide: Option<Bytes>,
+    /// What [`Self::decode`] has made of these files.
+    pub decoded: Option<Decoded>,
     /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
     /// with the same bytes. One that does not fit is ignored.
     pub resume: Option<Bytes>,
@@ -58,7 +60,8 @@ pub struct RenderRequest {
     pub on_begin: Option<OnBegin>,
     /// Called on the render thread after every gradient step; must be quick.
     pub on_progress: Box<dyn FnMut(Progress) + Send>,
-    /// Called on the render thread after every octave but the last, of an animation after its frames; must be quick.
+    /// Called after every octave but the last, of an animation after its frames: on the render thread, or on one beside it while the
+    /// render goes on, but before that ends. Must be quick.
     pub on_octave: Option<Box<dyn FnMut(FinishedOctave) + Send>>,
     /// What wants to see a picture that grows; of an animation, [`Self::on_octave`] shows the frames.
     pub on_preview: Option<PreviewSink>,
@@ -75,6 +78,7 @@ impl RenderRequest {
             input: None,
             mask: None,
             guide: None,
+            decoded: None,
             resume: None,
             on_begin: None,
             on_progress: Box::new(|_| {}),
@@ -89,7 +93,8 @@ impl RenderRequest {
 pub struct PreviewSink {
     /// Time between two previews; more where they would take a notable share of the render.
     pub every: Duration,
-    /// Called on the render thread with the octave, counted from 1, and the dream so far as a small JPEG; must be quick.
+    /// Called with the octave, counted from 1, and the dream so far as a small JPEG, as [`RenderRequest::on_octave`] and in its
+    /// order.
     pub on_preview: Box<dyn FnMut(u32, Vec<u8>) + Send>,
 }
 
@@ -145,7 +150,7 @@ pub struct Rendered {
     pub notes: Vec<String>,
     /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
     pub render_seconds: f64,
-    /// Seconds of these that went into the callbacks: progress, checkpoints, previews.
+    /// Seconds of these that the render thread spent on whoever follows: progress, and what checkpoints and previews are made of.
     pub callback_seconds: f64,
     /// Where the time went, if [`RenderOptions::profile`](crate::RenderOptions::profile) asks.
     pub profile: Option<Profile>,

@@ -14,6 +14,7 @@ use tch::{Kind, Tensor};
 use super::{
     RenderError,
     bands::{bands, rows},
+    transfer::upload,
 };
 use reverie_dream::plan::Span;
 
@@ -111,21 +112,28 @@ impl Taps {
     fn combine(&self, band: &Tensor) -> Result<Tensor, RenderError> {
         let last = self.needed.length - 1;
         let longest = self.weights.first().map_or(0, |(_, weights)| weights.len());
+        // Beyond a row's own weights lie zeros; they may point past the end.
+        let from = self.by_tap(longest, |(first, _), tap| (first + tap as i64).min(last));
+        let weights = self.by_tap(longest, |(_, weights), tap| weights[tap]);
+        // One upload of each.
+        let [from, weights] = [Tensor::f_from_slice(&from)?, Tensor::f_from_slice(&weights)?]
+            .map(|list| upload(&list, band.device()));
+        let (from, weights) =
+            (from?.f_view([longest as i64, -1])?, weights?.f_view([longest as i64, 1, 1, -1, 1])?);
         let mut combined: Option<Tensor> = None;
-        for tap in 0..longest {
-            // Beyond a row's own weights lie zeros; they may point past the end.
-            let from: Vec<i64> =
-                self.weights.iter().map(|(first, _)| (first + tap as i64).min(last)).collect();
-            let weights: Vec<f64> = self.weights.iter().map(|(_, weights)| weights[tap]).collect();
-            let from = Tensor::f_from_slice(&from)?.f_to_device(band.device())?;
-            let weights = Tensor::f_from_slice(&weights)?.f_to_device(band.device())?;
-            let mut part = band.f_index_select(2, &from)?;
-            drop(part.f_mul_(&weights.f_reshape([1, 1, -1, 1])?)?);
+        for tap in 0..longest as i64 {
+            let mut part = band.f_index_select(2, &from.f_select(0, tap)?)?;
+            drop(part.f_mul_(&weights.f_select(0, tap)?)?);
             combined = Some(match combined {
                 Some(mut sum) => sum.f_add_(&part)?,
                 None => part,
             });
         }
         combined.ok_or_else(|| RenderError::Engine("an image without rows".into()))
+    }
+
+    /// What `of` says of every output row, for one tap after the other.
+    fn by_tap<T>(&self, longest: usize, of: impl Fn(&(i64, Vec<f64>), usize) -> T) -> Vec<T> {
+        (0..longest).flat_map(|tap| self.weights.iter().map(|row| of(row, tap)).collect::<Vec<_>>()).collect()
     }
 }

@@ -189,7 +189,7 @@ impl<'a> Painter<'a> {
                 DreamSpec { format: Format::Png, ..wanted.spec.clone() },
             )
         })?;
-        let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped")??;
+        let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped")??.encode()?;
         bar.set_position(before + steps);
         Ok(rendered.image)
     }

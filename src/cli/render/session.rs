@@ -55,6 +55,6 @@ impl<'a> Session<'a> {
         })?;
         let rendered = outcome.blocking_recv().map_err(|_| "the renderer has stopped");
         bar.finish_and_clear();
-        Ok(rendered??)
+        Ok(rendered??.encode()?)
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn steps(request: &RenderRequest) -> f64 {
 
 /// Renders one dream.
 pub(super) fn finish(renderer: &Renderer, request: RenderRequest) -> Result<Rendered, Failure> {
-    Ok(renderer.submit(request)?.blocking_recv().map_err(|_| "the renderer has stopped")??)
+    Ok(renderer.submit(request)?.blocking_recv().map_err(|_| "the renderer has stopped")??.encode()?)
 }
 
 /// How dreams are spread over renderers.

@@ -30,6 +30,9 @@ const PER_WEIGHT_AT_POINTS: f64 = 60.0;
 /// measured). `tests/memory.rs` measures that this and the next are enough.
 pub const BYTES_PER_SHRUNK_PIXEL: f64 = 13.0;
 
+/// Bytes per pixel of a decoded image with its transparency and a mask, while a guide image is made ready.
+pub(super) const BYTES_PER_DECODED_PIXEL: f64 = 5.0;
+
 /// The same where the dream is given the image's size again: the enlarged dream (12), the image (3), and what is written (3)
 /// with its transparency and a mask.
 pub const BYTES_PER_RESTORED_PIXEL: f64 = 22.0;

@@ -158,7 +158,7 @@ impl Plan {
         }
     }
 
-    /// The same with a guide image of `height × width` pixels, which is read and decoded before the input, and goes forward
+    /// The same of an image of `size` with a guide image of `height × width` pixels, which is made ready first, and goes forward
     /// through the network once.
     ///
     /// # Errors
@@ -167,15 +167,18 @@ impl Plan {
         self,
         spec: &DreamSpec,
         network: &Network,
+        size: (u32, u32),
         (height, width): (u32, u32),
     ) -> Result<Self, PlanError> {
         let all = DreamSpec { objectives: spec.all_objectives().cloned().collect(), ..spec.clone() };
         let layers = guide::followed(&all, network)?.into_iter().map(|followed| followed.layer);
-        let size = guide_size((height.into(), width.into()));
-        let [rows, columns] = [size.0, size.1].map(|n| usize::try_from(n).unwrap_or(0));
+        let small = guide_size((height.into(), width.into()));
+        let [rows, columns] = [small.0, small.1].map(|n| usize::try_from(n).unwrap_or(0));
         let once = Work::of_window(network, &layers.collect::<Vec<_>>(), rows, columns)? * work::FORWARD;
         let pixels = f64::from(height) * f64::from(width);
-        let memory = self.memory.max((pixels * BYTES_PER_SHRUNK_PIXEL) as u64);
+        let image = f64::from(size.0) * f64::from(size.1);
+        let memory = pixels * BYTES_PER_SHRUNK_PIXEL + image * memory::BYTES_PER_DECODED_PIXEL;
+        let memory = self.memory.max(memory as u64);
         Ok(Self { work: self.work + once + Work { file: pixels, ..Work::default() }, memory, ..self })
     }
 

@@ -108,14 +108,14 @@ fn following_a_guide_is_priced() {
     assert!((more - dots * 8.0 * work::FORWARD * times).abs() < 1.0, "{more}");
     assert!(guided.work.values > plain.work.values + dots && guided.memory > plain.memory + 16_000_000);
     // The guide itself: its pixels are read, and it goes forward once.
-    let whole = guided.clone().with_guide(&spec, network, (900, 1600)).unwrap();
+    let whole = guided.clone().with_guide(&spec, network, (41, 61), (900, 1600)).unwrap();
     assert_eq!(whole.work.file - guided.work.file, 900.0 * 1600.0);
     let once = whole.work.dense - guided.work.dense;
     // 216 × 384 pixels.
     assert!((once - 107.0 * 191.0 * 8.0 * 27.0 * work::FORWARD).abs() < 1.0, "{once}");
-    let large = guided.clone().with_guide(&spec, network, (5000, 5000)).unwrap();
-    assert!(large.memory >= 25_000_000 * 13);
-    assert!(matches!(guided.with_guide(&spec, network, (2, 50)), Err(PlanError::Shape(_))));
+    let large = guided.clone().with_guide(&spec, network, (41, 61), (5000, 5000)).unwrap();
+    assert!(large.memory >= 25_000_000 * 13 + 41 * 61 * 5);
+    assert!(matches!(guided.with_guide(&spec, network, (41, 61), (2, 50)), Err(PlanError::Shape(_))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        Backend as _, CancelFlag, RenderError, RenderRequest, Rendered,
+        Backend as _, CancelFlag, RenderError, RenderRequest, Rendered, Unencoded,
         device::Processor,
         engine::Engine,
         exec::Executor,
@@ -98,7 +98,9 @@ fn render(
                     cancel,
                     ..RenderRequest::alone(model, spec)
                 };
-                Engine::new(Processor::new(Device::Cpu, kernels), false, 1_000_000, shared).render(request)
+                Engine::new(Processor::new(Device::Cpu, kernels), false, 1_000_000, shared)
+                    .render(request)
+                    .and_then(Unencoded::encode)
             })
         });
         let threads = threads.collect::<Vec<_>>();

@@ -65,12 +65,32 @@ impl Stream {
         Ok(Some(Self { symbols, stream, device }))
     }
 
+    /// The one of GPU number `device` that this thread works on; none where this libtorch has no such functions.
+    ///
+    /// # Errors
+    /// [`RenderError::Engine`] when it is not known.
+    pub(in super::super) fn current(device: usize) -> Result<Option<Self>, RenderError> {
+        Symbols::get().map(|symbols| Self::current_of(symbols, gpu::number(device))).transpose()
+    }
+
+    fn current_of(symbols: &'static Symbols, device: i32) -> Result<Self, RenderError> {
+        let mut stream = null_mut();
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: it writes a pointer to where it is told.
+        let code = unsafe { (symbols.current_stream)(device, &raw mut stream) };
+        checked(code, "the current stream is not known")?;
+        Ok(Self { symbols, stream, device })
+    }
+
     /// Makes this thread work on the stream from now on.
     ///
     /// # Errors
     /// [`RenderError::Engine`] when the GPU refuses.
     pub(in super::super) fn enter(&self) -> Result<(), RenderError> {
-        self.set(self.stream)
+        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
+        // SAFETY: the stream is one of libtorch's.
+        let code = unsafe { (self.symbols.set_stream)(self.stream, self.device) };
+        checked(code, "a stream cannot be used")
     }
 
     /// Runs `run` with this thread working on the stream, and returns to what it worked on before. The work that `run` starts
@@ -79,14 +99,10 @@ impl Stream {
     /// # Errors
     /// What `run` says, or [`RenderError::Engine`] when the GPU refuses.
     pub(super) fn within<T>(&self, run: impl FnOnce() -> Result<T, RenderError>) -> Result<T, RenderError> {
-        let mut before = null_mut();
-        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
-        // SAFETY: as above.
-        let code = unsafe { (self.symbols.current_stream)(self.device, &raw mut before) };
-        checked(code, "the current stream is not known")?;
-        self.set(self.stream)?;
+        let before = Self::current_of(self.symbols, self.device)?;
+        self.enter()?;
         // Also after a panic: the thread goes on.
-        let back = Back { stream: self, before };
+        let back = Back(before);
         let outcome = run();
         drop(back);
         outcome
@@ -96,7 +112,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`RenderError::Engine`] when something of it failed.
-    pub(super) fn wait(&self) -> Result<(), RenderError> {
+    pub(in super::super) fn wait(&self) -> Result<(), RenderError> {
         #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
         // SAFETY: the stream is one of libtorch's.
         let code = unsafe { (self.symbols.synchronize)(self.stream, self.device) };
@@ -129,24 +145,14 @@ impl Stream {
     pub(super) fn symbols(&self) -> &'static Symbols {
         self.symbols
     }
-
-    fn set(&self, stream: *mut c_void) -> Result<(), RenderError> {
-        #[allow(unsafe_code, reason = "a function of libtorch that tch has not")]
-        // SAFETY: the stream is one of libtorch's.
-        let code = unsafe { (self.symbols.set_stream)(stream, self.device) };
-        checked(code, "a stream cannot be used")
-    }
 }
 
 /// Returns a thread to the stream that it worked on before.
-struct Back<'a> {
-    stream: &'a Stream,
-    before: *mut c_void,
-}
+struct Back(Stream);
 
-impl Drop for Back<'_> {
+impl Drop for Back {
     fn drop(&mut self) {
-        if let Err(error) = self.stream.set(self.before) {
+        if let Err(error) = self.0.enter() {
             tracing::error!(%error, "a thread does not return to its stream");
         }
     }

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        Backend as _, FinishedOctave, RenderError, RenderRequest, Rendered,
+        Backend as _, FinishedOctave, RenderError, RenderRequest, Rendered, Unencoded,
         batch::SharedExecutor,
         device::Processor,
         engine::Engine,
@@ -159,14 +159,16 @@ fn render(
 ) -> (Result<Rendered, RenderError>, Heard) {
     let heard = Arc::new(Mutex::new(Heard::default()));
     let [of_steps, of_octaves] = [Arc::clone(&heard), Arc::clone(&heard)];
-    let rendered = engine.render(RenderRequest {
-        input: Some(photo()),
-        guide,
-        resume: resume.map(Bytes::from),
-        on_progress: Box::new(move |now| of_steps.lock().unwrap().scores.push(now.score)),
-        on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().octaves.push(octave))),
-        ..RenderRequest::alone(Arc::clone(model), spec.clone())
-    });
+    let rendered = engine
+        .render(RenderRequest {
+            input: Some(photo()),
+            guide,
+            resume: resume.map(Bytes::from),
+            on_progress: Box::new(move |now| of_steps.lock().unwrap().scores.push(now.score)),
+            on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().octaves.push(octave))),
+            ..RenderRequest::alone(Arc::clone(model), spec.clone())
+        })
+        .and_then(Unencoded::encode);
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered, heard)
 }

@@ -11,8 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        FinishedOctave, Kernels, RenderError, RenderRequest, Rendered, backend::Backend, device::Processor,
-        engine::Engine, motion::moved, resample::resize,
+        FinishedOctave, Kernels, RenderError, RenderRequest, Rendered, Unencoded, backend::Backend,
+        device::Processor, engine::Engine, motion::moved, resample::resize,
     },
     file, objective, random_network, spec, squares,
 };
@@ -112,23 +112,37 @@ struct Heard {
 }
 
 fn try_render(spec: &DreamSpec, resume: Option<Vec<u8>>) -> (Result<Rendered, RenderError>, Heard) {
+    try_render_with(Kernels::Auto, spec, resume)
+}
+
+fn try_render_with(
+    kernels: Kernels,
+    spec: &DreamSpec,
+    resume: Option<Vec<u8>>,
+) -> (Result<Rendered, RenderError>, Heard) {
     let heard = Arc::new(Mutex::new(Heard::default()));
     let [of_steps, of_frames] = [Arc::clone(&heard), Arc::clone(&heard)];
-    let mut engine = Engine::new(Processor::new(Device::Cpu, Kernels::Auto), false, 1_000_000, None);
-    let rendered = engine.render(RenderRequest {
-        input: Some(photo()),
-        mask: spec.mask.map(|_| left_half()),
-        resume: resume.map(Bytes::from),
-        on_progress: Box::new(move |now| of_steps.lock().unwrap().progress.push(now)),
-        on_octave: Some(Box::new(move |frame| of_frames.lock().unwrap().frames.push(frame))),
-        ..RenderRequest::alone(random_network(), spec.clone())
-    });
+    let mut engine = Engine::new(Processor::new(Device::Cpu, kernels), false, 1_000_000, None);
+    let rendered = engine
+        .render(RenderRequest {
+            input: Some(photo()),
+            mask: spec.mask.map(|_| left_half()),
+            resume: resume.map(Bytes::from),
+            on_progress: Box::new(move |now| of_steps.lock().unwrap().progress.push(now)),
+            on_octave: Some(Box::new(move |frame| of_frames.lock().unwrap().frames.push(frame))),
+            ..RenderRequest::alone(random_network(), spec.clone())
+        })
+        .and_then(Unencoded::encode);
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered, heard)
 }
 
 fn render(spec: &DreamSpec) -> Vec<u8> {
-    try_render(spec, None).0.unwrap().image
+    render_with(Kernels::Auto, spec)
+}
+
+fn render_with(kernels: Kernels, spec: &DreamSpec) -> Vec<u8> {
+    try_render_with(kernels, spec, None).0.unwrap().image
 }
 
 /// A dream with `motion`, in a format that keeps every pixel.
@@ -172,19 +186,24 @@ fn the_first_frame_is_the_single_picture() {
 #[test]
 fn an_animation_goes_on_after_any_frame_to_the_same_bytes() {
     let boomerang = Motion { playback: Playback::Boomerang, ..ZOOM };
-    for spec in [
-        moving(ZOOM),
-        DreamSpec { format: Format::Webp, preserve_colors: Share(0.5), ..moving(boomerang) },
-        DreamSpec { format: Format::Gif, blend: 0.3, mask: Some(Masking { feather: 4 }), ..moving(ZOOM) },
+    // On a GPU's path frames are encoded beside the render.
+    for (kernels, spec) in [
+        (Kernels::Auto, moving(ZOOM)),
+        (Kernels::Library, moving(ZOOM)),
+        (Kernels::Auto, DreamSpec { format: Format::Webp, preserve_colors: Share(0.5), ..moving(boomerang) }),
+        (
+            Kernels::Library,
+            DreamSpec { format: Format::Gif, blend: 0.3, mask: Some(Masking { feather: 4 }), ..moving(ZOOM) },
+        ),
     ] {
-        let (whole, heard) = try_render(&spec, None);
+        let (whole, heard) = try_render_with(kernels, &spec, None);
         let whole = whole.unwrap();
-        assert!(render(&spec) == whole.image, "the same spec gives the same bytes");
+        assert!(render_with(kernels, &spec) == whole.image, "the same spec gives the same bytes");
         let numbers: Vec<_> = heard.frames.iter().map(|frame| (frame.octave, frame.octaves)).collect();
         assert_eq!(numbers, [(1, 4), (2, 4), (3, 4)]);
         for frame in heard.frames {
             assert!(image::load_from_memory(&frame.preview).unwrap().width() == 56);
-            let (resumed, heard) = try_render(&spec, Some(frame.checkpoint));
+            let (resumed, heard) = try_render_with(kernels, &spec, Some(frame.checkpoint));
             let resumed = resumed.unwrap();
             assert!(resumed.image == whole.image, "after frame {}", frame.octave);
             assert_eq!(resumed.score, whole.score);
@@ -194,9 +213,11 @@ fn an_animation_goes_on_after_any_frame_to_the_same_bytes() {
         }
         // One of another animation is ignored.
         let other = DreamSpec { motion: Some(Motion { frames: 2, ..ZOOM }), ..spec.clone() };
-        let (_, heard) = try_render(&spec, None);
+        let (_, heard) = try_render_with(kernels, &spec, None);
         let late = heard.frames.into_iter().next_back().unwrap().checkpoint;
-        assert!(try_render(&other, Some(late)).0.unwrap().image == render(&other));
+        assert!(
+            try_render_with(kernels, &other, Some(late)).0.unwrap().image == render_with(kernels, &other)
+        );
     }
 }
 
@@ -275,10 +296,12 @@ fn a_transparent_photo_gets_an_opaque_animation_and_a_note() {
     let picture = Picture { width: 56, height: 40, rgb, alpha: Some(vec![90; 56 * 40]) };
     let input = picture.encode(Encoding { format: Format::Png, quality: 90, lossless: false }).unwrap();
     let mut engine = Engine::new(Processor::new(Device::Cpu, Kernels::Auto), false, 1_000_000, None);
-    let rendered = engine.render(RenderRequest {
-        input: Some(input.into()),
-        ..RenderRequest::alone(random_network(), moving(Motion { frames: 2, ..ZOOM }))
-    });
+    let rendered = engine
+        .render(RenderRequest {
+            input: Some(input.into()),
+            ..RenderRequest::alone(random_network(), moving(Motion { frames: 2, ..ZOOM }))
+        })
+        .and_then(Unencoded::encode);
     let rendered = rendered.unwrap();
     assert!(rendered.notes.iter().any(|note| note.contains("no transparency")), "{:?}", rendered.notes);
     assert_eq!(frames(&rendered.image).len(), 2);

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{
     super::{
-        Backend as _, CancelFlag, FinishedOctave, Kernels, RenderRequest, Rendered,
+        Backend as _, CancelFlag, FinishedOctave, Kernels, RenderRequest, Rendered, Unencoded,
         batch::{GradientSource as _, LocalExecutor, SharedExecutor},
         device::Processor,
         engine::Engine,
@@ -35,12 +35,14 @@ fn engine(kernels: Kernels, shared: Option<SharedExecutor>) -> Engine {
 fn render(engine: &mut Engine, spec: &DreamSpec, resume: Option<Vec<u8>>) -> (Rendered, Vec<FinishedOctave>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let of_octaves = Arc::clone(&heard);
-    let rendered = engine.render(RenderRequest {
-        input: Some(photo()),
-        resume: resume.map(Bytes::from),
-        on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().push(octave))),
-        ..RenderRequest::alone(random_network(), spec.clone())
-    });
+    let rendered = engine
+        .render(RenderRequest {
+            input: Some(photo()),
+            resume: resume.map(Bytes::from),
+            on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().push(octave))),
+            ..RenderRequest::alone(random_network(), spec.clone())
+        })
+        .and_then(Unencoded::encode);
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered.unwrap(), heard)
 }

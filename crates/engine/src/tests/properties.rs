@@ -9,7 +9,7 @@ use super::{
     super::{
         CancelFlag, RenderError,
         batch::{GradientSource, LocalExecutor},
-        checkpoint::Checkpoint,
+        checkpoint::{Checkpoint, Snapshot},
         dream::{Callbacks, Start, dream},
         exec::{Executor, Manner},
         finish::to_picture,
@@ -275,7 +275,8 @@ fn a_resumed_dream_ends_with_the_same_bytes() {
         let (whole, checkpoints) = run(&spec, &slope(), None);
         assert_eq!(checkpoints.iter().map(|checkpoint| checkpoint.octave).collect::<Vec<_>>(), [0, 1]);
         for checkpoint in checkpoints {
-            let bytes = checkpoint.encode(Precision::Fp32).unwrap();
+            let bytes =
+                Snapshot::of(checkpoint.octave, &checkpoint.image).unwrap().encode(Precision::Fp32).unwrap();
             let resume = Checkpoint::decode(&bytes, Precision::Fp32, Device::Cpu).unwrap().unwrap();
             let (resumed, later) = run(&spec, &slope(), Some(resume));
             assert_eq!(later.len() as u32, 1 - checkpoint.octave);

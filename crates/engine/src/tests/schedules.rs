@@ -8,7 +8,7 @@ use tch::Device;
 use super::{
     super::{
         Backend as _, FinishedOctave, Kernels, OnBegin, Recipe, RenderError, RenderRequest, Rendered,
-        device::Processor, engine::Engine,
+        Unencoded, device::Processor, engine::Engine,
     },
     objective, random_network, spec, squares,
 };
@@ -27,17 +27,28 @@ fn try_render(
     resume: Option<Vec<u8>>,
     on_begin: Option<OnBegin>,
 ) -> (Result<Rendered, RenderError>, Vec<FinishedOctave>) {
+    try_render_with(Kernels::Auto, spec, resume, on_begin)
+}
+
+fn try_render_with(
+    kernels: Kernels,
+    spec: &DreamSpec,
+    resume: Option<Vec<u8>>,
+    on_begin: Option<OnBegin>,
+) -> (Result<Rendered, RenderError>, Vec<FinishedOctave>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let of_octaves = Arc::clone(&heard);
-    let mut engine = Engine::new(Processor::new(Device::Cpu, Kernels::Auto), false, 1_000_000, None);
-    let rendered = engine.render(RenderRequest {
-        input: Some(photo()),
-        guide: Some(photo()),
-        resume: resume.map(Bytes::from),
-        on_begin,
-        on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().push(octave))),
-        ..RenderRequest::alone(random_network(), spec.clone())
-    });
+    let mut engine = Engine::new(Processor::new(Device::Cpu, kernels), false, 1_000_000, None);
+    let rendered = engine
+        .render(RenderRequest {
+            input: Some(photo()),
+            guide: Some(photo()),
+            resume: resume.map(Bytes::from),
+            on_begin,
+            on_octave: Some(Box::new(move |octave| of_octaves.lock().unwrap().push(octave))),
+            ..RenderRequest::alone(random_network(), spec.clone())
+        })
+        .and_then(Unencoded::encode);
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     (rendered, heard)
 }
@@ -93,17 +104,22 @@ fn a_changed_dream_goes_on_after_a_checkpoint_to_the_same_bytes() {
         schedule: vec![change(2), Change { octave: Some(3), step: Some(1.0), ..Change::default() }],
         ..three_octaves()
     };
-    let (whole, octaves) = try_render(&spec, None, None);
-    let whole = whole.unwrap();
-    assert!(
-        whole.notes.iter().any(|note| note.starts_with("from octave 2 on, objective 1 measures")),
-        "{:?}",
-        whole.notes
-    );
-    assert_eq!(octaves.len(), 2);
-    for octave in octaves {
-        let resumed = try_render(&spec, Some(octave.checkpoint), None).0.unwrap();
-        assert!(resumed.image == whole.image && resumed.notes == whole.notes && resumed.score == whole.score);
+    // On a GPU's path checkpoints are laid out beside the render.
+    for kernels in [Kernels::Auto, Kernels::Library] {
+        let (whole, octaves) = try_render_with(kernels, &spec, None, None);
+        let whole = whole.unwrap();
+        assert!(
+            whole.notes.iter().any(|note| note.starts_with("from octave 2 on, objective 1 measures")),
+            "{:?}",
+            whole.notes
+        );
+        assert_eq!(octaves.len(), 2);
+        for octave in octaves {
+            let resumed = try_render_with(kernels, &spec, Some(octave.checkpoint), None).0.unwrap();
+            assert!(
+                resumed.image == whole.image && resumed.notes == whole.notes && resumed.score == whole.score
+            );
+        }
     }
 }
 
