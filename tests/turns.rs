@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{
-    client::quick,
+    client::{DEADLINE, quick},
     picture,
     server::{Setup, TestServer, renderer},
 };
@@ -25,11 +25,15 @@ use serde_json::{Value, json};
 /// The seed of the job that meets a device that breaks.
 const BREAKS: u64 = 7;
 
+/// Longer than any test.
+const LEASE: Duration = Duration::from_secs(3600);
+
 /// The seed of jobs that stay on the device, nearly done, until they are told to go on.
 const STAYS: u64 = 8;
 
 /// A server whose renderer hands `render` every job, with a way to really render. It practises nothing.
 async fn server(
+    lease: Duration,
     render: impl Fn(RenderRequest, &Renderer) -> Result<Unencoded, RenderError> + Clone + Send + 'static,
 ) -> TestServer {
     let real = renderer();
@@ -40,8 +44,7 @@ async fn server(
     let renderer = renderer.unwrap().with_memory(Some(80 << 30));
     let mut setup = Setup { renderer: Some(renderer), ..Setup::new().await };
     setup.config.worker.practice = false;
-    // What has become of a job is soon known.
-    setup.config.queue.lease = Duration::from_secs(15);
+    setup.config.queue.lease = lease;
     setup.start().await
 }
 
@@ -62,14 +65,14 @@ async fn submit(server: &TestServer, seed: u64) -> String {
 /// Waits for what a render tells, without a thread of the server's.
 async fn told<T: Send + 'static>(told: &Arc<Mutex<mpsc::Receiver<T>>>) -> T {
     let told = Arc::clone(told);
-    tokio::task::spawn_blocking(move || told.lock().unwrap().recv().unwrap()).await.unwrap()
+    tokio::task::spawn_blocking(move || told.lock().unwrap().recv_timeout(DEADLINE).unwrap()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_is_on_the_device_while_the_one_before_is_stored() {
     let (tell, begun) = mpsc::channel();
     let begun = Arc::new(Mutex::new(begun));
-    let server = server(move |request, real| {
+    let server = server(LEASE, move |request, real| {
         if is_job(&request) {
             // Decoded by its worker, not by the renderer.
             tell.send((request.spec.seed, request.decoded.is_some() && request.input.is_none())).unwrap();
@@ -107,10 +110,12 @@ async fn a_job_is_on_the_device_while_the_one_before_is_stored() {
 async fn a_job_that_waits_for_a_device_that_breaks_goes_back_unharmed() {
     let broken = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&broken);
+    let met_it = Arc::new(Mutex::new(Vec::<u64>::new()));
+    let met = Arc::clone(&met_it);
     let (tell, begun) = mpsc::channel();
     let (go, gate) = mpsc::channel::<()>();
     let (begun, gate) = (Arc::new(Mutex::new(begun)), Arc::new(Mutex::new(gate)));
-    let server = server(move |mut request, real| {
+    let server = server(LEASE, move |mut request, real| {
         let failure = || RenderError::Engine("CUDA error: an illegal memory access was encountered".into());
         if is_job(&request) && request.spec.seed == BREAKS && !switch.load(Ordering::SeqCst) {
             let mut tell_progress =
@@ -119,12 +124,15 @@ async fn a_job_that_waits_for_a_device_that_breaks_goes_back_unharmed() {
             // Nearly done: the other worker looks for a job.
             tell_progress(1.0);
             tell.send(()).unwrap();
-            if gate.lock().unwrap().recv().is_ok() {
+            if gate.lock().unwrap().recv_timeout(DEADLINE).is_ok() {
                 switch.store(true, Ordering::SeqCst);
                 return Err(failure());
             }
         }
         if switch.load(Ordering::SeqCst) {
+            if is_job(&request) {
+                met.lock().unwrap().push(request.spec.seed);
+            }
             return Err(failure());
         }
         rendered(request, real)
@@ -140,6 +148,7 @@ async fn a_job_that_waits_for_a_device_that_breaks_goes_back_unharmed() {
         let job = server.client.job_until(id, |job| job["status"] == "queued").await;
         assert_eq!((&job["attempt"], &job["error"]), (&json!(0), &Value::Null), "{job}");
     }
+    assert!(met_it.lock().unwrap().is_empty(), "a job came to a device that was known to be sick");
     // From now on the device is well.
     drop(go);
     broken.store(false, Ordering::SeqCst);
@@ -160,7 +169,8 @@ async fn a_turn_lasts_as_long_as_the_render_whatever_becomes_of_its_job() {
     let (tell, begun) = mpsc::channel();
     let (go, gate) = mpsc::channel::<()>();
     let (begun, gate) = (Arc::new(Mutex::new(begun)), Arc::new(Mutex::new(gate)));
-    let server = server(move |mut request, real| {
+    // With beats every two seconds, its worker soon knows what became of a job.
+    let server = server(Duration::from_secs(6), move |mut request, real| {
         if is_job(&request) {
             order.lock().unwrap().push(request.spec.seed);
         }
@@ -169,7 +179,7 @@ async fn a_turn_lasts_as_long_as_the_render_whatever_becomes_of_its_job() {
                 (request.on_progress)(Progress { fraction, ..Progress::default() });
             }
             tell.send(()).unwrap();
-            gate.lock().unwrap().recv().unwrap();
+            gate.lock().unwrap().recv_timeout(DEADLINE).unwrap();
             return Err(RenderError::Canceled);
         }
         rendered(request, real)
@@ -179,11 +189,13 @@ async fn a_turn_lasts_as_long_as_the_render_whatever_becomes_of_its_job() {
     told(&begun).await;
     let waits = submit(&server, 1).await;
     server.client.job_until(&waits, |job| job["status"] == "running").await;
-    // Their workers let go of both, one on the device and one before it.
-    for id in [&stays, &waits] {
-        let erased = server.client.request(Method::DELETE, &format!("/v1/jobs/{id}")).await;
-        assert_eq!(erased.status(), 204);
-    }
+    // The worker that has it on the device does not let go of it in time.
+    let erased = server.client.request(Method::DELETE, &format!("/v1/jobs/{stays}")).await;
+    assert_eq!(erased.status(), 204);
+    // The other one does not wait for its turn to be told.
+    let canceled = server.client.request(Method::POST, &format!("/v1/jobs/{waits}/cancel")).await;
+    assert!(canceled.status().is_success(), "{canceled:?}");
+    server.client.job_until(&waits, |job| job["status"] == "canceled").await;
     let next = submit(&server, 2).await;
     server.client.job_until(&next, |job| job["status"] == "running").await;
     assert_eq!(server.state.workers_alive(), 1);
@@ -197,7 +209,7 @@ async fn a_turn_lasts_as_long_as_the_render_whatever_becomes_of_its_job() {
 async fn jobs_come_to_the_device_in_the_order_in_which_they_wait() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let order = Arc::clone(&seen);
-    let server = server(move |request, real| {
+    let server = server(LEASE, move |request, real| {
         if is_job(&request) {
             order.lock().unwrap().push(request.spec.seed);
         }

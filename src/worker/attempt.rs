@@ -16,8 +16,7 @@ use super::{
     error::AttemptError,
     heartbeat::{Heartbeat, StopReason},
     retry::retry_while_away,
-    run::Outcome,
-    turns::{Pace, Place, Turn},
+    turns::{Outcome, Pace, Place, Turn},
 };
 use crate::{
     jobs::{Begun, Finished, Job, JobQueue, JobResult, Lease, QueueError},
@@ -249,11 +248,11 @@ async fn render(
     let mask = picture(job.spec.mask.is_some(), ObjectKey::Mask(job.id)).await?;
     // A change on the way may follow it, even if nothing does by now.
     let guide = picture(job.has_guide(), ObjectKey::Guide(job.id)).await?;
-    let (watch, mut pace) = (Arc::clone(&place.watch), Pace::default());
+    let (lookout, mut pace) = (Arc::clone(&place.watch), Pace::default());
     let on_progress = Box::new(move |now: Progress| {
         metrics.stepped();
         if pace.is_nearly_done(now.fraction) {
-            watch.release();
+            lookout.release();
         }
         // JSON cannot represent a non-finite score.
         if now.score.is_finite() && now.fraction.is_finite() {
@@ -261,9 +260,9 @@ async fn render(
         }
     });
     let beginnings = reports.beginnings;
-    let on_begin: OnBegin = Box::new(move |place, places| {
+    let on_begin: OnBegin = Box::new(move |number, count| {
         let (answer, schedule) = oneshot::channel();
-        let asked = beginnings.blocking_send((Begun { place, places }, answer));
+        let asked = beginnings.blocking_send((Begun { place: number, places: count }, answer));
         asked.ok().and_then(|()| schedule.blocking_recv().ok()).ok_or(RenderError::Canceled)
     });
     let (octaves, previews) = (reports.octaves, reports.previews);

@@ -22,8 +22,8 @@ pub(super) enum AttemptError {
     /// The worker cannot render anything. Not the job's fault either.
     #[error("the worker is sick: {0}")]
     Sick(RenderError),
-    /// The device was found sick before the job's turn came: the job returns to the queue.
-    #[error("the device was found sick before the dream began")]
+    /// The device was found sick, or the process began to stop, before the job's turn came: the job returns to the queue.
+    #[error("the worker could not begin the dream")]
     NotBegun,
     #[error("model \"{0}\" is no longer in the catalogue")]
     ModelGone(String),

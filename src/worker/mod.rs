@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::OwnedMutexGuard, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use uuid::Uuid;
@@ -53,7 +53,7 @@ use practice::Practice;
 use reverie_dream::model::Catalogue;
 use reverie_engine::Renderer;
 use spare::{DeviceLoad, Look};
-use turns::{Lookout, Place, Turns, Watch, workers_of};
+use turns::{Lookout, Place, Trouble, Turns, Watch, workers_of};
 
 /// How often an idle worker polls for jobs. A notification wakes it at once; the poll finds jobs without one,
 /// for example a retry whose delay has passed.
@@ -237,14 +237,13 @@ impl Worker {
     async fn work(self) {
         info!(worker = self.id, device = self.renderer.device(), "worker started");
         loop {
-            let mut lookout = tokio::select! {
+            let lookout = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break,
                 lookout = self.turns.lookout() => lookout,
             };
             let trouble = self.turns.trouble();
             if trouble.sick {
-                lookout.alive = None;
                 // The other worker may have waited in vain before.
                 if self.context.sick.is_cancelled() || !self.until_recovered().await {
                     self.context.sick.cancel();
@@ -252,15 +251,16 @@ impl Worker {
                 }
             }
             if let Some(bytes) = trouble.store_away {
-                lookout.alive = None;
                 self.until_store_answers(bytes).await;
             }
-            self.turns.passed(trouble);
             if self.drain.is_cancelled() {
                 break;
             }
-            lookout.alive.get_or_insert_with(|| self.alive.guard());
-            self.one(lookout).await;
+            self.turns.passed(trouble, || self.alive.guard());
+            // Perhaps there is other trouble by now.
+            if self.turns.trouble() == Trouble::default() {
+                self.one(lookout).await;
+            }
         }
         info!(worker = self.id, "worker stopped");
     }
@@ -310,7 +310,7 @@ impl Worker {
     }
 
     /// Looks for something to do, once, and does it; waits a little where there is nothing.
-    async fn one(&self, mut lookout: OwnedMutexGuard<Lookout>) {
+    async fn one(&self, mut lookout: Lookout) {
         match self.look(&mut lookout).await {
             Ok(Look::Job(claim)) => self.run(*claim, lookout).await,
             Ok(Look::Had(outcome)) => self.turns.found(outcome),
@@ -323,12 +323,12 @@ impl Worker {
     }
 
     /// Claims a job; where no job is ready, renders a tile; where no tile is wanted either, practises.
-    async fn look(&self, lookout: &mut Lookout) -> Result<Look, QueueError> {
+    async fn look(&self, practice: &mut Practice) -> Result<Look, QueueError> {
         if let Some(claim) = self.claim().await? {
             return Ok(Look::Job(Box::new(claim)));
         }
         Ok(match tiles::render_one(self).await? {
-            Look::Nothing => lookout.practice.one(self).await,
+            Look::Nothing => practice.one(self).await,
             look => look,
         })
     }
@@ -344,7 +344,7 @@ impl Worker {
     }
 
     /// Runs a job to its end. Another worker of the renderer may look for work when it is nearly done.
-    async fn run(&self, claim: Claim, lookout: OwnedMutexGuard<Lookout>) {
+    async fn run(&self, claim: Claim, lookout: Lookout) {
         let (_busy, _load) = (self.turns.in_hand(&self.context.metrics), self.load.begin());
         let place = Place {
             renderer: &self.renderer,
@@ -352,6 +352,7 @@ impl Worker {
             watch: Watch::keep(lookout),
             waited: OnceLock::new(),
             stopped: CancellationToken::new(),
+            drain: &self.drain,
         };
         run::run(&self.context, &place, claim, &self.give_up).await;
     }

@@ -13,8 +13,8 @@ use super::{
     Worker,
     attempt::blame,
     error::AttemptError,
-    run::Outcome,
     spare::{self, Look, Spared},
+    turns::Outcome,
 };
 use reverie_dream::{
     model::Catalogue,

@@ -9,7 +9,6 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::attempt::encoded;
 use reverie_dream::digest;
 use reverie_dream::{
     model::{Catalogue, Model},
@@ -17,6 +16,8 @@ use reverie_dream::{
     spec::{self, DreamSpec, InputKind},
 };
 use reverie_engine::{CancelFlag, RenderError, RenderRequest, Rendered, Renderer};
+
+use super::attempt::encoded;
 
 /// Edge of the image in pixels: large enough for every network.
 const EDGE: u32 = 256;

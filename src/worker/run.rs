@@ -1,4 +1,4 @@
-//! One job from claim to end: one attempt, its outcome, and the state of the worker afterwards.
+//! One job from claim to end: one attempt, and its outcome.
 
 use std::sync::OnceLock;
 
@@ -6,25 +6,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, field::Empty, info, info_span};
 
-use super::{WorkerContext, attempt::attempt, error::AttemptError, settle::settle, turns::Place};
+use super::{
+    WorkerContext,
+    attempt::attempt,
+    error::AttemptError,
+    settle::settle,
+    turns::{Outcome, Place},
+};
 use crate::{
     jobs::{Claim, JobState},
     telemetry,
 };
-
-/// State of the worker after a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The worker can take the next job.
-    Done,
-    /// The device is sick: the worker cannot do any job until it recovers.
-    Sick,
-    /// The blob store is unreachable or full: the worker cannot do any job until it recovers.
-    StoreAway {
-        /// Bytes that did not fit; 0 if the store is not full.
-        bytes: usize,
-    },
-}
 
 /// Runs a claimed job to its end.
 pub(super) async fn run(

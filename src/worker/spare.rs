@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::{sync::watch, time::timeout};
 use tracing::{error, warn};
 
-use super::{POLL, Worker, run::Outcome};
+use super::{POLL, Worker, turns::Outcome};
 use crate::jobs::Claim;
 use reverie_dream::spec::DreamSpec;
 use reverie_engine::{CancelFlag, RenderError, RenderRequest, Unencoded};

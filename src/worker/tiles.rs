@@ -7,8 +7,8 @@ use super::{
     Worker,
     attempt::{blame, encoded},
     error::AttemptError,
-    run::Outcome,
     spare::{self, Look, Spared},
+    turns::Outcome,
 };
 use crate::{
     jobs::{JobQueue, QueueError},
@@ -42,10 +42,13 @@ pub(super) async fn render_one(worker: &Worker) -> Result<Look, QueueError> {
         Err(error) => Spared::Ended(Err(error)),
     };
     let (rendered, job) = match spared {
-        Spared::Ended(Ok(dreamed)) => {
-            return settle(worker, &tile, encoded(dreamed).await).await.map(Look::Had);
+        Spared::Ended(dreamed) => {
+            let rendered = match dreamed {
+                Ok(dreamed) => encoded(dreamed).await,
+                Err(error) => Err(error),
+            };
+            return settle(worker, &tile, rendered).await.map(Look::Had);
         }
-        Spared::Ended(Err(error)) => return settle(worker, &tile, Err(error)).await.map(Look::Had),
         Spared::Job(rendered, job) => (rendered, job),
         Spared::Hung => {
             context.metrics.tile(TileOutcome::Failed);

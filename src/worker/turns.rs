@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
-use super::{AliveGuard, error::AttemptError, practice::Practice, run::Outcome};
+use super::{AliveGuard, error::AttemptError, practice::Practice};
 use crate::metrics::{BusyGuard, Metrics};
 use reverie_engine::{RenderError, Renderer};
 
@@ -31,19 +31,39 @@ pub(super) fn workers_of(renderer: &Renderer) -> usize {
     if renderer.memory().is_some() && !renderer.shares_networks() { OF_A_GPU } else { 1 }
 }
 
+/// What a worker found while it did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The worker can do the next thing.
+    Done,
+    /// The device is sick: the renderer cannot do any job until it recovers.
+    Sick,
+    /// The blob store is unreachable or full: no worker of the renderer can do any job until it recovers.
+    StoreAway {
+        /// Bytes that did not fit; 0 if the store is not full.
+        bytes: usize,
+    },
+}
+
 /// What the workers of one renderer share. Clones share it.
 #[derive(Clone)]
 pub(super) struct Turns {
-    lookout: Arc<Mutex<Lookout>>,
+    /// Held by the worker that looks for work, with what it practises while nobody wants anything.
+    lookout: Arc<Mutex<Practice>>,
     device: Arc<Mutex<()>>,
-    /// Why no worker of the renderer may take a job. Whoever looks for work next waits until that has passed.
-    trouble: Arc<Lock<Trouble>>,
+    state: Arc<Lock<State>>,
     /// Counts the renderer as busy as long as it has a job in hand.
     busy: Arc<Lock<Weak<BusyGuard>>>,
 }
 
-/// What keeps the workers of a renderer from taking jobs.
-#[derive(Clone, Copy, Default)]
+struct State {
+    trouble: Trouble,
+    /// Counts the renderer as able to take jobs, as long as it has no trouble.
+    alive: Option<AliveGuard>,
+}
+
+/// Why no worker of a renderer may take a job. Whoever looks for work next waits until that has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trouble {
     /// The device was found sick.
     pub(super) sick: bool,
@@ -51,13 +71,8 @@ pub(super) struct Trouble {
     pub(super) store_away: Option<usize>,
 }
 
-/// What the worker has that looks for work.
-pub(super) struct Lookout {
-    /// What there is to do while nobody wants anything.
-    pub(super) practice: Practice,
-    /// Counts the renderer as able to take jobs, as long as it is.
-    pub(super) alive: Option<AliveGuard>,
-}
+/// The right to look for work, and what to practise.
+pub(super) type Lookout = OwnedMutexGuard<Practice>;
 
 /// The turn of a job on the device, until it is dropped.
 pub(super) struct Turn {
@@ -66,17 +81,17 @@ pub(super) struct Turn {
 
 impl Turns {
     pub(super) fn new(practice: Practice, alive: AliveGuard) -> Self {
-        let lookout = Lookout { practice, alive: Some(alive) };
+        let state = State { trouble: Trouble::default(), alive: Some(alive) };
         Self {
-            lookout: Arc::new(Mutex::new(lookout)),
+            lookout: Arc::new(Mutex::new(practice)),
             device: Arc::default(),
-            trouble: Arc::default(),
+            state: Arc::new(Lock::new(state)),
             busy: Arc::default(),
         }
     }
 
     /// Waits until no other worker of the renderer looks for work. Each has its turn in the order in which they ask.
-    pub(super) async fn lookout(&self) -> OwnedMutexGuard<Lookout> {
+    pub(super) async fn lookout(&self) -> Lookout {
         Arc::clone(&self.lookout).lock_owned().await
     }
 
@@ -98,29 +113,37 @@ impl Turns {
 
     /// What is known of the renderer's troubles.
     pub(super) fn trouble(&self) -> Trouble {
-        *self.lock_trouble()
+        self.state().trouble
     }
 
-    /// What a worker found while it did something.
+    /// What a worker found: while there is trouble, the renderer does not count as able to take jobs.
     pub(super) fn found(&self, outcome: Outcome) {
-        let mut trouble = self.lock_trouble();
+        let mut state = self.state();
         match outcome {
-            Outcome::Done => {}
-            Outcome::Sick => trouble.sick = true,
-            Outcome::StoreAway { bytes } => trouble.store_away = Some(bytes),
+            Outcome::Done => return,
+            Outcome::Sick => state.trouble.sick = true,
+            // Room for the larger is room for the smaller.
+            Outcome::StoreAway { bytes } => {
+                state.trouble.store_away = state.trouble.store_away.max(Some(bytes));
+            }
+        }
+        state.alive = None;
+    }
+
+    /// The trouble that was waited for has passed; what was found meanwhile has not. Where there is none, `alive` counts the
+    /// renderer again.
+    pub(super) fn passed(&self, waited: Trouble, alive: impl FnOnce() -> AliveGuard) {
+        let mut state = self.state();
+        state.trouble.sick &= !waited.sick;
+        state.trouble.store_away = state.trouble.store_away.filter(|&bytes| waited.store_away < Some(bytes));
+        if state.trouble == Trouble::default() {
+            state.alive.get_or_insert_with(alive);
         }
     }
 
-    /// Such a trouble has passed.
-    pub(super) fn passed(&self, before: Trouble) {
-        let mut trouble = self.lock_trouble();
-        trouble.sick &= !before.sick;
-        trouble.store_away = trouble.store_away.filter(|_| before.store_away.is_none());
-    }
-
     /// Nothing panics while it holds the lock.
-    fn lock_trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,19 +156,22 @@ pub(super) struct Place<'a> {
     pub(super) waited: OnceLock<Duration>,
     /// Canceled when the job is to stop, for whatever reason.
     pub(super) stopped: CancellationToken,
+    /// Canceled when the process takes no more jobs.
+    pub(super) drain: &'a CancellationToken,
 }
 
 impl Place<'_> {
     /// Waits for the job's turn.
     ///
     /// # Errors
-    /// If the device is found sick meanwhile, or the job is to stop.
+    /// If the device is found sick meanwhile, or the job or the process is to stop.
     pub(super) async fn turn(&self) -> Result<Turn, AttemptError> {
         let asked = Instant::now();
         let turn = tokio::select! {
             biased;
             () = self.stopped.cancelled() => return Err(RenderError::Canceled.into()),
             turn = self.turns.turn() => turn.ok_or(AttemptError::NotBegun),
+            () = self.drain.cancelled() => Err(AttemptError::NotBegun),
         };
         // Only the first time is one before the dream.
         let _ = self.waited.set(asked.elapsed());
@@ -154,10 +180,10 @@ impl Place<'_> {
 }
 
 /// Kept by a job from its claim until it is nearly done: nobody else looks for work.
-pub(super) struct Watch(Lock<Option<OwnedMutexGuard<Lookout>>>);
+pub(super) struct Watch(Lock<Option<Lookout>>);
 
 impl Watch {
-    pub(super) fn keep(lookout: OwnedMutexGuard<Lookout>) -> Arc<Self> {
+    pub(super) fn keep(lookout: Lookout) -> Arc<Self> {
         Arc::new(Self(Lock::new(Some(lookout))))
     }
 
@@ -187,7 +213,7 @@ fn left(took: Duration, from: f64, to: f64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Liveness, *};
 
     #[test]
     fn a_dream_is_nearly_done_when_little_time_is_left() {
@@ -204,18 +230,54 @@ mod tests {
         assert!(pace.is_nearly_done(0.999));
     }
 
+    fn turns() -> (Turns, Liveness) {
+        let alive = Liveness::default();
+        (Turns::new(Practice::default(), alive.guard()), alive)
+    }
+
     #[tokio::test]
     async fn a_job_that_waits_for_a_device_that_is_found_sick_has_no_turn() {
-        let turns = Turns::new(Practice::default(), super::super::Liveness::default().guard());
+        let (turns, alive) = turns();
         let first = turns.turn().await.unwrap();
         let waiting = tokio::spawn({
             let turns = turns.clone();
             async move { turns.turn().await.is_some() }
         });
         turns.found(Outcome::Sick);
+        assert_eq!(alive.count(), 0);
         drop(first);
         assert!(!waiting.await.unwrap());
-        turns.passed(turns.trouble());
+        turns.passed(turns.trouble(), || alive.guard());
         assert!(turns.turn().await.is_some());
+        assert_eq!(alive.count(), 1);
+    }
+
+    #[test]
+    fn what_is_found_while_another_trouble_is_waited_for_stays() {
+        let (turns, alive) = turns();
+        let passed = |waited| turns.passed(waited, || alive.guard());
+        turns.found(Outcome::StoreAway { bytes: 0 });
+        let waited = turns.trouble();
+        turns.found(Outcome::StoreAway { bytes: 500 });
+        turns.found(Outcome::StoreAway { bytes: 100 });
+        passed(waited);
+        assert_eq!((turns.trouble().store_away, alive.count()), (Some(500), 0));
+        turns.found(Outcome::Sick);
+        passed(Trouble { sick: false, store_away: Some(500) });
+        assert_eq!((turns.trouble(), alive.count()), (Trouble { sick: true, store_away: None }, 0));
+        passed(turns.trouble());
+        assert_eq!((turns.trouble(), alive.count()), (Trouble::default(), 1));
+        turns.found(Outcome::Done);
+        assert_eq!(alive.count(), 1);
+    }
+
+    #[test]
+    fn a_renderer_with_two_jobs_in_hand_is_busy_once() {
+        let (turns, _) = turns();
+        let metrics = Metrics::new(crate::clock::Clock::system().now(), &[]);
+        let (one, other) = (turns.in_hand(&metrics), turns.in_hand(&metrics));
+        assert!(Arc::ptr_eq(&one, &other));
+        drop(one);
+        assert!(Arc::ptr_eq(&turns.in_hand(&metrics), &other));
     }
 }

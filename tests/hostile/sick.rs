@@ -110,7 +110,7 @@ fn cut_after_an_octave(request: &mut RenderRequest) {
     let mut waits = true;
     request.on_progress = Box::new(move |now| {
         if now.octave > 1 && std::mem::take(&mut waits) {
-            told.recv().unwrap();
+            told.recv_timeout(DEADLINE).unwrap();
         }
         on_progress(now);
     });

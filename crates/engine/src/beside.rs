@@ -1,6 +1,6 @@
 //! A thread beside a render on a GPU. What is still to be done for a picture that has left the device (compressing previews and frames,
 //! laying out checkpoints, telling whoever follows) is done there, in the order in which it came, while the next gradient steps run.
-//! On a CPU the render does it by itself: the thread would take its cores, and memory for the picture while the next one grows.
+//! On a CPU, but for the path of a GPU (`Kernels::Library`), the render does it by itself: the thread would take its cores, and memory for the picture while the next one grows.
 //!
 //! It computes nothing with libtorch, which would start as many threads again as the render has.
 
@@ -19,14 +19,14 @@ const WAITING: usize = 1;
 type Task<S> = Box<dyn FnOnce(&mut S) -> Result<(), RenderError> + Send>;
 
 /// Where tasks are done, with a state of their own.
-pub(super) enum Beside<S> {
+pub(super) enum Beside<'a, S> {
     /// By the render, when they are handed over.
-    Here(RefCell<S>),
+    Here(&'a RefCell<S>),
     /// On a thread, which owns the state.
     There(SyncSender<Task<S>>),
 }
 
-impl<S> Beside<S> {
+impl<S> Beside<'_, S> {
     /// Runs `render`, with a thread beside it where `threaded`. Returns what `render` does, and the state after the last task.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl<S> Beside<S> {
     pub(super) fn run<T>(
         threaded: bool,
         state: S,
-        render: impl FnOnce(&Self) -> Result<T, RenderError>,
+        render: impl FnOnce(&Beside<'_, S>) -> Result<T, RenderError>,
     ) -> Result<(T, S), RenderError>
     where
         S: Send,
@@ -42,17 +42,14 @@ impl<S> Beside<S> {
         if threaded {
             return Self::with_thread(state, render);
         }
-        let here = Self::Here(RefCell::new(state));
-        let rendered = render(&here)?;
-        match here {
-            Self::Here(state) => Ok((rendered, state.into_inner())),
-            Self::There(_) => Err(RenderError::Stopped),
-        }
+        let state = RefCell::new(state);
+        let rendered = render(&Beside::Here(&state))?;
+        Ok((rendered, state.into_inner()))
     }
 
     fn with_thread<T>(
         state: S,
-        render: impl FnOnce(&Self) -> Result<T, RenderError>,
+        render: impl FnOnce(&Beside<'_, S>) -> Result<T, RenderError>,
     ) -> Result<(T, S), RenderError>
     where
         S: Send,
@@ -70,7 +67,7 @@ impl<S> Beside<S> {
             let thread = thread.map_err(|error| {
                 RenderError::Engine(format!("the thread beside a render cannot be started: {error}"))
             })?;
-            let there = Self::There(tasks);
+            let there = Beside::There(tasks);
             let rendered = render(&there);
             drop(there);
             let state = thread.join().unwrap_or_else(|panic| Err(RenderError::of_panic(panic.as_ref())));
