@@ -10,6 +10,7 @@ use tch::{Cuda, Device};
 use super::{
     Kernels, RenderError, abi,
     cuda::{self, GpuKernels},
+    transfer,
 };
 
 /// The devices that `wanted` names, each as [`RenderOptions::device`](crate::RenderOptions::device) takes it: `auto`, `cpu`,
@@ -135,6 +136,11 @@ pub fn has_gpu_kernels(device: &str) -> Option<bool> {
         Ok(device @ Device::Cuda(_)) => Some(GpuKernels::of(device).is_some()),
         _ => None,
     }
+}
+
+/// Whether this process's images have gone to and from a GPU through pinned memory so far; none for a CPU.
+pub fn has_pinned_memory(device: &str) -> Option<bool> {
+    (kind(device) != Device::Cpu).then(transfer::has_pinned_memory)
 }
 
 /// Passes of networks that this process has started on its GPUs as a whole, and the operations that they consist of.

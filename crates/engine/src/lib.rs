@@ -68,7 +68,7 @@ pub mod verify;
 
 pub use backend::{Backend, Health, Renderer};
 pub use decoded::Decoded;
-pub use device::{bus_address, devices, has_gpu_kernels, memory_in_use, replayed_passes};
+pub use device::{bus_address, devices, has_gpu_kernels, has_pinned_memory, memory_in_use, replayed_passes};
 pub use error::RenderError;
 pub use exec::{NodeProfile, Profile};
 pub use library::Kernels;

@@ -50,7 +50,8 @@ pub struct RenderRequest {
     pub mask: Option<Bytes>,
     /// The guide image as a file, where an objective of the spec follows one, or one of a change on the way may; of any size.
     pub guide: Option<Bytes>,
-    /// What [`Self::decode`] has made of these files.
+    /// What [`Self::decode`] has made of these files, which are gone then. It did so as the spec said: its noise, mask, background and
+    /// recipe must stay as they are.
     pub decoded: Option<Decoded>,
     /// A checkpoint of an earlier attempt at the same request: the dream goes on after its octave and ends
     /// with the same bytes. One that does not fit is ignored.
@@ -93,8 +94,8 @@ impl RenderRequest {
 pub struct PreviewSink {
     /// Time between two previews; more where they would take a notable share of the render.
     pub every: Duration,
-    /// Called with the octave, counted from 1, and the dream so far as a small JPEG, as [`RenderRequest::on_octave`] and in its
-    /// order.
+    /// Called with the octave, counted from 1, and the dream so far as a small JPEG, where [`RenderRequest::on_octave`] is and in its
+    /// order; not while something waits there. Must be quick.
     pub on_preview: Box<dyn FnMut(u32, Vec<u8>) + Send>,
 }
 

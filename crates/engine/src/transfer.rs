@@ -16,6 +16,11 @@ const MOST_PINNED: usize = 64 << 20;
 /// Whether there was no pinned memory to be had.
 static NONE_PINNED: AtomicBool = AtomicBool::new(false);
 
+/// Whether images have gone to and from GPUs through pinned memory so far.
+pub(super) fn has_pinned_memory() -> bool {
+    !NONE_PINNED.load(Ordering::Relaxed)
+}
+
 /// `values`, which are in the machine's memory, on `device`. A GPU is not waited for. On a CPU they are the same memory.
 pub(super) fn upload(values: &Tensor, device: Device) -> Result<Tensor, RenderError> {
     if device == Device::Cpu {
@@ -51,12 +56,12 @@ pub(super) fn download(values: &Tensor) -> Result<Tensor, RenderError> {
 /// What `copy` makes of `values` in pinned memory, unless they are too large, or there is none of that memory.
 fn pinned(values: &Tensor, copy: impl FnOnce() -> Result<Tensor, RenderError>) -> Option<Tensor> {
     let bytes = values.numel() * values.f_kind().map_or(8, |kind| kind.elt_size_in_bytes());
-    if bytes > MOST_PINNED || NONE_PINNED.load(Ordering::Relaxed) {
+    if bytes > MOST_PINNED || !has_pinned_memory() {
         return None;
     }
     let failed = |error: &RenderError| {
         if !NONE_PINNED.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "there is no pinned memory; values take the slower way to and from GPUs");
+            tracing::warn!(%error, "pinned memory cannot be used; images take the slower way to and from GPUs from now on");
         }
     };
     copy().inspect_err(failed).ok()

@@ -115,6 +115,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
         report.loads.push((load, load.run(&options, &subject)?));
     }
     report.memory = reverie_engine::memory_in_use(&report.device);
+    report.pinned_memory = reverie_engine::has_pinned_memory(&report.device);
     report.judge(LEAST_SCORE);
     if args.json {
         println!("{}", report.to_json())

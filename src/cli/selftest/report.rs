@@ -50,6 +50,8 @@ pub(super) struct Report {
     pub(super) checks: Vec<Check>,
     /// Whether a GPU has kernels of our own.
     pub(super) own_kernels: Option<bool>,
+    /// Whether images went through pinned memory; none for a CPU.
+    pub(super) pinned_memory: Option<bool>,
     pub(super) dreams: Vec<Dream>,
     /// Each load and the seconds that it took.
     pub(super) loads: Vec<(Load, f64)>,
@@ -67,6 +69,7 @@ impl Report {
             model: model.to_owned(),
             checks: vec![],
             own_kernels: None,
+            pinned_memory: None,
             dreams: vec![],
             loads: vec![],
             memory: None,
@@ -130,7 +133,7 @@ impl Report {
             "version": env!("CARGO_PKG_VERSION"), "device": self.device, "model": self.model,
             "checks": self.checks.len(), "worst": errors.into_iter().collect::<serde_json::Map<_, _>>(),
             "dreams": dreams.collect::<Vec<_>>(), "loads": loads.collect::<Vec<_>>(),
-            "own_kernels": self.own_kernels, "device_memory_bytes": self.memory, "failures": self.failures,
+            "own_kernels": self.own_kernels, "pinned_memory": self.pinned_memory, "device_memory_bytes": self.memory, "failures": self.failures,
         })
     }
 }
@@ -142,6 +145,12 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "without kernels of our own, which makes it slower: is torch's libcaffe2_nvrtc.so there?"
+            )?;
+        }
+        if self.pinned_memory == Some(false) {
+            writeln!(
+                f,
+                "without pinned memory, which makes it a little slower: does the system limit it (ulimit -l)?"
             )?;
         }
         write!(f, "{} comparisons; worst", self.checks.len())?;
