@@ -73,7 +73,7 @@ async fn seconds(catalogue: &Arc<Catalogue>, photo: &Bytes, memory: Option<u64>)
     let client = Client::new();
     let spec = |seed| {
         json!({
-            "objectives": [{ "layer": "stem" }], "octaves": 1, "iterations": 1, "max_edge": 0, "seed": seed, "format": "webp",
+            "objectives": [{ "layer": "stem" }], "octaves": 1, "iterations": 4, "max_edge": 0, "seed": seed, "format": "webp",
             "recipe": false,
         })
     };
