@@ -1,5 +1,5 @@
 //! The workers. Each takes jobs from the queue and feeds one renderer, one job at a time; a GPU's renderer is fed by two, which
-//! take [turns].
+//! take turns (`turns`).
 //!
 //! A claim is one short transaction; a render holds no database resources. Worker ids are new at every start,
 //! so nothing can be mistaken for the work of an earlier process.
