@@ -7,6 +7,9 @@
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may fail loudly")]
 
+#[path = "server/mod.rs"]
+mod server;
+
 use std::{path::Path, sync::Arc, time::Instant};
 
 use bytes::Bytes;
@@ -14,21 +17,12 @@ use reqwest::{
     Client,
     multipart::{Form, Part},
 };
-use reverie::{
-    app::App,
-    clock::Clock,
-    config::Config,
-    http::{
-        connections::Connections,
-        server::{self, Terms, Timeouts},
-    },
-};
+use reverie::config::Config;
 use reverie_dream::model::{Catalogue, REFERENCE_MODEL};
 use reverie_engine::{RenderOptions, Renderer};
 use reverie_models as models;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use server::Server;
 
 const JOBS: u32 = 16;
 const ROUNDS: u32 = 3;
@@ -51,9 +45,7 @@ async fn main() {
 
 /// Seconds for all jobs, and what their renders took of that, by a renderer that says it has so much memory of its own.
 async fn seconds(catalogue: &Arc<Catalogue>, photo: &Bytes, memory: Option<u64>) -> (f64, f64) {
-    let folder = tempfile::tempdir().unwrap();
     let mut config = Config::default();
-    config.storage.dir = folder.path().join("data");
     config.worker.practice = false;
     let options = RenderOptions {
         device: "cpu".into(),
@@ -63,13 +55,8 @@ async fn seconds(catalogue: &Arc<Catalogue>, photo: &Bytes, memory: Option<u64>)
         ..RenderOptions::default()
     };
     let renderer = Renderer::start(&options).unwrap().with_memory(memory);
-    let timeouts = Timeouts { keep_alive: config.server.keep_alive, write: config.server.write_timeout };
-    let mut app =
-        App::assemble(config, Arc::clone(catalogue), vec![renderer], Clock::system()).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let jobs = format!("http://{}/v1/jobs", listener.local_addr().unwrap());
-    let terms = Terms { timeouts, connections: Connections::new(64, 32, Vec::new()), tls: None };
-    tokio::spawn(server::serve(listener, app.router(), terms, CancellationToken::new()));
+    let server = Server::start(&std::env::temp_dir(), catalogue, config, vec![renderer]).await;
+    let jobs = format!("http://{}/v1/jobs", server.address);
     let client = Client::new();
     let spec = |seed| {
         json!({
@@ -89,8 +76,7 @@ async fn seconds(catalogue: &Arc<Catalogue>, photo: &Bytes, memory: Option<u64>)
         dreaming += follow(&client, &jobs, id).await;
     }
     let all = began.elapsed().as_secs_f64();
-    app.stop(std::future::ready(())).await;
-    app.close().await;
+    server.stop().await;
     (all, dreaming)
 }
 

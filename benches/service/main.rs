@@ -10,6 +10,8 @@ mod load;
 mod plot;
 #[path = "../../tests/common/postgres.rs"]
 mod postgres;
+#[path = "../server/mod.rs"]
+mod server;
 mod siege;
 mod streams;
 mod telling;
@@ -23,22 +25,12 @@ use std::{
 };
 
 use plot::Plot;
-use reverie::{
-    app::App,
-    clock::Clock,
-    config::Config,
-    http::{
-        connections::Connections,
-        server::{self, Terms, Timeouts},
-    },
-};
+use reverie::{clock::Clock, config::Config};
 use reverie_dream::model::Catalogue;
 use reverie_engine::{RenderOptions, Renderer};
 use reverie_models as models;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use server::Server;
 use wire::Connection;
 
 /// Uploads in all.
@@ -93,20 +85,6 @@ fn told(rows: Vec<Row>) -> Vec<Row> {
 }
 
 /// A server and its folder.
-struct Server {
-    address: std::net::SocketAddr,
-    app: App,
-    _folder: TempDir,
-}
-
-impl Server {
-    /// Ends the renders, so that what is measured next has the machine.
-    async fn stop(mut self) {
-        self.app.stop(std::future::ready(())).await;
-        self.app.close().await;
-    }
-}
-
 async fn serve(folder: &Path, catalogue: &Arc<Catalogue>, works: bool) -> Server {
     serve_with(folder, catalogue, works, |_| {}).await
 }
@@ -118,12 +96,9 @@ async fn serve_with(
     works: bool,
     change: impl FnOnce(&mut Config),
 ) -> Server {
-    let folder = tempfile::tempdir_in(folder).unwrap();
     let mut config = Config::default();
-    config.storage.dir = folder.path().join("data");
     config.queue.capacity = 1_000_000;
     change(&mut config);
-    let timeouts = Timeouts { keep_alive: config.server.keep_alive, write: config.server.write_timeout };
     let options = RenderOptions {
         device: "cpu".into(),
         queue: 1,
@@ -131,12 +106,7 @@ async fn serve_with(
         ..Default::default()
     };
     let renderers = if works { vec![Renderer::start(&options).unwrap()] } else { Vec::new() };
-    let app = App::assemble(config, Arc::clone(catalogue), renderers, Clock::system()).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let terms = Terms { timeouts, connections: Connections::new(4096, 2048, Vec::new()), tls: None };
-    tokio::spawn(server::serve(listener, app.router(), terms, CancellationToken::new()));
-    Server { address, app, _folder: folder }
+    Server::start(folder, catalogue, config, renderers).await
 }
 
 /// What the disk does alone, to compare with: a hundred kilobytes, synced, again and again.

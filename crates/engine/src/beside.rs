@@ -1,6 +1,7 @@
-//! A thread beside a render on a GPU. What is still to be done for a picture that has left the device (compressing previews and frames,
-//! laying out checkpoints, telling whoever follows) is done there, in the order in which it came, while the next gradient steps run.
-//! On a CPU, but for the path of a GPU (`Kernels::Library`), the render does it by itself: the thread would take its cores, and memory for the picture while the next one grows.
+//! A thread beside a render on a GPU. What is still to be done for a picture that has left the device (compressing previews and
+//! frames, laying out checkpoints, the callbacks) is done there, in the order in which it came, while the next gradient steps run.
+//! On a CPU the render does it by itself, but on the path of a GPU (`Kernels::Library`): the thread would take its cores, and memory
+//! for the picture while the next one grows.
 //!
 //! It computes nothing with libtorch, which would start as many threads again as the render has.
 

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::Bytes;
 use reverie_dream::digest;
 use reverie_picture::{self as picture, Picture, PictureError};
 
@@ -21,7 +22,6 @@ pub struct Decoded {
 }
 
 /// Digests of a request's files, where it had them.
-#[derive(Default)]
 pub(super) struct Digests {
     pub(super) input: Option<String>,
     pub(super) mask: Option<String>,
@@ -37,6 +37,8 @@ impl RenderRequest {
     pub fn decode(&mut self, max_pixels: u64) -> Result<(), RenderError> {
         if self.decoded.is_none() {
             self.decoded = Some(Decoded::of(self, max_pixels)?);
+            // Whatever the spec does not use.
+            (self.input, self.mask) = (None, None);
         }
         Ok(())
     }
@@ -46,45 +48,35 @@ impl Decoded {
     /// Each file is dropped once it is decoded: it may be as large as what it was decoded to.
     fn of(request: &mut RenderRequest, max_pixels: u64) -> Result<Self, RenderError> {
         let spec = &request.spec;
-        let mut digests = Digests::default();
-        let digest = |file: &[u8]| spec.recipe.then(|| digest::sha256(file));
+        let digest = |file: &Option<Bytes>| file.as_deref().filter(|_| spec.recipe).map(digest::sha256);
+        let digests = Digests {
+            input: digest(&request.input),
+            mask: digest(&request.mask),
+            guide: digest(&request.guide),
+        };
         let laid = |file: &[u8]| {
             let mut picture = guarded(|| picture::decode(file, max_pixels))?;
             picture.lay_on(spec.background.0);
             Ok(picture)
         };
         let guide = match request.guide.take() {
-            Some(file) => {
-                digests.guide = digest(&file);
-                Some(laid(&file).map_err(RenderError::Guide)?)
-            }
+            Some(file) => Some(laid(&file).map_err(RenderError::Guide)?),
             None if spec.follows_guide() => return Err(RenderError::NoGuide),
             None => None,
         };
-        let input = match (spec.noise, request.input.take()) {
-            (Some(_), file) => {
-                digests.input = file.and_then(|file| digest(&file));
-                None
-            }
-            (None, Some(file)) => {
-                digests.input = digest(&file);
-                Some(laid(&file)?)
-            }
-            (None, None) => return Err(RenderError::NoInput),
+        let input = match spec.noise {
+            Some(_) => None,
+            None => Some(laid(&request.input.take().ok_or(RenderError::NoInput)?)?),
         };
-        let mask = match (spec.mask, request.mask.take(), &input) {
-            (Some(_), Some(file), Some(input)) => {
-                digests.mask = digest(&file);
+        let mask = match &input {
+            Some(input) if spec.mask.is_some() => {
+                let file = request.mask.take().ok_or(RenderError::NoMask)?;
                 let mask = guarded(|| picture::decode_mask(&file, max_pixels)).map_err(RenderError::Mask)?;
                 picture::check_mask((mask.width, mask.height), (input.width, input.height))
                     .map_err(RenderError::Mask)?;
                 Some(mask)
             }
-            (Some(_), None, Some(_)) => return Err(RenderError::NoMask),
-            (_, file, _) => {
-                digests.mask = file.and_then(|file| digest(&file));
-                None
-            }
+            _ => None,
         };
         Ok(Self { input, mask, guide, digests })
     }

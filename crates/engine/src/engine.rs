@@ -1,4 +1,5 @@
-//! One render, from pictures, which may be decoded already, to one that is to be encoded; and the networks that the render thread keeps for it.
+//! One render, from pictures, which may be decoded already, to one that is to be encoded; and the networks that the render
+//! thread keeps for it.
 
 use std::{
     cell::RefCell,

@@ -1,5 +1,5 @@
-//! What is told of a dream at work. Its pictures and checkpoints leave the device on the render thread; what whoever follows the dream
-//! is given is made of them [beside](super::beside) it, where there is a thread for that.
+//! What is told of a dream at work. Its pictures and checkpoints leave the device on the render thread; what the callbacks are given
+//! is made of them [beside](super::beside) it, where there is a thread for that.
 
 use std::sync::{
     Arc,

@@ -151,7 +151,7 @@ pub struct Rendered {
     pub notes: Vec<String>,
     /// Seconds from the decoded image to the dream; loading, warm-up and encoding excluded.
     pub render_seconds: f64,
-    /// Seconds of these that the render thread spent on whoever follows: progress, and what checkpoints and previews are made of.
+    /// Seconds of these that the render thread spent for the callbacks: progress, and what checkpoints and previews are made of.
     pub callback_seconds: f64,
     /// Where the time went, if [`RenderOptions::profile`](crate::RenderOptions::profile) asks.
     pub profile: Option<Profile>,
